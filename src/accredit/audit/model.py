@@ -1,0 +1,78 @@
+"""What the log holds: entries to be written, and what their writer gets back. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Entry", "Facts", "Part", "Receipt", "Usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The fixed, non-personal header fields of a record that its author supplies (DESIGN §5); absent = null.
+
+    Nothing an agent chooses may stand here.
+    """
+
+    kind: str
+    """`noun.verb` for control events, else `decision`, `outcome`, `refused`, …"""
+    agent: str | None = None
+    version: str | None = None
+    environment: str | None = None
+    tool: str | None = None
+    effect: str | None = None
+    scope: str | None = None
+    data_classes: tuple[str, ...] = ()
+    decision: str | None = None
+    """allow, deny or hold."""
+    action: str | None = None
+    """What was done with the decision: enforced, observed or advice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A sealed, separately erasable piece of a record: context, arguments, request, reasoning, result, state, text.
+
+    `value` is a JSON object of exactly the values seen or sent; each top-level pair is committed to by itself.
+    """
+
+    name: str
+    value: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a record adds to the daily roll-up of its agent and tool."""
+
+    allows: int = 0
+    denies: int = 0
+    holds: int = 0
+    errors: int = 0
+    cost_nanos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record about to be written."""
+
+    facts: Facts
+    time_us: int
+    body: Mapping[str, Any]
+    """Canonical values only: ASCII keys, no floats, integers within ±2^53, no personal data in clear."""
+    parts: tuple[Part, ...] = ()
+    outbox_id: str | None = None
+    """Set for control events: the log holds at most one record with it."""
+    usage: Usage | None = None
+    refused: bool = False
+    """A refused call keeps digests of its parts and at most 4 KB of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof of place: the entry is durable at this position."""
+
+    stream: str
+    seq: int
+    leaf_hash: bytes

@@ -1,0 +1,1 @@
+"""The path of one call: gather, decide, reserve, record, forward, settle."""

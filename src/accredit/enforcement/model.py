@@ -1,0 +1,102 @@
+"""One call on its way through: what a protocol hands in, and what it gets back. Values only, but for `Admitted`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from accredit.identity.model import Principal
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import DecisionId, HoldId, ServerName
+from accredit.registry.model import Tool
+
+__all__ = ["Admitted", "Call", "CallEnd", "CallResult", "Refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One `tools/call` as a protocol understood it. Sizes were capped and JSON read strictly before."""
+
+    principal: Principal
+    server: ServerName
+    tool: str
+    """The server's own tool name, as sent."""
+    arguments: Mapping[str, Any]
+    protocol: str
+    """For the record: `mcp/2026-07-28`, `mcp/2025-11-25`."""
+    source: str
+    """The peer's address."""
+    run_label: str | None = None
+    """The client's own label of its run: never trusted, only a label (DESIGN §3.15)."""
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    """The agent's own claims; they never satisfy a verified condition."""
+    hold: HoldId | None = None
+    """The hold this call says it continues; taken only from state this gateway sealed, or from the agent's `_meta`
+    (it names a hold, it proves nothing)."""
+
+
+class CallEnd(StrEnum):
+    """How an admitted call ended."""
+
+    OK = "ok"
+    TOOL_ERROR = "tool_error"
+    PROTOCOL_ERROR = "protocol_error"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    REVOKED = "revoked"
+    """Cancelled by us because the credential, agent or server was revoked meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What is recorded as the outcome."""
+
+    end: CallEnd
+    code: Code | None = None
+    size: int = 0
+    """Bytes received from the tool server."""
+    result: Mapping[str, Any] | None = None
+    """The JSON-RPC result object, sealed into the outcome record; None when there was none."""
+    sent: bool = True
+    """False if the request body provably never left: nothing is charged."""
+
+
+@dataclass(slots=True)
+class Admitted:
+    """A call that may be forwarded now, once. The decision record is durable."""
+
+    decision_id: DecisionId
+    call: Call
+    tool: Tool
+    url: str
+    headers: Mapping[str, str]
+    """The brokered upstream credential. Never to be shown to the agent."""
+    call_timeout_s: float
+    recheck: Callable[[], None]
+    """INVARIANT: called as the very first statement of writing the request body (DESIGN §3.12).
+
+    Raises UnauthenticatedError or UnavailableError if the call may no longer be sent."""
+    cancel: Callable[[Code], None] | None = None
+    """Set by the protocol while the call is in flight; revocation calls it from the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The call may not be forwarded. Everything here may be told to the agent."""
+
+    code: Code
+    message: str
+    hint: str = ""
+    decision_id: DecisionId | None = None
+    policies: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    detail: str = ""
+    retry_after_s: float | None = None
+    hold: HoldId | None = None
+    """Set with code `held`: the hold that waits for a person."""
+    roles: tuple[str, ...] = ()
+    """With a hold: the roles that must approve."""
+    expires_us: int | None = None

@@ -1,0 +1,261 @@
+"""Every reason code the product can answer with: one list, its meaning and its remedy.
+
+Codes are a public surface (DESIGN §8): add, do not rename. `docs/codes.md` is checked against this list.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Self
+
+__all__ = ["Code"]
+
+
+class Code(Enum):
+    """A stable reason: `value` is the wire text, `meaning` what happened, `remedy` what would change it."""
+
+    meaning: str
+    remedy: str
+
+    def __new__(cls, value: str, meaning: str, remedy: str = "") -> Self:
+        member = object.__new__(cls)
+        member._value_ = value
+        member.meaning = meaning
+        member.remedy = remedy
+        return member
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    # -- the decision itself
+    ALLOWED = ("allowed", "a permit matched, no forbid did, every limit had room")
+    TOOL_NOT_GRANTED = (
+        "tool_not_granted",
+        "the agent's approved version grants no such tool",
+        "add the tool to the manifest's `tools` and apply a new version",
+    )
+    USER_ROLE_REQUIRED = (
+        "user_role_required",
+        "the tool is granted only for users with a role this call's user lacks",
+        "call on behalf of a verified user who has the role named in the manifest's `when.userRole`",
+    )
+    TASK_MISMATCH = (
+        "task_mismatch",
+        "an argument differs from the verified task's value, or there is no verified task",
+        "exchange a signed task token for the task at hand; see the manifest's `when.sameAs`",
+    )
+    OUTSIDE_HOURS = (
+        "outside_hours",
+        "the agent's registered hours do not include this moment",
+        "call within the manifest's `hours`",
+    )
+    CONDITION_UNMET = (
+        "condition_unmet",
+        "a permit exists but its conditions do not hold",
+        "see `unmet` in the refusal",
+    )
+    FORBIDDEN_BY_POLICY = (
+        "forbidden_by_policy",
+        "a policy forbids this call",
+        "see `policy`; its author can change it",
+    )
+    HELD = (
+        "held",
+        "a person must approve exactly this call",
+        "wait for the hold to be granted, then repeat the identical call",
+    )
+    HOLD_LIMIT = ("hold_limit", "the agent has too many open holds", "wait until an approver answers the open ones")
+    GRANT_USED = ("grant_used", "the grant for this call was used already", "repeat the call to ask again")
+    HOLD_DENIED = ("hold_denied", "the approver denied this call", "change the call or ask the approver")
+    HOLD_EXPIRED = ("hold_expired", "nobody answered the hold in time", "repeat the call to ask again")
+    HOLD_UNKNOWN = ("hold_unknown", "no such hold for this agent and call", "repeat the call without state")
+    POLICY_ERROR = (
+        "policy_error",
+        "a forbidding policy could not be evaluated, so the call is denied",
+        "give the value the policy reads, or guard it with `has` in the policy",
+    )
+    UNENCODABLE_INPUT = (
+        "unencodable_input",
+        "a number a policy reads does not fit exactly, or the context cannot be encoded",
+        "send integers within 64 bits and decimals of at most four places",
+    )
+    RESERVED_KEY = (
+        "reserved_key",
+        "the keys `__entity`, `__extn` and `__expr` may not appear in a call",
+        "rename the key",
+    )
+    NO_DECISION = ("no_decision", "the policy engine gave no decision, so the call is denied")
+    ENTITY_INCOMPLETE = ("entity_incomplete", "an entity lacks a parent every decision needs, so the call is denied")
+    ACTION_UNKNOWN = ("action_unknown", "no such operation is registered", "register the tool server's tool")
+    STATE_UNPROVEN = (
+        "state_unproven",
+        "stored state about this agent is not what the audit log proves",
+        "run `accredit doctor`",
+    )
+    SNAPSHOT_STALE = ("snapshot_stale", "the replica cannot confirm that its state is current")
+    ENGINE_FAILED = ("engine_failed", "the policy engine failed, so the call is denied", "see the server's log")
+    CLOCK_UNCONFIRMED = (
+        "clock_unconfirmed",
+        "the wall clock stepped by more than 2 s; time-dependent permits deny",
+        "check the clock, then confirm it with `accredit doctor --confirm-clock`",
+    )
+    AGENT_NOT_ACTIVE = (
+        "agent_not_active",
+        "the agent's state does not allow calls in this environment",
+        "see `accredit agent get`",
+    )
+    ENVIRONMENT_MISMATCH = (
+        "environment_mismatch",
+        "agent and tool server belong to different environments",
+        "grant tools of servers in the agent's own environment",
+    )
+    DATA_CLASS_UNDECLARED = (
+        "data_class_undeclared",
+        "the tool carries a data class that the manifest's `data` does not name",
+        "add the class to the manifest's `data` and apply a new version",
+    )
+    # -- arguments and definitions
+    UNDECLARED_ARGUMENT = (
+        "undeclared_argument",
+        "an argument is not in the tool's pinned input schema",
+        "send only the properties the schema declares",
+    )
+    ARGUMENTS_INVALID = (
+        "arguments_invalid",
+        "the arguments do not fit the tool's pinned input schema",
+        "see `at` and `expected` in the refusal",
+    )
+    DEFINITION_CHANGED = (
+        "definition_changed",
+        "the tool's definition at the server is not the pinned one",
+        "review the change, then run `accredit server repin`",
+    )
+    DEFINITION_UNVERIFIED = (
+        "definition_unverified",
+        "the server could not be asked for its definitions lately",
+        "check that the tool server answers `tools/list`",
+    )
+    SCHEMA_REFUSED = (
+        "schema_refused",
+        "the tool's input schema cannot be compiled safely",
+        "remove network references, unbounded composition or the unsupported pattern",
+    )
+    # -- limits
+    RATE_LIMITED = ("rate_limited", "the agent's call rate is used up", "retry after `retry_after_s`")
+    ATTEMPTS_LIMITED = (
+        "attempts_limited",
+        "too many attempts from this credential or source",
+        "retry after `retry_after_s`",
+    )
+    CONCURRENCY_LIMITED = (
+        "concurrency_limited",
+        "the agent has as many calls in flight as it may",
+        "wait for a call to finish, or raise `limits.concurrency`",
+    )
+    BUDGET_EXHAUSTED = (
+        "budget_exhausted",
+        "the call's price does not fit what is left of the budget",
+        "wait for the window to turn, or raise `limits.cost`",
+    )
+    PRICE_MISSING = ("price_missing", "the tool has no registered price", "register a price, 0 if it is free")
+    CALL_TIMEOUT = ("call_timeout", "the tool server did not answer in time", "raise `limits.timeout.call`")
+    RUN_TIMEOUT = ("run_timeout", "the session has run longer than it may", "raise `limits.timeout.run`")
+    LIMITS_UNAVAILABLE = ("limits_unavailable", "the counters cannot be read, so the call is denied")
+    # -- record
+    AUDIT_UNAVAILABLE = (
+        "audit_unavailable",
+        "the record could not be made durable, so the call is denied",
+        "check the disk of the data directory",
+    )
+    DISK_LOW = ("disk_low", "the data directory is nearly full, so calls are refused", "free or add disk space")
+    # -- who is calling
+    TOKEN_MISSING = ("token_missing", "no bearer token was sent", "send `Authorization: Bearer …`")
+    TOKEN_OVERSIZED = ("token_oversized", "the token is longer than 8 KiB")
+    TOKEN_MALFORMED = ("token_malformed", "the token is not a well-formed compact JWS")
+    TOKEN_DUPLICATE_KEYS = ("token_duplicate_keys", "the token's JSON repeats a key")
+    TOKEN_HEADER = ("token_header", "the token's header carries a key or reference of its own, or `crit`")
+    TOKEN_TYPE = ("token_type", "the token's `typ` is not the one due here")
+    TOKEN_KEY_UNKNOWN = ("token_key_unknown", "no key with the token's `kid` is registered")
+    TOKEN_ALGORITHM = ("token_algorithm", "the token's algorithm is not its key's")
+    TOKEN_SIGNATURE = ("token_signature", "the token's signature does not verify")
+    TOKEN_ISSUER = ("token_issuer", "the token's issuer is not the one due here")
+    TOKEN_AUDIENCE = ("token_audience", "the token is not meant for this address")
+    TOKEN_EXPIRED = ("token_expired", "the token has expired", "ask for a new one")
+    TOKEN_NOT_YET_VALID = ("token_not_yet_valid", "the token is not valid yet")
+    TOKEN_LIFETIME = ("token_lifetime", "the token's lifetime is longer than allowed")
+    TOKEN_CLAIMS = ("token_claims", "a claim is missing or has the wrong type")
+    TOKEN_SUBJECT = ("token_subject", "the token's subject is not the one due here")
+    TOKEN_REPLAYED = ("token_replayed", "the token's `jti` was used already")
+    TOKEN_ACTOR = ("token_actor", "the token does not let this agent act for its subject")
+    CREDENTIAL_REVOKED = ("credential_revoked", "the credential, its agent or its issuer was revoked", "enrol again")
+    CREDENTIAL_LOCKED = (
+        "credential_locked",
+        "the credential is locked because its join token was used twice",
+        "revoke it and enrol again with a new join token",
+    )
+    AGENT_UNKNOWN = ("agent_unknown", "the credential's agent does not exist")
+    JOIN_TOKEN_INVALID = ("join_token_invalid", "the join token is unknown, expired or was used")
+    JOIN_TOKEN_REUSED = (
+        "join_token_reused",
+        "the join token was used a second time; the key it enrolled is locked",
+        "find out who else held the token, then issue a new one",
+    )
+    KEY_SHARED = ("key_shared", "this public key is enrolled already", "generate a key for every instance")
+    KEY_UNSUITABLE = ("key_unsuitable", "the key is not a P-256 public key")
+    GRANT_TYPE_UNSUPPORTED = ("grant_type_unsupported", "the token endpoint does not know this grant type")
+    ISSUER_UNKNOWN = ("issuer_unknown", "no such issuer is registered")
+    TASK_CLOSED = ("task_closed", "the task is not open any more", "work on an open task")
+    TASK_STATUS_STALE = ("task_status_stale", "the task's state could not be refreshed for 30 s")
+    # -- protocol
+    ORIGIN_REFUSED = (
+        "origin_refused",
+        "the Host or Origin header is not on the allow-list",
+        "see setting `allowed_hosts`",
+    )
+    BODY_OVERSIZED = ("body_oversized", "the body is larger than the setting allows", "see `max_body_bytes`")
+    BODY_MALFORMED = ("body_malformed", "the body is not the JSON it should be")
+    BODY_DUPLICATE_KEYS = ("body_duplicate_keys", "the body's JSON repeats a key")
+    BODY_TOO_DEEP = ("body_too_deep", "the body is nested too deeply", "nest at most 64 levels")
+    HEADER_MISMATCH = ("header_mismatch", "a routing header differs from the body or is repeated")
+    METHOD_UNKNOWN = ("method_unknown", "the method is not one this gateway forwards")
+    PROTOCOL_VERSION = ("protocol_version", "the protocol version is not supported")
+    SESSION_UNKNOWN = ("session_unknown", "the session id is not one this gateway gave out")
+    SERVER_UNKNOWN = ("server_unknown", "no such tool server is registered")
+    UPSTREAM_UNREACHABLE = ("upstream_unreachable", "the tool server cannot be reached")
+    UPSTREAM_INVALID = ("upstream_invalid", "the tool server's answer is not what the protocol requires")
+    UPSTREAM_OVERSIZED = ("upstream_oversized", "the tool server's answer is larger than the setting allows")
+    UPSTREAM_REDIRECT = ("upstream_redirect", "the tool server answered with a redirect, which is refused")
+    CANCELLED = ("cancelled", "the caller went away or cancelled the call")
+    OUTCOME_UNKNOWN = ("outcome_unknown", "the call was admitted and its end was never recorded")
+    # -- control plane
+    MANIFEST_INVALID = ("manifest_invalid", "the manifest does not follow its schema", "see `errors`")
+    OWNER_UNKNOWN = ("owner_unknown", "the owner is not a registered person", "apply a Person first")
+    TEAM_UNKNOWN = ("team_unknown", "no such team is registered", "apply a Team first")
+    TOOL_UNKNOWN = ("tool_unknown", "the server has no such registered tool")
+    ZONE_UNREGISTERED = (
+        "zone_unregistered",
+        "the team has not registered this time zone",
+        "add it to the team's `zones`",
+    )
+    NAME_INVALID = ("name_invalid", "names are `[a-z][a-z0-9-]{0,62}`")
+    NAME_TAKEN = ("name_taken", "the name is in use in this environment", "choose another name")
+    CONDITION_UNTYPED = (
+        "condition_untyped",
+        "`sameAs` needs both paths present, required and of one scalar type",
+        "compare required scalar arguments with typed task claims",
+    )
+    PRODUCTION_REFUSED = (
+        "production_refused",
+        "production needs approvals, which this release does not have yet",
+        "register the agent in `development`",
+    )
+    CLEARANCE_REQUIRED = ("clearance_required", "this act needs a sign-off that was not given")
+    POLICY_INVALID = ("policy_invalid", "a policy does not parse or type-check", "see `errors`")
+    NOT_FOUND = ("not_found", "no such thing, or not for you")
+    CONFLICT = ("conflict", "the thing changed or exists already")
+    NOT_AUTHORISED = ("not_authorised", "your credential does not carry this right")
+    LINK_INVALID = ("link_invalid", "the link is unknown, expired or was used", "ask for a new link")
+    SETTING_INVALID = ("setting_invalid", "a setting is unknown or unsafe")
+    DATA_DIRECTORY_HELD = ("data_directory_held", "another process holds the data directory")
+    LOG_INVALID = ("log_invalid", "the audit log does not verify")
+    INTERNAL = ("internal", "internal error", "see the server's log")

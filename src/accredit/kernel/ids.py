@@ -1,0 +1,101 @@
+"""Distinct types for distinct ids, and the one source of randomness.
+
+Ids are opaque, random and never reused: `agt_` + 26 characters of lower-case base32 (128 bits).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from random import Random  # noqa: TID251 - for the seeded source alone
+from typing import NewType, Protocol
+from urllib.parse import quote, unquote
+
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+
+__all__ = [
+    "AgentId",
+    "CredentialId",
+    "DecisionId",
+    "HoldId",
+    "IdSource",
+    "PersonId",
+    "RandomIds",
+    "SeededIds",
+    "ServerName",
+    "TeamId",
+    "ToolId",
+    "check_name",
+    "tool_id",
+    "tool_name",
+]
+
+AgentId = NewType("AgentId", str)
+CredentialId = NewType("CredentialId", str)
+DecisionId = NewType("DecisionId", str)
+HoldId = NewType("HoldId", str)
+PersonId = NewType("PersonId", str)
+ServerName = NewType("ServerName", str)
+TeamId = NewType("TeamId", str)
+ToolId = NewType("ToolId", str)
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+
+
+class IdSource(Protocol):
+    """Gives unguessable ids and secrets."""
+
+    def new(self, prefix: str) -> str: ...
+
+    def secret(self, size: int) -> bytes: ...
+
+
+def _spelled(prefix: str, raw: bytes) -> str:
+    return f"{prefix}_{base64.b32encode(raw).decode().rstrip('=').lower()}"
+
+
+class RandomIds:
+    """Ids from the operating system's generator."""
+
+    def new(self, prefix: str) -> str:
+        return _spelled(prefix, secrets.token_bytes(16))
+
+    def secret(self, size: int) -> bytes:
+        return secrets.token_bytes(size)
+
+
+class SeededIds:
+    """Repeatable ids for tests and benches: never for anything that must not be guessed."""
+
+    def __init__(self, seed: int) -> None:
+        self._draw = Random(seed)  # noqa: S311 - repeatable on purpose, and named so
+
+    def new(self, prefix: str) -> str:
+        return _spelled(prefix, self._draw.randbytes(16))
+
+    def secret(self, size: int) -> bytes:
+        return self._draw.randbytes(size)
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it is a valid name of a server, team or agent (DESIGN §3.5).
+
+    Raises:
+        InvalidInputError: the name has another form.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(Code.NAME_INVALID, f"`{name[:80]}` is not a valid name of a {what}")
+    return name
+
+
+def tool_id(server: str, name: str) -> ToolId:
+    """`server/name`, the name percent-encoded outside `[A-Za-z0-9_.-]` (DESIGN §3.5); reversible."""
+    # quote() leaves `~` alone, which the grammar does not
+    return ToolId(f"{server}/{quote(name, safe='').replace('~', '%7E')}")
+
+
+def tool_name(tool: ToolId) -> str:
+    """The server's own name of a tool: the inverse of `tool_id`."""
+    return unquote(tool.partition("/")[2])

@@ -1,0 +1,1 @@
+"""How much may happen: rates, budgets, concurrency, timeouts."""

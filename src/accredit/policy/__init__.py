@@ -1,0 +1,1 @@
+"""What may happen: layered policies, one pure decision."""

@@ -1,0 +1,77 @@
+"""One question to the policy room and its answer. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from accredit.kernel.canonical import Digest
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import ToolId
+from accredit.registry.model import Agent
+
+__all__ = ["CallRequest", "Decision", "HoldNeed", "Outcome", "PolicyFault"]
+
+
+class Outcome(StrEnum):
+    """Of evaluating one call."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """One call to be judged: everything the decision may depend on besides the snapshot."""
+
+    agent: Agent
+    tool: ToolId
+    context: Mapping[str, Any]
+    """The whole context before projection: `input`, `origin`, `user`, `task`, `declared`, `session`, `instance`,
+    `actors`, `now` (DESIGN §3.6). Absent facts are absent keys."""
+    lifted: frozenset[str] = frozenset()
+    """Policy ids for which an unused grant for exactly this call exists."""
+    time_trusted: bool = True
+    """False after a clock step: time-dependent permits deny."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldNeed:
+    """A policy that wants a person of a role to approve."""
+
+    policy: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFault:
+    """A policy that could not be evaluated, and the engine's words."""
+
+    policy: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of evaluating one call."""
+
+    outcome: Outcome
+    code: Code
+    policies: tuple[str, ...] = ()
+    """Ids of the determining policies, sorted."""
+    needs: tuple[HoldNeed, ...] = ()
+    """Set for a hold: every one needs a grant by its own role."""
+    faults: tuple[PolicyFault, ...] = ()
+    unmet: tuple[str, ...] = ()
+    """For a deny without a forbid: the conditions of the granting permit that did not hold."""
+    lifted: tuple[str, ...] = ()
+    """Policies whose hold was lifted by a grant for this decision: these grants are to be consumed."""
+    release: Digest | None = None
+    slice: Digest | None = None
+    entities: Mapping[str, Digest] | None = None
+    """Digests of the entity facts the engine saw: principal, action, resource."""
+    detail: str = ""
+    """For the caller: which path or value was at fault; never internals."""

@@ -1,0 +1,7 @@
+"""Promises of the kernel."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+REQUIREMENTS: tuple[Requirement, ...] = ()
