@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Entry", "Facts", "Part", "Receipt", "Usage"]
+__all__ = ["Entry", "Facts", "Part", "Receipt", "StoredPart", "StoredRecord", "Usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +76,27 @@ class Receipt:
     stream: str
     seq: int
     leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A sealed part as stored. The key is None once the part is erased."""
+
+    name: str
+    ciphertext: bytes
+    wrapped_key: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as stored: exact bytes, never re-encoded."""
+
+    stream: str
+    seq: int
+    header: bytes
+    """u16 length ‖ canonical JSON (DESIGN §5)."""
+    salt: bytes
+    body: bytes
+    leaf_hash: bytes
+    outbox_id: str | None
+    parts: tuple[StoredPart, ...]

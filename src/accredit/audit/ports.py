@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from accredit.audit.model import Entry, Facts, Part, Receipt
+from accredit.audit.model import Entry, Facts, Part, Receipt, StoredRecord
 from accredit.kernel.canonical import Digest
 
-__all__ = ["Actor", "AuditLog", "Change", "ControlLog", "Row", "StateView", "Write"]
+__all__ = ["Actor", "AuditLog", "Change", "ControlLog", "RecordReader", "Row", "StateView", "Write"]
 
 
 class AuditLog(Protocol):
@@ -22,6 +22,26 @@ class AuditLog(Protocol):
             UnavailableError: the record could not be made durable (`audit_unavailable`, `disk_low`); whoever asked
                 must not act.
         """
+        ...
+
+
+class RecordReader(Protocol):
+    """Reads durable records back, in order."""
+
+    def size(self) -> int:
+        """How many records the stream holds."""
+        ...
+
+    def records(self, start: int = 0, stop: int | None = None) -> Iterator[StoredRecord]:
+        """Records start <= seq < stop."""
+        ...
+
+    def control_records(self, start: int = 0) -> Iterator[StoredRecord]:
+        """Only those with an outbox id, in order."""
+        ...
+
+    def by_outbox(self, outbox_id: str) -> int | None:
+        """The seq of the record with that outbox id."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""Implementations of the rooms' ports. Only `bootstrap` names what stands here."""

@@ -1,0 +1,1 @@
+"""Implementations that keep everything in the process: for tests, benches and examples."""

@@ -1,0 +1,1 @@
+"""Implementations on SQLite: the default."""
