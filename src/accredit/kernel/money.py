@@ -11,7 +11,7 @@ from accredit.kernel.errors import InvalidInputError
 
 __all__ = ["Money"]
 
-_TEXT = re.compile(r"(\d{1,12}(?:\.\d{1,12})?) ([A-Z]{3})")
+_TEXT = re.compile(r"(\d{1,12}(?:\.\d{1,12})?) ([A-Z]{3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,108 @@
+"""Every setting, its safe default and what refuses to start. An unknown setting is an error, never ignored.
+
+Settings come from `accredit.toml` in the data directory, then from `ACCREDIT_<NAME>` in the environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+
+__all__ = ["Settings", "load_settings"]
+
+_PREFIX = "ACCREDIT_"
+# read by the command line for its own purposes, never settings of the server
+_NOT_SETTINGS = frozenset({"ACCREDIT_URL", "ACCREDIT_TOKEN", "ACCREDIT_PROFILE", "ACCREDIT_DATA"})
+
+
+class Settings(BaseModel):
+    """One installation's settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `public_url` with https."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8700
+    """Port to listen on; 0 takes a free one."""
+    public_url: str = ""
+    """How callers reach this installation; tokens are bound to it. Default: http://<host>:<port>."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host header values to accept besides the public URL's and loopback."""
+    max_body_bytes: Annotated[int, Field(ge=1024, le=64 * 2**20)] = 2**20
+    """Largest request body of an agent."""
+    max_result_bytes: Annotated[int, Field(ge=1024, le=256 * 2**20)] = 16 * 2**20
+    """Largest answer of a tool server."""
+    session_idle_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 30
+    """A session ends after this long without a call."""
+    hold_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 15
+    """A hold that nobody answered expires after this long."""
+    join_token_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 15
+    """A join token that nobody used expires after this long."""
+    attempts_per_minute: Annotated[int, Field(ge=10, le=1_000_000)] = 6000
+    """Attempts one credential may make, allowed or not."""
+    attempts_per_source: Annotated[int, Field(ge=10, le=1_000_000)] = 600
+    """Failed authentications one address may make a minute."""
+    disk_reserve_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 256
+    """Below this much free space calls are refused; control records still pass."""
+    checkpoint_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
+    """How often a signed checkpoint is published while records arrive."""
+
+    @model_validator(mode="after")
+    def _protect_each_other(self) -> Self:
+        try:
+            loopback = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError as error:
+            raise ValueError(f"`host` must be an address, not `{self.host[:80]}`") from error
+        scheme = urlsplit(self.public_url).scheme if self.public_url else "http"
+        if scheme not in {"http", "https"} or self.public_url.endswith("/"):
+            raise ValueError("`public_url` must be an http(s) URL without a slash at its end")
+        if not loopback and scheme != "https":
+            raise ValueError(
+                "listening beyond loopback needs `public_url` with https, ended by a proxy before accredit"
+            )
+        return self
+
+    def url(self, port: int) -> str:
+        """The public URL, given the port in use."""
+        return self.public_url or f"http://{self.host}:{port}"
+
+
+def load_settings(directory: Path | None, environ: Mapping[str, str], **given: Any) -> Settings:
+    """Settings of a data directory: file, then environment, then what the command line gave.
+
+    Raises:
+        InvalidInputError: a setting is unknown, malformed or unsafe.
+    """
+    values: dict[str, Any] = {}
+    path = directory / "accredit.toml" if directory else None
+    if path and path.exists():
+        try:
+            values |= tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidInputError(Code.SETTING_INVALID, f"`{path.name}` is not TOML: {error}") from error
+    values |= {
+        name.removeprefix(_PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(_PREFIX) and name not in _NOT_SETTINGS
+    }
+    if isinstance(values.get("allowed_hosts"), str):
+        values["allowed_hosts"] = tuple(host.strip() for host in values["allowed_hosts"].split(","))
+    values |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise InvalidInputError(
+            Code.SETTING_INVALID, faults[:500], hint=f"settings are {', '.join(sorted(Settings.model_fields))}"
+        ) from error
