@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Entry", "Facts", "Part", "Receipt", "StoredPart", "StoredRecord", "Usage"]
+__all__ = ["Entry", "Facts", "Part", "Pseudonym", "Receipt", "StoredPart", "StoredRecord", "Usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,17 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Pseudonym:
+    """A random name for a user or task, new with the record that carries it; the mapping is erasable (DESIGN §5)."""
+
+    kind: str
+    """`user` or `task`."""
+    value: str
+    """Whom it stands for: personal data, kept only in the erasable table."""
+    pseudonym: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A record about to be written."""
 
@@ -65,6 +76,8 @@ class Entry:
     outbox_id: str | None = None
     """Set for control events: the log holds at most one record with it."""
     usage: Usage | None = None
+    pseudonyms: tuple[Pseudonym, ...] = ()
+    """Mappings that become durable with this record."""
     refused: bool = False
     """A refused call keeps digests of its parts and at most 4 KB of them."""
 

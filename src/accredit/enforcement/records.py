@@ -1,0 +1,154 @@
+"""The records of one call, as the log keeps them (DESIGN §5). Pure.
+
+Nothing an agent chooses stands in clear: its unknown names and labels appear as keyed fingerprints, their text in a
+sealed part; users and tasks appear as pseudonyms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from accredit.audit.model import Entry, Facts, Part, Pseudonym, Usage
+from accredit.enforcement.model import Call, CallEnd, CallResult
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import DecisionId
+from accredit.limits.model import Reservation
+from accredit.policy.model import Decision
+from accredit.registry.model import Agent, Tool
+
+__all__ = ["Passage", "decision_entry", "outcome_entry", "unauthenticated_entry"]
+
+_ENGINES = {"cedar": f"cedarpy {version('cedarpy')}", "tzdata": version("tzdata")}
+
+
+@dataclass(slots=True)
+class Passage:
+    """What is known of one call so far; each stage adds to it."""
+
+    call: Call
+    decision_id: DecisionId
+    time_us: int
+    boot_us: int
+    control: str
+    """Position of the newest control record in force."""
+    snapshot: str
+    agent: Agent | None = None
+    tool: Tool | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    decision: Decision | None = None
+    session: str | None = None
+    reservation: Reservation | None = None
+    grants: tuple[str, ...] = ()
+    hold: str | None = None
+    user: str | None = None
+    task: str | None = None
+    pseudonyms: tuple[Pseudonym, ...] = ()
+    run: str | None = None
+    """Keyed fingerprint of the client's own run label."""
+    unknown_tool: str | None = None
+    """Keyed fingerprint of a tool name that is not registered."""
+
+
+def _facts(passage: Passage, kind: str, outcome: str) -> Facts:
+    agent, tool = passage.agent, passage.tool
+    return Facts(
+        kind=kind,
+        agent=agent.id if agent else passage.call.principal.agent,
+        version=agent.version.digest if agent else None,
+        environment=agent.environment.value if agent else None,
+        tool=tool.id if tool else None,
+        effect=tool.effect.value if tool else None,
+        scope=tool.scope.value if tool and tool.scope else None,
+        data_classes=tuple(sorted(tool.data)) if tool else (),
+        decision=outcome,
+        action="enforced",
+    )
+
+
+def decision_entry(passage: Passage, outcome: str, code: Code) -> Entry:
+    """The record that must be durable before anything is forwarded, or that says why nothing was."""
+    call, decision, reservation = passage.call, passage.decision, passage.reservation
+    body: dict[str, Any] = {
+        "actors": list(call.principal.actors),
+        "code": code.value,
+        "control": passage.control,
+        "credential": call.principal.credential,
+        "decision_id": passage.decision_id,
+        "definition": passage.tool.definition_digest if passage.tool else None,
+        "engines": _ENGINES,
+        "entities": dict(decision.entities) if decision and decision.entities else None,
+        "faults": [fault.policy for fault in decision.faults] if decision else [],
+        "grants": list(passage.grants),
+        "hold": passage.hold,
+        "lifted": list(decision.lifted) if decision else [],
+        "needs": [[need.policy, need.role] for need in decision.needs] if decision else [],
+        "policies": list(decision.policies) if decision else [],
+        "protocol": call.protocol,
+        "release": decision.release if decision else None,
+        "reservation": {
+            "id": reservation.id,
+            "cost": reservation.cost_nanos,
+            "window": reservation.window,
+        }
+        if reservation
+        else None,
+        "run": passage.run,
+        "session": passage.session,
+        "slice": decision.slice if decision else None,
+        "snapshot": passage.snapshot,
+        "task": passage.task,
+        "unknown_tool": passage.unknown_tool,
+        "unmet": list(decision.unmet) if decision else [],
+        "user": passage.user,
+    }
+    request: dict[str, Any] = {"tool": call.tool, "server": call.server, "source": call.source}
+    if call.run_label is not None:
+        request["run"] = call.run_label
+    if decision and decision.faults:
+        request["faults"] = [[fault.policy, fault.message] for fault in decision.faults]
+    # the arguments are a part of their own, so that one field of them can be opened or all of them erased alone
+    context = {key: value for key, value in passage.context.items() if key != "input"}
+    return Entry(
+        facts=_facts(passage, "decision", outcome),
+        time_us=passage.time_us,
+        body=body,
+        parts=(Part("arguments", call.arguments), Part("context", context), Part("request", request)),
+        usage=Usage(allows=outcome == "allow", denies=outcome == "deny", holds=outcome == "hold"),
+        refused=outcome != "allow",
+        pseudonyms=passage.pseudonyms,
+    )
+
+
+def outcome_entry(passage: Passage, result: CallResult, *, time_us: int, boot_us: int, cost_nanos: int) -> Entry:
+    """What became of an admitted call."""
+    reservation = passage.reservation
+    body: dict[str, Any] = {
+        "code": result.code.value if result.code else None,
+        "decision_id": passage.decision_id,
+        "duration_us": boot_us - passage.boot_us,
+        "end": result.end.value,
+        "sent": result.sent,
+        "settled": {"id": reservation.id, "cost": cost_nanos, "window": reservation.window} if reservation else None,
+        "size": result.size,
+    }
+    return Entry(
+        facts=_facts(passage, "outcome", "allow"),
+        time_us=time_us,
+        body=body,
+        parts=(Part("result", result.result),) if result.result is not None else (),
+        usage=Usage(errors=result.end is not CallEnd.OK, cost_nanos=cost_nanos),
+    )
+
+
+def unauthenticated_entry(code: Code, *, time_us: int, source: str, path: str) -> Entry:
+    """Somebody who proved nothing was turned away."""
+    return Entry(
+        facts=Facts(kind="refused.authentication", decision="deny", action="enforced"),
+        time_us=time_us,
+        body={"code": code.value},
+        parts=(Part("request", {"source": source, "path": path}),),
+        refused=True,
+    )
