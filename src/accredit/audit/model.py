@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["Entry", "Facts", "Part", "Pseudonym", "Receipt", "StoredPart", "StoredRecord", "Usage"]
+__all__ = [
+    "Entry",
+    "Facts",
+    "Part",
+    "Pseudonym",
+    "Receipt",
+    "StoredPart",
+    "StoredRecord",
+    "StoredRow",
+    "Usage",
+    "UsageDay",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,20 @@ class Usage:
     holds: int = 0
     errors: int = 0
     cost_nanos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDay:
+    """One row of the daily roll-up, kept in the transaction of the records it counts."""
+
+    day: int
+    """Whole days since the epoch, UTC."""
+    agent: str
+    tool: str
+    """Empty where a record names none."""
+    usage: Usage
+    last_us: int
+    """Time of the newest record counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +138,8 @@ class StoredRecord:
     leaf_hash: bytes
     outbox_id: str | None
     parts: tuple[StoredPart, ...]
+
+
+StoredRow: TypeAlias = tuple[int, bytes, bytes, bytes, bytes, str | None]
+"""A record as a store keeps it: seq, header, salt ‖ body, leaf hash, sealed parts, outbox id. A tuple, because a
+verifier reads hundreds of thousands a second."""
