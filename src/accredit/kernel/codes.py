@@ -158,6 +158,11 @@ class Code(Enum):
         "wait for the window to turn, or raise `limits.cost`",
     )
     PRICE_MISSING = ("price_missing", "the tool has no registered price", "register a price, 0 if it is free")
+    CURRENCY_MISMATCH = (
+        "currency_mismatch",
+        "the tool's price and the agent's budget are in different currencies",
+        "register price and budget in one currency",
+    )
     CALL_TIMEOUT = ("call_timeout", "the tool server did not answer in time", "raise `limits.timeout.call`")
     RUN_TIMEOUT = ("run_timeout", "the session has run longer than it may", "raise `limits.timeout.run`")
     LIMITS_UNAVAILABLE = ("limits_unavailable", "the counters cannot be read, so the call is denied")
@@ -169,6 +174,11 @@ class Code(Enum):
     )
     DISK_LOW = ("disk_low", "the data directory is nearly full, so calls are refused", "free or add disk space")
     # -- who is calling
+    UNAUTHENTICATED = (
+        "unauthenticated",
+        "the caller did not prove who it is; why stands in the audit log only",
+        "ask for a new token; if that fails, enrol again",
+    )
     TOKEN_MISSING = ("token_missing", "no bearer token was sent", "send `Authorization: Bearer …`")
     TOKEN_OVERSIZED = ("token_oversized", "the token is longer than 8 KiB")
     TOKEN_MALFORMED = ("token_malformed", "the token is not a well-formed compact JWS")
@@ -194,6 +204,7 @@ class Code(Enum):
         "revoke it and enrol again with a new join token",
     )
     AGENT_UNKNOWN = ("agent_unknown", "the credential's agent does not exist")
+    API_TOKEN_UNKNOWN = ("api_token_unknown", "no such API token was given out", "sign in with `accredit login LINK`")
     JOIN_TOKEN_INVALID = ("join_token_invalid", "the join token is unknown, expired or was used")
     JOIN_TOKEN_REUSED = (
         "join_token_reused",
@@ -204,6 +215,11 @@ class Code(Enum):
     KEY_UNSUITABLE = ("key_unsuitable", "the key is not a P-256 public key")
     GRANT_TYPE_UNSUPPORTED = ("grant_type_unsupported", "the token endpoint does not know this grant type")
     ISSUER_UNKNOWN = ("issuer_unknown", "no such issuer is registered")
+    UPSTREAM_CREDENTIAL = (
+        "upstream_credential",
+        "the tool server's brokered credential is missing or pinned to another origin",
+        "store the credential for the origin of the server's URL",
+    )
     TASK_CLOSED = ("task_closed", "the task is not open any more", "work on an open task")
     TASK_STATUS_STALE = ("task_status_stale", "the task's state could not be refreshed for 30 s")
     # -- protocol

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, ToolId
-from accredit.registry.model import AgentLimits
+from accredit.kernel.money import Money
+from accredit.registry.model import AgentLimits, Tool
 
-__all__ = ["LimitRefusal", "Reservation", "Spend"]
+__all__ = ["LimitRefusal", "LimitUsage", "Reservation", "Spend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,16 @@ class Spend:
     agent: AgentId
     tool: ToolId
     limits: AgentLimits
-    cost_nanos: int
+    cost_nanos: int | None
+    """None if no price is registered, which is refused: 0 only if 0 is written."""
     currency: str
+
+    @classmethod
+    def of(cls, agent: AgentId, tool: Tool, limits: AgentLimits) -> Spend:
+        """The spend of one call of `tool` at its registered price."""
+        if tool.price is None:
+            return cls(agent, tool.id, limits, None, "")
+        return cls(agent, tool.id, limits, tool.price.nanos, tool.price.currency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ class Reservation:
     cost_nanos: int
     window: str
     """The budget window reserved in (`2026-11-22`, UTC day); settled in the same one."""
+    currency: str = "USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +49,23 @@ class LimitRefusal:
 
     code: Code
     retry_after_s: float
+    """0 when waiting alone changes nothing."""
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUsage:
+    """How much of its limits an agent has used: what `limits show` shows."""
+
+    agent: AgentId
+    calls_per_minute: int
+    calls_left: int
+    """Calls that would be admitted this moment as far as the rate goes."""
+    concurrency: int
+    in_flight: int
+    window: str
+    cap: Money | None
+    spent: Money
+    open: Money
+    """Reserved by calls that have not been settled yet."""
+    left: Money | None

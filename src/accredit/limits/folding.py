@@ -1,0 +1,123 @@
+"""Counters as a fold of the log: what the records of decisions and outcomes say was taken and used.
+
+A decision record's body carries `reservation: {id, cost, currency, window}`, an outcome's `settled: {id, cost}`.
+INVARIANT: the fold of what is durable is never laxer than what was acknowledged: a decision without its outcome counts
+in full (rate, concurrency and money) until somebody closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from accredit.kernel.clock import Instant
+from accredit.kernel.ids import AgentId
+from accredit.limits import gcra
+from accredit.limits.counters import AgentCounters, OpenReservation, close, spend_in, with_spend
+from accredit.limits.gcra import Rate
+from accredit.limits.model import Reservation
+
+__all__ = [
+    "FoldedCounters",
+    "Reserved",
+    "Settled",
+    "fold",
+    "fold_decision",
+    "fold_outcome",
+    "reservation_fact",
+    "settled_fact",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A decision record's reservation and the record's time."""
+
+    reservation: Reservation
+    time_us: int
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any], *, agent: str, time_us: int) -> Reserved | None:
+        """Read a decision record; None if it reserved nothing."""
+        fact = body.get("reservation")
+        if fact is None:
+            return None
+        return cls(Reservation(fact["id"], AgentId(agent), fact["cost"], fact["window"], fact["currency"]), time_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An outcome record's settlement."""
+
+    id: str
+    cost_nanos: int
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Settled | None:
+        """Read an outcome record; None if it settles nothing."""
+        fact = body.get("settled")
+        return None if fact is None else cls(fact["id"], fact["cost"])
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedCounters:
+    """Every agent's counters and what is still open."""
+
+    counters: Mapping[AgentId, AgentCounters]
+    open: Mapping[str, OpenReservation]
+
+
+def reservation_fact(reservation: Reservation) -> dict[str, Any]:
+    """What a decision record's body carries as `reservation`."""
+    return {
+        "id": reservation.id,
+        "cost": reservation.cost_nanos,
+        "currency": reservation.currency,
+        "window": reservation.window,
+    }
+
+
+def settled_fact(reservation: Reservation, cost_nanos: int) -> dict[str, Any]:
+    """What an outcome record's body carries as `settled`."""
+    return {"id": reservation.id, "cost": cost_nanos}
+
+
+def fold_decision(
+    counters: AgentCounters, fact: Reserved, *, rate: Rate, now: Instant
+) -> tuple[AgentCounters, OpenReservation]:
+    """Count a recorded reservation, room or not: it was admitted."""
+    reservation = fact.reservation
+    # boot time does not survive a restart: the record's age is known by the wall clock, and never below zero
+    at_us = now.boot_us - max(now.wall_us - fact.time_us, 0)
+    state = gcra.count(rate, counters.rate, at_us)
+    spend = spend_in(counters, reservation.window, reservation.currency)
+    spend = replace(spend, open_nanos=spend.open_nanos + reservation.cost_nanos)
+    return (
+        AgentCounters(state, counters.in_flight + 1, with_spend(counters, spend)),
+        OpenReservation(reservation, rate, state.admitted),
+    )
+
+
+def fold_outcome(counters: AgentCounters, opened: OpenReservation, fact: Settled) -> AgentCounters:
+    """Settle a recorded reservation at the recorded cost."""
+    return close(counters, opened, cost_nanos=fact.cost_nanos)
+
+
+def fold(facts: Iterable[Reserved | Settled], *, rate_of: Callable[[AgentId], Rate], now: Instant) -> FoldedCounters:
+    """Fold records in log order.
+
+    The records may start anywhere at or before the present UTC day's first: a settlement of something not seen belongs
+    to a window that is over.
+    """
+    counters: dict[AgentId, AgentCounters] = {}
+    opened: dict[str, OpenReservation] = {}
+    for fact in facts:
+        if isinstance(fact, Reserved):
+            agent = fact.reservation.agent
+            before = counters.get(agent, AgentCounters())
+            counters[agent], opened[fact.reservation.id] = fold_decision(before, fact, rate=rate_of(agent), now=now)
+        elif (one := opened.pop(fact.id, None)) is not None:
+            agent = one.reservation.agent
+            counters[agent] = fold_outcome(counters[agent], one, fact)
+    return FoldedCounters(counters, opened)
