@@ -1,14 +1,30 @@
-"""Who is calling: what a verified token says."""
+"""Who is calling: what a verified token says, and what is registered about those who call. Values only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from accredit.kernel.ids import AgentId, CredentialId, PersonId
 
-__all__ = ["Operator", "Principal", "VerifiedTask", "VerifiedUser"]
+__all__ = [
+    "ApiToken",
+    "ClaimType",
+    "Credential",
+    "CredentialState",
+    "Issuer",
+    "IssuerKind",
+    "Operator",
+    "Principal",
+    "Revocation",
+    "RevocationKind",
+    "VerifiedTask",
+    "VerifiedUser",
+]
+
+_NEVER_US = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +66,17 @@ class Principal:
     """One instance's key; its revocation ends this principal."""
     epoch: int
     expires_us: int
+    """Wall time from which it is refused, the tolerance for skewed clocks included."""
     token_digest: str
     user: VerifiedUser | None = None
     task: VerifiedTask | None = None
     """Absent when no task was exchanged or its open state is older than 30 s or closed."""
     actors: tuple[str, ...] = ()
+    """On behalf of a user: who acts, newest first (this agent), then whoever acted before it."""
+    expires_boot_us: int = _NEVER_US
+    """The same expiry on the boot clock: a wall clock set back revives nothing."""
+    registrations: tuple[str, ...] = ()
+    """Issuer registrations that user and task rest on; revoking one ends this principal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +88,105 @@ class Operator:
     scopes: frozenset[str]
     basis: str
     """`single-admin` until a second administrator exists."""
+
+
+class CredentialState(StrEnum):
+    """What may be done with an enrolled key."""
+
+    ACTIVE = "active"
+    LOCKED = "locked"
+    """Its join token was used twice, or somebody locked it: refused until revoked and enrolled anew."""
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One instance of an agent: a public key of its own."""
+
+    id: CredentialId
+    agent: AgentId
+    thumbprint: str
+    """RFC 7638, SHA-256; unique across the installation."""
+    jwk: Mapping[str, str]
+    state: CredentialState
+    enrolled_us: int
+
+
+class IssuerKind(StrEnum):
+    """What a registered issuer vouches for."""
+
+    USER = "user"
+    TASK = "task"
+
+
+class ClaimType(StrEnum):
+    """The types a registered claim can have: scalars only, so that a policy can compare them."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Somebody whose signed word about users or tasks counts, and how far."""
+
+    kind: IssuerKind
+    url: str
+    """Exactly the `iss` of its tokens."""
+    jwks: Mapping[str, Any]
+    """Its public keys, inline: nothing is fetched."""
+    claims: Mapping[str, ClaimType]
+    """The claims that are let through; all others are dropped."""
+    token_type: str
+    """Exactly the `typ` of its tokens: what is due here is never taken for something else."""
+    max_life_s: int
+    roles_claim: str = ""
+    """Users only: the claim with the list of role names; empty if it vouches for none."""
+    role_names: Mapping[str, str] = field(default_factory=dict)
+    """Users only: issuer's name -> our name. Not empty: roles that it does not name are dropped."""
+    status_url: str = ""
+    """Tasks only: where `{open: bool}` is answered; `{task}` stands for the percent-encoded task id."""
+    id: str = ""
+    """Of this registration: a new one each time, so that registering again revives no token."""
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A person's credential for the API, without its secret."""
+
+    id: str
+    person: PersonId
+    profile: str
+    scopes: frozenset[str]
+    basis: str
+    issued_us: int
+    expires_us: int
+    revoked: bool = False
+
+
+class RevocationKind(StrEnum):
+    """What a revocation names."""
+
+    AGENT = "agent"
+    CREDENTIAL = "credential"
+    ISSUER = "issuer"
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Something stopped counting just now: a locked or revoked credential, a revoked agent or issuer registration."""
+
+    kind: RevocationKind
+    id: str
+
+    def ends(self, principal: Principal) -> bool:
+        """Whether it ends what that principal has in flight."""
+        match self.kind:
+            case RevocationKind.AGENT:
+                return principal.agent == self.id
+            case RevocationKind.CREDENTIAL:
+                return principal.credential == self.id
+            case RevocationKind.ISSUER:
+                return self.id in principal.registrations

@@ -1,0 +1,211 @@
+"""Upstream credentials: sealed at rest, sent only to the origin they were stored for, shown to nobody.
+
+There is no way to read one back: not in the API, not in an event, not in a repr. What comes back from the tool server
+is scrubbed of it, since servers echo headers in their errors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from accredit.audit.model import Facts
+from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
+from accredit.identity import rows
+from accredit.identity.audience import origin_of, public_origin
+from accredit.kernel.canonical import canonical
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, InvalidInputError, NotFoundError, UnavailableError
+from accredit.kernel.ids import check_name
+from accredit.kernel.sealing import Sealer
+from accredit.registry.model import ToolServer
+
+__all__ = ["BrokeredCredential", "SealedBroker"]
+
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
+_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_NOT_FOR_SECRETS = frozenset(
+    {"connection", "content-length", "content-type", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_MIN_SECRET: Final = 8
+_MAX_VALUE: Final = 4096
+_REDACTED: Final = "[redacted]"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokeredCredential:
+    """What may be known of a stored credential."""
+
+    name: str
+    header: str
+    origin: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    shown: BrokeredCredential
+    sealed: bytes
+
+
+class SealedBroker:
+    """Implements the enforcement room's `CredentialBroker` for static headers."""
+
+    def __init__(self, control: ControlLog, sealer: Sealer) -> None:
+        self._control = control
+        self._sealer = sealer.derive("identity/broker")
+        self._stored: dict[str, _Stored] = {}
+        for row in control.view.scan(rows.SECRET):
+            self._fold(row.key, row.doc)
+        control.subscribe(self._on_change)
+
+    async def store(self, name: str, *, origin: str, header: str, value: str, actor: Actor) -> BrokeredCredential:
+        """Store or replace a header for one origin (scheme, host, port).
+
+        Raises:
+            InvalidInputError: the name, origin, header or value cannot be accepted; the value is not repeated.
+        """
+        check_name(name, "credential")
+        pinned = _spelled(public_origin(origin))
+        if not _HEADER.fullmatch(header) or header.lower() in _NOT_FOR_SECRETS:
+            raise InvalidInputError(Code.UPSTREAM_CREDENTIAL, f"`{header[:60]}` is not a header for a credential")
+        if len(value) > _MAX_VALUE or not _VALUE.fullmatch(value) or len(_secrets(value)[-1]) < _MIN_SECRET:
+            raise InvalidInputError(
+                Code.UPSTREAM_CREDENTIAL,
+                f"the credential's value is not {_MIN_SECRET} to {_MAX_VALUE} characters of printable ASCII",
+                hint="a shorter one could not be told apart from ordinary text when answers are scrubbed",
+            )
+
+        def build(view: StateView) -> Change:
+            row = view.get(rows.SECRET, name)
+            shown = BrokeredCredential(name, header, pinned, row.doc["version"] + 1 if row else 1)
+            sealed = self._sealer.seal(value.encode(), belongs_to=_belonging(shown))
+            doc = {
+                "header": header,
+                "origin": pinned,
+                "sealed": b64encode(sealed).decode(),
+                "version": shown.version,
+            }
+            return Change(
+                Facts("secret.stored"),
+                (Write(rows.SECRET, name, doc),),
+                actor,
+                {"name": name, "version": shown.version},
+            )
+
+        await self._control.transact(build)
+        return self._stored[name].shown
+
+    async def remove(self, name: str, *, actor: Actor) -> None:
+        """Remove a stored credential; calls that need it are refused from then on.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+
+        def build(view: StateView) -> Change:
+            if view.get(rows.SECRET, name) is None:
+                raise NotFoundError(Code.NOT_FOUND, f"there is no credential `{name[:80]}`")
+            write = Write(rows.SECRET, name, None)
+            return Change(Facts("secret.removed"), (write,), actor, {"name": name}, narrowing=True)
+
+        await self._control.transact(build)
+
+    def credentials(self) -> tuple[BrokeredCredential, ...]:
+        """What is stored, without the values."""
+        return tuple(stored.shown for _, stored in sorted(self._stored.items()))
+
+    def headers(self, server: ToolServer) -> Mapping[str, str]:
+        """The headers to inject for that server, whose URL must have the origin the credential is pinned to.
+
+        Raises:
+            UnavailableError: the credential is missing, unproven, or pinned to another origin.
+        """
+        if server.credential is None:
+            return {}
+        stored, value = self._opened(server.credential)
+        try:
+            origin = _spelled(origin_of(server.url))
+        except InvalidInputError as error:
+            raise _unusable(server.credential, error.message) from error
+        if origin != stored.shown.origin:
+            raise _unusable(server.credential, f"pinned to {stored.shown.origin}, the server is at {origin}")
+        return {stored.shown.header: value}
+
+    def scrub(self, server: ToolServer, answer: bytes) -> bytes:
+        """The answer of that server without its credential's value, in any spelling it is likely to come back in.
+
+        Works on whole messages: a value split over two pieces of a stream is found only once they are joined.
+
+        Raises:
+            UnavailableError: the credential cannot be opened, so nothing can be vouched for.
+        """
+        if server.credential is None:
+            return answer
+        for secret in _secrets(self._opened(server.credential)[1]):
+            for spelling in _spellings(secret):
+                if spelling in answer:
+                    answer = answer.replace(spelling, _REDACTED.encode())
+        return answer
+
+    def _opened(self, name: str) -> tuple[_Stored, str]:
+        stored = self._stored.get(name)
+        if stored is None or (rows.SECRET, name) in self._control.unproven:
+            raise _unusable(name, "missing or unproven")
+        try:
+            return stored, self._sealer.open(stored.sealed, belongs_to=_belonging(stored.shown)).decode()
+        except AccreditError as error:
+            raise _unusable(name, error.cause) from error
+
+    def _on_change(self, change: Change) -> None:
+        for write in change.writes:
+            if write.kind == rows.SECRET:
+                self._fold(write.key, write.doc)
+
+    def _fold(self, name: str, doc: Mapping[str, Any] | None) -> None:
+        if doc is None:
+            self._stored.pop(name, None)
+            return
+        shown = BrokeredCredential(name, doc["header"], doc["origin"], doc["version"])
+        self._stored[name] = _Stored(shown, b64decode(doc["sealed"]))
+
+
+def _belonging(shown: BrokeredCredential) -> bytes:
+    # a row moved to another name, origin or header, or rolled back to an older version, does not open
+    return canonical({"header": shown.header, "name": shown.name, "origin": shown.origin, "version": shown.version})
+
+
+def _spelled(origin: tuple[str, str, int]) -> str:
+    scheme, host, port = origin
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _unusable(name: str, cause: str) -> UnavailableError:
+    return UnavailableError(
+        Code.UPSTREAM_CREDENTIAL, f"the credential `{name[:80]}` cannot be used for this server", cause=cause
+    )
+
+
+def _secrets(value: str) -> tuple[str, ...]:
+    """The whole value and, of `Bearer …` and its like, what follows the scheme."""
+    scheme, space, rest = value.partition(" ")
+    return (value, rest.strip()) if space and scheme.isalpha() else (value,)
+
+
+def _spellings(secret: str) -> tuple[bytes, ...]:
+    plain = secret.encode()
+    spelled = {
+        plain,
+        json.dumps(secret)[1:-1].encode(),
+        json.dumps(secret)[1:-1].replace("/", "\\/").encode(),
+        quote(secret, safe="").encode(),
+        quote(secret).encode(),
+        b64encode(plain),
+        b64encode(plain).rstrip(b"="),
+    }
+    return tuple(sorted(spelled, key=len, reverse=True))

@@ -1,0 +1,393 @@
+"""The token endpoint: an agent proves its key and gets an access token, for itself or on behalf of a user.
+
+Two grants, one answer: `client_credentials` with `private_key_jwt` (RFC 7523 §2.2, RFC 6749 §4.4) and token exchange
+(RFC 8693), where our own parameter `task_token` adds the signed task. The token that comes out can never do more than
+what went in: same agent, an audience not wider than the actor token's, a life not longer than the shortest of its
+sources, every earlier actor kept.
+
+INVARIANT: the epoch in a token is read in the same step as the checks of agent, credential and issuers, without
+waiting in between; so a revocation that comes at any later moment finds a token with an older epoch. They are checked
+once more after the issue is on record, before the token leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+from accredit.audit.model import Entry, Facts, Part
+from accredit.audit.ports import AuditLog
+from accredit.identity.access import ACCESS_TYPE, MAX_LIFE_S, AccessGrant, access_claims
+from accredit.identity.audience import audience_path, covers, requested_audience
+from accredit.identity.claims import actor_chain, roles_of, typed_claims
+from accredit.identity.keys import VerifyingKey, sign
+from accredit.identity.metadata import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, token_endpoint
+from accredit.identity.model import Issuer, IssuerKind, Principal, VerifiedTask, VerifiedUser
+from accredit.identity.ports import AgentDirectory, AttemptGate
+from accredit.identity.replay import Replays
+from accredit.identity.signing import SigningKeys
+from accredit.identity.state import IdentityState
+from accredit.identity.tasks import TaskStatus
+from accredit.identity.tokens import (
+    MAX_TOKEN_BYTES,
+    SKEW_S,
+    SignedClaims,
+    TokenRule,
+    peek_claim,
+    read_token,
+    refused,
+    single_audience,
+    text_claim,
+)
+from accredit.identity.verifier import AccessTokenVerifier
+from accredit.kernel.clock import Clock, Deadline, Instant
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, InvalidInputError, UnauthenticatedError, UnavailableError
+from accredit.kernel.ids import AgentId, CredentialId, IdSource
+from accredit.registry.model import Agent, AgentState
+
+__all__ = ["TokenEndpoint", "TokenRefusal", "TokenReply"]
+
+_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type of token
+_JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
+_ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - the name of a type of token
+_ASSERTION_RULE_TYPES: Final = frozenset({"JWT", "client-authentication+jwt"})
+_ASSERTION_LIFE_S: Final = 300
+_MAX_PARAMETERS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReply:
+    """A successful answer (RFC 6749 §5.1); to be sent with `Cache-Control: no-store`."""
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    exchanged: bool
+
+    status = 200
+
+    def body(self) -> dict[str, Any]:
+        reply = {"access_token": self.access_token, "token_type": "Bearer", "expires_in": self.expires_in}
+        return reply | {"issued_token_type": _ACCESS_TOKEN} if self.exchanged else reply
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRefusal:
+    """A refusal (RFC 6749 §5.2). `code` and `cause` are for the record; `body` is what the caller may know."""
+
+    status: int
+    error: str
+    description: str
+    code: Code
+    cause: str = ""
+    credential: CredentialId | None = None
+    """Who was refused, once that was proven."""
+
+    def body(self) -> dict[str, Any]:
+        # whoever did not prove who it is learns nothing about why; whoever did may mend its request
+        told = Code.UNAUTHENTICATED if self.error == "invalid_client" else self.code
+        return {"error": self.error, "error_description": self.description, "code": told.value}
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """An agent's instance that proved itself, and how far what it proved itself with reaches."""
+
+    agent: AgentId
+    credential: CredentialId
+    reach: str
+    """Path below the public URL that a token for it may not go beyond; empty for anywhere."""
+    until_s: int | None = None
+    """When what it proved itself with ends, if that bounds what it gets."""
+
+
+class TokenEndpoint:
+    """Answers `POST /oauth/token`."""
+
+    def __init__(
+        self,
+        state: IdentityState,
+        keys: SigningKeys,
+        verifier: AccessTokenVerifier,
+        directory: AgentDirectory,
+        tasks: TaskStatus,
+        audit: AuditLog,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        attempts: AttemptGate,
+        public_url: str,
+    ) -> None:
+        self._state = state
+        self._keys = keys
+        self._verifier = verifier
+        self._directory = directory
+        self._tasks = tasks
+        self._audit = audit
+        self._clock = clock
+        self._ids = ids
+        self._attempts = attempts
+        self._public_url = public_url
+        self._assertions = Replays(clock.now())
+        self._task_tokens = Replays(clock.now())
+        # clients follow RFC 7523 §3 (endpoint) or its revision (issuer), and some put a slash after the issuer
+        self._us = frozenset({public_url, public_url + "/", token_endpoint(public_url)})
+
+    async def token_request(self, form: Mapping[str, str], source: str) -> TokenReply | TokenRefusal:
+        """Answer one token request, its form already decoded; a repeated parameter is the caller's to refuse."""
+        if (wait_s := self._attempts.retry_after_s(source)) is not None:
+            description = f"too many attempts, retry in {wait_s:.0f} s"
+            return TokenRefusal(429, "temporarily_unavailable", description, Code.ATTEMPTS_LIMITED)
+        caller: _Caller | None = None
+        try:
+            grant_type = self._checked(form)
+            caller = self._authenticated(form, grant_type)
+            if grant_type == CLIENT_CREDENTIALS:
+                return await self._issue(caller, form, None)
+            return await self._exchange(caller, form)
+        except AccreditError as error:
+            return _refusal(error, caller)
+
+    @staticmethod
+    def _checked(form: Mapping[str, str]) -> str:
+        if len(form) > _MAX_PARAMETERS or any(len(value) > MAX_TOKEN_BYTES for value in form.values()):
+            raise InvalidInputError(Code.BODY_OVERSIZED, "a parameter is too long, or there are too many")
+        grant_type = form.get("grant_type", "")
+        if grant_type not in {CLIENT_CREDENTIALS, TOKEN_EXCHANGE}:
+            raise InvalidInputError(Code.GRANT_TYPE_UNSUPPORTED, f"`{grant_type[:80]}` is not a grant type here")
+        return grant_type
+
+    def _authenticated(self, form: Mapping[str, str], grant_type: str) -> _Caller:
+        """Who is asking: by assertion (any grant), or by its own access token as the actor (exchange)."""
+        actor = self._actor(form) if grant_type == TOKEN_EXCHANGE and "actor_token" in form else None
+        if "client_assertion" not in form:
+            if actor is None:
+                raise refused(Code.TOKEN_MISSING, "neither `client_assertion` nor `actor_token`")
+            return actor
+        client = self._client(form)
+        if actor is None:
+            return client
+        if actor.credential != client.credential:
+            raise refused(Code.TOKEN_ACTOR, "the actor token belongs to another credential")
+        return actor
+
+    def _client(self, form: Mapping[str, str]) -> _Caller:
+        """RFC 7523 §3, RFC 7521 §4.2.1."""
+        if form.get("client_assertion_type") != _ASSERTION_TYPE:
+            raise refused(Code.TOKEN_TYPE, "`client_assertion_type` is not jwt-bearer")
+        assertion, now = form["client_assertion"], self._clock.now()
+        credential = CredentialId(peek_claim(assertion, "sub") or "")
+
+        def key(kid: str | None) -> VerifyingKey | None:
+            # each credential has one key; a `kid` is not needed, but if there is one it must say so
+            found = self._state.credential_key(credential)
+            return found if found is not None and kid in {None, credential, found.thumbprint} else None
+
+        rule = TokenRule(_ASSERTION_RULE_TYPES, credential, _ASSERTION_LIFE_S)
+        signed = read_token(assertion, rule=rule, keys=key, now=now)
+        if signed.claims.get("sub") != credential or form.get("client_id", credential) != credential:
+            raise refused(Code.TOKEN_SUBJECT, "`iss`, `sub` and `client_id` differ")
+        if (audience := single_audience(signed.claims)) not in self._us:
+            raise refused(Code.TOKEN_AUDIENCE, f"`aud` is {audience[:80]!r}")
+        jti = text_claim(signed.claims, "jti")
+        record = self._state.credential(credential)
+        agent = record.agent if record else AgentId("")
+        if (code := self._standing(agent, credential)) is not None:
+            raise refused(code, "of the assertion's credential")
+        if signed.issued_s < self._assertions.began_s:
+            raise refused(Code.TOKEN_REPLAYED, "issued before this process began to remember")
+        self._assertions.spend(credential, jti, until=_end(signed, now), now=now)
+        return _Caller(agent, credential, reach="")
+
+    def _actor(self, form: Mapping[str, str]) -> _Caller:
+        if form.get("actor_token_type") != _ACCESS_TOKEN:
+            raise refused(Code.TOKEN_TYPE, "`actor_token_type` is not access_token")
+        principal, path = self._verifier.own(form["actor_token"])
+        if principal.actors:
+            # else the user it acts for now would silently be left out of what comes out
+            raise refused(Code.TOKEN_ACTOR, "the actor token itself acts for somebody")
+        return _Caller(principal.agent, principal.credential, path, principal.expires_us // 1_000_000 - SKEW_S)
+
+    def _standing(self, agent: AgentId, credential: CredentialId, registrations: tuple[str, ...] = ()) -> Code | None:
+        epoch = self._state.epoch(agent)
+        registered = self._directory.get(agent)
+        if registered is None or epoch is None:
+            return Code.AGENT_UNKNOWN
+        if registered.state is AgentState.RETIRED:
+            return Code.AGENT_NOT_ACTIVE
+        return self._state.refusal(Principal(agent, credential, epoch, 0, "", registrations=registrations))
+
+    # -- on behalf of a user
+
+    async def _exchange(self, caller: _Caller, form: Mapping[str, str]) -> TokenReply:
+        """RFC 8693 §2.1, in order: the subject, who may act for it, the task, and only then the issue."""
+        if form.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
+            raise InvalidInputError(Code.TOKEN_TYPE, "only access tokens are issued")
+        if form.get("subject_token_type") not in {_ACCESS_TOKEN, _JWT, _ID_TOKEN}:
+            raise InvalidInputError(Code.TOKEN_TYPE, "`subject_token_type` is not a type of signed token")
+        issuer, subject = self._signed_by(IssuerKind.USER, form.get("subject_token", ""))
+        self._may_act(caller, subject.claims)
+        user = VerifiedUser(
+            issuer.url,
+            text_claim(subject.claims, "sub", code=Code.TOKEN_SUBJECT),
+            roles_of(subject.claims, issuer),
+            typed_claims(subject.claims, issuer.claims),
+        )
+        behalf = _Behalf(user, issuer.id, actor_chain(subject.claims), subject.expires_s)
+        if "task_token" in form:
+            behalf = await self._with_task(caller, behalf, form["task_token"])
+        return await self._issue(caller, form, behalf)
+
+    def _signed_by(self, kind: IssuerKind, token: str) -> tuple[Issuer, SignedClaims]:
+        if not token:
+            raise refused(Code.TOKEN_MISSING, f"no {kind} token")
+        found = self._state.issuer_by_url(kind, peek_claim(token, "iss"))
+        if found is None:
+            raise refused(Code.ISSUER_UNKNOWN, f"no {kind} issuer of the token's `iss`")
+        issuer, keys = found
+        if issuer.revoked:
+            raise refused(Code.CREDENTIAL_REVOKED, f"the {kind} issuer was revoked")
+        rule = TokenRule(frozenset({issuer.token_type}), issuer.url, issuer.max_life_s)
+        return issuer, read_token(
+            token, rule=rule, keys=lambda kid: keys.get(kid) if kid else None, now=self._clock.now()
+        )
+
+    def _is_us(self, audience: str) -> bool:
+        return audience in self._us or audience_path(audience, self._public_url) is not None
+
+    def _may_act(self, caller: _Caller, claims: Mapping[str, Any]) -> None:
+        """A subject token is for us, or says that this very agent may act (RFC 8693 §4.4); never for another."""
+        audience, may_act = single_audience(claims), claims.get("may_act")
+        if may_act is None:
+            if not self._is_us(audience):
+                raise refused(Code.TOKEN_AUDIENCE, "the subject token is not for us and has no `may_act`")
+        elif not isinstance(may_act, dict) or may_act.get("sub") != caller.agent:
+            raise refused(Code.TOKEN_ACTOR, "`may_act` does not name this agent")
+
+    async def _with_task(self, caller: _Caller, behalf: _Behalf, token: str) -> _Behalf:
+        """DESIGN §4: it names agent, user, task and `jti`, lives 15 minutes at most, and its task is open."""
+        issuer, signed = self._signed_by(IssuerKind.TASK, token)
+        claims, now = signed.claims, self._clock.now()
+        if not self._is_us(single_audience(claims)):
+            raise refused(Code.TOKEN_AUDIENCE, "the task token is not for us")
+        if text_claim(claims, "agent", code=Code.TOKEN_ACTOR) != caller.agent:
+            raise refused(Code.TOKEN_ACTOR, "the task token names another agent")
+        if text_claim(claims, "sub", code=Code.TOKEN_SUBJECT) != behalf.user.subject:
+            raise refused(Code.TOKEN_SUBJECT, "the task token names another user")
+        task = VerifiedTask(issuer.url, text_claim(claims, "task"), typed_claims(claims, issuer.claims))
+        jti, until = text_claim(claims, "jti"), _end(signed, now)
+        watch = await self._tasks.confirm(issuer, task.id, until=until)
+        if (code := watch.refusal(self._clock.now())) is not None:
+            raise refused(code, "as the task's issuer says")
+        # the instance that brought it may bring it again to renew its access token; nobody else may
+        self._task_tokens.spend(issuer.id, jti, holder=caller.credential, until=until, now=now)
+        return _Behalf(
+            behalf.user,
+            behalf.user_registration,
+            behalf.earlier_actors,
+            min(behalf.until_s, signed.expires_s),
+            task,
+            issuer.id,
+        )
+
+    # -- the issue
+
+    async def _issue(self, caller: _Caller, form: Mapping[str, str], behalf: _Behalf | None) -> TokenReply:
+        audience = requested_audience(form.get("resource"), self._public_url)
+        path = audience_path(audience, self._public_url) or ""
+        if not covers(caller.reach, path or "/"):
+            raise InvalidInputError(Code.TOKEN_AUDIENCE, "the resource lies beyond what the actor token is for")
+        registrations = behalf.registrations() if behalf else ()
+        if (code := self._standing(caller.agent, caller.credential, registrations)) is not None:
+            raise refused(code, "before issuing")
+        now, agent, epoch = self._clock.now(), self._directory.get(caller.agent), self._state.epoch(caller.agent)
+        assert agent is not None and epoch is not None, "checked just now, without waiting"  # noqa: PT018, S101 - one step
+        ends = [now.wall_s + MAX_LIFE_S, *([behalf.until_s] if behalf else [])]
+        ends += [caller.until_s] if caller.until_s is not None else []
+        grant = AccessGrant(
+            agent=caller.agent,
+            credential=caller.credential,
+            epoch=epoch,
+            version=agent.version.digest,
+            audience=audience,
+            jti=self._ids.new("jti"),
+            issued_s=now.wall_s,
+            expires_s=min(ends),
+            user=behalf.user if behalf else None,
+            user_registration=behalf.user_registration if behalf else "",
+            task=behalf.task if behalf else None,
+            task_registration=behalf.task_registration if behalf else "",
+            earlier_actors=behalf.earlier_actors if behalf else (),
+        )
+        if grant.expires_s <= grant.issued_s:
+            raise refused(Code.TOKEN_EXPIRED, "what was presented ends before a token could begin")
+        token = sign(access_claims(grant, issuer=self._public_url), typ=ACCESS_TYPE, key=self._keys.current())
+        if len(token) > MAX_TOKEN_BYTES:
+            raise InvalidInputError(Code.TOKEN_OVERSIZED, "the claims let through do not fit into one token")
+        await self._audit.append(_entry(grant, agent, token, now))
+        if (code := self._standing(caller.agent, caller.credential, registrations)) is not None:
+            raise refused(code, "while issuing")
+        return TokenReply(token, grant.expires_s - grant.issued_s, behalf is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Behalf:
+    """For whom, and for which task."""
+
+    user: VerifiedUser
+    user_registration: str
+    earlier_actors: tuple[str, ...]
+    until_s: int
+    task: VerifiedTask | None = None
+    task_registration: str = ""
+
+    def registrations(self) -> tuple[str, ...]:
+        return (self.user_registration, *([self.task_registration] if self.task else []))
+
+
+def _end(signed: SignedClaims, now: Instant) -> Deadline:
+    """When a token of others cannot count any more, the tolerance included."""
+    wall_us = (signed.expires_s + SKEW_S) * 1_000_000
+    return Deadline(wall_us, now.boot_us + wall_us - now.wall_us)
+
+
+def _entry(grant: AccessGrant, agent: Agent, token: str, now: Instant) -> Entry:
+    request: dict[str, Any] = {"resource": grant.audience}
+    if grant.user is not None:
+        request |= {"user_issuer": grant.user.issuer, "user": grant.user.subject, "roles": sorted(grant.user.roles)}
+    if grant.task is not None:
+        request |= {"task_issuer": grant.task.issuer, "task": grant.task.id}
+    return Entry(
+        facts=Facts(
+            "token.issued", agent=grant.agent, version=agent.version.digest, environment=agent.environment.value
+        ),
+        time_us=now.wall_us,
+        body={
+            "credential": grant.credential,
+            "epoch": grant.epoch,
+            "expires_s": grant.expires_s,
+            "issuers": [name for name in (grant.user_registration, grant.task_registration) if name],
+            "token": sha256(token.encode()).hexdigest(),
+        },
+        parts=(Part("request", request),),
+    )
+
+
+def _refusal(error: AccreditError, caller: _Caller | None) -> TokenRefusal:
+    who = caller.credential if caller else None
+    match error:
+        case UnauthenticatedError() if caller is None:
+            return TokenRefusal(401, "invalid_client", error.message, error.code, error.cause)
+        case UnauthenticatedError():
+            return TokenRefusal(400, "invalid_grant", error.code.meaning, error.code, error.cause, who)
+        case UnavailableError():
+            return TokenRefusal(503, "temporarily_unavailable", error.message, error.code, error.cause, who)
+        case InvalidInputError(code=Code.TOKEN_AUDIENCE):
+            return TokenRefusal(400, "invalid_target", error.message, error.code, error.cause, who)
+        case InvalidInputError(code=Code.GRANT_TYPE_UNSUPPORTED):
+            return TokenRefusal(400, "unsupported_grant_type", error.message, error.code, error.cause, who)
+        case _:
+            return TokenRefusal(400, "invalid_request", error.message, error.code, error.cause, who)

@@ -1,0 +1,38 @@
+"""What this room asks of others."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from accredit.kernel.ids import AgentId
+from accredit.registry.model import Agent
+
+__all__ = ["AgentDirectory", "AttemptGate", "StatusFetch"]
+
+
+class AgentDirectory(Protocol):
+    """Knows the registered agents. Read on every call, so it answers from memory."""
+
+    def get(self, agent: AgentId) -> Agent | None:
+        """The agent, or None if there is no such (or only an unproven) one."""
+        ...
+
+
+class AttemptGate(Protocol):
+    """Limits attempts to authenticate, before any of them costs a signature check."""
+
+    def retry_after_s(self, source: str) -> float | None:
+        """Count one attempt from that address; None if it may go on, else when the next one may."""
+        ...
+
+
+class StatusFetch(Protocol):
+    """Fetches a task's status from a URL an operator registered."""
+
+    async def __call__(self, url: str) -> bytes:
+        """The body of a 200 answer: no redirects, at most 1 KiB, at most 5 s.
+
+        Raises:
+            UnavailableError: there was no such answer.
+        """
+        ...

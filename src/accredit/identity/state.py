@@ -1,0 +1,185 @@
+"""What this room knows right now: a fold of its rows, kept current by every change as it comes into force.
+
+The fold is what makes a revocation hold on the next call: the control log calls it synchronously, for a narrowing
+change even before the record is durable, and it then tells those who have calls in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from accredit.audit.ports import Change, ControlLog
+from accredit.identity import rows
+from accredit.identity.keys import VerifyingKey, agent_key, issuer_keys
+from accredit.identity.model import (
+    ApiToken,
+    ClaimType,
+    Credential,
+    CredentialState,
+    Issuer,
+    IssuerKind,
+    Principal,
+    Revocation,
+    RevocationKind,
+)
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import AgentId, CredentialId
+
+__all__ = ["IdentityState"]
+
+
+class IdentityState:
+    """Credentials, epochs, issuers and people's tokens as of now."""
+
+    def __init__(self, control: ControlLog) -> None:
+        self._control = control
+        self._credentials: dict[CredentialId, tuple[Credential, VerifyingKey]] = {}
+        self._by_agent: dict[AgentId, set[CredentialId]] = {}
+        self._epochs: dict[AgentId, int] = {}
+        self._issuers: dict[str, tuple[Issuer, Mapping[str, VerifyingKey]]] = {}
+        self._api_tokens: dict[str, ApiToken] = {}
+        self._listeners: list[Callable[[Revocation], None]] = []
+        self._folds: dict[str, Callable[[str, Mapping[str, Any] | None], None]] = {
+            rows.CREDENTIAL: self._fold_credential,
+            rows.EPOCH: self._fold_epoch,
+            rows.ISSUER: self._fold_issuer,
+            rows.API_TOKEN: self._fold_api_token,
+        }
+        for kind, fold in self._folds.items():
+            for row in control.view.scan(kind):
+                fold(row.key, row.doc)
+        control.subscribe(self._on_change)
+
+    def on_revoked(self, listener: Callable[[Revocation], None]) -> None:
+        """Be called, synchronously, whenever an agent, credential or issuer stops counting."""
+        self._listeners.append(listener)
+
+    def credential(self, credential: CredentialId) -> Credential | None:
+        found = self._credentials.get(credential)
+        return found[0] if found else None
+
+    def credential_key(self, credential: CredentialId) -> VerifyingKey | None:
+        found = self._credentials.get(credential)
+        return found[1] if found else None
+
+    def credentials_of(self, agent: AgentId) -> tuple[Credential, ...]:
+        """All keys ever enrolled for an agent, oldest first."""
+        found = [self._credentials[credential][0] for credential in self._by_agent.get(agent, ())]
+        return tuple(sorted(found, key=lambda credential: (credential.enrolled_us, credential.id)))
+
+    def epoch(self, agent: AgentId) -> int | None:
+        """The agent's epoch; None before anything was enrolled for it."""
+        return self._epochs.get(agent)
+
+    def issuer(self, registration: str) -> Issuer | None:
+        found = self._issuers.get(registration)
+        return found[0] if found else None
+
+    def issuers(self) -> tuple[Issuer, ...]:
+        """Every registration, revoked ones included, by id."""
+        return tuple(issuer for _, (issuer, _) in sorted(self._issuers.items()))
+
+    def issuer_by_url(self, kind: IssuerKind, url: str | None) -> tuple[Issuer, Mapping[str, VerifyingKey]] | None:
+        """The registration in force for an `iss`, else a revoked one, else None."""
+        found = [entry for entry in self._issuers.values() if entry[0].kind is kind and entry[0].url == url]
+        return min(found, key=lambda entry: entry[0].revoked, default=None)
+
+    def claim_types(self, kind: IssuerKind) -> dict[str, ClaimType]:
+        """The typed claims that users or tasks can have: what a policy may compare with."""
+        return {
+            name: claim
+            for issuer, _ in self._issuers.values()
+            if issuer.kind is kind and not issuer.revoked
+            for name, claim in issuer.claims.items()
+        }
+
+    def api_token(self, secret_hash: str) -> ApiToken | None:
+        return self._api_tokens.get(secret_hash)
+
+    def api_tokens(self) -> tuple[ApiToken, ...]:
+        """Every token given out, oldest first."""
+        return tuple(sorted(self._api_tokens.values(), key=lambda token: (token.issued_us, token.id)))
+
+    def proven(self, kind: str, key: str) -> bool:
+        """Whether the log bears a row out."""
+        return (kind, key) not in self._control.unproven
+
+    def refusal(self, principal: Principal) -> Code | None:
+        """Why that principal does not count any more, expiry and the agent itself apart. Called on every call."""
+        unproven = self._control.unproven
+        if unproven and not unproven.isdisjoint(
+            {(rows.CREDENTIAL, principal.credential), (rows.EPOCH, principal.agent)}
+            | {(rows.ISSUER, registration) for registration in principal.registrations}
+        ):
+            return Code.STATE_UNPROVEN
+        found = self._credentials.get(principal.credential)
+        if found is None or found[0].agent != principal.agent:
+            return Code.CREDENTIAL_REVOKED
+        if found[0].state is not CredentialState.ACTIVE:
+            locked = found[0].state is CredentialState.LOCKED
+            return Code.CREDENTIAL_LOCKED if locked else Code.CREDENTIAL_REVOKED
+        if self._epochs.get(principal.agent) != principal.epoch:
+            return Code.CREDENTIAL_REVOKED
+        for registration in principal.registrations:
+            issuer = self._issuers.get(registration)
+            if issuer is None or issuer[0].revoked:
+                return Code.CREDENTIAL_REVOKED
+        return None
+
+    def _on_change(self, change: Change) -> None:
+        ended: list[Revocation] = []
+        for write in change.writes:
+            fold = self._folds.get(write.kind)
+            if fold is not None:
+                before = self._standing(write.kind, write.key)
+                fold(write.key, write.doc)
+                after = self._standing(write.kind, write.key)
+                if before is not None and before != after:
+                    ended.append(before[0])
+        for revocation in ended:
+            for listener in self._listeners:
+                listener(revocation)
+
+    def _standing(self, kind: str, key: str) -> tuple[Revocation, int] | None:
+        """What a row supports at this moment; None if it supports nothing."""
+        if kind == rows.CREDENTIAL:
+            credential = self.credential(CredentialId(key))
+            if credential is not None and credential.state is CredentialState.ACTIVE:
+                return Revocation(RevocationKind.CREDENTIAL, key), 0
+        elif kind == rows.EPOCH and AgentId(key) in self._epochs:
+            return Revocation(RevocationKind.AGENT, key), self._epochs[AgentId(key)]
+        elif kind == rows.ISSUER:
+            issuer = self.issuer(key)
+            if issuer is not None and not issuer.revoked:
+                return Revocation(RevocationKind.ISSUER, key), 0
+        return None
+
+    def _fold_credential(self, key: str, doc: Mapping[str, Any] | None) -> None:
+        gone = self._credentials.pop(CredentialId(key), None)
+        if gone is not None:
+            self._by_agent[gone[0].agent].discard(gone[0].id)
+        if doc is None:
+            return
+        credential = rows.credential_from(key, doc)
+        self._by_agent.setdefault(credential.agent, set()).add(credential.id)
+        self._credentials[credential.id] = (credential, agent_key(dict(credential.jwk), kid=key))
+
+    def _fold_epoch(self, key: str, doc: Mapping[str, Any] | None) -> None:
+        if doc is None:
+            self._epochs.pop(AgentId(key), None)
+        else:
+            self._epochs[AgentId(key)] = doc["epoch"]
+
+    def _fold_issuer(self, key: str, doc: Mapping[str, Any] | None) -> None:
+        if doc is None:
+            self._issuers.pop(key, None)
+            return
+        issuer = rows.issuer_from(key, doc)
+        self._issuers[key] = (issuer, issuer_keys(issuer.jwks))
+
+    def _fold_api_token(self, key: str, doc: Mapping[str, Any] | None) -> None:
+        if doc is None:
+            self._api_tokens.pop(key, None)
+        else:
+            self._api_tokens[key] = rows.api_token_from(doc)
