@@ -6,7 +6,7 @@ reserving, settling and releasing. Usage beyond the reservation is booked in ful
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -76,11 +76,12 @@ def reserve(
             return LimitRefusal(
                 Code.BUDGET_EXHAUSTED, 1.0, f"one agent may hold a fifth of the shared {cap} in open calls"
             )
-    return replace(state, open_nanos=state.open_nanos + cost.nanos)
+    return WindowSpend(state.window, state.currency, state.spent_nanos, state.open_nanos + cost.nanos)
 
 
 def settle(state: WindowSpend, *, reserved_nanos: int, cost_nanos: int) -> WindowSpend:
     """Turn a reservation into what was really used; 0 gives it back."""
     assert 0 <= reserved_nanos <= state.open_nanos, "settled more than is open"  # noqa: S101 - a programming mistake
     assert cost_nanos >= 0, "a cost below zero"  # noqa: S101 - a programming mistake
-    return replace(state, spent_nanos=state.spent_nanos + cost_nanos, open_nanos=state.open_nanos - reserved_nanos)
+    spent_nanos, open_nanos = state.spent_nanos + cost_nanos, state.open_nanos - reserved_nanos
+    return WindowSpend(state.window, state.currency, spent_nanos, open_nanos)

@@ -6,7 +6,7 @@ and makes the step atomic; it decides nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
@@ -59,6 +59,8 @@ def spend_in(counters: AgentCounters, window: str, currency: str) -> WindowSpend
 def with_spend(counters: AgentCounters, spend: WindowSpend) -> tuple[WindowSpend, ...]:
     """The windows with one replaced. Old ones are dropped, but never one that still has something open."""
     others = [one for one in counters.windows if (one.window, one.currency) != (spend.window, spend.currency)]
+    if not others:
+        return (spend,)
     kept = sorted([*others, spend], key=lambda one: (one.window, one.currency))
     days = sorted({one.window for one in kept})[-_WINDOWS:]
     return tuple(one for one in kept if one.open_nanos or one.window in days)
@@ -102,7 +104,7 @@ def close(counters: AgentCounters, taken: OpenReservation, *, cost_nanos: int | 
         reserved_nanos=reservation.cost_nanos,
         cost_nanos=cost_nanos or 0,
     )
-    return replace(counters, rate=rate, in_flight=counters.in_flight - 1, windows=with_spend(counters, settled))
+    return AgentCounters(rate, counters.in_flight - 1, with_spend(counters, settled))
 
 
 def idle(counters: AgentCounters, now: Instant) -> AgentCounters | None:
