@@ -1,0 +1,228 @@
+"""What tool servers say about their tools, and whether that is still what was pinned (DESIGN §3.4, §3.16).
+
+A server is asked with the gateway's own credential, in bounded pages. What it said is trusted for 30 s; calls do not
+wait for a look unless there is none that young, and all who wait share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accredit.enforcement.ports import CredentialBroker
+from accredit.gateway.relay import read_answer, upstream_request
+from accredit.gateway.routing import Era
+from accredit.gateway.upstream import Upstream
+from accredit.kernel.canonical import Digest
+from accredit.kernel.clock import Clock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, UnavailableError
+from accredit.kernel.ids import ServerName
+from accredit.registry.model import Tool, ToolServer
+
+__all__ = ["ServerDefinitions", "UpstreamDefinitions", "WatchedDefinitions"]
+
+_log = logging.getLogger("accredit.gateway")
+
+ServerDefinitions = Mapping[str, Mapping[str, Any]]
+"""Definitions as a server sent them, by tool name."""
+
+_MAX_PAGES = 50
+_MAX_TOOLS = 2000
+_MAX_BYTES = 8 * 2**20
+_MAX_TEXT = 256
+_LOOK_TIMEOUT_S = 10.0
+
+_TRUSTED_US = 30_000_000
+_EARLY_US = 15_000_000
+_LISTED_US = 5_000_000
+_AGAIN_US = 1_000_000
+
+
+def _always() -> None:
+    """Asking for definitions is no call of an agent: there is nothing to re-check."""
+
+
+def _invalid(text: str) -> UnavailableError:
+    return UnavailableError(Code.UPSTREAM_INVALID, f"the tool server {text}")
+
+
+class UpstreamDefinitions:
+    """Asks a tool server for its tools. This is the registry's source of definitions to pin."""
+
+    def __init__(self, upstream: Upstream, broker: CredentialBroker) -> None:
+        self._upstream = upstream
+        self._broker = broker
+        self._ids = itertools.count(1)
+
+    async def fetch(self, server: ToolServer) -> ServerDefinitions:
+        """Every definition the server offers, after it has said that it speaks our protocol version.
+
+        Raises:
+            UnavailableError: unreachable, too slow, of another protocol version, or its lists break a bound.
+        """
+        return await _bounded(self._probe(server))
+
+    async def look(self, server: ToolServer) -> ServerDefinitions:
+        """Every definition the server offers, of a server whose version is known.
+
+        Raises:
+            UnavailableError: unreachable, too slow, or its lists break a bound.
+        """
+        return await _bounded(self._pages(server))
+
+    async def _probe(self, server: ToolServer) -> ServerDefinitions:
+        discovered, _ = await self._ask(server, "server/discover", {})
+        versions = discovered.get("supportedVersions")
+        if not isinstance(versions, list) or Era.STATELESS.value not in versions:
+            raise _invalid(f"does not speak MCP {Era.STATELESS}")
+        return await self._pages(server)
+
+    async def _pages(self, server: ToolServer) -> ServerDefinitions:
+        found: dict[str, Mapping[str, Any]] = {}
+        cursor: str | None = None
+        size = 0
+        for _ in range(_MAX_PAGES):
+            page, received = await self._ask(server, "tools/list", {} if cursor is None else {"cursor": cursor})
+            size += received
+            tools = page.get("tools")
+            if not isinstance(tools, list) or size > _MAX_BYTES or len(found) + len(tools) > _MAX_TOOLS:
+                raise _invalid(f"lists no tools, more than {_MAX_TOOLS}, or more than {_MAX_BYTES} bytes")
+            for tool in tools:
+                name = tool.get("name") if isinstance(tool, dict) else None
+                if not isinstance(name, str) or not 0 < len(name) <= _MAX_TEXT or name in found:
+                    raise _invalid("lists a tool without a name of its own")
+                found[name] = tool
+            cursor = page.get("nextCursor")
+            if cursor is None:
+                return found
+            if not isinstance(cursor, str) or len(cursor) > 4096:
+                raise _invalid("sent a malformed cursor")
+        raise _invalid(f"lists its tools on more than {_MAX_PAGES} pages")
+
+    async def _ask(self, server: ToolServer, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        rpc_id = next(self._ids)
+        headers, body = upstream_request(method, params, rpc_id=rpc_id, credential=self._broker.headers(server))
+        async with self._upstream.exchange(server.url, headers, body, recheck=_always) as exchange:
+            while (text := await exchange.next()) is not None:
+                answer = read_answer(text, rpc_id=rpc_id) if text else None
+                if answer is None:
+                    continue
+                if answer.error is not None:
+                    raise _invalid(f"answered `{method}` with error {answer.error['code']}")
+                if answer.result is not None:
+                    return answer.result, exchange.received
+        raise _invalid(f"did not answer `{method}`")
+
+
+async def _bounded(look: Coroutine[Any, Any, ServerDefinitions]) -> ServerDefinitions:
+    try:
+        async with asyncio.timeout(_LOOK_TIMEOUT_S):
+            return await look
+    except TimeoutError as error:
+        raise UnavailableError(
+            Code.UPSTREAM_UNREACHABLE, f"the tool server did not list its tools within {_LOOK_TIMEOUT_S:g} s"
+        ) from error
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The newest look at one server."""
+
+    digests: Mapping[str, Digest]
+    at_us: int
+
+
+class WatchedDefinitions:
+    """`DefinitionWatch`: compares what servers offer now with what is pinned."""
+
+    def __init__(
+        self,
+        look: Callable[[ToolServer], Coroutine[Any, Any, ServerDefinitions]],
+        *,
+        server: Callable[[ServerName], ToolServer],
+        digest: Callable[[Mapping[str, Any]], Digest],
+        clock: Clock,
+    ) -> None:
+        self._look = look
+        self._server = server
+        self._digest = digest
+        self._clock = clock
+        # by name and address: a server that moved is another server
+        self._seen: dict[tuple[ServerName, str], _Seen] = {}
+        self._failed_us: dict[tuple[ServerName, str], int] = {}
+        self._looking: dict[tuple[ServerName, str], asyncio.Task[None]] = {}
+
+    async def refusal(self, server: ServerName, tool: Tool) -> Code | None:
+        """None if the tool was seen at the server as pinned within the last 30 s; asks the server if need be."""
+        try:
+            target = self._server(server)
+        except AccreditError:
+            return Code.DEFINITION_UNVERIFIED
+        digests, age_us = self._newest(target)
+        if age_us > _TRUSTED_US:
+            await asyncio.shield(self._start(target))  # who waits may leave; the look goes on for the others
+            digests, age_us = self._newest(target)
+            if age_us > _TRUSTED_US:
+                return Code.DEFINITION_UNVERIFIED
+        elif age_us > _EARLY_US:
+            self._start(target)
+        return None if digests.get(tool.name) == tool.definition_digest else Code.DEFINITION_CHANGED
+
+    def freshen(self, server: ToolServer) -> None:
+        """Look again in the background if the newest look is more than 5 s old."""
+        if self._newest(server)[1] > _LISTED_US:
+            self._start(server)
+
+    def forget(self, server: ServerName) -> None:
+        """Trust no earlier look at this server: it was registered or pinned anew."""
+        for known in [key for key in self._seen if key[0] == server]:
+            del self._seen[known]
+
+    async def aclose(self) -> None:
+        """End every look that is under way."""
+        looking = list(self._looking.values())
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+
+    def _newest(self, server: ToolServer) -> tuple[Mapping[str, Digest], int]:
+        seen = self._seen.get((server.name, server.url))
+        if seen is None:
+            return {}, _TRUSTED_US + 1
+        return seen.digests, self._clock.now().boot_us - seen.at_us
+
+    def _start(self, server: ToolServer) -> asyncio.Task[None]:
+        key = (server.name, server.url)
+        task = self._looking.get(key)
+        if task is None:
+            task = self._looking[key] = asyncio.get_running_loop().create_task(self._refresh(server))
+            task.add_done_callback(lambda _: self._looking.pop(key, None))
+        return task
+
+    async def _refresh(self, server: ToolServer) -> None:
+        key = (server.name, server.url)
+        started_us = self._clock.now().boot_us
+        if started_us - self._failed_us.get(key, -_AGAIN_US) < _AGAIN_US:
+            return  # a server that is down is not asked by every call again
+        try:
+            definitions = await self._look(server)
+        except AccreditError as error:
+            self._failed_us[key] = self._clock.now().boot_us
+            _log.warning("tool server %s: %s (%s)", server.name, error.message, error.cause)
+            return
+        self._failed_us.pop(key, None)
+        # counted from before the question: the server may have changed while it answered
+        self._seen[key] = _Seen(
+            {name: digest for name, tool in definitions.items() if (digest := self._digest_of(tool))}, started_us
+        )
+
+    def _digest_of(self, tool: Mapping[str, Any]) -> Digest | None:
+        try:
+            return self._digest(tool)
+        except AccreditError:
+            return None  # a definition that cannot be pinned is not the pinned one

@@ -1,0 +1,727 @@
+"""The MCP endpoint `/mcp/{server}` as a bare ASGI app: one POST in, one answer out, every control on the way.
+
+Life of a request: 1 routing headers once, Host and Origin; 2 who is calling; 3 method, content type, accept; 4 body,
+bounded in size and time; 5 one strict JSON-RPC message; 6 its era, header = body; 7 its method. `tools/call` then goes
+8 to `EnforcementPoint.admit`, 9 upstream, 10 back, and is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
+from accredit.gateway.addresses import HostAllowList
+from accredit.gateway.flight import Flight, FlightStopped
+from accredit.gateway.holds import SealedHoldStates
+from accredit.gateway.jsonrpc import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    RpcError,
+    RpcId,
+    RpcMessage,
+    read_message,
+)
+from accredit.gateway.ports import EnforcementPoint, HoldStates, ListingWatch
+from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, refusal_result
+from accredit.gateway.relay import SOFTWARE, encode_message, read_answer, upstream_request
+from accredit.gateway.routing import (
+    CAPABILITIES_KEY,
+    Era,
+    ParamHeader,
+    check_parameters,
+    era_of,
+    parameter_headers,
+    read_head,
+    rendered_parameters,
+)
+from accredit.gateway.sessions import ClientSession, SealedSessions
+from accredit.gateway.sse import event_frame
+from accredit.gateway.upstream import Exchange, Upstream
+from accredit.identity.metadata import challenge
+from accredit.identity.model import Principal
+from accredit.kernel.canonical import Digest
+from accredit.kernel.clock import Clock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import (
+    AccreditError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from accredit.kernel.ids import HoldId, IdSource, ServerName, check_name
+from accredit.kernel.sealing import Sealer
+from accredit.registry.model import Tool, ToolServer
+
+__all__ = ["McpGateway", "Receive", "Scope", "Send"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_log = logging.getLogger("accredit.gateway")
+
+_LIST_AGE_MS = 5000
+_MAX_TOOL_NAME = 256
+_MAX_LABEL = 128
+_MAX_DECLARED_BYTES = 4096
+_MAX_HOLD = 64
+_MAX_HEADER_PLANS = 4096
+_LAST_WORDS_S = 2.0
+_RUN_KEY = "dev.accredit/run"
+_DECLARED_KEY = "dev.accredit/declared"
+_HOLD_KEY = "dev.accredit/hold"
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_LABEL = re.compile(r"[\x21-\x7e]{1,128}")
+_NO_ARGUMENTS: Mapping[str, Any] = {}
+
+_JSON = (b"content-type", b"application/json")
+_NO_STORE = (b"cache-control", b"no-store")
+_PRIVATE = (b"cache-control", b"private, no-store")
+_EVENTS = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+_STATUS_OF = {Code.RATE_LIMITED: 429, Code.ATTEMPTS_LIMITED: 429}
+
+
+class _Reply:
+    """The one answer to a request: JSON, or a stream of events once there is something to say before the end."""
+
+    __slots__ = ("_send", "_streaming", "done", "era", "rpc_id", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._streaming = False
+        self.started = False
+        self.done = False
+        self.era = Era.STATELESS
+        self.rpc_id: RpcId | None = None
+
+    async def bare(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+        self.started = True
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-length", b"%d" % len(body)), *headers],
+            }
+        )
+        await self._send({"type": "http.response.body", "body": body})
+        self.done = True
+
+    def encode(self, result: Mapping[str, Any]) -> bytes:
+        """The response that carries a result, in the client's own era."""
+        if self.era is Era.STATELESS:
+            if "resultType" not in result:
+                result = {"resultType": "complete", **result}
+        else:
+            result = _for_sessions(result)
+        return encode_message({"jsonrpc": "2.0", "id": self.rpc_id, "result": result})
+
+    async def final(self, body: bytes, *headers: tuple[bytes, bytes], status: int = 200) -> None:
+        if not self._streaming:
+            await self.bare(status, body, _JSON, *(headers or (_NO_STORE,)))
+            return
+        await self._send({"type": "http.response.body", "body": event_frame(body)})
+        self.done = True
+
+    async def result(self, result: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> None:
+        await self.final(self.encode(result), *headers)
+
+    async def error(
+        self,
+        number: int,
+        message: str,
+        *headers: tuple[bytes, bytes],
+        status: int = 200,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        error: dict[str, Any] = {"code": number, "message": message}
+        if data is not None:
+            error["data"] = data
+        body = encode_message({"jsonrpc": "2.0", "id": self.rpc_id, "error": error})
+        await self.final(body, _NO_STORE, *headers, status=status)
+
+    async def fault(self, error: AccreditError) -> None:
+        """Turn what was raised into the protocol's own error."""
+        data = {"code": error.code.value, "hint": error.hint}
+        if isinstance(error, RpcError):
+            self.rpc_id = error.rpc_id if error.rpc_id is not None else self.rpc_id
+            status = 200 if self.era is Era.SESSIONS and error.number == METHOD_NOT_FOUND else error.status
+            await self.error(error.number, error.message, *error.headers, status=status, data={**data, **error.extra})
+            return
+        # a number of our own, outside the range JSON-RPC keeps for itself: the HTTP status it goes with
+        status = _STATUS_OF.get(error.code, error.status)
+        await self.error(status, error.message, status=status, data=data)
+
+    async def part(self, body: bytes) -> None:
+        """Send a piece of a stream; begins it if this is the first."""
+        if not self._streaming:
+            self.started = self._streaming = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": list(_EVENTS)})
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _for_sessions(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result as clients of 2025-11-25 know it."""
+    known = {key: value for key, value in result.items() if key not in {"resultType", "ttlMs", "cacheScope"}}
+    if isinstance(meta := known.get("_meta"), dict):
+        kept = {key: value for key, value in meta.items() if not key.startswith("io.modelcontextprotocol/")}
+        if kept:
+            known["_meta"] = kept
+        else:
+            del known["_meta"]
+    if not isinstance(known.get("structuredContent", known), dict):  # any JSON is allowed there since 2026-07-28 only
+        del known["structuredContent"]
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class _Inbound:
+    """A request whose caller, server and era are known."""
+
+    principal: Principal
+    server: ToolServer
+    head: Mapping[str, str]
+    message: RpcMessage
+    era: Era
+    source: str
+    receive: Receive
+    session: ClientSession | None = None
+
+
+class McpGateway:
+    """The ASGI app. Mount it for every path below `/mcp/`; close it with `aclose` when the server has stopped."""
+
+    def __init__(
+        self,
+        enforcement: EnforcementPoint,
+        upstream: Upstream,
+        *,
+        public_url: str,
+        sealer: Sealer,
+        clock: Clock,
+        ids: IdSource,
+        allowed_hosts: Iterable[str] = (),
+        holds: HoldStates | None = None,
+        watch: ListingWatch | None = None,
+        max_body_bytes: int = 2**20,
+        upload_timeout_s: float = 10.0,
+    ) -> None:
+        self._enforcement = enforcement
+        self._upstream = upstream
+        self._public_url = public_url
+        self._clock = clock
+        self._addresses = HostAllowList(public_url, allowed_hosts)
+        self._holds = holds or SealedHoldStates(sealer, clock)
+        self._sessions = SealedSessions(sealer, clock, ids)
+        self._watch = watch
+        self._max_body_bytes = max_body_bytes
+        self._upload_timeout_s = upload_timeout_s
+        self._upstream_ids = itertools.count(1)
+        self._header_plans: dict[Digest, tuple[ParamHeader, ...]] = {}
+        # Only what `notifications/cancelled` may name: calls of sessions, served by this replica.
+        self._cancellable: dict[tuple[bytes, RpcId], Flight] = {}
+
+    async def aclose(self) -> None:
+        """Close the connections to tool servers."""
+        await self._upstream.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Nothing escapes but cancellation."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1003})
+            return
+        reply = _Reply(send)
+        try:
+            await self._serve(scope, receive, reply)
+        except AccreditError as error:
+            if not reply.started:
+                await reply.fault(error)
+        except Exception:  # noqa: BLE001 - the outermost boundary: logged, and answered without its text
+            _log.exception("a request to the MCP gateway failed")
+            if not reply.started:
+                await reply.error(INTERNAL_ERROR, Code.INTERNAL.meaning, status=500, data={"code": Code.INTERNAL.value})
+
+    async def _serve(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        head = read_head(scope["headers"])  # 1
+        self._addresses.check(head.get("host"), head.get("origin"))
+        path: str = scope["path"]
+        source: str = (scope.get("client") or ("",))[0]
+        name = _server_name(path)
+        method = scope["method"]
+        if method not in {"POST", "DELETE"}:
+            raise RpcError(
+                INVALID_REQUEST,
+                "only POST, and DELETE to end a session, are served here",
+                status=405,
+                headers=((b"allow", b"POST, DELETE"),),
+            )
+        try:  # 2
+            principal = self._enforcement.authenticate(head.get("authorization"), path=path, source=source)
+        except UnauthenticatedError:
+            await self._challenge(reply, path)
+            return
+        except ForbiddenError as error:
+            raise ForbiddenError(Code.NOT_AUTHORISED, Code.NOT_AUTHORISED.meaning) from error
+        server = self._enforcement.server(name)
+        if method == "DELETE":
+            self._sessions.end(self._sessions.open(head.get("mcp-session-id", ""), principal, name))
+            await reply.bare(204, b"", _NO_STORE)
+            return
+        _check_negotiation(head)  # 3
+        body = await self._body(receive, head)  # 4
+        if body is None:
+            reply.done = True
+            return
+        message = read_message(body, max_bytes=self._max_body_bytes)  # 5
+        reply.rpc_id = message.id
+        if self._enforcement.still_valid(principal) is not None:  # the body may have taken its time
+            await self._challenge(reply, path)
+            return
+        era = reply.era = era_of(head, message)  # 6
+        inbound = _Inbound(principal, server, head, message, era, source, receive)
+        await self._dispatch(inbound, reply)  # 7
+
+    async def _challenge(self, reply: _Reply, path: str) -> None:
+        # One constant text: why a token is not accepted is for the record alone.
+        await reply.error(
+            401,
+            Code.UNAUTHENTICATED.meaning,
+            (b"www-authenticate", challenge(self._public_url, path).encode()),
+            status=401,
+            data={"code": Code.UNAUTHENTICATED.value, "hint": Code.UNAUTHENTICATED.remedy},
+        )
+
+    async def _body(self, receive: Receive, head: Mapping[str, str]) -> bytes | None:
+        """The whole body, or None if the client left before sending it."""
+        declared = head.get("content-length")
+        if declared is not None and declared.isdigit() and int(declared) > self._max_body_bytes:
+            raise self._oversized()
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._upload_timeout_s):
+                while True:
+                    event = await receive()
+                    if event["type"] == "http.disconnect":
+                        return None
+                    chunk: bytes = event.get("body", b"")
+                    size += len(chunk)
+                    if size > self._max_body_bytes:
+                        raise self._oversized()
+                    if not event.get("more_body"):
+                        return chunk if not chunks else b"".join((*chunks, chunk))
+                    chunks.append(chunk)
+        except TimeoutError as error:
+            raise RpcError(
+                INVALID_REQUEST,
+                f"the body did not arrive within {self._upload_timeout_s:g} s",
+                status=408,
+                headers=((b"connection", b"close"),),
+            ) from error
+
+    def _oversized(self) -> RpcError:
+        return RpcError(
+            INVALID_REQUEST,
+            f"the body is larger than {self._max_body_bytes} bytes",
+            code=Code.BODY_OVERSIZED,
+            status=413,
+            hint=Code.BODY_OVERSIZED.remedy,
+            headers=((b"connection", b"close"),),
+        )
+
+    # -- methods
+
+    async def _dispatch(self, inbound: _Inbound, reply: _Reply) -> None:
+        method, notification = inbound.message.method, inbound.message.id is None
+        if inbound.era is Era.SESSIONS:
+            if method == "initialize" and not notification:
+                await self._initialize(inbound, reply)
+                return
+            session = self._session(inbound)
+            match method, notification:
+                case "notifications/initialized", True:
+                    await reply.bare(202, b"")
+                case "notifications/cancelled", True:
+                    self._cancel(session, inbound.message)
+                    await reply.bare(202, b"")
+                case "ping", False:
+                    await reply.result({})
+                case "tools/list", False:
+                    await self._list(inbound, reply)
+                case "tools/call", False:
+                    await self._call(inbound, reply, session)
+                case _:
+                    raise _unknown_method(inbound)
+            return
+        match method, notification:
+            case (("notifications/initialized" | "notifications/cancelled"), True):
+                # In this era closing the connection is how a call is cancelled; the notice is taken and has no effect.
+                await reply.bare(202, b"")
+            case "server/discover", False:
+                await reply.result(_DISCOVERED, _PRIVATE)
+            case "tools/list", False:
+                await self._list(inbound, reply)
+            case "tools/call", False:
+                await self._call(inbound, reply, None)
+            case _:
+                raise _unknown_method(inbound)
+
+    async def _initialize(self, inbound: _Inbound, reply: _Reply) -> None:
+        if not isinstance(inbound.message.params.get("protocolVersion"), str):
+            raise RpcError(INVALID_PARAMS, "`protocolVersion` must be a text", rpc_id=inbound.message.id)
+        session = self._sessions.issue(inbound.principal, inbound.server.name)
+        await reply.result(_INITIALIZED, _NO_STORE, (b"mcp-session-id", session.encode()))
+
+    def _session(self, inbound: _Inbound) -> ClientSession:
+        text = inbound.head.get("mcp-session-id")
+        if text is None:
+            raise RpcError(
+                INVALID_REQUEST,
+                "the header `Mcp-Session-Id` is missing",
+                code=Code.SESSION_UNKNOWN,
+                rpc_id=inbound.message.id,
+                hint=f"send `initialize` first, or speak {Era.STATELESS}, which has no sessions",
+            )
+        return self._sessions.open(text, inbound.principal, inbound.server.name)
+
+    def _cancel(self, session: ClientSession, message: RpcMessage) -> None:
+        named = message.params.get("requestId")
+        if isinstance(named, str | int) and not isinstance(named, bool):
+            flight = self._cancellable.get((session.nonce, named))
+            if flight is not None:
+                flight.stop(Code.CANCELLED)
+
+    async def _list(self, inbound: _Inbound, reply: _Reply) -> None:
+        if inbound.message.params.get("cursor") is not None:
+            raise RpcError(INVALID_PARAMS, "no such cursor: the list has one page", rpc_id=inbound.message.id)
+        tools = self._enforcement.visible(inbound.principal, inbound.server.name)
+        if self._watch is not None:
+            self._watch.freshen(inbound.server)
+        await reply.result(
+            {
+                "tools": [_listed(tool) for tool in tools],
+                "ttlMs": _LIST_AGE_MS,
+                "cacheScope": "private",
+            },
+            _PRIVATE,
+        )
+
+    async def _call(self, inbound: _Inbound, reply: _Reply, session: ClientSession | None) -> None:
+        message, principal = inbound.message, inbound.principal
+        name, arguments = _named_call(message)
+        tool = inbound.server.tools.get(name)
+        if inbound.era is Era.STATELESS and tool is not None:
+            check_parameters(self._header_plan(tool), inbound.head, message, arguments)
+        label, traceparent = _run_label(message, inbound.head)
+        declared = _declared(message)
+        try:
+            hold = self._named_hold(message, principal)
+        except InvalidInputError as error:
+            await reply.result(refusal_result(Refused(error.code, error.message, error.hint)))
+            return
+        if hold is not None and (refused := _declined(message, hold)) is not None:
+            await reply.result(refusal_result(refused))
+            return
+        flight = Flight(inbound.receive)
+        key = None if session is None or message.id is None else (session.nonce, message.id)
+        if key is not None:
+            self._cancellable[key] = flight
+        try:
+            outcome = await self._enforcement.admit(
+                Call(
+                    principal=principal,
+                    server=inbound.server.name,
+                    tool=name,
+                    arguments=arguments,
+                    protocol=f"mcp/{inbound.era}",
+                    source=inbound.source,
+                    run_label=label,
+                    declared=declared,
+                    hold=hold,
+                )
+            )  # 8
+            if isinstance(outcome, Refused):
+                await self._refuse(inbound, reply, outcome)
+            else:
+                await self._forward(outcome, inbound, reply, flight, traceparent)
+        finally:
+            if key is not None and self._cancellable.get(key) is flight:
+                del self._cancellable[key]
+
+    def _named_hold(self, message: RpcMessage, principal: Principal) -> HoldId | None:
+        state = message.params.get("requestState")
+        if state is not None:
+            if not isinstance(state, str):
+                raise InvalidInputError(Code.HOLD_UNKNOWN, "`requestState` must be a text")
+            return self._holds.open(state, principal)
+        hold = message.meta.get(_HOLD_KEY)
+        if hold is None:
+            return None
+        if not isinstance(hold, str) or not 0 < len(hold) <= _MAX_HOLD:
+            raise InvalidInputError(Code.HOLD_UNKNOWN, f"`_meta[{_HOLD_KEY}]` is not the id of a hold")
+        return HoldId(hold)
+
+    async def _refuse(self, inbound: _Inbound, reply: _Reply, refused: Refused) -> None:
+        if refused.code is Code.HELD and refused.hold is not None and _can_be_asked(inbound):
+            expires_us = refused.expires_us or self._clock.now().wall_us + 15 * 60 * 1_000_000
+            state = self._holds.seal(refused.hold, inbound.principal, expires_us)
+            await reply.result(approval_request(refused, state))
+            return
+        await reply.result(refusal_result(refused))
+
+    def _header_plan(self, tool: Tool) -> tuple[ParamHeader, ...]:
+        plan = self._header_plans.get(tool.definition_digest)
+        if plan is None:
+            plan = parameter_headers(tool.definition.get("inputSchema"))
+            if len(self._header_plans) >= _MAX_HEADER_PLANS:
+                self._header_plans.clear()
+            self._header_plans[tool.definition_digest] = plan
+        return plan
+
+    # -- upstream
+
+    async def _forward(
+        self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight, traceparent: str | None
+    ) -> None:
+        """Send an admitted call and relay its answer. INVARIANT: settles exactly once, whatever happens."""
+        call, token = admitted.call, inbound.message.meta.get("progressToken")
+        if not isinstance(token, str | int):
+            token = None
+        ended: CallResult | None = None
+        words: Refused | None = None
+        exchange: Exchange | None = None
+        try:
+            rpc_id = next(self._upstream_ids)
+            headers, body = upstream_request(
+                "tools/call",
+                {"name": admitted.tool.name, "arguments": call.arguments},
+                rpc_id=rpc_id,
+                credential=admitted.headers,
+                extra=rendered_parameters(self._header_plan(admitted.tool), call.arguments),
+                progress=token is not None,
+                traceparent=traceparent,
+            )
+            exchange = self._upstream.exchange(admitted.url, headers, body, recheck=admitted.recheck)
+            admitted.cancel = flight.stop
+            with flight.lasting(admitted.call_timeout_s):
+                async with exchange:  # 9
+                    text, ended = await self._answer(exchange, reply, rpc_id, token)
+                await reply.final(text)  # 10
+        except FlightStopped as stopped:
+            if ended is None:
+                ended = _came_to_nothing(stopped.code, exchange)
+                words = failure(stopped.code)
+        except AccreditError as error:
+            _log.info("call %s: %s %s", admitted.decision_id, error.code, error.cause)
+            ended = _came_to_nothing(error.code, exchange)
+            words = failure(error.code, error=error)
+        except asyncio.CancelledError:
+            ended = ended or _came_to_nothing(Code.CANCELLED, exchange)
+            raise
+        except Exception:  # noqa: BLE001 - a boundary: an admitted call must end in a settled outcome
+            _log.exception("forwarding call %s failed", admitted.decision_id)
+            ended = ended or _came_to_nothing(Code.INTERNAL, exchange)
+            words = failure(Code.INTERNAL)
+        finally:
+            admitted.cancel = None
+            self._enforcement.settle(admitted, ended or _came_to_nothing(Code.CANCELLED, exchange))
+        if words is not None and not reply.done:
+            await self._last_words(reply, words)
+
+    async def _answer(
+        self, exchange: Exchange, reply: _Reply, rpc_id: int, token: RpcId | None
+    ) -> tuple[bytes, CallResult]:
+        """The final response as the client gets it, once all that comes before it is relayed."""
+        while (text := await exchange.next()) is not None:
+            if not text:
+                await reply.part(b": alive\r\n\r\n")
+                continue
+            answer = read_answer(text, rpc_id=rpc_id)
+            if answer.result is not None:
+                end = _check_result(answer.result)
+                return reply.encode(answer.result), CallResult(end, size=exchange.received, result=answer.result)
+            if answer.error is not None:
+                body = encode_message({"jsonrpc": "2.0", "id": reply.rpc_id, "error": answer.error})
+                return body, CallResult(CallEnd.PROTOCOL_ERROR, size=exchange.received, result={"error": answer.error})
+            if answer.progress is not None and token is not None:
+                notice = {
+                    "jsonrpc": "2.0",
+                    "method": "notifications/progress",
+                    "params": {"progressToken": token, **answer.progress},
+                }
+                await reply.part(event_frame(encode_message(notice)))
+        raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
+
+    @staticmethod
+    async def _last_words(reply: _Reply, words: Refused) -> None:
+        """Tell the client why its call came to nothing, if it still listens; a stalled one is not waited for."""
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await reply.result(refusal_result(words))
+        except TimeoutError:
+            _log.info("a client did not take the end of its call: %s", words.code)
+
+
+_CAPABILITIES = {"tools": {"listChanged": False}}
+_INITIALIZED = {"protocolVersion": Era.SESSIONS.value, "capabilities": _CAPABILITIES, "serverInfo": SOFTWARE}
+_DISCOVERED = {
+    "supportedVersions": [Era.STATELESS.value],
+    "capabilities": _CAPABILITIES,
+    "ttlMs": _LIST_AGE_MS,
+    "cacheScope": "private",
+    "_meta": {"io.modelcontextprotocol/serverInfo": SOFTWARE},
+}
+
+
+def _server_name(path: str) -> ServerName:
+    _, _, name = path.partition("/mcp/")
+    try:
+        return ServerName(check_name(name, "tool server"))
+    except InvalidInputError as error:
+        raise NotFoundError(
+            Code.SERVER_UNKNOWN, Code.SERVER_UNKNOWN.meaning, hint="the path is `/mcp/` and a server's name"
+        ) from error
+
+
+def _check_negotiation(head: Mapping[str, str]) -> None:
+    kind = head.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise RpcError(INVALID_REQUEST, "the content type must be `application/json`", status=415)
+    accept = head.get("accept", "*/*")
+    if accept == "application/json, text/event-stream":
+        return
+    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    if "*/*" in accepted:
+        return
+    for wanted in ("application/json", "text/event-stream"):
+        if wanted not in accepted and f"{wanted.partition('/')[0]}/*" not in accepted:
+            raise RpcError(INVALID_REQUEST, "`Accept` must list `application/json` and `text/event-stream`", status=406)
+
+
+def _unknown_method(inbound: _Inbound) -> RpcError:
+    return RpcError(
+        METHOD_NOT_FOUND,
+        f"the method `{inbound.message.method[:80]}` is not served",
+        code=Code.METHOD_UNKNOWN,
+        # to a client with a session, 404 would say that the session is gone
+        status=404 if inbound.era is Era.STATELESS else 400,
+        rpc_id=inbound.message.id,
+        hint="served are tools/list and tools/call",
+    )
+
+
+def _listed(tool: Tool) -> dict[str, Any]:
+    known = {key: value for key, value in tool.definition.items() if value is not None}
+    return {**known, "name": tool.name}
+
+
+def _named_call(message: RpcMessage) -> tuple[str, Mapping[str, Any]]:
+    name = message.params.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_TOOL_NAME:
+        raise RpcError(
+            INVALID_PARAMS, f"`name` must be a text of at most {_MAX_TOOL_NAME} characters", rpc_id=message.id
+        )
+    arguments = message.params.get("arguments", _NO_ARGUMENTS)
+    if not isinstance(arguments, dict):
+        if arguments is not None and arguments is not _NO_ARGUMENTS:
+            raise RpcError(INVALID_PARAMS, "`arguments` must be an object", rpc_id=message.id)
+        arguments = {}
+    return name, arguments
+
+
+def _declared(message: RpcMessage) -> Mapping[str, Any]:
+    declared = message.meta.get(_DECLARED_KEY)
+    if declared is None:
+        return _NO_ARGUMENTS
+    if not isinstance(declared, dict) or len(orjson.dumps(declared)) > _MAX_DECLARED_BYTES:
+        raise RpcError(
+            INVALID_PARAMS,
+            f"`_meta[{_DECLARED_KEY}]` must be an object of at most {_MAX_DECLARED_BYTES} bytes",
+            rpc_id=message.id,
+        )
+    return declared
+
+
+def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The client's label of its run, and its trace context if that is well formed: `_meta` before headers."""
+    meta = message.meta
+    parent = meta.get("traceparent", head.get("traceparent"))
+    trace = _TRACEPARENT.fullmatch(parent) if isinstance(parent, str) else None
+    traceparent = trace[0] if trace else None
+    label = meta.get(_RUN_KEY)
+    if label is not None:
+        if not isinstance(label, str) or not 0 < len(label) <= _MAX_LABEL:
+            raise RpcError(
+                INVALID_PARAMS,
+                f"`_meta[{_RUN_KEY}]` must be a text of at most {_MAX_LABEL} characters",
+                rpc_id=message.id,
+            )
+        return label, traceparent
+    baggage = meta.get("baggage", head.get("baggage"))
+    if isinstance(baggage, str) and len(baggage) <= 8192:
+        for member in baggage.split(","):
+            key, _, value = member.partition(";")[0].partition("=")
+            if key.strip() == _RUN_KEY and _LABEL.fullmatch(label := unquote(value.strip())):
+                return label, traceparent
+    return (trace[1] if trace else None), traceparent
+
+
+def _can_be_asked(inbound: _Inbound) -> bool:
+    if inbound.era is not Era.STATELESS:
+        return False
+    elicitation = inbound.message.meta[CAPABILITIES_KEY].get("elicitation")
+    # an empty object means forms; one that names modes must name this one
+    return isinstance(elicitation, dict) and (not elicitation or "form" in elicitation)
+
+
+def _declined(message: RpcMessage, hold: HoldId) -> Refused | None:
+    """What to say if the client's user would rather not wait: nothing is decided or recorded anew."""
+    responses = message.params.get("inputResponses")
+    answer = responses.get(APPROVAL_KEY) if isinstance(responses, dict) else None
+    if isinstance(answer, dict) and answer.get("action") in {"decline", "cancel"}:
+        return Refused(Code.HELD, Code.HELD.meaning, Code.HELD.remedy, hold=hold)
+    return None
+
+
+def _check_result(result: Mapping[str, Any]) -> CallEnd:
+    """How a call ended by its result.
+
+    Raises:
+        UnavailableError: `upstream_invalid`.
+    """
+    if result.get("resultType", "complete") != "complete":
+        raise UnavailableError(
+            Code.UPSTREAM_INVALID,
+            "the tool server asked for input, which this gateway does not pass on",
+            hint="it declares no client capabilities to tool servers",
+        )
+    is_error = result.get("isError", False)
+    if not isinstance(result.get("content"), list) or not isinstance(is_error, bool):
+        raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's result is not that of `tools/call`")
+    return CallEnd.TOOL_ERROR if is_error else CallEnd.OK
+
+
+def _came_to_nothing(code: Code, exchange: Exchange | None) -> CallResult:
+    return CallResult(
+        end_of(code),
+        code=code,
+        size=exchange.received if exchange is not None else 0,
+        sent=exchange is not None and exchange.sent,
+    )

@@ -1,0 +1,76 @@
+"""What the gateway needs from the rooms above it: somebody who decides, and a form for state that clients carry."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from accredit.enforcement.model import Admitted, Call, CallResult, Refused
+from accredit.identity.model import Principal
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import HoldId, ServerName
+from accredit.registry.model import Tool, ToolServer
+
+__all__ = ["EnforcementPoint", "HoldStates", "ListingWatch"]
+
+
+class EnforcementPoint(Protocol):
+    """The one path every call takes (DESIGN §3)."""
+
+    def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
+        """The verified agent behind an `Authorization` header, for use at `path`; no I/O.
+
+        Raises:
+            UnauthenticatedError: nobody was proven; the code is for the record, not for the caller.
+            ForbiddenError: somebody was proven, who may not come here.
+        """
+        ...
+
+    async def admit(self, call: Call) -> Admitted | Refused:
+        """Decide, reserve and record one call; admitted means the record is durable."""
+        ...
+
+    def settle(self, admitted: Admitted, result: CallResult) -> None:
+        """Take back what the call held and record how it ended. Called exactly once for each admitted call."""
+        ...
+
+    def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
+        """The tools to list for this agent, with their pinned definitions.
+
+        Raises:
+            NotFoundError: no such server for this agent.
+        """
+        ...
+
+    def still_valid(self, principal: Principal) -> Code | None:
+        """Whether what was authenticated a moment ago still stands; None if so."""
+        ...
+
+    def server(self, name: ServerName) -> ToolServer:
+        """The tool server of that name.
+
+        Raises:
+            NotFoundError: `server_unknown`.
+        """
+        ...
+
+
+class HoldStates(Protocol):
+    """Gives a client something to carry that names a hold and works for nobody else (DESIGN §3.11)."""
+
+    def seal(self, hold: HoldId, principal: Principal, expires_us: int) -> str: ...
+
+    def open(self, state: str, principal: Principal) -> HoldId:
+        """The hold that a state names. Single use is the hold's own matter, not the seal's.
+
+        Raises:
+            InvalidInputError: `hold_unknown` or `hold_expired`.
+        """
+        ...
+
+
+class ListingWatch(Protocol):
+    """Is told that an agent looks at a server's tools, so what is known of them should be fresh."""
+
+    def freshen(self, server: ToolServer) -> None:
+        """Look at the server again soon, in the background, if the last look is more than 5 s old."""
+        ...

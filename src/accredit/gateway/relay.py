@@ -1,0 +1,131 @@
+"""One JSON-RPC request to a tool server in the newest protocol era: how it is written and how its answer is read. Pure.
+
+What goes out is encoded anew from the value that was decided: our id, our client name, no capabilities, and nothing of
+the agent's own `_meta`, which nobody decided about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+
+from accredit.gateway.routing import CAPABILITIES_KEY, CLIENT_INFO_KEY, VERSION_KEY, Era, encode_value
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
+
+__all__ = ["SOFTWARE", "Answer", "encode_message", "read_answer", "upstream_request"]
+
+SOFTWARE = {"name": "accredit", "version": version("accredit")}
+_MAX_ERROR_TEXT = 1024
+_META: Mapping[str, Any] = {
+    VERSION_KEY: Era.STATELESS.value,
+    CLIENT_INFO_KEY: SOFTWARE,
+    CAPABILITIES_KEY: {},
+}
+_HEADERS: Mapping[str, str] = {
+    "Accept": "application/json, text/event-stream",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": f"{SOFTWARE['name']}/{SOFTWARE['version']}",
+    "MCP-Protocol-Version": Era.STATELESS.value,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One message of an answer: exactly one of the three is set, or none for a notification that is not relayed."""
+
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+
+
+def upstream_request(
+    method: str,
+    params: Mapping[str, Any],
+    *,
+    rpc_id: int,
+    credential: Mapping[str, str],
+    extra: Mapping[str, str] | None = None,
+    progress: bool = False,
+    traceparent: str | None = None,
+) -> tuple[dict[str, str], bytes]:
+    """Headers and body of one request; the progress token is our id, since the agent's means nothing upstream."""
+    headers = {**_HEADERS, "Mcp-Method": method}
+    if (name := params.get("name")) is not None:
+        headers["Mcp-Name"] = encode_value(name)
+    if extra:
+        headers.update(extra)
+    headers.update(credential)
+    meta = dict(_META)
+    if progress:
+        meta["progressToken"] = rpc_id
+    if traceparent is not None:
+        meta["traceparent"] = traceparent
+    message = {"jsonrpc": "2.0", "id": rpc_id, "method": method, "params": {**params, "_meta": meta}}
+    return headers, orjson.dumps(message)
+
+
+def encode_message(message: Mapping[str, Any]) -> bytes:
+    """Write a message that carries a tool server's value.
+
+    Raises:
+        UnavailableError: `upstream_invalid`: it nests more deeply than JSON is written here.
+    """
+    try:
+        return orjson.dumps(message)
+    except orjson.JSONEncodeError as error:
+        raise _invalid("answered with JSON that nests too deeply") from error
+
+
+def _invalid(text: str) -> UnavailableError:
+    return UnavailableError(Code.UPSTREAM_INVALID, f"the tool server {text}")
+
+
+def read_answer(text: bytes, *, rpc_id: int) -> Answer:
+    """Read one message of a tool server's answer.
+
+    Raises:
+        UnavailableError: `upstream_invalid`.
+    """
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _invalid("answered with something that is not JSON") from error
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise _invalid("answered with something that is not JSON-RPC 2.0")
+    if "method" in message:
+        return _notification(message, rpc_id)
+    if "error" in message:
+        error_id, fault = message.get("id"), message["error"]
+        if (error_id is not None and not _same(error_id, rpc_id)) or not isinstance(fault, dict):
+            raise _invalid("answered another request")
+        number, words = fault.get("code"), fault.get("message")
+        if not isinstance(number, int) or isinstance(number, bool) or not isinstance(words, str):
+            raise _invalid("answered with a malformed error")
+        return Answer(error={"code": number, "message": words[:_MAX_ERROR_TEXT]})
+    if not _same(message.get("id"), rpc_id):
+        raise _invalid("answered another request")
+    result = message.get("result")
+    if not isinstance(result, dict):
+        raise _invalid("answered without a result")
+    return Answer(result=result)
+
+
+def _same(given: Any, rpc_id: int) -> bool:
+    return type(given) is int and given == rpc_id
+
+
+def _notification(message: dict[str, Any], rpc_id: int) -> Answer:
+    if "id" in message:
+        raise _invalid("sent a request of its own, which this protocol version forbids")
+    params = message.get("params")
+    if message["method"] == "notifications/progress" and isinstance(params, dict):
+        kept = {key: params[key] for key in ("progress", "total", "message") if key in params}
+        if _same(params.get("progressToken"), rpc_id) and "progress" in kept:
+            return Answer(progress=kept)
+    return Answer()

@@ -1,0 +1,70 @@
+"""Server-sent events, read as they come in: any split of the bytes gives the same events. Pure."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["EventReader", "event_frame"]
+
+_END_OF_LINE = re.compile(rb"\r\n?|\n")
+_BOM = b"\xef\xbb\xbf"
+_LINE_FEED = 0x0A
+
+
+class EventReader:
+    """Gives the data of each `message` event; `b""` stands for anything that only keeps the stream alive.
+
+    The caller bounds the total; a stream is never longer than the answer it carries may be.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._data: list[bytes] = []
+        self._event = b""
+        self._first = True
+        self._after_return = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Take some bytes; return what they completed, in order."""
+        self._buffer += chunk
+        if self._first:
+            if len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
+                return []
+            self._first = False
+            if self._buffer.startswith(_BOM):
+                del self._buffer[: len(_BOM)]
+        if self._after_return and self._buffer:
+            self._after_return = False
+            if self._buffer[0] == _LINE_FEED:  # the other half of a line end that was split between chunks
+                del self._buffer[0]
+        found: list[bytes] = []
+        start = 0
+        while end := _END_OF_LINE.search(self._buffer, max(start, self._searched)):
+            self._line(bytes(self._buffer[start : end.start()]), found)
+            start = end.end()
+            self._after_return = end[0] == b"\r" and start == len(self._buffer)
+        del self._buffer[:start]
+        self._searched = len(self._buffer)  # a long line in many chunks costs its length, not its square
+        return found
+
+    def _line(self, line: bytes, found: list[bytes]) -> None:
+        if not line:
+            if self._data:
+                found.append(b"\n".join(self._data) if self._event in {b"", b"message"} else b"")
+            self._data.clear()
+            self._event = b""
+            return
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if not field:
+            found.append(b"")
+        elif field == b"data":
+            self._data.append(value)
+        elif field == b"event":
+            self._event = value
+
+
+def event_frame(data: bytes) -> bytes:
+    """One `message` event; the data must hold no line ends, as JSON from our encoder does not."""
+    return b"event: message\r\ndata: " + data + b"\r\n\r\n"

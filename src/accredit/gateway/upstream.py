@@ -1,0 +1,233 @@
+"""The way to a tool server: one pooled client, one request per call, nothing sent that was not re-checked.
+
+INVARIANT: the first statement of writing a request is the re-check of what admitted it (DESIGN §3.12). aiohttp writes
+the body in a task of its own, after connecting, which may take a while; and it keeps the headers back until the first
+byte of the body. So a call revoked in between leaves nothing on the wire, the brokered credential included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.payload import Payload
+
+from accredit.gateway.sse import EventReader
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, UnavailableError
+
+__all__ = ["Exchange", "Upstream"]
+
+_CONNECT_S = 5.0
+# Shorter than the 5 s after which common servers drop an idle connection, so that we seldom write into a closed one.
+_KEEP_ALIVE_S = 4.0
+_UNREACHABLE_STATUS = frozenset({502, 503, 504})
+
+
+class _Body(Payload):
+    """Bytes that know the exchange they belong to."""
+
+    def __init__(self, value: bytes, exchange: Exchange) -> None:
+        super().__init__(value, content_type="application/json")
+        self._size = len(value)
+        self.exchange = exchange
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        text: str = self._value.decode(encoding, errors)
+        return text
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(self._value)
+
+
+class _Request(aiohttp.ClientRequest):
+    """Writes nothing before the exchange has agreed."""
+
+    async def write_bytes(self, writer: AbstractStreamWriter, conn: Any, content_length: int | None = None) -> None:
+        exchange = self.body.exchange  # type: ignore[union-attr]  # every body of this session is a _Body
+        try:
+            exchange.before_write()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call must not go out and the reader must learn it
+            exchange.refusal = error
+            conn.protocol.set_exception(aiohttp.ClientConnectionError("not sent"))
+            return
+        # nothing yields between here and the transport's write
+        await super().write_bytes(writer, conn, content_length)
+
+
+class Exchange:
+    """One request to a tool server and what came back of it, as JSON texts in order."""
+
+    __slots__ = (
+        "_answers",
+        "_body",
+        "_done",
+        "_events",
+        "_headers",
+        "_limit",
+        "_recheck",
+        "_response",
+        "_session",
+        "_url",
+        "received",
+        "refusal",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        recheck: Callable[[], None],
+        max_bytes: int,
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._headers = headers
+        self._body = body
+        self._recheck = recheck
+        self._limit = max_bytes
+        self._response: aiohttp.ClientResponse | None = None
+        self._events: EventReader | None = None
+        self._answers: deque[bytes] = deque()
+        self._done = False
+        self.received = 0
+        """Bytes of the answer so far."""
+        self.sent = False
+        """Whether the request may have left this process."""
+        self.refusal: Exception | None = None
+
+    def before_write(self) -> None:
+        """Re-check, then note that from here on the request counts as sent."""
+        self._recheck()
+        self.sent = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Closing a connection whose answer is not complete is how a call is cancelled upstream; a complete one has
+        # gone back to the pool by itself.
+        if self._response is not None:
+            self._response.close()
+
+    async def next(self) -> bytes | None:
+        """The next JSON text of the answer, `b""` for a sign of life, None at the end.
+
+        Raises:
+            UnavailableError: unreachable, a redirect, too large, or not what the protocol requires.
+            AccreditError: whatever the re-check raised; then nothing was sent.
+        """
+        try:
+            response = self._response or await self._begin()
+            while not self._answers and not self._done:
+                await self._read(response.content)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise self._failure(error) from error
+        return self._answers.popleft() if self._answers else None
+
+    def _failure(self, error: Exception) -> AccreditError:
+        if self.refusal is not None:
+            if isinstance(self.refusal, AccreditError):
+                return self.refusal
+            return UnavailableError(Code.INTERNAL, Code.INTERNAL.meaning, cause=repr(self.refusal))
+        cause = f"{type(error).__name__}: {error}"[:500]
+        if self._response is not None:
+            return UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer broke off", cause=cause)
+        if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError | ValueError):
+            return UnavailableError(Code.UPSTREAM_INVALID, "the tool server does not answer in HTTP", cause=cause)
+        return UnavailableError(Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_UNREACHABLE.meaning, cause=cause)
+
+    async def _begin(self) -> aiohttp.ClientResponse:
+        response = self._response = await self._session.post(
+            self._url, data=_Body(self._body, self), headers=self._headers, allow_redirects=False
+        )
+        status, headers = response.status, response.headers
+        if 300 <= status < 400:
+            raise UnavailableError(Code.UPSTREAM_REDIRECT, Code.UPSTREAM_REDIRECT.meaning)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server compressed its answer without being asked")
+        if (response.content_length or 0) > self._limit:
+            raise self._oversized()
+        kind = response.content_type
+        if kind == "text/event-stream" and status == 200:
+            self._events = EventReader()
+        elif kind != "application/json":
+            raise self._unexpected(status)
+        return response
+
+    @staticmethod
+    def _unexpected(status: int) -> UnavailableError:
+        if status in {401, 403}:
+            return UnavailableError(Code.UPSTREAM_INVALID, "the tool server refused the gateway's own credential")
+        if status in _UNREACHABLE_STATUS:
+            return UnavailableError(Code.UPSTREAM_UNREACHABLE, f"the tool server is not available (HTTP {status})")
+        return UnavailableError(
+            Code.UPSTREAM_INVALID, f"the tool server answered HTTP {status} without a JSON-RPC message"
+        )
+
+    def _oversized(self) -> UnavailableError:
+        return UnavailableError(
+            Code.UPSTREAM_OVERSIZED, f"the answer is larger than {self._limit} bytes", hint="see `max_result_bytes`"
+        )
+
+    async def _read(self, content: aiohttp.StreamReader) -> None:
+        if self._events is not None:
+            chunk = await content.readany()
+            self._count(chunk)
+            self._answers.extend(self._events.feed(chunk))
+            self._done = not chunk
+            return
+        chunks = []
+        while chunk := await content.readany():
+            self._count(chunk)
+            chunks.append(chunk)
+        self._answers.append(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        self._done = True
+
+    def _count(self, chunk: bytes) -> None:
+        self.received += len(chunk)
+        if self.received > self._limit:
+            raise self._oversized()
+
+
+class Upstream:
+    """The client of all tool servers of one process. Connections are kept per server; nothing else is shared."""
+
+    def __init__(self, *, max_result_bytes: int = 16 * 2**20) -> None:
+        self._max_result_bytes = max_result_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+            request_class=_Request,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    def exchange(self, url: str, headers: Mapping[str, str], body: bytes, *, recheck: Callable[[], None]) -> Exchange:
+        """A request to be made when its answer is first asked for; use it as an async context manager."""
+        if self._session is None:
+            self._session = self._open()
+        return Exchange(self._session, url, headers, body, recheck=recheck, max_bytes=self._max_result_bytes)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+            await asyncio.sleep(0)  # lets transports finish closing before the loop may end
