@@ -17,7 +17,7 @@ from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, CredentialId
 
-__all__ = ["ACCESS_TYPE", "MAX_LIFE_S", "AccessGrant", "access_claims", "principal_of"]
+__all__ = ["AccessGrant", "access_claims", "principal_of"]
 
 ACCESS_TYPE: Final = "at+jwt"
 MAX_LIFE_S: Final = 300

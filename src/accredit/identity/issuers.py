@@ -18,7 +18,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
 from accredit.kernel.ids import IdSource
 
-__all__ = ["TASK_TYPE", "Issuers"]
+__all__ = ["Issuers"]
 
 TASK_TYPE: Final = "task+jwt"
 _OWN_TYPES: Final = frozenset({"", TASK_TYPE})

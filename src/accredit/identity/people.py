@@ -33,7 +33,7 @@ from accredit.kernel.errors import (
 )
 from accredit.kernel.ids import IdSource, PersonId
 
-__all__ = ["SCOPES", "Login", "People"]
+__all__ = ["Login", "People"]
 
 SCOPES: Final = frozenset({"admin", "read"})
 """`read` sees, `admin` changes as well."""
