@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from accredit.kernel.canonical import canonical, require_canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.money import Money
-from accredit.limits.folding import Reserved, Settled, reservation_fact, settled_fact
+from accredit.limits.folding import ReservedFact, SettledFact, reservation_fact, settled_fact
 from accredit.limits.model import Reservation
 from tests.limits.fleet import AGENT, LIMITS, Room, limits_with, spend
 
@@ -25,9 +25,9 @@ def outcome_body(reservation: Reservation, cost: int) -> bytes:
     return canonical({"settled": settled_fact(reservation, cost)})
 
 
-def facts(log: list[tuple[bytes, int]]) -> list[Reserved | Settled]:
+def facts(log: list[tuple[bytes, int]]) -> list[ReservedFact | SettledFact]:
     read = [
-        Reserved.read(orjson.loads(body), agent=AGENT, time_us=time) or Settled.read(orjson.loads(body))
+        ReservedFact.read(orjson.loads(body), agent=AGENT, time_us=time) or SettledFact.read(orjson.loads(body))
         for body, time in log
     ]
     return [one for one in read if one is not None]
@@ -103,7 +103,7 @@ def test_an_open_decision_counts_in_full_until_it_is_closed() -> None:
 
 def test_a_settlement_of_something_older_than_the_records_is_passed_over() -> None:
     room = Room()
-    room.limits.restore([Settled("rsv_of_yesterday", 5)], limits_of=lambda _: LIMITS)
+    room.limits.restore([SettledFact("rsv_of_yesterday", 5)], limits_of=lambda _: LIMITS)
     assert room.limits.show(AGENT, LIMITS).spent == Money(0)
 
 
@@ -127,5 +127,5 @@ def test_an_agent_that_is_gone_is_folded_with_the_strictest_rate() -> None:
 
 
 def test_records_that_reserve_or_settle_nothing_are_no_facts() -> None:
-    assert Reserved.read({}, agent=AGENT, time_us=1) is None
-    assert Settled.read({}) is None
+    assert ReservedFact.read({}, agent=AGENT, time_us=1) is None
+    assert SettledFact.read({}) is None

@@ -20,8 +20,8 @@ from accredit.limits.model import Reservation
 
 __all__ = [
     "FoldedCounters",
-    "Reserved",
-    "Settled",
+    "ReservedFact",
+    "SettledFact",
     "fold",
     "fold_decision",
     "fold_outcome",
@@ -31,14 +31,14 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Reserved:
+class ReservedFact:
     """A decision record's reservation and the record's time."""
 
     reservation: Reservation
     time_us: int
 
     @classmethod
-    def read(cls, body: Mapping[str, Any], *, agent: str, time_us: int) -> Reserved | None:
+    def read(cls, body: Mapping[str, Any], *, agent: str, time_us: int) -> ReservedFact | None:
         """Read a decision record; None if it reserved nothing."""
         fact = body.get("reservation")
         if fact is None:
@@ -47,14 +47,14 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettledFact:
     """An outcome record's settlement."""
 
     id: str
     cost_nanos: int
 
     @classmethod
-    def read(cls, body: Mapping[str, Any]) -> Settled | None:
+    def read(cls, body: Mapping[str, Any]) -> SettledFact | None:
         """Read an outcome record; None if it settles nothing."""
         fact = body.get("settled")
         return None if fact is None else cls(fact["id"], fact["cost"])
@@ -84,7 +84,7 @@ def settled_fact(reservation: Reservation, cost_nanos: int) -> dict[str, Any]:
 
 
 def fold_decision(
-    counters: AgentCounters, fact: Reserved, *, rate: Rate, now: Instant
+    counters: AgentCounters, fact: ReservedFact, *, rate: Rate, now: Instant
 ) -> tuple[AgentCounters, OpenReservation]:
     """Count a recorded reservation, room or not: it was admitted."""
     reservation = fact.reservation
@@ -99,12 +99,14 @@ def fold_decision(
     )
 
 
-def fold_outcome(counters: AgentCounters, opened: OpenReservation, fact: Settled) -> AgentCounters:
+def fold_outcome(counters: AgentCounters, opened: OpenReservation, fact: SettledFact) -> AgentCounters:
     """Settle a recorded reservation at the recorded cost."""
     return close(counters, opened, cost_nanos=fact.cost_nanos)
 
 
-def fold(facts: Iterable[Reserved | Settled], *, rate_of: Callable[[AgentId], Rate], now: Instant) -> FoldedCounters:
+def fold(
+    facts: Iterable[ReservedFact | SettledFact], *, rate_of: Callable[[AgentId], Rate], now: Instant
+) -> FoldedCounters:
     """Fold records in log order.
 
     The records may start anywhere at or before the present UTC day's first: a settlement of something not seen belongs
@@ -113,7 +115,7 @@ def fold(facts: Iterable[Reserved | Settled], *, rate_of: Callable[[AgentId], Ra
     counters: dict[AgentId, AgentCounters] = {}
     opened: dict[str, OpenReservation] = {}
     for fact in facts:
-        if isinstance(fact, Reserved):
+        if isinstance(fact, ReservedFact):
             agent = fact.reservation.agent
             before = counters.get(agent, AgentCounters())
             counters[agent], opened[fact.reservation.id] = fold_decision(before, fact, rate=rate_of(agent), now=now)

@@ -15,7 +15,7 @@ from accredit.kernel.money import Money
 from accredit.limits import gcra
 from accredit.limits.budgets import Budget, window_of
 from accredit.limits.counters import spend_in
-from accredit.limits.folding import Reserved, Settled, fold
+from accredit.limits.folding import ReservedFact, SettledFact, fold
 from accredit.limits.gcra import Rate
 from accredit.limits.model import LimitRefusal, LimitUsage, Reservation, Spend
 from accredit.limits.ports import Attempt, AttemptKind, CounterStore
@@ -136,7 +136,7 @@ class Limits:
         )
 
     def restore(
-        self, facts: Iterable[Reserved | Settled], *, limits_of: Callable[[AgentId], AgentLimits | None]
+        self, facts: Iterable[ReservedFact | SettledFact], *, limits_of: Callable[[AgentId], AgentLimits | None]
     ) -> None:
         """Rebuild the counters from the log's facts, in log order, before the first call is admitted."""
 
