@@ -1,0 +1,179 @@
+"""The decision: one call and one snapshot in, one answer out. No clock, no I/O, no exception to say no.
+
+Steps, as DESIGN §3.4 and §3.9 to §3.11 order them:
+1. a reserved key anywhere in the context refuses, before anything else reads it
+2. the agent's state and environment, its grant, the entities' mandatory parents, the tool's data classes
+3. what the policies read is projected and encoded exactly
+4. the slice is evaluated once; an error in a forbid denies, an error in a permit leaves it unsatisfied
+5. a denial by `@hold` forbids alone, which without them would be an allow, is a hold, or an allow if every one of
+   them was granted for exactly this call
+6. a denial by default says which condition of the agent's own grant did not hold
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError, UnavailableError
+from accredit.policy.context import reserved_key
+from accredit.policy.grants import Condition
+from accredit.policy.model import CallRequest, Decision, HoldNeed, Outcome, PolicyFault
+from accredit.policy.ports import EngineOutcome, Verdict
+from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
+
+__all__ = ["decide"]
+
+_ORDER = (Code.USER_ROLE_REQUIRED, Code.TASK_MISMATCH, Code.OUTSIDE_HOURS)
+_NONE: frozenset[int] = frozenset()
+
+
+def decide(request: CallRequest, snapshot: PolicySnapshot) -> Decision:
+    """Judge one call. The same request and snapshot always give the same decision; whatever fails, denies."""
+    release = snapshot.release.digest
+    try:
+        reserved = reserved_key(request.context)  # 1
+        if reserved is not None:
+            return Decision(Outcome.DENY, Code.RESERVED_KEY, release=release, detail=f"`{reserved}`")
+        part = snapshot.slice_for(request.agent, request.tool)  # 2
+        if isinstance(part, Inadmissible):
+            return Decision(Outcome.DENY, part.code, release=release, detail=part.detail)
+    except (InvalidInputError, UnavailableError) as error:
+        return Decision(Outcome.DENY, _code(error), release=release, detail=_detail(error))
+    try:
+        return _judged(request, snapshot, part)
+    except (InvalidInputError, UnavailableError) as error:
+        return _denied(snapshot, part, _code(error), detail=_detail(error))
+
+
+def _code(error: InvalidInputError | UnavailableError) -> Code:
+    # a grant that does not compile is a failure of ours, whatever the compiler calls it
+    return Code.UNENCODABLE_INPUT if error.code is Code.UNENCODABLE_INPUT else Code.ENGINE_FAILED
+
+
+def _detail(error: InvalidInputError | UnavailableError) -> str:
+    return error.message if error.code is Code.UNENCODABLE_INPUT else ""
+
+
+def _denied(
+    snapshot: PolicySnapshot,
+    part: Slice,
+    code: Code,
+    *,
+    policies: tuple[str, ...] = (),
+    faults: tuple[PolicyFault, ...] = (),
+    unmet: tuple[str, ...] = (),
+    detail: str = "",
+) -> Decision:
+    return Decision(
+        Outcome.DENY,
+        code,
+        policies=policies,
+        faults=faults,
+        unmet=unmet,
+        release=snapshot.release.digest,
+        slice=part.digest,
+        entities=part.entity_digests,
+        detail=detail,
+    )
+
+
+def _judged(request: CallRequest, snapshot: PolicySnapshot, part: Slice) -> Decision:
+    withdrawn = _NONE
+    if not request.time_trusted:
+        if part.clocked_forbids:  # a forbid at night must not be passed by a clock that says noon
+            return _denied(snapshot, part, Code.CLOCK_UNCONFIRMED)
+        withdrawn = part.clocked_permits
+    compiled = snapshot.compiled(part, withdrawn)
+    context = compiled.projection.of(request.context)  # 3
+    verdict = _evaluated(snapshot, part, compiled.handle, context)  # 4
+    faults = _faults(part, verdict) if verdict.errors else ()
+    if verdict.outcome is EngineOutcome.NONE:
+        return _denied(snapshot, part, Code.NO_DECISION, faults=faults)
+    if faults and (blamed := [name for name, _ in verdict.errors if not name or not part.policies[int(name)].permits]):
+        return _denied(snapshot, part, Code.POLICY_ERROR, policies=part.ids(filter(None, blamed)), faults=faults)
+    if verdict.outcome is EngineOutcome.ALLOW:
+        return _allowed(snapshot, part, verdict, faults)
+    if not verdict.reasons:
+        return _by_default(snapshot, part, request, withdrawn, faults)
+    determining = [part.policies[int(name)] for name in verdict.reasons]
+    policies = part.ids(verdict.reasons)
+    if any(policy.hold is None for policy in determining):
+        beyond = determining == [part.permit.ceiling]
+        code = Code.OUTSIDE_HOURS if beyond else Code.FORBIDDEN_BY_POLICY
+        return _denied(snapshot, part, code, policies=policies, faults=faults)
+    # 5. INVARIANT: every reason is a hold and no forbid errored, so nothing else stands against the call
+    without = withdrawn | {int(name) for name in verdict.reasons}
+    second = _evaluated(snapshot, part, snapshot.compiled(part, without).handle, context)
+    if second.outcome is EngineOutcome.NONE:
+        return _denied(snapshot, part, Code.NO_DECISION, policies=policies, faults=faults)
+    if second.outcome is EngineOutcome.DENY:  # no person could lift what is missing here
+        return _by_default(snapshot, part, request, withdrawn, faults, policies)
+    needs = sorted((policy.id, policy.hold or "") for policy in determining if policy.id not in request.lifted)
+    if not needs:
+        return _allowed(snapshot, part, second, faults, policies)
+    return Decision(
+        Outcome.HOLD,
+        Code.HELD,
+        policies=policies,
+        needs=tuple(HoldNeed(policy, role) for policy, role in needs),
+        faults=faults,
+        release=snapshot.release.digest,
+        slice=part.digest,
+        entities=part.entity_digests,
+    )
+
+
+def _evaluated(snapshot: PolicySnapshot, part: Slice, handle: Any, context: str) -> Verdict:
+    return snapshot.engine.evaluate(handle, part.principal, part.action, part.resource, context, part.entities)
+
+
+def _faults(part: Slice, verdict: Verdict) -> tuple[PolicyFault, ...]:
+    named = sorted((part.policies[int(name)].id if name else "", words) for name, words in verdict.errors)
+    return tuple(PolicyFault(policy, words) for policy, words in named)
+
+
+def _allowed(
+    snapshot: PolicySnapshot,
+    part: Slice,
+    verdict: Verdict,
+    faults: tuple[PolicyFault, ...],
+    lifted: tuple[str, ...] = (),
+) -> Decision:
+    return Decision(
+        Outcome.ALLOW,
+        Code.ALLOWED,
+        policies=part.ids(verdict.reasons),
+        faults=faults,
+        lifted=lifted,
+        release=snapshot.release.digest,
+        slice=part.digest,
+        entities=part.entity_digests,
+    )
+
+
+def _by_default(
+    snapshot: PolicySnapshot,
+    part: Slice,
+    request: CallRequest,
+    withdrawn: frozenset[int],
+    faults: tuple[PolicyFault, ...],
+    policies: tuple[str, ...] = (),
+) -> Decision:
+    """6. No permit was satisfied. The grant's conditions, taken apart, are asked of the same engine."""
+    if withdrawn:
+        return _denied(snapshot, part, Code.CLOCK_UNCONFIRMED, policies=policies, faults=faults)
+    missing: tuple[Condition, ...] = ()
+    if part.permit.conditions:
+        apart = snapshot.apart(part)
+        held = _evaluated(snapshot, part, apart.handle, apart.projection.of(request.context)).reasons
+        missing = tuple(part.permit.conditions[i] for i in range(len(part.permit.conditions)) if str(i) not in held)
+    codes = {condition.code for condition in missing}
+    return _denied(
+        snapshot,
+        part,
+        next((code for code in _ORDER if code in codes), Code.CONDITION_UNMET),
+        policies=policies,
+        faults=faults,
+        unmet=tuple(condition.label for condition in missing),
+    )

@@ -1,0 +1,102 @@
+"""The three entities of one decision. What guardrails select on is a parent, never an attribute (DESIGN §3.5).
+
+A group forbid on an entity that lacks the group does not fire, so an entity without a parent that every decision
+needs is refused before anything is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from accredit.kernel.canonical import Digest, digest_value
+from accredit.kernel.ids import ToolId
+from accredit.policy.scope import EntityName
+from accredit.registry.model import Agent, Effect, Tool, ToolServer, WriteScope
+
+__all__ = ["EntityFacts", "action_facts", "action_groups", "missing_parents", "principal_facts", "resource_facts"]
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "Agent": ("Team", "Environment", "State"),
+    "Action": ("Action",),
+    "Tool": ("Server", "Environment"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EntityFacts:
+    """An entity and every ancestor it has, named directly."""
+
+    name: EntityName
+    parents: tuple[EntityName, ...]
+    digest: Digest
+
+    @property
+    def ancestors(self) -> frozenset[EntityName]:
+        """The parents and the entity itself, as `in` sees them."""
+        return frozenset((self.name, *self.parents))
+
+    def document(self) -> dict[str, Any]:
+        """The entity as the engine loads it."""
+        return {
+            "uid": {"type": self.name.type, "id": self.name.id},
+            "attrs": {},
+            "parents": [{"type": parent.type, "id": parent.id} for parent in self.parents],
+        }
+
+
+def _facts(name: EntityName, parents: list[EntityName]) -> EntityFacts:
+    named = tuple(sorted(parents))
+    return EntityFacts(name, named, digest_value("entity", [*name, *(list(parent) for parent in named)]))
+
+
+def missing_parents(facts: EntityFacts) -> tuple[str, ...]:
+    """The types of parents that the entity must have and has not, or has with an empty name."""
+    present = {parent.type for parent in facts.parents if parent.id}
+    return tuple(kind for kind in _NEEDED[facts.name.type] if kind not in present)
+
+
+def principal_facts(agent: Agent, tools: Mapping[ToolId, Tool]) -> EntityFacts:
+    """An agent in its team, environment, state and grants.
+
+    It stands in a grant only while every data class of the tool is in its version's `data`, so a class added to a tool
+    later takes the tool away until the manifest names it.
+    """
+    data = agent.version.data
+    granted = [
+        EntityName("Grant", grant.digest)
+        for grant in agent.version.grants
+        if (tool := tools.get(grant.tool)) is not None and tool.data <= data
+    ]
+    parents = [
+        EntityName("Team", agent.team.name),
+        EntityName("Environment", agent.environment),
+        EntityName("State", agent.state),
+        *granted,
+    ]
+    return _facts(EntityName("Agent", agent.id), parents)
+
+
+def action_groups(effect: Effect, scope: WriteScope | None) -> tuple[str, ...]:
+    """The groups an operation of that effect stands in; groups start with `@`, which no tool id can."""
+    groups = ["@call_tool", f"@{Effect(effect)}"]
+    if effect is Effect.WRITE:
+        groups.append(f"@write-{scope or WriteScope.RECORD}")
+    return tuple(groups)
+
+
+def action_facts(tool: Tool) -> EntityFacts:
+    """The operation in its groups."""
+    groups = [EntityName("Action", group) for group in action_groups(tool.effect, tool.scope)]
+    return _facts(EntityName("Action", tool.id), groups)
+
+
+def resource_facts(tool: Tool, server: ToolServer) -> EntityFacts:
+    """The tool as the thing acted on: in its server, data classes and environment."""
+    parents = [
+        EntityName("Server", server.name),
+        EntityName("Environment", server.environment),
+        *(EntityName("DataClass", name) for name in tool.data),
+    ]
+    return _facts(EntityName("Tool", tool.id), parents)

@@ -1,0 +1,94 @@
+"""The one port of this room: a policy engine, spoken to in values. `engines/` holds the implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+__all__ = ["Engine", "EngineOutcome", "EngineSource", "Objection", "Uid", "Verdict"]
+
+Uid = Mapping[str, str]
+"""An entity's name as the engine takes it: `{"type": …, "id": …}`."""
+
+
+class EngineOutcome(StrEnum):
+    """What the engine says; `none` is not a denial but a failure to judge, and is treated as a denial apart."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One evaluation: the outcome, the ids that determined it, and (id, words) of every policy that errored."""
+
+    outcome: EngineOutcome
+    reasons: tuple[str, ...]
+    errors: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSource:
+    """One policy of a text, as the engine itself read it."""
+
+    text: str
+    """The policy alone, in the engine's own spelling."""
+    tree: Mapping[str, Any]
+    """Its syntax tree."""
+    template: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """What the validator holds against the policy at `position` of those it was given."""
+
+    position: int
+    message: str
+
+
+class Engine(Protocol):
+    """Reads, compiles and evaluates policies. Handles are opaque; nothing is shared between two of them."""
+
+    @property
+    def version(self) -> str:
+        """Name and version of the engine, part of every release digest."""
+        ...
+
+    def read(self, text: str) -> tuple[EngineSource, ...]:
+        """Split a text into its policies, in order.
+
+        Raises:
+            InvalidInputError: the text does not parse, or does not survive the engine's own round trip.
+        """
+        ...
+
+    def compile(self, policies: Sequence[tuple[str, str]]) -> Any:
+        """Make a handle of (id, syntax tree as JSON) pairs; ids are the caller's and come back in verdicts.
+
+        Raises:
+            UnavailableError: the engine refused what `read` accepted.
+        """
+        ...
+
+    def load(self, entities: str) -> Any:
+        """Make a handle of entities given as a JSON list.
+
+        Raises:
+            UnavailableError: the engine refused them.
+        """
+        ...
+
+    def evaluate(self, handle: Any, principal: Uid, action: Uid, resource: Uid, context: str, entities: Any) -> Verdict:
+        """Evaluate once. Never raises to say no: whatever goes wrong inside is outcome `none`."""
+        ...
+
+    def validate(self, policies: Sequence[str], schema: str) -> tuple[Objection, ...]:
+        """Type-check policies strictly against a schema given as JSON; empty means all passed.
+
+        Raises:
+            UnavailableError: the engine refused the schema.
+        """
+        ...

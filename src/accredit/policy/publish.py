@@ -1,0 +1,261 @@
+"""What a release must satisfy before it may be put in force, with every fault named at once.
+
+The layers are kept by scope, not by trust: only `org` may permit, and only an explicit list of tools; a team's
+policies speak of that team, an agent's of that agent, and both only forbid. Types come from the pinned tool
+definitions, so a policy that could fail on a call is refused here rather than denying that call there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
+from accredit.policy.entities import action_facts, action_groups, resource_facts
+from accredit.policy.ports import Engine
+from accredit.policy.reads import named_entities
+from accredit.policy.release import Finding, PolicyInvalidError, Release, layer_of, read_release
+from accredit.policy.scope import EntityName
+from accredit.policy.sources import Layer, Policy
+from accredit.registry.model import AgentState, Effect, Environment, Tool, ToolServer, WriteScope
+
+__all__ = ["ClaimKind", "ContextTypes", "Installation", "publish"]
+
+_DATA = frozenset({"public", "internal", "confidential", "personal", "financial", "phi", "special", "secret"})
+_TIERS = frozenset({"low", "medium", "high"})
+_ROOTS = ("input", "origin", "user", "task", "declared", "session", "instance", "actors", "now")
+_NO_TOOL = "@no-tool"
+
+
+class ClaimKind(StrEnum):
+    """The type of a fact in the context, as a registered issuer or the product declares it."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    STRINGS = "strings"
+
+    def document(self) -> dict[str, Any]:
+        """The type in the engine's JSON schema format."""
+        scalar = {ClaimKind.INTEGER: "Long", ClaimKind.BOOLEAN: "Boolean"}
+        if self is ClaimKind.STRINGS:
+            return {"type": "Set", "element": {"type": "String"}}
+        return {"type": scalar.get(self, "String")}
+
+
+@dataclass(frozen=True, slots=True)
+class ContextTypes:
+    """The facts a policy may read beside the arguments, by their place in the context. All of them may be absent."""
+
+    user: Mapping[str, ClaimKind] = field(default_factory=dict)
+    """Beyond `id` and `roles`: the typed claims of the registered user issuer."""
+    task: Mapping[str, ClaimKind] = field(default_factory=dict)
+    """Beyond `id`: the typed claims of the registered task issuer."""
+    declared: Mapping[str, ClaimKind] = field(default_factory=dict)
+    session: Mapping[str, ClaimKind] = field(default_factory=lambda: {"calls": ClaimKind.INTEGER})
+    instance: Mapping[str, ClaimKind] = field(default_factory=lambda: {"calls": ClaimKind.INTEGER})
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What a release may speak of: everything registered when it is published."""
+
+    servers: tuple[ToolServer, ...]
+    teams: frozenset[str]
+    """Names."""
+    agents: Mapping[str, str]
+    """Names and the ids they stand for now."""
+    types: ContextTypes = field(default_factory=ContextTypes)
+    data_classes: frozenset[str] = _DATA
+
+    def tools(self) -> Iterator[tuple[Tool, ToolServer]]:
+        """Every registered tool with its server."""
+        for server in self.servers:
+            for tool in server.tools.values():
+                yield tool, server
+
+
+def publish(files: Mapping[str, str], engine: Engine, installation: Installation) -> Release:
+    """The release of these files, checked against everything registered.
+
+    Raises:
+        PolicyInvalidError: with every finding, each naming path, policy, fault and fix.
+        UnavailableError: the engine refused the schema generated from the pinned definitions.
+    """
+    release = read_release(files, engine, agents=installation.agents)
+    check = _Check(installation)
+    found = [finding for policy in release.policies for finding in check.findings(policy)]
+    blamed = {finding.policy for finding in found}
+    found += check.typed([policy for policy in release.policies if policy.id not in blamed], engine)
+    found += [
+        Finding(path, "", f"{layer} `{name}` is not registered", f"register the {layer}, or move the file")
+        for path in sorted(files)
+        for layer, name in (layer_of(path),)
+        if (layer is Layer.TEAM and name not in installation.teams)
+        or (layer is Layer.AGENT and name not in installation.agents)
+    ]
+    if found:
+        raise PolicyInvalidError(tuple(sorted(found, key=lambda finding: (finding.path, finding.policy))))
+    return release
+
+
+class _Check:
+    """One publish: the installation, prepared once for all policies."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._inputs = {tool.id: input_type(tool.definition) for tool, _ in installation.tools()}
+        self._places = [
+            (tool, action_facts(tool), resource_facts(tool, server)) for tool, server in installation.tools()
+        ]
+        groups = {group for effect in Effect for scope in WriteScope for group in action_groups(effect, scope)}
+        self._groups = sorted(groups)
+        ids = frozenset(installation.agents.values())
+        self._known: Mapping[str, tuple[frozenset[str], str]] = {
+            "Agent": (ids, "apply the Agent first"),
+            "Team": (installation.teams, "apply the Team first"),
+            "Server": (frozenset(server.name for server in installation.servers), "apply the ToolServer first"),
+            "Tool": (frozenset(self._inputs), 'register the tool at its server, and write `Tool::"server/name"`'),
+            "Action": (frozenset({*self._inputs, *groups}), "use a registered tool's id or a group such as `@read`"),
+            "Environment": (frozenset(Environment), "use development, staging or production"),
+            "State": (frozenset(AgentState), "use a state of the lifecycle"),
+            "DataClass": (installation.data_classes, "use a registered data class"),
+            "RiskTier": (_TIERS, "use low, medium or high"),
+        }
+
+    def findings(self, policy: Policy) -> Iterator[Finding]:
+        """What is wrong with a policy before any type is looked at."""
+        for message, fix in (*self._scope_faults(policy), *self._name_faults(policy), *self._read_faults(policy)):
+            yield Finding(policy.path, policy.id, message, fix)
+
+    def _scope_faults(self, policy: Policy) -> Iterator[tuple[str, str]]:
+        scope, (layer, name) = policy.scope, layer_of(policy.path)
+        if policy.permits and layer is not Layer.ORG:
+            yield f"a {layer} policy permits", "write a `forbid`: what an agent may do comes from its manifest"
+        elif policy.permits:
+            actions = scope.action.entities
+            if not actions or any(action.id.startswith("@") for action in actions):
+                yield "a permit does not list its tools", 'write `action == Action::"server/tool"` or a list of them'
+            if scope.principal.free:
+                yield "a permit has no principal", "name the team, agent, state or tier it is for"
+        only = scope.principal
+        if layer is Layer.TEAM and (only.entities != (EntityName("Team", name),) or only.exact):
+            yield "a team's policy is not scoped to its team", f'write `principal in Team::"{name}"`'
+        agent = self._installation.agents.get(name, name)
+        if layer is Layer.AGENT and (only.entities != (EntityName("Agent", agent),) or not only.exact):
+            yield "an agent's policy is not scoped to its agent", f'write `principal == Agent::"{name}"`'
+
+    def _name_faults(self, policy: Policy) -> Iterator[tuple[str, str]]:
+        named = {*named_entities(orjson.loads(policy.body)), *(policy.scope.principal.entities or ())}
+        for name in sorted(named):
+            known = self._known.get(name.type)
+            if known is None:
+                yield f"`{name.type}` is not a type policies can name", f"use one of {', '.join(sorted(self._known))}"
+            elif name.id not in known[0]:
+                yield f"there is no {name.type.lower()} `{name.id[:120]}`", known[1]
+
+    def _places_of(self, policy: Policy) -> list[Tool]:
+        scope = policy.scope
+        return [
+            tool
+            for tool, action, resource in self._places
+            if scope.action.admits(action.name, action.ancestors)
+            and scope.resource.admits(resource.name, resource.ancestors)
+        ]
+
+    def _read_faults(self, policy: Policy) -> Iterator[tuple[str, str]]:
+        tools = self._places_of(policy)
+        for path in sorted({read.path for read in policy.reads}):
+            if path[:1] == () or path in {("input",), ("origin",)}:
+                whole = ".".join(("context", *path))
+                yield f"the whole of `{whole}` is read", "read single values of it"
+            elif path[0] not in _ROOTS:
+                yield f"`context.{path[0][:60]}` does not exist", f"use one of {', '.join(_ROOTS)}"
+            elif path[0] == "input":
+                yield from self._argument_faults(path, tools)
+
+    def _argument_faults(self, path: tuple[str, ...], tools: Sequence[Tool]) -> Iterator[tuple[str, str]]:
+        spelled = ".".join(path)
+        found = {tool.id: self._inputs[tool.id].at(path[1:]) for tool in tools}
+        for tool, declared in sorted(found.items()):
+            if declared is not None and declared.kind is ArgumentKind.UNMAPPED:
+                yield (
+                    f"`{spelled}` of `{tool}` has no single type: {declared.reason}",
+                    "give the argument one type in the tool's schema and pin it again, or scope the policy elsewhere",
+                )
+        if not any(found.values()):
+            yield f"no tool in the policy's scope has an argument `{spelled}`", "correct the name or widen the scope"
+
+    def typed(self, policies: Sequence[Policy], engine: Engine) -> Iterator[Finding]:
+        """What the engine's strict validator says."""
+        placed = {policy.id: bool(self._places_of(policy)) for policy in policies}
+        for has_tools in (True, False):
+            asked = [policy for policy in policies if placed[policy.id] is has_tools]
+            if not asked:
+                continue
+            schema = orjson.dumps(self._schema(has_tools=has_tools)).decode()
+            for objection in engine.validate([policy.text for policy in asked], schema):
+                policy = asked[objection.position]
+                yield Finding(policy.path, policy.id, objection.message, _fix(objection.message))
+
+    def _schema(self, *, has_tools: bool) -> dict[str, Any]:
+        """The engine's schema. Names stand in it as they are: its JSON form takes any text, so nothing is mangled."""
+        actions: dict[str, Any] = {group: {} for group in self._groups}
+        if has_tools:
+            for tool, action, _ in self._places:
+                actions[tool.id] = self._action(self._inputs[tool.id], (parent.id for parent in action.parents))
+        else:  # a guardrail may be in force before the first tool it speaks of is registered
+            actions[_NO_TOOL] = self._action(ArgumentType(ArgumentKind.RECORD), self._groups)
+        grouped = {
+            "Agent": ["Team", "Environment", "State", "RiskTier"],
+            "Tool": ["Server", "DataClass", "Environment"],
+        }
+        kinds = {kind: {"memberOfTypes": grouped.get(kind, [])} for kind in self._known if kind != "Action"}
+        return {"": {"entityTypes": kinds, "actions": actions}}
+
+    def _action(self, arguments: ArgumentType, groups: Iterable[str]) -> dict[str, Any]:
+        types = self._installation.types
+        origins = dict.fromkeys(arguments.fields, ClaimKind.STRING)
+        attributes = {
+            "input": {**arguments.document(), "required": True},
+            "origin": _record(origins),
+            "user": _record({**types.user, "id": ClaimKind.STRING, "roles": ClaimKind.STRINGS}),
+            "task": _record({**types.task, "id": ClaimKind.STRING}),
+            "declared": _record(types.declared),
+            "session": _record(types.session),
+            "instance": _record(types.instance),
+            "actors": {**ClaimKind.STRINGS.document(), "required": False},
+            "now": {
+                **_record(
+                    {"minute": ClaimKind.INTEGER, "day": ClaimKind.STRING, "date": ClaimKind.STRING}, required=True
+                )
+            },
+        }
+        return {
+            "memberOf": [{"id": group} for group in groups],
+            "appliesTo": {
+                "principalTypes": ["Agent"],
+                "resourceTypes": ["Tool"],
+                "context": {"type": "Record", "attributes": attributes},
+            },
+        }
+
+
+def _record(claims: Mapping[str, ClaimKind], *, required: bool = False) -> dict[str, Any]:
+    return {
+        "type": "Record",
+        "required": required,
+        "attributes": {name: {**kind.document(), "required": required} for name, kind in claims.items()},
+    }
+
+
+def _fix(message: str) -> str:
+    if "optional attribute" in message:
+        return "guard it: `context has user && context.user has roles && …`"
+    if "not found" in message:
+        return "scope the policy to tools that have it, or test with `has` first"
+    return "correct the expression; types come from the pinned tool definitions"

@@ -1,0 +1,129 @@
+"""A release: the immutable set of hand-written policies that is in force, addressed by one digest.
+
+The digest covers every text, the engine's version and the agent ids that names were resolved to, so two replicas with
+one digest decide alike and an agent that reuses a name inherits nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from accredit.kernel.canonical import Digest, digest, digest_value
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.policy.ports import Engine
+from accredit.policy.reads import named_entities
+from accredit.policy.sources import Layer, Policy, policy_of
+
+__all__ = ["Finding", "PolicyInvalidError", "Release", "layer_of", "read_release"]
+
+_PATH = re.compile(r"(?:org|(?:team|agent)/[a-z][a-z0-9-]{0,62})/[a-z0-9][a-z0-9_.-]{0,62}\.cedar")
+_MAX_FILES = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong with one policy, and what to do about it."""
+
+    path: str
+    policy: str
+    """The policy's id; empty if the file could not be read that far."""
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.policy or self.path}: {self.message}"
+
+
+class PolicyInvalidError(InvalidInputError):
+    """Policies were refused; `findings` names every fault at once."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
+        super().__init__(Code.POLICY_INVALID, f"{findings[0]}{more}", hint=findings[0].fix)
+        self.findings = findings
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An immutable set of policies."""
+
+    digest: Digest
+    engine: str
+    files: Mapping[str, str]
+    agents: Mapping[str, str]
+    """Agent names the texts use, and the ids they meant when this was published."""
+    policies: tuple[Policy, ...]
+
+
+def layer_of(path: str) -> tuple[Layer, str]:
+    """The layer a path belongs to, and the team or agent it names.
+
+    Raises:
+        InvalidInputError: the path is not one a policy file may have.
+    """
+    if not _PATH.fullmatch(path):
+        raise InvalidInputError(
+            Code.POLICY_INVALID,
+            f"`{path[:120]}` is not a path of a policy file",
+            hint="use `org/NAME.cedar`, `team/TEAM/NAME.cedar` or `agent/AGENT/NAME.cedar`",
+        )
+    kind, _, rest = path.partition("/")
+    return Layer(kind), rest.partition("/")[0] if kind != Layer.ORG else ""
+
+
+def _read_file(
+    engine: Engine, path: str, text: str, agents: Mapping[str, str], found: list[Finding], named: set[str]
+) -> list[Policy]:
+    try:
+        layer, _ = layer_of(path)
+        sources = engine.read(text)
+    except InvalidInputError as error:
+        found.append(Finding(path, "", error.message, error.hint))
+        return []
+    policies = []
+    for source in sources:
+        policy_id = f"{path}@{digest('policy', source.text.encode())[7:19]}"
+        if source.template:
+            found.append(Finding(path, policy_id, "a template has no place in a file", "write the entity out"))
+            continue
+        named |= {name.id for name in named_entities(source.tree) if name.type == "Agent"}
+        try:
+            policies.append(policy_of(source, path, layer, names=agents))
+        except InvalidInputError as error:
+            found.append(Finding(path, policy_id, error.message, error.hint))
+    return policies
+
+
+def read_release(files: Mapping[str, str], engine: Engine, *, agents: Mapping[str, str]) -> Release:
+    """The release that these texts are. Reads and resolves; whether it may be put in force is `publish`'s to say.
+
+    Raises:
+        PolicyInvalidError: a text does not parse, a policy cannot be understood completely, or an id stands twice.
+    """
+    found: list[Finding] = []
+    if len(files) > _MAX_FILES:
+        raise PolicyInvalidError((Finding("", "", f"more than {_MAX_FILES} files", "join files"),))
+    policies: list[Policy] = []
+    named: set[str] = set()
+    seen: set[str] = set()
+    for path in sorted(files):
+        for policy in _read_file(engine, path, files[path], agents, found, named):
+            if policy.id in seen:
+                found.append(Finding(path, policy.id, "the same policy stands twice", "remove one of them"))
+            seen.add(policy.id)
+            policies.append(policy)
+    if found:
+        raise PolicyInvalidError(tuple(found))
+    used = {name: agents[name] for name in sorted(named & agents.keys())}
+    content = {"engine": engine.version, "files": dict(files), "agents": used}
+    return Release(
+        digest=digest_value("policy-release", content),
+        engine=engine.version,
+        files=MappingProxyType(dict(files)),
+        agents=MappingProxyType(used),
+        policies=tuple(policies),
+    )

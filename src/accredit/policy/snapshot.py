@@ -1,0 +1,292 @@
+"""What every decision of one moment is judged by: a release and a catalogue, immutable, and their compiled slices.
+
+Agents are not in it: a request brings its agent, and slices are addressed by what they contain, so a new version of
+one agent among ten thousand rebuilds nothing here. A slice is what is in scope for (agent's parents, operation,
+resource); its handle is shared by every agent whose policies say the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from accredit.kernel.canonical import Digest, digest_value
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import ServerName, ToolId
+from accredit.policy.arguments import input_type
+from accredit.policy.cache import HandleCache
+from accredit.policy.context import Projection, projection_of
+from accredit.policy.entities import EntityFacts, action_facts, missing_parents, principal_facts, resource_facts
+from accredit.policy.grants import GrantBook, GrantPermit
+from accredit.policy.ports import Engine, Uid
+from accredit.policy.release import Release
+from accredit.policy.scope import EntityName
+from accredit.policy.sources import Policy
+from accredit.registry.model import Agent, AgentState, Environment, Tool, ToolServer
+
+__all__ = ["Compiled", "Inadmissible", "PolicySnapshot", "Slice"]
+
+_BUDGET = 64 * 1024 * 1024
+_RUNS_IN: Mapping[AgentState, frozenset[Environment]] = {AgentState.DRAFT: frozenset({Environment.DEVELOPMENT})}
+# what handles were measured to take (bench/decision.py reports the process's growth beside these)
+_HANDLE_BYTES, _HANDLE_BYTES_PER_CHARACTER = 1500, 10
+_SLICE_BYTES, _ENTITY_BYTES_PER_CHARACTER = 2500, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A handle and what must be sent to it. Shared by all slices with equal bodies."""
+
+    handle: Any
+    projection: Projection
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """All policies in scope for one agent, operation and resource, and the entities they are judged with."""
+
+    agent: Agent
+    tool: Tool
+    basis: object
+    permit: GrantPermit
+    policies: tuple[Policy, ...]
+    """In the order of their bodies, which gives equal sets of bodies equal local ids: the positions."""
+    digest: Digest
+    principal: Uid
+    action: Uid
+    resource: Uid
+    entities: Any
+    entity_digests: Mapping[str, Digest]
+    clocked_permits: frozenset[int]
+    """Positions of the permits that read the time of day."""
+    clocked_forbids: bool
+    key: tuple[object, ...]
+    """What the handle is made from; equal keys share one."""
+    size: int
+    """Bytes this takes, the shared handle apart."""
+
+    def ids(self, local: Iterable[str]) -> tuple[str, ...]:
+        """The policy ids that local ids stand for, sorted."""
+        return tuple(sorted(self.policies[int(position)].id for position in local))
+
+
+@dataclass(frozen=True, slots=True)
+class Inadmissible:
+    """Why a call is refused before any policy is asked: a code, and what it is about."""
+
+    code: Code
+    detail: str = ""
+
+
+class _Index:
+    """The policies of a release by the entity their principal scope names."""
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        self._any: list[Policy] = []
+        self._named: defaultdict[EntityName, list[Policy]] = defaultdict(list)
+        for policy in policies:
+            constraint = policy.scope.principal
+            if constraint.entities is None:
+                self._any.append(policy)
+            else:
+                for name in set(constraint.entities):
+                    self._named[name].append(policy)
+
+    def in_scope(self, principal: EntityFacts, action: EntityFacts, resource: EntityFacts) -> list[Policy]:
+        parents, groups, kinds = principal.ancestors, action.ancestors, resource.ancestors
+        candidates = {id(policy): policy for policy in self._any}
+        for name in parents:
+            candidates |= {id(policy): policy for policy in self._named.get(name, ())}
+        return [
+            policy
+            for policy in candidates.values()
+            if policy.scope.principal.admits(principal.name, parents)
+            and policy.scope.action.admits(action.name, groups)
+            and policy.scope.resource.admits(resource.name, kinds)
+        ]
+
+
+class PolicySnapshot:
+    """A release and a catalogue with their slices, compiled as they are asked for.
+
+    INVARIANT: what a snapshot answers depends on its release and catalogue alone; the caches below only remember.
+    """
+
+    def __init__(
+        self,
+        release: Release,
+        servers: Iterable[ToolServer],
+        engine: Engine,
+        *,
+        budget_bytes: int = _BUDGET,
+        _shared: tuple[HandleCache, GrantBook, _Index] | None = None,
+    ) -> None:
+        self.release = release
+        self.engine = engine
+        self.servers: Mapping[ServerName, ToolServer] = {server.name: server for server in servers}
+        self.tools: Mapping[ToolId, Tool] = {
+            tool.id: tool for server in self.servers.values() for tool in server.tools.values()
+        }
+        self._cache, self.grants, self._index = _shared or (
+            HandleCache(budget_bytes),
+            GrantBook(engine),
+            _Index(release.policies),
+        )
+        self._org_permits = any(policy.permits for policy in release.policies)
+        self._basis = object()
+
+    def with_release(self, release: Release) -> PolicySnapshot:
+        """The same catalogue under another release; handles of equal content are kept."""
+        shared = (self._cache, self.grants, _Index(release.policies))
+        return PolicySnapshot(release, self.servers.values(), self.engine, _shared=shared)
+
+    def with_catalogue(self, servers: Iterable[ToolServer]) -> PolicySnapshot:
+        """The same release over another catalogue; handles of equal content are kept."""
+        return PolicySnapshot(self.release, servers, self.engine, _shared=(self._cache, self.grants, self._index))
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Of the release and of every fact about tools that a decision can depend on."""
+        tools = [
+            [
+                tool.id,
+                tool.definition_digest,
+                tool.effect,
+                tool.scope,
+                sorted(tool.data),
+                self.servers[name].environment,
+            ]
+            for name in sorted(self.servers)
+            for tool in sorted(self.servers[name].tools.values(), key=lambda tool: tool.id)
+        ]
+        return digest_value("policy-snapshot", {"release": self.release.digest, "tools": tools})
+
+    @property
+    def bytes_held(self) -> int:
+        """What compiled handles and entities are estimated to take."""
+        return self._cache.bytes_held
+
+    def slice_for(self, agent: Agent, tool_id: ToolId) -> Slice | Inadmissible:
+        """The slice of an agent and a tool, or why there is none.
+
+        Raises:
+            UnavailableError: the engine refused entities it should accept.
+            InvalidInputError: the agent's grant does not compile.
+        """
+        known: Slice | None = self._cache.get((agent.id, tool_id))
+        if known is not None and known.basis is self._basis and (known.agent is agent or _same(known.agent, agent)):
+            return known
+        made = self._slice(agent, tool_id)
+        if isinstance(made, Slice):
+            self._cache.put((agent.id, tool_id), made, made.size)
+        return made
+
+    def compiled(self, part: Slice, without: frozenset[int] = frozenset()) -> Compiled:
+        """The handle of a slice, with the policies at some positions left out.
+
+        Raises:
+            UnavailableError: the engine refused policies it should accept.
+        """
+        key = (part.key, without)
+        known: Compiled | None = self._cache.get(key)
+        if known is None:
+            kept = [(str(i), policy) for i, policy in enumerate(part.policies) if i not in without]
+            known = self._compile(part.tool, kept)
+            self._cache.put(key, known, _handle_bytes(policy for _, policy in kept))
+        return known
+
+    def apart(self, part: Slice) -> Compiled:
+        """The handle of the grant's conditions, each a permit of its own under its position.
+
+        Raises:
+            UnavailableError: the engine refused policies it should accept.
+        """
+        key = ("apart", part.permit.policy.id, part.tool.definition_digest)
+        known: Compiled | None = self._cache.get(key)
+        if known is None:
+            named = [(str(i), policy) for i, policy in enumerate(part.permit.apart)]
+            known = self._compile(part.tool, named)
+            self._cache.put(key, known, _handle_bytes(part.permit.apart))
+        return known
+
+    def _compile(self, tool: Tool, named: list[tuple[str, Policy]]) -> Compiled:
+        handle = self.engine.compile([(name, policy.body) for name, policy in named])
+        reads = {read for _, policy in named for read in policy.reads}
+        return Compiled(handle, projection_of(reads, input_type(tool.definition)))
+
+    def _slice(self, agent: Agent, tool_id: ToolId) -> Slice | Inadmissible:
+        if agent.environment not in _RUNS_IN.get(agent.state, frozenset()):
+            return Inadmissible(Code.AGENT_NOT_ACTIVE, f"state `{agent.state}` in `{agent.environment}`")
+        tool = self.tools.get(tool_id)
+        server = self.servers.get(tool.server) if tool is not None else None
+        if server is not None and server.environment != agent.environment:
+            return Inadmissible(
+                Code.ENVIRONMENT_MISMATCH,
+                f"the agent is in `{agent.environment}`, the server in `{server.environment}`",
+            )
+        grant = next((grant for grant in agent.version.grants if grant.tool == tool_id), None)
+        if grant is None:
+            return Inadmissible(Code.TOOL_NOT_GRANTED, f"`{tool_id[:120]}`")
+        if tool is None or server is None:
+            return Inadmissible(Code.ACTION_UNKNOWN, f"`{tool_id[:120]}`")
+        principal, action, resource = (
+            principal_facts(agent, self.tools),
+            action_facts(tool),
+            resource_facts(tool, server),
+        )
+        for facts in (principal, action, resource):
+            if missing := missing_parents(facts):
+                return Inadmissible(Code.ENTITY_INCOMPLETE, f"`{facts.name.type}` lacks {', '.join(missing)}")
+        if undeclared := tool.data - agent.version.data:
+            return Inadmissible(Code.DATA_CLASS_UNDECLARED, ", ".join(f"`{name}`" for name in sorted(undeclared)))
+        permit = self.grants.permit(grant)
+        policies = [
+            *self._index.in_scope(principal, action, resource),
+            permit.policy,
+            *((permit.ceiling,) if self._org_permits and permit.ceiling is not None else ()),
+        ]
+        policies.sort(key=lambda policy: (policy.body, policy.id))
+        documents = orjson.dumps([facts.document() for facts in (principal, action, resource)]).decode()
+        key = (tuple(policy.body for policy in policies), tool.definition_digest)
+        return Slice(
+            agent=agent,
+            tool=tool,
+            basis=self._basis,
+            permit=permit,
+            policies=tuple(policies),
+            digest=digest_value("slice", [[policy.id, policy.body] for policy in policies]),
+            principal=_uid(principal.name),
+            action=_uid(action.name),
+            resource=_uid(resource.name),
+            entities=self.engine.load(documents),
+            entity_digests={"principal": principal.digest, "action": action.digest, "resource": resource.digest},
+            clocked_permits=frozenset(i for i, policy in enumerate(policies) if policy.permits and policy.clocked),
+            clocked_forbids=any(
+                policy.clocked and not policy.permits and policy is not permit.ceiling for policy in policies
+            ),
+            key=key,
+            size=_SLICE_BYTES + len(documents) * _ENTITY_BYTES_PER_CHARACTER,
+        )
+
+
+def _same(one: Agent, other: Agent) -> bool:
+    """Whether two readings of an agent make the same entity and grants."""
+    return (
+        one.version.digest == other.version.digest
+        and one.version.grants == other.version.grants
+        and one.version.data == other.version.data
+        and (one.team, one.environment, one.state) == (other.team, other.environment, other.state)
+    )
+
+
+def _uid(name: EntityName) -> Uid:
+    return {"type": name.type, "id": name.id}
+
+
+def _handle_bytes(policies: Iterable[Policy]) -> int:
+    return _HANDLE_BYTES + _HANDLE_BYTES_PER_CHARACTER * sum(len(policy.body) for policy in policies)
