@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from accredit.audit.model import Entry, Facts, Part, Receipt, StoredRecord
+from accredit.audit.merkle import TileReader
+from accredit.audit.model import Entry, Facts, Part, Receipt, StoredRecord, StoredRow, UsageDay
+from accredit.audit.records import EncodedRecord
 from accredit.kernel.canonical import Digest
 
-__all__ = ["Actor", "AuditLog", "Change", "ControlLog", "RecordReader", "Row", "StateView", "Write"]
+__all__ = [
+    "Actor",
+    "AuditLog",
+    "Change",
+    "Commit",
+    "ControlLog",
+    "ControlStore",
+    "LogReader",
+    "NarrowingReserve",
+    "OutboxEntry",
+    "RecordReader",
+    "RecordStore",
+    "Reserved",
+    "Row",
+    "RowWrite",
+    "StateRow",
+    "StateView",
+    "Write",
+]
 
 
 class AuditLog(Protocol):
@@ -21,6 +41,7 @@ class AuditLog(Protocol):
         Raises (from the awaitable, or at once when the queue is full):
             UnavailableError: the record could not be made durable (`audit_unavailable`, `disk_low`); whoever asked
                 must not act.
+            InvalidInputError: the entry has no canonical form (`unencodable_input`); nothing was written.
         """
         ...
 
@@ -42,6 +63,87 @@ class RecordReader(Protocol):
 
     def by_outbox(self, outbox_id: str) -> int | None:
         """The seq of the record with that outbox id."""
+        ...
+
+
+class LogReader(RecordReader, TileReader, Protocol):
+    """Everything stored of one stream, for whoever serves, proves, exports or verifies it. From any thread.
+
+    All of it raises UnavailableError if the store cannot be read.
+    """
+
+    @property
+    def stream(self) -> str:
+        """The stream's id."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Iterator[StoredRow]:
+        """Stored bytes of start <= seq < stop, in order."""
+        ...
+
+    def checkpoints(self) -> list[tuple[int, bytes]]:
+        """(size, note) of every checkpoint kept, in order of size."""
+        ...
+
+    def wrapped_keys(self, start: int, stop: int) -> dict[int, dict[str, bytes]]:
+        """The wrapped data keys still there, by seq and part name."""
+        ...
+
+    def kind_counts(self) -> dict[str, int]:
+        """How many records of each kind the stream holds."""
+        ...
+
+    def usage(
+        self, *, since_day: int = 0, until_day: int | None = None, agent: str | None = None, tool: str | None = None
+    ) -> list[UsageDay]:
+        """The daily roll-up, since_day <= day < until_day, in order of day, agent and tool."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction makes durable, all or nothing."""
+
+    records: Sequence[EncodedRecord]
+    nodes: Sequence[tuple[int, int, bytes]]
+    """(tile level, index, hash) of every tile that these records completed."""
+    kinds: Mapping[str, int]
+    """New counts of the kinds that changed."""
+    usage: Sequence[UsageDay] = ()
+    """To be added to the roll-up."""
+    pseudonyms: Sequence[tuple[str, str, bytes]] = ()
+    """(pseudonym, kind, sealed value); one already stored stays as it is."""
+
+
+class RecordStore(LogReader, Protocol):
+    """The durable home of one stream. Only its writer's thread changes it."""
+
+    def commit(self, commit: Commit) -> None:
+        """Make it durable before returning.
+
+        Raises:
+            UnavailableError: it is not known to be durable. Nothing more may be committed before `reopen`.
+        """
+        ...
+
+    def keep_checkpoint(self, size: int, note: bytes) -> None:
+        """Make a checkpoint durable before returning. Raises as `commit`."""
+        ...
+
+    def pseudonyms(self) -> list[tuple[str, str, bytes]]:
+        """(pseudonym, kind, sealed value), those not erased."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Room left where the store grows."""
+        ...
+
+    def tidy(self) -> None:
+        """Do upkeep that must not delay commits: called from a thread of its own, now and then."""
+        ...
+
+    def reopen(self) -> None:
+        """Forget the connection after a failure and read anew what is there. Raises UnavailableError."""
         ...
 
 
@@ -77,7 +179,11 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One control event: what changes, who did it, and the header facts of its record."""
+    """One control event: what changes, who did it, and the header facts of its record.
+
+    Kinds and keys are opaque text without personal data, for they stand in clear in the log; docs are sealed there, in
+    part `state`. The record's body gets `actor`, `changes` and `follows` beside what is given here.
+    """
 
     facts: Facts
     writes: tuple[Write, ...]
@@ -90,11 +196,16 @@ class Change:
 
 
 class StateView(Protocol):
-    """Control state as proven by the log, read inside or outside a transaction."""
+    """Control state as proven by the log, read inside or outside a transaction. Reading does no I/O.
+
+    A view is live: who keeps one sees every later change. Docs cannot be modified; take `{**row.doc, …}`.
+    """
 
     def get(self, kind: str, key: str) -> Row | None: ...
 
-    def scan(self, kind: str) -> Iterator[Row]: ...
+    def scan(self, kind: str) -> Iterator[Row]:
+        """The rows of a kind as of now, in the order of their keys; later changes do not disturb the iteration."""
+        ...
 
 
 class ControlLog(Protocol):
@@ -111,19 +222,125 @@ class ControlLog(Protocol):
 
     @property
     def unproven(self) -> frozenset[tuple[str, str]]:
-        """(kind, key) of rows the log contradicts: changed, rolled back, or missing without a removal."""
+        """(kind, key) of rows the log contradicts: changed, rolled back, or missing without a removal.
+
+        They are not in the view, and what depends on one is denied (`state_unproven`). Cheap: asked on every call.
+        """
+        ...
+
+    @property
+    def position(self) -> int:
+        """The seq of the newest control record in force, -1 before the first: what a decision's record refers to."""
         ...
 
     async def transact(self, build: Callable[[StateView], Change | None]) -> Receipt | None:
         """Run `build` alone against the present state and commit what it returns; None changes nothing.
 
-        `build` raises to refuse. Listeners have seen the change when this returns.
+        `build` does no I/O and raises to refuse. Listeners have seen the change when this returns. A caller that is
+        cancelled meanwhile does not undo what `build` returned.
 
         Raises:
-            UnavailableError: the change could not be made durable. A narrowing one is in force all the same.
+            InvalidInputError: the change is too large, has no canonical form, or a kind or key another form.
+            ConflictError: a widening change writes a row the log contradicts (`state_unproven`).
+            UnavailableError: the change could not be made durable. A narrowing one is in force all the same; another
+                comes into force as a whole or not at all, once the log is available again.
         """
         ...
 
     def subscribe(self, listener: Callable[[Change], None]) -> None:
         """Be called, in order and synchronously, with every change as it comes into force."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StateRow:
+    """A row exactly as the store holds it, proven or not."""
+
+    kind: str
+    key: str
+    doc: bytes
+    digest: str
+    outbox_id: str
+    """The change that wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowWrite:
+    """A row's new bytes, or its removal when `doc` and `digest` are None."""
+
+    kind: str
+    key: str
+    doc: bytes | None
+    digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """A change on its way into the log, sealed so that nobody without the root key can slip one in."""
+
+    id: str
+    sealed: bytes
+
+
+class ControlStore(Protocol):
+    """Rows of control state and the outbox of their changes in one database. Blocking; called by one thread at a time.
+
+    Every method raises UnavailableError when the store cannot do it, and then nothing of it was done.
+    """
+
+    def rows(self) -> Iterator[StateRow]:
+        """All rows, in any order."""
+        ...
+
+    def undrained(self) -> Sequence[OutboxEntry]:
+        """The entries without a place in the log, oldest first."""
+        ...
+
+    def commit(self, entry: OutboxEntry, writes: Sequence[RowWrite]) -> None:
+        """Put rows and entry on disk together; an entry that is there already changes nothing."""
+        ...
+
+    def place(self, outbox_id: str, stream: str, seq: int) -> None:
+        """Note an entry's place in the log and erase its content."""
+        ...
+
+    def replace(self, rows: Sequence[StateRow], *, forget: Sequence[str]) -> None:
+        """Put these rows in place of all others and drop the entries of those ids, in one transaction."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A payload in the reserve and where it stands."""
+
+    slot: int
+    order: int
+    payload: bytes
+
+
+class NarrowingReserve(Protocol):
+    """Room set aside for narrowing changes when nothing else can be written. Blocking; one thread at a time."""
+
+    def entries(self) -> Sequence[Reserved]:
+        """What was put and not cleared, oldest first."""
+        ...
+
+    def put(self, payload: bytes) -> int:
+        """Make a payload durable without asking the disk for more room; returns its slot.
+
+        Raises:
+            UnavailableError: the reserve is full, or writing in place failed.
+        """
+        ...
+
+    def clear(self, slot: int) -> None:
+        """Free a slot.
+
+        Raises:
+            UnavailableError: writing in place failed.
+        """
         ...
