@@ -1,0 +1,125 @@
+"""What a hold is about: the digest that binds a grant to one request, and the text an approver is shown.
+
+Arguments are any JSON, floats and non-ASCII keys included, so the kernel's canonical form does not fit. The encoding
+here is orjson with sorted keys: one text for one value (1 and 1.0 are two values, floats are spelled by their shortest
+round trip). A value that does not read back as itself has no encoding: NaN, which orjson would write as null, integers
+beyond 64 bits, dates.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from accredit.approvals.model import HeldCall
+from accredit.kernel.canonical import Digest, digest
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.policy.model import HoldNeed
+
+__all__ = ["exact_json", "request_digest", "view_digest", "view_text"]
+
+_ABOVE_ASCII = re.compile(r"[^\x00-\x7e]")
+_DECEIVING = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs", "Me"})
+"""Categories of controls, bidi and zero-width characters, tags and spaces that are not the space."""
+_UNSEEN = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Letters and marks by category that show nothing all the same."""
+
+
+def exact_json(value: Any, *, indent: bool = False) -> bytes:
+    """The one JSON text of a value.
+
+    Raises:
+        InvalidInputError: it has none.
+    """
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | (orjson.OPT_INDENT_2 if indent else 0))
+        if orjson.loads(text) == value:
+            return text
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError, RecursionError) as error:
+        raise InvalidInputError(Code.UNENCODABLE_INPUT, "a value has no JSON form", cause=repr(error)) from error
+    raise InvalidInputError(Code.UNENCODABLE_INPUT, "a value does not read back from JSON as itself")
+
+
+def request_digest(call: HeldCall) -> Digest:
+    """Digest over agent, version, user, task, action, definition, resource and arguments: what a grant is for.
+
+    Raises:
+        InvalidInputError: the arguments have no JSON form.
+    """
+    user, task = call.principal.user, call.principal.task
+    return digest(
+        "hold-request",
+        exact_json(
+            [
+                call.agent.id,
+                call.agent.version.digest,
+                [user.issuer, user.subject] if user else None,
+                [task.issuer, task.id] if task else None,
+                call.tool.id,
+                call.tool.definition_digest,
+                call.resource,
+                dict(call.arguments),
+            ]
+        ),
+    )
+
+
+def view_text(call: HeldCall, needs: Iterable[HoldNeed], *, nonce: str) -> str:
+    """What an approver is shown, whole: the raw values as JSON, in which nothing imitates the screen around it.
+
+    Escapes are JSON's own, so the text still says exactly what will be sent. The nonce keeps the text's digest, which
+    the log carries in clear, from being guessed.
+
+    Raises:
+        InvalidInputError: the arguments have no JSON form.
+    """
+    user, task = call.principal.user, call.principal.task
+    view: dict[str, Any] = {
+        "agent": {
+            "environment": call.agent.environment.value,
+            "id": call.agent.id,
+            "name": call.agent.name,
+            "team": call.agent.team.name,
+            "version": call.agent.version.digest,
+        },
+        "arguments": dict(call.arguments),
+        "needs": [{"policy": need.policy, "role": need.role} for need in needs],
+        "nonce": nonce,
+        "task": {"claims": _plain(task.claims), "id": task.id, "issuer": task.issuer} if task else None,
+        "tool": {
+            "data": sorted(call.tool.data),
+            "definition": call.tool.definition_digest,
+            "effect": call.tool.effect.value,
+            "id": call.tool.id,
+            "resource": call.resource,
+        },
+        "user": {"issuer": user.issuer, "roles": sorted(user.roles), "subject": user.subject} if user else None,
+    }
+    return _ABOVE_ASCII.sub(_escaped, exact_json(view, indent=True).decode())
+
+
+def view_digest(text: str) -> Digest:
+    """The digest of a view as shown."""
+    return digest("hold-view", text.encode())
+
+
+def _plain(value: Any) -> Any:
+    """Read-only mappings as orjson takes them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    if unicodedata.category(character) not in _DECEIVING and not _UNSEEN.match(character):
+        return character
+    code_units = character.encode("utf-16-be")
+    return "".join(f"\\u{code_units[at : at + 2].hex()}" for at in range(0, len(code_units), 2))
