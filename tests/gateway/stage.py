@@ -1,4 +1,4 @@
-"""A stage for the gateway: an enforcement point in memory, a tool server that speaks raw bytes, a client without a socket."""
+"""A stage for the gateway: enforcement in memory, a tool server that speaks raw bytes, a client without a socket."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class StagedEnforcement:
         self.settled: list[CallResult] = []
         self.refusal: Refused | None = None
         self.invalid: Code | None = None
-        self.recheck: Callable[[], None] = lambda: None
+        self.recheck: Callable[[], object] = lambda: None
         self.call_timeout_s = 30.0
         self.in_flight = asyncio.Event()
 
@@ -104,11 +104,14 @@ class StagedEnforcement:
             url=self.target.url,
             headers={"Authorization": SECRET},
             call_timeout_s=self.call_timeout_s,
-            recheck=lambda: self.recheck(),
+            recheck=self._recheck,
         )
         self.admitted.append(admitted)
         self.in_flight.set()
         return admitted
+
+    def _recheck(self) -> None:
+        self.recheck()  # whatever the test has set by then
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:
         assert admitted in self.admitted
@@ -134,6 +137,12 @@ class Seen:
     head: bytes
     headers: dict[str, str]
     body: bytes
+    reader: asyncio.StreamReader
+
+    async def until_closed(self) -> None:
+        """Wait until the client closes its connection, as it must to cancel."""
+        await self.reader.read()
+        raise ConnectionResetError
 
     @property
     def message(self) -> dict[str, Any]:
@@ -147,7 +156,10 @@ Script = Callable[[asyncio.StreamWriter, Seen], Awaitable[None]]
 def http_json(value: Any, *, status: str = "200 OK", extra: str = "") -> bytes:
     """A whole JSON response."""
     body = value if isinstance(value, bytes) else orjson.dumps(value)
-    return f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{extra}content-length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{extra}content-length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
 
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -186,7 +198,7 @@ class RawServer:
                 lines = head.decode("latin-1").split("\r\n")[1:]
                 headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines if line)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                seen = Seen(head, headers, body)
+                seen = Seen(head, headers, body, reader)
                 self.seen.append(seen)
                 await self.script(writer, seen)
                 await writer.drain()
@@ -194,6 +206,8 @@ class RawServer:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             self.closed.set()
+        except asyncio.CancelledError:
+            return  # the stage is over; the streams module of 3.11 takes a cancelled task for a failure
         finally:
             self._tasks.discard(task)
             writer.close()

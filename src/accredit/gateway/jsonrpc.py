@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.strictjson import parse_strict
 
-__all__ = [
-    "HEADER_MISMATCH",
-    "INTERNAL_ERROR",
-    "INVALID_PARAMS",
-    "INVALID_REQUEST",
-    "METHOD_NOT_FOUND",
-    "PARSE_ERROR",
-    "UNSUPPORTED_VERSION",
-    "RpcError",
-    "RpcId",
-    "RpcMessage",
-    "read_message",
-]
+__all__ = ["RpcError", "RpcId", "RpcMessage", "RpcNumber", "read_message"]
 
-PARSE_ERROR = -32700
-INVALID_REQUEST = -32600
-METHOD_NOT_FOUND = -32601
-INVALID_PARAMS = -32602
-INTERNAL_ERROR = -32603
-HEADER_MISMATCH = -32020
-UNSUPPORTED_VERSION = -32022
+
+class RpcNumber(IntEnum):
+    """The numbers of errors, JSON-RPC's own and those MCP 2026-07-28 adds."""
+
+    PARSE = -32700
+    REQUEST = -32600
+    METHOD = -32601
+    PARAMS = -32602
+    INTERNAL = -32603
+    HEADER = -32020
+    VERSION = -32022
+
 
 RpcId = str | int
 _MAX_ID = 256
@@ -81,7 +75,7 @@ def _identifier(value: Any) -> RpcId:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and -(2**53) < value < 2**53:
         return value
-    raise RpcError(INVALID_REQUEST, f"`id` must be an integer or a text of at most {_MAX_ID} characters")
+    raise RpcError(RpcNumber.REQUEST, f"`id` must be an integer or a text of at most {_MAX_ID} characters")
 
 
 def read_message(body: bytes, *, max_bytes: int) -> RpcMessage:
@@ -95,7 +89,7 @@ def read_message(body: bytes, *, max_bytes: int) -> RpcMessage:
     except InvalidInputError as error:
         oversized = error.code is Code.BODY_OVERSIZED
         raise RpcError(
-            INVALID_REQUEST if oversized else PARSE_ERROR,
+            RpcNumber.REQUEST if oversized else RpcNumber.PARSE,
             error.message,
             code=error.code,
             status=413 if oversized else 400,
@@ -104,7 +98,7 @@ def read_message(body: bytes, *, max_bytes: int) -> RpcMessage:
     if not isinstance(value, dict):
         batch = isinstance(value, list)
         raise RpcError(
-            INVALID_REQUEST,
+            RpcNumber.REQUEST,
             "a batch is not accepted" if batch else "the body is not a JSON object",
             hint="send one JSON-RPC request or notification per POST",
         )
@@ -112,11 +106,14 @@ def read_message(body: bytes, *, max_bytes: int) -> RpcMessage:
     method = value.get("method")
     if value.get("jsonrpc") != "2.0" or not isinstance(method, str) or not 0 < len(method) <= _MAX_METHOD:
         raise RpcError(
-            INVALID_REQUEST, 'a message needs `"jsonrpc": "2.0"` and a `method`', rpc_id=rpc_id, hint="see JSON-RPC 2.0"
+            RpcNumber.REQUEST,
+            'a message needs `"jsonrpc": "2.0"` and a `method`',
+            rpc_id=rpc_id,
+            hint="see JSON-RPC 2.0",
         )
     params = value.get("params", _EMPTY)
     if not isinstance(params, dict) and params is not _EMPTY:
-        raise RpcError(INVALID_PARAMS, "`params` must be an object", rpc_id=rpc_id)
+        raise RpcError(RpcNumber.PARAMS, "`params` must be an object", rpc_id=rpc_id)
     if not isinstance(params.get("_meta", _EMPTY), Mapping):
-        raise RpcError(INVALID_PARAMS, "`params._meta` must be an object", rpc_id=rpc_id)
+        raise RpcError(RpcNumber.PARAMS, "`params._meta` must be an object", rpc_id=rpc_id)
     return RpcMessage(rpc_id, method, params)

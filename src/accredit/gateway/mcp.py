@@ -22,19 +22,10 @@ from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refu
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.holds import SealedHoldStates
-from accredit.gateway.jsonrpc import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    RpcError,
-    RpcId,
-    RpcMessage,
-    read_message,
-)
+from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, read_message
 from accredit.gateway.ports import EnforcementPoint, HoldStates, ListingWatch
 from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, refusal_result
-from accredit.gateway.relay import SOFTWARE, encode_message, read_answer, upstream_request
+from accredit.gateway.relay import ABOUT_US, encode_message, read_answer, upstream_request
 from accredit.gateway.routing import (
     CAPABILITIES_KEY,
     Era,
@@ -79,7 +70,7 @@ _MAX_LABEL = 128
 _MAX_DECLARED_BYTES = 4096
 _MAX_HOLD = 64
 _MAX_HEADER_PLANS = 4096
-_LAST_WORDS_S = 2.0
+_LAST_WORDS_S = 1.0
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
@@ -161,7 +152,7 @@ class _Reply:
         data = {"code": error.code.value, "hint": error.hint}
         if isinstance(error, RpcError):
             self.rpc_id = error.rpc_id if error.rpc_id is not None else self.rpc_id
-            status = 200 if self.era is Era.SESSIONS and error.number == METHOD_NOT_FOUND else error.status
+            status = 200 if self.era is Era.SESSIONS and error.number == RpcNumber.METHOD else error.status
             await self.error(error.number, error.message, *error.headers, status=status, data={**data, **error.extra})
             return
         # a number of our own, outside the range JSON-RPC keeps for itself: the HTTP status it goes with
@@ -256,7 +247,9 @@ class McpGateway:
         except Exception:  # noqa: BLE001 - the outermost boundary: logged, and answered without its text
             _log.exception("a request to the MCP gateway failed")
             if not reply.started:
-                await reply.error(INTERNAL_ERROR, Code.INTERNAL.meaning, status=500, data={"code": Code.INTERNAL.value})
+                await reply.error(
+                    RpcNumber.INTERNAL, Code.INTERNAL.meaning, status=500, data={"code": Code.INTERNAL.value}
+                )
 
     async def _serve(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         head = read_head(scope["headers"])  # 1
@@ -267,7 +260,7 @@ class McpGateway:
         method = scope["method"]
         if method not in {"POST", "DELETE"}:
             raise RpcError(
-                INVALID_REQUEST,
+                RpcNumber.REQUEST,
                 "only POST, and DELETE to end a session, are served here",
                 status=405,
                 headers=((b"allow", b"POST, DELETE"),),
@@ -330,7 +323,7 @@ class McpGateway:
                     chunks.append(chunk)
         except TimeoutError as error:
             raise RpcError(
-                INVALID_REQUEST,
+                RpcNumber.REQUEST,
                 f"the body did not arrive within {self._upload_timeout_s:g} s",
                 status=408,
                 headers=((b"connection", b"close"),),
@@ -338,7 +331,7 @@ class McpGateway:
 
     def _oversized(self) -> RpcError:
         return RpcError(
-            INVALID_REQUEST,
+            RpcNumber.REQUEST,
             f"the body is larger than {self._max_body_bytes} bytes",
             code=Code.BODY_OVERSIZED,
             status=413,
@@ -385,7 +378,7 @@ class McpGateway:
 
     async def _initialize(self, inbound: _Inbound, reply: _Reply) -> None:
         if not isinstance(inbound.message.params.get("protocolVersion"), str):
-            raise RpcError(INVALID_PARAMS, "`protocolVersion` must be a text", rpc_id=inbound.message.id)
+            raise RpcError(RpcNumber.PARAMS, "`protocolVersion` must be a text", rpc_id=inbound.message.id)
         session = self._sessions.issue(inbound.principal, inbound.server.name)
         await reply.result(_INITIALIZED, _NO_STORE, (b"mcp-session-id", session.encode()))
 
@@ -393,7 +386,7 @@ class McpGateway:
         text = inbound.head.get("mcp-session-id")
         if text is None:
             raise RpcError(
-                INVALID_REQUEST,
+                RpcNumber.REQUEST,
                 "the header `Mcp-Session-Id` is missing",
                 code=Code.SESSION_UNKNOWN,
                 rpc_id=inbound.message.id,
@@ -410,7 +403,7 @@ class McpGateway:
 
     async def _list(self, inbound: _Inbound, reply: _Reply) -> None:
         if inbound.message.params.get("cursor") is not None:
-            raise RpcError(INVALID_PARAMS, "no such cursor: the list has one page", rpc_id=inbound.message.id)
+            raise RpcError(RpcNumber.PARAMS, "no such cursor: the list has one page", rpc_id=inbound.message.id)
         tools = self._enforcement.visible(inbound.principal, inbound.server.name)
         if self._watch is not None:
             self._watch.freshen(inbound.server)
@@ -529,7 +522,8 @@ class McpGateway:
                 ended = _came_to_nothing(stopped.code, exchange)
                 words = failure(stopped.code)
         except AccreditError as error:
-            _log.info("call %s: %s %s", admitted.decision_id, error.code, error.cause)
+            level = logging.ERROR if error.code is Code.INTERNAL else logging.INFO
+            _log.log(level, "call %s: %s %s", admitted.decision_id, error.code, error.cause)
             ended = _came_to_nothing(error.code, exchange)
             words = failure(error.code, error=error)
         except asyncio.CancelledError:
@@ -537,8 +531,9 @@ class McpGateway:
             raise
         except Exception:  # noqa: BLE001 - a boundary: an admitted call must end in a settled outcome
             _log.exception("forwarding call %s failed", admitted.decision_id)
-            ended = ended or _came_to_nothing(Code.INTERNAL, exchange)
-            words = failure(Code.INTERNAL)
+            if ended is None:
+                ended = _came_to_nothing(Code.INTERNAL, exchange)
+                words = failure(Code.INTERNAL)
         finally:
             admitted.cancel = None
             self._enforcement.settle(admitted, ended or _came_to_nothing(Code.CANCELLED, exchange))
@@ -580,13 +575,13 @@ class McpGateway:
 
 
 _CAPABILITIES = {"tools": {"listChanged": False}}
-_INITIALIZED = {"protocolVersion": Era.SESSIONS.value, "capabilities": _CAPABILITIES, "serverInfo": SOFTWARE}
+_INITIALIZED = {"protocolVersion": Era.SESSIONS.value, "capabilities": _CAPABILITIES, "serverInfo": ABOUT_US}
 _DISCOVERED = {
     "supportedVersions": [Era.STATELESS.value],
     "capabilities": _CAPABILITIES,
     "ttlMs": _LIST_AGE_MS,
     "cacheScope": "private",
-    "_meta": {"io.modelcontextprotocol/serverInfo": SOFTWARE},
+    "_meta": {"io.modelcontextprotocol/serverInfo": ABOUT_US},
 }
 
 
@@ -603,7 +598,7 @@ def _server_name(path: str) -> ServerName:
 def _check_negotiation(head: Mapping[str, str]) -> None:
     kind = head.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise RpcError(INVALID_REQUEST, "the content type must be `application/json`", status=415)
+        raise RpcError(RpcNumber.REQUEST, "the content type must be `application/json`", status=415)
     accept = head.get("accept", "*/*")
     if accept == "application/json, text/event-stream":
         return
@@ -612,12 +607,14 @@ def _check_negotiation(head: Mapping[str, str]) -> None:
         return
     for wanted in ("application/json", "text/event-stream"):
         if wanted not in accepted and f"{wanted.partition('/')[0]}/*" not in accepted:
-            raise RpcError(INVALID_REQUEST, "`Accept` must list `application/json` and `text/event-stream`", status=406)
+            raise RpcError(
+                RpcNumber.REQUEST, "`Accept` must list `application/json` and `text/event-stream`", status=406
+            )
 
 
 def _unknown_method(inbound: _Inbound) -> RpcError:
     return RpcError(
-        METHOD_NOT_FOUND,
+        RpcNumber.METHOD,
         f"the method `{inbound.message.method[:80]}` is not served",
         code=Code.METHOD_UNKNOWN,
         # to a client with a session, 404 would say that the session is gone
@@ -636,12 +633,12 @@ def _named_call(message: RpcMessage) -> tuple[str, Mapping[str, Any]]:
     name = message.params.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_TOOL_NAME:
         raise RpcError(
-            INVALID_PARAMS, f"`name` must be a text of at most {_MAX_TOOL_NAME} characters", rpc_id=message.id
+            RpcNumber.PARAMS, f"`name` must be a text of at most {_MAX_TOOL_NAME} characters", rpc_id=message.id
         )
     arguments = message.params.get("arguments", _NO_ARGUMENTS)
     if not isinstance(arguments, dict):
         if arguments is not None and arguments is not _NO_ARGUMENTS:
-            raise RpcError(INVALID_PARAMS, "`arguments` must be an object", rpc_id=message.id)
+            raise RpcError(RpcNumber.PARAMS, "`arguments` must be an object", rpc_id=message.id)
         arguments = {}
     return name, arguments
 
@@ -652,7 +649,7 @@ def _declared(message: RpcMessage) -> Mapping[str, Any]:
         return _NO_ARGUMENTS
     if not isinstance(declared, dict) or len(orjson.dumps(declared)) > _MAX_DECLARED_BYTES:
         raise RpcError(
-            INVALID_PARAMS,
+            RpcNumber.PARAMS,
             f"`_meta[{_DECLARED_KEY}]` must be an object of at most {_MAX_DECLARED_BYTES} bytes",
             rpc_id=message.id,
         )
@@ -669,7 +666,7 @@ def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None
     if label is not None:
         if not isinstance(label, str) or not 0 < len(label) <= _MAX_LABEL:
             raise RpcError(
-                INVALID_PARAMS,
+                RpcNumber.PARAMS,
                 f"`_meta[{_RUN_KEY}]` must be a text of at most {_MAX_LABEL} characters",
                 rpc_id=message.id,
             )

@@ -13,24 +13,24 @@ from typing import Any
 
 import orjson
 
-from accredit.gateway.routing import CAPABILITIES_KEY, CLIENT_INFO_KEY, VERSION_KEY, Era, encode_value
+from accredit.gateway.routing import CAPABILITIES_KEY, CLIENT_INFO_KEY, ERA_KEY, Era, encode_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 
-__all__ = ["SOFTWARE", "Answer", "encode_message", "read_answer", "upstream_request"]
+__all__ = ["ABOUT_US", "Answer", "encode_message", "read_answer", "upstream_request"]
 
-SOFTWARE = {"name": "accredit", "version": version("accredit")}
+ABOUT_US = {"name": "accredit", "version": version("accredit")}
 _MAX_ERROR_TEXT = 1024
 _META: Mapping[str, Any] = {
-    VERSION_KEY: Era.STATELESS.value,
-    CLIENT_INFO_KEY: SOFTWARE,
+    ERA_KEY: Era.STATELESS.value,
+    CLIENT_INFO_KEY: ABOUT_US,
     CAPABILITIES_KEY: {},
 }
 _HEADERS: Mapping[str, str] = {
     "Accept": "application/json, text/event-stream",
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",
-    "User-Agent": f"{SOFTWARE['name']}/{SOFTWARE['version']}",
+    "User-Agent": f"{ABOUT_US['name']}/{ABOUT_US['version']}",
     "MCP-Protocol-Version": Era.STATELESS.value,
 }
 

@@ -14,19 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from accredit.gateway.jsonrpc import (
-    HEADER_MISMATCH,
-    INVALID_PARAMS,
-    UNSUPPORTED_VERSION,
-    RpcError,
-    RpcMessage,
-)
+from accredit.gateway.jsonrpc import RpcError, RpcMessage, RpcNumber
 from accredit.kernel.codes import Code
 
 __all__ = [
     "CAPABILITIES_KEY",
     "CLIENT_INFO_KEY",
-    "VERSION_KEY",
+    "ERA_KEY",
     "Era",
     "ParamHeader",
     "check_parameters",
@@ -38,7 +32,7 @@ __all__ = [
     "rendered_parameters",
 ]
 
-VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+ERA_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
 
@@ -91,7 +85,7 @@ def read_head(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         name = key.decode("latin-1")
         if name in head and (name in _ONCE or name.startswith(_PARAM_PREFIX)):
             raise RpcError(
-                HEADER_MISMATCH, f"the header `{name[:80]}` appears more than once", code=Code.HEADER_MISMATCH
+                RpcNumber.HEADER, f"the header `{name[:80]}` appears more than once", code=Code.HEADER_MISMATCH
             )
         head[name] = value.decode("latin-1")
     return head
@@ -120,13 +114,13 @@ def decode_value(value: str) -> str | None:
 
 
 def _mismatch(message: RpcMessage, text: str) -> RpcError:
-    return RpcError(HEADER_MISMATCH, text, code=Code.HEADER_MISMATCH, rpc_id=message.id)
+    return RpcError(RpcNumber.HEADER, text, code=Code.HEADER_MISMATCH, rpc_id=message.id)
 
 
 def _unsupported(message: RpcMessage, requested: str) -> RpcError:
     supported = [Era.STATELESS.value, Era.SESSIONS.value]
     return RpcError(
-        UNSUPPORTED_VERSION,
+        RpcNumber.VERSION,
         "the protocol version is not supported",
         code=Code.PROTOCOL_VERSION,
         rpc_id=message.id,
@@ -142,7 +136,7 @@ def era_of(head: Mapping[str, str], message: RpcMessage) -> Era:
         RpcError: `-32020` if header and body differ, `-32022` for a version served in neither era.
     """
     version = head.get("mcp-protocol-version")
-    claimed = message.meta.get(VERSION_KEY)
+    claimed = message.meta.get(ERA_KEY)
     method = head.get("mcp-method")
     if method is not None and method != message.method:
         raise _mismatch(message, "the header `Mcp-Method` differs from the body's `method`")
@@ -153,11 +147,11 @@ def era_of(head: Mapping[str, str], message: RpcMessage) -> Era:
         raise _unsupported(message, version)
     if message.id is None and claimed is None:
         return Era.STATELESS  # the revision defines no header or `_meta` duties for a posted notification
-    for key in (VERSION_KEY, CAPABILITIES_KEY):
+    for key in (ERA_KEY, CAPABILITIES_KEY):
         if key not in message.meta:
-            raise RpcError(INVALID_PARAMS, f"`params._meta` lacks `{key}`", rpc_id=message.id)
+            raise RpcError(RpcNumber.PARAMS, f"`params._meta` lacks `{key}`", rpc_id=message.id)
     if not isinstance(message.meta[CAPABILITIES_KEY], dict):
-        raise RpcError(INVALID_PARAMS, f"`params._meta[{CAPABILITIES_KEY}]` must be an object", rpc_id=message.id)
+        raise RpcError(RpcNumber.PARAMS, f"`params._meta[{CAPABILITIES_KEY}]` must be an object", rpc_id=message.id)
     if version is None or version != claimed:
         raise _mismatch(message, "the header `MCP-Protocol-Version` differs from the body's `_meta`")
     if version != Era.STATELESS:

@@ -1,0 +1,129 @@
+"""Promises of the gateway room."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "gateway:address:allow-list", "DESIGN §4", "Host and Origin are checked on every request, loopback included."
+    ),
+    Requirement(
+        "gateway:authentication:constant-text",
+        "DESIGN §4, RFC 9728 §5.1",
+        "An unproven caller gets one constant text and the address of the metadata, never the reason.",
+    ),
+    Requirement("gateway:body:bounded", "DESIGN §3, §11", "A body is bounded in size and time while it is read."),
+    Requirement(
+        "gateway:body:strict", "issue 2, bad input", "A malformed message, batch or ambiguous JSON is refused by name."
+    ),
+    Requirement(
+        "gateway:routing:header-body",
+        "MCP 2026-07-28 Server Validation",
+        "A routing header that is missing or differs from the body is refused with -32020.",
+    ),
+    Requirement(
+        "gateway:routing:repeated", "research gateways §1.1", "A header that decides something may not be repeated."
+    ),
+    Requirement(
+        "gateway:routing:parameters",
+        "DESIGN §3.4, MCP 2026-07-28 x-mcp-header",
+        "Mcp-Param-* headers are checked against the arguments and computed anew for the tool server.",
+    ),
+    Requirement(
+        "gateway:method:unknown-denied", "issue 2 §6", "A method that is not named is denied and never forwarded."
+    ),
+    Requirement("gateway:discover", "MCP 2026-07-28 server/discover", "The gateway says what it serves."),
+    Requirement(
+        "gateway:eras:sdk-client",
+        "issue 2 §6",
+        "The SDK's client of each era lists and calls tools through the gateway.",
+    ),
+    Requirement(
+        "gateway:session:negotiation", "issue 2 §6", "Every older version is answered with 2025-11-25 and a session."
+    ),
+    Requirement(
+        "gateway:session:sealed",
+        "research gateways §1.5",
+        "A session id opens on any replica, for its own credential and server alone, until it ends or expires.",
+    ),
+    Requirement(
+        "gateway:list:pinned-private",
+        "DESIGN §3.16",
+        "tools/list shows pinned definitions, private, no-store, at most 5 s old.",
+    ),
+    Requirement(
+        "gateway:refusal:readable",
+        "DESIGN §8",
+        "A refused call is an isError result with code, policy, hint and decision id.",
+    ),
+    Requirement(
+        "gateway:hold:elicitation",
+        "DESIGN §3.11",
+        "A held call of a client that declared elicitation is an input request with a sealed state.",
+    ),
+    Requirement(
+        "gateway:hold:no-elicitation",
+        "DESIGN §3.11",
+        "A held call of any other client is an error that names the hold.",
+    ),
+    Requirement(
+        "gateway:hold:state-bound",
+        "DESIGN §3.11, MCP 2026-07-28 MRTR",
+        "The state of a hold opens for its agent and user until it expires, and decides nothing otherwise.",
+    ),
+    Requirement(
+        "gateway:upstream:no-passthrough",
+        "DESIGN §4, MCP authorization",
+        "The tool server sees the brokered credential and nothing of the agent's; the agent never sees it.",
+    ),
+    Requirement(
+        "gateway:upstream:re-encoded", "DESIGN §3.4", "What is sent is encoded anew from the value that was decided."
+    ),
+    Requirement(
+        "gateway:upstream:faults",
+        "issue 2, bad input",
+        "A tool server that is down, redirects, lies, breaks off or answers too much is named; nothing is retried.",
+    ),
+    Requirement("gateway:relay:json", "issue 2 §6", "A JSON answer is relayed, recorded and translated for its era."),
+    Requirement(
+        "gateway:relay:sse", "issue 2 §6", "A stream is relayed frame by frame with the client's own ids and tokens."
+    ),
+    Requirement("gateway:relay:progress", "issue 2 §6", "Progress reaches the SDK's client in both eras."),
+    Requirement(
+        "gateway:sse:any-split", "issue 2 §6", "However the bytes of a stream are split, its events are the same."
+    ),
+    Requirement("gateway:call:timeout", "DESIGN §3.13", "A call that takes too long is cut off and settled."),
+    Requirement(
+        "gateway:cancel:client", "issue 2 §6", "A client that leaves or cancels cancels its call at the tool server."
+    ),
+    Requirement(
+        "gateway:cancel:notification",
+        "MCP 2025-11-25 cancellation",
+        "A cancel notice ends the named call of the same session and no other.",
+    ),
+    Requirement(
+        "gateway:recheck:before-body",
+        "DESIGN §3.12",
+        "A revocation between the decision and the write leaves no byte of the request on the wire.",
+    ),
+    Requirement(
+        "gateway:revoke:in-flight",
+        "issue 2 §2",
+        "A revocation cuts a call or stream in flight, tells the client its code and settles it.",
+    ),
+    Requirement("gateway:settle:once", "DESIGN §3", "Every admitted call is settled exactly once, however it ends."),
+    Requirement(
+        "gateway:definition:thirty-seconds",
+        "DESIGN §3.4",
+        "What a server offers is trusted for 30 s and renewed before that without a call waiting.",
+    ),
+    Requirement("gateway:definition:changed", "issue 2 §1", "A tool that is not offered exactly as pinned is refused."),
+    Requirement(
+        "gateway:definition:unverified", "DESIGN §3.10", "A server that cannot be asked makes its tools unverified."
+    ),
+    Requirement("gateway:definition:coalesced", "research gateways §6", "Calls that wait for a look share one."),
+    Requirement(
+        "gateway:definition:pages", "DESIGN §11", "A server's list is read page by page within bounds, or refused."
+    ),
+)
