@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from accredit.approvals.model import Hold, HoldRefusal, HoldState, HoldVerdict
 from accredit.approvals.requests import request_digest
 from accredit.approvals.rows import hold_doc, read_hold
+from accredit.approvals.service import Holds
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest, canonical
 from accredit.kernel.codes import Code
@@ -326,6 +327,20 @@ def test_a_grant_is_used_exactly_once_under_any_interleaving_and_across_a_restar
             late = await desk.holds.consume(REQUEST, {SECURITY.policy}, credential=CREDENTIAL)
             assert isinstance(late, HoldRefusal)
             assert late.code is Code.GRANT_USED
+
+    run(scenario)
+
+
+@pytest.mark.requirement("holds:grant:once")
+def test_of_two_services_over_one_log_one_uses_a_grant() -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.granted()
+        other = Holds(desk.control, desk.ids, desk.clock)
+        results = await asyncio.gather(
+            *(one.consume(REQUEST, {SECURITY.policy}, credential=CREDENTIAL) for one in (desk.holds, other))
+        )
+        assert [isinstance(result, tuple) for result in results] == [True, False]
+        assert [event.facts.kind for event in desk.control.events].count("hold.used") == 1
 
     run(scenario)
 

@@ -116,6 +116,8 @@ def test_a_record_from_the_future_counts_as_now() -> None:
         facts([(decision_body(taken), before.clock.now().wall_us + 3_600_000_000)]), limits_of=lambda _: limits
     )
     assert after.refused(spend(0, limits=limits)).retry_after_s == 60
+    after.clock.advance(60)
+    after.take(spend(0, limits=limits_with(calls_per_minute=1)))
 
 
 def test_an_agent_that_is_gone_is_folded_with_the_strictest_rate() -> None:

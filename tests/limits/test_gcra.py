@@ -70,6 +70,18 @@ def test_a_bucket_that_filled_again_takes_no_place_back() -> None:
 
 
 @pytest.mark.requirement("limits:rate:give-back")
+def test_giving_back_an_early_call_does_not_hide_a_late_one_from_the_next() -> None:
+    rate = Rate(10, 2)
+    first = count(rate, None, 0)
+    second = count(rate, first, 0)
+    third = count(rate, second, 25)
+    left = give_back(rate, give_back(rate, third, first.admitted), second.admitted)
+    fourth = admit(rate, left, 25)
+    assert fourth.state is not None
+    assert admit(rate, fourth.state, 25).state is None
+
+
+@pytest.mark.requirement("limits:rate:give-back")
 @given(RATES.filter(lambda rate: rate.burst > 0), st.integers(1, 6), st.sampled_from([1, -1]))
 def test_calls_of_one_moment_given_back_in_turn_leave_the_bucket_as_it_was(rate: Rate, calls: int, turn: int) -> None:
     state, marks = None, []

@@ -142,6 +142,17 @@ def test_a_call_over_midnight_settles_in_the_day_it_was_reserved_in() -> None:
     assert (usage.window, usage.spent, usage.open) == ("2026-11-23", Money(0), Money(9))
 
 
+@pytest.mark.requirement("limits:budget:window")
+def test_a_window_with_something_open_is_kept_however_many_days_pass() -> None:
+    room = Room()
+    late = room.take(spend(10))
+    for _ in range(5):
+        room.clock.advance(24 * 3600)
+        room.limits.settle(room.take(spend(1)), 1)
+    assert room.limits.settle(late, 10)
+    assert len(room.store.counters(AGENT).windows) <= 3
+
+
 def test_a_clock_that_steps_back_over_midnight_finds_the_old_days_spending() -> None:
     room = Room()
     room.limits.settle(room.take(spend(10)), 10)
