@@ -31,7 +31,7 @@ class AttemptRates:
     credential: Rate = field(default_factory=lambda: Rate.per_minute(6_000))
     source: Rate = field(default_factory=lambda: Rate.per_minute(60_000))
     """Many agents may share an address."""
-    unauthenticated: Rate = field(default_factory=lambda: Rate.per_minute(300))
+    unauthenticated: Rate = field(default_factory=lambda: Rate.per_minute(600))
 
 
 @lru_cache(maxsize=4096)
