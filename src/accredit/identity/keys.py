@@ -25,6 +25,7 @@ _BESIDES = frozenset({"kid", "use", "alg", "key_ops"})
 _MAX_KEYS: Final = 16
 _MAX_TEXT: Final = 1024
 _P256_TEXT: Final = 43  # 32 bytes in base64url
+_RSA_TEXT: Final = (342, 683)  # 2048 and 4096 bits in base64url
 
 _ES256: Final = "ES256"
 _SIGNING = jws.JWSRegistry(algorithms=[_ES256])
@@ -126,7 +127,9 @@ def _issuer_key(jwk: Any) -> VerifyingKey:
             case "EC", "P-256":
                 key, algorithm = ECKey.import_key({name: members[name] for name in ("kty", "crv", "x", "y")}), _ES256
             case "OKP", "Ed25519":
-                key, algorithm = OKPKey.import_key({name: members[name] for name in ("kty", "crv", "x")}), "EdDSA"
+                key, algorithm = OKPKey.import_key({name: members[name] for name in ("kty", "crv", "x")}), "Ed25519"
+            case "RSA", None if not _RSA_TEXT[0] <= len(members["n"]) <= _RSA_TEXT[1]:
+                raise _unsuitable(f"the key `{kid[:40]}` has not 2048 to 4096 bits")
             case "RSA", None:
                 key, algorithm = RSAKey.import_key({name: members[name] for name in ("kty", "n", "e")}), "RS256"
                 numbers = key.public_key.public_numbers()

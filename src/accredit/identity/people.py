@@ -35,16 +35,17 @@ from accredit.kernel.ids import IdSource, PersonId
 
 __all__ = ["Login", "People"]
 
-SCOPES: Final = frozenset({"admin", "read"})
-"""`read` sees, `admin` changes as well."""
-
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}")
 _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LINK_S: Final = 3600
 _TOKEN_S: Final = 7 * 86_400
 _MAX_TOKEN_S: Final = 90 * 86_400
 _FIRST: Final = "first"
+_ADMIN: Final = "admin"
 _MAX_TOKENS: Final = 10_000
+
+SCOPES: Final = frozenset({_ADMIN, "read"})
+"""`read` sees, `admin` changes as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +136,14 @@ class People:
 
         Raises:
             InvalidInputError: profile, scopes or life cannot be accepted.
-            ForbiddenError: `not_authorised`: scopes that the operator does not have.
+            ForbiddenError: `not_authorised`: without scope `admin`, or for scopes that the operator does not have.
             ConflictError: too many tokens are alive.
         """
         wanted = frozenset(scopes)
         if not wanted or not 60 <= ttl_s <= _MAX_TOKEN_S:
             raise InvalidInputError(Code.BODY_MALFORMED, f"a token has scopes and lives 60 to {_MAX_TOKEN_S} s")
-        if not wanted <= operator.scopes:
-            raise ForbiddenError(Code.NOT_AUTHORISED, "a token cannot have scopes that its maker does not have")
+        if _ADMIN not in operator.scopes or not wanted <= operator.scopes:
+            raise ForbiddenError(Code.NOT_AUTHORISED, "your token cannot make a token with these scopes")
         if len(self._state.api_tokens()) >= _MAX_TOKENS:
             raise ConflictError(Code.CONFLICT, f"there are {_MAX_TOKENS} tokens already", hint="revoke some")
         login = self._new_token(operator.person, profile, wanted, ttl_s, self._clock.now())
@@ -176,13 +177,16 @@ class People:
         return tuple(token for token in self._state.api_tokens() if token.person == operator.person)
 
     async def revoke_token(self, operator: Operator, token_id: str) -> None:
-        """End one of the operator's own tokens.
+        """End one of the operator's own tokens: any with scope `admin`, else only the one in use.
 
         Raises:
+            ForbiddenError: `not_authorised`.
             NotFoundError: the operator has no such token.
         """
 
         def build(view: StateView) -> Change | None:
+            if _ADMIN not in operator.scopes and token_id != operator.credential:
+                raise ForbiddenError(Code.NOT_AUTHORISED, "your token can end no token but itself")
             for row in view.scan(rows.API_TOKEN):
                 token = rows.api_token_from(row.doc)
                 if token.id == token_id and token.person == operator.person:

@@ -55,7 +55,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-]*")
 _KNOWN_HEADERS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
 _OUTWARD = "the caller did not prove who it is"
 _RESERVED = frozenset({"__entity", "__extn", "__expr"})
-_REGISTRIES = {name: jws.JWSRegistry(algorithms=[name]) for name in ("ES256", "RS256", "EdDSA")}
+_REGISTRIES = {name: jws.JWSRegistry(algorithms=[name]) for name in ("ES256", "RS256", "Ed25519")}
 
 
 def refused(code: Code, cause: str) -> UnauthenticatedError:

@@ -1,0 +1,112 @@
+"""Promises of the identity room and of the small client."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+_HOSTILE = "threat identity-console §1.4"
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "identity:access:agent", "DESIGN §4", "A retired agent gets no token; a token of an unknown agent is refused."
+    ),
+    Requirement(
+        "identity:access:audience",
+        "DESIGN §4, RFC 8707",
+        "A token is good for one URL under the public URL and below it, on segment boundaries.",
+    ),
+    Requirement(
+        "identity:access:form",
+        "DESIGN §4, RFC 9068",
+        "An access token is ES256, `at+jwt`, lives 300 s, names agent, credential and epoch, and says what went in.",
+    ),
+    Requirement(
+        "identity:access:recorded", "DESIGN §5", "No token leaves before its issue is durable; choices stay sealed."
+    ),
+    Requirement("identity:broker:form", "DESIGN §11", "A secret that could leak or not be scrubbed is not stored."),
+    Requirement(
+        "identity:broker:pinned", "DESIGN §4", "A brokered secret travels only to the origin it was stored for."
+    ),
+    Requirement("identity:broker:replaced", "DESIGN §4", "A replaced or removed secret is so on the next call."),
+    Requirement("identity:broker:scrubbed", _HOSTILE, "Answers are scrubbed of the secret in its likely spellings."),
+    Requirement(
+        "identity:broker:sealed", "DESIGN §4", "A sealed secret opens only under its own name, origin and version."
+    ),
+    Requirement("identity:broker:unseen", "DESIGN §11", "A brokered secret stands in no row, event, list or repr."),
+    Requirement("identity:cache:bounded", "DESIGN §4", "The token cache is bounded and only a matter of speed."),
+    Requirement(
+        "identity:client:assertion", "RFC 7523 §3", "Only a fresh, short assertion of the credential's key proves it."
+    ),
+    Requirement("identity:client:bounds", "DESIGN §11", "Requests are bounded; errors are those of RFC 6749."),
+    Requirement("identity:client:replay", "RFC 7523 §3", "An assertion is good once, restarts and clocks included."),
+    Requirement("identity:clock:both", "DESIGN §11", "Tokens expire on the later of wall and boot clock."),
+    Requirement("identity:clock:skew", "DESIGN §11", "Clocks of others may be 30 s off, not more."),
+    Requirement("identity:enrolment:agent", "DESIGN §4", "Only existing agents that are not retired enrol."),
+    Requirement("identity:enrolment:bounds", "DESIGN §11", "Enrolment is bounded in size, form and attempts."),
+    Requirement("identity:enrolment:expiry", "DESIGN §4", "A join token ends by time and with its agent's revocation."),
+    Requirement(
+        "identity:enrolment:hashes-only", "DESIGN §4", "Join tokens are stored as hashes, keys as public keys."
+    ),
+    Requirement(
+        "identity:enrolment:key-form", "DESIGN §4", "Only a canonical public P-256 key enrols; a private one is burnt."
+    ),
+    Requirement("identity:enrolment:own-key", "DESIGN §4", "An instance brings its own public key."),
+    Requirement("identity:enrolment:pins", "DESIGN §4", "A join token may be pinned to a key or an address range."),
+    Requirement(
+        "identity:enrolment:single-use", "DESIGN §4", "A second use of a join token locks the key the first enrolled."
+    ),
+    Requirement("identity:enrolment:unique-key", "DESIGN §4", "A key is enrolled once in the installation, for good."),
+    Requirement("identity:exchange:actor-token", "RFC 8693 §2.1", "The actor is proven by its key or its own token."),
+    Requirement("identity:exchange:actors-kept", _HOSTILE, "No actor is ever dropped from the chain."),
+    Requirement("identity:exchange:no-widening", _HOSTILE, "An exchange widens neither audience nor life."),
+    Requirement(
+        "identity:exchange:subject",
+        "DESIGN §4, RFC 8693 §4.4",
+        "A subject token is from a registered issuer, typed, and for us or with a `may_act` naming this agent.",
+    ),
+    Requirement(
+        "identity:exchange:task", "DESIGN §4", "A task token names this agent, this user and a task, for 15 minutes."
+    ),
+    Requirement("identity:exchange:user", "DESIGN §4", "`sub` is the user, `act` the agent; claims are let through."),
+    Requirement("identity:issuers:registration", "DESIGN §4", "Only an issuer that can be trusted is registered."),
+    Requirement("identity:metadata:true", "RFC 8414, RFC 9728", "Metadata names what exists and nothing else."),
+    Requirement("identity:people:bounds", "DESIGN §11", "Names, addresses and attempts of people are bounded."),
+    Requirement("identity:people:expiry", "DESIGN §4", "API tokens expire, on either clock."),
+    Requirement("identity:people:first-admin", "DESIGN §4", "One link makes the first admin, and never a second one."),
+    Requirement("identity:people:no-act-as", "DESIGN §4", "No parameter acts for another person."),
+    Requirement("identity:people:no-secrets", "DESIGN §4", "Links and tokens of people are stored as hashes."),
+    Requirement("identity:people:revoke", "DESIGN §4", "A revoked API token is refused at once."),
+    Requirement("identity:people:scopes", "DESIGN §4", "A token never has more scopes than its maker."),
+    Requirement("identity:people:single-use", "DESIGN §4", "A link signs in once, within its hour."),
+    Requirement("identity:people:tokens", "DESIGN §11", "Every bad API token gets the same outward text."),
+    Requirement("identity:revoke:agent", "DESIGN §4", "A revoked agent's tokens and keys are dead on the next call."),
+    Requirement("identity:revoke:credential", "DESIGN §4", "One instance can be revoked or locked alone."),
+    Requirement(
+        "identity:revoke:issuer", "DESIGN §4", "A revoked issuer's word ends; registering anew revives nothing."
+    ),
+    Requirement("identity:revoke:listeners", "DESIGN §4", "Whoever has calls in flight is told what was revoked."),
+    Requirement("identity:revoke:narrowing", "DESIGN §4", "A revocation holds even if it cannot be recorded."),
+    Requirement("identity:revoke:race", _HOSTILE, "No token made before a revocation works after it."),
+    Requirement("identity:revoke:unknown", "DESIGN §8", "Revoking what does not exist says so."),
+    Requirement("identity:signing:first-start", "DESIGN §4", "Signing keys are made once, at the first start."),
+    Requirement("identity:signing:rotation", "threat identity-console §6.5", "A key rotation fails no call."),
+    Requirement("identity:signing:sealed", "DESIGN §4", "Private signing keys are sealed at rest, published nowhere."),
+    Requirement("identity:state:proven", "DESIGN §3.2", "A row that the log contradicts proves nobody."),
+    Requirement("identity:state:rebuilt", "DESIGN §3.2", "A restart knows all identity state again."),
+    Requirement("identity:tasks:background", "DESIGN §4", "Tasks of live tokens are refreshed in the background."),
+    Requirement("identity:tasks:closed", "DESIGN §4", "A task not known to be open is no task."),
+    Requirement("identity:tasks:fresh", "DESIGN §4", "What is known of a task is at most 30 s old."),
+    Requirement("identity:tasks:pinned", "DESIGN §11", "A status is asked only where the operator registered it."),
+    Requirement("identity:tokens:hostile", _HOSTILE, "Every hostile token is refused with its own reason."),
+    Requirement("identity:tokens:outward", _HOSTILE, "All hostile tokens get one outward text."),
+    Requirement(
+        "sdk:identity:cached", "DESIGN §4", "Tokens are kept until near their end, apart by what they are for."
+    ),
+    Requirement("sdk:identity:enrol", "DESIGN §4", "The client enrols and gets tokens that the gateway accepts."),
+    Requirement("sdk:identity:errors", "DESIGN §8", "Refusals reach the program with the server's code."),
+    Requirement("sdk:keyring:file", "DESIGN §11", "A key file is 0600, its owner's, and checked when read."),
+    Requirement("sdk:keyring:private", "DESIGN §4", "Only the public half of the key leaves the process."),
+    Requirement("sdk:wire:answers", "DESIGN §11", "Answers are bounded and read strictly; errors are our own."),
+    Requirement("sdk:wire:https", "DESIGN §11", "Secrets are sent over https or loopback only."),
+    Requirement("sdk:wire:transport", "DESIGN §11", "Transports send what was built and follow no redirect."),
+)
