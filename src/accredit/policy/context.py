@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 import orjson
@@ -26,6 +26,7 @@ _RESERVED = frozenset({"__entity", "__extn", "__expr"})
 _MAX_DEPTH = 128
 _LONG = 2**63
 _PLACES = Decimal("0.0001")
+_EXACT = Context(prec=40)
 _DECIMAL = Decimal("922337203685477.5807")
 
 
@@ -77,7 +78,7 @@ def _unencodable(path: str, why: str) -> InvalidInputError:
 def _decimal(value: float, path: str) -> dict[str, Any]:
     try:
         exact = Decimal(repr(value))
-        placed = exact.quantize(_PLACES)
+        placed = exact.quantize(_PLACES, context=_EXACT)
     except InvalidOperation as error:
         raise _unencodable(path, "does not fit a decimal") from error
     if placed != exact or abs(placed) > _DECIMAL:

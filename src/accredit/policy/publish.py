@@ -21,11 +21,11 @@ from accredit.policy.reads import named_entities
 from accredit.policy.release import Finding, PolicyInvalidError, Release, layer_of, read_release
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Layer, Policy
+from accredit.registry.manifest import data_classes
 from accredit.registry.model import AgentState, Effect, Environment, Tool, ToolServer, WriteScope
 
 __all__ = ["ClaimKind", "ContextTypes", "Installation", "publish"]
 
-_DATA = frozenset({"public", "internal", "confidential", "personal", "financial", "phi", "special", "secret"})
 _TIERS = frozenset({"low", "medium", "high"})
 _ROOTS = ("input", "origin", "user", "task", "declared", "session", "instance", "actors", "now")
 _NO_TOOL = "@no-tool"
@@ -70,7 +70,7 @@ class Installation:
     agents: Mapping[str, str]
     """Names and the ids they stand for now."""
     types: ContextTypes = field(default_factory=ContextTypes)
-    data_classes: frozenset[str] = _DATA
+    data_classes: frozenset[str] = field(default_factory=lambda: frozenset(data_classes()))
 
     def tools(self) -> Iterator[tuple[Tool, ToolServer]]:
         """Every registered tool with its server."""
@@ -169,8 +169,9 @@ class _Check:
 
     def _read_faults(self, policy: Policy) -> Iterator[tuple[str, str]]:
         tools = self._places_of(policy)
+        values = {read.path for read in policy.reads if read.value}
         for path in sorted({read.path for read in policy.reads}):
-            if path[:1] == () or path in {("input",), ("origin",)}:
+            if path in values and path in {(), ("input",), ("origin",)}:
                 whole = ".".join(("context", *path))
                 yield f"the whole of `{whole}` is read", "read single values of it"
             elif path[0] not in _ROOTS:

@@ -1,0 +1,67 @@
+"""Promises of the policy room."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("policy:mission:example", "issue 2 §3", "Data is read only for the right role, ticket and hours."),
+    Requirement("policy:provenance:declared", "DESIGN §3.6", "What an agent declares satisfies no verified condition."),
+    Requirement("policy:hours:half-open", "DESIGN §8", "Hours are half-open minutes of the local day."),
+    Requirement("policy:hours:midnight", "DESIGN §8", "A window over midnight belongs to the day it began."),
+    Requirement("policy:hours:dst", "DESIGN §8", "Hours follow the wall clock of the zone over daylight saving."),
+    Requirement("policy:hours:kernel", "DESIGN §8", "The compiled hours are the kernel's hours, minute by minute."),
+    Requirement(
+        "policy:refused:before-policies", "DESIGN §3.5, §3.10", "State, environment, grant and parents come first."
+    ),
+    Requirement("policy:data:undeclared", "DESIGN §3.7", "A tool works only while all its data classes are declared."),
+    Requirement("policy:agent:reused-name", "DESIGN §3.5", "A reused agent name inherits no policy."),
+    Requirement("policy:entity:groups", "DESIGN §3.5", "An operation stands in the groups of its effect."),
+    Requirement(
+        "policy:entity:missing-group", "DESIGN §3.9", "Entities are complete, as a missing group disarms a forbid."
+    ),
+    Requirement("policy:hold:semantics", "DESIGN §3.11", "A hold is exactly what the design says, on random policies."),
+    Requirement("policy:hold:grant", "DESIGN §3.11", "A grant lifts its own policy once it is needed, and no other."),
+    Requirement("policy:hold:not-a-way-round", "DESIGN §3.11", "No hold hides a forbid, an error or a missing role."),
+    Requirement("policy:slice:flat", "DESIGN §3.9", "A slice decides as the flat set, reasons and errors included."),
+    Requirement("policy:slice:shared", "DESIGN §3.7", "Equal policies of different agents share one handle."),
+    Requirement("policy:scope:forms", "DESIGN §3.8", "Every form of scope slices as the engine means it."),
+    Requirement("policy:decide:forbid-wins", "DESIGN §3.7", "Adding a forbid never allows more."),
+    Requirement("policy:decide:no-decision", "DESIGN §3.10", "No decision is a denial with its own code."),
+    Requirement("policy:decide:pure", "DESIGN §3.1", "Equal requests and snapshots give equal decisions."),
+    Requirement("policy:time:untrusted", "DESIGN §11", "After a clock step what depends on time denies."),
+    Requirement("policy:fault:quotes-no-input", "DESIGN §5", "A fault's words carry no value of the call."),
+    Requirement("policy:snapshot:swap", "DESIGN §3.2", "A decision never mixes two snapshots."),
+    Requirement(
+        "policy:snapshot:bounded", "DESIGN §10", "Compiled handles stay within their bytes and change nothing."
+    ),
+    Requirement("policy:list:slice", "DESIGN §3.16", "A list leaves out only what no context could allow."),
+    Requirement("policy:grant:golden", "DESIGN §8", "A manifest's grant compiles to the Cedar text on file."),
+    Requirement("policy:grant:escaping", "DESIGN §3.5", "Any role, tool and argument name means exactly itself."),
+    Requirement("policy:grant:shared", "DESIGN §3.7", "Equal grants are one permit, addressed by content."),
+    Requirement("policy:grant:typed", "DESIGN §8", "A compiled grant passes strict validation."),
+    Requirement("policy:publish:layers", "DESIGN §3.7", "No lower layer can widen, and each keeps to its scope."),
+    Requirement("policy:publish:hold", "DESIGN §3.8", "A hold stands on a forbid and names a role."),
+    Requirement("policy:publish:names", "DESIGN §3.8", "Names nobody registered are refused."),
+    Requirement("policy:publish:typed", "issue 2 §3", "Policies are typed by the pinned tool definitions."),
+    Requirement("policy:publish:unmapped", "issue 2 §3", "A policy that reads an untyped argument is refused by name."),
+    Requirement("policy:publish:collected", "issue 2, bad input", "Every fault of a release is named at once."),
+    Requirement("policy:publish:oracle", "issue 2 §3", "Types agree with the official schema generator."),
+    Requirement("policy:release:digest", "DESIGN §3.8", "A release digest covers texts, engine and resolved names."),
+    Requirement("policy:trap:1-erroring-forbid", "trap policy-engines §3.1", "A forbid that errors denies."),
+    Requirement("policy:trap:1-erroring-permit", "DESIGN §3.10", "A permit that errors permits nothing."),
+    Requirement(
+        "policy:trap:2-entity-injection", "trap policy-engines §3.2", "Reserved keys are refused at any depth."
+    ),
+    Requirement("policy:trap:3-json-legal", "trap policy-engines §3.3", "Numbers arrive exactly or are refused."),
+    Requirement("policy:trap:4-closed-records", "trap policy-engines §3.4", "Undeclared arguments change no decision."),
+    Requirement("policy:trap:5-positional-ids", "trap policy-engines §3.5", "Policy ids are ours, unique and stable."),
+    Requirement(
+        "policy:trap:6-broken-text", "trap policy-engines §3.6", "Broken text is refused before it is in force."
+    ),
+    Requirement("policy:trap:7-typed-by-us", "trap policy-engines §3.7", "Calls are typed without a schema per call."),
+    Requirement("policy:trap:8-empty-metrics", "trap policy-engines §3.8", "An error answer is no decision."),
+    Requirement("policy:trap:9-prints", "trap policy-engines §3.9", "Deciding prints nothing."),
+    Requirement("policy:trap:10-templates", "trap policy-engines §3.10", "Templates are refused in files."),
+    Requirement("policy:trap:native-recursion", "threat: hostile policy text", "Deep policies cannot end the process."),
+)
