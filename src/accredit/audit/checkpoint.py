@@ -147,7 +147,7 @@ class CheckpointSigner:
     """Signs the heads of one log.
 
     INVARIANT: it signs no head that contradicts one it signed before. It knows the sizes of its own lifetime; across
-    restarts the writer's fork guard (`LogWriter.open`) checks the stored log against the newest one known.
+    restarts the fork guard of `LogWriter` checks the stored log against the newest one known.
     """
 
     def __init__(self, origin: str, seed: bytes) -> None:
@@ -158,7 +158,7 @@ class CheckpointSigner:
         public = self._key.public_key().public_bytes_raw()
         self._id = _key_id(origin, public)
         self.vkey = f"{origin}+{self._id.hex()}+{base64.b64encode(_ED25519 + public).decode()}"
-        self._last: Checkpoint | None = None
+        self.last: Checkpoint | None = None
 
     def sign(self, size: int, root: bytes) -> bytes:
         """The signed note of that head.
@@ -167,14 +167,14 @@ class CheckpointSigner:
             InvalidInputError: a head as large or larger was signed before and differs.
         """
         checkpoint = Checkpoint(self.origin, size, root)
-        last = self._last
+        last = self.last
         if last is not None and (size < last.size or (size == last.size and root != last.root)):
             raise InvalidInputError(
                 Code.LOG_INVALID, f"a head of {last.size} records was signed already; one of {size} contradicts it"
             )
         text = checkpoint.text()
         signature = base64.b64encode(self._id + self._key.sign(text)).decode()
-        self._last = checkpoint
+        self.last = checkpoint
         return text + f"\n— {self.origin} {signature}\n".encode()
 
     def verifier(self) -> CheckpointVerifier:

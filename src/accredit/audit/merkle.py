@@ -49,12 +49,12 @@ def tree_root(hashes: Sequence[bytes], *, node: bytes = _NODE) -> bytes:
     """
     if not hashes:
         return EMPTY_ROOT
-    level = list(hashes)
-    while len(level) > 1:
-        odd = [level.pop()] if len(level) & 1 else []
-        pairs = iter(level)
-        level = [_sha256(node + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
-        level += odd  # promoted as it is
+    level = hashes
+    while (size := len(level)) > 1:
+        above = [_sha256(node + level[i] + level[i + 1]).digest() for i in range(0, size - 1, 2)]
+        if size & 1:
+            above.append(level[-1])  # promoted as it is
+        level = above
     return level[0]
 
 

@@ -23,7 +23,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,6 +53,7 @@ __all__ = [
     "encode",
     "header_of",
     "leaf_data",
+    "leaf_hashes",
     "open_part",
     "part_commitment",
     "part_values",
@@ -84,6 +86,8 @@ _RESERVED = frozenset({"parts", "outbox", "counted"})
 _KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _PART_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
+_U16 = [length.to_bytes(2, "big") for length in range(MAX_PATH + 1)]
+_u32 = struct.Struct(">I").pack
 _sha256 = hashlib.sha256
 
 
@@ -94,6 +98,8 @@ class PartBounds:
     part_bytes: int = 262_144
     refused_bytes: int = REFUSED_BYTES
     """For all parts of a refused call together."""
+    control_bytes: int = 4_194_304
+    """For a part of a control record: state is rebuilt from it, so all that a change may hold must fit whole."""
 
 
 @dataclass(slots=True)
@@ -245,11 +251,12 @@ def _seal_parts(
     wrapped: list[tuple[str, bytes]] = []
     stated: dict[str, dict[str, Any]] = {}
     left = bounds.refused_bytes
+    usual = bounds.part_bytes if entry.outbox_id is None else bounds.control_bytes
     for part in sorted(entry.parts, key=_name):
         name = part.name
         if name in stated or not _PART_NAME.fullmatch(name):
             raise InvalidInputError(Code.UNENCODABLE_INPUT, f"`{name[:80]}` is not a name of a part, or stands twice")
-        room = min(left, bounds.part_bytes) if entry.refused else bounds.part_bytes
+        room = min(left, usual) if entry.refused else usual
         plaintext, commitment, cut, used = _frame(part.value, draw, room)
         left -= used
         key = draw(32)
@@ -279,23 +286,18 @@ def _frame(value: Mapping[str, Any], draw: Callable[[int], bytes], room: int) ->
     items: list[bytes] = []
     overlong: set[int] = set()
     at = 0
-    for path, content in sorted(value.items()):
+    for path in sorted(value):
         spelled = path.encode()
         if len(spelled) > MAX_PATH:
             overlong.add(len(items))
             spelled = _shortened(spelled)
-        items.append(
-            _WHOLE + salts[at : at + SALT_SIZE] + len(spelled).to_bytes(2, "big") + spelled + _value_text(content)
-        )
+        items.append(_WHOLE + salts[at : at + SALT_SIZE] + _U16[len(spelled)] + spelled + _value_text(value[path]))
         at += SALT_SIZE
     leaves = [_sha256(item).digest() for item in items]
     commitment = tree_root(leaves, node=_PAIR_NODE)
-    used = sum(map(len, items)) + 4 * len(items)
-    if used <= room and not overlong:
-        frames: list[bytes] = []
-        for item in items:
-            frames += (len(item).to_bytes(4, "big"), item)
-        return b"".join(frames), commitment, 0, used
+    plaintext = b"".join([_u32(len(item)) + item for item in items])
+    if len(plaintext) <= room and not overlong:
+        return plaintext, commitment, 0, len(plaintext)
     return _cut_frame(items, leaves, overlong, commitment, room)
 
 
@@ -354,6 +356,11 @@ def _holds_nan(value: Any) -> bool:
 def leaf_data(header: bytes, salted_body: bytes) -> bytes:
     """The entry of the tree that stored bytes stand for."""
     return header + _sha256(b"\x03" + salted_body).digest()
+
+
+def leaf_hashes(rows: Iterable[StoredRow]) -> list[bytes]:
+    """The leaf of every row, from its header and salted body alone: the inner loop of verification."""
+    return [_sha256(b"\x00" + header + _sha256(b"\x03" + body).digest()).digest() for _, header, body, _, _, _ in rows]
 
 
 def sealed_parts(sealed: bytes) -> list[tuple[str, bytes]]:

@@ -1,0 +1,125 @@
+"""One stream of the audit log in lists: the record store without a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from accredit.audit.model import StoredRecord, StoredRow, Usage, UsageDay
+from accredit.audit.ports import Commit
+from accredit.audit.records import stored_record
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
+
+__all__ = ["MemoryRecordStore"]
+
+
+class MemoryRecordStore:
+    """A `RecordStore` in the process. `free` may be set to play a full disk."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.free = 2**40
+        self._rows: list[StoredRow] = []
+        self._keys: dict[int, dict[str, bytes]] = {}
+        self._nodes: dict[tuple[int, int], bytes] = {}
+        self._kinds: dict[str, int] = {}
+        self._outbox: dict[str, int] = {}
+        self._usage: dict[tuple[int, str, str], UsageDay] = {}
+        self._pseudonyms: dict[str, tuple[str, str, bytes]] = {}
+        self._checkpoints: dict[int, bytes] = {}
+
+    def size(self) -> int:
+        return len(self._rows)
+
+    def rows(self, start: int, stop: int) -> Iterator[StoredRow]:
+        return iter(self._rows[start:stop])
+
+    def records(self, start: int = 0, stop: int | None = None) -> Iterator[StoredRecord]:
+        return (stored_record(self.stream, row, self._keys.get(row[0], {})) for row in self._rows[start:stop])
+
+    def control_records(self, start: int = 0) -> Iterator[StoredRecord]:
+        return (record for record in self.records(start) if record.outbox_id is not None)
+
+    def by_outbox(self, outbox_id: str) -> int | None:
+        return self._outbox.get(outbox_id)
+
+    def hashes(self, level: int, start: int, stop: int) -> list[bytes]:
+        if level == 0:
+            return [row[3] for row in self._rows[start:stop]]
+        return [self._nodes[level, index] for index in range(start, stop) if (level, index) in self._nodes]
+
+    def checkpoints(self) -> list[tuple[int, bytes]]:
+        return sorted(self._checkpoints.items())
+
+    def wrapped_keys(self, start: int, stop: int) -> dict[int, dict[str, bytes]]:
+        return {seq: dict(keys) for seq, keys in self._keys.items() if start <= seq < stop}
+
+    def kind_counts(self) -> dict[str, int]:
+        return dict(self._kinds)
+
+    def usage(
+        self, *, since_day: int = 0, until_day: int | None = None, agent: str | None = None, tool: str | None = None
+    ) -> list[UsageDay]:
+        return [
+            row
+            for (day, who, what), row in sorted(self._usage.items())
+            if since_day <= day and (until_day is None or day < until_day)
+            if agent in {None, who} and tool in {None, what}
+        ]
+
+    def pseudonyms(self) -> list[tuple[str, str, bytes]]:
+        return list(self._pseudonyms.values())
+
+    def commit(self, commit: Commit) -> None:
+        first = len(self._rows)
+        ids = [record.outbox_id for record in commit.records if record.outbox_id is not None]
+        if [record.seq for record in commit.records] != list(range(first, first + len(commit.records))):
+            raise UnavailableError(Code.AUDIT_UNAVAILABLE, "another writer has taken these places")
+        if len(set(ids)) < len(ids) or not self._outbox.keys().isdisjoint(ids):
+            raise UnavailableError(Code.AUDIT_UNAVAILABLE, "an outbox id is in the log already")
+        for record in commit.records:
+            self._rows.append(
+                (record.seq, record.header, record.body, record.leaf_hash, record.sealed, record.outbox_id)
+            )
+            if record.wrapped:
+                self._keys[record.seq] = dict(record.wrapped)
+            if record.outbox_id is not None:
+                self._outbox[record.outbox_id] = record.seq
+        self._nodes.update({(level, index): value for level, index, value in commit.nodes})
+        self._kinds.update(commit.kinds)
+        for row in commit.usage:
+            key = (row.day, row.agent, row.tool)
+            self._usage[key] = _added(self._usage.get(key), row)
+        for pseudonym in commit.pseudonyms:
+            self._pseudonyms.setdefault(pseudonym[0], pseudonym)
+
+    def keep_checkpoint(self, size: int, note: bytes) -> None:
+        if size in self._checkpoints:
+            raise UnavailableError(Code.AUDIT_UNAVAILABLE, "a checkpoint of that size is kept already")
+        self._checkpoints[size] = note
+
+    def free_bytes(self) -> int:
+        return self.free
+
+    def tidy(self) -> None:
+        """Nothing to do."""
+
+    def reopen(self) -> None:
+        """What is here is what there is."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _added(before: UsageDay | None, row: UsageDay) -> UsageDay:
+    if before is None:
+        return row
+    old, new = before.usage, row.usage
+    usage = Usage(
+        old.allows + new.allows,
+        old.denies + new.denies,
+        old.holds + new.holds,
+        old.errors + new.errors,
+        old.cost_nanos + new.cost_nanos,
+    )
+    return UsageDay(row.day, row.agent, row.tool, usage, max(before.last_us, row.last_us))

@@ -1,0 +1,302 @@
+"""One stream of the audit log in one SQLite file.
+
+The file belongs to the log alone, so nothing else takes its write lock. WAL with `synchronous=FULL`: a commit returns
+after its fsync, and readers see it only then. WAL checkpoints run in the upkeep thread, on a connection of their own;
+the writer does one itself only when the WAL has grown past a limit under unbroken load.
+
+Column order matters: `leaf` stands before the long columns, so reading a tile does not walk their overflow pages.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from accredit.audit.model import StoredRecord, StoredRow, Usage, UsageDay
+from accredit.audit.ports import Commit
+from accredit.audit.records import stored_record
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import ConflictError, InvalidInputError, UnavailableError
+
+__all__ = ["SqliteRecordReader", "SqliteRecordStore"]
+
+_FORMAT = 1
+_PAGE = 256
+_WAL_FRAMES = 16_384
+_SCHEMA = """
+CREATE TABLE log (id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, stream TEXT NOT NULL);
+CREATE TABLE records (
+  seq INTEGER PRIMARY KEY, leaf BLOB NOT NULL, outbox TEXT, header BLOB NOT NULL, body BLOB NOT NULL,
+  sealed BLOB NOT NULL
+);
+CREATE UNIQUE INDEX records_outbox ON records (outbox) WHERE outbox IS NOT NULL;
+CREATE INDEX records_control ON records (seq) WHERE outbox IS NOT NULL;
+CREATE TABLE part_keys (seq INTEGER, name TEXT, wrapped BLOB NOT NULL, PRIMARY KEY (seq, name)) WITHOUT ROWID;
+CREATE TABLE nodes (level INTEGER, idx INTEGER, hash BLOB NOT NULL, PRIMARY KEY (level, idx)) WITHOUT ROWID;
+CREATE TABLE kinds (kind TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL);
+CREATE TABLE pseudonyms (pseudonym TEXT PRIMARY KEY, kind TEXT NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE usage_daily (
+  day INTEGER, agent TEXT, tool TEXT, allows INTEGER NOT NULL, denies INTEGER NOT NULL, holds INTEGER NOT NULL,
+  errors INTEGER NOT NULL, cost_nanos INTEGER NOT NULL, last_us INTEGER NOT NULL, PRIMARY KEY (day, agent, tool)
+) WITHOUT ROWID;
+"""
+_ROW = "SELECT seq, header, body, leaf, sealed, outbox FROM records"
+
+
+def _unavailable(what: str, error: Exception) -> UnavailableError:
+    return UnavailableError(Code.AUDIT_UNAVAILABLE, f"the audit log's database {what}", cause=repr(error)[:400])
+
+
+class SqliteRecordReader:
+    """A stream's records, read-only: for verifiers and exports beside a running server, or without one."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing log.
+
+        Raises:
+            UnavailableError: there is none, or it cannot be read.
+            ConflictError: it was written in another format.
+        """
+        self._path = path
+        self._lock = threading.Lock()
+        self._reading = self._connect_reading()
+        stored = self._read("SELECT format, stream FROM log")
+        if len(stored) != 1 or stored[0][0] != _FORMAT:
+            raise ConflictError(Code.LOG_INVALID, "the audit log was written in a format this release does not know")
+        self._stream: str = stored[0][1]
+
+    def _connect_reading(self) -> sqlite3.Connection:
+        try:
+            return sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise _unavailable("cannot be opened", error) from error
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            with self._lock:
+                return self._reading.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise _unavailable("cannot be read", error) from error
+
+    @property
+    def stream(self) -> str:
+        return self._stream
+
+    def size(self) -> int:
+        newest: int | None = self._read("SELECT max(seq) FROM records")[0][0]
+        return 0 if newest is None else newest + 1
+
+    def _paged(self, sql: str, start: int, stop: int) -> Iterator[StoredRow]:
+        # short reads: one long one would keep the WAL from being reset
+        while rows := self._read(sql, (start, stop)):
+            yield from rows
+            start = rows[-1][0] + 1
+
+    def rows(self, start: int, stop: int) -> Iterator[StoredRow]:
+        return self._paged(f"{_ROW} WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT {_PAGE}", start, stop)
+
+    def records(self, start: int = 0, stop: int | None = None) -> Iterator[StoredRecord]:
+        return self._records(self.rows(start, self.size() if stop is None else stop))
+
+    def control_records(self, start: int = 0) -> Iterator[StoredRecord]:
+        return self._records(
+            self._paged(
+                f"{_ROW} INDEXED BY records_control WHERE outbox IS NOT NULL AND seq >= ? AND seq < ?"
+                f" ORDER BY seq LIMIT {_PAGE}",
+                start,
+                self.size(),
+            )
+        )
+
+    def _records(self, rows: Iterable[StoredRow]) -> Iterator[StoredRecord]:
+        for row in rows:
+            wrapped = self.wrapped_keys(row[0], row[0] + 1).get(row[0], {}) if row[4] else {}
+            try:
+                yield stored_record(self._stream, row, wrapped)
+            except (ValueError, TypeError, IndexError) as error:
+                raise InvalidInputError(Code.LOG_INVALID, f"record {row[0]} is not framed as a record") from error
+
+    def wrapped_keys(self, start: int, stop: int) -> dict[int, dict[str, bytes]]:
+        keys: dict[int, dict[str, bytes]] = {}
+        for seq, name, wrapped in self._read(
+            "SELECT seq, name, wrapped FROM part_keys WHERE seq >= ? AND seq < ?", (start, stop)
+        ):
+            keys.setdefault(seq, {})[name] = wrapped
+        return keys
+
+    def by_outbox(self, outbox_id: str) -> int | None:
+        found = self._read("SELECT seq FROM records WHERE outbox = ?", (outbox_id,))
+        return found[0][0] if found else None
+
+    def hashes(self, level: int, start: int, stop: int) -> list[bytes]:
+        if level == 0:
+            found = self._read("SELECT leaf FROM records WHERE seq >= ? AND seq < ? ORDER BY seq", (start, stop))
+        else:
+            found = self._read(
+                "SELECT hash FROM nodes WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx", (level, start, stop)
+            )
+        return [value for (value,) in found]
+
+    def checkpoints(self) -> list[tuple[int, bytes]]:
+        return self._read("SELECT size, note FROM checkpoints ORDER BY size")
+
+    def kind_counts(self) -> dict[str, int]:
+        return dict(self._read("SELECT kind, count FROM kinds"))
+
+    def usage(
+        self, *, since_day: int = 0, until_day: int | None = None, agent: str | None = None, tool: str | None = None
+    ) -> list[UsageDay]:
+        rows = self._read(
+            "SELECT day, agent, tool, allows, denies, holds, errors, cost_nanos, last_us FROM usage_daily"
+            " WHERE day >= ? AND day < ? AND (?3 IS NULL OR agent = ?3) AND (?4 IS NULL OR tool = ?4)"
+            " ORDER BY day, agent, tool",
+            (since_day, 2**62 if until_day is None else until_day, agent, tool),
+        )
+        return [UsageDay(day, who, what, Usage(*counts), last) for day, who, what, *counts, last in rows]
+
+    def pseudonyms(self) -> list[tuple[str, str, bytes]]:
+        return self._read("SELECT pseudonym, kind, sealed FROM pseudonyms")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._reading.close()
+
+
+class SqliteRecordStore(SqliteRecordReader):
+    """A stream's durable home. `commit`, `keep_checkpoint` and `reopen` belong to one thread, all else to any."""
+
+    def __init__(self, path: Path, *, stream: str | None = None) -> None:
+        """Open a log, or create it with that stream id.
+
+        Raises:
+            UnavailableError: the file cannot be opened, or is missing and no stream id was given to create it.
+            ConflictError: it holds another stream, or another format.
+        """
+        self._path = path
+        self._wal_is_long = False
+        self._upkeep_lock = threading.Lock()
+        new = not path.exists()
+        if new and stream is None:
+            raise UnavailableError(Code.AUDIT_UNAVAILABLE, "there is no audit log in the data directory")
+        if new:
+            with suppress(OSError):  # sqlite3 reports it better
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        self._writing = self._connect_writing()
+        self._upkeep = self._connect_writing()
+        try:
+            if stream is not None and not self._writing.execute("PRAGMA table_info(log)").fetchall():
+                self._writing.executescript("BEGIN IMMEDIATE;" + _SCHEMA)
+                self._writing.execute("INSERT INTO log VALUES (1, ?, ?)", (_FORMAT, stream))
+                self._writing.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _unavailable("cannot be created", error) from error
+        super().__init__(path)
+        if stream not in {None, self._stream}:
+            raise ConflictError(Code.LOG_INVALID, "the data directory holds the audit log of another stream")
+
+    def _connect_writing(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
+            connection.executescript(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
+                " PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-16384;"
+            )
+        except sqlite3.Error as error:
+            raise _unavailable("cannot be opened", error) from error
+        return connection
+
+    def commit(self, commit: Commit) -> None:
+        try:
+            write = self._writing
+            write.execute("BEGIN IMMEDIATE")
+            write.executemany(
+                "INSERT INTO records (seq, leaf, outbox, header, body, sealed) VALUES (?, ?, ?, ?, ?, ?)",
+                [(r.seq, r.leaf_hash, r.outbox_id, r.header, r.body, r.sealed) for r in commit.records],
+            )
+            write.executemany(
+                "INSERT INTO part_keys VALUES (?, ?, ?)",
+                [(r.seq, name, wrapped) for r in commit.records for name, wrapped in r.wrapped],
+            )
+            write.executemany("INSERT INTO nodes VALUES (?, ?, ?)", commit.nodes)
+            write.executemany(
+                "INSERT INTO kinds VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET count = excluded.count",
+                list(commit.kinds.items()),
+            )
+            write.executemany(
+                "INSERT INTO usage_daily VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (day, agent, tool) DO UPDATE SET allows = allows + excluded.allows,"
+                " denies = denies + excluded.denies, holds = holds + excluded.holds,"
+                " errors = errors + excluded.errors, cost_nanos = cost_nanos + excluded.cost_nanos,"
+                " last_us = max(last_us, excluded.last_us)",
+                [
+                    (d.day, d.agent, d.tool, u.allows, u.denies, u.holds, u.errors, u.cost_nanos, d.last_us)
+                    for d in commit.usage
+                    for u in (d.usage,)
+                ],
+            )
+            write.executemany("INSERT OR IGNORE INTO pseudonyms VALUES (?, ?, ?)", commit.pseudonyms)
+            write.execute("COMMIT")
+            if self._wal_is_long:
+                self._wal_is_long = False
+                write.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        except sqlite3.Error as error:
+            self._abandon()
+            raise _unavailable("did not take a commit", error) from error
+
+    def keep_checkpoint(self, size: int, note: bytes) -> None:
+        try:
+            self._writing.execute("INSERT INTO checkpoints VALUES (?, ?)", (size, note))
+        except sqlite3.Error as error:
+            self._abandon()
+            raise _unavailable("did not take a checkpoint", error) from error
+
+    def _abandon(self) -> None:
+        # whether a failed commit is on disk is not known, and a failed fsync must never be tried again: let go of
+        # the connection, so that nothing more can be committed before `reopen` has read what is there
+        with suppress(sqlite3.Error):
+            self._writing.close()
+
+    def free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self._path.parent).free
+        except OSError as error:
+            raise _unavailable("cannot be measured", error) from error
+
+    def tidy(self) -> None:
+        try:
+            with self._upkeep_lock:
+                (_, frames, _) = self._upkeep.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            raise _unavailable("cannot be tidied", error) from error
+        self._wal_is_long = frames > _WAL_FRAMES
+
+    def reopen(self) -> None:
+        self._abandon()
+        with self._lock, suppress(sqlite3.Error):
+            self._reading.close()
+        with self._upkeep_lock, suppress(sqlite3.Error):
+            self._upkeep.close()
+        # every connection was closed, so what comes back is what the file holds
+        self._writing = self._connect_writing()
+        with self._upkeep_lock:
+            self._upkeep = self._connect_writing()
+        reading = self._connect_reading()
+        with self._lock:
+            self._reading = reading
+
+    def close(self) -> None:
+        """Let go of the file. The writer must have been closed before."""
+        super().close()
+        with self._upkeep_lock, suppress(sqlite3.Error):
+            self._upkeep.close()
+        self._abandon()
