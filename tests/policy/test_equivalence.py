@@ -75,7 +75,7 @@ CONDITIONS = [
     "when { true }",
     "when { false }",
     "when { context has user }",
-    "when { context has task && context.task has customer_id && context.task.customer_id == "c-77" }",
+    'when { context has task && context.task has customer_id && context.task.customer_id == "c-77" }',
     'unless { context has user && context.user.roles.contains("customer-support") }',
     "when { context.session.calls > 3 }",
     "when { context.session.calls + 1 > 3 }",
