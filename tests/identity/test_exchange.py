@@ -352,6 +352,8 @@ ISSUERS: dict[str, dict[str, Any]] = {
     "our own token type": {"token_type": "task+jwt"},
     "no token type": {"token_type": ""},
     "endless life": {"max_life_s": 10_000_000},
+    "an endless address": {"url": "https://login2.example/" + "x" * 3000},
+    "an endless role": {"role_names": {"a": "x" * 200}},
     "a status": {"status_url": f"{TASKS}/{{task}}"},
 }
 
@@ -396,6 +398,21 @@ def test_an_issuer_is_registered_once_and_a_claim_has_one_type() -> None:
         with pytest.raises(ConflictError):
             await world.issuers.register(other, actor=ADMIN)
         assert world.state.claim_types(IssuerKind.TASK) == {"customer_id": ClaimType.STRING}
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:issuers:registration")
+def test_of_a_key_set_only_what_was_understood_is_kept() -> None:
+    async def scenario() -> None:
+        world = await World().started()
+        key = {**public(world.user_key, kid="k1"), "x5c": ["M" * 100_000], "key_ops": ["verify"]}
+        issuer = world.user_issuer(url="https://login2.example", jwks={"keys": [key], "note": "n" * 100_000})
+        registered = await world.issuers.register(issuer, actor=ADMIN)
+        (kept,) = registered.jwks["keys"]
+        assert set(kept) == {"alg", "crv", "kid", "kty", "x", "y"}
+        assert set(registered.jwks) == {"keys"}
+        assert world.state.issuer(registered.id) == registered
 
     run(scenario())
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 from urllib.parse import urlsplit
 
 from accredit.kernel.codes import Code
@@ -19,6 +20,7 @@ _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,128}){0,8}")
 # what a call comes in at may hold other characters, but nothing that reads as another path once decoded
 _USED = re.compile(r"(?:/(?!\.{1,2}(?:/|$))(?:[^/\\%\x00-\x20]|%(?!2[eEfF5]|5[cC]|[01])[0-9A-Fa-f]{2})+)*")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_MAX_URL: Final = 2048
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -36,7 +38,14 @@ def origin_of(url: str) -> tuple[str, str, int]:
         raise InvalidInputError(
             Code.SETTING_INVALID, f"`{url[:80]}` is not a URL", hint="write `https://host/path`", cause=repr(error)
         ) from error
-    if scheme not in _PORTS or not host or parts.username is not None or not url.isascii() or not url.isprintable():
+    if (
+        len(url) > _MAX_URL
+        or scheme not in _PORTS
+        or not host
+        or parts.username is not None
+        or not url.isascii()
+        or not url.isprintable()
+    ):
         raise InvalidInputError(
             Code.SETTING_INVALID, f"`{url[:80]}` is not an http or https URL", hint="write `https://host/path`"
         )

@@ -13,7 +13,6 @@ from accredit.identity.audience import public_origin
 from accredit.identity.claims import check_claim_names
 from accredit.identity.keys import issuer_keys
 from accredit.identity.model import ClaimType, Issuer, IssuerKind
-from accredit.kernel.canonical import require_canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
 from accredit.kernel.ids import IdSource
@@ -24,6 +23,7 @@ TASK_TYPE: Final = "task+jwt"
 _OWN_TYPES: Final = frozenset({"", TASK_TYPE})
 _MAX_LIFE_S: Final = {IssuerKind.USER: 86_400, IssuerKind.TASK: 900}
 _MAX_NAMES: Final = 256
+_MAX_NAME: Final = 128
 _TASK: Final = "{task}"
 
 
@@ -43,7 +43,9 @@ class Issuers:
             ConflictError: the issuer is registered, or another gives one of its claims a different type.
         """
         self._check(issuer)
-        registered = replace(issuer, id=self._ids.new("iss"), revoked=False)
+        # only what was understood is kept: public members, each key with its one algorithm
+        keys = [{**key.jwk, "alg": key.algorithm, "kid": key.kid} for key in issuer_keys(issuer.jwks).values()]
+        registered = replace(issuer, jwks={"keys": keys}, id=self._ids.new("iss"), revoked=False)
 
         def build(view: StateView) -> Change:
             types: dict[str, ClaimType] = {}
@@ -67,8 +69,6 @@ class Issuers:
         return registered
 
     def _check(self, issuer: Issuer) -> None:
-        issuer_keys(issuer.jwks)
-        require_canonical(issuer.jwks)
         check_claim_names(issuer.claims)
         public_origin(issuer.url)
         if issuer.url.removesuffix("/") == self._public_url:
@@ -77,8 +77,12 @@ class Issuers:
             raise InvalidInputError(
                 Code.TOKEN_LIFETIME, f"tokens of a {issuer.kind} issuer live 1 to {_MAX_LIFE_S[issuer.kind]} s"
             )
-        if len(issuer.role_names) > _MAX_NAMES:
-            raise InvalidInputError(Code.TOKEN_CLAIMS, f"an issuer maps at most {_MAX_NAMES} roles")
+        names = (issuer.roles_claim, issuer.token_type, *issuer.role_names, *issuer.role_names.values())
+        if len(issuer.role_names) > _MAX_NAMES or any(len(name) > _MAX_NAME for name in names):
+            raise InvalidInputError(
+                Code.TOKEN_CLAIMS,
+                f"an issuer maps at most {_MAX_NAMES} roles, with names of at most {_MAX_NAME} characters",
+            )
         match issuer.kind:
             case IssuerKind.USER:
                 if issuer.token_type in _OWN_TYPES or issuer.status_url:
