@@ -42,7 +42,7 @@ from accredit.kernel.errors import AccreditError, ConflictError, UnavailableErro
 from accredit.kernel.ids import IdSource
 from accredit.kernel.sealing import Sealer
 
-__all__ = ["STEPS", "ProvenControlLog"]
+__all__ = ["ProvenControlLog"]
 
 STEPS: Final = ("built", "narrowed", "committed", "appended", "placed", "enforced", "reserved")
 """What `at` is called with, right after each step."""

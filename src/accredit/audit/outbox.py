@@ -17,7 +17,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError
 from accredit.kernel.sealing import Sealer
 
-__all__ = ["PURPOSE", "Outgoing", "framed", "open_entry", "seal_entry", "unframed"]
+__all__ = ["Outgoing", "framed", "open_entry", "seal_entry", "unframed"]
 
 PURPOSE = "control-outbox"
 """What the sealer handed in here was derived for."""

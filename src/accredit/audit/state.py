@@ -22,9 +22,6 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 
 __all__ = [
-    "MAX_DOC_BYTES",
-    "MAX_STATE_BYTES",
-    "STATE_PART",
     "Head",
     "LiveState",
     "Proof",
