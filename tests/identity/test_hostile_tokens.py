@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from accredit.identity.keys import SigningKey
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnauthenticatedError
-from tests.identity.world import CRM, SUPPORT, URL, Instance, World, jwt, run
+from tests.identity.world import BILLING, CRM, SUPPORT, URL, Instance, World, jwt, run
 
 _B64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -174,6 +174,7 @@ HOSTILE: dict[str, tuple[Code, Callable[[Forge], str]]] = {
 async def _forge() -> Forge:
     world = await World().started()
     instance = await world.instance()
+    await world.instance(BILLING)  # so that nothing but the credential's owner tells the two apart
     good = await instance.token()
     return Forge(world, instance, good)
 
