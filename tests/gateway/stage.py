@@ -14,7 +14,7 @@ import uvicorn
 
 from accredit.enforcement.model import Admitted, Call, CallResult, Refused
 from accredit.gateway.mcp import McpGateway
-from accredit.gateway.ports import HoldStates, ListingWatch
+from accredit.gateway.ports import ListingWatch
 from accredit.gateway.upstream import Upstream
 from accredit.identity.model import Principal, VerifiedUser
 from accredit.kernel.canonical import digest_value
@@ -88,7 +88,8 @@ class StagedEnforcement:
     def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
         if authorization is None or not authorization.startswith("Bearer agent-"):
             raise UnauthenticatedError(Code.TOKEN_SIGNATURE, "the secret reason", cause="more secrets")
-        return make_principal(authorization.removeprefix("Bearer agent-"))
+        name, _, user = authorization.removeprefix("Bearer agent-").partition(" for ")
+        return make_principal(name, user or None)
 
     async def admit(self, call: Call) -> Admitted | Refused:
         self.calls.append(call)
@@ -390,7 +391,6 @@ def make_gateway(
 async def stage(
     script: Script = answer_ok,
     *tools: Tool,
-    holds: HoldStates | None = None,
     watch: ListingWatch | None = None,
     max_result_bytes: int = 2**20,
     max_body_bytes: int = 2**16,
@@ -403,7 +403,6 @@ async def stage(
         gateway = make_gateway(
             point,
             clock,
-            holds=holds,
             watch=watch,
             max_result_bytes=max_result_bytes,
             max_body_bytes=max_body_bytes,

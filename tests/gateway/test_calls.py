@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from accredit.enforcement.model import CallEnd, Refused
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import HoldId
 from tests.gateway.stage import (
     SECRET,
@@ -505,6 +504,90 @@ def test_a_stopping_server_settles_what_is_in_flight(script: Script) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.requirement("gateway:settle:once")
+def test_a_call_ended_at_any_step_of_its_way_is_settled_once_if_it_was_admitted() -> None:
+    async def script(writer: Any, seen: Seen) -> None:
+        writer.write(SSE_HEAD + b": alive\n\n")
+        await writer.drain()
+        await asyncio.sleep(0)
+        writer.write(_sse(_response(seen, tool_result())))
+        writer.close()
+
+    async def play(at: Stage, steps: int) -> bool:
+        task = asyncio.create_task(at.call(*modern()))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        finished = task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert len(at.point.settled) == len(at.point.admitted)
+        return finished
+
+    async def every_step() -> None:
+        async with stage(script) as at:
+            for steps in range(200):
+                if await play(at, steps):
+                    break
+            else:
+                pytest.fail("no call ran to its end")
+            ends = {settled.end for settled in at.point.settled}
+            assert ends == {CallEnd.OK, CallEnd.CANCELLED}
+
+    asyncio.run(every_step())
+
+
+@pytest.mark.requirement("gateway:settle:once")
+def test_a_call_cancelled_while_it_is_decided_is_never_sent() -> None:
+    async def play() -> None:
+        async with stage() as at:
+            session = await at.begin()
+            deciding, decide = asyncio.Event(), asyncio.Event()
+            admit = at.point.admit
+
+            async def slow(call: Any) -> Any:
+                deciding.set()
+                await decide.wait()
+                return await admit(call)
+
+            at.point.admit = slow  # type: ignore[method-assign]  # the same decision, later
+            task = asyncio.create_task(at.call(*legacy("tools/call", {"name": "read_customer"}, session=session)))
+            async with asyncio.timeout(10):
+                await deciding.wait()
+                await at.call(*legacy("notifications/cancelled", {"requestId": 7}, rpc_id=None, session=session))
+                decide.set()
+                assert (await task).code == "cancelled"
+            assert [(s.end, s.sent) for s in at.point.settled] == [(CallEnd.CANCELLED, False)]
+            assert at.server.seen == []
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("script", [answer_ok, _hang_in_stream])
+@pytest.mark.requirement("gateway:settle:once")
+def test_a_server_that_raises_on_writing_to_a_client_that_left_does_not_unsettle_the_call(script: Script) -> None:
+    async def play() -> None:
+        async with stage(script) as at:
+            body, headers = modern()
+
+            async def receive() -> Any:
+                return {"type": "http.request", "body": body, "more_body": False}
+
+            async def send(message: Any) -> None:
+                raise ConnectionResetError
+
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/mcp/crm",
+                "headers": [(key.encode(), value.encode()) for key, value in headers.items()],
+            }
+            async with asyncio.timeout(10):
+                await asyncio.gather(at.gateway(scope, receive, send), return_exceptions=True)
+            assert len(at.point.settled) == 1
+
+    asyncio.run(play())
+
+
 def test_a_fault_of_our_own_is_settled_and_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     async def play() -> None:
         async with stage() as at:
@@ -616,16 +699,21 @@ def test_the_state_of_a_hold_works_for_its_agent_and_user_until_it_expires() -> 
     asyncio.run(play())
 
 
-def test_a_state_is_bound_to_the_user_too() -> None:
+def test_a_state_is_bound_to_the_user_and_the_arguments_too() -> None:
     async def play() -> None:
         async with stage() as at:
-            states = at.gateway._holds
-            state = states.seal(HoldId("hld_1"), make_principal(user="ada"), START_US + 1)
-            assert states.open(state, make_principal(user="ada")) == "hld_1"
-            for other in (make_principal(user="eve"), make_principal()):
-                with pytest.raises(InvalidInputError) as caught:
-                    states.open(state, other)
-                assert caught.value.code is Code.HOLD_UNKNOWN
+            at.point.refusal = _HELD
+            capable: dict[str, Any] = {"elicitation": {}}
+            params = {"name": "read_customer", "arguments": {"customer_id": "c-1", "limit": 1.5}}
+            body, headers = modern(params=params, capabilities=capable)
+            ada = headers | {"authorization": "Bearer agent-one for ada"}
+            state = (await at.call(body, ada)).json["result"]["requestState"]
+            retry, _ = modern(params={**params, "requestState": state}, capabilities=capable)
+            assert (await at.call(retry, ada)).json["result"]["resultType"] == "input_required"
+            for other in ({"authorization": "Bearer agent-one for eve"}, {"authorization": "Bearer agent-one"}):
+                assert (await at.call(retry, headers | other)).code == "hold_unknown"
+            changed = {**params, "arguments": {"customer_id": "c-2", "limit": 1.5}, "requestState": state}
+            assert (await at.call(modern(params=changed)[0], ada)).code == "hold_unknown"
 
     asyncio.run(play())
 

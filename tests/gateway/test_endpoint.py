@@ -415,7 +415,8 @@ def test_delete_ends_a_session() -> None:
         async with stage() as at:
             session = await at.begin()
             body, headers = legacy("ping", session=session)
-            assert (await at.call(b"", headers, method="DELETE")).status == 204
+            ended = await at.call(b"", headers, method="DELETE")
+            assert (ended.status, ended.body, "content-length" in ended.headers) == (204, b"", False)
             assert (await at.call(body, headers)).status == 404
             assert (await at.call(b"", headers, method="DELETE")).status == 404
 

@@ -70,7 +70,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "gateway:hold:state-bound",
         "DESIGN §3.11, MCP 2026-07-28 MRTR",
-        "The state of a hold opens for its agent and user until it expires, and decides nothing otherwise.",
+        "The state of a hold opens for its agent, user and arguments until it expires, and decides nothing otherwise.",
     ),
     Requirement(
         "gateway:upstream:no-passthrough",

@@ -5,5 +5,5 @@ on its body, never on a header; what is forwarded is encoded anew from the value
 settled exactly once, however it ends; the brokered credential never travels towards the agent, nor the agent's token
 towards the tool server; a method that is not named here is refused, never forwarded.
 
-Plug in at `ports.py`: who decides (`EnforcementPoint`), how the state of a hold travels (`HoldStates`).
+Plug in at `ports.py`: who decides (`EnforcementPoint`).
 """

@@ -18,12 +18,13 @@ from urllib.parse import unquote
 
 import orjson
 
+from accredit.approvals.requests import exact_json
+from accredit.approvals.sealedstate import open_state, seal_state
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.flight import Flight, FlightStopped
-from accredit.gateway.holds import SealedHoldStates
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, read_message
-from accredit.gateway.ports import EnforcementPoint, HoldStates, ListingWatch
+from accredit.gateway.ports import EnforcementPoint, ListingWatch
 from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, refusal_result
 from accredit.gateway.relay import ABOUT_US, encode_message, read_answer, upstream_request
 from accredit.gateway.routing import (
@@ -41,7 +42,7 @@ from accredit.gateway.sse import event_frame
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.identity.metadata import challenge
 from accredit.identity.model import Principal
-from accredit.kernel.canonical import Digest
+from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
@@ -103,14 +104,9 @@ class _Reply:
         self.rpc_id: RpcId | None = None
 
     async def bare(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+        length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
+        await self._send({"type": "http.response.start", "status": status, "headers": [*length, *headers]})
         self.started = True
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [(b"content-length", b"%d" % len(body)), *headers],
-            }
-        )
         await self._send({"type": "http.response.body", "body": body})
         self.done = True
 
@@ -162,8 +158,8 @@ class _Reply:
     async def part(self, body: bytes) -> None:
         """Send a piece of a stream; begins it if this is the first."""
         if not self._streaming:
-            self.started = self._streaming = True
             await self._send({"type": "http.response.start", "status": 200, "headers": list(_EVENTS)})
+            self.started = self._streaming = True
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
 
@@ -208,7 +204,6 @@ class McpGateway:
         clock: Clock,
         ids: IdSource,
         allowed_hosts: Iterable[str] = (),
-        holds: HoldStates | None = None,
         watch: ListingWatch | None = None,
         max_body_bytes: int = 2**20,
         upload_timeout_s: float = 10.0,
@@ -218,7 +213,7 @@ class McpGateway:
         self._public_url = public_url
         self._clock = clock
         self._addresses = HostAllowList(public_url, allowed_hosts)
-        self._holds = holds or SealedHoldStates(sealer, clock)
+        self._hold_sealer = sealer.derive("mcp-hold-state")
         self._sessions = SealedSessions(sealer, clock, ids)
         self._watch = watch
         self._max_body_bytes = max_body_bytes
@@ -233,7 +228,7 @@ class McpGateway:
         await self._upstream.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Nothing escapes but cancellation."""
+        """Serve one request. Nothing escapes but cancellation and what `send` itself raises."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1003})
@@ -417,7 +412,7 @@ class McpGateway:
         )
 
     async def _call(self, inbound: _Inbound, reply: _Reply, session: ClientSession | None) -> None:
-        message, principal = inbound.message, inbound.principal
+        message = inbound.message
         name, arguments = _named_call(message)
         tool = inbound.server.tools.get(name)
         if inbound.era is Era.STATELESS and tool is not None:
@@ -425,45 +420,55 @@ class McpGateway:
         label, traceparent = _run_label(message, inbound.head)
         declared = _declared(message)
         try:
-            hold = self._named_hold(message, principal)
+            hold = self._named_hold(inbound, name, arguments)
         except InvalidInputError as error:
             await reply.result(refusal_result(Refused(error.code, error.message, error.hint)))
             return
         if hold is not None and (refused := _declined(message, hold)) is not None:
             await reply.result(refusal_result(refused))
             return
+        call = Call(
+            principal=inbound.principal,
+            server=inbound.server.name,
+            tool=name,
+            arguments=arguments,
+            protocol=f"mcp/{inbound.era}",
+            source=inbound.source,
+            run_label=label,
+            declared=declared,
+            hold=hold,
+        )
         flight = Flight(inbound.receive)
         key = None if session is None or message.id is None else (session.nonce, message.id)
         if key is not None:
             self._cancellable[key] = flight
         try:
-            outcome = await self._enforcement.admit(
-                Call(
-                    principal=principal,
-                    server=inbound.server.name,
-                    tool=name,
-                    arguments=arguments,
-                    protocol=f"mcp/{inbound.era}",
-                    source=inbound.source,
-                    run_label=label,
-                    declared=declared,
-                    hold=hold,
-                )
-            )  # 8
+            outcome = await self._enforcement.admit(call)  # 8
             if isinstance(outcome, Refused):
-                await self._refuse(inbound, reply, outcome)
+                await self._refuse(inbound, reply, call, outcome)
             else:
                 await self._forward(outcome, inbound, reply, flight, traceparent)
         finally:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
 
-    def _named_hold(self, message: RpcMessage, principal: Principal) -> HoldId | None:
+    def _named_hold(self, inbound: _Inbound, name: str, arguments: Mapping[str, Any]) -> HoldId | None:
+        message, principal = inbound.message, inbound.principal
         state = message.params.get("requestState")
         if state is not None:
-            if not isinstance(state, str):
-                raise InvalidInputError(Code.HOLD_UNKNOWN, "`requestState` must be a text")
-            return self._holds.open(state, principal)
+            opened: HoldId | Code = Code.HOLD_UNKNOWN
+            if isinstance(state, str):
+                opened = open_state(
+                    self._hold_sealer,
+                    state,
+                    agent=principal.agent,
+                    user=principal.user.key if principal.user else None,
+                    request=_request_of(inbound.server.name, name, arguments),
+                    now=self._clock.now(),
+                )
+            if isinstance(opened, Code):
+                raise InvalidInputError(opened, opened.meaning)
+            return opened
         hold = message.meta.get(_HOLD_KEY)
         if hold is None:
             return None
@@ -471,10 +476,18 @@ class McpGateway:
             raise InvalidInputError(Code.HOLD_UNKNOWN, f"`_meta[{_HOLD_KEY}]` is not the id of a hold")
         return HoldId(hold)
 
-    async def _refuse(self, inbound: _Inbound, reply: _Reply, refused: Refused) -> None:
+    async def _refuse(self, inbound: _Inbound, reply: _Reply, call: Call, refused: Refused) -> None:
         if refused.code is Code.HELD and refused.hold is not None and _can_be_asked(inbound):
             expires_us = refused.expires_us or self._clock.now().wall_us + 15 * 60 * 1_000_000
-            state = self._holds.seal(refused.hold, inbound.principal, expires_us)
+            user = inbound.principal.user
+            state = seal_state(
+                self._hold_sealer,
+                refused.hold,
+                agent=inbound.principal.agent,
+                user=user.key if user else None,
+                request=_request_of(call.server, call.tool, call.arguments),
+                expires_us=expires_us,
+            )
             await reply.result(approval_request(refused, state))
             return
         await reply.result(refusal_result(refused))
@@ -686,6 +699,11 @@ def _can_be_asked(inbound: _Inbound) -> bool:
     elicitation = inbound.message.meta[CAPABILITIES_KEY].get("elicitation")
     # an empty object means forms; one that names modes must name this one
     return isinstance(elicitation, dict) and (not elicitation or "form" in elicitation)
+
+
+def _request_of(server: ServerName, tool: str, arguments: Mapping[str, Any]) -> Digest:
+    """What a state was handed out for, as far as the client can see it; the hold itself is bound to all of it."""
+    return digest("mcp-held-call", exact_json([server, tool, arguments]))
 
 
 def _declined(message: RpcMessage, hold: HoldId) -> Refused | None:

@@ -1,4 +1,4 @@
-"""What the gateway needs from the rooms above it: somebody who decides, and a form for state that clients carry."""
+"""What the gateway needs from the rooms above it: somebody who decides, and somebody who looks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 from accredit.enforcement.model import Admitted, Call, CallResult, Refused
 from accredit.identity.model import Principal
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import HoldId, ServerName
+from accredit.kernel.ids import ServerName
 from accredit.registry.model import Tool, ToolServer
 
-__all__ = ["EnforcementPoint", "HoldStates", "ListingWatch"]
+__all__ = ["EnforcementPoint", "ListingWatch"]
 
 
 class EnforcementPoint(Protocol):
@@ -50,20 +50,6 @@ class EnforcementPoint(Protocol):
 
         Raises:
             NotFoundError: `server_unknown`.
-        """
-        ...
-
-
-class HoldStates(Protocol):
-    """Gives a client something to carry that names a hold and works for nobody else (DESIGN §3.11)."""
-
-    def seal(self, hold: HoldId, principal: Principal, expires_us: int) -> str: ...
-
-    def open(self, state: str, principal: Principal) -> HoldId:
-        """The hold that a state names. Single use is the hold's own matter, not the seal's.
-
-        Raises:
-            InvalidInputError: `hold_unknown` or `hold_expired`.
         """
         ...
 
