@@ -18,14 +18,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from accredit.audit.checkpoint import CheckpointSigner, log_origin
+from accredit.audit.checkpoint import CheckpointSigner, CheckpointVerifier, log_origin
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.doctor import Diagnosis, StateDoctor
 from accredit.audit.model import StoredRecord
 from accredit.audit.ports import Change
 from accredit.audit.records import PartKeys, open_part, part_values
+from accredit.audit.verify import verify_log
 from accredit.audit.writer import LogWriter
 from accredit.kernel.clock import SystemClock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import RandomIds
 from accredit.storage.datadir import DataDirectory
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
@@ -94,6 +97,13 @@ async def opened(path: Path, *, at: Callable[[str], None] = lambda _: None) -> A
         await asyncio.to_thread(log.close)
         records.close()
         directory.close()
+
+
+def require_verified(directory: DataDirectory, signer: CheckpointSigner) -> None:
+    """The audit room's own verification, every record of it."""
+    report = verify_log(lambda: SqliteRecordReader(directory.audit_db), verifier=CheckpointVerifier(signer.vkey))
+    if not report.ok:
+        raise UnavailableError(Code.LOG_INVALID, report.what)
 
 
 def examined(path: Path) -> Diagnosis:

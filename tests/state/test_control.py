@@ -95,6 +95,36 @@ def test_the_outbox_never_holds_a_doc_in_clear_and_forgets_it_once_recorded(home
     assert placed == [(None, "stream-1", 0)]
 
 
+def test_every_commit_but_the_note_of_a_place_is_synced(home: Installation) -> None:
+    store = SqliteControlStore(home.database)
+
+    def synchronous() -> int:
+        (level,) = store._database.execute("PRAGMA synchronous").fetchone()
+        return int(level)
+
+    assert synchronous() == 2
+    store.place("evt_none", "stream-1", 0)
+    assert synchronous() == 2
+    assert store._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store._database.execute("PRAGMA secure_delete").fetchone() == (1,)
+    store.close()
+
+
+def test_a_database_of_a_newer_release_or_of_something_else_is_not_touched(home: Installation) -> None:
+    SqliteControlStore(home.database).close()
+    for pragma in ("user_version = 99", "application_id = 7"):
+        beside = sqlite3.connect(home.database)
+        beside.execute(f"PRAGMA {pragma}")
+        beside.close()
+        with pytest.raises(ConflictError):
+            SqliteControlStore(home.database)
+        with pytest.raises(ConflictError):
+            SqliteControlStore(home.database, read_only=True)
+    home.database.write_bytes(b"not a database, but long enough to look like one" * 20)
+    with pytest.raises(UnavailableError):
+        SqliteControlStore(home.database)
+
+
 @pytest.mark.requirement("state:change:durable-before-visible")
 def test_a_change_is_not_visible_before_its_record_is_durable(home: Installation) -> None:
     async def scenario() -> None:

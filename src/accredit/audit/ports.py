@@ -301,7 +301,7 @@ class ControlStore(Protocol):
         ...
 
     def place(self, outbox_id: str, stream: str, seq: int) -> None:
-        """Note an entry's place in the log and erase its content."""
+        """Note an entry's place in the log and erase its content; need not be durable when it returns."""
         ...
 
     def replace(self, rows: Sequence[StateRow], *, forget: Sequence[str]) -> None:

@@ -94,10 +94,16 @@ class SqliteControlStore:
                     database.execute(_PUT, (write.kind, write.key, write.doc, write.digest, entry.id))
 
     def place(self, outbox_id: str, stream: str, seq: int) -> None:
-        with self._transaction() as database:
-            database.execute(
-                "UPDATE outbox SET sealed = NULL, stream = ?, seq = ? WHERE id = ?", (stream, seq, outbox_id)
-            )
+        # not worth a sync of its own: if it is lost, the log is asked for the place at the next start
+        with self._wrapped():
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with self._transaction() as database:
+                    database.execute(
+                        "UPDATE outbox SET sealed = NULL, stream = ?, seq = ? WHERE id = ?", (stream, seq, outbox_id)
+                    )
+            finally:
+                self._database.execute("PRAGMA synchronous = FULL")
 
     def replace(self, rows: Sequence[StateRow], *, forget: Sequence[str]) -> None:
         with self._transaction() as database:
