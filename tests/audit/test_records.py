@@ -235,7 +235,9 @@ def test_a_refused_call_keeps_every_digest_and_at_most_four_kilobytes(
         plaintext = open_part(record, name, keys())  # the commitment over everything sent holds for what was kept
         values = part_values(plaintext)
         assert values.items() <= sent.items()
-        kept += sum(len(json.dumps(each, ensure_ascii=False).encode()) + len(path.encode()) for path, each in values.items())
+        kept += sum(
+            len(json.dumps(each, ensure_ascii=False).encode()) + len(path.encode()) for path, each in values.items()
+        )
         assert len(values) + stated[name].get("truncated", 0) == stated[name]["pairs"] == len(sent)
     assert kept <= 4_096
 

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from accredit.audit.checkpoint import CheckpointVerifier
-from accredit.audit.merkle import TILE_WIDTH
+from accredit.audit.merkle import TILE_WIDTH, leaf_hash
 from accredit.audit.model import StoredRecord, StoredRow, UsageDay
 from accredit.audit.ports import LogReader
 from accredit.audit.records import stored_record
@@ -148,7 +148,10 @@ class LogExport:
                 ) from error
             for place in range(max(0, start - base), min(address.width, stop - base)):
                 body, sealed = contents[2 * place], contents[2 * place + 1]
-                yield base + place, entries[place][:-_HASH], body, leaves[place], sealed, outboxes[place]
+                entry, leaf = entries[place], leaves[place]
+                # a bundle's entry that is not the one in the tile must not hide behind a body that is
+                shown = leaf if leaf_hash(entry) == leaf else leaf_hash(entry + b"\0")
+                yield base + place, entry[:-_HASH], body, shown, sealed, outboxes[place]
 
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[StoredRecord]:
         for row in self.rows(start, self._size if stop is None else stop):

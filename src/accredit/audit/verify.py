@@ -15,7 +15,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, TypeAlias
 
 import orjson
@@ -100,12 +100,13 @@ class _Checked:
     fault: tuple[int, str] | None = None
 
 
-def _check_range(reader: LogReader, start: int, stop: int, keys: PartKeys | None) -> _Checked:
+def _check_range(reader: LogReader, start: int, stop: int, keys: PartKeys | None, *, singly: bool = False) -> _Checked:
     done = _Checked(start)
     seq = start
     try:
-        rows = reader.rows(start, stop)
-        while page := list(islice(rows, _PAGE)):
+        each = ((at, at + 1) for at in range(start, stop)) if singly else ((start, stop),)
+        rows = chain.from_iterable(reader.rows(*span) for span in each)
+        while page := list(islice(rows, 1 if singly else _PAGE)):
             for row, leaf in zip(page, _leaves(page), strict=True):
                 wrong = _MISSING if row[0] != seq else _check_row(row, leaf, reader.stream, done)
                 if wrong:
@@ -119,7 +120,9 @@ def _check_range(reader: LogReader, start: int, stop: int, keys: PartKeys | None
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
         done.fault = (seq, f"record {seq} is not framed as a record")
     except AccreditError as error:
-        done.fault = (seq, f"record {seq} or one soon after cannot be read: {error}")
+        if not singly:  # which of the page it is can be told only one by one
+            return _check_range(reader, start, stop, keys, singly=True)
+        done.fault = (seq, f"record {seq} cannot be read: {error.message}")
     return done
 
 

@@ -224,10 +224,11 @@ class LogWriter:
                 return
 
     def _until_due(self) -> float | None:
-        if self._frontier.size == self._published_size:
-            return None
-        waited_us = self._clock.now().boot_us - self._published_boot_us
-        return self._settings.checkpoint_s - waited_us / 1_000_000
+        """Seconds until the next checkpoint, None if there is nothing new to sign."""
+        return None if self._frontier.size == self._published_size else self._interval_left_s()
+
+    def _interval_left_s(self) -> float:
+        return self._settings.checkpoint_s - (self._clock.now().boot_us - self._published_boot_us) / 1_000_000
 
     def _write(self, group: list[_Pending], wanted: list[asyncio.Future[bytes]], *, closing: bool) -> None:
         ended: list[_Ended] = []
@@ -264,9 +265,9 @@ class LogWriter:
                 self._queue.extendleft(reversed(group[taken:]))
             del group[taken:]
             closing = False
-        due = self._until_due()
-        sign = bool(wanted) or closing or due is None or due <= 0
-        sign = sign and bool(records or self._frontier.size != self._published_size or (wanted and not self._published))
+        sign = (bool(wanted) or closing or self._interval_left_s() <= 0) and bool(
+            records or self._frontier.size != self._published_size or (wanted and self._published is None)
+        )
         if sign:
             records.append(self._census(len(records), kinds))
         if records:
@@ -330,14 +331,14 @@ class LogWriter:
         self._low = low
 
     def _end(self, ended: Iterable[_Ended]) -> None:
+        with self._wake:  # before any of them can ask again
+            self._depth = len(self._queue)
         loops: dict[asyncio.AbstractEventLoop, list[_Ended]] = {}
         for each in ended:
             loops.setdefault(each[0].get_loop(), []).append(each)
         for loop, batch in loops.items():
             with suppress(RuntimeError):  # a loop that is closed waits for nothing
                 loop.call_soon_threadsafe(_settle, batch)
-        with self._wake:
-            self._depth = len(self._queue)
 
     # -- when something failed
 

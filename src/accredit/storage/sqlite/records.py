@@ -54,6 +54,10 @@ def _unavailable(what: str, error: Exception) -> UnavailableError:
     return UnavailableError(Code.AUDIT_UNAVAILABLE, f"the audit log's database {what}", cause=repr(error)[:400])
 
 
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")
+
+
 class SqliteRecordReader:
     """A stream's records, read-only: for verifiers and exports beside a running server, or without one."""
 
@@ -74,11 +78,14 @@ class SqliteRecordReader:
 
     def _connect_reading(self) -> sqlite3.Connection:
         try:
-            return sqlite3.connect(
+            connection = sqlite3.connect(
                 f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
             )
         except sqlite3.Error as error:
             raise _unavailable("cannot be opened", error) from error
+        # a cell that somebody made text must reach the verifier, not fail the whole page it stands in
+        connection.text_factory = _text
+        return connection
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
