@@ -172,7 +172,7 @@ def _fleet() -> str:
         for tool in server.tools.values():
             facts += [action_facts(tool), resource_facts(tool, server)]
     groups = {parent for fact in facts for parent in fact.parents}
-    documents = [fact.document() for fact in facts]
+    documents = [json.loads(fact.document) for fact in facts]
     documents += [{"uid": {"type": kind, "id": name}, "attrs": {}, "parents": []} for kind, name in sorted(groups)]
     return json.dumps(documents)
 

@@ -15,7 +15,7 @@ from accredit.kernel.ids import tool_id
 from accredit.policy.arguments import ArgumentKind, argument_type, input_type
 from accredit.policy.grants import GrantBook
 from accredit.policy.publish import ClaimKind, ContextTypes, Installation, publish
-from accredit.policy.release import Finding, PolicyInvalidError, Release
+from accredit.policy.release import PolicyFinding, PolicyInvalidError, Release
 from tests.policy.world import COPILOT, ENGINE, INSTALLATION, READ, REFUND, SERVERS, SUPPORT_GRANT, server, tool
 
 TYPES = ContextTypes(task={"customer_id": ClaimKind.STRING}, user={"clearance": ClaimKind.INTEGER})
@@ -26,7 +26,7 @@ def put(files: str | dict[str, str], installation: Installation = HERE) -> Relea
     return publish({"org/rules.cedar": files} if isinstance(files, str) else files, ENGINE, installation)
 
 
-def refused(files: str | dict[str, str], installation: Installation = HERE) -> tuple[Finding, ...]:
+def refused(files: str | dict[str, str], installation: Installation = HERE) -> tuple[PolicyFinding, ...]:
     with pytest.raises(PolicyInvalidError) as error:
         put(files, installation)
     assert all(finding.message and finding.fix for finding in error.value.findings)

@@ -8,7 +8,6 @@ A number is never rounded on its way: what does not fit exactly is an error of i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
@@ -20,7 +19,7 @@ from accredit.kernel.hours import local_time
 from accredit.policy.arguments import ArgumentKind, ArgumentType
 from accredit.policy.reads import Read
 
-__all__ = ["Projection", "now_facts", "projection_of", "reserved_key"]
+__all__ = ["Projection", "now_facts", "reserved_key"]
 
 _RESERVED = frozenset({"__entity", "__extn", "__expr"})
 _MAX_DEPTH = 128
@@ -121,14 +120,58 @@ def _encoded(value: Any, declared: ArgumentType | None, path: str) -> Any:
     raise _unencodable(path, f"is a {kind.__name__}, which is not JSON")
 
 
-@dataclass(slots=True)
-class Projection:
-    """Which paths of the context are sent, and how each is typed: compiled once per slice."""
+class _Part:
+    """One step of the paths to be sent."""
 
-    declared: ArgumentType | None
-    path: str
-    whole: bool = False
-    parts: dict[str, Projection] = field(default_factory=dict)
+    __slots__ = ("declared", "parts", "path", "sent", "whole")
+
+    def __init__(self, declared: ArgumentType | None, path: str) -> None:
+        self.declared = declared
+        self.path = path
+        self.whole = False
+        self.parts: dict[str, _Part] = {}
+        self.sent: tuple[tuple[str, bool, _Part], ...] = ()
+
+    def settle(self) -> None:
+        """Fix the order of parts; a value that is sent whole needs none."""
+        self.sent = () if self.whole else tuple((key, part.whole, part) for key, part in self.parts.items())
+        for part in self.parts.values():
+            part.settle()
+
+
+def _selected(part: _Part, value: Mapping[str, Any]) -> dict[str, Any]:
+    selected: dict[str, Any] = {}
+    for key, whole, below in part.sent:
+        item = value.get(key)
+        if item is None:
+            continue
+        if whole:
+            selected[key] = item if type(item) is str else _encoded(item, below.declared, below.path)
+        elif not below.sent:
+            selected[key] = True  # only asked for with `has`: any value says so
+        elif isinstance(item, Mapping):
+            selected[key] = _selected(below, item)
+        else:
+            selected[key] = _encoded(item, below.declared, below.path)
+    return selected
+
+
+class Projection:
+    """Which paths of the context are sent to the engine, and how each is typed: compiled once per slice."""
+
+    def __init__(self, reads: Iterable[Read], arguments: ArgumentType) -> None:
+        """For these reads, `context.input` being typed as the tool's pinned schema says."""
+        self._root = _Part(ArgumentType(ArgumentKind.RECORD, fields={"input": arguments}), "")
+        for read in sorted(reads):
+            part = self._root
+            for step in read.path:
+                known = part.parts.get(step)
+                if known is None:
+                    declared = part.declared.fields.get(step) if part.declared is not None else None
+                    known = part.parts[step] = _Part(declared, f"{part.path}.{step}" if part.path else step)
+                part = known
+            part.whole = part.whole or read.value
+        self._root.settle()
 
     def of(self, context: Mapping[str, Any]) -> str:
         """The projected context as JSON text.
@@ -136,38 +179,9 @@ class Projection:
         Raises:
             InvalidInputError: a value that a policy reads cannot be encoded exactly.
         """
+        root = self._root
         try:
-            return orjson.dumps(self._apply(context)).decode()
+            sent = _encoded(context, root.declared, "context") if root.whole else _selected(root, context)
+            return orjson.dumps(sent).decode()
         except (TypeError, RecursionError) as error:
             raise _unencodable("context", "cannot be encoded") from error
-
-    def _apply(self, value: Any) -> Any:
-        if self.whole or not isinstance(value, Mapping):
-            return _encoded(value, self.declared, self.path)
-        sent: dict[str, Any] = {}
-        for key, part in self.parts.items():
-            item = value.get(key)
-            if item is None:
-                continue
-            if not part.whole and not part.parts:
-                sent[key] = True  # only asked for with `has`: any value says so
-            elif type(item) is str:
-                sent[key] = item
-            else:
-                sent[key] = part._apply(item)  # noqa: SLF001 - its own kind
-        return sent
-
-
-def projection_of(reads: Iterable[Read], arguments: ArgumentType) -> Projection:
-    """What to send for these reads, `context.input` typed as the tool's pinned schema says."""
-    root = Projection(ArgumentType(ArgumentKind.RECORD, fields={"input": arguments}), "")
-    for read in sorted(reads):
-        node = root
-        for step in read.path:
-            known = node.parts.get(step)
-            if known is None:
-                declared = node.declared.fields.get(step) if node.declared is not None else None
-                known = node.parts[step] = Projection(declared, f"{node.path}.{step}" if node.path else step)
-            node = known
-        node.whole = node.whole or read.value
-    return root

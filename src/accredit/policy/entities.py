@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from accredit.kernel.canonical import Digest, digest_value
+from accredit.kernel.canonical import Digest, canonical, digest
 from accredit.kernel.ids import ToolId
 from accredit.policy.scope import EntityName
 from accredit.registry.model import Agent, Effect, Tool, ToolServer, WriteScope
@@ -30,6 +29,8 @@ class EntityFacts:
 
     name: EntityName
     parents: tuple[EntityName, ...]
+    document: str
+    """The entity as the engine loads it, canonical JSON."""
     digest: Digest
 
     @property
@@ -37,23 +38,22 @@ class EntityFacts:
         """The parents and the entity itself, as `in` sees them."""
         return frozenset((self.name, *self.parents))
 
-    def document(self) -> dict[str, Any]:
-        """The entity as the engine loads it."""
-        return {
-            "uid": {"type": self.name.type, "id": self.name.id},
-            "attrs": {},
-            "parents": [{"type": parent.type, "id": parent.id} for parent in self.parents],
-        }
-
 
 def _facts(name: EntityName, parents: list[EntityName]) -> EntityFacts:
-    named = tuple(sorted(parents))
-    return EntityFacts(name, named, digest_value("entity", [*name, *(list(parent) for parent in named)]))
+    parents.sort()
+    text = canonical(
+        {
+            "uid": {"type": name.type, "id": name.id},
+            "attrs": {},
+            "parents": [{"type": kind, "id": entity} for kind, entity in parents],
+        }
+    )
+    return EntityFacts(name, tuple(parents), text.decode(), digest("entity", text))
 
 
 def missing_parents(facts: EntityFacts) -> tuple[str, ...]:
     """The types of parents that the entity must have and has not, or has with an empty name."""
-    present = {parent.type for parent in facts.parents if parent.id}
+    present = {kind for kind, name in facts.parents if name}
     return tuple(kind for kind in _NEEDED[facts.name.type] if kind not in present)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Engine", "EngineOutcome", "EngineSource", "Objection", "Uid", "Verdict"]
 
@@ -21,8 +21,7 @@ class EngineOutcome(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """One evaluation: the outcome, the ids that determined it, and (id, words) of every policy that errored."""
 
     outcome: EngineOutcome
@@ -73,8 +72,8 @@ class Engine(Protocol):
         """
         ...
 
-    def load(self, entities: str) -> Any:
-        """Make a handle of entities given as a JSON list.
+    def load(self, entities: str, beside: Any = None) -> Any:
+        """Make a handle of entities given as a JSON list, beside those of another handle, which stays as it is.
 
         Raises:
             UnavailableError: the engine refused them.

@@ -18,7 +18,7 @@ from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.entities import action_facts, action_groups, resource_facts
 from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
-from accredit.policy.release import Finding, PolicyInvalidError, Release, layer_of, read_release
+from accredit.policy.release import PolicyFinding, PolicyInvalidError, Release, layer_of, read_release
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Layer, Policy
 from accredit.registry.manifest import data_classes
@@ -92,7 +92,7 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
     blamed = {finding.policy for finding in found}
     found += check.typed([policy for policy in release.policies if policy.id not in blamed], engine)
     found += [
-        Finding(path, "", f"{layer} `{name}` is not registered", f"register the {layer}, or move the file")
+        PolicyFinding(path, "", f"{layer} `{name}` is not registered", f"register the {layer}, or move the file")
         for path in sorted(files)
         for layer, name in (layer_of(path),)
         if (layer is Layer.TEAM and name not in installation.teams)
@@ -127,10 +127,10 @@ class _Check:
             "RiskTier": (_TIERS, "use low, medium or high"),
         }
 
-    def findings(self, policy: Policy) -> Iterator[Finding]:
+    def findings(self, policy: Policy) -> Iterator[PolicyFinding]:
         """What is wrong with a policy before any type is looked at."""
         for message, fix in (*self._scope_faults(policy), *self._name_faults(policy), *self._read_faults(policy)):
-            yield Finding(policy.path, policy.id, message, fix)
+            yield PolicyFinding(policy.path, policy.id, message, fix)
 
     def _scope_faults(self, policy: Policy) -> Iterator[tuple[str, str]]:
         scope, (layer, name) = policy.scope, layer_of(policy.path)
@@ -191,7 +191,7 @@ class _Check:
         if not any(found.values()):
             yield f"no tool in the policy's scope has an argument `{spelled}`", "correct the name or widen the scope"
 
-    def typed(self, policies: Sequence[Policy], engine: Engine) -> Iterator[Finding]:
+    def typed(self, policies: Sequence[Policy], engine: Engine) -> Iterator[PolicyFinding]:
         """What the engine's strict validator says."""
         placed = {policy.id: bool(self._places_of(policy)) for policy in policies}
         for has_tools in (True, False):
@@ -201,7 +201,7 @@ class _Check:
             schema = orjson.dumps(self._schema(has_tools=has_tools)).decode()
             for objection in engine.validate([policy.text for policy in asked], schema):
                 policy = asked[objection.position]
-                yield Finding(policy.path, policy.id, objection.message, _fix(objection.message))
+                yield PolicyFinding(policy.path, policy.id, objection.message, _fix(objection.message))
 
     def _schema(self, *, has_tools: bool) -> dict[str, Any]:
         """The engine's schema. Names stand in it as they are: its JSON form takes any text, so nothing is mangled."""

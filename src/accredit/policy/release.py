@@ -18,14 +18,14 @@ from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
 from accredit.policy.sources import Layer, Policy, policy_of
 
-__all__ = ["Finding", "PolicyInvalidError", "Release", "layer_of", "read_release"]
+__all__ = ["PolicyFinding", "PolicyInvalidError", "Release", "layer_of", "read_release"]
 
 _PATH = re.compile(r"(?:org|(?:team|agent)/[a-z][a-z0-9-]{0,62})/[a-z0-9][a-z0-9_.-]{0,62}\.cedar")
 _MAX_FILES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PolicyFinding:
     """One thing wrong with one policy, and what to do about it."""
 
     path: str
@@ -41,7 +41,7 @@ class Finding:
 class PolicyInvalidError(InvalidInputError):
     """Policies were refused; `findings` names every fault at once."""
 
-    def __init__(self, findings: tuple[Finding, ...]) -> None:
+    def __init__(self, findings: tuple[PolicyFinding, ...]) -> None:
         more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
         super().__init__(Code.POLICY_INVALID, f"{findings[0]}{more}", hint=findings[0].fix)
         self.findings = findings
@@ -76,25 +76,25 @@ def layer_of(path: str) -> tuple[Layer, str]:
 
 
 def _read_file(
-    engine: Engine, path: str, text: str, agents: Mapping[str, str], found: list[Finding], named: set[str]
+    engine: Engine, path: str, text: str, agents: Mapping[str, str], found: list[PolicyFinding], named: set[str]
 ) -> list[Policy]:
     try:
         layer, _ = layer_of(path)
         sources = engine.read(text)
     except InvalidInputError as error:
-        found.append(Finding(path, "", error.message, error.hint))
+        found.append(PolicyFinding(path, "", error.message, error.hint))
         return []
     policies = []
     for source in sources:
         policy_id = f"{path}@{digest('policy', source.text.encode())[7:19]}"
         if source.template:
-            found.append(Finding(path, policy_id, "a template has no place in a file", "write the entity out"))
+            found.append(PolicyFinding(path, policy_id, "a template has no place in a file", "write the entity out"))
             continue
         named |= {name.id for name in named_entities(source.tree) if name.type == "Agent"}
         try:
             policies.append(policy_of(source, path, layer, names=agents))
         except InvalidInputError as error:
-            found.append(Finding(path, policy_id, error.message, error.hint))
+            found.append(PolicyFinding(path, policy_id, error.message, error.hint))
     return policies
 
 
@@ -104,16 +104,16 @@ def read_release(files: Mapping[str, str], engine: Engine, *, agents: Mapping[st
     Raises:
         PolicyInvalidError: a text does not parse, a policy cannot be understood completely, or an id stands twice.
     """
-    found: list[Finding] = []
+    found: list[PolicyFinding] = []
     if len(files) > _MAX_FILES:
-        raise PolicyInvalidError((Finding("", "", f"more than {_MAX_FILES} files", "join files"),))
+        raise PolicyInvalidError((PolicyFinding("", "", f"more than {_MAX_FILES} files", "join files"),))
     policies: list[Policy] = []
     named: set[str] = set()
     seen: set[str] = set()
     for path in sorted(files):
         for policy in _read_file(engine, path, files[path], agents, found, named):
             if policy.id in seen:
-                found.append(Finding(path, policy.id, "the same policy stands twice", "remove one of them"))
+                found.append(PolicyFinding(path, policy.id, "the same policy stands twice", "remove one of them"))
             seen.add(policy.id)
             policies.append(policy)
     if found:

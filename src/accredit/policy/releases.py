@@ -14,7 +14,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
 from accredit.policy.ports import Engine
 from accredit.policy.publish import Installation, publish
-from accredit.policy.release import Finding, PolicyInvalidError, Release, read_release
+from accredit.policy.release import PolicyFinding, PolicyInvalidError, Release, read_release
 
 __all__ = ["CURRENT", "RELEASE", "PolicyReleases", "release_subject"]
 
@@ -60,7 +60,7 @@ class PolicyReleases:
         """The release in force; without policies until one is published."""
         return self._current
 
-    def lint(self, files: Mapping[str, str]) -> tuple[Finding, ...]:
+    def lint(self, files: Mapping[str, str]) -> tuple[PolicyFinding, ...]:
         """Everything that publishing these texts would refuse."""
         try:
             publish(_bounded(files), self._engine, self._installation())

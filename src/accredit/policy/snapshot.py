@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
-import orjson
-
-from accredit.kernel.canonical import Digest, digest_value
+from accredit.kernel.canonical import Digest, digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import ServerName, ToolId
 from accredit.policy.arguments import input_type
 from accredit.policy.cache import HandleCache
-from accredit.policy.context import Projection, projection_of
+from accredit.policy.context import Projection
 from accredit.policy.entities import EntityFacts, action_facts, missing_parents, principal_facts, resource_facts
 from accredit.policy.grants import GrantBook, GrantPermit
 from accredit.policy.ports import Engine, Uid
@@ -35,7 +33,7 @@ _BUDGET = 64 * 1024 * 1024
 _RUNS_IN: Mapping[AgentState, frozenset[Environment]] = {AgentState.DRAFT: frozenset({Environment.DEVELOPMENT})}
 # what handles were measured to take (bench/decision.py reports the process's growth beside these)
 _HANDLE_BYTES, _HANDLE_BYTES_PER_CHARACTER = 1500, 10
-_SLICE_BYTES, _ENTITY_BYTES_PER_CHARACTER = 2500, 8
+_SLICE_BYTES, _SLICE_BYTES_PER_GRANT, _ENTITY_BYTES_PER_CHARACTER, _SCOPE_BYTES = 3500, 400, 7, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +42,20 @@ class Compiled:
 
     handle: Any
     projection: Projection
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What every agent's call of one tool has in common: the operation and the thing acted on."""
+
+    tool: Tool
+    action: EntityFacts
+    groups: frozenset[EntityName]
+    resource: EntityFacts
+    kinds: frozenset[EntityName]
+    action_uid: Uid
+    resource_uid: Uid
+    entities: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +68,30 @@ class Slice:
     permit: GrantPermit
     policies: tuple[Policy, ...]
     """In the order of their bodies, which gives equal sets of bodies equal local ids: the positions."""
+    key: tuple[object, ...]
+    """What the handle is made from; equal keys share one."""
     digest: Digest
     principal: Uid
     action: Uid
     resource: Uid
     entities: Any
     entity_digests: Mapping[str, Digest]
-    clocked_permits: frozenset[int]
-    """Positions of the permits that read the time of day."""
-    clocked_forbids: bool
-    key: tuple[object, ...]
-    """What the handle is made from; equal keys share one."""
-    size: int
-    """Bytes this takes, the shared handle apart."""
 
     def ids(self, local: Iterable[str]) -> tuple[str, ...]:
         """The policy ids that local ids stand for, sorted."""
-        return tuple(sorted(self.policies[int(position)].id for position in local))
+        return tuple(sorted([self.policies[int(position)].id for position in local]))
+
+    @property
+    def clocked_permits(self) -> frozenset[int]:
+        """Positions of the permits that read the time of day."""
+        return frozenset(i for i, policy in enumerate(self.policies) if policy.permits and policy.clocked)
+
+    @property
+    def clocked_forbids(self) -> bool:
+        """Whether a forbid reads the time of day; the grant's own ceiling aside, which only repeats its permit."""
+        return any(
+            policy.clocked and not policy.permits and policy is not self.permit.ceiling for policy in self.policies
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +113,30 @@ class _Index:
             if constraint.entities is None:
                 self._any.append(policy)
             else:
-                for name in set(constraint.entities):
+                for name in set(constraint.entities):  # the grammar gives a principal scope at most one
                     self._named[name].append(policy)
 
-    def in_scope(self, principal: EntityFacts, action: EntityFacts, resource: EntityFacts) -> list[Policy]:
-        parents, groups, kinds = principal.ancestors, action.ancestors, resource.ancestors
-        candidates = {id(policy): policy for policy in self._any}
-        for name in parents:
-            candidates |= {id(policy): policy for policy in self._named.get(name, ())}
-        return [
-            policy
-            for policy in candidates.values()
-            if policy.scope.principal.admits(principal.name, parents)
-            and policy.scope.action.admits(action.name, groups)
-            and policy.scope.resource.admits(resource.name, kinds)
-        ]
+    def of_parents(self, principal: EntityFacts, place: _Place) -> list[Policy]:
+        """What is in scope by anything but the principal's own name."""
+        candidates = [*self._any]
+        for name in principal.parents:
+            candidates += self._named.get(name, ())
+        return _admitting(candidates, principal, place)
+
+    def of_itself(self, principal: EntityFacts, place: _Place) -> list[Policy]:
+        """What is in scope by the principal's own name."""
+        return _admitting(self._named.get(principal.name, []), principal, place)
+
+
+def _admitting(candidates: list[Policy], principal: EntityFacts, place: _Place) -> list[Policy]:
+    ancestors = principal.ancestors
+    return [
+        policy
+        for policy in candidates
+        if policy.scope.action.admits(place.action.name, place.groups)
+        and policy.scope.resource.admits(place.resource.name, place.kinds)
+        and policy.scope.principal.admits(principal.name, ancestors)
+    ]
 
 
 class PolicySnapshot:
@@ -183,7 +211,7 @@ class PolicySnapshot:
             return known
         made = self._slice(agent, tool_id)
         if isinstance(made, Slice):
-            self._cache.put((agent.id, tool_id), made, made.size)
+            self._cache.put((agent.id, tool_id), made, _slice_bytes(agent))
         return made
 
     def compiled(self, part: Slice, without: frozenset[int] = frozenset()) -> Compiled:
@@ -192,7 +220,7 @@ class PolicySnapshot:
         Raises:
             UnavailableError: the engine refused policies it should accept.
         """
-        key = (part.key, without)
+        key = (part.key, without) if without else part.key
         known: Compiled | None = self._cache.get(key)
         if known is None:
             kept = [(str(i), policy) for i, policy in enumerate(part.policies) if i not in without]
@@ -217,7 +245,7 @@ class PolicySnapshot:
     def _compile(self, tool: Tool, named: list[tuple[str, Policy]]) -> Compiled:
         handle = self.engine.compile([(name, policy.body) for name, policy in named])
         reads = {read for _, policy in named for read in policy.reads}
-        return Compiled(handle, projection_of(reads, input_type(tool.definition)))
+        return Compiled(handle, Projection(reads, input_type(tool.definition)))
 
     def _slice(self, agent: Agent, tool_id: ToolId) -> Slice | Inadmissible:
         if agent.environment not in _RUNS_IN.get(agent.state, frozenset()):
@@ -234,44 +262,71 @@ class PolicySnapshot:
             return Inadmissible(Code.TOOL_NOT_GRANTED, f"`{tool_id[:120]}`")
         if tool is None or server is None:
             return Inadmissible(Code.ACTION_UNKNOWN, f"`{tool_id[:120]}`")
-        principal, action, resource = (
-            principal_facts(agent, self.tools),
-            action_facts(tool),
-            resource_facts(tool, server),
-        )
-        for facts in (principal, action, resource):
+        place = self._place(tool, server)
+        principal = principal_facts(agent, self.tools)
+        for facts in (principal, place.action, place.resource):
             if missing := missing_parents(facts):
                 return Inadmissible(Code.ENTITY_INCOMPLETE, f"`{facts.name.type}` lacks {', '.join(missing)}")
         if undeclared := tool.data - agent.version.data:
             return Inadmissible(Code.DATA_CLASS_UNDECLARED, ", ".join(f"`{name}`" for name in sorted(undeclared)))
         permit = self.grants.permit(grant)
-        policies = [
-            *self._index.in_scope(principal, action, resource),
-            permit.policy,
-            *((permit.ceiling,) if self._org_permits and permit.ceiling is not None else ()),
-        ]
-        policies.sort(key=lambda policy: (policy.body, policy.id))
-        documents = orjson.dumps([facts.document() for facts in (principal, action, resource)]).decode()
-        key = (tuple(policy.body for policy in policies), tool.definition_digest)
+        policies = [*self._of_parents(principal, place), *self._index.of_itself(principal, place), permit.policy]
+        if self._org_permits and permit.ceiling is not None:
+            policies.append(permit.ceiling)
+        policies.sort(key=_by_body)
         return Slice(
             agent=agent,
             tool=tool,
             basis=self._basis,
             permit=permit,
             policies=tuple(policies),
-            digest=digest_value("slice", [[policy.id, policy.body] for policy in policies]),
+            key=(tool.definition_digest, *[policy.body for policy in policies]),
+            digest=digest("slice", "".join([f"{policy.id} {_stamp(policy.body)}\n" for policy in policies]).encode()),
             principal=_uid(principal.name),
-            action=_uid(action.name),
-            resource=_uid(resource.name),
-            entities=self.engine.load(documents),
-            entity_digests={"principal": principal.digest, "action": action.digest, "resource": resource.digest},
-            clocked_permits=frozenset(i for i, policy in enumerate(policies) if policy.permits and policy.clocked),
-            clocked_forbids=any(
-                policy.clocked and not policy.permits and policy is not permit.ceiling for policy in policies
-            ),
-            key=key,
-            size=_SLICE_BYTES + len(documents) * _ENTITY_BYTES_PER_CHARACTER,
+            action=place.action_uid,
+            resource=place.resource_uid,
+            entities=self.engine.load(f"[{principal.document}]", place.entities),
+            entity_digests={
+                "principal": principal.digest,
+                "action": place.action.digest,
+                "resource": place.resource.digest,
+            },
         )
+
+    def _place(self, tool: Tool, server: ToolServer) -> _Place:
+        key = (self._basis, tool.id)
+        known: _Place | None = self._cache.get(key)
+        if known is None:
+            action, resource = action_facts(tool), resource_facts(tool, server)
+            documents = f"[{action.document},{resource.document}]"
+            known = _Place(
+                tool=tool,
+                action=action,
+                groups=action.ancestors,
+                resource=resource,
+                kinds=resource.ancestors,
+                action_uid=_uid(action.name),
+                resource_uid=_uid(resource.name),
+                entities=self.engine.load(documents),
+            )
+            self._cache.put(key, known, _SLICE_BYTES + len(documents) * _ENTITY_BYTES_PER_CHARACTER)
+        return known
+
+    def _of_parents(self, principal: EntityFacts, place: _Place) -> tuple[Policy, ...]:
+        """Agents with equal parents share this search: many agents, few kinds of them."""
+        key = (self._basis, place.tool.id, principal.parents)
+        known: tuple[Policy, ...] | None = self._cache.get(key)
+        if known is None:
+            known = tuple(self._index.of_parents(principal, place))
+            self._cache.put(key, known, _SCOPE_BYTES + len(principal.document))
+        return known
+
+
+_stamp = lru_cache(maxsize=65_536)(lambda body: digest("body", body.encode())[7:23])
+
+
+def _by_body(policy: Policy) -> tuple[str, str]:
+    return policy.body, policy.id
 
 
 def _same(one: Agent, other: Agent) -> bool:
@@ -286,6 +341,10 @@ def _same(one: Agent, other: Agent) -> bool:
 
 def _uid(name: EntityName) -> Uid:
     return {"type": name.type, "id": name.id}
+
+
+def _slice_bytes(agent: Agent) -> int:
+    return _SLICE_BYTES + _SLICE_BYTES_PER_GRANT * len(agent.version.grants)
 
 
 def _handle_bytes(policies: Iterable[Policy]) -> int:
