@@ -147,6 +147,8 @@ class AgentVersion:
     zone: str
     """The zone of the agent's hours, `UTC` without hours."""
     limits: AgentLimits
+    expires_us: int | None = None
+    """When the manifest's last day ends (UTC); None if it names none."""
 
 
 @dataclass(frozen=True, slots=True)

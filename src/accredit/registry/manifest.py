@@ -1,0 +1,616 @@
+"""Manifests as operators write them: the forms, their JSON Schemas, and reading a file with all its faults at once.
+
+A form says everything that one document alone can show to be wrong; what needs the registry (does the owner exist, is
+the tool registered) is `service`'s. Schema and form accept the same documents but for what no schema can say: texts
+are brought to NFC, and names of tools and roles must already be in it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import date
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Literal, get_args
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.kernel.hours import Hours
+from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.reading import RawDocument, read_documents
+
+__all__ = [
+    "KINDS",
+    "AgentManifest",
+    "Document",
+    "IssuerManifest",
+    "PersonManifest",
+    "TeamManifest",
+    "ToolServerManifest",
+    "data_classes",
+    "duration_ms",
+    "read_manifests",
+    "schema",
+]
+
+_INVISIBLE = r"\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}"
+"""Control, format (bidi, zero-width, tag) and other characters nobody sees, and every space but the plain one."""
+_LABEL = rf"^[^{_INVISIBLE}]+( [^{_INVISIBLE}]+)*$"
+_NAME = r"^[a-z][a-z0-9-]{0,62}$"
+_CONTROL = r"\u0000-\u0008\u000B-\u001F\u007F-\u009F"
+_TEXT = rf"^[^{_CONTROL}]*[^{_CONTROL}\s][^{_CONTROL}]*$"
+_EMAIL = (
+    r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+    r"(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$"
+)
+_HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:]{2,39}\])"
+_LOOPBACK = r"(localhost|127\.0\.0\.1|\[::1\])"
+_URL = rf"^(https://{_HOST}|http://{_LOOPBACK})(:[0-9]{{1,5}})?(/[A-Za-z0-9._~!$&'()*+,;=:@%{{}}/-]*)?$"
+_AMOUNT = r"^[0-9]{1,7}(\.[0-9]{1,12})? [A-Z]{3}$"
+_DURATION = r"^[1-9][0-9]{0,5}(ms|s|m|h)$"
+_WINDOW = r"^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
+_ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$"
+_CLAIM = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
+_INPUT_PATH = r"^input(\.[A-Za-z][A-Za-z0-9_]{0,63}){1,8}$"
+_TASK_PATH = r"^task\.[A-Za-z][A-Za-z0-9_]{0,63}$"
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+_BASE64URL = r"^[A-Za-z0-9_-]+$"
+
+_HINTS = {
+    _LABEL: "use visible characters and single plain spaces; no control, bidi, zero-width or tag characters",
+    _NAME: "names are `[a-z][a-z0-9-]{0,62}`",
+    _TEXT: "use visible text without control characters",
+    _EMAIL: "write an ASCII address such as `dana@example.com`",
+    _URL: "write `https://host/path`; plain `http` only for loopback; no user, query or fragment",
+    _AMOUNT: "write `50 USD` or `0.002 USD`",
+    _DURATION: "write `500ms`, `30s`, `20m` or `2h`",
+    _WINDOW: "write `08:00-18:00`",
+    _ZONE: "write an IANA zone such as `Europe/Berlin`",
+    _CLAIM: "a letter, then letters, digits and `_`",
+    _INPUT_PATH: "the left side is a path of the arguments such as `input.customer_id`",
+    _TASK_PATH: "the right side is a claim of the task such as `task.customer_id`",
+    _DIGEST: "write `sha256:` and 64 lower-case hex digits",
+    _BASE64URL: "write base64url without padding",
+}
+
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of `500ms`, `30s`, `20m` or `2h`, as the forms let through."""
+    digits = text.rstrip("msh")
+    return int(digits) * _UNITS_MS[text[len(digits) :]]
+
+
+@cache
+def data_classes() -> Mapping[str, str]:
+    """Every data class and its title, from the data file of this room."""
+    text = resources.files("accredit.registry").joinpath("data_classes.json").read_bytes()
+    return {entry["name"]: entry["title"] for entry in orjson.loads(text)}
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _already_nfc(text: str) -> str:
+    # a server's own names are compared byte for byte, so they are not changed, and two that look alike may not pass
+    if _nfc(text) != text:
+        raise ValueError("not in Unicode normalisation form C")
+    return text
+
+
+def _known_class(name: str) -> str:
+    if name not in data_classes():
+        raise ValueError(f"no such data class; known are {', '.join(data_classes())}")
+    return name
+
+
+def _distinct(items: list[Any]) -> list[Any]:
+    seen: list[Any] = []
+    for item in items:
+        if item in seen:
+            raise ValueError("an entry is repeated")
+        seen.append(item)
+    return items
+
+
+def _between(low: str, high: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not duration_ms(low) <= duration_ms(text) <= duration_ms(high):
+            raise ValueError(f"outside {low} to {high}")
+        return text
+
+    return check
+
+
+_Name = Annotated[str, StringConstraints(pattern=_NAME)]
+_Label = Annotated[str, StringConstraints(pattern=_LABEL, max_length=128), AfterValidator(_nfc)]
+_OwnLabel = Annotated[str, StringConstraints(pattern=_LABEL, max_length=128), AfterValidator(_already_nfc)]
+_Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=2_000), AfterValidator(_nfc)]
+_Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
+_Url = Annotated[str, StringConstraints(pattern=_URL, max_length=1_024)]
+_Amount = Annotated[str, StringConstraints(pattern=_AMOUNT)]
+_Duration = Annotated[str, StringConstraints(pattern=_DURATION)]
+_Zone = Annotated[str, StringConstraints(pattern=_ZONE)]
+_Claim = Annotated[str, StringConstraints(pattern=_CLAIM)]
+_DigestText = Annotated[str, StringConstraints(pattern=_DIGEST)]
+_DataClass = Annotated[
+    str, AfterValidator(_known_class), WithJsonSchema({"type": "string", "enum": list(data_classes())})
+]
+_DataClasses = Annotated[list[_DataClass], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
+_Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_EnvironmentName = Literal["development", "staging", "production"]
+_Audience = Literal["staff", "employees", "partners", "web", "public"]
+
+
+def _keys(pattern: str, longest: int) -> Any:
+    """Says a mapping's key form with `propertyNames`: pydantic's `patternProperties` lets every other key pass."""
+
+    def extra(made: dict[str, Any]) -> None:
+        values = made.pop("patternProperties", None)
+        if values:
+            made["additionalProperties"] = next(iter(values.values()))
+        made["propertyNames"] = {"pattern": pattern, "maxLength": longest}
+
+    return extra
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel)
+
+
+class _HoursForm(_Form):
+    """Half-open minutes of local time."""
+
+    window: Annotated[str, StringConstraints(pattern=_WINDOW)]
+    days: Annotated[
+        list[_Day],
+        Field(min_length=1, max_length=7, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(default=list(get_args(_Day)))
+    zone: _Zone
+
+    def read(self) -> Hours:
+        return Hours.parse(self.window, list(self.days), self.zone)
+
+
+class _WhenForm(_Form):
+    """Conditions that must all hold."""
+
+    user_role: _OwnLabel | None = Field(None, description="a role the verified user must have")
+    same_as: Annotated[
+        dict[
+            Annotated[str, StringConstraints(pattern=_INPUT_PATH)],
+            Annotated[str, StringConstraints(pattern=_TASK_PATH)],
+        ],
+        Field(max_length=16, json_schema_extra=_keys(_INPUT_PATH, 600)),
+    ] = Field(default={}, description="arguments that must equal the verified task's claims")
+
+
+class _ToolsForm(_Form):
+    """Tools of one server, and when they may be called."""
+
+    server: _Name
+    allow: Annotated[
+        list[_OwnLabel],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="the server's own tool names")
+    when: _WhenForm | None = None
+    hours: _HoursForm | None = Field(None, description="narrows the agent's hours")
+
+
+class _ModelForm(_Form):
+    provider: _Label
+    model: _Label
+    agreement: _Label | None = Field(None, description="the data processing agreement that covers it")
+
+
+class _PromptForm(_Form):
+    digest: _DigestText
+
+
+class _UseForm(_Form):
+    annex3: bool = Field(description="a use listed in Annex III of the EU AI Act")
+    decides_on_people: bool = Field(description="has legal or similarly significant effect on a person")
+
+
+class _StoreForm(_Form):
+    kind: Literal["memory", "knowledge"]
+    adapter: _Label
+    namespace: _Label
+
+
+class _CostForm(_Form):
+    per_day: _Amount
+
+
+class _CallsForm(_Form):
+    per_minute: Annotated[int, Field(ge=1, le=100_000)]
+
+
+class _TimeoutForm(_Form):
+    call: Annotated[_Duration, AfterValidator(_between("100ms", "10m"))] = "30s"
+    run: Annotated[_Duration, AfterValidator(_between("1s", "24h"))] = "20m"
+
+
+class _LimitsForm(_Form):
+    """Ceilings; what is left out gets the default."""
+
+    cost: _CostForm | None = None
+    calls: _CallsForm = _CallsForm.model_construct(per_minute=60)
+    timeout: _TimeoutForm = _TimeoutForm()
+    concurrency: Annotated[int, Field(ge=1, le=1_000)] = 4
+
+
+class _AgentMetadata(_Form):
+    name: _Name
+    team: _Name
+    environment: _EnvironmentName
+
+
+class _AgentSpec(_Form):
+    purpose: _Text
+    business_service: _Label | None = None
+    owner: _Email
+    backup_owner: _Email | None = None
+    tools: Annotated[list[_ToolsForm], Field(max_length=100)]
+    hours: _HoursForm | None = Field(None, description="when it may call at all; always, if left out")
+    data: _DataClasses
+    models: Annotated[list[_ModelForm], Field(max_length=50), AfterValidator(_distinct)]
+    prompt: _PromptForm
+    autonomy: Literal["suggests", "each-act-approved", "acts-with-approval", "acts-unattended", "self-starting"]
+    audience: _Audience
+    inputs: Annotated[
+        list[_Audience],
+        Field(min_length=1, max_length=5, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="who or what can put text in front of it")
+    reach: Literal["user", "team", "department", "company", "cross-tenant"]
+    use: _UseForm
+    delegates: Annotated[
+        list[_Name], Field(max_length=50, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+    ] = Field(default=[], description="agents of the same environment it may call")
+    stores: Annotated[list[_StoreForm], Field(max_length=50), AfterValidator(_distinct)] = []
+    limits: _LimitsForm = _LimitsForm()
+    expires: date | None = Field(None, description="the last day (UTC) on which it may run")
+
+    @model_validator(mode="after")
+    def _one_grant_per_tool(self) -> _AgentSpec:
+        granted: set[tuple[str, str]] = set()
+        for form in self.tools:
+            for name in form.allow:
+                if (form.server, name) in granted:
+                    # all parts of a grant conjoin; two grants of one tool would widen each other
+                    raise ValueError(f"the tool `{name[:80]}` of `{form.server}` is granted twice")
+                granted.add((form.server, name))
+        return self
+
+
+class AgentManifest(_Form):
+    """The declaration of an agent."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Agent"]
+    metadata: _AgentMetadata
+    spec: _AgentSpec
+
+
+class _NamedMetadata(_Form):
+    name: _Name
+
+
+class _TeamSpec(_Form):
+    zones: Annotated[
+        list[_Zone], Field(max_length=50, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+    ] = Field(description="the IANA time zones its agents may name")
+
+
+class TeamManifest(_Form):
+    """A team and the time zones its agents may keep hours in."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Team"]
+    metadata: _NamedMetadata
+    spec: _TeamSpec
+
+
+class _PersonSpec(_Form):
+    email: _Email
+
+
+class PersonManifest(_Form):
+    """Somebody who can own agents."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Person"]
+    spec: _PersonSpec
+
+
+class _ServerMetadata(_Form):
+    name: _Name
+    environment: _EnvironmentName
+
+
+class _ToolForm(_Form):
+    """What an operator says about a tool; the server's own hints do not count."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"if": {"required": ["scope"]}, "then": {"properties": {"effect": {"const": "write"}}}}
+    )
+    effect: Literal["read", "write", "external", "irreversible", "administer"]
+    scope: Literal["own", "record"] = Field(
+        "record", description="of a write: the agent's own things, or records others rely on"
+    )
+    data: _DataClasses = Field(description="what its results can contain")
+    price: _Amount | None = Field(None, description="per call; a call without a registered price is refused")
+    allow_undeclared: bool = Field(False, description="let arguments pass that the schema does not declare")
+
+    @model_validator(mode="after")
+    def _only_writes_have_scope(self) -> _ToolForm:
+        if "scope" in self.model_fields_set and self.effect != "write":
+            raise ValueError("`scope` belongs to the effect `write` alone")
+        return self
+
+
+class _ServerSpec(_Form):
+    url: _Url
+    credential: _Name | None = Field(None, description="name of the brokered upstream credential")
+    tools: Annotated[
+        dict[_OwnLabel, _ToolForm],
+        Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128)),
+    ] = Field(description="by the server's own tool names")
+
+
+class ToolServerManifest(_Form):
+    """An MCP server and those of its tools that agents may be granted."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["ToolServer"]
+    metadata: _ServerMetadata
+    spec: _ServerSpec
+
+
+class _KeyForm(_Form):
+    """A public key: no form has a place for a private part."""
+
+    kid: _Label
+    use: Literal["sig"] | None = None
+    key_ops: list[Literal["verify"]] | None = Field(None, alias="key_ops", max_length=1)
+
+
+class _EcKeyForm(_KeyForm):
+    kty: Literal["EC"]
+    crv: Literal["P-256", "P-384", "P-521"]
+    x: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=43, max_length=88)]
+    y: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=43, max_length=88)]
+    alg: Literal["ES256", "ES384", "ES512"] | None = None
+
+
+class _RsaKeyForm(_KeyForm):
+    kty: Literal["RSA"]
+    n: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=342, max_length=1_366)]
+    e: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=4, max_length=6)]
+    alg: Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] | None = None
+
+
+class _OkpKeyForm(_KeyForm):
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=43, max_length=43)]
+    alg: Literal["EdDSA", "Ed25519"] | None = None
+
+
+class _JwksForm(_Form):
+    keys: Annotated[
+        list[Annotated[_EcKeyForm | _RsaKeyForm | _OkpKeyForm, Field(discriminator="kty")]],
+        Field(min_length=1, max_length=16),
+    ]
+
+    @model_validator(mode="after")
+    def _kids_differ(self) -> _JwksForm:
+        if len({key.kid for key in self.keys}) != len(self.keys):
+            raise ValueError("two keys have one `kid`")
+        return self
+
+
+class _IssuerForm(_Form):
+    issuer: _Url = Field(description="exactly the `iss` of its tokens")
+    jwks: _JwksForm
+    audience: _Url | None = Field(None, description="the `aud` its tokens carry; ours, if left out")
+    claims: Annotated[
+        dict[_Claim, Literal["string", "integer", "boolean"]],
+        Field(max_length=50, json_schema_extra=_keys(_CLAIM, 64)),
+    ] = Field(default={}, description="the claims that are let through, and their types")
+
+
+class _UserIssuerSpec(_IssuerForm):
+    use: Literal["user"]
+    roles_claim: _Claim = Field("roles", description="the claim that lists the user's roles")
+
+
+class _TaskIssuerSpec(_IssuerForm):
+    use: Literal["task"]
+    status_url: _Url | None = Field(None, description="answers `{open: bool}` for a task")
+
+
+class IssuerManifest(_Form):
+    """Somebody whose signed word about users or tasks counts."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Issuer"]
+    metadata: _NamedMetadata
+    spec: Annotated[_UserIssuerSpec | _TaskIssuerSpec, Field(discriminator="use")]
+
+
+Document = AgentManifest | TeamManifest | PersonManifest | ToolServerManifest | IssuerManifest
+
+KINDS: Mapping[str, type[Document]] = {
+    "Person": PersonManifest,
+    "Team": TeamManifest,
+    "Issuer": IssuerManifest,
+    "ToolServer": ToolServerManifest,
+    "Agent": AgentManifest,
+}
+"""Every kind, in the order in which they are applied: what others name comes first."""
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """The published JSON Schema (2020-12) of a kind, as served at its `$id`.
+
+    Raises:
+        InvalidInputError: there is no such kind.
+    """
+    form = KINDS.get(kind)
+    if form is None:
+        raise InvalidInputError(Code.MANIFEST_INVALID, f"`{kind[:40]}` is not a kind", hint=f"use {', '.join(KINDS)}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"/api/v1/schemas/{kind.lower()}.json",
+        **form.model_json_schema(by_alias=True),
+        "title": kind,
+    }
+
+
+def read_manifests(data: bytes) -> tuple[Document, ...]:
+    """Every manifest of a YAML or JSON file.
+
+    Raises:
+        ManifestError: with every fault of every document.
+        InvalidInputError: the file as such cannot be read.
+    """
+    documents: list[Document] = []
+    faults: list[ManifestFault] = []
+    for number, raw in enumerate(read_documents(data), 1):
+        read = _read(raw, number)
+        if isinstance(read, list):
+            faults += read
+        else:
+            documents.append(read)
+    if faults:
+        raise ManifestError(faults)
+    if not documents:
+        raise InvalidInputError(Code.MANIFEST_INVALID, "the file holds no manifest", hint=f"kinds: {', '.join(KINDS)}")
+    return tuple(documents)
+
+
+def _read(raw: RawDocument, number: int) -> Document | list[ManifestFault]:
+    value, label = raw.value, f"document {number}"
+    if not isinstance(value, dict):
+        return [
+            ManifestFault(label, "", "not a mapping", f"start with `apiVersion: accredit/v1`, `kind: {_KIND_LIST}`")
+        ]
+    kind = value.get("kind")
+    form = KINDS.get(kind) if isinstance(kind, str) else None
+    if form is None:
+        said = f"`{kind[:40]}`" if isinstance(kind, str) else "nothing"
+        return [
+            ManifestFault(label, "kind", f"{said} is not a kind", f"use {_KIND_LIST}", line=raw.lines.get(("kind",)))
+        ]
+    metadata = value.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    label = f"{kind} {name}" if isinstance(name, str) and re.fullmatch(_NAME, name) else f"{kind} in document {number}"
+    try:
+        # the JSON mode of strict forms takes a text for a date and a list for a list, and nothing else for either
+        return form.model_validate_json(orjson.dumps(value))
+    except ValidationError as error:
+        return [_fault(label, item, raw) for item in error.errors(include_url=False)]
+    except TypeError as error:  # a lone surrogate: no bytes of it exist
+        return [ManifestFault(label, "", f"a text is not Unicode: {str(error)[:80]}")]
+
+
+_KIND_LIST = ", ".join(KINDS)
+
+
+def _fault(label: str, item: Any, raw: RawDocument) -> ManifestFault:
+    at = _located(item["loc"], raw.value)
+    line = next((raw.lines[at[:size]] for size in range(len(at), 0, -1) if at[:size] in raw.lines), None)
+    kind, context = item["type"], item.get("ctx", {})
+    message, hint = str(item["msg"]), ""
+    if kind == "extra_forbidden":
+        message, hint = "unknown key", _near(str(at[-1]) if at else "")
+    elif kind == "missing":
+        message = "missing"
+    elif kind == "string_pattern_mismatch":
+        message = f"{_shown(item['input'])} does not have the form due here"
+        hint = _HINTS.get(context.get("pattern", ""), "")
+    elif kind == "value_error":
+        message = str(context.get("error", message))
+    else:
+        message = f"{message[:1].lower()}{message[1:]}"
+    return ManifestFault(label, _spelled(at), message[:300], hint, line=line)
+
+
+def _located(loc: tuple[int | str, ...], value: Any) -> tuple[int | str, ...]:
+    """The path in the document: pydantic also names the member of a union and marks keys with `[key]`."""
+    at: list[int | str] = []
+    for index, step in enumerate(loc):
+        last = index == len(loc) - 1
+        if isinstance(value, dict) and isinstance(step, str):
+            if step in value:
+                at.append(step)
+                value = value[step]
+            elif last and step != "[key]":
+                at.append(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            at.append(step)
+            value = value[step]
+    return tuple(at)
+
+
+def _spelled(at: tuple[int | str, ...]) -> str:
+    text = ""
+    for step in at:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            shown = step if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", step) else _shown(step)
+            text += f".{shown}" if text else shown
+    return text
+
+
+def _shown(value: Any) -> str:
+    """A text from outside, so that it cannot imitate the screen around it."""
+    return f"`{json.dumps(str(value)[:80])[1:-1]}`"
+
+
+def _near(key: str) -> str:
+    """For an unknown key: the key that was probably meant."""
+    near = difflib.get_close_matches(key[:80], _all_keys(), n=1, cutoff=0.75)
+    return f"did you mean `{near[0]}`?" if near else "keys are listed in the kind's JSON Schema"
+
+
+def _keys_of(node: Any) -> set[str]:
+    found: set[str] = set()
+    if isinstance(node, dict):
+        if isinstance(node.get("properties"), dict):
+            found |= set(node["properties"])
+        for child in node.values():
+            found |= _keys_of(child)
+    elif isinstance(node, list):
+        for child in node:
+            found |= _keys_of(child)
+    return found
+
+
+@cache
+def _all_keys() -> list[str]:
+    return sorted(set().union(*(_keys_of(form.model_json_schema(by_alias=True)) for form in KINDS.values())))

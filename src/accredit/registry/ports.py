@@ -1,0 +1,22 @@
+"""What this room asks of others: somebody who can ask a tool server what it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from accredit.registry.model import ToolServer
+
+__all__ = ["DefinitionSource"]
+
+
+class DefinitionSource(Protocol):
+    """Asks a tool server for the definitions of its tools, with the gateway's own credential."""
+
+    async def fetch(self, server: ToolServer) -> Mapping[str, Mapping[str, Any]]:
+        """Every definition the server offers, by tool name, as sent. `server.tools` is empty at the first look.
+
+        Raises:
+            UnavailableError: unreachable, too slow, a tool named twice, or more than the bounds allow.
+        """
+        ...
