@@ -103,7 +103,7 @@ def _encoded(value: Any, declared: ArgumentType | None, path: str) -> Any:
         if declared is not None and declared.kind is ArgumentKind.LONG and value.is_integer() and abs(value) < 2**53:
             return int(value)  # JSON Schema calls 5.0 an integer, and it is exactly 5
         raise _unencodable(path, "is a number with a fraction where the schema declares none")
-    if isinstance(value, Mapping):
+    if kind is not list and isinstance(value, Mapping):
         fields = declared.fields if declared is not None else {}
         if not all(type(key) is str for key in value):
             raise _unencodable(path, "has a key that is not text")
@@ -149,7 +149,7 @@ def _selected(part: _Part, value: Mapping[str, Any]) -> dict[str, Any]:
             selected[key] = item if type(item) is str else _encoded(item, below.declared, below.path)
         elif not below.sent:
             selected[key] = True  # only asked for with `has`: any value says so
-        elif isinstance(item, Mapping):
+        elif type(item) is dict or isinstance(item, Mapping):
             selected[key] = _selected(below, item)
         else:
             selected[key] = _encoded(item, below.declared, below.path)

@@ -152,30 +152,30 @@ class PolicySnapshot:
         engine: Engine,
         *,
         budget_bytes: int = _BUDGET,
-        _shared: tuple[HandleCache, GrantBook, _Index] | None = None,
+        grants: GrantBook | None = None,
+        _shared: tuple[HandleCache, _Index] | None = None,
     ) -> None:
+        """`grants` may be shared between snapshots; `budget_bytes` bounds handles and entities together."""
         self.release = release
         self.engine = engine
         self.servers: Mapping[ServerName, ToolServer] = {server.name: server for server in servers}
         self.tools: Mapping[ToolId, Tool] = {
             tool.id: tool for server in self.servers.values() for tool in server.tools.values()
         }
-        self._cache, self.grants, self._index = _shared or (
-            HandleCache(budget_bytes),
-            GrantBook(engine),
-            _Index(release.policies),
-        )
+        self.grants = GrantBook(engine) if grants is None else grants
+        self._cache, self._index = _shared or (HandleCache(budget_bytes), _Index(release.policies))
         self._org_permits = any(policy.permits for policy in release.policies)
         self._basis = object()
 
     def with_release(self, release: Release) -> PolicySnapshot:
         """The same catalogue under another release; handles of equal content are kept."""
-        shared = (self._cache, self.grants, _Index(release.policies))
-        return PolicySnapshot(release, self.servers.values(), self.engine, _shared=shared)
+        shared = (self._cache, _Index(release.policies))
+        return PolicySnapshot(release, self.servers.values(), self.engine, grants=self.grants, _shared=shared)
 
     def with_catalogue(self, servers: Iterable[ToolServer]) -> PolicySnapshot:
         """The same release over another catalogue; handles of equal content are kept."""
-        return PolicySnapshot(self.release, servers, self.engine, _shared=(self._cache, self.grants, self._index))
+        shared = (self._cache, self._index)
+        return PolicySnapshot(self.release, servers, self.engine, grants=self.grants, _shared=shared)
 
     @cached_property
     def digest(self) -> Digest:

@@ -31,7 +31,6 @@ _ERROR = re.compile(r"error while evaluating policy `([^`]*)`: (.*)", re.DOTALL)
 _QUOTED = re.compile(r"`.*`", re.DOTALL)
 _POSITION = re.compile(r"policy(\d+)")
 _MISSING = "record does not have the attribute"
-_OUTCOMES = {"Allow": EngineOutcome.ALLOW, "Deny": EngineOutcome.DENY}
 _MESSAGE = 300
 
 
@@ -124,9 +123,13 @@ class CedarEngine:
         try:
             result = cedarpy.is_authorized(request, handle, entities)
             said = result.diagnostics
-            outcome = _OUTCOMES.get(result.decision.value, EngineOutcome.NONE)
-            errors = tuple(_blamed(line) for line in said.errors) if said.errors else ()
-            return Verdict(outcome, tuple(said.reasons), errors)
+            decision, errors = result.decision, said.errors
+            outcome = EngineOutcome.NONE
+            if decision is cedarpy.Decision.Allow:
+                outcome = EngineOutcome.ALLOW
+            elif decision is cedarpy.Decision.Deny:
+                outcome = EngineOutcome.DENY
+            return Verdict(outcome, tuple(said.reasons), tuple(map(_blamed, errors)) if errors else ())
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - the boundary that turns a failure, panics included, into no decision
