@@ -56,6 +56,8 @@ class _Place:
     action_uid: Uid
     resource_uid: Uid
     entities: Any
+    lacking: str
+    """The parents that operation or resource should have and have not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +266,8 @@ class PolicySnapshot:
             return Inadmissible(Code.ACTION_UNKNOWN, f"`{tool_id[:120]}`")
         place = self._place(tool, server)
         principal = principal_facts(agent, self.tools)
-        for facts in (principal, place.action, place.resource):
-            if missing := missing_parents(facts):
-                return Inadmissible(Code.ENTITY_INCOMPLETE, f"`{facts.name.type}` lacks {', '.join(missing)}")
+        if lacking := place.lacking or _lacking(principal):
+            return Inadmissible(Code.ENTITY_INCOMPLETE, lacking)
         if undeclared := tool.data - agent.version.data:
             return Inadmissible(Code.DATA_CLASS_UNDECLARED, ", ".join(f"`{name}`" for name in sorted(undeclared)))
         permit = self.grants.permit(grant)
@@ -308,6 +309,7 @@ class PolicySnapshot:
                 action_uid=_uid(action.name),
                 resource_uid=_uid(resource.name),
                 entities=self.engine.load(documents),
+                lacking=_lacking(action) or _lacking(resource),
             )
             self._cache.put(key, known, _SLICE_BYTES + len(documents) * _ENTITY_BYTES_PER_CHARACTER)
         return known
@@ -337,6 +339,11 @@ def _same(one: Agent, other: Agent) -> bool:
         and one.version.data == other.version.data
         and (one.team, one.environment, one.state) == (other.team, other.environment, other.state)
     )
+
+
+def _lacking(facts: EntityFacts) -> str:
+    missing = missing_parents(facts)
+    return f"`{facts.name.type}` lacks {', '.join(missing)}" if missing else ""
 
 
 def _uid(name: EntityName) -> Uid:
