@@ -72,7 +72,7 @@ class Admitted:
     call: Call
     tool: Tool
     url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """The brokered upstream credential. Never to be shown to the agent."""
     call_timeout_s: float
     recheck: Callable[[], None]

@@ -1,16 +1,24 @@
-"""The controls one call passes, each a port of its own so that each can be replaced and each can be missed."""
+"""The controls one call passes, each a port of its own: each can be replaced, and the demo proves each is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
 from accredit.identity.model import Principal
+from accredit.kernel.canonical import Digest
+from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import ServerName
-from accredit.registry.model import Tool, ToolServer
+from accredit.kernel.ids import AgentId, CredentialId, HoldId, ServerName, ToolId
+from accredit.limits.model import LimitRefusal, Reservation, Spend
+from accredit.policy.model import CallRequest, Decision, HoldNeed
+from accredit.policy.snapshot import PolicySnapshot
+from accredit.registry.model import Agent, Tool, ToolServer
+from accredit.registry.schemas import ArgumentFault
 
-__all__ = ["CredentialBroker", "DefinitionWatch", "TokenVerifier"]
+__all__ = ["Controls", "CredentialBroker", "DefinitionWatch", "HoldControl", "SpendControl", "TokenVerifier"]
 
 
 class TokenVerifier(Protocol):
@@ -51,3 +59,49 @@ class DefinitionWatch(Protocol):
         Else `definition_changed` or `definition_unverified`.
         """
         ...
+
+    def forget(self, server: ServerName) -> None:
+        """Trust no earlier look at this server: it was registered or pinned anew."""
+        ...
+
+
+class SpendControl(Protocol):
+    """Counts attempts, and takes rate, concurrency and money before a call and settles them after."""
+
+    def attempt(self, credential: CredentialId | None, source: str) -> LimitRefusal | None: ...
+
+    def reserve(self, spend: Spend, *, now: Instant | None = None) -> Reservation | LimitRefusal: ...
+
+    def release(self, reservation: Reservation) -> bool: ...
+
+    def settle(self, reservation: Reservation, cost_nanos: int) -> bool: ...
+
+
+class HoldControl(Protocol):
+    """Asks people about a call, and uses what they gave exactly once."""
+
+    def any_granted(self, agent: AgentId) -> bool: ...
+
+    def grants_for(self, request: Digest) -> frozenset[str]: ...
+
+    def state(self, hold: HoldId, agent: AgentId, request: Digest) -> HoldState | None: ...
+
+    async def open(self, call: HeldCall, needs: Iterable[HoldNeed]) -> Hold | HoldRefusal: ...
+
+    async def consume(
+        self, request: Digest, policies: Collection[str], *, credential: CredentialId
+    ) -> tuple[str, ...] | HoldRefusal: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """Everything that can say no to a call."""
+
+    verifier: TokenVerifier
+    definitions: DefinitionWatch
+    broker: CredentialBroker
+    spend: SpendControl
+    holds: HoldControl
+    validate: Callable[[Tool, Mapping[str, Any]], ArgumentFault | None]
+    decide: Callable[[CallRequest, PolicySnapshot], Decision]
+    listed: Callable[[Agent, ToolId, PolicySnapshot], bool]

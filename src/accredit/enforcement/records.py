@@ -32,7 +32,7 @@ class Passage:
     decision_id: DecisionId
     time_us: int
     boot_us: int
-    control: str
+    control: int
     """Position of the newest control record in force."""
     snapshot: str
     agent: Agent | None = None
@@ -91,6 +91,7 @@ def decision_entry(passage: Passage, outcome: str, code: Code) -> Entry:
         "reservation": {
             "id": reservation.id,
             "cost": reservation.cost_nanos,
+            "currency": reservation.currency,
             "window": reservation.window,
         }
         if reservation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -23,6 +24,10 @@ class Sealer(Protocol):
 
     def open(self, sealed: bytes, *, belongs_to: bytes) -> bytes: ...
 
+    def fingerprint(self, data: bytes) -> str:
+        """A keyed digest: the same for the same data, and nothing to who does not hold the key."""
+        ...
+
     def derive(self, purpose: str) -> Sealer:
         """A sealer with an independent key for one purpose."""
         ...
@@ -35,6 +40,7 @@ class AesGcmSealer:
         self._key = key
         self._ids = ids
         self._aead = AESGCM(key)
+        self._fingerprints = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"accredit/v1/fingerprint").derive(key)
 
     def seal(self, plaintext: bytes, *, belongs_to: bytes) -> bytes:
         nonce = self._ids.secret(12)
@@ -52,6 +58,9 @@ class AesGcmSealer:
             raise InvalidInputError(
                 Code.STATE_UNPROVEN, "a sealed value does not open", cause="authentication failed"
             ) from error
+
+    def fingerprint(self, data: bytes) -> str:
+        return "hmac-sha256:" + hmac.digest(self._fingerprints, data, "sha256").hex()
 
     def derive(self, purpose: str) -> AesGcmSealer:
         key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"accredit/v1/" + purpose.encode()).derive(self._key)

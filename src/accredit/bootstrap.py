@@ -1,0 +1,552 @@
+"""Puts one installation together: the only module that names concrete adapters.
+
+The order of starting is the order of trust: hold the directory, continue the log, prove the control state by it, close
+what an earlier process left open, and only then answer anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from accredit.api.bounds import bounded_receive
+from accredit.api.control import control_api
+from accredit.api.outer import outer_api
+from accredit.api.plane import ControlPlane
+from accredit.api.problems import Json, problem
+from accredit.approvals.service import Holds, HoldTimes
+from accredit.audit.anchor import CheckpointFile
+from accredit.audit.checkpoint import CheckpointSigner, CheckpointVerifier, log_origin
+from accredit.audit.control import ProvenControlLog
+from accredit.audit.doctor import StateDoctor
+from accredit.audit.ports import Actor, LogReader
+from accredit.audit.records import PartKeys, open_part, part_values
+from accredit.audit.verify import Anchor, VerifyReport, verify_log
+from accredit.audit.writer import LogSettings, LogWriter
+from accredit.enforcement.arguments import ArgumentChecks
+from accredit.enforcement.path import Enforcer
+from accredit.enforcement.ports import Controls
+from accredit.enforcement.pseudonyms import Pseudonyms
+from accredit.enforcement.recovery import recover, started_entry
+from accredit.enforcement.sessions import SessionLedger
+from accredit.enforcement.snapshot import SnapshotKeeper
+from accredit.gateway.addresses import HostAllowList
+from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
+from accredit.gateway.mcp import McpGateway
+from accredit.gateway.upstream import Upstream
+from accredit.identity.broker import SealedBroker
+from accredit.identity.endpoint import TokenEndpoint
+from accredit.identity.enrolment import Enrolment
+from accredit.identity.issuers import Issuers
+from accredit.identity.metadata import token_endpoint
+from accredit.identity.model import IssuerKind
+from accredit.identity.people import People
+from accredit.identity.revocation import Revocations
+from accredit.identity.signing import SigningKeys
+from accredit.identity.state import IdentityState
+from accredit.identity.statusfetch import HttpStatusFetch
+from accredit.identity.tasks import TaskStatus
+from accredit.identity.verifier import AccessTokenVerifier
+from accredit.kernel.clock import Clock, ClockWatch, SystemClock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import ForbiddenError, UnavailableError
+from accredit.kernel.ids import AgentId, IdSource, RandomIds
+from accredit.limits.gcra import Rate
+from accredit.limits.service import AttemptRates, Limits
+from accredit.policy.decide import decide
+from accredit.policy.engines.cedar import CedarEngine
+from accredit.policy.listing import listed
+from accredit.policy.publish import ClaimKind, ContextTypes, Installation
+from accredit.policy.releases import PolicyReleases
+from accredit.registry.model import Agent
+from accredit.registry.pinning import definition_digest
+from accredit.registry.service import Registry
+from accredit.settings import Settings
+from accredit.storage.datadir import DataDirectory
+from accredit.storage.memory.counters import MemoryCounterStore
+from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
+from accredit.storage.sqlite.state import SqliteControlStore
+
+__all__ = ["Offline", "Running", "bound", "check_log", "look_at", "run", "served"]
+
+_log = logging.getLogger("accredit")
+_SYSTEM = Actor(basis="system")
+_MAX_API_BODY = 8 * 2**20
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class _Directory:
+    """The registered agents, as identity asks for them."""
+
+    keeper: SnapshotKeeper
+
+    def get(self, agent: AgentId) -> Agent | None:
+        return self.keeper.current.catalogue.agent(agent)
+
+
+class _Gate:
+    """Attempts to authenticate, counted with all others."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def retry_after_s(self, source: str) -> float | None:
+        limited = self._limits.attempt(None, source)
+        return None if limited is None else max(limited.retry_after_s, 1.0)
+
+
+@dataclass(slots=True)
+class Running:
+    """One installation, open and answering."""
+
+    plane: ControlPlane
+    app: Callable[[Scope, Receive, Send], Awaitable[None]]
+    data: DataDirectory
+    vkey: str
+    first_link: str | None
+    """The secret of the single-use first-admin link; None while somebody holds a working token."""
+
+    @property
+    def link(self) -> str | None:
+        """The first admin's sign-in link; the secret stands behind `#`, which browsers and proxies do not send on."""
+        return f"{self.plane.public_url}/login#{self.first_link}" if self.first_link else None
+
+
+def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
+    return {name: ClaimKind(str(claim)) for name, claim in state.claim_types(kind).items()}
+
+
+@contextlib.asynccontextmanager
+async def run(
+    directory: Path,
+    settings: Settings,
+    *,
+    port: int,
+    clock: Clock | None = None,
+    ids: IdSource | None = None,
+    admin_email: str = "admin@localhost.localdomain",
+    replaced: Callable[[Controls], Controls] = lambda controls: controls,
+) -> AsyncIterator[Running]:
+    """Open an installation and keep it running until the context ends.
+
+    `port` is where the caller will serve `Running.app`. `replaced` exists for tests and the demo: it shows that each
+    control is needed by putting another in its place.
+
+    Raises:
+        ConflictError: another process holds the directory, or the log contradicts what it once signed.
+        InvalidInputError: a file or setting is unsafe.
+        UnavailableError: the log does not verify, or a store cannot be used.
+    """
+    clock, ids = clock or SystemClock(), ids or RandomIds()
+    public_url = settings.url(port)
+    async with contextlib.AsyncExitStack() as stack:
+        data = DataDirectory.open(directory, ids=ids, address=public_url)
+        stack.callback(data.close)
+        sealer = data.sealer
+        # -- the log; its key first: one is never made anew beside a log that another signed
+        key = data.signing_key()
+        store = SqliteRecordStore(data.audit_db, stream=None if data.audit_db.exists() else ids.new("str"))
+        stack.callback(store.close)
+        signer = _signer(key, store.stream)
+        log = LogWriter(
+            store,
+            sealer=sealer,
+            signer=signer,
+            clock=clock,
+            ids=ids,
+            anchor=CheckpointFile(directory / "checkpoint"),
+            settings=LogSettings(
+                checkpoint_s=settings.checkpoint_seconds, min_free_bytes=settings.disk_reserve_mb * 2**20
+            ),
+        )
+        stack.push_async_callback(asyncio.to_thread, log.close)
+        records = SqliteRecordReader(data.audit_db)
+        stack.callback(records.close)
+        # -- control state, proven by it
+        faults: list[Exception] = []
+        control = ProvenControlLog(
+            store=SqliteControlStore(data.control_db),
+            log=log,
+            records=records,
+            reserve=data.reserve(),
+            verify_log=lambda: _require_verified(data.audit_db, signer),
+            sealer=sealer,
+            clock=clock,
+            ids=ids,
+            on_fault=faults.append,
+        )
+        stack.push_async_callback(control.close)
+        await control.start()
+        # -- the rooms, in the order of the call's path
+        directory_of_agents = _Directory()
+        limits = Limits(
+            clock,
+            ids,
+            MemoryCounterStore(),
+            attempts=AttemptRates(
+                credential=Rate.per_minute(settings.attempts_per_minute),
+                unauthenticated=Rate.per_minute(settings.attempts_per_source),
+            ),
+        )
+        gate = _Gate(limits)
+        identity = IdentityState(control)
+        signing = SigningKeys(control, sealer, clock=clock, ids=ids)
+        await signing.ensure(actor=_SYSTEM)
+        fetch = HttpStatusFetch()
+        stack.push_async_callback(fetch.aclose)
+        tasks = TaskStatus(fetch, clock=clock)
+        broker = SealedBroker(control, sealer)
+        engine = CedarEngine()
+        releases = PolicyReleases(
+            control,
+            engine,
+            clock,
+            lambda: Installation(
+                servers=tuple(keeper.current.catalogue.servers()),
+                teams=frozenset(team.name for team in keeper.current.catalogue.teams()),
+                agents={agent.name: agent.id for agent in keeper.current.catalogue.agents()},
+                types=ContextTypes(
+                    user=_claim_kinds(identity, IssuerKind.USER), task=_claim_kinds(identity, IssuerKind.TASK)
+                ),
+            ),
+        )
+        keeper = SnapshotKeeper(control, releases, engine)
+        directory_of_agents.keeper = keeper
+        verifier = AccessTokenVerifier(
+            identity, signing, directory_of_agents, tasks, clock=clock, public_url=public_url
+        )
+        upstream = Upstream(max_result_bytes=settings.max_result_bytes)
+        looks = UpstreamDefinitions(upstream, broker)
+        holds = Holds(control, ids, clock, times=HoldTimes(answer_s=settings.hold_minutes * 60))
+        watch = ClockWatch(clock.now())
+        definitions = WatchedDefinitions(
+            looks.look,
+            server=lambda name: enforcer.server(name),  # noqa: PLW0108 - bound below, called later
+            digest=definition_digest,
+            clock=clock,
+        )
+        stack.push_async_callback(definitions.aclose)
+        enforcer = Enforcer(
+            replaced(
+                Controls(
+                    verifier=verifier,
+                    definitions=definitions,
+                    broker=broker,
+                    spend=limits,
+                    holds=holds,
+                    validate=ArgumentChecks().fault,
+                    decide=decide,
+                    listed=listed,
+                )
+            ),
+            snapshot=lambda: keeper.current,
+            audit=log,
+            sessions=SessionLedger(ids, idle_s=settings.session_idle_minutes * 60),
+            pseudonyms=Pseudonyms(ids, log.pseudonyms()),
+            watch=watch,
+            clock=clock,
+            ids=ids,
+            sealer=sealer,
+        )
+        identity.on_revoked(enforcer.revoked)
+        # -- what the process before this one left open
+        now = clock.now()
+        recovered = recover(records, now)
+        for ending in recovered.endings:
+            await log.append(ending)
+        await log.append(started_entry(now))
+        limits.restore(
+            recovered.facts,
+            limits_of=lambda agent: found.version.limits if (found := directory_of_agents.get(agent)) else None,
+        )
+        people = People(control, identity, clock=clock, ids=ids, attempts=gate)
+        plane = ControlPlane(
+            public_url=public_url,
+            clock=clock,
+            watch=watch,
+            control=control,
+            log=log,
+            records=records,
+            part_keys=PartKeys(sealer, store.stream),
+            registry=Registry(control, ids=ids, clock=clock, definitions=looks),
+            releases=releases,
+            snapshots=keeper,
+            identity=identity,
+            people=people,
+            enrolment=Enrolment(
+                control,
+                directory_of_agents,
+                identity,
+                clock=clock,
+                ids=ids,
+                attempts=gate,
+                token_endpoint=token_endpoint(public_url),
+            ),
+            tokens=TokenEndpoint(
+                identity, signing, verifier, directory_of_agents, tasks, log,
+                clock=clock, ids=ids, attempts=gate, public_url=public_url,
+            ),
+            signing=signing,
+            issuers=Issuers(control, ids=ids, public_url=public_url),
+            revocations=Revocations(control, directory_of_agents),
+            broker=broker,
+            definitions=definitions,
+            limits=limits,
+            holds=holds,
+            enforcer=enforcer,
+            ready=lambda: _trouble(log, control, faults),
+        )  # fmt: skip
+        gateway = McpGateway(
+            enforcer,
+            upstream,
+            public_url=public_url,
+            sealer=sealer,
+            clock=clock,
+            ids=ids,
+            allowed_hosts=settings.allowed_hosts,
+            watch=definitions,
+            max_body_bytes=settings.max_body_bytes,
+        )
+        stack.push_async_callback(gateway.aclose)
+        # what nobody awaited is durable before the log closes
+        stack.push_async_callback(enforcer.drained)
+        stack.callback(lambda: enforcer.tick(closing=True))
+        first_link = await people.bootstrap_admin(admin_email)
+        background = [
+            asyncio.create_task(tasks.run(), name="task-status"),
+            asyncio.create_task(_housekeeping(enforcer, holds), name="housekeeping"),
+        ]
+        stack.push_async_callback(_ended, background)
+        yield Running(plane, _app(plane, gateway, settings), data, signer.vkey, first_link)
+
+
+def _signer(key: Ed25519PrivateKey, stream: str) -> CheckpointSigner:
+    public = key.public_key().public_bytes_raw()
+    return CheckpointSigner(log_origin(public.hex()[:16], stream), key.private_bytes_raw())
+
+
+def _require_verified(path: Path, signer: CheckpointSigner) -> None:
+    def opened() -> LogReader:
+        return SqliteRecordReader(path)
+
+    report = verify_log(opened, verifier=signer.verifier())
+    if not report.ok:
+        raise UnavailableError(
+            Code.LOG_INVALID, f"the audit log does not verify: {report.what}", hint="run `accredit audit verify`"
+        )
+
+
+def _trouble(log: LogWriter, control: ProvenControlLog, faults: list[Exception]) -> str | None:
+    if not log.healthy:
+        return "the audit log does not take records"
+    if control.waiting:
+        return "control events wait for the log"
+    return "an internal listener failed; restart" if faults else None
+
+
+async def _housekeeping(enforcer: Enforcer, holds: Holds) -> None:
+    """What is due now and then. A failure is logged and tried again."""
+    while True:
+        await asyncio.sleep(5)
+        try:
+            enforcer.tick()
+            await holds.sweep()
+        except Exception:  # noqa: BLE001 - a background task must outlive one failure
+            _log.exception("housekeeping failed and will be tried again")
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _app(
+    plane: ControlPlane, gateway: McpGateway, settings: Settings
+) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """One port: each request goes to its room by its path, with nothing in between."""
+    control, outer = control_api(plane), outer_api(plane)
+    addresses = HostAllowList(plane.public_url, settings.allowed_hosts)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        path: str = scope.get("path", "")
+        if path.startswith("/mcp/"):
+            await gateway(scope, receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+        elif (refusal := _misdirected(addresses, scope)) is not None:
+            await refusal(scope, receive, send)
+        elif path.startswith("/api/"):
+            await control(scope, bounded_receive(receive, _MAX_API_BODY), send)
+        else:
+            await outer(scope, receive, send)
+
+    return app
+
+
+def _misdirected(addresses: HostAllowList, scope: Scope) -> Json | None:
+    headers = dict(scope["headers"])
+    try:
+        addresses.check(
+            headers[b"host"].decode("latin-1") if b"host" in headers else None,
+            headers[b"origin"].decode("latin-1") if b"origin" in headers else None,
+        )
+    except ForbiddenError as error:
+        return problem(403, error.code, error.message, error.hint)
+    return None
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+# -- serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever runs it: several may share a loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def served(app: Any, listener: socket.socket) -> AsyncIterator[str]:
+    """Serve an ASGI application on a bound socket until the context ends; gives its URL."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            http="httptools",
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=2,
+            h11_max_incomplete_event_size=65536,
+        )
+    )
+    serving = asyncio.create_task(server.serve([listener]), name="serve")
+    try:
+        while not server.started:
+            if serving.done():
+                await serving
+                raise UnavailableError(Code.INTERNAL, "the server did not start")
+            await asyncio.sleep(0.002)
+        host, port = listener.getsockname()[:2]
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening address, taken before anything else is started.
+
+    Raises:
+        UnavailableError: it is in use.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(
+            Code.SETTING_INVALID,
+            f"`{host}:{port}` cannot be listened on: {error.strerror}",
+            hint="choose another --port",
+        ) from error
+    return listener
+
+
+# -- looking at an installation that may be running elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """A data directory opened read-only, for `audit verify`, `audit export` and `doctor`."""
+
+    audit_db: Path
+    vkey: str
+    part_keys: PartKeys
+    doctor: StateDoctor
+    newest_checkpoint: bytes | None
+
+    def records(self) -> LogReader:
+        """A reader of its own."""
+        return SqliteRecordReader(self.audit_db)
+
+
+def check_log(
+    source: Path, *, kept: bytes | None = None, vkey: str | None = None, opened: bool = False
+) -> VerifyReport:
+    """Verify the log of a data directory offline, against a checkpoint kept elsewhere if one is given.
+
+    Raises:
+        NotFoundError: there is no log.
+        InvalidInputError: `vkey` is not a verifier key.
+    """
+    with look_at(source) as offline:
+        anchors = [Anchor("kept elsewhere", kept)] if kept else []
+        if offline.newest_checkpoint:
+            anchors.append(Anchor("file beside the log", offline.newest_checkpoint))
+        return verify_log(
+            offline.records,
+            verifier=CheckpointVerifier(vkey or offline.vkey),
+            anchors=anchors,
+            keys=offline.part_keys if opened else None,
+        )
+
+
+@contextlib.contextmanager
+def look_at(directory: Path, *, repair: bool = False) -> Iterator[Offline]:
+    """Open a data directory for looking, or with `repair` alone for changing.
+
+    Raises:
+        NotFoundError: there is none.
+        ConflictError: `repair`, and a server holds it.
+    """
+    ids = RandomIds()
+    data = DataDirectory.open(directory, ids=ids) if repair else DataDirectory.read(directory, ids=ids)
+    with contextlib.ExitStack() as stack:
+        stack.callback(data.close)
+        reader = SqliteRecordReader(data.audit_db)
+        stack.callback(reader.close)
+        store = SqliteControlStore(data.control_db, read_only=not repair)
+        stack.callback(store.close)
+        keys = PartKeys(data.sealer, reader.stream)
+        doctor = StateDoctor(
+            store=store,
+            records=reader,
+            reserve=data.reserve(),
+            open_part=lambda record, name: part_values(open_part(record, name, keys)),
+            sealer=data.sealer,
+        )
+        yield Offline(
+            data.audit_db,
+            _signer(data.signing_key(), reader.stream).vkey,
+            PartKeys(data.sealer, reader.stream),
+            doctor,
+            CheckpointFile(directory / "checkpoint").newest(),
+        )

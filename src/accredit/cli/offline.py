@@ -1,0 +1,117 @@
+"""What works without a server: verify, export, doctor. They open the data directory read-only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from accredit.audit.checkpoint import CheckpointVerifier
+from accredit.audit.export import LogExport
+from accredit.audit.export import export_log as write_export
+from accredit.audit.verify import Anchor, VerifyReport
+from accredit.audit.verify import verify_log as verify_reader
+from accredit.bootstrap import check_log, look_at
+from accredit.cli.output import Format, show
+from accredit.cli.profile import load_profile
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError, NotFoundError
+
+__all__ = ["examine", "export_log", "verify_log"]
+
+
+def _given(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotFoundError(Code.NOT_FOUND, f"`{path.name}` cannot be read: {error.strerror}") from error
+
+
+def _kept() -> bytes | None:
+    """The newest checkpoint this user's profile was shown: kept away from the log, so it finds a log cut short."""
+    import os  # noqa: PLC0415 - only here
+
+    checkpoint = load_profile(os.environ).checkpoint
+    return checkpoint.encode() if checkpoint else None
+
+
+def verify_log(source: Path, *, checkpoint: Path | None, vkey: str | None, open_parts: bool, output: Format) -> int:
+    """Verify a data directory or an export; 0 only if every byte is as signed."""
+    given = _given(checkpoint)
+    if (source / "manifest.json").exists():
+        report = _verify_export(source, given, vkey)
+    else:
+        report = check_log(source, kept=given or _matching(_kept(), source), vkey=vkey, opened=open_parts)
+    show(
+        {
+            "verified": report.ok,
+            "what": report.what,
+            "first_bad_record": report.first_bad,
+            "records": report.size,
+            "covered_by_a_signed_checkpoint": report.signed,
+            "checkpoints": report.checkpoints,
+            "anchor": report.anchor,
+            "caveat": report.caveat,
+            **({"parts_opened": report.opened, "parts_erased": report.erased} if open_parts else {}),
+        },
+        output,
+    )
+    return 0 if report.ok else 1
+
+
+def _matching(kept: bytes | None, source: Path) -> bytes | None:
+    """The profile's checkpoint if it is of this log; a profile may know another installation."""
+    with look_at(source) as offline:
+        origin = CheckpointVerifier(offline.vkey).origin
+    return kept if kept and kept.split(b"\n", 1)[0].decode(errors="replace") == origin else None
+
+
+def _verify_export(source: Path, given: bytes | None, vkey: str | None) -> VerifyReport:
+    if vkey is None:
+        raise InvalidInputError(
+            Code.LOG_INVALID, "an export is verified with the log's public key",
+            hint="give --vkey; the operator of the log publishes it, and `manifest.json` only repeats it",
+        )  # fmt: skip
+    return verify_reader(
+        lambda: LogExport(source),
+        verifier=CheckpointVerifier(vkey),
+        anchors=[Anchor("file given", given)] if given else [],
+        rollups=False,
+    )
+
+
+def export_log(data: Path, directory: Path) -> int:
+    """Write the log as checkpoint, tiles, entries and bodies."""
+    with look_at(data) as offline:
+        if offline.newest_checkpoint is None:
+            raise NotFoundError(Code.NOT_FOUND, "the log has no checkpoint yet")
+        verifier = CheckpointVerifier(offline.vkey)
+        size = write_export(offline.records(), directory, checkpoint=offline.newest_checkpoint, verifier=verifier)
+        print(f"{size} records written to {directory.name}; verify them anywhere with")
+        print(f"  accredit audit verify {directory.name} --vkey '{offline.vkey}'")
+    return 0
+
+
+def examine(data: Path, *, repair: bool, output: Format) -> int:
+    """Compare the control state with what the log proves; 0 only if they agree."""
+    with look_at(data, repair=repair) as offline:
+        diagnosis = offline.doctor.repair() if repair else offline.doctor.diagnose()
+    show(
+        {
+            "sound": diagnosis.sound,
+            "rows": diagnosis.rows,
+            "control_records": diagnosis.control_records,
+            "undrained": len(diagnosis.undrained),
+            "foreign": len(diagnosis.foreign),
+            "differences": [
+                {"kind": one.kind, "key": one.key, "finding": str(one.finding), "record": one.seq}
+                for one in diagnosis.differences
+            ],
+        },
+        output,
+    )
+    if repair and not diagnosis.sound:
+        print("the rows were written anew from the log", file=sys.stderr)
+        return 0
+    return 0 if diagnosis.sound else 1

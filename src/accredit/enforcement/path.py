@@ -1,0 +1,446 @@
+"""The path of one call: gather, validate, decide, reserve, record, re-check, forward, settle (DESIGN §3).
+
+    1 attempts        5 gather            9 consume the grants
+    2 look up         6 decide           10 record the decision, durably
+    3 validate        7 hold             11 re-check, as the body is written
+    4 definition      8 reserve          12 settle and record the outcome
+
+The numbers stand where the steps are done. INVARIANT: nothing returns `Admitted` before step 10 is durable, and what
+steps 5 and 8 took is given back by whichever later step refuses. A consumed grant stays consumed: a person can be
+asked again, but cannot be made to have said yes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
+from accredit.approvals.requests import request_digest
+from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
+from accredit.audit.model import Entry
+from accredit.audit.ports import AuditLog
+from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
+from accredit.enforcement.ports import Controls
+from accredit.enforcement.pseudonyms import Pseudonyms
+from accredit.enforcement.records import Passage, decision_entry, outcome_entry, unauthenticated_entry
+from accredit.enforcement.sessions import SessionKey, SessionLedger, SessionTurn
+from accredit.enforcement.snapshot import Snapshot
+from accredit.identity.model import Principal, Revocation
+from accredit.kernel.canonical import Digest
+from accredit.kernel.clock import Clock, ClockWatch, Instant
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
+from accredit.kernel.ids import DecisionId, IdSource, ServerName
+from accredit.kernel.sealing import Sealer
+from accredit.limits.model import LimitRefusal, Spend
+from accredit.policy.context import now_facts
+from accredit.policy.model import CallRequest, Decision, Outcome
+from accredit.registry.model import Agent, Tool, ToolServer
+
+__all__ = ["Enforcer"]
+
+_log = logging.getLogger("accredit.enforcement")
+_OVER = {
+    None: Code.HOLD_UNKNOWN,
+    HoldState.DENIED: Code.HOLD_DENIED,
+    HoldState.EXPIRED: Code.HOLD_EXPIRED,
+    HoldState.USED: Code.GRANT_USED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An admitted call that has not been settled."""
+
+    admitted: Admitted
+    passage: Passage
+    turn: SessionTurn
+
+
+class Enforcer:
+    """The one path every call takes. Used from one event loop."""
+
+    def __init__(
+        self,
+        controls: Controls,
+        *,
+        snapshot: Callable[[], Snapshot],
+        audit: AuditLog,
+        sessions: SessionLedger,
+        pseudonyms: Pseudonyms,
+        watch: ClockWatch,
+        clock: Clock,
+        ids: IdSource,
+        sealer: Sealer,
+    ) -> None:
+        self._controls = controls
+        self._snapshot = snapshot
+        self._audit = audit
+        self._sessions = sessions
+        self._pseudonyms = pseudonyms
+        self._refusals = RefusalFlood()
+        self._strangers = UnauthenticatedFlood()
+        self._watch = watch
+        self._clock = clock
+        self._ids = ids
+        self._sealer = sealer.derive("fingerprints")
+        self._open: dict[DecisionId, _Open] = {}
+        self._unawaited: set[asyncio.Future[Any]] = set()
+        self.cancelled = 0
+        """How many calls in flight revocations have cancelled."""
+
+    # -- who is calling
+
+    def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
+        """The verified agent behind an `Authorization` header.
+
+        Raises:
+            UnauthenticatedError: nobody was proven. The code is for the record; the caller is told one constant text.
+        """
+        scheme, _, token = (authorization or "").partition(" ")
+        try:
+            # what is no bearer token at all is an empty one: the verifier says so
+            return self._controls.verifier.verify(token.strip() if scheme.lower() == "bearer" else "", path=path)
+        except UnauthenticatedError as error:
+            now = self._clock.now()
+            limited = self._controls.spend.attempt(None, source)
+            if limited is None and self._strangers.admit(now, source, error.code):
+                self._append(unauthenticated_entry(error.code, time_us=now.wall_us, source=source, path=path))
+            raise
+
+    def still_valid(self, principal: Principal) -> Code | None:
+        """Whether what was authenticated a moment ago still stands; None if so."""
+        return self._controls.verifier.still_valid(principal)
+
+    # -- what there is to call
+
+    def server(self, name: ServerName) -> ToolServer:
+        """The tool server of that name.
+
+        Raises:
+            NotFoundError: `server_unknown`.
+        """
+        found = self._snapshot().catalogue.server(name)
+        if found is None:
+            raise NotFoundError(Code.SERVER_UNKNOWN, f"no tool server is called `{name[:63]}`")
+        return found
+
+    def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
+        """The tools to list for this agent (DESIGN §3.16), with their pinned definitions.
+
+        Raises:
+            NotFoundError: no such server.
+        """
+        snapshot, offered = self._snapshot(), self.server(server)
+        agent = snapshot.catalogue.agent(principal.agent)
+        if agent is None:
+            return ()
+        return tuple(tool for tool in offered.tools.values() if self._controls.listed(agent, tool.id, snapshot.policy))
+
+    # -- the call
+
+    async def admit(self, call: Call) -> Admitted | Refused:
+        """Decide, reserve and record one call; `Admitted` means the record is durable."""
+        now = self._clock.now()
+        snapshot = self._snapshot()
+        passage = Passage(
+            call=call,
+            decision_id=DecisionId(self._ids.new("dec")),
+            time_us=now.wall_us,
+            boot_us=now.boot_us,
+            control=snapshot.position,
+            snapshot=snapshot.digest,
+            run=self._fingerprint("run", call.run_label) if call.run_label is not None else None,
+        )
+        # 1 attempts
+        if limited := self._controls.spend.attempt(call.principal.credential, call.source):
+            return await self._refuse_limited(passage, limited)
+        # 2 look up
+        self._name_the_served(passage)
+        found = self._look_up(passage, snapshot)
+        if isinstance(found, Code):
+            return await self._refuse(passage, found)
+        agent, tool = found
+        if any(grant.tool == tool.id for grant in agent.version.grants):
+            # of a tool that is not granted nothing is told: neither what its schema is nor how its server does
+            # 3 validate
+            fault = self._controls.validate(tool, call.arguments)
+            if fault is not None:
+                return await self._refuse(passage, fault.code, detail=f"`{fault.path}`: expected {fault.expected}")
+            # 4 definition
+            changed = await self._controls.definitions.refusal(call.server, tool)
+            if changed is not None:
+                return await self._refuse(passage, changed)
+        # 5 gather
+        try:
+            turn = self._sessions.begin(
+                SessionKey.of(call.principal), credential=call.principal.credential, tool=tool.id, now=now
+            )
+        except UnavailableError as error:
+            return await self._refuse(passage, error.code)
+        passage.session = str(turn.session["id"])
+        try:
+            answer = await self._judge(passage, snapshot, agent, tool, turn, now)
+        except BaseException:
+            self._sessions.give_back(turn)
+            raise
+        if isinstance(answer, Refused):
+            self._sessions.give_back(turn, denied=answer.code is not Code.HELD)
+        else:
+            self._open[passage.decision_id] = _Open(answer, passage, turn)
+        return answer
+
+    def _name_the_served(self, passage: Passage) -> None:
+        principal, fresh = passage.call.principal, []
+        if principal.user is not None:
+            passage.user, mapping = self._pseudonyms.of("user", principal.user.key)
+            fresh.append(mapping)
+        if principal.task is not None:
+            passage.task, mapping = self._pseudonyms.of("task", principal.task.key)
+            fresh.append(mapping)
+        passage.pseudonyms = tuple(mapping for mapping in fresh if mapping is not None)
+
+    def _look_up(self, passage: Passage, snapshot: Snapshot) -> tuple[Agent, Tool] | Code:
+        call = passage.call
+        if (code := snapshot.unproven_for(call.principal.agent, call.server)) is not None:
+            return code
+        agent = snapshot.catalogue.agent(call.principal.agent)
+        if agent is None:
+            return Code.AGENT_UNKNOWN
+        passage.agent = agent
+        server = snapshot.catalogue.server(call.server)
+        if server is None:
+            return Code.SERVER_UNKNOWN
+        tool = server.tools.get(call.tool)
+        if tool is None:
+            passage.unknown_tool = self._fingerprint("tool", call.tool)
+            return Code.TOOL_NOT_GRANTED
+        passage.tool = tool
+        return agent, tool
+
+    async def _judge(
+        self, passage: Passage, snapshot: Snapshot, agent: Agent, tool: Tool, turn: SessionTurn, now: Instant
+    ) -> Admitted | Refused:
+        call, holds = passage.call, self._controls.holds
+        passage.context = _context(call, agent, turn, now)
+        held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal))
+        request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
+        # 6 decide
+        decision = self._controls.decide(
+            CallRequest(
+                agent=agent,
+                tool=tool.id,
+                context=passage.context,
+                lifted=holds.grants_for(request) if request else frozenset(),
+                time_trusted=self._watch.steady(now),
+            ),
+            snapshot.policy,
+        )
+        passage.decision = decision
+        match decision.outcome:
+            case Outcome.DENY:
+                return await self._refuse(passage, decision.code, detail=decision.detail)
+            case Outcome.HOLD:
+                # 7 hold
+                return await self._hold(passage, decision, held, request)
+            case Outcome.ALLOW:
+                if turn.elapsed_us >= agent.version.limits.run_timeout_s * 1_000_000:
+                    return await self._refuse(passage, Code.RUN_TIMEOUT)
+            case _:
+                assert_never(decision.outcome)
+        # 8 reserve
+        reserved = self._controls.spend.reserve(Spend.of(agent.id, tool, agent.version.limits), now=now)
+        if isinstance(reserved, LimitRefusal):
+            return await self._refuse_limited(passage, reserved)
+        passage.reservation = reserved
+        try:
+            server = self.server(call.server)
+            headers = self._controls.broker.headers(server)
+            if decision.lifted and request is not None:
+                # 9 consume the grants: last before the record, which carries the reservation
+                passage.grants = await self._use_grants(request, decision, call)
+            # 10 record the decision, durably
+            await self._record(passage, Outcome.ALLOW, Code.ALLOWED)
+        except AccreditError as error:
+            self._controls.spend.release(reserved)
+            passage.reservation = None
+            return await self._refuse(passage, error.code)
+        except BaseException:
+            # the caller went away while the record was being written: it may be durable, so it gets its end
+            self._controls.spend.release(reserved)
+            end = CallResult(CallEnd.CANCELLED, Code.CANCELLED, sent=False)
+            self._append(
+                outcome_entry(passage, end, time_us=now.wall_us, boot_us=self._clock.now().boot_us, cost_nanos=0)
+            )
+            raise
+        return Admitted(
+            decision_id=passage.decision_id,
+            call=call,
+            tool=tool,
+            url=server.url,
+            headers=headers,
+            call_timeout_s=agent.version.limits.call_timeout_s,
+            recheck=lambda: self._recheck(call, agent, tool),
+        )
+
+    async def _use_grants(self, request: Digest, decision: Decision, call: Call) -> tuple[str, ...]:
+        used = await self._controls.holds.consume(request, decision.lifted, credential=call.principal.credential)
+        if isinstance(used, HoldRefusal):
+            raise ConflictError(used.code, used.detail)
+        return used
+
+    def _recheck(self, call: Call, agent: Agent, tool: Tool) -> None:
+        """11: the gateway runs this as the first statement of writing the request's body."""
+        if (code := self._controls.verifier.still_valid(call.principal)) is not None:
+            raise UnauthenticatedError(code, "the credential is not valid any more")
+        snapshot = self._snapshot()
+        current, server = snapshot.catalogue.agent(agent.id), snapshot.catalogue.server(call.server)
+        if current is None or current.state is not agent.state:
+            raise UnavailableError(Code.AGENT_NOT_ACTIVE, "the agent's state changed meanwhile")
+        offered = server.tools.get(tool.name) if server else None
+        if offered is None or offered.definition_digest != tool.definition_digest:
+            raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
+
+    async def _hold(self, passage: Passage, decision: Decision, held: HeldCall, request: Digest | None) -> Refused:
+        holds, named = self._controls.holds, passage.call.hold
+        if named is not None and request is not None:
+            standing = holds.state(named, held.agent.id, request)
+            if standing not in {HoldState.OPEN, HoldState.GRANTED}:
+                # denied, expired, used, or another call's: to ask again, the call is repeated without naming it
+                return await self._refuse(passage, _OVER[standing])
+        try:
+            hold = await holds.open(held, decision.needs)
+        except AccreditError as error:
+            return await self._refuse(passage, error.code)
+        if isinstance(hold, HoldRefusal):
+            return await self._refuse(passage, hold.code, detail=hold.detail)
+        passage.hold = hold.id
+        return await self._refuse(passage, Code.HELD, hold=hold)
+
+    # -- the end
+
+    def settle(self, admitted: Admitted, result: CallResult) -> None:
+        """12 settle: take back what the call held and record how it ended. Exactly once for each admitted call."""
+        opened = self._open.pop(admitted.decision_id)
+        passage, now, cost = opened.passage, self._clock.now(), 0
+        reservation = passage.reservation
+        if reservation is not None and result.sent:
+            cost = reservation.cost_nanos
+            self._controls.spend.settle(reservation, cost)
+        elif reservation is not None:
+            self._controls.spend.release(reservation)
+        if result.sent:
+            self._sessions.commit(opened.turn, now)
+        else:
+            self._sessions.give_back(opened.turn)
+        self._append(outcome_entry(passage, result, time_us=now.wall_us, boot_us=now.boot_us, cost_nanos=cost))
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Cancel what is in flight under something that was just revoked."""
+        ended = [one.admitted for one in self._open.values() if revocation.ends(one.admitted.call.principal)]
+        for admitted in ended:
+            if admitted.cancel is not None:
+                admitted.cancel(Code.CREDENTIAL_REVOKED)
+                self.cancelled += 1
+
+    def tick(self, *, closing: bool = False) -> None:
+        """Record what floods were counted in minutes that are over. To be called every few seconds."""
+        now = self._clock.now()
+        for entry in [*self._refusals.due(now, closing=closing), *self._strangers.due(now, closing=closing)]:
+            self._append(entry)
+
+    @property
+    def in_flight(self) -> int:
+        """How many admitted calls are not settled."""
+        return len(self._open)
+
+    async def drained(self) -> None:
+        """Wait until every record that nobody awaited is durable."""
+        while self._unawaited:
+            await asyncio.wait(set(self._unawaited))
+
+    # -- records
+
+    async def _record(self, passage: Passage, outcome: Outcome, code: Code) -> None:
+        await self._audit.append(decision_entry(passage, outcome.value, code))
+        self._pseudonyms.became_durable(passage.pseudonyms)
+
+    def _append(self, entry: Entry) -> None:
+        """Write a record that nobody waits for. It cannot hold up a call; that it failed is logged."""
+        try:
+            pending = asyncio.ensure_future(self._audit.append(entry))
+        except AccreditError as error:
+            _log.error("a %s record was not written: %s", entry.facts.kind, error.code)
+            return
+        self._unawaited.add(pending)
+        pending.add_done_callback(self._appended)
+
+    def _appended(self, pending: asyncio.Future[Any]) -> None:
+        self._unawaited.discard(pending)
+        if not pending.cancelled() and (error := pending.exception()) is not None:
+            _log.error("a record was not written: %s", error)
+
+    async def _refuse(
+        self,
+        passage: Passage,
+        code: Code,
+        *,
+        detail: str = "",
+        retry_after_s: float | None = None,
+        hold: Hold | None = None,
+    ) -> Refused:
+        outcome = Outcome.HOLD if hold is not None else Outcome.DENY
+        tool, decision = passage.tool, passage.decision
+        if self._refusals.admit(self._clock.now(), passage.call.principal.agent, tool.id if tool else None, code):
+            try:
+                await self._record(passage, outcome, code)
+            except AccreditError as error:  # it stays refused, and says so for the reason it had
+                _log.error("a refusal was not recorded: %s", error.code)
+        return Refused(
+            code=code,
+            message=code.meaning,
+            hint=code.remedy,
+            decision_id=passage.decision_id,
+            policies=decision.policies if decision else (),
+            unmet=decision.unmet if decision else (),
+            detail=detail,
+            retry_after_s=retry_after_s,
+            hold=hold.id if hold else None,
+            roles=tuple(sorted({need.role for need in decision.needs})) if decision and hold else (),
+            expires_us=hold.expires_us if hold else None,
+        )
+
+    async def _refuse_limited(self, passage: Passage, limited: LimitRefusal) -> Refused:
+        return await self._refuse(
+            passage, limited.code, detail=limited.detail, retry_after_s=limited.retry_after_s or None
+        )
+
+    def _fingerprint(self, what: str, text: str) -> str:
+        return self._sealer.fingerprint(f"{what}\0{text}".encode("utf-8", "surrogatepass"))
+
+
+def _context(call: Call, agent: Agent, turn: SessionTurn, now: Instant) -> dict[str, Any]:
+    """Everything a policy may read, each under the name of who vouches for it (DESIGN §3.6)."""
+    principal = call.principal
+    context: dict[str, Any] = {
+        "input": call.arguments,
+        "now": now_facts(now.wall_us, agent.version.zone),
+        "session": turn.session,
+        "instance": turn.instance,
+        "actors": list(principal.actors),
+    }
+    if principal.user is not None:
+        context["user"] = {
+            **principal.user.claims,
+            "id": principal.user.subject,
+            "roles": sorted(principal.user.roles),
+        }
+    if principal.task is not None:
+        context["task"] = {**principal.task.claims, "id": principal.task.id}
+    if call.declared:
+        context["declared"] = call.declared
+    return context

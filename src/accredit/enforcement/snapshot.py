@@ -1,0 +1,82 @@
+"""What every decision of one moment is judged by, swapped whole (DESIGN §3.2).
+
+A snapshot is built from proven control state alone. A change makes the next one by sharing what it did not touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from accredit.audit.ports import Change, ControlLog
+from accredit.identity.model import Principal
+from accredit.kernel.canonical import Digest
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import AgentId, PersonId, ServerName
+from accredit.policy.ports import Engine
+from accredit.policy.releases import PolicyReleases
+from accredit.policy.snapshot import PolicySnapshot
+from accredit.registry.catalogue import Catalogue
+
+__all__ = ["Snapshot", "SnapshotKeeper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Immutable. A decision never mixes two."""
+
+    catalogue: Catalogue
+    policy: PolicySnapshot
+    position: int
+    """Seq of the newest control record in force."""
+    unproven: frozenset[tuple[str, str]]
+    policy_proven: bool
+
+    @property
+    def digest(self) -> Digest:
+        """Of the release and every fact about tools a decision can depend on."""
+        return self.policy.digest
+
+    def unproven_for(self, agent: AgentId, server: ServerName) -> Code | None:
+        """`state_unproven` if the log contradicts a row that a call of this agent to this server rests on."""
+        if not self.unproven and self.policy_proven:
+            return None
+        found = self.catalogue.agent(agent)
+        rests_on = {("agent", agent), ("epoch", agent), ("server", server)}
+        if found is not None:
+            rests_on |= {("version", found.version.digest), ("team", found.team.id)}
+        return None if self.policy_proven and not (rests_on & self.unproven) else Code.STATE_UNPROVEN
+
+    def barred_for(self, principal: Principal) -> Mapping[PersonId, str]:
+        """Who may not answer a hold of this call: the person it serves (DESIGN §3.11)."""
+        if principal.user is None:
+            return {}
+        addresses = {principal.user.subject, str(principal.user.claims.get("email", ""))}
+        served = {person.id for address in addresses if (person := self.catalogue.person(address)) is not None}
+        return dict.fromkeys(served, "user")
+
+
+class SnapshotKeeper:
+    """Keeps the snapshot of now."""
+
+    def __init__(self, control: ControlLog, releases: PolicyReleases, engine: Engine) -> None:
+        self._control = control
+        self._releases = releases
+        catalogue = Catalogue.of(control.view)
+        policy = PolicySnapshot(releases.current, catalogue.servers(), engine)
+        self.current = self._made(catalogue, policy)
+        # after the releases': a listener that subscribed earlier is called earlier
+        control.subscribe(self._follow)
+
+    def _made(self, catalogue: Catalogue, policy: PolicySnapshot) -> Snapshot:
+        return Snapshot(catalogue, policy, self._control.position, self._control.unproven, self._releases.proven)
+
+    def _follow(self, change: Change) -> None:
+        before = self.current
+        catalogue = before.catalogue.with_change(change, self._control.view)
+        policy = before.policy
+        if any(write.kind in {"server", "tool"} for write in change.writes):
+            policy = policy.with_catalogue(catalogue.servers())
+        if self._releases.current is not policy.release:
+            policy = policy.with_release(self._releases.current)
+        self.current = self._made(catalogue, policy)
