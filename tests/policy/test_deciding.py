@@ -11,6 +11,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.hours import Hours
 from accredit.kernel.ids import tool_id
 from accredit.policy.decide import decide
+from accredit.policy.entities import principal_facts
 from accredit.policy.listing import listed
 from accredit.policy.model import CallRequest, HoldNeed, Outcome
 from accredit.policy.ports import EngineOutcome, Uid, Verdict
@@ -134,6 +135,22 @@ def test_a_class_added_to_a_tool_later_takes_the_tool_away() -> None:
     later = under.with_catalogue((replace(SERVERS[0], tools=grown), SERVERS[1]))
     assert ask(under=later).code is Code.DATA_CLASS_UNDECLARED
     assert ask(under=under).outcome is Outcome.ALLOW
+
+
+@pytest.mark.requirement("policy:data:undeclared")
+def test_an_agent_stands_in_no_grant_of_a_tool_whose_data_it_may_not_touch() -> None:
+    tools = {found.id: found for server in SERVERS for found in server.tools.values()}
+    facts = principal_facts(agent(SUPPORT_GRANT, grant(REFUND), data=frozenset({"financial"})), tools)
+    assert [name.id for name in facts.parents if name.type == "Grant"] == [grant(REFUND).digest]
+
+
+@pytest.mark.requirement("policy:slice:flat")
+def test_asking_whether_a_value_is_there_needs_the_value_but_not_what_it_is() -> None:
+    text = "forbid (principal, action, resource) when { context has user && context.input has note };"
+    big = {"input": {"note": 2**80}, "user": {"id": "u"}}
+    assert ask(text, big, on=UPDATE).code is Code.FORBIDDEN_BY_POLICY
+    assert ask(text, {"input": {"note": None}, "user": {}}, on=UPDATE).outcome is Outcome.ALLOW
+    assert ask(text, {"input": {"note": 1}, "user": None}, on=UPDATE).outcome is Outcome.ALLOW
 
 
 # -- holds
@@ -291,6 +308,12 @@ def test_a_list_leaves_out_what_no_context_could_allow_and_nothing_else() -> Non
     assert shown('forbid (principal, action in Action::"@read", resource) when { context.session.calls > 3 };')
     assert shown('forbid (principal, action, resource in Server::"shop");')
     assert shown(HOLD)
+    for never in (
+        'principal == Team::"customer-support", action',
+        "principal is Team, action",
+        'principal, action == Action::"@read"',
+    ):
+        assert shown(f"forbid ({never}, resource);")
 
 
 @pytest.mark.requirement("policy:entity:groups")

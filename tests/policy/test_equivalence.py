@@ -39,6 +39,7 @@ PRINCIPALS = [
     'principal in Environment::"development"',
     f'principal in Grant::"{SUPPORT_GRANT.digest}"',
     f'principal in Agent::"{ME}"',
+    'principal == Team::"customer-support"',
     "principal is Agent",
     "principal is Team",
     'principal is Agent in Team::"customer-support"',
@@ -131,7 +132,11 @@ def _policies(roles: st.SearchStrategy[str | None]) -> st.SearchStrategy[Given]:
     @st.composite
     def build(draw: st.DrawFn) -> Given:
         effect = draw(st.sampled_from(["forbid", "forbid", "forbid", "permit"]))
-        principal, resource = draw(st.sampled_from(PRINCIPALS)), draw(st.sampled_from(RESOURCES))
+        # half of all scopes speak about everybody, or most policies of a set would be out of scope and prove nothing
+        principal, action, resource = (
+            forms[0] if draw(st.booleans()) else draw(st.sampled_from(forms))
+            for forms in (PRINCIPALS, ACTIONS, RESOURCES)
+        )
         slots = []
         if draw(st.integers(0, 5)) == 0:
             principal = draw(st.sampled_from(["principal == ?principal", "principal is Agent in ?principal"]))
@@ -143,7 +148,7 @@ def _policies(roles: st.SearchStrategy[str | None]) -> st.SearchStrategy[Given]:
             resource = "resource in ?resource"
             kind, name = draw(st.sampled_from([("Server", "crm"), ("DataClass", "personal"), ("Server", "ghost")]))
             slots.append(("?resource", kind, name))
-        text = f"{effect} ({principal}, {draw(st.sampled_from(ACTIONS))}, {resource}) "
+        text = f"{effect} ({principal}, {action}, {resource}) "
         text += draw(st.sampled_from(CONDITIONS)) + ";"
         return Given(text, draw(roles) if effect == "forbid" else None, tuple(slots))
 
