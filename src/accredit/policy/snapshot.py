@@ -32,7 +32,7 @@ __all__ = ["Compiled", "Inadmissible", "PolicySnapshot", "Slice"]
 _BUDGET = 64 * 1024 * 1024
 _RUNS_IN: Mapping[AgentState, frozenset[Environment]] = {AgentState.DRAFT: frozenset({Environment.DEVELOPMENT})}
 # what handles were measured to take (bench/decision.py reports the process's growth beside these)
-_HANDLE_BYTES, _HANDLE_BYTES_PER_CHARACTER = 1500, 10
+_HANDLE_BYTES, _HANDLE_BYTES_PER_CHARACTER = 1500, 12
 _SLICE_BYTES, _SLICE_BYTES_PER_GRANT, _ENTITY_BYTES_PER_CHARACTER, _SCOPE_BYTES = 3500, 400, 7, 1000
 
 
