@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from accredit.audit.merkle import leaf_hash
 from accredit.audit.model import Entry, Facts, StoredRow
 from accredit.audit.records import PART_ERASED, leaf_data
 from accredit.audit.verify import NO_ANCHOR, Anchor, VerifyReport, verify_log
+from accredit.audit.writer import LogSettings, LogWriter
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
@@ -399,3 +401,30 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
     assert one.first_bad == 600
     assert one == two
     store.close()
+
+
+@pytest.mark.requirement("audit:verify:counts")
+def test_a_log_that_is_being_written_verifies_at_every_moment(tmp_path: Path) -> None:
+    path = tmp_path / "audit.db"
+    store = SqliteRecordStore(path, stream=STREAM)
+    reports: list[VerifyReport] = []
+
+    async def go(log: LogWriter) -> None:
+        written = asyncio.Event()
+
+        async def write() -> None:
+            number = 0
+            while not written.is_set():
+                await asyncio.gather(*[log.append(decision(number + place)) for place in range(20)])
+                number += 20
+
+        writing_on = asyncio.create_task(write())
+        reports.extend([await asyncio.to_thread(_verify, path) for _ in range(8)])
+        written.set()
+        await writing_on
+
+    with writing(store, settings=LogSettings(min_free_bytes=0, checkpoint_s=0)) as log:
+        asyncio.run(asyncio.wait_for(go(log), 60))
+    store.close()
+    assert [report.what for report in reports if not report.ok] == []
+    assert reports[-1].size > reports[0].size

@@ -20,7 +20,7 @@ import orjson
 from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.merkle import TILE_WIDTH, leaf_hash
 from accredit.audit.model import StoredRecord, StoredRow, UsageDay
-from accredit.audit.ports import LogReader
+from accredit.audit.ports import LogReader, LogTotals
 from accredit.audit.records import stored_record
 from accredit.audit.tiles import TileAddress, entries_of, read_tile, tiles_of
 from accredit.kernel.codes import Code
@@ -189,6 +189,10 @@ class LogExport:
         """None: roll-ups are not evidence."""
         del since_day, until_day, agent, tool
         return []
+
+    def totals(self) -> LogTotals:
+        """Size and checkpoints: an export keeps no counts."""
+        return LogTotals(self._size, self.checkpoints(), {}, [])
 
 
 def _framed(data: bytes) -> list[bytes]:

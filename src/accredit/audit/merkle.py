@@ -49,12 +49,17 @@ def tree_root(hashes: Sequence[bytes], *, node: bytes = _NODE) -> bytes:
     """
     if not hashes:
         return EMPTY_ROOT
-    level = hashes
-    while (size := len(level)) > 1:
-        above = [_sha256(node + level[i] + level[i + 1]).digest() for i in range(0, size - 1, 2)]
+    level = list(hashes)
+    size = len(level)
+    while size > 1:  # in place: each level overwrites the start of the one below
+        at = 0
+        for left in range(0, size - 1, 2):
+            level[at] = _sha256(node + level[left] + level[left + 1]).digest()
+            at += 1
         if size & 1:
-            above.append(level[-1])  # promoted as it is
-        level = above
+            level[at] = level[size - 1]  # promoted as it is
+            at += 1
+        size = at
     return level[0]
 
 

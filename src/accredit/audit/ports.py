@@ -19,6 +19,7 @@ __all__ = [
     "ControlLog",
     "ControlStore",
     "LogReader",
+    "LogTotals",
     "NarrowingReserve",
     "OutboxEntry",
     "RecordReader",
@@ -98,6 +99,20 @@ class LogReader(RecordReader, TileReader, Protocol):
     ) -> list[UsageDay]:
         """The daily roll-up, since_day <= day < until_day, in order of day, agent and tool."""
         ...
+
+    def totals(self) -> LogTotals:
+        """What the store says of the whole stream at one moment, also while it is written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogTotals:
+    """A consistent reading of everything that must agree with the records below `size`."""
+
+    size: int
+    checkpoints: list[tuple[int, bytes]]
+    kinds: dict[str, int]
+    usage: list[UsageDay]
 
 
 @dataclass(frozen=True, slots=True)

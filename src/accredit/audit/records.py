@@ -26,6 +26,8 @@ import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 
 import orjson
@@ -33,7 +35,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from accredit.audit.merkle import consistency_proof, inclusion_proof, tree_root, verify_consistency, verify_inclusion
-from accredit.audit.model import Entry, Part, StoredPart, StoredRecord, StoredRow, Usage
+from accredit.audit.model import Entry, StoredPart, StoredRecord, StoredRow, Usage
 from accredit.kernel.canonical import canonical, require_canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
@@ -88,7 +90,9 @@ _PART_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 _U16 = [length.to_bytes(2, "big") for length in range(MAX_PATH + 1)]
 _u32 = struct.Struct(">I").pack
+_by_name = attrgetter("name")
 _sha256 = hashlib.sha256
+_dumps = orjson.dumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +256,11 @@ def _seal_parts(
     stated: dict[str, dict[str, Any]] = {}
     left = bounds.refused_bytes
     usual = bounds.part_bytes if entry.outbox_id is None else bounds.control_bytes
-    for part in sorted(entry.parts, key=_name):
+    for part in sorted(entry.parts, key=_by_name):
         name = part.name
-        if name in stated or not _PART_NAME.fullmatch(name):
-            raise InvalidInputError(Code.UNENCODABLE_INPUT, f"`{name[:80]}` is not a name of a part, or stands twice")
+        head = _part_head(name)
+        if name in stated:
+            raise InvalidInputError(Code.UNENCODABLE_INPUT, f"part `{name}` stands twice")
         room = min(left, usual) if entry.refused else usual
         plaintext, commitment, cut, used = _frame(part.value, draw, room)
         left -= used
@@ -264,8 +269,7 @@ def _seal_parts(
         # each data key encrypts exactly one plaintext, so a fixed nonce never repeats under a key
         ciphertext = AESGCM(key).encrypt(_ZERO_NONCE, plaintext, belongs_to)
         wrapped.append((name, keys.wrap(seq, key, belongs_to)))
-        spelled = name.encode()
-        frames += (bytes((len(spelled),)), spelled, len(ciphertext).to_bytes(4, "big"), ciphertext)
+        frames += (head, _u32(len(ciphertext)), ciphertext)
         stated[name] = fields = {
             "ciphertext": _sha256(ciphertext).hexdigest(),
             "commitment": commitment.hex(),
@@ -276,26 +280,33 @@ def _seal_parts(
     return b"".join(frames), wrapped, stated
 
 
-def _name(part: Part) -> str:
-    return part.name
+@lru_cache(maxsize=256)
+def _part_head(name: str) -> bytes:
+    if not _PART_NAME.fullmatch(name):
+        raise InvalidInputError(Code.UNENCODABLE_INPUT, f"`{name[:80]}` is not a name of a part")
+    return bytes((len(name),)) + name.encode()
 
 
 def _frame(value: Mapping[str, Any], draw: Callable[[int], bytes], room: int) -> tuple[bytes, bytes, int, int]:
     """(plaintext, commitment, how many values are not kept whole, bytes of `room` used)."""
-    salts = draw(SALT_SIZE * len(value))
-    items: list[bytes] = []
+    paths = sorted(value)
+    values = [value[path] for path in paths]
+    texts = _value_texts(values)
+    spelled = [path.encode() for path in paths]
     overlong: set[int] = set()
-    at = 0
-    for path in sorted(value):
-        spelled = path.encode()
-        if len(spelled) > MAX_PATH:
-            overlong.add(len(items))
-            spelled = _shortened(spelled)
-        items.append(_WHOLE + salts[at : at + SALT_SIZE] + _U16[len(spelled)] + spelled + _value_text(value[path]))
-        at += SALT_SIZE
+    if sum(map(len, spelled)) > MAX_PATH:
+        overlong = {index for index, path in enumerate(spelled) if len(path) > MAX_PATH}
+        spelled = [_shortened(path) if len(path) > MAX_PATH else path for path in spelled]
+    salts = draw(SALT_SIZE * len(paths))
+    items = [
+        _WHOLE + salts[at : at + SALT_SIZE] + _U16[len(path)] + path + text
+        for at, path, text in zip(range(0, len(salts), SALT_SIZE), spelled, texts, strict=True)
+    ]
     leaves = [_sha256(item).digest() for item in items]
     commitment = tree_root(leaves, node=_PAIR_NODE)
     plaintext = b"".join([_u32(len(item)) + item for item in items])
+    if b"null" in plaintext and _holds_nan(values):  # which orjson writes as null
+        raise ValueError("a number is not finite")
     if len(plaintext) <= room and not overlong:
         return plaintext, commitment, 0, len(plaintext)
     return _cut_frame(items, leaves, overlong, commitment, room)
@@ -331,15 +342,14 @@ def _shortened(path: bytes) -> bytes:
     return start + "…sha256:".encode() + _sha256(path).hexdigest().encode()
 
 
-def _value_text(value: Any) -> bytes:
-    """The value's JSON, exact: an integer of any size stays one, and what JSON cannot say is refused."""
+def _value_texts(values: list[Any]) -> list[bytes]:
+    """Each value's JSON, exact: an integer of any size stays one."""
     try:
-        text = orjson.dumps(value)
+        return [_dumps(value) for value in values]
     except TypeError:  # an integer beyond 64 bits, or no JSON value at all
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    if b"null" in text and _holds_nan(value):  # which orjson would write as null
-        raise ValueError("a number is not finite")
-    return text
+        return [
+            json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() for value in values
+        ]
 
 
 def _holds_nan(value: Any) -> bool:

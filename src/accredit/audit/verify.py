@@ -23,7 +23,7 @@ import orjson
 from accredit.audit.checkpoint import Checkpoint, CheckpointVerifier
 from accredit.audit.merkle import EMPTY_ROOT, Frontier
 from accredit.audit.model import StoredRow, Usage, UsageDay
-from accredit.audit.ports import LogReader
+from accredit.audit.ports import LogReader, LogTotals
 from accredit.audit.records import CENSUS, PART_ERASED, PartKeys, leaf_hashes, open_part, stored_record
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
@@ -301,8 +301,9 @@ def verify_log(
         if held:
             label, caveat = max(held, key=lambda pair: pair[1].size)[0].label, WITH_ANCHOR
         reader = open_reader()
-        size = reader.size()
-        heads = _heads(reader, verifier)
+        totals = reader.totals()
+        size = totals.size
+        heads = _heads(totals, verifier)
         checkpoints = len(heads)
         heads = sorted([*heads, *(head for _, head in held)], key=lambda head: head.size)
         while heads and heads[0].size == 0:
@@ -311,7 +312,7 @@ def verify_log(
         joined = _Joined(reader, heads)
         for checked in _ranges(open_reader, reader, size, keys, processes):
             joined.add(checked)
-        _conclude(joined, reader, size, heads, rollups=rollups)
+        _conclude(joined, totals, heads, rollups=rollups)
     except _FaultError as fault:
         signed = joined.signed if joined else 0
         return VerifyReport(False, str(fault), fault.first_bad, size, signed, checkpoints, label, caveat)
@@ -328,9 +329,9 @@ def verify_log(
     return VerifyReport(True, what, None, size, joined.signed, checkpoints, label, caveat, joined.opened, erased)
 
 
-def _heads(reader: LogReader, verifier: CheckpointVerifier) -> list[Checkpoint]:
+def _heads(totals: LogTotals, verifier: CheckpointVerifier) -> list[Checkpoint]:
     heads = []
-    for size, note in reader.checkpoints():
+    for size, note in totals.checkpoints:
         try:
             head = verifier.verify(note)
         except (InvalidInputError, TypeError, AttributeError) as error:
@@ -341,7 +342,8 @@ def _heads(reader: LogReader, verifier: CheckpointVerifier) -> list[Checkpoint]:
     return heads
 
 
-def _conclude(joined: _Joined, reader: LogReader, size: int, heads: list[Checkpoint], *, rollups: bool) -> None:
+def _conclude(joined: _Joined, totals: LogTotals, heads: list[Checkpoint], *, rollups: bool) -> None:
+    size = totals.size
     if heads:
         raise _FaultError(
             f"records from {size} on are missing: a checkpoint signs {heads[-1].size} and {size} are there", size
@@ -352,7 +354,7 @@ def _conclude(joined: _Joined, reader: LogReader, size: int, heads: list[Checkpo
         raise _FaultError(f"record {seq}: the key of its part `{name}` is gone and no tombstone says so", seq)
     if not rollups:
         return
-    counts = reader.kind_counts()
+    counts = totals.kinds
     if counts != joined.kinds:
         gone = sum(counts.values()) > size
         raise _FaultError(
@@ -360,7 +362,7 @@ def _conclude(joined: _Joined, reader: LogReader, size: int, heads: list[Checkpo
             size if gone else None,
         )
     ours = [UsageDay(*key, Usage(*fold[:5]), fold[5]) for key, fold in sorted(joined.usage.items())]
-    if reader.usage() != ours:
+    if totals.usage != ours:
         raise _FaultError("the daily roll-up is not what the records count", None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accredit.audit.model import StoredRecord, StoredRow, Usage, UsageDay
-from accredit.audit.ports import Commit
+from accredit.audit.ports import Commit, LogTotals
 from accredit.audit.records import stored_record
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
@@ -66,6 +66,9 @@ class MemoryRecordStore:
             if since_day <= day and (until_day is None or day < until_day)
             if agent in {None, who} and tool in {None, what}
         ]
+
+    def totals(self) -> LogTotals:
+        return LogTotals(self.size(), self.checkpoints(), self.kind_counts(), self.usage())
 
     def pseudonyms(self) -> list[tuple[str, str, bytes]]:
         return list(self._pseudonyms.values())

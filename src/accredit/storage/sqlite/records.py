@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from accredit.audit.model import StoredRecord, StoredRow, Usage, UsageDay
-from accredit.audit.ports import Commit
+from accredit.audit.ports import Commit, LogTotals
 from accredit.audit.records import stored_record
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError, UnavailableError
@@ -28,7 +28,9 @@ __all__ = ["SqliteRecordReader", "SqliteRecordStore"]
 
 _FORMAT = 1
 _PAGE = 256
-_WAL_FRAMES = 16_384
+_PAGE_BYTES = 8_192
+"""Two decision records to a page: a fifth less per commit than with 4,096 (bench/audit.py)."""
+_WAL_FRAMES = 8_192
 _SCHEMA = """
 CREATE TABLE log (id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL, stream TEXT NOT NULL);
 CREATE TABLE records (
@@ -69,7 +71,7 @@ class SqliteRecordReader:
             ConflictError: it was written in another format.
         """
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._reading = self._connect_reading()
         stored = self._read("SELECT format, stream FROM log")
         if len(stored) != 1 or stored[0][0] != _FORMAT:
@@ -89,7 +91,7 @@ class SqliteRecordReader:
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
-            with self._lock:
+            with self._lock:  # reentrant: `totals` holds it over several reads
                 return self._reading.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise _unavailable("cannot be read", error) from error
@@ -170,6 +172,14 @@ class SqliteRecordReader:
         )
         return [UsageDay(day, who, what, Usage(*counts), last) for day, who, what, *counts, last in rows]
 
+    def totals(self) -> LogTotals:
+        with self._lock:
+            self._read("BEGIN")  # one snapshot for all of them
+            try:
+                return LogTotals(self.size(), self.checkpoints(), self.kind_counts(), self.usage())
+            finally:
+                self._read("COMMIT")
+
     def pseudonyms(self) -> list[tuple[str, str, bytes]]:
         return self._read("SELECT pseudonym, kind, sealed FROM pseudonyms")
 
@@ -215,7 +225,8 @@ class SqliteRecordStore(SqliteRecordReader):
         try:
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
             connection.executescript(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
+                f"PRAGMA page_size={_PAGE_BYTES}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                " PRAGMA wal_autocheckpoint=0;"
                 " PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-16384;"
             )
         except sqlite3.Error as error:
