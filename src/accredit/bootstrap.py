@@ -46,7 +46,6 @@ from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
-from accredit.identity.issuers import Issuers
 from accredit.identity.metadata import token_endpoint
 from accredit.identity.model import IssuerKind
 from accredit.identity.people import People
@@ -249,10 +248,10 @@ async def run(
                     validate=ArgumentChecks().fault,
                     decide=decide,
                     listed=listed,
+                    audit=log,
                 )
             ),
             snapshot=lambda: keeper.current,
-            audit=log,
             sessions=SessionLedger(ids, idle_s=settings.session_idle_minutes * 60),
             pseudonyms=Pseudonyms(ids, log.pseudonyms()),
             watch=watch,
@@ -299,7 +298,6 @@ async def run(
                 clock=clock, ids=ids, attempts=gate, public_url=public_url,
             ),
             signing=signing,
-            issuers=Issuers(control, ids=ids, public_url=public_url),
             revocations=Revocations(control, directory_of_agents),
             broker=broker,
             definitions=definitions,

@@ -124,7 +124,10 @@ def control_api(plane: ControlPlane) -> FastAPI:
 
     @app.post("/api/v1/login")
     async def login(request: Request, form: _Login) -> Json:
-        made = await plane.people.login(form.link, form.name, source=_source(request))
+        try:
+            made = await plane.people.login(form.link, form.name, source=_source(request))
+        except UnauthenticatedError as error:  # whoever opens a link may know that it is used up or too old
+            return problem(401, error.code, error.message, error.hint)
         return Json({"token": made.secret, "person": made.token.person, "expires": moment(made.token.expires_us)})
 
     @app.get("/api/v1/whoami")

@@ -22,7 +22,6 @@ from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
 from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
-from accredit.audit.ports import AuditLog
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
@@ -52,13 +51,14 @@ _OVER = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Open:
     """An admitted call that has not been settled."""
 
     admitted: Admitted
     passage: Passage
     turn: SessionTurn
+    cancelled: bool = False
 
 
 class Enforcer:
@@ -69,7 +69,6 @@ class Enforcer:
         controls: Controls,
         *,
         snapshot: Callable[[], Snapshot],
-        audit: AuditLog,
         sessions: SessionLedger,
         pseudonyms: Pseudonyms,
         watch: ClockWatch,
@@ -79,7 +78,6 @@ class Enforcer:
     ) -> None:
         self._controls = controls
         self._snapshot = snapshot
-        self._audit = audit
         self._sessions = sessions
         self._pseudonyms = pseudonyms
         self._refusals = RefusalFlood()
@@ -340,12 +338,14 @@ class Enforcer:
         self._append(outcome_entry(passage, result, time_us=now.wall_us, boot_us=now.boot_us, cost_nanos=cost))
 
     def revoked(self, revocation: Revocation) -> None:
-        """Cancel what is in flight under something that was just revoked."""
-        ended = [one.admitted for one in self._open.values() if revocation.ends(one.admitted.call.principal)]
-        for admitted in ended:
-            if admitted.cancel is not None:
-                admitted.cancel(Code.CREDENTIAL_REVOKED)
+        """Cancel what is in flight under something that was just revoked, each call once."""
+        for opened in list(self._open.values()):
+            admitted = opened.admitted
+            if revocation.ends(admitted.call.principal) and not opened.cancelled:
+                opened.cancelled = True
                 self.cancelled += 1
+                if admitted.cancel is not None:  # else it is not on its way yet, and the re-check will stop it
+                    admitted.cancel(Code.CREDENTIAL_REVOKED)
 
     def tick(self, *, closing: bool = False) -> None:
         """Record what floods were counted in minutes that are over. To be called every few seconds."""
@@ -366,13 +366,13 @@ class Enforcer:
     # -- records
 
     async def _record(self, passage: Passage, outcome: Outcome, code: Code) -> None:
-        await self._audit.append(decision_entry(passage, outcome.value, code))
+        await self._controls.audit.append(decision_entry(passage, outcome.value, code))
         self._pseudonyms.became_durable(passage.pseudonyms)
 
     def _append(self, entry: Entry) -> None:
         """Write a record that nobody waits for. It cannot hold up a call; that it failed is logged."""
         try:
-            pending = asyncio.ensure_future(self._audit.append(entry))
+            pending = asyncio.ensure_future(self._controls.audit.append(entry))
         except AccreditError as error:
             _log.error("a %s record was not written: %s", entry.facts.kind, error.code)
             return

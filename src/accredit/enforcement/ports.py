@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
+from accredit.audit.ports import AuditLog
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Instant
@@ -105,3 +106,4 @@ class Controls:
     validate: Callable[[Tool, Mapping[str, Any]], ArgumentFault | None]
     decide: Callable[[CallRequest, PolicySnapshot], Decision]
     listed: Callable[[Agent, ToolId, PolicySnapshot], bool]
+    audit: AuditLog
