@@ -10,11 +10,11 @@ from joserfc.jwk import ECKey
 from accredit.identity.endpoint import TokenReply
 from accredit.identity.model import ClaimType, IssuerKind, VerifiedTask, VerifiedUser
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, ConflictError, InvalidInputError
+from accredit.kernel.errors import UnauthenticatedError
+from accredit.registry.errors import ManifestError
 from tests.identity.test_access import claims_of
 from tests.identity.world import (
     ACCESS,
-    ADMIN,
     BILLING,
     CRM,
     SUPPORT,
@@ -214,7 +214,7 @@ SUBJECTS: dict[str, tuple[Code, dict[str, Any]]] = {
     "no subject": (Code.TOKEN_SUBJECT, {"sub": None}),
     "subject a number": (Code.TOKEN_SUBJECT, {"sub": 7}),
     "expired": (Code.TOKEN_EXPIRED, {"iat": 1_799_999_000, "exp": 1_799_999_900}),
-    "lives too long": (Code.TOKEN_LIFETIME, {"exp": 1_800_003_601}),
+    "lives too long": (Code.TOKEN_LIFETIME, {"exp": 1_800_086_401}),
     "typed claim a number": (Code.TOKEN_CLAIMS, {"department": 7}),
     "typed claim null-like list": (Code.TOKEN_CLAIMS, {"department": []}),
     "integer claim true": (Code.TOKEN_CLAIMS, {"level": True}),
@@ -337,24 +337,30 @@ def test_a_task_alone_without_its_user_is_no_exchange() -> None:
     run(scenario())
 
 
+RSA_KEY = {"kty": "RSA", "n": "u" * 342, "e": "AQAB", "kid": "k"}
 ISSUERS: dict[str, dict[str, Any]] = {
-    "plain http": {"url": "http://login2.example"},
-    "ourselves": {"url": URL},
+    "plain http": {"issuer": "http://login2.example"},
     "no keys": {"jwks": {"keys": []}},
     "keys not a set": {"jwks": []},
     "a private key": {"jwks": {"keys": [{**ECKey.generate_key("P-256").as_dict(private=True), "kid": "k"}]}},
     "a key without kid": {"jwks": {"keys": [public(ECKey.generate_key("P-256"))]}},
     "two keys of one kid": {"jwks": {"keys": [public(ECKey.generate_key("P-256"), kid="k") for _ in range(2)]}},
     "a symmetric key": {"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "k"}]}},
-    "a weak key": {"jwks": {"keys": [{"kty": "RSA", "n": "AQAB" * 40, "e": "AQAB", "kid": "k"}]}},
-    "reserved claim": {"claims": {"__entity": ClaimType.STRING}},
-    "nameless claim": {"claims": {"": ClaimType.STRING}},
-    "our own token type": {"token_type": "task+jwt"},
-    "no token type": {"token_type": ""},
-    "endless life": {"max_life_s": 10_000_000},
-    "an endless address": {"url": "https://login2.example/" + "x" * 3000},
-    "an endless role": {"role_names": {"a": "x" * 200}},
-    "a status": {"status_url": f"{TASKS}/{{task}}"},
+    "a key on another curve": {"jwks": {"keys": [public(ECKey.generate_key("P-384"), kid="k")]}},
+    "a weak key": {"jwks": {"keys": [{**RSA_KEY, "n": "AQAB" * 40}]}},
+    "a weak exponent": {"jwks": {"keys": [{**RSA_KEY, "e": "AAAD"}]}},
+    "another algorithm": {"jwks": {"keys": [{**RSA_KEY, "alg": "PS256"}]}},
+    "reserved claim": {"claims": {"__entity": "string"}},
+    "nameless claim": {"claims": {"": "string"}},
+    "a claim of 64 characters": {"claims": {"x" * 64: "string"}},
+    "33 claims": {"claims": {f"c{number}": "string" for number in range(33)}},
+    "our own token type": {"tokenType": "task+jwt"},
+    "no token type": {"tokenType": ""},
+    "an endless token type": {"tokenType": "x" * 200},
+    "an endless address": {"issuer": "https://login2.example/" + "x" * 3000},
+    "an endless role": {"roleNames": {"a": "x" * 200}},
+    "endless roles": {"roleNames": {f"r{number}": "x" for number in range(257)}},
+    "a status": {"statusUrl": f"{TASKS}/{{task}}"},
 }
 
 
@@ -363,11 +369,13 @@ ISSUERS: dict[str, dict[str, Any]] = {
 def test_an_issuer_that_could_not_be_trusted_is_not_registered(name: str) -> None:
     async def scenario() -> None:
         world = await World().started()
-        with pytest.raises(InvalidInputError):
-            await world.issuers.register(
-                world.user_issuer(**{"url": "https://login2.example", **ISSUERS[name]}), actor=ADMIN
-            )
+        good = world.user_issuer(issuer="https://login2.example")
+        with pytest.raises(ManifestError) as caught:
+            await world.register("staff-2", good | ISSUERS[name])
+        (path,) = ISSUERS[name]
+        assert all(fault.path.startswith(f"spec.{path}") for fault in caught.value.faults)
         assert len(world.state.issuers()) == 2
+        await world.register("staff-2", good)
 
     run(scenario())
 
@@ -375,15 +383,16 @@ def test_an_issuer_that_could_not_be_trusted_is_not_registered(name: str) -> Non
 @pytest.mark.requirement("identity:issuers:registration")
 @pytest.mark.parametrize(
     "status_url",
-    ["", TASKS, "http://tickets.example/{task}", "https://{task}.example/status", f"{TASKS}/{{task}}/{{task}}"],
+    [None, TASKS, "http://tickets.example/{task}", "https://{task}.example/status", f"{TASKS}/{{task}}/{{task}}"],
 )
-def test_a_task_issuer_answers_for_each_task_at_its_own_host(status_url: str) -> None:
+def test_a_task_issuer_answers_for_each_task_at_its_own_host(status_url: str | None) -> None:
     async def scenario() -> None:
         world = await World().started()
-        with pytest.raises(AccreditError):
-            await world.issuers.register(
-                world.task_issuer(url="https://tasks2.example", status_url=status_url), actor=ADMIN
-            )
+        spec = world.task_issuer(issuer="https://tasks2.example")
+        del spec["statusUrl"]
+        with pytest.raises(ManifestError):
+            await world.register("tasks-2", spec if status_url is None else {**spec, "statusUrl": status_url})
+        assert world.state.issuer("tasks-2") is None
 
     run(scenario())
 
@@ -392,27 +401,79 @@ def test_a_task_issuer_answers_for_each_task_at_its_own_host(status_url: str) ->
 def test_an_issuer_is_registered_once_and_a_claim_has_one_type() -> None:
     async def scenario() -> None:
         world = await World().started()
-        with pytest.raises(ConflictError):
-            await world.issuers.register(world.user_issuer(), actor=ADMIN)
-        other = world.user_issuer(url="https://login2.example", claims={"level": ClaimType.STRING})
-        with pytest.raises(ConflictError):
-            await world.issuers.register(other, actor=ADMIN)
+        with pytest.raises(ManifestError):
+            await world.register("staff-2", world.user_issuer())
+        other = world.user_issuer(issuer="https://login2.example", claims={"level": "string"})
+        with pytest.raises(ManifestError):
+            await world.register("staff-2", other)
         assert world.state.claim_types(IssuerKind.TASK) == {"customer_id": ClaimType.STRING}
 
     run(scenario())
 
 
 @pytest.mark.requirement("identity:issuers:registration")
-def test_of_a_key_set_only_what_was_understood_is_kept() -> None:
+@pytest.mark.parametrize("change", ["issuer", "use"])
+def test_a_name_never_comes_to_mean_another_issuer(change: str) -> None:
     async def scenario() -> None:
         world = await World().started()
-        key = {**public(world.user_key, kid="k1"), "x5c": ["M" * 100_000], "key_ops": ["verify"]}
-        issuer = world.user_issuer(url="https://login2.example", jwks={"keys": [key], "note": "n" * 100_000})
-        registered = await world.issuers.register(issuer, actor=ADMIN)
-        (kept,) = registered.jwks["keys"]
-        assert set(kept) == {"alg", "crv", "kid", "kty", "x", "y"}
-        assert set(registered.jwks) == {"keys"}
-        assert world.state.issuer(registered.id) == registered
+        spec = world.task_issuer() if change == "use" else world.user_issuer(issuer="https://login2.example")
+        with pytest.raises(ManifestError):
+            await world.register("staff", spec)
+        assert world.state.issuer("staff") == world.users
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:issuers:registration")
+def test_an_issuer_whose_keys_cannot_be_read_vouches_for_nothing_and_harms_no_other() -> None:
+    async def scenario() -> None:
+        instance = await _instance()
+        world = instance.world
+        behalf = granted(await instance.ask_exchange(task_token=world.task_token()))
+        off_the_curve = {**public(world.task_key, kid="k1"), "x": "A" * 43}
+        broken = await world.register("tickets", world.task_issuer(jwks={"keys": [off_the_curve]}))
+        assert broken.revoked
+        assert world.state.claim_types(IssuerKind.TASK) == {}
+        with pytest.raises(UnauthenticatedError):
+            world.verifier.verify(behalf, path="/mcp/crm")
+        reply = await instance.ask_exchange(task_token=world.task_token())
+        assert refusal(reply).code is Code.CREDENTIAL_REVOKED
+        after = World(control=world.control, clock=world.clock)
+        assert after.state.issuers() == world.state.issuers()
+        granted(await instance.ask_exchange())
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:issuers:registration")
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_this_installation_is_never_an_issuer_to_itself(slash: str) -> None:
+    async def scenario() -> None:
+        instance = await _instance()
+        world = instance.world
+        spec = world.user_issuer(issuer=URL + slash, jwks=world.keys.jwks(), tokenType="at+jwt")
+        await world.register("ourselves", spec)
+        own = world.keys.current()
+        now = world.now_s
+        claims = {"iss": URL + slash, "sub": SUPPORT, "aud": URL, "iat": now, "exp": now + 60}
+        for token in (await instance.token(), jwt(own.key, claims, kid=own.kid, typ="at+jwt")):
+            reply = await instance.ask_exchange(subject_token=token)
+            assert refusal(reply).code is Code.ISSUER_UNKNOWN
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:exchange:subject")
+def test_an_issuer_with_an_audience_of_its_own_is_held_to_it() -> None:
+    async def scenario() -> None:
+        instance = await _instance()
+        world = instance.world
+        theirs = "https://apps.example/accredit"
+        await world.register("staff", world.user_issuer(audience=theirs))
+        granted(await instance.ask_exchange(subject_token=world.subject_token(aud=theirs)))
+        for audience in (URL, theirs + "/x"):
+            reply = await instance.ask_exchange(subject_token=world.subject_token(aud=audience))
+            assert refusal(reply).code is Code.TOKEN_AUDIENCE
 
     run(scenario())
 
@@ -437,10 +498,10 @@ def test_issuers_sign_with_the_one_algorithm_of_their_registered_key(family: str
     async def scenario() -> None:
         instance = await _instance()
         world = instance.world
-        issuer = world.user_issuer(
-            url="https://login2.example", jwks={"keys": [{**key.as_dict(private=False), "kid": "k1"}]}
+        spec = world.user_issuer(
+            issuer="https://login2.example", jwks={"keys": [{**key.as_dict(private=False), "kid": "k1"}]}
         )
-        await world.issuers.register(issuer, actor=ADMIN)
+        issuer = await world.register("staff-2", spec)
         now = world.now_s
         claims = {"iss": issuer.url, "sub": "kim", "aud": URL, "iat": now, "exp": now + 60}
         granted(await instance.ask_exchange(subject_token=signed(claims, algorithm)))

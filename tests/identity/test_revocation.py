@@ -16,6 +16,7 @@ from accredit.identity.model import CredentialState, Revocation, RevocationKind
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId
+from accredit.registry.errors import ManifestError
 from tests.identity.world import ADMIN, BILLING, SUPPORT, Instance, World, granted, refusal, run
 
 
@@ -93,7 +94,10 @@ def test_revoking_an_issuer_ends_what_rests_on_its_word_and_registering_it_anew_
         assert refusal(reply).code is Code.CREDENTIAL_REVOKED
         await world.revocations.revoke_issuer(world.users.id, actor=ADMIN)
         assert [_code(world, token) for token in (own, behalf)] == [None, Code.CREDENTIAL_REVOKED]
-        await world.issuers.register(world.user_issuer(), actor=ADMIN)
+        with pytest.raises(ManifestError):
+            await world.register("staff", world.user_issuer())
+        assert refusal(await one.ask_exchange()).code is Code.CREDENTIAL_REVOKED
+        await world.register("staff-2", world.user_issuer())
         assert _code(world, behalf) is Code.CREDENTIAL_REVOKED
         assert _code(world, granted(await one.ask_exchange())) is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -15,9 +15,8 @@ from accredit.audit.ports import Actor
 from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint, TokenRefusal, TokenReply
 from accredit.identity.enrolment import Enrolment
-from accredit.identity.issuers import Issuers
 from accredit.identity.metadata import token_endpoint
-from accredit.identity.model import ClaimType, Credential, Issuer, IssuerKind
+from accredit.identity.model import Credential, Issuer
 from accredit.identity.people import People
 from accredit.identity.revocation import Revocations
 from accredit.identity.signing import SigningKeys
@@ -30,7 +29,8 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, SeededIds, TeamId
 from accredit.kernel.sealing import AesGcmSealer
-from accredit.registry.model import Agent, AgentLimits, AgentState, AgentVersion, Environment, Team
+from accredit.registry.model import Agent, AgentLimits, AgentState, AgentVersion, Environment, Team, ToolServer
+from accredit.registry.service import Registry
 from accredit.storage.memory.control import MemoryControlLog
 
 T = TypeVar("T")
@@ -122,6 +122,13 @@ class Statuses:
         return self.answers[url]
 
 
+class NoServers:
+    """A `DefinitionSource` without tool servers."""
+
+    async def fetch(self, server: ToolServer) -> Mapping[str, Mapping[str, Any]]:
+        raise UnavailableError(Code.UPSTREAM_INVALID, f"there is no `{server.name}`")
+
+
 class World:
     """An installation with two agents, a user issuer and a task issuer."""
 
@@ -159,7 +166,7 @@ class World:
             attempts=self.gate,
             token_endpoint=token_endpoint(URL),
         )
-        self.issuers = Issuers(self.control, ids=self.ids, public_url=URL)
+        self.registry = Registry(self.control, self.ids, self.clock, NoServers())
         self.revocations = Revocations(self.control, self.directory)
         self.people = People(self.control, self.state, clock=self.clock, ids=self.ids, attempts=self.gate)
         self.broker = SealedBroker(self.control, self.sealer)
@@ -179,39 +186,40 @@ class World:
 
     async def started(self) -> World:
         await self.keys.ensure(actor=ADMIN)
-        self.users = await self.issuers.register(self.user_issuer(), actor=ADMIN)
-        self.ticketing = await self.issuers.register(self.task_issuer(), actor=ADMIN)
+        self.users = await self.register("staff", self.user_issuer())
+        self.ticketing = await self.register("tickets", self.task_issuer())
         self.task_is(b'{"open": true}')
         return self
 
-    def user_issuer(self, **changes: Any) -> Issuer:
-        return Issuer(
-            **{
-                "kind": IssuerKind.USER,
-                "url": USERS,
-                "jwks": {"keys": [public(self.user_key, kid="k1")]},
-                "claims": {"department": ClaimType.STRING, "level": ClaimType.INTEGER, "staff": ClaimType.BOOLEAN},
-                "token_type": "JWT",
-                "max_life_s": 3600,
-                "roles_claim": "groups",
-                "role_names": {"grp-cs": "customer-support"},
-                **changes,
-            }
-        )
+    async def register(self, name: str, spec: dict[str, Any]) -> Issuer:
+        """Apply an issuer's manifest, as an operator would."""
+        manifest = {"apiVersion": "accredit/v1", "kind": "Issuer", "metadata": {"name": name}, "spec": spec}
+        await self.registry.apply([("issuer.json", orjson.dumps(manifest))], ADMIN)
+        issuer = self.state.issuer(name)
+        assert issuer is not None
+        return issuer
 
-    def task_issuer(self, **changes: Any) -> Issuer:
-        return Issuer(
-            **{
-                "kind": IssuerKind.TASK,
-                "url": TASKS,
-                "jwks": {"keys": [public(self.task_key, kid="k1")]},
-                "claims": {"customer_id": ClaimType.STRING},
-                "token_type": "task+jwt",
-                "max_life_s": 900,
-                "status_url": f"{TASKS}/status/{{task}}",
-                **changes,
-            }
-        )
+    def user_issuer(self, **changes: Any) -> dict[str, Any]:
+        return {
+            "use": "user",
+            "issuer": USERS,
+            "jwks": {"keys": [public(self.user_key, kid="k1")]},
+            "claims": {"department": "string", "level": "integer", "staff": "boolean"},
+            "tokenType": "JWT",
+            "rolesClaim": "groups",
+            "roleNames": {"grp-cs": "customer-support"},
+            **changes,
+        }
+
+    def task_issuer(self, **changes: Any) -> dict[str, Any]:
+        return {
+            "use": "task",
+            "issuer": TASKS,
+            "jwks": {"keys": [public(self.task_key, kid="k1")]},
+            "claims": {"customer_id": "string"},
+            "statusUrl": f"{TASKS}/status/{{task}}",
+            **changes,
+        }
 
     def task_is(self, answer: bytes | None, task: str = "T-1") -> None:
         url = f"{TASKS}/status/{task}"

@@ -15,7 +15,6 @@ from accredit.enforcement.snapshot import SnapshotKeeper
 from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
-from accredit.identity.issuers import Issuers
 from accredit.identity.people import People
 from accredit.identity.revocation import Revocations
 from accredit.identity.signing import SigningKeys
@@ -47,7 +46,6 @@ class ControlPlane:
     enrolment: Enrolment
     tokens: TokenEndpoint
     signing: SigningKeys
-    issuers: Issuers
     revocations: Revocations
     broker: SealedBroker
     definitions: DefinitionWatch

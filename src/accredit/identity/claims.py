@@ -6,37 +6,20 @@ is registered and has another type refuses the token, since a policy would compa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from accredit.identity.model import ClaimType, Issuer
 from accredit.identity.tokens import refused
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import InvalidInputError
 
-__all__ = ["actor_chain", "check_claim_names", "roles_of", "typed_claims"]
+__all__ = ["actor_chain", "roles_of", "typed_claims"]
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_MAX_CLAIMS: Final = 32
 _MAX_TEXT: Final = 1024
 _MAX_INTEGER: Final = 2**53
 _MAX_ROLES: Final = 64
 _MAX_ROLE: Final = 128
 _MAX_ACTORS: Final = 4
-
-
-def check_claim_names(claims: Mapping[str, ClaimType]) -> None:
-    """Check the claim names of a registration.
-
-    Raises:
-        InvalidInputError: too many, or one that a policy could not name.
-    """
-    if len(claims) > _MAX_CLAIMS:
-        raise InvalidInputError(Code.TOKEN_CLAIMS, f"an issuer registers at most {_MAX_CLAIMS} claims")
-    for name in claims:
-        if not _NAME.fullmatch(name):
-            raise InvalidInputError(Code.TOKEN_CLAIMS, f"`{name[:80]}` is not a name of a claim")
 
 
 def _fits(value: Any, kind: ClaimType) -> bool:

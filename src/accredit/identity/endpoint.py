@@ -229,7 +229,7 @@ class TokenEndpoint:
         if form.get("subject_token_type") not in {_ACCESS_TOKEN, _JWT, _ID_TOKEN}:
             raise InvalidInputError(Code.TOKEN_TYPE, "`subject_token_type` is not a type of signed token")
         issuer, subject = self._signed_by(IssuerKind.USER, form.get("subject_token", ""))
-        self._may_act(caller, subject.claims)
+        self._may_act(caller, issuer, subject.claims)
         user = VerifiedUser(
             issuer.url,
             text_claim(subject.claims, "sub", code=Code.TOKEN_SUBJECT),
@@ -244,8 +244,11 @@ class TokenEndpoint:
     def _signed_by(self, kind: IssuerKind, token: str) -> tuple[Issuer, SignedClaims]:
         if not token:
             raise refused(Code.TOKEN_MISSING, f"no {kind} token")
-        found = self._state.issuer_by_url(kind, peek_claim(token, "iss"))
-        if found is None:
+        url = peek_claim(token, "iss")
+        found = self._state.issuer_by_url(kind, url)
+        # INVARIANT: our own word never counts as another's, even if an operator registered our address and keys:
+        # an agent's access token is of the type that users' tokens mostly are
+        if found is None or url in self._us:
             raise refused(Code.ISSUER_UNKNOWN, f"no {kind} issuer of the token's `iss`")
         issuer, keys = found
         if issuer.revoked:
@@ -255,14 +258,16 @@ class TokenEndpoint:
             token, rule=rule, keys=lambda kid: keys.get(kid) if kid else None, now=self._clock.now()
         )
 
-    def _is_us(self, audience: str) -> bool:
+    def _for_us(self, issuer: Issuer, audience: str) -> bool:
+        if issuer.audience:
+            return audience == issuer.audience
         return audience in self._us or audience_path(audience, self._public_url) is not None
 
-    def _may_act(self, caller: _Caller, claims: Mapping[str, Any]) -> None:
+    def _may_act(self, caller: _Caller, issuer: Issuer, claims: Mapping[str, Any]) -> None:
         """A subject token is for us, or says that this very agent may act (RFC 8693 §4.4); never for another."""
         audience, may_act = single_audience(claims), claims.get("may_act")
         if may_act is None:
-            if not self._is_us(audience):
+            if not self._for_us(issuer, audience):
                 raise refused(Code.TOKEN_AUDIENCE, "the subject token is not for us and has no `may_act`")
         elif not isinstance(may_act, dict) or may_act.get("sub") != caller.agent:
             raise refused(Code.TOKEN_ACTOR, "`may_act` does not name this agent")
@@ -271,7 +276,7 @@ class TokenEndpoint:
         """DESIGN §4: it names agent, user, task and `jti`, lives 15 minutes at most, and its task is open."""
         issuer, signed = self._signed_by(IssuerKind.TASK, token)
         claims, now = signed.claims, self._clock.now()
-        if not self._is_us(single_audience(claims)):
+        if not self._for_us(issuer, single_audience(claims)):
             raise refused(Code.TOKEN_AUDIENCE, "the task token is not for us")
         if text_claim(claims, "agent", code=Code.TOKEN_ACTOR) != caller.agent:
             raise refused(Code.TOKEN_ACTOR, "the task token names another agent")

@@ -141,6 +141,8 @@ class Issuer:
     token_type: str
     """Exactly the `typ` of its tokens: what is due here is never taken for something else."""
     max_life_s: int
+    audience: str = ""
+    """Exactly the `aud` of its tokens; empty: an address of ours."""
     roles_claim: str = ""
     """Users only: the claim with the list of role names; empty if it vouches for none."""
     role_names: Mapping[str, str] = field(default_factory=dict)
@@ -148,8 +150,9 @@ class Issuer:
     status_url: str = ""
     """Tasks only: where `{open: bool}` is answered; `{task}` stands for the percent-encoded task id."""
     id: str = ""
-    """Of this registration: a new one each time, so that registering again revives no token."""
+    """The name it is registered under: for good, so a name once revoked vouches for nothing again."""
     revoked: bool = False
+    """Or its keys cannot be read: either way it vouches for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class Revocations:
             row = view.get(rows.ISSUER, registration)
             if row is None:
                 raise NotFoundError(Code.ISSUER_UNKNOWN, f"there is no issuer registration `{registration[:80]}`")
-            if row.doc["revoked"]:
+            if row.doc.get("revoked"):
                 return None
             write = Write(rows.ISSUER, registration, {**row.doc, "revoked": True})
             return _narrowing(Facts("issuer.revoked"), (write,), actor, {"issuer": registration}, reason)

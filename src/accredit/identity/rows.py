@@ -6,21 +6,21 @@ key_thumbprint  RFC 7638 thumbprint       {credential}: kept for good, so a key 
 epoch           agent id                  {epoch}: raised by every revocation of the agent; exists from the first
                                           enrolment on, so that a missing one is noticed
 join_token      SHA-256 of the secret     agent, expiry, pins, and the credential it enrolled
-issuer          registration id           a user or task issuer
 signing_key     kid                       our own key: public part, sealed private part, state
 secret          name                      a brokered upstream credential, sealed
 api_token       SHA-256 of the secret     a person's token
 login_link      SHA-256 of the secret     a single-use sign-in link
 first_admin     `first`                   {person}
 
-The registry owns kind `person`; bootstrapping the first admin writes its first row.
+The registry owns kinds `person` and `issuer`. Bootstrapping the first admin writes the first person; of an issuer this
+room reads the row and, to revoke it, sets `revoked`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from accredit.identity.model import ApiToken, ClaimType, Credential, CredentialState, Issuer, IssuerKind
 from accredit.kernel.ids import AgentId, CredentialId, PersonId
@@ -41,7 +41,6 @@ __all__ = [
     "api_token_from",
     "credential_doc",
     "credential_from",
-    "issuer_doc",
     "issuer_from",
     "secret_hash",
 ]
@@ -57,6 +56,9 @@ LOGIN_LINK = "login_link"
 PERSON = "person"
 SECRET = "secret"  # noqa: S105 - the kind of a row, not a secret
 SIGNING_KEY = "signing_key"
+
+_TASK_TYPE: Final = "task+jwt"
+_MAX_LIFE_S: Final = {IssuerKind.USER: 86_400, IssuerKind.TASK: 900}
 
 
 def secret_hash(secret: str) -> str:
@@ -88,35 +90,21 @@ def credential_from(key: str, doc: Mapping[str, Any]) -> Credential:
     )
 
 
-def issuer_doc(issuer: Issuer) -> dict[str, Any]:
-    return {
-        "claims": {name: kind.value for name, kind in issuer.claims.items()},
-        "jwks": dict(issuer.jwks),
-        "kind": issuer.kind.value,
-        "max_life_s": issuer.max_life_s,
-        "revoked": issuer.revoked,
-        # pairs, not an object: names of roles need not be ASCII, keys must
-        "role_names": [list(pair) for pair in sorted(issuer.role_names.items())],
-        "roles_claim": issuer.roles_claim,
-        "status_url": issuer.status_url,
-        "token_type": issuer.token_type,
-        "url": issuer.url,
-    }
-
-
 def issuer_from(key: str, doc: Mapping[str, Any]) -> Issuer:
+    kind = IssuerKind(doc["use"])
     return Issuer(
-        kind=IssuerKind(doc["kind"]),
-        url=doc["url"],
+        kind=kind,
+        url=doc["issuer"],
         jwks=doc["jwks"],
-        claims={name: ClaimType(kind) for name, kind in doc["claims"].items()},
-        token_type=doc["token_type"],
-        max_life_s=doc["max_life_s"],
-        roles_claim=doc["roles_claim"],
+        claims={name: ClaimType(claim) for name, claim in doc["claims"].items()},
+        token_type=_TASK_TYPE if kind is IssuerKind.TASK else doc["token_type"],
+        max_life_s=_MAX_LIFE_S[kind],
+        audience=doc["audience"] or "",
+        roles_claim=doc["roles_claim"] or "",
         role_names=dict(doc["role_names"]),
-        status_url=doc["status_url"],
+        status_url=doc["status_url"] or "",
         id=key,
-        revoked=doc["revoked"],
+        revoked=doc.get("revoked", False),
     )
 
 

@@ -7,6 +7,7 @@ change even before the record is durable, and it then tells those who have calls
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from accredit.audit.ports import Change, ControlLog
@@ -24,6 +25,7 @@ from accredit.identity.model import (
     RevocationKind,
 )
 from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import AgentId, CredentialId
 
 __all__ = ["IdentityState"]
@@ -176,7 +178,11 @@ class IdentityState:
             self._issuers.pop(key, None)
             return
         issuer = rows.issuer_from(key, doc)
-        self._issuers[key] = (issuer, issuer_keys(issuer.jwks))
+        try:
+            self._issuers[key] = (issuer, issuer_keys(issuer.jwks))
+        except InvalidInputError:
+            # a form cannot see that a point lies off its curve; one such issuer must not keep all others from counting
+            self._issuers[key] = (replace(issuer, revoked=True), {})
 
     def _fold_api_token(self, key: str, doc: Mapping[str, Any] | None) -> None:
         if doc is None:

@@ -62,14 +62,19 @@ _EMAIL = (
 )
 _HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:]{2,39}\])"
 _LOOPBACK = r"(localhost|127\.0\.0\.1|\[::1\])"
-_URL = rf"^(https://{_HOST}|http://{_LOOPBACK})(:[0-9]{{1,5}})?(/[A-Za-z0-9._~!$&'()*+,;=:@%{{}}/-]*)?$"
+_ORIGIN = rf"(https://{_HOST}|http://{_LOOPBACK})(:[0-9]{{1,5}})?"
+_PATH = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
+_URL = rf"^{_ORIGIN}(/{_PATH})?$"
+_STATUS_URL = rf"^{_ORIGIN}/{_PATH}\{{task\}}{_PATH}$"
+_TASK_TYPE = "task+jwt"
+_TOKEN_TYPE = r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$"  # noqa: S105 - the form of a `typ`, not a secret
 _AMOUNT = r"^[0-9]{1,7}(\.[0-9]{1,12})? [A-Z]{3}$"
 _DURATION = r"^[1-9][0-9]{0,5}(ms|s|m|h)$"
 _WINDOW = r"^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
 _ZONE = r"^[A-Za-z][A-Za-z0-9_+/-]{0,63}$"
-_CLAIM = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
+_CLAIM = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 _INPUT_PATH = r"^input(\.[A-Za-z][A-Za-z0-9_]{0,63}){1,8}$"
-_TASK_PATH = r"^task\.[A-Za-z][A-Za-z0-9_]{0,63}$"
+_TASK_PATH = r"^task\.[A-Za-z][A-Za-z0-9_]{0,62}$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _BASE64URL = r"^[A-Za-z0-9_-]+$"
 
@@ -79,6 +84,8 @@ _HINTS = {
     _TEXT: "use visible text without control characters",
     _EMAIL: "write an ASCII address such as `dana@example.com`",
     _URL: "write `https://host/path`; plain `http` only for loopback; no user, query or fragment",
+    _STATUS_URL: "write `https://host/path/{task}`, with `{task}` once and in the path",
+    _TOKEN_TYPE: "write the tokens' `typ`, such as `at+jwt` or `JWT`",
     _AMOUNT: "write `50 USD` or `0.002 USD`",
     _DURATION: "write `500ms`, `30s`, `20m` or `2h`",
     _WINDOW: "write `08:00-18:00`",
@@ -117,6 +124,13 @@ def _already_nfc(text: str) -> str:
     return text
 
 
+def _no_task_type(name: str) -> str:
+    # a token about a task would pass for one about a user
+    if name == _TASK_TYPE:
+        raise ValueError(f"`{_TASK_TYPE}` is the type of tokens about tasks")
+    return name
+
+
 def _known_class(name: str) -> str:
     if name not in data_classes():
         raise ValueError(f"no such data class; known are {', '.join(data_classes())}")
@@ -151,6 +165,13 @@ _Amount = Annotated[str, StringConstraints(pattern=_AMOUNT)]
 _Duration = Annotated[str, StringConstraints(pattern=_DURATION)]
 _Zone = Annotated[str, StringConstraints(pattern=_ZONE)]
 _Claim = Annotated[str, StringConstraints(pattern=_CLAIM)]
+_StatusUrl = Annotated[str, StringConstraints(pattern=_STATUS_URL, max_length=1_024)]
+_TokenType = Annotated[
+    str,
+    StringConstraints(pattern=_TOKEN_TYPE),
+    AfterValidator(_no_task_type),
+    Field(json_schema_extra={"not": {"const": _TASK_TYPE}}),
+]
 _DigestText = Annotated[str, StringConstraints(pattern=_DIGEST)]
 _DataClass = Annotated[
     str, AfterValidator(_known_class), WithJsonSchema({"type": "string", "enum": list(data_classes())})
@@ -390,7 +411,7 @@ class ToolServerManifest(_Form):
 
 
 class _KeyForm(_Form):
-    """A public key: no form has a place for a private part."""
+    """A public key, of a kind identity verifies with: no form has a place for a private part."""
 
     kid: _Label
     use: Literal["sig"] | None = None
@@ -399,24 +420,24 @@ class _KeyForm(_Form):
 
 class _EcKeyForm(_KeyForm):
     kty: Literal["EC"]
-    crv: Literal["P-256", "P-384", "P-521"]
-    x: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=43, max_length=88)]
-    y: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=43, max_length=88)]
-    alg: Literal["ES256", "ES384", "ES512"] | None = None
+    crv: Literal["P-256"]
+    x: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=43, max_length=43)]
+    y: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=43, max_length=43)]
+    alg: Literal["ES256"] | None = None
 
 
 class _RsaKeyForm(_KeyForm):
     kty: Literal["RSA"]
-    n: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=342, max_length=1_366)]
-    e: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=4, max_length=6)]
-    alg: Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] | None = None
+    n: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=342, max_length=683)]
+    e: Literal["AQAB"]
+    alg: Literal["RS256"] | None = None
 
 
 class _OkpKeyForm(_KeyForm):
     kty: Literal["OKP"]
     crv: Literal["Ed25519"]
     x: Annotated[str, StringConstraints(pattern=_BASE64URL, min_length=43, max_length=43)]
-    alg: Literal["EdDSA", "Ed25519"] | None = None
+    alg: Literal["Ed25519"] | None = None
 
 
 class _JwksForm(_Form):
@@ -438,18 +459,22 @@ class _IssuerForm(_Form):
     audience: _Url | None = Field(None, description="the `aud` its tokens carry; ours, if left out")
     claims: Annotated[
         dict[_Claim, Literal["string", "integer", "boolean"]],
-        Field(max_length=50, json_schema_extra=_keys(_CLAIM, 64)),
+        Field(max_length=32, json_schema_extra=_keys(_CLAIM, 63)),
     ] = Field(default={}, description="the claims that are let through, and their types")
 
 
 class _UserIssuerSpec(_IssuerForm):
     use: Literal["user"]
+    token_type: _TokenType = Field("at+jwt", description="exactly the `typ` of its tokens")
     roles_claim: _Claim = Field("roles", description="the claim that lists the user's roles")
+    role_names: Annotated[dict[_OwnLabel, _OwnLabel], Field(max_length=256, json_schema_extra=_keys(_LABEL, 128))] = (
+        Field(default={}, description="the issuer's name of a role: ours; if any is given, other roles are dropped")
+    )
 
 
 class _TaskIssuerSpec(_IssuerForm):
     use: Literal["task"]
-    status_url: _Url | None = Field(None, description="answers `{open: bool}` for a task")
+    status_url: _StatusUrl = Field(description="answers `{open: bool}` for the task put in place of `{task}`")
 
 
 class IssuerManifest(_Form):
