@@ -49,7 +49,11 @@ def claim_type(issuers: Iterable[Mapping[str, Any]], path: str) -> str:
         InvalidInputError: `condition_untyped`: nobody declares it, or they differ.
     """
     claim = path.removeprefix("task.")
-    kinds = {issuer["claims"][claim] for issuer in issuers if issuer["use"] == "task" and claim in issuer["claims"]}
+    kinds = {
+        issuer["claims"][claim]
+        for issuer in issuers
+        if issuer.get("use") == "task" and not issuer.get("revoked") and claim in issuer["claims"]
+    }
     if len(kinds) != 1:
         raise _untyped(
             f"registered task issuers give `{path}` several types" if kinds else f"no task issuer declares `{path}`"

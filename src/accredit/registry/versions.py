@@ -1,10 +1,10 @@
 """A manifest's canonical form, its facets, and the version made of them.
 
-The canonical form names people, team and delegates by id, tools by id and pinned definition, times in milliseconds and
-money in nano-units; what has no order is sorted and what was left out is written with its default, so two manifests
-that mean the same are the same version. Every key belongs to exactly one facet:
+The canonical form is a manifest again, in which people, team and delegates are named by id, tools by id and pinned
+definition, times are milliseconds and money nano-units; what has no order is sorted and what was left out is written
+with its default, so two manifests that mean the same are the same version. Every key belongs to exactly one facet:
 
-facet       keys of the canonical form
+facet       keys (of `spec`, unless it says otherwise)
 tools       tools (conditions, narrowed hours and definition digests included), hours
 data        data
 models      models
@@ -14,7 +14,7 @@ audience    audience, inputs, reach
 limits      limits, expires
 stores      stores
 delegates   delegates
-owner       owner, backup_owner, team, business_service, name, environment, api_version
+owner       owner, backupOwner, businessService; the manifest's metadata (name, team, environment), apiVersion, kind
 purpose     purpose, use
 """
 
@@ -49,12 +49,13 @@ FACETS: Mapping[str, tuple[str, ...]] = {
     "delegates": ("delegates",),
     "limits": ("limits", "expires"),
     "models": ("models",),
-    "owner": ("owner", "backup_owner", "team", "business_service", "name", "environment", "api_version"),
+    "owner": ("owner", "backupOwner", "businessService"),
     "prompt": ("prompt",),
     "purpose": ("purpose", "use"),
     "stores": ("stores",),
     "tools": ("tools", "hours"),
 }
+"""Keys of `spec` by facet; what stands beside `spec` says whose agent it is and belongs to `owner`."""
 
 _DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
@@ -85,47 +86,52 @@ def canonical_manifest(
         {
             "definition": definitions[tool],
             "hours": _hours_doc(form.hours.read()) if form.hours else None,
-            "same_as": sorted([left, right] for left, right in form.when.same_as.items()) if form.when else [],
+            "sameAs": sorted([left, right] for left, right in form.when.same_as.items()) if form.when else [],
             "tool": tool,
-            "user_role": form.when.user_role if form.when else None,
+            "userRole": form.when.user_role if form.when else None,
         }
         for form in spec.tools
         for tool in (tool_id(form.server, name) for name in form.allow)
     ]
     limits = spec.limits
     return {
-        "api_version": manifest.api_version,
-        "audience": spec.audience,
-        "autonomy": spec.autonomy,
-        "backup_owner": backup_owner,
-        "business_service": spec.business_service,
-        "data": sorted(spec.data),
-        "delegates": sorted(delegates),
-        "environment": manifest.metadata.environment,
-        "expires": spec.expires.isoformat() if spec.expires else None,
-        "hours": _hours_doc(spec.hours.read()) if spec.hours else None,
-        "inputs": sorted(spec.inputs),
-        "limits": {
-            "call_timeout_ms": duration_ms(limits.timeout.call),
-            "calls_per_minute": limits.calls.per_minute,
-            "concurrency": limits.concurrency,
-            "cost_per_day": money_doc(Money.parse(limits.cost.per_day)) if limits.cost else None,
-            "run_timeout_ms": duration_ms(limits.timeout.run),
+        "apiVersion": manifest.api_version,
+        "kind": manifest.kind,
+        "metadata": {
+            "environment": manifest.metadata.environment,
+            "name": manifest.metadata.name,
+            "team": team.id,
         },
-        "models": _sorted(
-            {"agreement": form.agreement, "model": form.model, "provider": form.provider} for form in spec.models
-        ),
-        "name": manifest.metadata.name,
-        "owner": owner,
-        "prompt": {"digest": spec.prompt.digest},
-        "purpose": spec.purpose,
-        "reach": spec.reach,
-        "stores": _sorted(
-            {"adapter": form.adapter, "kind": form.kind, "namespace": form.namespace} for form in spec.stores
-        ),
-        "team": team.id,
-        "tools": sorted(tools, key=lambda grant: str(grant["tool"])),
-        "use": {"annex3": spec.use.annex3, "decides_on_people": spec.use.decides_on_people},
+        "spec": {
+            "audience": spec.audience,
+            "autonomy": spec.autonomy,
+            "backupOwner": backup_owner,
+            "businessService": spec.business_service,
+            "data": sorted(spec.data),
+            "delegates": sorted(delegates),
+            "expires": spec.expires.isoformat() if spec.expires else None,
+            "hours": _hours_doc(spec.hours.read()) if spec.hours else None,
+            "inputs": sorted(spec.inputs),
+            "limits": {
+                "callTimeoutMs": duration_ms(limits.timeout.call),
+                "callsPerMinute": limits.calls.per_minute,
+                "concurrency": limits.concurrency,
+                "costPerDay": money_doc(Money.parse(limits.cost.per_day)) if limits.cost else None,
+                "runTimeoutMs": duration_ms(limits.timeout.run),
+            },
+            "models": _sorted(
+                {"agreement": form.agreement, "model": form.model, "provider": form.provider} for form in spec.models
+            ),
+            "owner": owner,
+            "prompt": {"digest": spec.prompt.digest},
+            "purpose": spec.purpose,
+            "reach": spec.reach,
+            "stores": _sorted(
+                {"adapter": form.adapter, "kind": form.kind, "namespace": form.namespace} for form in spec.stores
+            ),
+            "tools": sorted(tools, key=lambda grant: str(grant["tool"])),
+            "use": {"annex3": spec.use.annex3, "decidesOnPeople": spec.use.decides_on_people},
+        },
     }
 
 
@@ -136,36 +142,40 @@ def version_digest(form: Mapping[str, Any]) -> Digest:
 
 def facets(form: Mapping[str, Any]) -> dict[str, Digest]:
     """The digest of each facet of a canonical form."""
+    beside = {key: value for key, value in form.items() if key != "spec"}
     return {
-        facet: digest_value("agent-facet", {"facet": facet, "value": {key: form[key] for key in keys}})
+        facet: digest_value(
+            "agent-facet",
+            {"facet": facet, "value": {key: form["spec"][key] for key in keys} | (beside if facet == "owner" else {})},
+        )
         for facet, keys in FACETS.items()
     }
 
 
 def version_from(doc: Mapping[str, Any], *, shared: dict[Digest, ToolGrant] | None = None) -> AgentVersion:
     """The version a stored document holds; equal grants become one object where `shared` has them."""
-    form = doc["manifest"]
-    hours = _hours_from(form["hours"])
-    limits = form["limits"]
+    spec = doc["manifest"]["spec"]
+    hours = _hours_from(spec["hours"])
+    limits = spec["limits"]
     grants = []
-    for entry in form["tools"]:
+    for entry in spec["tools"]:
         grant = _grant(entry, hours)
         grants.append(grant if shared is None else shared.setdefault(grant.digest, grant))
     return AgentVersion(
         digest=doc["digest"],
-        manifest=form,
+        manifest=doc["manifest"],
         facets=doc["facets"],
         grants=tuple(grants),
-        data=frozenset(form["data"]),
+        data=frozenset(spec["data"]),
         zone=hours.zone if hours else "UTC",
         limits=AgentLimits(
-            calls_per_minute=limits["calls_per_minute"],
+            calls_per_minute=limits["callsPerMinute"],
             concurrency=limits["concurrency"],
-            call_timeout_s=limits["call_timeout_ms"] / 1000,
-            run_timeout_s=limits["run_timeout_ms"] / 1000,
-            cost_per_day=money_from(limits["cost_per_day"]),
+            call_timeout_s=limits["callTimeoutMs"] / 1000,
+            run_timeout_s=limits["runTimeoutMs"] / 1000,
+            cost_per_day=money_from(limits["costPerDay"]),
         ),
-        expires_us=expiry_us(form["expires"]),
+        expires_us=expiry_us(spec["expires"]),
     )
 
 
@@ -176,14 +186,14 @@ def expiry_us(last_day: str | None) -> int | None:
 
 def _grant(entry: Mapping[str, Any], hours: Hours | None) -> ToolGrant:
     own = _hours_from(entry["hours"]) or hours
-    same_as = tuple((left, right) for left, right in entry["same_as"])
+    same_as = tuple((left, right) for left, right in entry["sameAs"])
     means = {
         "hours": _hours_doc(own) if own else None,
-        "same_as": entry["same_as"],
+        "same_as": entry["sameAs"],
         "tool": entry["tool"],
-        "user_role": entry["user_role"],
+        "user_role": entry["userRole"],
     }
-    return ToolGrant(ToolId(entry["tool"]), digest_value("tool-grant", means), entry["user_role"], same_as, own)
+    return ToolGrant(ToolId(entry["tool"]), digest_value("tool-grant", means), entry["userRole"], same_as, own)
 
 
 def _hours_doc(hours: Hours) -> dict[str, Any]:

@@ -1,0 +1,234 @@
+"""One agent's manifest against everything registered: does all it names exist, and fit together?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from accredit.audit.ports import Row, StateView
+from accredit.kernel.canonical import Digest
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError, UnavailableError
+from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId, tool_id
+from accredit.registry import rows
+from accredit.registry.addresses import same_address
+from accredit.registry.catalogue import Catalogue
+from accredit.registry.conditions import argument_type, claim_type
+from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.manifest import AgentManifest, Document, PersonManifest, duration_ms
+from accredit.registry.model import Person, Team
+from accredit.registry.pinning import read_definition
+from accredit.registry.versions import canonical_manifest, expiry_us
+
+__all__ = [
+    "AgentCheck",
+    "agent_row",
+    "fault_at",
+    "names_there",
+    "person_at",
+    "pinned_definition",
+    "shown",
+    "team_named",
+]
+
+
+class AgentCheck:
+    """One agent's manifest against everything registered."""
+
+    def __init__(self, view: StateView, manifest: AgentManifest, *, likely: Catalogue, now_us: int) -> None:
+        self._view = view
+        self._manifest = manifest
+        self._likely = likely
+        self._team = team_named(view, manifest.metadata.team)
+        self._now_us = now_us
+        self._faults: list[ManifestFault] = []
+
+    def canonical(self) -> dict[str, Any]:
+        """The canonical form.
+
+        Raises:
+            ManifestError: with everything that is wrong.
+        """
+        spec, metadata = self._manifest.spec, self._manifest.metadata
+        if self._team is None:
+            self._add("metadata.team", Code.TEAM_UNKNOWN, f"no team is called `{metadata.team}`")
+        owner = self._somebody("spec.owner", spec.owner)
+        backup = self._somebody("spec.backupOwner", spec.backup_owner) if spec.backup_owner else None
+        if backup is not None and backup == owner:
+            self._add("spec.backupOwner", Code.MANIFEST_INVALID, "the backup owner is the owner", "name somebody else")
+        self._hours()
+        definitions = self._tools()
+        delegates = self._delegates()
+        self._times()
+        if self._faults or self._team is None or owner is None:
+            raise ManifestError(self._faults)
+        return canonical_manifest(
+            self._manifest,
+            team=self._team,
+            owner=owner,
+            backup_owner=backup,
+            delegates=delegates,
+            definitions=definitions,
+        )
+
+    def _add(self, path: str, code: Code, message: str, hint: str = "") -> None:
+        self._faults.append(fault_at(self._manifest, path, code, message, hint))
+
+    def _somebody(self, path: str, address: str) -> PersonId | None:
+        person = person_at(self._view, address, self._likely.person(address))
+        if person is None:
+            self._add(path, Code.OWNER_UNKNOWN, f"`{address}` is not a registered person")
+        return person
+
+    def _hours(self) -> None:
+        spec, zones = self._manifest.spec, self._team.zones if self._team else frozenset()
+        outer = None
+        for path, form in [
+            ("spec.hours", spec.hours),
+            *((f"spec.tools[{index}].hours", entry.hours) for index, entry in enumerate(spec.tools)),
+        ]:
+            if form is None:
+                continue
+            try:
+                hours = form.read()
+            except InvalidInputError as error:
+                self._add(path, error.code, error.message, error.hint)
+                continue
+            if self._team is not None and form.zone not in zones:
+                self._add(f"{path}.zone", Code.ZONE_UNREGISTERED, f"the team has not registered `{form.zone}`")
+            if path == "spec.hours":
+                outer = hours
+            elif spec.hours is None:
+                hint = "set `spec.hours`; a grant only narrows them"
+                self._add(path, Code.MANIFEST_INVALID, "the agent has no hours that could be narrowed", hint)
+            elif outer is not None and not hours.within(outer):
+                hint = "a grant may narrow the agent's hours, in their zone, never widen them"
+                self._add(path, Code.MANIFEST_INVALID, "these hours are not within the agent's", hint)
+
+    def _tools(self) -> dict[ToolId, Digest]:
+        found: dict[ToolId, Digest] = {}
+        spec, metadata = self._manifest.spec, self._manifest.metadata
+        for index, form in enumerate(spec.tools):
+            path = f"spec.tools[{index}]"
+            server = self._view.get(rows.SERVER, form.server)
+            if server is None:
+                self._add(f"{path}.server", Code.TOOL_UNKNOWN, f"no tool server is called `{form.server}`")
+                continue
+            if server.doc["environment"] != metadata.environment:
+                self._add(
+                    f"{path}.server", Code.ENVIRONMENT_MISMATCH,
+                    f"`{form.server}` belongs to {server.doc['environment']}, the agent to {metadata.environment}",
+                )  # fmt: skip
+                continue
+            entries = {entry["name"]: entry for entry in server.doc["tools"]}
+            for place, own in enumerate(form.allow):
+                at, tool = f"{path}.allow[{place}]", tool_id(form.server, own)
+                pinned = pinned_definition(self._view, tool)
+                if own not in entries or pinned is None:
+                    message = f"the tool server `{form.server}` has no registered tool {shown(own)}"
+                    self._add(at, Code.TOOL_UNKNOWN, message, names_there(entries))
+                    continue
+                found[tool] = pinned[0]
+                if missing := sorted(set(entries[own]["data"]) - set(spec.data)):
+                    message = f"{shown(own)} carries {', '.join(missing)}, which `spec.data` does not name"
+                    self._add(at, Code.DATA_CLASS_UNDECLARED, message)
+                for left, right in form.when.same_as.items() if form.when else ():
+                    self._same(f"{path}.when.sameAs.{left}", pinned[1], left, right)
+        return found
+
+    def _same(self, path: str, definition: Mapping[str, Any], left: str, right: str) -> None:
+        try:
+            ours = argument_type(definition["inputSchema"], left)
+            theirs = claim_type((row.doc for row in self._view.scan(rows.ISSUER)), right)
+        except InvalidInputError as error:
+            self._add(path, error.code, error.message, error.hint)
+            return
+        if ours != theirs:
+            self._add(path, Code.CONDITION_UNTYPED, f"`{left}` is of type {ours}, `{right}` of type {theirs}")
+
+    def _delegates(self) -> list[AgentId]:
+        found = []
+        environment = self._manifest.metadata.environment
+        for index, name in enumerate(self._manifest.spec.delegates):
+            row = agent_row(self._view, environment, name)
+            if row is None:
+                message = f"no agent is called `{name}` in {environment}"
+                self._add(f"spec.delegates[{index}]", Code.NOT_FOUND, message, "apply that agent first")
+            else:
+                found.append(AgentId(row.key))
+        return found
+
+    def _times(self) -> None:
+        spec = self._manifest.spec
+        if duration_ms(spec.limits.timeout.call) > duration_ms(spec.limits.timeout.run):
+            self._add("spec.limits.timeout", Code.MANIFEST_INVALID, "a call may not take longer than a run")
+        until = expiry_us(spec.expires.isoformat()) if spec.expires else None
+        if until is not None and until <= self._now_us:
+            self._add("spec.expires", Code.MANIFEST_INVALID, f"{spec.expires} is past")
+
+
+def person_at(view: StateView, address: str, likely: Person | None = None) -> PersonId | None:
+    """Who has that address; `likely` spares a search if it is still true."""
+    wanted = same_address(address)
+    if likely is not None:
+        row = view.get(rows.PERSON, likely.id)
+        if row is not None and same_address(row.doc["email"]) == wanted:
+            return likely.id
+    return next((PersonId(row.key) for row in view.scan(rows.PERSON) if same_address(row.doc["email"]) == wanted), None)
+
+
+def team_named(view: StateView, name: str) -> Team | None:
+    """The team of that name."""
+    return next(
+        (
+            Team(TeamId(row.key), name, frozenset(row.doc["zones"]))
+            for row in view.scan(rows.TEAM)
+            if row.doc["name"] == name
+        ),
+        None,
+    )
+
+
+def agent_row(view: StateView, environment: str, name: str) -> Row | None:
+    """The row of the one agent of that name there."""
+    named = view.get(rows.AGENT_NAME, f"{environment}/{name}")
+    return None if named is None else view.get(rows.AGENT, named.doc["agent"])
+
+
+def pinned_definition(view: StateView, tool: ToolId) -> tuple[Digest, Mapping[str, Any]] | None:
+    """A tool's pinned definition and its digest, None if nothing is pinned.
+
+    Raises:
+        UnavailableError: something is pinned, and what is stored is not that.
+    """
+    pin = view.get(rows.TOOL, tool)
+    if pin is None:
+        return None
+    stored = view.get(rows.DEFINITION, pin.doc["definition"])
+    definition = read_definition(stored.doc["text"], pin.doc["definition"]) if stored else None
+    if definition is None:
+        raise UnavailableError(Code.STATE_UNPROVEN, f"the pinned definition of `{tool[:200]}` is missing or changed")
+    return pin.doc["definition"], definition
+
+
+def _label(document: Document) -> str:
+    if isinstance(document, PersonManifest):
+        return f"Person {document.spec.email}"
+    return f"{document.kind} {document.metadata.name}"
+
+
+def fault_at(document: Document, path: str, code: Code, message: str, hint: str = "") -> ManifestFault:
+    """A fault of a document that could be read."""
+    return ManifestFault(_label(document), path, message, hint or code.remedy, code)
+
+
+def shown(name: str) -> str:
+    """A name from outside, bounded and unable to imitate the text around it."""
+    return f"`{ascii(name)[1:-1][:128]}`"
+
+
+def names_there(known: Iterable[str]) -> str:
+    """A hint with the names one could have meant."""
+    names = sorted(known)
+    some = ", ".join(shown(one) for one in names[:10])
+    return f"there are {some}{' …' if len(names) > 10 else ''}" if names else ""

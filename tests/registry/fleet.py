@@ -1,0 +1,139 @@
+"""A small fleet to test with: the example manifests, a tool server that answers from memory, a registry over both."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from accredit.audit.model import Facts
+from accredit.audit.ports import Actor, Change, Write
+from accredit.kernel.clock import ScriptedClock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
+from accredit.kernel.ids import SeededIds
+from accredit.registry.manifest import Document, read_manifests
+from accredit.registry.model import ToolServer
+from accredit.registry.reading import read_documents
+from accredit.registry.service import ApplyResult, Registry
+from accredit.storage.memory.control import MemoryControlLog
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "manifests"
+ADMIN = Actor(person="psn_admin", credential="tok_1", basis="single-admin")
+NOW_US = 1_795_392_000_000_000  # 2026-11-23
+
+READ_CUSTOMER: dict[str, Any] = {
+    "name": "read_customer",
+    "title": "Read a customer",
+    "description": "Reads one customer by id.",
+    "inputSchema": {
+        "type": "object",
+        "properties": {
+            "customer_id": {"type": "string", "maxLength": 40},
+            "nickname": {"type": "string"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "maybe": {"type": ["string", "null"]},
+            "count": {"type": "integer"},
+            "address": {
+                "type": "object",
+                "properties": {"zip": {"type": "string"}, "flat": {"type": "integer"}},
+                "required": ["zip"],
+            },
+        },
+        "required": ["customer_id", "tags", "maybe", "count", "address"],
+    },
+    "annotations": {"readOnlyHint": True},
+}
+
+
+def definition(name: str, schema: Any = None, **more: Any) -> dict[str, Any]:
+    return {"name": name, "inputSchema": schema or {"type": "object", "properties": {}}, **more}
+
+
+class Offered:
+    """A `DefinitionSource` that answers from memory and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.tools: dict[str, Mapping[str, Any]] = {
+            "read_customer": copy.deepcopy(READ_CUSTOMER),
+            "search_orders": definition("search_orders"),
+            "add_note": definition("add_note"),
+            "unlisted": definition("unlisted"),
+        }
+        self.down = False
+        self.asked: list[ToolServer] = []
+
+    async def fetch(self, server: ToolServer) -> Mapping[str, Mapping[str, Any]]:
+        self.asked.append(server)
+        if self.down:
+            raise UnavailableError(Code.UPSTREAM_UNREACHABLE, "connection refused")
+        return dict(self.tools)
+
+
+class Fleet:
+    """A registry in memory."""
+
+    def __init__(self) -> None:
+        self.control = MemoryControlLog()
+        self.offered = Offered()
+        self.clock = ScriptedClock(NOW_US)
+        self.registry = Registry(self.control, SeededIds(1), self.clock, self.offered)
+
+    def apply(self, *documents: dict[str, Any]) -> list[ApplyResult]:
+        return asyncio.run(self.registry.apply_documents(read(*documents), ADMIN))
+
+    def put(self, kind: str, key: str, doc: dict[str, Any] | None) -> None:
+        """Writes a row as another room would, without the registry."""
+        change = Change(Facts("test.written"), (Write(kind, key, doc),), ADMIN, {})
+        asyncio.run(self.control.transact(lambda _: change))
+
+    def doc(self, kind: str, key: str) -> dict[str, Any]:
+        row = self.control.view.get(kind, key)
+        assert row is not None
+        return dict(row.doc)
+
+    def kinds(self) -> list[str]:
+        return [change.facts.kind for change in self.control.events]
+
+    @classmethod
+    def registered(cls, *, agent: bool = True) -> Fleet:
+        """With everything in the examples."""
+        fleet = cls()
+        names = ["people", "issuers", "crm"] + (["support-copilot"] if agent else [])
+        fleet.apply(*(document for name in names for document in example(name)))
+        return fleet
+
+
+def example(name: str) -> list[dict[str, Any]]:
+    return [raw.value for raw in read_documents((EXAMPLES / f"{name}.yaml").read_bytes())]
+
+
+def agent_document() -> dict[str, Any]:
+    return example("support-copilot")[0]
+
+
+def server_document() -> dict[str, Any]:
+    return example("crm")[0]
+
+
+def read(*documents: dict[str, Any]) -> tuple[Document, ...]:
+    return read_manifests(orjson.dumps(list(documents)))
+
+
+def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with the value at `spec.a.0.b` replaced; removed if the value is `...`."""
+    made = copy.deepcopy(document)
+    node: Any = made
+    *steps, last = path.split(".")
+    for step in steps:
+        node = node[int(step)] if isinstance(node, list) else node[step]
+    key: Any = int(last) if isinstance(node, list) else last
+    if value is ...:
+        del node[key]
+    else:
+        node[key] = value
+    return made

@@ -1,0 +1,48 @@
+"""Promises of the registry."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("registry:manifest:strict", "DESIGN §8", "A manifest with anything its form does not know is refused."),
+    Requirement(
+        "registry:manifest:schema", "DESIGN §8", "The published JSON Schemas accept and refuse as the forms do."
+    ),
+    Requirement("registry:manifest:all-faults", "issue 2", "All faults of all documents are told at once, with place."),
+    Requirement(
+        "registry:manifest:unicode", "DESIGN §11", "Characters nobody sees are refused in names; texts are NFC."
+    ),
+    Requirement("registry:reading:strict", "DESIGN §11", "Files are bounded and mean one thing to every reader."),
+    Requirement("registry:version:immutable", "issue 2 §1", "A version is addressed by its digest and written once."),
+    Requirement("registry:version:idempotent", "issue 2 §1", "Applying an equal manifest again changes nothing."),
+    Requirement("registry:facet:exact", "DESIGN §1", "Changing a field changes the digest of exactly its facet."),
+    Requirement("registry:apply:all-or-nothing", "issue 2 §1", "A set of manifests with a fault changes nothing."),
+    Requirement("registry:apply:owner", "DESIGN §4", "Owners are resolved to person ids; an unknown one is refused."),
+    Requirement("registry:apply:names", "DESIGN §6", "A name is unique per environment, also between two at once."),
+    Requirement("registry:apply:production", "DESIGN §6", "Nothing enters staging or production without approvals."),
+    Requirement("registry:apply:tools", "issue 2 §1", "Only registered tools of the own environment can be granted."),
+    Requirement(
+        "registry:apply:hours", "DESIGN §8", "A grant narrows the agent's hours, in a zone the team registered."
+    ),
+    Requirement(
+        "registry:apply:same-as", "DESIGN §8", "`sameAs` compares required scalars of one type, or is refused."
+    ),
+    Requirement("registry:apply:record", "DESIGN §5", "Every change is an event with its actor and no personal data."),
+    Requirement(
+        "registry:pin:first", "DESIGN §1", "Definitions are pinned by digest at a server's first registration."
+    ),
+    Requirement(
+        "registry:pin:changed", "issue 2 §1", "A changed definition is taken over by an explicit re-pin alone."
+    ),
+    Requirement("registry:pin:bounds", "issue 2", "A server that lies about its tools, or is down, registers nothing."),
+    Requirement("registry:arguments:undeclared", "DESIGN §3.4", "What a pinned schema does not declare is refused."),
+    Requirement(
+        "registry:arguments:bounded", "DESIGN §3.4", "No schema and no arguments make validation hang or fetch."
+    ),
+    Requirement("registry:arguments:silent", "DESIGN §8", "A fault names place and expectation, never the value sent."),
+    Requirement(
+        "registry:catalogue:proven", "DESIGN §3.2", "What does not hold together is left out of the catalogue."
+    ),
+    Requirement("registry:catalogue:shared", "DESIGN §10", "A change rebuilds what it touched and shares the rest."),
+)
