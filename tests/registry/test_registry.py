@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from accredit.audit.ports import Row
 from accredit.kernel.canonical import require_canonical
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
@@ -94,7 +95,7 @@ def test_every_change_is_recorded_with_its_actor_and_nothing_personal() -> None:
 
 @pytest.mark.requirement("registry:apply:record")
 def test_rows_of_equal_addresses_in_two_installations_have_different_digests() -> None:
-    rows = []
+    rows: list[Row] = []
     for seed in (1, 2):
         control = MemoryControlLog()
         registry = Registry(control, SeededIds(seed), ScriptedClock(NOW_US), Offered())
@@ -174,7 +175,7 @@ def test_of_two_agents_registered_at_once_under_one_name_exactly_one_wins() -> N
 
     fleet.control.transact = transact  # type: ignore[method-assign] # lets the two interleave
 
-    async def both() -> list[Any]:
+    async def both() -> Any:
         theirs = changed(agent_document(), "metadata.team", "finance")
         return await asyncio.gather(
             fleet.registry.apply_documents(read(agent_document()), ADMIN),

@@ -196,7 +196,7 @@ def _shown(value: Any) -> str:
 
 def _pointer(path: list[Any]) -> str:
     text = "".join("/" + str(step)[:_MAX_SHOWN].replace("~", "~0").replace("/", "~1") for step in path[:16])
-    return text.encode("ascii", "backslashreplace").decode()
+    return ascii(text)[1:-1]
 
 
 def _expectation(kind: jsonschema_rs.ValidationErrorKind) -> str:
