@@ -23,13 +23,11 @@ from typing import Any
 
 import jsonschema_rs
 
-from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.strictjson import MAX_DEPTH
-from accredit.registry.model import Tool
 
-__all__ = ["ArgumentFault", "ArgumentValidator", "argument_fault", "compile_arguments", "resolve_pointer"]
+__all__ = ["ArgumentFault", "ArgumentValidator", "compile_arguments", "resolve_pointer"]
 
 _MAX_SUBSCHEMAS = 2_000
 _MAX_LOOKS = 1_024
@@ -54,10 +52,6 @@ _DRAFTS = frozenset(
 _SILENT = frozenset({"dependencies", "additionalItems", "$recursiveRef", "$recursiveAnchor"})
 """Restrictions of older drafts that 2020-12 would ignore: taking them as if they were not there would widen."""
 _FOREIGN = frozenset({"$dynamicRef", "$dynamicAnchor", "$anchor", "$vocabulary"})
-
-_MAX_COMPILED = 20_000
-_compiled_before: dict[tuple[Digest, bool], ArgumentValidator] = {}
-"""A cache and nothing else: what a digest compiles to never changes."""
 
 _UNDECLARED = (
     jsonschema_rs.ValidationErrorKind.AdditionalProperties,
@@ -149,21 +143,6 @@ def compile_arguments(schema: Any, *, allow_undeclared: bool) -> ArgumentValidat
     open_ = _compiled(_Rewriter(schema).document(closed=False))
     closed = None if allow_undeclared else _compiled(_Rewriter(schema).document(closed=True))
     return ArgumentValidator(open_, closed, explains=looks <= _EXPLAINED_LOOKS)
-
-
-def argument_fault(tool: Tool, arguments: Mapping[str, Any]) -> ArgumentFault | None:
-    """What is wrong with the arguments of a call of that tool, None if they fit; compiled once per definition."""
-    key = (tool.definition_digest, tool.allow_undeclared)
-    validator = _compiled_before.get(key)
-    if validator is None:
-        try:
-            validator = compile_arguments(tool.definition.get("inputSchema"), allow_undeclared=tool.allow_undeclared)
-        except InvalidInputError as error:  # it was compiled when it was pinned; a later version may be stricter
-            return ArgumentFault(error.code, "", "an input schema that can be compiled")
-        if len(_compiled_before) >= _MAX_COMPILED:
-            _compiled_before.clear()
-        _compiled_before[key] = validator
-    return validator.fault(arguments)
 
 
 def resolve_pointer(root: Any, reference: Any) -> Any:
