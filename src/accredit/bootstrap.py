@@ -18,7 +18,6 @@ from typing import Any
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from accredit.api.bounds import bounded_receive
 from accredit.api.control import control_api
 from accredit.api.outer import outer_api
 from accredit.api.plane import ControlPlane
@@ -79,7 +78,6 @@ __all__ = ["Offline", "Running", "bound", "check_log", "look_at", "run", "served
 
 _log = logging.getLogger("accredit")
 _SYSTEM = Actor(basis="system")
-_MAX_API_BODY = 8 * 2**20
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -390,7 +388,7 @@ def _app(
         elif (refusal := _misdirected(addresses, scope)) is not None:
             await refusal(scope, receive, send)
         elif path.startswith("/api/"):
-            await control(scope, bounded_receive(receive, _MAX_API_BODY), send)
+            await control(scope, receive, send)
         else:
             await outer(scope, receive, send)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from accredit import __version__
+from accredit.api.entry import ControlEntry
 from accredit.api.plane import ControlPlane
-from accredit.api.problems import Json, problem, problem_of, unexpected
+from accredit.api.problems import Json, problem, problem_of, unexpected, unrouted
 from accredit.api.shown import Shown, moment
 from accredit.approvals.model import HoldState, HoldVerdict
 from accredit.audit.ports import Actor
@@ -26,11 +29,30 @@ from accredit.kernel.errors import AccreditError, ForbiddenError, NotFoundError,
 from accredit.kernel.ids import AgentId, CredentialId, HoldId, ServerName
 from accredit.policy.releases import release_subject
 from accredit.registry.manifest import KINDS, schema
-from accredit.registry.model import Agent
+from accredit.registry.model import Agent, Environment
 
 __all__ = ["control_api"]
 
 _Name = Annotated[str, Path(max_length=200)]
+_ENVIRONMENTS = "|".join(Environment)
+
+
+class _AgentReference(Convertor[str]):
+    """An id, a name, or environment/name.
+
+    An environment's name before a slash is always that, so an agent may be called like what can be asked about one.
+    """
+
+    regex = f"(?:(?:{_ENVIRONMENTS})/[^/]+|(?!(?:{_ENVIRONMENTS})/)[^/]+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("agent", _AgentReference())
 
 
 class _Form(BaseModel):
@@ -49,6 +71,12 @@ class _Apply(_Form):
 class _Login(_Form):
     link: Annotated[str, Field(max_length=512)]
     name: Annotated[str, Field(min_length=1, max_length=63)] = "cli"
+
+
+class _Token(_Form):
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    scopes: Annotated[list[Literal["admin", "read"]], Field(min_length=1, max_length=2)]
+    days: Annotated[int, Field(ge=1, le=90)] = 7
 
 
 class _JoinToken(_Form):
@@ -81,14 +109,30 @@ class _Policies(_Form):
     files: Annotated[dict[str, Annotated[str, Field(max_length=2**20)]], Field(max_length=5000)]
 
 
-async def _operator(request: Request) -> Operator:
-    plane: ControlPlane = request.app.state.plane
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise UnauthenticatedError(Code.TOKEN_MISSING, "no bearer token was sent")
-    found = plane.people.authenticate_operator(token.strip())
-    if request.method not in {"GET", "HEAD"} and "admin" not in found.scopes:
-        raise ForbiddenError(Code.NOT_AUTHORISED, "this token may read and not change", hint="use another token")
+_PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457; `code` is stable and listed in docs/codes.md",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "enum": [str(code) for code in Code]},
+        "detail": {"type": "string"},
+        "hint": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "string"}},
+        "exit_code": {"type": "integer"},
+    },
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "refused", "content": {"application/problem+json": {"schema": _PROBLEM}}},
+    "5XX": {"description": "cannot be served", "content": {"application/problem+json": {"schema": _PROBLEM}}},
+}
+_BEARER = HTTPBearer(auto_error=False, description="an operator's API token, from `accredit login LINK`")
+
+
+def _operator(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Operator:
+    found: Operator = request.state.operator  # `ControlEntry` let nobody in without one
     return found
 
 
@@ -99,14 +143,15 @@ def control_api(plane: ControlPlane) -> FastAPI:
     """The application that answers `/api/v1`."""
     app = FastAPI(
         title="accredit", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+        generate_unique_id_function=lambda route: route.name, responses=_PROBLEMS,
         exception_handlers={
             AccreditError: problem_of,
             RequestValidationError: _unprocessable,
-            HTTPException: _http,
+            HTTPException: unrouted,
             Exception: unexpected,
         },
     )  # fmt: skip
-    app.state.plane = plane
+    app.add_middleware(ControlEntry, plane=plane)
     shown = Shown(plane)
 
     def actor(who: Operator) -> Actor:
@@ -127,6 +172,7 @@ def control_api(plane: ControlPlane) -> FastAPI:
         try:
             made = await plane.people.login(form.link, form.name, source=_source(request))
         except UnauthenticatedError as error:  # whoever opens a link may know that it is used up or too old
+            plane.enforcer.turned_away(error.code, path=request.url.path, source=_source(request), cause=error.cause)
             return problem(401, error.code, error.message, error.hint)
         return Json({"token": made.secret, "person": made.token.person, "expires": moment(made.token.expires_us)})
 
@@ -137,6 +183,11 @@ def control_api(plane: ControlPlane) -> FastAPI:
     @app.get("/api/v1/tokens")
     async def tokens(who: _Who) -> Json:
         return Json({"items": [shown.api_token(one) for one in plane.people.tokens(who)]})
+
+    @app.post("/api/v1/tokens")
+    async def token_issue(who: _Who, form: _Token) -> Json:
+        made = await plane.people.issue_token(who, form.name, scopes=form.scopes, ttl_s=form.days * 86_400)
+        return Json({"token": made.secret, **shown.api_token(made.token)}, 201)
 
     @app.delete("/api/v1/tokens/{token_id}")
     async def token_revoke(who: _Who, token_id: _Name) -> Json:
@@ -165,23 +216,23 @@ def control_api(plane: ControlPlane) -> FastAPI:
     async def agents(_: _Who) -> Json:
         return Json({"items": [shown.agent_row(agent) for agent in plane.snapshots.current.catalogue.agents()]})
 
-    @app.get("/api/v1/agents/{name:path}/usage")
+    @app.get("/api/v1/agents/{name:agent}/usage")
     async def agent_usage(_: _Who, name: _Name, days: Annotated[int, Query(ge=1, le=366)] = 30) -> Json:
         return Json({"items": shown.usage(agent_named(name), days)})
 
-    @app.get("/api/v1/agents/{name:path}/limits")
+    @app.get("/api/v1/agents/{name:agent}/limits")
     async def agent_limits(_: _Who, name: _Name) -> Json:
         agent = agent_named(name)
         return Json(shown.limits(plane.limits.show(agent.id, agent.version.limits)))
 
-    @app.post("/api/v1/agents/{name:path}/join-tokens")
+    @app.post("/api/v1/agents/{name:agent}/join-tokens")
     async def join_token(who: _Who, name: _Name, form: _JoinToken) -> Json:
         made = await plane.enrolment.issue_join_token(
             agent_named(name).id, actor=actor(who), pin_thumbprint=form.thumbprint, allowed_cidr=form.source
         )
         return Json({"join_token": made.secret, "expires": moment(made.expires_us)}, 201)
 
-    @app.post("/api/v1/agents/{name:path}/revoke")
+    @app.post("/api/v1/agents/{name:agent}/revoke")
     async def agent_revoke(who: _Who, name: _Name, form: _Reason) -> Json:
         agent = agent_named(name)
         began = plane.clock.now()
@@ -189,7 +240,7 @@ def control_api(plane: ControlPlane) -> FastAPI:
         await plane.revocations.revoke_agent(agent.id, actor=actor(who), reason=form.reason)
         return Json(shown.revoked(agent.id, began, plane.enforcer.cancelled - before))
 
-    @app.get("/api/v1/agents/{name:path}")
+    @app.get("/api/v1/agents/{name:agent}")
     async def agent(_: _Who, name: _Name) -> Json:
         return Json(shown.agent(agent_named(name)))
 
@@ -232,7 +283,7 @@ def control_api(plane: ControlPlane) -> FastAPI:
     # -- credentials
 
     @app.get("/api/v1/credentials")
-    async def credentials(_: _Who, agent: str | None = None) -> Json:
+    async def credentials(_: _Who, agent: Annotated[str | None, Query(max_length=200)] = None) -> Json:
         wanted = [agent_named(agent)] if agent else plane.snapshots.current.catalogue.agents()
         return Json({"items": [
             shown.credential(one) for each in wanted for one in plane.identity.credentials_of(each.id)
@@ -258,8 +309,9 @@ def control_api(plane: ControlPlane) -> FastAPI:
     # -- holds
 
     @app.get("/api/v1/holds")
-    async def holds(_: _Who, state: HoldState | None = HoldState.OPEN) -> Json:
-        return Json({"items": [shown.hold_row(one) for one in plane.holds.find(state=state)]})
+    async def holds(_: _Who, state: HoldState | Literal["all"] = HoldState.OPEN) -> Json:
+        wanted = None if state == "all" else HoldState(state)
+        return Json({"items": [shown.hold_row(one) for one in plane.holds.find(state=wanted)]})
 
     @app.get("/api/v1/holds/{hold}")
     async def hold(_: _Who, hold: _Name) -> Json:
@@ -307,7 +359,7 @@ def control_api(plane: ControlPlane) -> FastAPI:
     async def records(
         _: _Who,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-        before: Annotated[int | None, Query(ge=0)] = None,
+        before: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
         agent: Annotated[str | None, Query(max_length=200)] = None,
         kind: Annotated[str | None, Query(max_length=80)] = None,
     ) -> Json:
@@ -323,7 +375,7 @@ def control_api(plane: ControlPlane) -> FastAPI:
         return Json(found)
 
     @app.get("/api/v1/audit/prove/{seq}")
-    async def prove(_: _Who, seq: Annotated[int, Path(ge=0)]) -> Json:
+    async def prove(_: _Who, seq: Annotated[int, Path(ge=0, lt=2**63)]) -> Json:
         checkpoint = await plane.log.checkpoint()
         if seq >= plane.records.size():
             raise NotFoundError(Code.NOT_FOUND, f"the log has no record {seq}")
@@ -343,10 +395,5 @@ def _source(request: Request) -> str:
 
 async def _unprocessable(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for these alone
-    faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:20]]
+    faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}"[:300] for one in error.errors()[:20]]
     return problem(400, Code.BODY_MALFORMED, "the request does not have the form this route takes", errors=faults)
-
-
-async def _http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for these alone
-    return problem(error.status_code, Code.NOT_FOUND if error.status_code == 404 else Code.METHOD_UNKNOWN, error.detail)

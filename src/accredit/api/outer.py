@@ -1,6 +1,7 @@
 """Everything outside `/api/v1`: enrolment and tokens for agents, metadata, the log's checkpoint and tiles, health.
 
-These are small bare handlers: they are open to anybody who can reach the port, so each bounds what it reads.
+These are small bare handlers: they are open to anybody who can reach the port, so each bounds what it reads, and
+whoever is refused an identity here leaves a record.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ import asyncio
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from accredit.api.plane import ControlPlane
-from accredit.api.problems import Json, problem, problem_of, unexpected
+from accredit.api.problems import Json, problem, problem_of, refusal_of, unexpected, unrouted
 from accredit.audit.tiles import parse_tile_path, read_tile
+from accredit.identity.endpoint import TokenRefusal, TokenReply
 from accredit.identity.metadata import authorization_server, protected_resource
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, InvalidInputError
+from accredit.kernel.errors import AccreditError, InvalidInputError, UnauthenticatedError
 
 __all__ = ["outer_api"]
 
@@ -38,25 +41,52 @@ def _source(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _invalid_request(code: Code, description: str) -> TokenRefusal:
+    return TokenRefusal(400, "invalid_request", description, code)
+
+
 def outer_api(plane: ControlPlane) -> Starlette:
     """The application that answers everything but `/api/v1` and `/mcp`."""
 
+    def turned_away(request: Request, code: Code, *, credential: str | None = None, cause: str = "") -> None:
+        plane.enforcer.turned_away(
+            code, path=request.url.path, source=_source(request), credential=credential, cause=cause
+        )
+
     async def enrol(request: Request) -> Response:
-        return Json(await plane.enrolment.enrol_request(await _body(request), source=_source(request)), 201)
+        try:
+            return Json(await plane.enrolment.enrol_request(await _body(request), source=_source(request)), 201)
+        except UnauthenticatedError as error:
+            turned_away(request, error.code, cause=error.cause)
+            return problem(401, Code.UNAUTHENTICATED, "the join token was not accepted", "ask for a new join token")
+        except AccreditError as error:
+            turned_away(request, error.code, cause=error.cause)
+            return refusal_of(error)
 
     async def token(request: Request) -> Response:
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
-            return problem(415, Code.BODY_MALFORMED, "a token request is form-encoded (RFC 6749 §4)")
+        answer = await answered(request)
+        if isinstance(answer, TokenRefusal):
+            turned_away(request, answer.code, credential=answer.credential, cause=answer.cause)
+        return Json(answer.body(), answer.status, {"pragma": "no-cache"})  # RFC 6749 §5.1
+
+    async def answered(request: Request) -> TokenReply | TokenRefusal:
+        if _media_type(request) != "application/x-www-form-urlencoded":
+            return _invalid_request(Code.BODY_MALFORMED, "a token request is form-encoded")
         try:
-            pairs = parse_qsl((await _body(request)).decode("ascii"), keep_blank_values=True, max_num_fields=32,
-                              strict_parsing=True)  # fmt: skip
+            text = (await _body(request)).decode("ascii")
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=32, strict_parsing=True)
         except ValueError:
-            return Json({"error": "invalid_request", "code": Code.BODY_MALFORMED.value}, 400)
+            return _invalid_request(Code.BODY_MALFORMED, "the form cannot be read")
+        except InvalidInputError as error:
+            return _invalid_request(error.code, error.message)
         form = dict(pairs)
         if len(form) != len(pairs):  # RFC 6749 §3.2: parameters must not be included more than once
-            return Json({"error": "invalid_request", "code": Code.BODY_DUPLICATE_KEYS.value}, 400)
-        answer = await plane.tokens.token_request(form, _source(request))
-        return Json(answer.body(), answer.status)
+            return _invalid_request(Code.BODY_DUPLICATE_KEYS, "a parameter is repeated")
+        return await plane.tokens.token_request(form, _source(request))
 
     async def jwks(_: Request) -> Response:
         return Json(plane.signing.jwks())
@@ -66,7 +96,10 @@ def outer_api(plane: ControlPlane) -> Starlette:
 
     async def resource_metadata(request: Request) -> Response:
         path = request.path_params.get("path", "")
-        return Json(protected_resource(plane.public_url, f"/{path}" if path else ""))
+        try:
+            return Json(protected_resource(plane.public_url, f"/{path}" if path else ""))
+        except InvalidInputError as error:
+            return problem(404, Code.NOT_FOUND, error.message)
 
     async def checkpoint(_: Request) -> Response:
         newest = plane.log.latest_checkpoint()
@@ -78,7 +111,7 @@ def outer_api(plane: ControlPlane) -> Starlette:
         newest = plane.log.latest_checkpoint()
         if newest is None:
             return problem(404, Code.NOT_FOUND, "no checkpoint has been published yet")
-        address = parse_tile_path(f"tile/{request.path_params['path']}")
+        address = parse_tile_path(request.path_params["path"])
         size = int(newest.split(b"\n", 2)[1])
         content = await asyncio.to_thread(read_tile, plane.records, address, size=size)
         return Response(content, media_type="application/octet-stream")
@@ -103,5 +136,5 @@ def outer_api(plane: ControlPlane) -> Starlette:
             Route("/healthz", alive),
             Route("/readyz", ready),
         ],
-        exception_handlers={AccreditError: problem_of, Exception: unexpected},
+        exception_handlers={AccreditError: problem_of, HTTPException: unrouted, Exception: unexpected},
     )

@@ -6,13 +6,14 @@ import logging
 from typing import Any
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnauthenticatedError
 
-__all__ = ["Json", "problem", "problem_of", "unexpected"]
+__all__ = ["Json", "problem", "problem_of", "refusal_of", "unexpected", "unrouted"]
 
 _log = logging.getLogger("accredit.api")
 
@@ -47,15 +48,33 @@ def problem(status: int, code: Code, detail: str, hint: str = "", **more: Any) -
     return answer
 
 
-async def problem_of(_: Request, error: Exception) -> Response:
+def refusal_of(error: AccreditError) -> Json:
     """The answer to an error the product raised on purpose."""
-    assert isinstance(error, AccreditError)  # noqa: S101 - registered for these alone
     if isinstance(error, UnauthenticatedError):
         # one constant text: what exactly was wrong is for the record, not for whoever is guessing
         return problem(401, Code.UNAUTHENTICATED, "the credential was not accepted", "run `accredit login LINK`")
     findings = [str(each) for each in getattr(error, "findings", ()) or getattr(error, "faults", ())]
     more = {"errors": findings} if findings else {}
     return problem(error.status, error.code, error.message, error.hint, exit_code=error.exit_code, **more)
+
+
+async def problem_of(_: Request, error: Exception) -> Response:
+    """`refusal_of` as a handler."""
+    assert isinstance(error, AccreditError)  # noqa: S101 - registered for these alone
+    return refusal_of(error)
+
+
+async def unrouted(request: Request, error: Exception) -> Response:
+    """The answer where no route takes this path or method."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for these alone
+    if error.status_code == 405:
+        answer = problem(405, Code.METHOD_UNKNOWN, f"this path does not take {request.method[:20]}")
+    elif error.status_code == 404:
+        answer = problem(404, Code.NOT_FOUND, "there is no such path", "see /api/openapi.json")
+    else:
+        answer = problem(error.status_code, Code.BODY_MALFORMED, "the request cannot be read")
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def unexpected(_: Request, error: Exception) -> Response:

@@ -104,11 +104,24 @@ class Enforcer:
             # what is no bearer token at all is an empty one: the verifier says so
             return self._controls.verifier.verify(token.strip() if scheme.lower() == "bearer" else "", path=path)
         except UnauthenticatedError as error:
-            now = self._clock.now()
-            limited = self._controls.spend.attempt(None, source)
-            if limited is None and self._strangers.admit(now, source, error.code):
-                self._append(unauthenticated_entry(error.code, time_us=now.wall_us, source=source, path=path))
+            self._controls.spend.attempt(None, source)  # counts against what this source may still try elsewhere
+            self.turned_away(error.code, path=path, source=source, cause=error.cause)
             raise
+
+    def turned_away(
+        self, code: Code, *, path: str, source: str, credential: str | None = None, cause: str = ""
+    ) -> None:
+        """Note that somebody was refused before any call: at a door of the gateway, the token endpoint or the API.
+
+        The first of a source and reason in a minute is a record, the others are counted. `cause` is kept sealed.
+        """
+        now = self._clock.now()
+        if self._strangers.admit(now, source, code):
+            self._append(
+                unauthenticated_entry(
+                    code, time_us=now.wall_us, source=source, path=path, credential=credential, cause=cause
+                )
+            )
 
     def still_valid(self, principal: Principal) -> Code | None:
         """Whether what was authenticated a moment ago still stands; None if so."""

@@ -21,6 +21,7 @@ from accredit.registry.model import Agent, Tool
 
 __all__ = ["Passage", "decision_entry", "outcome_entry", "unauthenticated_entry"]
 
+_MAX_TEXT = 1024
 _ENGINES = {"cedar": f"cedarpy {version('cedarpy')}", "tzdata": version("tzdata")}
 
 
@@ -144,12 +145,15 @@ def outcome_entry(passage: Passage, result: CallResult, *, time_us: int, boot_us
     )
 
 
-def unauthenticated_entry(code: Code, *, time_us: int, source: str, path: str) -> Entry:
-    """Somebody who proved nothing was turned away."""
+def unauthenticated_entry(
+    code: Code, *, time_us: int, source: str, path: str, credential: str | None = None, cause: str = ""
+) -> Entry:
+    """Somebody was turned away who did not prove what was due; `credential` if that much was proven."""
+    request = {"source": source, "path": path[:_MAX_TEXT]} | ({"cause": cause[:_MAX_TEXT]} if cause else {})
     return Entry(
         facts=Facts(kind="refused.authentication", decision="deny", action="enforced"),
         time_us=time_us,
-        body={"code": code.value},
-        parts=(Part("request", {"source": source, "path": path}),),
+        body={"code": code.value, "credential": credential},
+        parts=(Part("request", request),),
         refused=True,
     )

@@ -1,0 +1,119 @@
+"""The sample fleet, served from a thread of its own, for tests that speak to it as anybody outside does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from accredit.api.plane import ControlPlane
+from accredit.demo.world import World, world
+from accredit.kernel.clock import SystemClock
+
+_T = TypeVar("_T")
+_PATIENCE_S = 30
+
+
+@dataclass
+class Installation:
+    """One running installation and the ways into it."""
+
+    world: World
+    loop: asyncio.AbstractEventLoop
+    token: str
+    link: str
+
+    @property
+    def url(self) -> str:
+        return self.world.url
+
+    @property
+    def plane(self) -> ControlPlane:
+        return self.world.running.plane
+
+    @property
+    def data(self) -> Path:
+        return self.world.data
+
+    def do(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run something where the installation runs."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(_PATIENCE_S)
+
+    def client(self, token: str | None = None) -> httpx2.Client:
+        """A client with the admin's token, another, or (empty) none."""
+        given = self.token if token is None else token
+        headers = {"authorization": f"Bearer {given}"} if given else {}
+        return httpx2.Client(base_url=self.url, headers=headers, trust_env=False, timeout=_PATIENCE_S)
+
+    def reading_token(self) -> str:
+        """A further token that may only read."""
+        with self.client() as http:
+            made = http.post("/api/v1/tokens", json={"name": "reader", "scopes": ["read"]})
+        assert made.status_code == 201, made.text
+        return str(made.json()["token"])
+
+    def call(self, agent: str, tool: str, arguments: dict[str, Any]) -> Any:
+        """One governed call by the MCP SDK's client."""
+
+        async def calling() -> Any:
+            enrolled = self.world.agents[agent]
+            return await enrolled.call(tool, arguments, token=await enrolled.token(user="kim@example.com"))
+
+        return self.do(calling())
+
+    def records(self, kind: str, limit: int = 50) -> list[dict[str, Any]]:
+        """The newest records of a kind, once everything that nobody awaited is durable."""
+        self.do(self.plane.enforcer.drained())
+        with self.client() as http:
+            return list(http.get("/api/v1/audit/records", params={"kind": kind, "limit": limit}).json()["items"])
+
+
+@contextlib.contextmanager
+def installation(data: Path) -> Iterator[Installation]:
+    """The sample fleet: registered, published, enrolled, and its admin signed in."""
+    ready = threading.Event()
+    over: list[asyncio.Event] = []
+    made: list[Installation] = []
+    failed: list[BaseException] = []
+
+    async def living() -> None:
+        async with world(data, SystemClock()) as started:
+            link = started.running.link
+            assert link is not None
+            answer = await started.sign_in()
+            await started.register()
+            for name in ("support-copilot", "refund-desk", "ticket-counter"):
+                await started.enrol(name)
+            end = asyncio.Event()
+            over.append(end)
+            made.append(Installation(started, asyncio.get_running_loop(), str(answer["token"]), link))
+            ready.set()
+            await end.wait()
+
+    def running() -> None:
+        try:
+            asyncio.run(living())
+        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
+            failed.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=running, name="installation")
+    thread.start()
+    try:
+        assert ready.wait(_PATIENCE_S), "the installation did not start"
+        if not made:
+            raise failed[0]
+        yield made[0]
+    finally:
+        if made:
+            made[0].loop.call_soon_threadsafe(over[0].set)
+        thread.join(_PATIENCE_S)
+    if failed:
+        raise failed[0]
