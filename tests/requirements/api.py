@@ -13,4 +13,19 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("api:entry:recorded", "DESIGN §5 Floods", "who is refused an identity is recorded, then counted"),
     Requirement("api:entry:addresses", "DESIGN §11", "Host and Origin are checked on every route"),
+    Requirement("api:problems:form", "RFC 9457", "every refusal is a problem document with a stable code"),
+    Requirement(
+        "api:problems:lists", "DESIGN §8", "refused manifests and policies name every fault, and nothing is applied"
+    ),
+    Requirement(
+        "api:problems:internal", "DESIGN §11", "an error nobody mapped is `internal` and keeps its text inside"
+    ),
+    Requirement("api:agents:named", "issue 2 Bad input", "an agent is named by id, name or environment/name"),
+    Requirement("api:secrets:none", "DESIGN §11", "no GET answers with a token, a secret's hash or a brokered value"),
+    Requirement("api:openapi:served", "DESIGN §8", "the OpenAPI document names the security of every route"),
+    Requirement("api:oauth:form", "RFC 6749 §3.2, §5", "token requests are read strictly and answered uncached"),
+    Requirement("api:oauth:enrol", "DESIGN §4", "a refused enrolment is one constant problem"),
+    Requirement("api:oauth:metadata", "RFC 8414, RFC 9728", "metadata is served, also at path-suffixed addresses"),
+    Requirement("api:log:tiles", "C2SP tlog-tiles", "checkpoint, tiles and proofs verify from outside"),
+    Requirement("api:health:ready", "DESIGN §8", "readiness names what keeps calls from being served"),
 )

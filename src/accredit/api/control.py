@@ -139,11 +139,25 @@ def _operator(request: Request, _: Annotated[HTTPAuthorizationCredentials | None
 _Who = Annotated[Operator, Depends(_operator)]
 
 
+class _Described(FastAPI):
+    """Says in its description only what it answers."""
+
+    def openapi(self) -> dict[str, Any]:
+        fresh = self.openapi_schema is None
+        described = super().openapi()
+        if fresh:
+            for operation in (each for path in described["paths"].values() for each in path.values()):
+                operation["responses"].pop("422", None)  # the framework's own; here it is a problem with status 400
+            for name in ("HTTPValidationError", "ValidationError"):
+                described["components"]["schemas"].pop(name, None)
+        return described
+
+
 def control_api(plane: ControlPlane) -> FastAPI:
     """The application that answers `/api/v1`."""
-    app = FastAPI(
+    app = _Described(
         title="accredit", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
-        generate_unique_id_function=lambda route: route.name, responses=_PROBLEMS,
+        generate_unique_id_function=lambda route: route.name, responses=_PROBLEMS, redirect_slashes=False,
         exception_handlers={
             AccreditError: problem_of,
             RequestValidationError: _unprocessable,

@@ -123,7 +123,7 @@ def outer_api(plane: ControlPlane) -> Starlette:
         trouble = plane.ready()
         return PlainTextResponse(f"{trouble or 'ok'}\n", 503 if trouble else 200)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/enrol", enrol, methods=["POST"]),
             Route("/oauth/token", token, methods=["POST"]),
@@ -138,3 +138,5 @@ def outer_api(plane: ControlPlane) -> Starlette:
         ],
         exception_handlers={AccreditError: problem_of, HTTPException: unrouted, Exception: unexpected},
     )
+    app.router.redirect_slashes = False
+    return app

@@ -13,6 +13,7 @@ from accredit.approvals.model import Hold
 from accredit.audit.model import Entry, Facts, StoredRecord
 from accredit.audit.ports import Actor
 from accredit.audit.records import body_of, header_of, open_part, part_values
+from accredit.identity import rows
 from accredit.identity.broker import BrokeredCredential
 from accredit.identity.model import ApiToken, Credential, Issuer
 from accredit.kernel.clock import Instant
@@ -27,6 +28,7 @@ from accredit.registry.service import ApplyResult, Repinned
 __all__ = ["Shown", "moment"]
 
 _PAGE = 512
+_BY_SECRET = frozenset({rows.API_TOKEN, rows.JOIN_TOKEN, rows.LOGIN_LINK})
 _SEARCHED = 200_000
 _DAY_US = 86_400_000_000
 
@@ -38,6 +40,11 @@ def moment(wall_us: int) -> str:
 
 def _money(amount: Money | None) -> str | None:
     return None if amount is None else str(amount)
+
+
+def _named(kind: str, key: str, digest: str | None) -> list[str | None]:
+    """A row that changed; the rows of secrets are found by their hashes, which are shown to nobody."""
+    return [kind, None if kind in _BY_SECRET else key, digest]
 
 
 class Shown:
@@ -211,6 +218,8 @@ class Shown:
             header = header_of(record)
             if (agent is None or header["agent"] == agent) and (kind is None or header["kind"] == kind):
                 body = body_of(record)
+                if "changes" in body:
+                    body["changes"] = [_named(*change) for change in body["changes"]]
                 found.append({**header, "time": moment(header["time"]), "code": body.get("code"), "body": body})
                 if len(found) == limit:
                     break
