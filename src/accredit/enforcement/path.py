@@ -167,6 +167,17 @@ class Enforcer:
             snapshot=snapshot.digest,
             run=self._fingerprint("run", call.run_label) if call.run_label is not None else None,
         )
+        try:
+            return await self._pass(passage, snapshot, now)
+        except AccreditError as error:
+            return await self._refuse(passage, error.code)
+        except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
+            _log.exception("deciding on call %s failed", passage.decision_id)
+            return await self._refuse(passage, Code.INTERNAL)
+
+    async def _pass(self, passage: Passage, snapshot: Snapshot, now: Instant) -> Admitted | Refused:
+        """Take the steps in order. Whatever a control raises ends the call as refused, with all that was taken back."""
+        call = passage.call
         # 1 attempts
         if limited := self._controls.spend.attempt(call.principal.credential, call.source):
             return await self._refuse_limited(passage, limited)
@@ -175,7 +186,7 @@ class Enforcer:
         found = self._look_up(passage, snapshot)
         if isinstance(found, Code):
             return await self._refuse(passage, found)
-        agent, tool = found
+        agent, server, tool = found
         if any(grant.tool == tool.id for grant in agent.version.grants):
             # of a tool that is not granted nothing is told: neither what its schema is nor how its server does
             # 3 validate
@@ -187,15 +198,12 @@ class Enforcer:
             if changed is not None:
                 return await self._refuse(passage, changed)
         # 5 gather
-        try:
-            turn = self._sessions.begin(
-                SessionKey.of(call.principal), credential=call.principal.credential, tool=tool.id, now=now
-            )
-        except UnavailableError as error:
-            return await self._refuse(passage, error.code)
+        turn = self._sessions.begin(
+            SessionKey.of(call.principal), credential=call.principal.credential, tool=tool.id, now=now
+        )
         passage.session = str(turn.session["id"])
         try:
-            answer = await self._judge(passage, snapshot, agent, tool, turn, now)
+            answer = await self._judge(passage, snapshot, agent, server, tool, turn, now)
         except BaseException:
             self._sessions.give_back(turn)
             raise
@@ -215,14 +223,16 @@ class Enforcer:
             fresh.append(mapping)
         passage.pseudonyms = tuple(mapping for mapping in fresh if mapping is not None)
 
-    def _look_up(self, passage: Passage, snapshot: Snapshot) -> tuple[Agent, Tool] | Code:
+    def _look_up(self, passage: Passage, snapshot: Snapshot) -> tuple[Agent, ToolServer, Tool] | Code:
         call = passage.call
-        if (code := snapshot.unproven_for(call.principal.agent, call.server)) is not None:
+        if (code := snapshot.unproven_for(call.principal.agent, call.server, call.tool)) is not None:
             return code
         agent = snapshot.catalogue.agent(call.principal.agent)
         if agent is None:
             return Code.AGENT_UNKNOWN
         passage.agent = agent
+        if agent.version.expires_us is not None and passage.time_us >= agent.version.expires_us:
+            return Code.AGENT_NOT_ACTIVE
         server = snapshot.catalogue.server(call.server)
         if server is None:
             return Code.SERVER_UNKNOWN
@@ -231,10 +241,17 @@ class Enforcer:
             passage.unknown_tool = self._fingerprint("tool", call.tool)
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
-        return agent, tool
+        return agent, server, tool
 
     async def _judge(
-        self, passage: Passage, snapshot: Snapshot, agent: Agent, tool: Tool, turn: SessionTurn, now: Instant
+        self,
+        passage: Passage,
+        snapshot: Snapshot,
+        agent: Agent,
+        server: ToolServer,
+        tool: Tool,
+        turn: SessionTurn,
+        now: Instant,
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         passage.context = _context(call, agent, turn, now)
@@ -268,25 +285,25 @@ class Enforcer:
         if isinstance(reserved, LimitRefusal):
             return await self._refuse_limited(passage, reserved)
         passage.reservation = reserved
+        written = False
         try:
-            server = self.server(call.server)
             headers = self._controls.broker.headers(server)
             if decision.lifted and request is not None:
                 # 9 consume the grants: last before the record, which carries the reservation
                 passage.grants = await self._use_grants(request, decision, call)
             # 10 record the decision, durably
+            written = True
             await self._record(passage, Outcome.ALLOW, Code.ALLOWED)
-        except AccreditError as error:
+        except BaseException as error:
             self._controls.spend.release(reserved)
-            passage.reservation = None
-            return await self._refuse(passage, error.code)
-        except BaseException:
-            # the caller went away while the record was being written: it may be durable, so it gets its end
-            self._controls.spend.release(reserved)
-            end = CallResult(CallEnd.CANCELLED, Code.CANCELLED, sent=False)
-            self._append(
-                outcome_entry(passage, end, time_us=now.wall_us, boot_us=self._clock.now().boot_us, cost_nanos=0)
-            )
+            if isinstance(error, Exception):
+                passage.reservation = None  # what the record of the refusal is to say
+            elif written:
+                # the caller went away while the record was being written: it may be durable, so it gets its end
+                end = CallResult(CallEnd.CANCELLED, Code.CANCELLED, sent=False)
+                self._append(
+                    outcome_entry(passage, end, time_us=now.wall_us, boot_us=self._clock.now().boot_us, cost_nanos=0)
+                )
             raise
         return Admitted(
             decision_id=passage.decision_id,
@@ -295,7 +312,7 @@ class Enforcer:
             url=server.url,
             headers=headers,
             call_timeout_s=agent.version.limits.call_timeout_s,
-            recheck=lambda: self._recheck(call, agent, tool),
+            recheck=lambda: self._recheck(call, agent, server, tool),
         )
 
     async def _use_grants(self, request: Digest, decision: Decision, call: Call) -> tuple[str, ...]:
@@ -304,17 +321,21 @@ class Enforcer:
             raise ConflictError(used.code, used.detail)
         return used
 
-    def _recheck(self, call: Call, agent: Agent, tool: Tool) -> None:
+    def _recheck(self, call: Call, agent: Agent, server: ToolServer, tool: Tool) -> None:
         """11: the gateway runs this as the first statement of writing the request's body."""
         if (code := self._controls.verifier.still_valid(call.principal)) is not None:
             raise UnauthenticatedError(code, "the credential is not valid any more")
         snapshot = self._snapshot()
-        current, server = snapshot.catalogue.agent(agent.id), snapshot.catalogue.server(call.server)
+        current, place = snapshot.catalogue.agent(agent.id), snapshot.catalogue.server(call.server)
         if current is None or current.state is not agent.state:
             raise UnavailableError(Code.AGENT_NOT_ACTIVE, "the agent's state changed meanwhile")
-        offered = server.tools.get(tool.name) if server else None
-        if offered is None or offered.definition_digest != tool.definition_digest:
+        if current.version.digest != agent.version.digest:
+            raise UnavailableError(Code.SNAPSHOT_STALE, "the agent has a new version since the call was decided")
+        offered = place.tools.get(tool.name) if place else None
+        if place is None or offered is None or offered.definition_digest != tool.definition_digest:
             raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
+        if (place.url, place.credential) != (server.url, server.credential):
+            raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
     async def _hold(self, passage: Passage, decision: Decision, held: HeldCall, request: Digest | None) -> Refused:
         holds, named = self._controls.holds, passage.call.hold
@@ -323,10 +344,7 @@ class Enforcer:
             if standing not in {HoldState.OPEN, HoldState.GRANTED}:
                 # denied, expired, used, or another call's: to ask again, the call is repeated without naming it
                 return await self._refuse(passage, _OVER[standing])
-        try:
-            hold = await holds.open(held, decision.needs)
-        except AccreditError as error:
-            return await self._refuse(passage, error.code)
+        hold = await holds.open(held, decision.needs)
         if isinstance(hold, HoldRefusal):
             return await self._refuse(passage, hold.code, detail=hold.detail)
         passage.hold = hold.id

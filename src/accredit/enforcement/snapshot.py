@@ -12,7 +12,7 @@ from accredit.audit.ports import Change, ControlLog
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import AgentId, PersonId, ServerName
+from accredit.kernel.ids import AgentId, PersonId, ServerName, tool_id
 from accredit.policy.ports import Engine
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.snapshot import PolicySnapshot
@@ -37,15 +37,20 @@ class Snapshot:
         """Of the release and every fact about tools a decision can depend on."""
         return self.policy.digest
 
-    def unproven_for(self, agent: AgentId, server: ServerName) -> Code | None:
-        """`state_unproven` if the log contradicts a row that a call of this agent to this server rests on."""
+    def unproven_for(self, agent: AgentId, server: ServerName, tool: str) -> Code | None:
+        """`state_unproven` if the log contradicts a row that a call of this agent to this tool rests on."""
         if not self.unproven and self.policy_proven:
             return None
-        found = self.catalogue.agent(agent)
-        rests_on = {("agent", agent), ("epoch", agent), ("server", server)}
+        rests_on = {("agent", agent), ("epoch", agent), ("server", server), ("tool", tool_id(server, tool))}
+        found, offers = self.catalogue.agent(agent), self.catalogue.server(server)
         if found is not None:
             rests_on |= {("version", found.version.digest), ("team", found.team.id)}
-        return None if self.policy_proven and not (rests_on & self.unproven) else Code.STATE_UNPROVEN
+        # a row that is not loaded names nothing it belongs to: what is missing may be missing for want of it
+        kinds = {kind for kind, _ in self.unproven}
+        lost = (found is None and kinds & {"version", "team"}) or (
+            offers is not None and tool not in offers.tools and "definition" in kinds
+        )
+        return None if self.policy_proven and not lost and not (rests_on & self.unproven) else Code.STATE_UNPROVEN
 
     def barred_for(self, principal: Principal) -> Mapping[PersonId, str]:
         """Who may not answer a hold of this call: the person it serves (DESIGN §3.11)."""

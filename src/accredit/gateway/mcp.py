@@ -8,6 +8,7 @@ bounded in size and time; 5 one strict JSON-RPC message; 6 its era, header = bod
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import re
@@ -72,6 +73,9 @@ _MAX_DECLARED_BYTES = 4096
 _MAX_HOLD = 64
 _MAX_HEADER_PLANS = 4096
 _LAST_WORDS_S = 1.0
+_SWALLOWED_BYTES = 8 * 2**20
+_SWALLOWED_S = 0.5
+"""How much of a body that is too large is taken in and forgotten, so that its sender reads the refusal."""
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
@@ -300,7 +304,7 @@ class McpGateway:
         """The whole body, or None if the client left before sending it."""
         declared = head.get("content-length")
         if declared is not None and declared.isdigit() and int(declared) > self._max_body_bytes:
-            raise self._oversized()
+            raise await self._oversized(receive)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -312,7 +316,7 @@ class McpGateway:
                     chunk: bytes = event.get("body", b"")
                     size += len(chunk)
                     if size > self._max_body_bytes:
-                        raise self._oversized()
+                        raise await self._oversized(receive)
                     if not event.get("more_body"):
                         return chunk if not chunks else b"".join((*chunks, chunk))
                     chunks.append(chunk)
@@ -324,7 +328,13 @@ class McpGateway:
                 headers=((b"connection", b"close"),),
             ) from error
 
-    def _oversized(self) -> RpcError:
+    async def _oversized(self, receive: Receive) -> RpcError:
+        # a connection closed on unread bytes is reset, and the client never sees why (RFC 9112 §9.6)
+        left = _SWALLOWED_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SWALLOWED_S):
+                while left > 0 and (event := await receive()).get("more_body"):
+                    left -= len(event.get("body", b""))
         return RpcError(
             RpcNumber.REQUEST,
             f"the body is larger than {self._max_body_bytes} bytes",

@@ -84,15 +84,23 @@ class Code(Enum):
         "the keys `__entity`, `__extn` and `__expr` may not appear in a call",
         "rename the key",
     )
-    NO_DECISION = ("no_decision", "the policy engine gave no decision, so the call is denied")
-    ENTITY_INCOMPLETE = ("entity_incomplete", "an entity lacks a parent every decision needs, so the call is denied")
+    NO_DECISION = (
+        "no_decision",
+        "the policy engine gave no decision, so the call is denied",
+        "see the server's log, and report it",
+    )
+    ENTITY_INCOMPLETE = (
+        "entity_incomplete",
+        "an entity lacks a parent every decision needs, so the call is denied",
+        "apply the agent and its tool server again",
+    )
     ACTION_UNKNOWN = ("action_unknown", "no such operation is registered", "register the tool server's tool")
     STATE_UNPROVEN = (
         "state_unproven",
         "stored state about this agent is not what the audit log proves",
         "run `accredit doctor`",
     )
-    SNAPSHOT_STALE = ("snapshot_stale", "the replica cannot confirm that its state is current")
+    SNAPSHOT_STALE = ("snapshot_stale", "the replica cannot confirm that its state is current", "repeat the call")
     ENGINE_FAILED = ("engine_failed", "the policy engine failed, so the call is denied", "see the server's log")
     CLOCK_UNCONFIRMED = (
         "clock_unconfirmed",
@@ -165,7 +173,11 @@ class Code(Enum):
     )
     CALL_TIMEOUT = ("call_timeout", "the tool server did not answer in time", "raise `limits.timeout.call`")
     RUN_TIMEOUT = ("run_timeout", "the session has run longer than it may", "raise `limits.timeout.run`")
-    LIMITS_UNAVAILABLE = ("limits_unavailable", "the counters cannot be read, so the call is denied")
+    LIMITS_UNAVAILABLE = (
+        "limits_unavailable",
+        "the counters cannot be read, so the call is denied",
+        "repeat the call; if it persists, see the server's log",
+    )
     # -- record
     AUDIT_UNAVAILABLE = (
         "audit_unavailable",
@@ -203,25 +215,37 @@ class Code(Enum):
         "the credential is locked because its join token was used twice",
         "revoke it and enrol again with a new join token",
     )
-    AGENT_UNKNOWN = ("agent_unknown", "the credential's agent does not exist")
+    AGENT_UNKNOWN = ("agent_unknown", "the credential's agent does not exist", "register the agent, then enrol again")
     API_TOKEN_UNKNOWN = ("api_token_unknown", "no such API token was given out", "sign in with `accredit login LINK`")
-    JOIN_TOKEN_INVALID = ("join_token_invalid", "the join token is unknown, expired or was used")
+    JOIN_TOKEN_INVALID = (
+        "join_token_invalid",
+        "the join token is unknown, expired or was used",
+        "issue a new join token",
+    )
     JOIN_TOKEN_REUSED = (
         "join_token_reused",
         "the join token was used a second time; the key it enrolled is locked",
         "find out who else held the token, then issue a new one",
     )
     KEY_SHARED = ("key_shared", "this public key is enrolled already", "generate a key for every instance")
-    KEY_UNSUITABLE = ("key_unsuitable", "the key is not a P-256 public key")
-    GRANT_TYPE_UNSUPPORTED = ("grant_type_unsupported", "the token endpoint does not know this grant type")
-    ISSUER_UNKNOWN = ("issuer_unknown", "no such issuer is registered")
+    KEY_UNSUITABLE = ("key_unsuitable", "the key is not a P-256 public key", "generate a P-256 key")
+    GRANT_TYPE_UNSUPPORTED = (
+        "grant_type_unsupported",
+        "the token endpoint does not know this grant type",
+        "see `/.well-known/oauth-authorization-server`",
+    )
+    ISSUER_UNKNOWN = ("issuer_unknown", "no such issuer is registered", "register the issuer")
     UPSTREAM_CREDENTIAL = (
         "upstream_credential",
         "the tool server's brokered credential is missing or pinned to another origin",
         "store the credential for the origin of the server's URL",
     )
     TASK_CLOSED = ("task_closed", "the task is not open any more", "work on an open task")
-    TASK_STATUS_STALE = ("task_status_stale", "the task's state could not be refreshed for 30 s")
+    TASK_STATUS_STALE = (
+        "task_status_stale",
+        "the task's state could not be refreshed for 30 s",
+        "check that the issuer's status URL answers",
+    )
     # -- protocol
     ORIGIN_REFUSED = (
         "origin_refused",
@@ -229,31 +253,63 @@ class Code(Enum):
         "see setting `allowed_hosts`",
     )
     BODY_OVERSIZED = ("body_oversized", "the body is larger than the setting allows", "see `max_body_bytes`")
-    BODY_MALFORMED = ("body_malformed", "the body is not the JSON it should be")
-    BODY_DUPLICATE_KEYS = ("body_duplicate_keys", "the body's JSON repeats a key")
+    BODY_MALFORMED = ("body_malformed", "the body is not the JSON it should be", "send one JSON object in UTF-8")
+    BODY_DUPLICATE_KEYS = ("body_duplicate_keys", "the body's JSON repeats a key", "send each key once")
     BODY_TOO_DEEP = ("body_too_deep", "the body is nested too deeply", "nest at most 64 levels")
-    HEADER_MISMATCH = ("header_mismatch", "a routing header differs from the body or is repeated")
-    METHOD_UNKNOWN = ("method_unknown", "the method is not one this gateway forwards")
-    PROTOCOL_VERSION = ("protocol_version", "the protocol version is not supported")
-    SESSION_UNKNOWN = ("session_unknown", "the session id is not one this gateway gave out")
-    SERVER_UNKNOWN = ("server_unknown", "no such tool server is registered")
-    UPSTREAM_UNREACHABLE = ("upstream_unreachable", "the tool server cannot be reached")
-    UPSTREAM_INVALID = ("upstream_invalid", "the tool server's answer is not what the protocol requires")
-    UPSTREAM_OVERSIZED = ("upstream_oversized", "the tool server's answer is larger than the setting allows")
-    UPSTREAM_REDIRECT = ("upstream_redirect", "the tool server answered with a redirect, which is refused")
-    CANCELLED = ("cancelled", "the caller went away or cancelled the call")
-    OUTCOME_UNKNOWN = ("outcome_unknown", "the call was admitted and its end was never recorded")
+    HEADER_MISMATCH = (
+        "header_mismatch",
+        "a routing header differs from the body or is repeated",
+        "send each routing header once, with the body's own value",
+    )
+    METHOD_UNKNOWN = ("method_unknown", "the method is not one this gateway forwards", "use a method that is served")
+    PROTOCOL_VERSION = ("protocol_version", "the protocol version is not supported", "speak 2026-07-28 or 2025-11-25")
+    SESSION_UNKNOWN = (
+        "session_unknown",
+        "the session id is not one this gateway gave out",
+        "send `initialize` to begin a new session",
+    )
+    SERVER_UNKNOWN = (
+        "server_unknown",
+        "no such tool server is registered",
+        "register the tool server, or see `accredit server list`",
+    )
+    UPSTREAM_UNREACHABLE = (
+        "upstream_unreachable",
+        "the tool server cannot be reached",
+        "check that the tool server runs and answers at its registered address",
+    )
+    UPSTREAM_INVALID = (
+        "upstream_invalid",
+        "the tool server's answer is not what the protocol requires",
+        "have the tool server's operator correct it",
+    )
+    UPSTREAM_OVERSIZED = (
+        "upstream_oversized",
+        "the tool server's answer is larger than the setting allows",
+        "ask for less, or raise `max_result_bytes`",
+    )
+    UPSTREAM_REDIRECT = (
+        "upstream_redirect",
+        "the tool server answered with a redirect, which is refused",
+        "register the address the tool server really answers at",
+    )
+    CANCELLED = ("cancelled", "the caller went away or cancelled the call", "repeat the call if it is still wanted")
+    OUTCOME_UNKNOWN = (
+        "outcome_unknown",
+        "the call was admitted and its end was never recorded",
+        "ask the tool server whether the call took effect",
+    )
     # -- control plane
     MANIFEST_INVALID = ("manifest_invalid", "the manifest does not follow its schema", "see `errors`")
     OWNER_UNKNOWN = ("owner_unknown", "the owner is not a registered person", "apply a Person first")
     TEAM_UNKNOWN = ("team_unknown", "no such team is registered", "apply a Team first")
-    TOOL_UNKNOWN = ("tool_unknown", "the server has no such registered tool")
+    TOOL_UNKNOWN = ("tool_unknown", "the server has no such registered tool", "name a tool that is registered")
     ZONE_UNREGISTERED = (
         "zone_unregistered",
         "the team has not registered this time zone",
         "add it to the team's `zones`",
     )
-    NAME_INVALID = ("name_invalid", "names are `[a-z][a-z0-9-]{0,62}`")
+    NAME_INVALID = ("name_invalid", "names are `[a-z][a-z0-9-]{0,62}`", "choose such a name")
     NAME_TAKEN = ("name_taken", "the name is in use in this environment", "choose another name")
     CONDITION_UNTYPED = (
         "condition_untyped",
@@ -265,13 +321,21 @@ class Code(Enum):
         "production needs approvals, which this release does not have yet",
         "register the agent in `development`",
     )
-    CLEARANCE_REQUIRED = ("clearance_required", "this act needs a sign-off that was not given")
+    CLEARANCE_REQUIRED = ("clearance_required", "this act needs a sign-off that was not given", "ask for the sign-off")
     POLICY_INVALID = ("policy_invalid", "a policy does not parse or type-check", "see `errors`")
-    NOT_FOUND = ("not_found", "no such thing, or not for you")
-    CONFLICT = ("conflict", "the thing changed or exists already")
-    NOT_AUTHORISED = ("not_authorised", "your credential does not carry this right")
+    NOT_FOUND = ("not_found", "no such thing, or not for you", "check the name")
+    CONFLICT = ("conflict", "the thing changed or exists already", "look at it again, then repeat")
+    NOT_AUTHORISED = ("not_authorised", "your credential does not carry this right", "use a credential that has it")
     LINK_INVALID = ("link_invalid", "the link is unknown, expired or was used", "ask for a new link")
-    SETTING_INVALID = ("setting_invalid", "a setting is unknown or unsafe")
-    DATA_DIRECTORY_HELD = ("data_directory_held", "another process holds the data directory")
-    LOG_INVALID = ("log_invalid", "the audit log does not verify")
+    SETTING_INVALID = ("setting_invalid", "a setting is unknown or unsafe", "see `docs/settings.md`")
+    DATA_DIRECTORY_HELD = (
+        "data_directory_held",
+        "another process holds the data directory",
+        "ask that server, or stop it first",
+    )
+    LOG_INVALID = (
+        "log_invalid",
+        "the audit log does not verify",
+        "run `accredit audit verify`; put back the newest copy of the log",
+    )
     INTERNAL = ("internal", "internal error", "see the server's log")

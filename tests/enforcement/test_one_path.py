@@ -1,0 +1,123 @@
+"""Whatever is sent to the gateway, a tool is reached only through `Enforcer.admit`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from accredit.enforcement.model import Admitted, Call, Refused
+from tests.enforcement.place import WORKER, Place, place
+from tests.gateway.stage import legacy, modern
+
+_KNOWN = (
+    "initialize",
+    "notifications/initialized",
+    "notifications/cancelled",
+    "ping",
+    "server/discover",
+    "tools/list",
+    "tools/call",
+)
+_OTHERS = (
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "prompts/get",
+    "completion/complete",
+    "logging/setLevel",
+    "sampling/createMessage",
+    "elicitation/create",
+    "roots/list",
+    "tasks/get",
+    "tasks/result",
+    "notifications/progress",
+    "TOOLS/CALL",
+    "tools/call ",
+    "tools//call",
+    "",
+    "x" * 300,
+)
+
+
+class _Counted:
+    """`admit`, counted, with what it answered."""
+
+    def __init__(self, at: Place) -> None:
+        self._real = at.enforcer.admit
+        self.admitted = 0
+        self.asked = 0
+        at.enforcer.admit = self  # type: ignore[method-assign]  # the gateway calls whatever stands there
+
+    async def __call__(self, call: Call) -> Admitted | Refused:
+        self.asked += 1
+        answer = await self._real(call)
+        self.admitted += isinstance(answer, Admitted)
+        return answer
+
+
+@pytest.mark.requirement("enforcement:one-path")
+def test_no_method_era_or_form_of_message_reaches_a_tool_but_through_admit(tmp_path: Path) -> None:
+    params: dict[str, Any] = {"name": "read", "arguments": {}}
+
+    async def live() -> None:
+        async with place(tmp_path / "data", WORKER) as at:
+            counted, box = _Counted(at), at.site.box
+            token = await at.token("worker")
+            session = await at.session(token)
+            for method in (*_KNOWN, *_OTHERS):
+                for rpc_id in (7, None):
+                    for body, headers in (
+                        modern(method, params, rpc_id=rpc_id),
+                        legacy(method, params, rpc_id=rpc_id, session=session),
+                    ):
+                        headers.pop("mcp-name", None)
+                        if method == "tools/call":
+                            headers["mcp-name"] = "read"
+                        if method.strip() != method or not method:
+                            headers.pop("mcp-method", None)
+                        answer = await at.post(token, body, headers)
+                        assert answer.status_code < 500, (method, answer.text)
+                        assert len(box.calls) == counted.admitted, method
+                        if method not in _KNOWN:
+                            assert "error" in answer.json(), method
+            assert counted.admitted == 2, "one call of each era was to go through"
+            await _in_other_forms(at, token, session)
+            assert counted.asked == counted.admitted == len(box.calls) == 2
+
+    asyncio.run(live())
+
+
+async def _in_other_forms(at: Place, token: str, session: str) -> None:
+    """Calls wrapped, repeated or sent another way: none of them is one message of one era by POST."""
+    body, headers = modern(params={"name": "read", "arguments": {}})
+    message = json.loads(body)
+    old_body, old_headers = legacy("tools/call", {"name": "read", "arguments": {}}, session=session)
+    bodies: tuple[Any, ...] = (
+        [message],
+        [message, message],
+        [],
+        {"jsonrpc": "2.0", "id": 1, "result": message},
+        message | {"jsonrpc": "1.0"},
+        message | {"id": None},
+        message | {"id": {"a": 1}},
+        message | {"method": ["tools/call"]},
+        message | {"params": [message["params"]]},
+    )
+    for each in bodies:
+        answer = await at.post(token, json.dumps(each).encode(), headers)
+        assert answer.status_code == 400, (each, answer.text)
+    assert (await at.post(token, body * 2, headers)).status_code == 400
+    assert (await at.post(token, b"[" + old_body + b"]", old_headers)).status_code == 400
+    given = {key: value for key, value in headers.items() if key not in {"host", "authorization"}}
+    given["authorization"] = f"Bearer {token}"
+    for verb in ("GET", "PUT", "PATCH", "OPTIONS", "HEAD", "DELETE"):
+        answer = await at.site.agents_http.request(verb, f"{at.url}/mcp/crm", content=body, headers=given)
+        assert answer.status_code >= 400, verb
+    for path in ("/mcp", "/mcp/", "/mcp//crm", "/mcp/crm/", "/mcp/crm/x", "/MCP/crm", "/mcp/../mcp/CRM"):
+        answer = await at.site.agents_http.post(httpx2.URL(at.url).join(path), content=body, headers=given)
+        assert answer.status_code >= 400, path
