@@ -83,7 +83,7 @@ async def _serve_gateway(upstream: str, data: Path) -> None:
 _POLICIES = """
 @hold("business-owner") forbid (principal, action in Action::"@irreversible", resource);
 forbid (principal, action, resource in DataClass::"secret");
-forbid (principal, action in Action::"@read", resource) when { context has session && context.session.calls > 1000000 };
+forbid (principal, action in Action::"@read", resource) when { context has session && context.session has calls && context.session.calls > 1000000 };
 """
 
 

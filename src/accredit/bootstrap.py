@@ -69,12 +69,12 @@ from accredit.registry.model import Agent
 from accredit.registry.pinning import definition_digest
 from accredit.registry.service import Registry
 from accredit.settings import Settings
-from accredit.storage.datadir import DataDirectory
+from accredit.storage.datadir import DataDirectory, read_address
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 
-__all__ = ["Offline", "Running", "bound", "check_log", "look_at", "run", "served"]
+__all__ = ["Offline", "Running", "bound", "check_log", "holder_of", "look_at", "run", "served"]
 
 _log = logging.getLogger("accredit")
 _SYSTEM = Actor(basis="system")
@@ -437,6 +437,7 @@ async def served(app: Any, listener: socket.socket) -> AsyncIterator[str]:
             lifespan="on",
             http="httptools",
             server_header=False,
+            proxy_headers=False,  # a peer's address is the socket's: a header could name any other
             date_header=False,
             timeout_graceful_shutdown=2,
             h11_max_incomplete_event_size=65536,
@@ -492,6 +493,11 @@ class Offline:
     def records(self) -> LogReader:
         """A reader of its own."""
         return SqliteRecordReader(self.audit_db)
+
+
+def holder_of(directory: Path) -> str | None:
+    """Where the server that holds a data directory answers; None if nobody holds it, empty if it has not said yet."""
+    return read_address(directory)
 
 
 def check_log(

@@ -103,6 +103,9 @@ class Entry:
     usage: Usage | None = None
     pseudonyms: tuple[Pseudonym, ...] = ()
     """Mappings that become durable with this record."""
+    awaited: bool = True
+    """False if nobody waits for it: it is written with the next record somebody does wait for, or some milliseconds
+    later."""
     refused: bool = False
     """A refused call keeps digests of its parts and at most 4 KB of them."""
 

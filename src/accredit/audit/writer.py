@@ -1,6 +1,8 @@
 """The one thread that makes records durable, in groups as large as whatever queued while the last one was written.
 
-There is no linger timer: an idle log commits a record at once, a busy one commits hundreds together. One transaction
+There is no linger timer: an idle log commits an awaited record at once, a busy one commits hundreds together. Only
+what nobody waits for (outcomes) may stay some milliseconds, so that it shares a commit with what somebody does. One
+transaction
 holds records, parts, tree and roll-ups; the futures of a group end in one call into the event loop.
 
 What always holds:
@@ -44,6 +46,9 @@ _TAIL = 1_024
 _RETRY_S = 1.0
 _CLOSE_S = 60.0
 _TIDY_BYTES = 4_194_304
+_MEASURE_US = 100_000
+_NUDGE_S = 0.01
+_CROWD = 64
 
 _Pending: TypeAlias = tuple[Entry, "asyncio.Future[Receipt]"]
 _Ended: TypeAlias = "tuple[asyncio.Future[Any], Any, AccreditError | None]"
@@ -96,11 +101,15 @@ class LogWriter:
         self._wake = threading.Condition(threading.Lock())
         self._queue: deque[_Pending] = deque()
         self._depth = 0
+        self._hurried = False
+        """Somebody waits for what is queued."""
+        self._nudging = False
         self._wanted: list[asyncio.Future[bytes]] = []
         self._closing = False
         self._broken = False
         self._low = False
         self._measure_again = False
+        self._measured_us = -_MEASURE_US
 
         self._published: bytes | None = None
         self._published_size = 0
@@ -136,9 +145,23 @@ class LogWriter:
             future: asyncio.Future[Receipt] = loop.create_future()
             self._queue.append((entry, future))
             self._depth += 1
-            if len(self._queue) == 1:
-                self._wake.notify()
+            if entry.awaited or len(self._queue) >= _CROWD:
+                self._hurry()
+            elif not self._nudging:
+                self._nudging = True
+                loop.call_later(_NUDGE_S, self._nudge)
         return future
+
+    def _hurry(self) -> None:
+        if not self._hurried:
+            self._hurried = True
+            self._wake.notify()
+
+    def _nudge(self) -> None:
+        with self._wake:
+            self._nudging = False
+            if self._queue:
+                self._hurry()
 
     def checkpoint(self) -> Awaitable[bytes]:
         """Publish a checkpoint over everything appended so far, without waiting for the next one due."""
@@ -203,7 +226,7 @@ class LogWriter:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._queue or self._closing or self._wanted or self._measure_again):
+                while not (self._hurried or self._closing or self._wanted or self._measure_again):
                     wait_s = self._until_due()
                     if wait_s is not None and wait_s <= 0:
                         break
@@ -211,6 +234,7 @@ class LogWriter:
                 group = list(islice(self._queue, self._settings.group))
                 for _ in group:
                     self._queue.popleft()
+                self._hurried = bool(self._queue)
                 closing = self._closing and not self._queue
                 wanted, self._wanted = self._wanted, []
                 self._measure_again = False
@@ -263,6 +287,7 @@ class LogWriter:
         if taken < len(group):
             with self._wake:
                 self._queue.extendleft(reversed(group[taken:]))
+                self._hurried = True
             del group[taken:]
             closing = False
         sign = (bool(wanted) or closing or self._interval_left_s() <= 0) and bool(
@@ -325,6 +350,10 @@ class LogWriter:
         self._tidying.set()
 
     def _measure(self) -> None:
+        now_us = self._clock.now().boot_us
+        if not self._low and 0 <= now_us - self._measured_us < _MEASURE_US:
+            return
+        self._measured_us = now_us
         low = self._store.free_bytes() < self._settings.min_free_bytes
         if low != self._low:
             _log.log(logging.ERROR if low else logging.INFO, "audit: the disk is %s", "low" if low else "roomy again")

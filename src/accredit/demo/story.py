@@ -293,6 +293,7 @@ class Story:
 
     async def recorded(self) -> None:
         """Every call is in the record with its reason, and nothing reached the CRM that was refused."""
+        await self._world.running.plane.enforcer.drained()
         records = (await self._world.operator.get("audit/records", limit=1000, kind="decision"))["items"]
         allowed = [record for record in records if record["decision"] == "allow"]
         reached = [tool for tool, _ in self._world.crm.reached]

@@ -23,14 +23,14 @@ from accredit.kernel.ids import IdSource, RandomIds
 from accredit.sdk.identity import AsyncAgentIdentity
 from accredit.settings import Settings
 
-__all__ = ["MODERN", "SESSIONS", "DemoAgent", "Operator", "World", "world"]
+__all__ = ["MODERN", "SESSIONS", "DemoAgent", "DemoOperator", "World", "world"]
 
 MODERN = "2026-07-28"
 SESSIONS = "legacy"
 """What the MCP SDK calls the era of sessions (2025-11-25)."""
 
 
-class Operator:
+class DemoOperator:
     """The first admin, acting through the API with a token of their own."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
@@ -127,7 +127,7 @@ class World:
     desk_url: str
     running: Running
     url: str
-    operator: Operator
+    operator: DemoOperator
     agents: dict[str, DemoAgent] = field(default_factory=dict)
 
     @property
@@ -190,4 +190,6 @@ async def world(
         url = await stack.enter_async_context(served(running.app, listener))
         running.data.announce(url)
         http = await stack.enter_async_context(httpx2.AsyncClient(base_url=url, trust_env=False, timeout=20))
-        yield World(clock, ids, data, crm, f"{crm_url}/mcp", directory, desk, desk_url, running, url, Operator(http))
+        yield World(
+            clock, ids, data, crm, f"{crm_url}/mcp", directory, desk, desk_url, running, url, DemoOperator(http)
+        )

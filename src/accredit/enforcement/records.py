@@ -142,6 +142,7 @@ def outcome_entry(passage: Passage, result: CallResult, *, time_us: int, boot_us
         body=body,
         parts=(Part("result", result.result),) if result.result is not None else (),
         usage=Usage(errors=result.end is not CallEnd.OK, cost_nanos=cost_nanos),
+        awaited=False,
     )
 
 

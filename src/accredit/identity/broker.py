@@ -60,6 +60,8 @@ class SealedBroker:
         self._control = control
         self._sealer = sealer.derive("identity/broker")
         self._stored: dict[str, _Stored] = {}
+        self._values: dict[str, str] = {}
+        """Opened once each and kept in memory, where the request that carries them is as well."""
         for row in control.view.scan(rows.SECRET):
             self._fold(row.key, row.doc)
         control.subscribe(self._on_change)
@@ -157,10 +159,14 @@ class SealedBroker:
         stored = self._stored.get(name)
         if stored is None or (rows.SECRET, name) in self._control.unproven:
             raise _unusable(name, "missing or unproven")
-        try:
-            return stored, self._sealer.open(stored.sealed, belongs_to=_belonging(stored.shown)).decode()
-        except AccreditError as error:
-            raise _unusable(name, error.cause) from error
+        opened = self._values.get(name)
+        if opened is None:
+            try:
+                opened = self._sealer.open(stored.sealed, belongs_to=_belonging(stored.shown)).decode()
+            except AccreditError as error:
+                raise _unusable(name, error.cause) from error
+            self._values[name] = opened
+        return stored, opened
 
     def _on_change(self, change: Change) -> None:
         for write in change.writes:
@@ -168,6 +174,7 @@ class SealedBroker:
                 self._fold(write.key, write.doc)
 
     def _fold(self, name: str, doc: Mapping[str, Any] | None) -> None:
+        self._values.pop(name, None)
         if doc is None:
             self._stored.pop(name, None)
             return

@@ -51,7 +51,12 @@ class LocalTime:
 
 def local_time(wall_us: int, zone_name: str) -> LocalTime:
     """What a wall clock in that zone shows at a moment."""
-    moment = (_EPOCH + timedelta(microseconds=wall_us)).astimezone(zone(zone_name))
+    return _local_minute(wall_us // 60_000_000, zone_name)
+
+
+@lru_cache(maxsize=256)
+def _local_minute(minute: int, zone_name: str) -> LocalTime:
+    moment = (_EPOCH + timedelta(minutes=minute)).astimezone(zone(zone_name))
     return LocalTime(moment.hour * 60 + moment.minute, DAYS[moment.weekday()], moment.date().isoformat())
 
 

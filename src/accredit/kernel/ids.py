@@ -1,11 +1,11 @@
 """Distinct types for distinct ids, and the one source of randomness.
 
-Ids are opaque, random and never reused: `agt_` + 26 characters of lower-case base32 (128 bits).
+Ids are opaque, random and never reused: `agt_` + 32 hex digits (128 bits).
 """
 
 from __future__ import annotations
 
-import base64
+import os
 import re
 import secrets
 from random import Random  # noqa: TID251 - for the seeded source alone
@@ -41,6 +41,7 @@ ServerName = NewType("ServerName", str)
 TeamId = NewType("TeamId", str)
 ToolId = NewType("ToolId", str)
 
+_ID_BYTES = 16
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
@@ -53,14 +54,27 @@ class IdSource(Protocol):
 
 
 def _spelled(prefix: str, raw: bytes) -> str:
-    return f"{prefix}_{base64.b32encode(raw).decode().rstrip('=').lower()}"
+    return f"{prefix}_{raw.hex()}"
 
 
 class RandomIds:
-    """Ids from the operating system's generator."""
+    """Ids and secrets from the operating system's generator; ids are drawn in blocks, secrets one by one."""
+
+    def __init__(self) -> None:
+        self._drawn: list[bytes] = []
+        self._process = 0
 
     def new(self, prefix: str) -> str:
-        return _spelled(prefix, secrets.token_bytes(16))
+        if self._process != os.getpid():  # a forked process must not hand out the ids its parent will
+            self._process = os.getpid()
+            self._drawn = []
+        try:
+            raw = self._drawn.pop()  # atomic: two threads never get the same
+        except IndexError:
+            block = secrets.token_bytes(_ID_BYTES * 64)
+            self._drawn += [block[at : at + _ID_BYTES] for at in range(0, len(block), _ID_BYTES)]
+            raw = secrets.token_bytes(_ID_BYTES)
+        return _spelled(prefix, raw)
 
     def secret(self, size: int) -> bytes:
         return secrets.token_bytes(size)
