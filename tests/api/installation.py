@@ -51,6 +51,14 @@ class Installation:
         headers = {"authorization": f"Bearer {given}"} if given else {}
         return httpx2.Client(base_url=self.url, headers=headers, trust_env=False, timeout=_PATIENCE_S)
 
+    def checkpoint(self) -> bytes:
+        """Publish a checkpoint over everything there is."""
+
+        async def published() -> bytes:
+            return await self.plane.log.checkpoint()
+
+        return self.do(published())
+
     def reading_token(self) -> str:
         """A further token that may only read."""
         with self.client() as http:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 from typing import Any
 from urllib.parse import quote
 
@@ -294,3 +295,10 @@ def test_readiness_says_why_calls_are_not_served_while_the_process_lives(
             assert answer.status_code == 503
             assert answer.text.strip() in {"the audit log does not take records", "control events wait for the log"}
             assert http.get("/healthz").text == "ok\n"
+        for _ in range(200):
+            if http.get("/readyz").status_code == 200:
+                break
+            threading.Event().wait(0.05)
+        else:
+            pytest.fail("it does not become ready again by itself")
+        assert "lost" in http.get("/api/v1/tokens").text, "what was committed before is recorded after"

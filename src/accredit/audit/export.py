@@ -1,6 +1,6 @@
 """A log as a directory that an auditor verifies without us: C2SP tiles and checkpoint, and the records' own bytes.
 
-    manifest.json      what this is: origin, verifier key, size, newest checkpoint
+    manifest.json      what this is: origin, verifier key, size, newest checkpoint, on what basis people acted
     checkpoint         the newest checkpoint, which covers everything here
     checkpoints.json   every checkpoint kept, in order
     tile/…             C2SP tlog-tiles: hashes and entry bundles
@@ -20,13 +20,13 @@ import orjson
 from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.merkle import TILE_WIDTH, leaf_hash
 from accredit.audit.model import StoredRecord, StoredRow, UsageDay
-from accredit.audit.ports import LogReader, LogTotals
-from accredit.audit.records import stored_record
+from accredit.audit.ports import LogReader, LogTotals, RecordReader
+from accredit.audit.records import body_of, stored_record
 from accredit.audit.tiles import TileAddress, entries_of, read_tile, tiles_of
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError, UnavailableError
 
-__all__ = ["LogExport", "export_log"]
+__all__ = ["LogExport", "bases_of", "export_log"]
 
 _FORMAT = "accredit.log/export@v1"
 _HASH = 32
@@ -62,6 +62,7 @@ def export_log(reader: LogReader, directory: Path, *, checkpoint: bytes, verifie
         _write(directory / "checkpoints.json", orjson.dumps(notes))
         _write(directory / "checkpoint", checkpoint)
         manifest = {
+            "bases": bases_of(reader, head.size),
             "checkpoint": checkpoint.decode(),
             "format": _FORMAT,
             "origin": head.origin,
@@ -73,6 +74,16 @@ def export_log(reader: LogReader, directory: Path, *, checkpoint: bytes, verifie
     except OSError as error:
         raise UnavailableError(Code.AUDIT_UNAVAILABLE, "the log could not be exported", cause=repr(error)) from error
     return head.size
+
+
+def bases_of(reader: RecordReader, size: int) -> list[str]:
+    """On what else than an approval people acted in the first `size` records: `single-admin`, `bootstrap`."""
+    found = set()
+    for record in reader.control_records():
+        if record.seq >= size:
+            break
+        found.add((body_of(record).get("actor") or {}).get("basis") or "")
+    return sorted(found - {"", "system"})
 
 
 def _records_path(directory: Path, address: TileAddress) -> Path:
@@ -94,6 +105,8 @@ class LogExport:
             complete = manifest["format"] == _FORMAT and manifest["size"] >= 0
             self.checkpoint = (directory / "checkpoint").read_bytes()
             self.vkey = str(manifest["vkey"])
+            self.bases = tuple(map(str, manifest["bases"]))
+            """As the manifest states them; what the records say is `bases_of`."""
             self._stream = str(manifest["stream"])
             self._size = int(manifest["size"])
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -13,8 +13,13 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run one command and exit."""
+    if sys.argv[1:] == ["--version"]:
+        from accredit import __version__  # noqa: PLC0415 - asked by scripts, often: nothing else is loaded
+
+        print(__version__)
+        return
     # imported here so that importing the package costs nothing
     from accredit.cli.commands import app  # noqa: PLC0415
     from accredit.cli.faults import reported  # noqa: PLC0415
 
-    sys.exit(reported(app))
+    sys.exit(reported(lambda: app(exit_on_error=False, result_action="return_value")))

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import httpx2
-
 from accredit.cli.profile import Profile
 
 __all__ = ["ApiClient", "ApiFault"]
@@ -31,11 +29,19 @@ class ApiClient:
     """Speaks to one server with one credential."""
 
     def __init__(self, profile: Profile, *, timeout_s: float = 30) -> None:
+        import httpx2  # noqa: PLC0415 - help, version and what works offline do not pay for it
+
         self._profile = profile
         headers = {"accept": "application/json"}
         if profile.token:
             headers["authorization"] = f"Bearer {profile.token}"
-        self._http = httpx2.Client(base_url=profile.url, headers=headers, timeout=timeout_s, trust_env=False)
+        try:
+            self._http = httpx2.Client(base_url=profile.url, headers=headers, timeout=timeout_s, trust_env=False)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise ApiFault("setting_invalid", "the server's URL or the token is malformed",
+                           "see ACCREDIT_URL and ACCREDIT_TOKEN", 1, {}) from error  # fmt: skip
+        self._failures = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, UnicodeError)
+        self._timeouts = httpx2.TimeoutException
 
     def __enter__(self) -> Self:
         return self
@@ -55,20 +61,25 @@ class ApiClient:
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path)
 
+    @property
+    def url(self) -> str:
+        """The server this speaks to."""
+        return self._profile.url
+
     def text(self, path: str) -> str:
         """A document that is not JSON, such as a checkpoint; empty if there is none yet."""
         try:
             answer = self._http.get(path)
-        except httpx2.HTTPError:
+        except self._failures:
             return ""
         return answer.text if answer.status_code == 200 else ""
 
     def _call(self, method: str, path: str, **given: Any) -> Any:
         try:
             answer = self._http.request(method, path, **given)
-        except httpx2.TimeoutException as error:
+        except self._timeouts as error:
             raise ApiFault("timeout", f"`{self._profile.url}` did not answer in time", "try again", 7, {}) from error
-        except httpx2.HTTPError as error:
+        except self._failures as error:
             raise ApiFault(
                 "unreachable",
                 f"no accredit answers at `{self._profile.url}`",
@@ -83,10 +94,20 @@ class ApiClient:
         if answer.status_code < 400:
             return body
         problem = body if isinstance(body, dict) else {}
+        if problem.get("code") == "unauthenticated" and not self._profile.token:
+            raise ApiFault(
+                "unauthenticated", "you are not signed in", f"{problem.get('hint') or 'run `accredit login LINK`'}",
+                5, problem,
+            )  # fmt: skip
         raise ApiFault(
             str(problem.get("code", f"http_{answer.status_code}")),
             str(problem.get("detail") or problem.get("title") or f"the server answered {answer.status_code}"),
             str(problem.get("hint", "")),
-            int(problem.get("exit_code", _EXITS.get(answer.status_code, 1))),
+            _exit_code(answer.status_code, problem),
             problem,
         )
+
+
+def _exit_code(status: int, problem: Mapping[str, Any]) -> int:
+    given = problem.get("exit_code")
+    return given if isinstance(given, int) and 0 < given < 9 else _EXITS.get(status, 1)

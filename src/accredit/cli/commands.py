@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from getpass import getpass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 from cyclopts import App, Parameter
 
 from accredit import __version__
-from accredit.cli.client import ApiClient
-from accredit.cli.output import Format, show
-from accredit.cli.profile import Profile, load_profile, save_profile
+from accredit.cli.client import ApiClient, ApiFault
+from accredit.cli.output import Format, plain, show
+from accredit.cli.profile import Profile, keep_checkpoint, load_profile, save_profile
+from accredit.cli.views import checked_view, confirmed
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import InvalidInputError
+from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 
 __all__ = ["app"]
 
@@ -34,6 +39,9 @@ token = App(name="token", help="Your own API tokens.")
 for group in (agent, team, person, server, credential, issuer, hold, policy, audit, limits, token):
     app.command(group)
 
+HoldChoice = Literal["open", "granted", "denied", "expired", "used", "all"]
+DATA = Path(os.environ.get("ACCREDIT_DATA", "accredit-data"))
+Data = Annotated[Path, Parameter(help="The data directory (also ACCREDIT_DATA).")]
 Out = Annotated[Format, Parameter(name=["-o", "--output"], help="table, json or yaml")]
 TABLE = Format.TABLE
 
@@ -52,18 +60,20 @@ def _list(path: str, output: Format, *columns: str, **params: str | int | None) 
 
 
 def _act(path: str, output: Format, body: dict[str, Any] | None = None) -> None:
-    with _client() as api:
+    with _changing() as api:
         show(api.post(path, body), output)
-    _keep_checkpoint()
 
 
-def _keep_checkpoint() -> None:
+@contextmanager
+def _changing() -> Iterator[ApiClient]:
     """Whoever changes something keeps the newest checkpoint: a log cut off later is found against it."""
-    profile = load_profile(os.environ)
-    with ApiClient(profile) as api:
+    with _client() as api:
+        yield api
         newest = api.text("/log/checkpoint")
-    if newest and "ACCREDIT_TOKEN" not in os.environ:
-        save_profile(os.environ, Profile(profile.url, profile.token, newest))
+        wrong = keep_checkpoint(os.environ, api.url, newest) if newest else ""
+    if wrong:
+        print(f"warning: {plain(wrong, limit=400)}", file=sys.stderr)
+        print("hint: the checkpoint kept before is evidence; run `accredit audit verify DATA`", file=sys.stderr)
 
 
 # -- running it
@@ -89,7 +99,7 @@ def up(
         return run_demo_fleet(data, port)
     from accredit.cli.serving import run_up  # noqa: PLC0415 - only this command needs the server
 
-    return run_up(data or Path("accredit-data"), port)
+    return run_up(data or DATA, port)
 
 
 @app.command
@@ -108,14 +118,23 @@ def login(link: str, *, name: str = "cli") -> None:
         link: The link as printed, with the part after `#`.
         name: What to call the token.
     """
-    parts = urlsplit(link)
-    if not (parts.scheme and parts.netloc and parts.fragment):
-        raise InvalidInputError(Code.LINK_INVALID, "that is not a sign-in link", hint="quote it: the shell cuts at `#`")
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        parts = urlsplit("")
+    if not (parts.scheme in {"http", "https"} and parts.netloc and parts.fragment):
+        raise InvalidInputError(
+            Code.LINK_INVALID,
+            "that is not a sign-in link",
+            hint="give all of it in single quotes, with what follows `#`",
+        )
     base = Profile(url=f"{parts.scheme}://{parts.netloc}")
     with ApiClient(base) as api:
         answer = api.post("/api/v1/login", {"link": parts.fragment, "name": name})
-    path = save_profile(os.environ, Profile(base.url, answer["token"]))
-    print(f"signed in as {answer['person']} until {answer['expires']}; the token is kept in {path.name} (0600)")
+        newest = api.text("/log/checkpoint")
+    path = save_profile(os.environ, Profile(base.url, answer["token"], newest))
+    print(f"signed in as {plain(answer['person'])} until {plain(answer['expires'])}; "
+          f"the token is kept in {path.name} (0600)")  # fmt: skip
 
 
 @app.command
@@ -133,18 +152,21 @@ def apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], outp
     """
     texts = []
     for path in file:
-        found = sorted(each for each in path.rglob("*") if each.suffix in {".yaml", ".yml", ".json"})
-        texts += [{"name": each.name, "text": _read(each)} for each in (found if path.is_dir() else [path])]
-    with _client() as api:
+        found = sorted(each for each in path.rglob("*") if each.suffix in {".yaml", ".yml", ".json"} and each.is_file())
+        if path.is_dir() and not found:
+            raise NotFoundError(Code.NOT_FOUND, f"`{path}` holds no *.yaml, *.yml or *.json")
+        texts += [{"name": str(each)[-255:], "text": _read(each)} for each in (found if path.is_dir() else [path])]
+    with _changing() as api:
         show(api.post("/api/v1/apply", {"files": texts}), output, columns=("kind", "name", "result", "id"))
-    _keep_checkpoint()
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(Code.MANIFEST_INVALID, f"`{path.name}` cannot be read: {error}") from error
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(Code.MANIFEST_INVALID, f"`{path}` is not UTF-8 text") from error
+    except OSError as error:
+        raise NotFoundError(Code.NOT_FOUND, f"`{path}` cannot be read: {(error.strerror or '').lower()}") from error
 
 
 # -- things and people
@@ -163,14 +185,15 @@ def agent_get(name: str, *, output: Out = TABLE) -> None:
 
 
 @agent.command(name="enrol")
-def agent_enrol(name: str, *, thumbprint: str | None = None, output: Out = TABLE) -> None:
+def agent_enrol(name: str, *, thumbprint: str | None = None, source: str | None = None, output: Out = TABLE) -> None:
     """Issue a single-use join token with which one instance enrols its own key.
 
     Args:
         name: The agent.
         thumbprint: Accept only the key with this RFC 7638 thumbprint.
+        source: Accept it only from this network, for example 10.0.0.0/8.
     """
-    _act(f"/api/v1/agents/{_segment(name)}/join-tokens", output, {"thumbprint": thumbprint})
+    _act(f"/api/v1/agents/{_segment(name)}/join-tokens", output, {"thumbprint": thumbprint, "source": source})
 
 
 @agent.command(name="revoke")
@@ -262,47 +285,76 @@ def credential_set(
         header: Header to set.
         prefix: Text before the value.
     """
-    value = sys.stdin.readline().rstrip("\n")
-    with _client() as api:
+    value = getpass(f"value of {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not value:
+        raise InvalidInputError(
+            Code.UPSTREAM_CREDENTIAL,
+            "standard input holds no value",
+            hint='echo "$KEY" | accredit credential set NAME …',
+        )
+    with _changing() as api:
         body = {"origin": origin, "header": header, "value": f"{prefix}{value}"}
         show(api.put(f"/api/v1/upstream-credentials/{_segment(name)}", body), output)
+
+
+@credential.command(name="upstream")
+def credential_upstream(*, output: Out = TABLE) -> None:
+    """List the broker's upstream credentials, without their values."""
+    _list("/api/v1/upstream-credentials", output)
 
 
 # -- holds
 
 
 @hold.command(name="list")
-def hold_list(*, output: Out = TABLE) -> None:
-    """List calls that wait for a person."""
-    _list("/api/v1/holds", output, "id", "agent", "tool", "roles", "expires", "state")
+def hold_list(*, state: HoldChoice = "open", output: Out = TABLE) -> None:
+    """List calls that wait for a person, or with --state those that did."""
+    _list("/api/v1/holds", output, "id", "agent", "tool", "roles", "expires", "state", state=state)
 
 
 @hold.command(name="get")
 def hold_get(id_: Annotated[str, Parameter(name="ID")], *, output: Out = TABLE) -> None:
     """Show exactly what would be approved, arguments in full."""
-    _list(f"/api/v1/holds/{_segment(id_)}", output)
+    with _client() as api:
+        found = api.get(f"/api/v1/holds/{_segment(id_)}")
+    if output is TABLE:
+        print(checked_view(found))
+        found = {name: value for name, value in found.items() if name != "view"}
+    show(found, output)
 
 
 @hold.command(name="approve")
-def hold_approve(id_: Annotated[str, Parameter(name="ID")], *, reason: str = "", output: Out = TABLE) -> None:
-    """Approve exactly this call, once."""
-    _answer_hold(id_, "approve", reason, output)
+def hold_approve(
+    id_: Annotated[str, Parameter(name="ID")], *, view_digest: str | None = None, reason: str = "", output: Out = TABLE
+) -> None:
+    """Approve exactly this call, once. Shows it and asks first.
+
+    Args:
+        view_digest: Instead of being asked: the digest of what `hold get` showed you.
+        reason: Why, for the record.
+    """
+    _answer_hold(id_, "approve", view_digest, reason, output)
 
 
 @hold.command(name="deny")
 def hold_deny(id_: Annotated[str, Parameter(name="ID")], *, reason: str = "", output: Out = TABLE) -> None:
     """Refuse this call."""
-    _answer_hold(id_, "deny", reason, output)
+    _answer_hold(id_, "deny", None, reason, output)
 
 
-def _answer_hold(id_: str, answer: str, reason: str, output: Format) -> None:
-    with _client() as api:
-        shown = api.get(f"/api/v1/holds/{_segment(id_)}")
-        if output is TABLE:
-            show(shown["view"], output)
-        body = {"answer": answer, "reason": reason, "view_digest": shown["view_digest"]}
-        show(api.post(f"/api/v1/holds/{_segment(id_)}/answer", body), output)
-    _keep_checkpoint()
+def _answer_hold(id_: str, answer: str, seen: str | None, reason: str, output: Format) -> None:
+    path = f"/api/v1/holds/{_segment(id_)}"
+    with _changing() as api:
+        found = api.get(path)
+        view = checked_view(found)
+        if seen is None:
+            print(view, file=sys.stdout if output is TABLE else sys.stderr)
+            if answer == "approve" and found["state"] == "open":
+                confirmed(
+                    "approve exactly this call, once?", otherwise="give `--view-digest` of what `hold get` showed"
+                )
+        body = {"answer": answer, "reason": reason, "view_digest": seen or found["view_digest"]}
+        show(api.post(f"{path}/answer", body), output)
 
 
 # -- policy
@@ -310,21 +362,38 @@ def _answer_hold(id_: str, answer: str, reason: str, output: Format) -> None:
 
 def _policy_files(directory: Path) -> dict[str, str]:
     if not directory.is_dir():
-        raise InvalidInputError(Code.POLICY_INVALID, f"`{directory.name}` is not a directory of policies")
-    return {path.relative_to(directory).as_posix(): _read(path) for path in sorted(directory.rglob("*.cedar"))}
+        raise NotFoundError(Code.NOT_FOUND, f"`{directory}` is not a directory of policies")
+    found = {path.relative_to(directory).as_posix(): _read(path) for path in sorted(directory.rglob("*.cedar"))}
+    if not found:  # else a slip in a path would publish a release that forbids nothing
+        raise NotFoundError(Code.NOT_FOUND, f"`{directory}` holds no *.cedar")
+    return found
+
+
+_FINDING = ("path", "policy", "message", "fix")
 
 
 @policy.command(name="lint")
-def policy_lint(directory: Path, *, output: Out = TABLE) -> None:
-    """Check org/, team/<name>/ and agent/<name>/ policies as publishing would."""
+def policy_lint(directory: Path, *, output: Out = TABLE) -> int:
+    """Check org/, team/<name>/ and agent/<name>/ policies as publishing would; exit 1 if there is a finding."""
+    files = _policy_files(directory)
     with _client() as api:
-        show(api.post("/api/v1/policy/lint", {"files": _policy_files(directory)}), output)
+        found = api.post("/api/v1/policy/lint", {"files": files})
+    show(found, output, columns=_FINDING)
+    return 1 if found["items"] else 0
 
 
 @policy.command(name="publish")
 def policy_publish(directory: Path, *, output: Out = TABLE) -> None:
-    """Publish a directory of policies as the new release."""
-    _act("/api/v1/policy/publish", output, {"files": _policy_files(directory)})
+    """Publish a directory of policies as the new release; if it is refused, show every finding."""
+    files = {"files": _policy_files(directory)}
+    with _changing() as api:
+        try:
+            show(api.post("/api/v1/policy/publish", files), output)
+        except ApiFault as fault:
+            if fault.code != str(Code.POLICY_INVALID):
+                raise
+            show(api.post("/api/v1/policy/lint", files), output, columns=_FINDING)
+            raise replace(fault, problem={}) from fault
 
 
 @policy.command(name="show")
@@ -352,32 +421,47 @@ def audit_tail(*, limit: int = 20, kind: str | None = None, agent: str | None = 
 
 
 @audit.command(name="prove")
-def audit_prove(seq: int, *, to: Path | None = None) -> None:
-    """Write a self-contained proof (.tlog-proof) that a record stands in the log."""
+def audit_prove(seq: int, *, to: Path | None = None, output: Out = TABLE) -> None:
+    """Write a self-contained proof (.tlog-proof) that a record stands in the log.
+
+    Args:
+        seq: The record's number.
+        to: File to write; standard output if none is given.
+    """
     with _client() as api:
-        proof = api.get(f"/api/v1/audit/prove/{seq}")["proof"]
-    if to is None:
-        print(proof, end="")
+        found = api.get(f"/api/v1/audit/prove/{seq}")
+    if to is not None:
+        _write(to, found["proof"])
+    elif output is TABLE:
+        print("\n".join(plain(line, limit=None) for line in found["proof"].split("\n")), end="")
     else:
-        to.write_text(proof)
+        show(found, output)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(
+            Code.SETTING_INVALID, f"`{path}` cannot be written: {(error.strerror or '').lower()}"
+        ) from error
 
 
 @audit.command(name="export")
-def audit_export(directory: Path, *, data: Path = Path("accredit-data")) -> int:
+def audit_export(directory: Path, *, data: Data = DATA, output: Out = TABLE) -> int:
     """Write the whole log for an auditor, who verifies it offline with `audit verify`.
 
     Args:
         directory: Where to write; must not exist.
-        data: The data directory to read; a running server is not disturbed.
     """
     from accredit.cli.offline import export_log  # noqa: PLC0415
 
-    return export_log(data, directory)
+    return export_log(data, directory, output=output)
 
 
 @audit.command(name="verify")
 def audit_verify(
-    source: Path = Path("accredit-data"),
+    source: Path = DATA,
     *,
     checkpoint: Path | None = None,
     vkey: str | None = None,
@@ -409,21 +493,39 @@ def token_list(*, output: Out = TABLE) -> None:
     _list("/api/v1/tokens", output)
 
 
+@token.command(name="issue")
+def token_issue(
+    name: str, *, to: Path, scope: Literal["read", "admin"] = "read", days: int = 7, output: Out = TABLE
+) -> None:
+    """Make a further token of your own, with no more than your scopes, as a profile file for ACCREDIT_PROFILE.
+
+    Args:
+        name: What to call it.
+        to: Profile file to write (0600); the token itself is never printed.
+        scope: `read` sees, `admin` changes as well.
+        days: How long it lives, at most 90.
+    """
+    if to.exists():
+        raise ConflictError(Code.CONFLICT, f"`{to}` exists", hint="choose another file")
+    scopes = ["read", "admin"] if scope == "admin" else ["read"]
+    with _changing() as api:
+        made = api.post("/api/v1/tokens", {"name": name, "scopes": scopes, "days": days})
+        save_profile({"ACCREDIT_PROFILE": str(to)}, Profile(api.url, made.pop("token")))
+        show(made, output)
+
+
 @token.command(name="revoke")
 def token_revoke(id_: Annotated[str, Parameter(name="ID")], *, output: Out = TABLE) -> None:
     """End one of your API tokens."""
-    with _client() as api:
+    with _changing() as api:
         show(api.delete(f"/api/v1/tokens/{_segment(id_)}"), output)
 
 
 @app.command
-def doctor(
-    *, data: Path = Path("accredit-data"), repair: bool = False, confirm_clock: bool = False, output: Out = TABLE
-) -> int:
+def doctor(*, data: Data = DATA, repair: bool = False, confirm_clock: bool = False, output: Out = TABLE) -> int:
     """Rebuild the state from the log into a scratch copy and compare; changes nothing without --repair.
 
     Args:
-        data: The data directory.
         repair: Write the rebuilt rows; needs the data directory's lock, so the server must be down.
         confirm_clock: Tell a running server that its wall clock is right after a step.
     """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from accredit.audit.checkpoint import CheckpointVerifier
-from accredit.audit.export import LogExport
+from accredit.audit.export import LogExport, bases_of
 from accredit.audit.export import export_log as write_export
 from accredit.audit.verify import Anchor, VerifyReport
 from accredit.audit.verify import verify_log as verify_reader
@@ -30,8 +32,6 @@ def _given(path: Path | None) -> bytes | None:
 
 def _kept() -> bytes | None:
     """The newest checkpoint this user's profile was shown: kept away from the log, so it finds a log cut short."""
-    import os  # noqa: PLC0415 - only here
-
     checkpoint = load_profile(os.environ).checkpoint
     return checkpoint.encode() if checkpoint else None
 
@@ -39,8 +39,10 @@ def _kept() -> bytes | None:
 def verify_log(source: Path, *, checkpoint: Path | None, vkey: str | None, open_parts: bool, output: Format) -> int:
     """Verify a data directory or an export; 0 only if every byte is as signed."""
     given = _given(checkpoint)
+    bases = {}
     if (source / "manifest.json").exists():
         report = _verify_export(source, given, vkey)
+        bases = {"bases": list(LogExport(source).bases)}
     else:
         report = check_log(source, kept=given or _matching(_kept(), source), vkey=vkey, opened=open_parts)
     show(
@@ -53,6 +55,7 @@ def verify_log(source: Path, *, checkpoint: Path | None, vkey: str | None, open_
             "checkpoints": report.checkpoints,
             "anchor": report.anchor,
             "caveat": report.caveat,
+            **bases,
             **({"parts_opened": report.opened, "parts_erased": report.erased} if open_parts else {}),
         },
         output,
@@ -73,23 +76,34 @@ def _verify_export(source: Path, given: bytes | None, vkey: str | None) -> Verif
             Code.LOG_INVALID, "an export is verified with the log's public key",
             hint="give --vkey; the operator of the log publishes it, and `manifest.json` only repeats it",
         )  # fmt: skip
-    return verify_reader(
+    report = verify_reader(
         lambda: LogExport(source),
         verifier=CheckpointVerifier(vkey),
         anchors=[Anchor("file given", given)] if given else [],
         rollups=False,
     )
+    export = LogExport(source)
+    if report.ok and list(export.bases) != bases_of(export, export.size()):
+        return replace(report, ok=False, what="the manifest states other bases of authority than the records")
+    return report
 
 
-def export_log(data: Path, directory: Path) -> int:
+def export_log(data: Path, directory: Path, *, output: Format) -> int:
     """Write the log as checkpoint, tiles, entries and bodies."""
     with look_at(data) as offline:
         if offline.newest_checkpoint is None:
             raise NotFoundError(Code.NOT_FOUND, "the log has no checkpoint yet")
         verifier = CheckpointVerifier(offline.vkey)
         size = write_export(offline.records(), directory, checkpoint=offline.newest_checkpoint, verifier=verifier)
-        print(f"{size} records written to {directory.name}; verify them anywhere with")
-        print(f"  accredit audit verify {directory.name} --vkey '{offline.vkey}'")
+        show(
+            {
+                "records": size,
+                "directory": str(directory),
+                "bases": list(LogExport(directory).bases),
+                "verify": f"accredit audit verify {directory} --vkey '{offline.vkey}'",
+            },
+            output,
+        )
     return 0
 
 

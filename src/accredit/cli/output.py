@@ -20,15 +20,18 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
-def plain(value: Any, *, limit: int = 120) -> str:
+_DECEIVING = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+
+
+def plain(value: Any, *, limit: int | None = 120) -> str:
     """One line a terminal cannot be fooled by: control, bidi and zero-width characters are shown escaped."""
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
     shown = "".join(
-        character if unicodedata.category(character) not in {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"} else
+        character if unicodedata.category(character) not in _DECEIVING else
         character.encode("unicode_escape", "backslashreplace").decode()
         for character in text
     )  # fmt: skip
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+    return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 def show(value: Any, output: Format, *, columns: Sequence[str] = ()) -> None:

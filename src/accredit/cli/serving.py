@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import uvloop
 
 from accredit.bootstrap import bound, run, served
-from accredit.settings import load_settings
+from accredit.settings import Settings, load_settings
 
 __all__ = ["run_up"]
 
@@ -29,9 +31,12 @@ async def _serve(data: Path, host: str, wanted: int, given: int | None) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    listener = bound(host, wanted)
+    with contextlib.closing(bound(host, wanted)) as listener:
+        await _until(stopping, data, load_settings(data, os.environ, port=given), listener)
+
+
+async def _until(stopping: asyncio.Event, data: Path, settings: Settings, listener: socket.socket) -> None:
     port = int(listener.getsockname()[1])
-    settings = load_settings(data, os.environ, port=given)
     async with run(data, settings, port=port) as running, served(running.app, listener) as address:
         running.data.announce(running.plane.public_url)
         print(f"accredit answers at {running.plane.public_url} (listening on {address})", flush=True)

@@ -1,0 +1,29 @@
+"""Promises of the command line."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("cli:output:formats", "DESIGN §8", "every list and view comes as table, JSON and YAML"),
+    Requirement("cli:output:escaped", "DESIGN §11", "text of others is escaped before a terminal sees it"),
+    Requirement("cli:agent:answers", "DESIGN §6", "one view says who owns an agent and what it may touch"),
+    Requirement("cli:apply:all", "issue 2 §1", "apply takes files and directories, all or nothing"),
+    Requirement(
+        "cli:errors:expected", "DESIGN §8", "expected failures have a hint, a code of their kind, no traceback"
+    ),
+    Requirement(
+        "cli:profile:private", "DESIGN §4", "tokens stand in files only their owner reads and are never printed"
+    ),
+    Requirement("cli:credential:stdin", "DESIGN §11", "an upstream credential comes from standard input alone"),
+    Requirement("cli:policy:findings", "issue 2 §3", "lint and publish show every finding; lint ends with 1"),
+    Requirement("cli:hold:view", "DESIGN §11", "what is approved is exactly the text shown, and a person is asked"),
+    Requirement("cli:help:nothing", "DESIGN §11", "help and version start nothing"),
+    Requirement("cli:revoke:now", "DESIGN §4", "revocations owe a reason and name what they reach"),
+    Requirement(
+        "cli:offline:beside", "DESIGN §2", "verify, export and doctor work beside a server; repair needs the lock"
+    ),
+    Requirement("cli:offline:export", "issue 2 §1", "an export verifies anywhere and says `single-admin`"),
+    Requirement("cli:offline:truncated", "DESIGN §5", "a log cut short is found against the checkpoint in the profile"),
+    Requirement("cli:offline:prove", "DESIGN §5", "a record's proof is one file"),
+)
