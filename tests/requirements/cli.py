@@ -26,4 +26,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("cli:offline:export", "issue 2 §1", "an export verifies anywhere and says `single-admin`"),
     Requirement("cli:offline:truncated", "DESIGN §5", "a log cut short is found against the checkpoint in the profile"),
     Requirement("cli:offline:prove", "DESIGN §5", "a record's proof is one file"),
+    Requirement("cli:documented:all", "STYLE §7", "every command is documented as it describes itself"),
+    Requirement("cli:parity:api", "DESIGN §8", "whatever the API can change a command can"),
+    Requirement("cli:newcomer:readme", "issue 2 Done means", "README's own-agent section works as it is written"),
+    Requirement("cli:newcomer:survives", "DESIGN §11", "a stopped installation goes on where it was"),
+    Requirement("cli:newcomer:demo", "issue 2 §8", "`up --demo` prints a line per decision and ends cleanly"),
 )
