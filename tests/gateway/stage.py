@@ -77,6 +77,7 @@ class StagedEnforcement:
     def __init__(self, server: ToolServer) -> None:
         self.target = server
         self.calls: list[Call] = []
+        self.turned: list[tuple[Code, str | None]] = []
         self.admitted: list[Admitted] = []
         self.settled: list[CallResult] = []
         self.refusal: Refused | None = None
@@ -90,6 +91,11 @@ class StagedEnforcement:
             raise UnauthenticatedError(Code.TOKEN_SIGNATURE, "the secret reason", cause="more secrets")
         name, _, user = authorization.removeprefix("Bearer agent-").partition(" for ")
         return make_principal(name, user or None)
+
+    def turned_away(
+        self, code: Code, *, path: str, source: str, credential: str | None = None, cause: str = ""
+    ) -> None:
+        self.turned.append((code, credential))
 
     async def admit(self, call: Call) -> Admitted | Refused:
         self.calls.append(call)

@@ -134,8 +134,12 @@ class Enforcer:
 
         Raises:
             NotFoundError: `server_unknown`.
+            UnavailableError: `state_unproven`: the log contradicts what is stored of it.
         """
-        found = self._snapshot().catalogue.server(name)
+        snapshot = self._snapshot()
+        found = snapshot.catalogue.server(name)
+        if found is None and ("server", name) in snapshot.unproven:
+            raise UnavailableError(Code.STATE_UNPROVEN, f"what is stored of tool server `{name[:63]}` is not proven")
         if found is None:
             raise NotFoundError(Code.SERVER_UNKNOWN, f"no tool server is called `{name[:63]}`")
         return found

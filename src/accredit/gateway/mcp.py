@@ -271,7 +271,11 @@ class McpGateway:
             return
         except ForbiddenError as error:
             raise ForbiddenError(Code.NOT_AUTHORISED, Code.NOT_AUTHORISED.meaning) from error
-        server = self._enforcement.server(name)
+        try:
+            server = self._enforcement.server(name)
+        except AccreditError as error:
+            self._enforcement.turned_away(error.code, path=path, source=source, credential=principal.credential)
+            raise
         if method == "DELETE":
             self._sessions.end(self._sessions.open(head.get("mcp-session-id", ""), principal, name))
             await reply.bare(204, b"", _NO_STORE)

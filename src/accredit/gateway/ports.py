@@ -25,6 +25,12 @@ class EnforcementPoint(Protocol):
         """
         ...
 
+    def turned_away(
+        self, code: Code, *, path: str, source: str, credential: str | None = None, cause: str = ""
+    ) -> None:
+        """Note on record that somebody was refused before there was any call to decide on."""
+        ...
+
     async def admit(self, call: Call) -> Admitted | Refused:
         """Decide, reserve and record one call; admitted means the record is durable."""
         ...

@@ -107,6 +107,11 @@ class IdentityState:
         """Whether the log bears a row out."""
         return (kind, key) not in self._control.unproven
 
+    @property
+    def all_proven(self) -> bool:
+        """Whether the log bears every row out, of whatever kind."""
+        return not self._control.unproven
+
     def refusal(self, principal: Principal) -> Code | None:
         """Why that principal does not count any more, expiry and the agent itself apart. Called on every call."""
         unproven = self._control.unproven

@@ -106,7 +106,8 @@ class AccessTokenVerifier:
         if now.wall_us >= principal.expires_us or now.boot_us >= principal.expires_boot_us:
             return Code.TOKEN_EXPIRED
         if self._directory.get(principal.agent) is None:
-            return Code.AGENT_UNKNOWN
+            # a row that is not loaded cannot say whose it was: the agent may be missing for want of it
+            return Code.AGENT_UNKNOWN if self._state.all_proven else Code.STATE_UNPROVEN
         return self._state.refusal(principal)
 
     def _verified(self, token: str, now: Instant) -> _Verified:
