@@ -179,7 +179,6 @@ def fleet(count: int) -> tuple[list[Agent], Release]:
                 PersonId("per_1"),
                 None,
                 version,
-                0,
             )
         )
     return agents, read_release(files, ENGINE, agents=names)

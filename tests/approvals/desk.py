@@ -52,7 +52,6 @@ AGENT = Agent(
         zone="UTC",
         limits=AgentLimits(60, 4, 30, 1200, None),
     ),
-    epoch=1,
 )
 TOOL = Tool(
     id=ToolId("crm/refund"),

@@ -72,7 +72,7 @@ def agent(agent_id: AgentId, *, state: AgentState = AgentState.DRAFT) -> Agent:
         Digest("sha256:" + "1" * 64), {}, {}, (), frozenset(), "UTC", AgentLimits(60, 4, 30.0, 1200.0, None)
     )
     team = Team(TeamId("team_1"), "support", frozenset({"UTC"}))
-    return Agent(agent_id, agent_id[4:], team, Environment.DEVELOPMENT, state, PersonId("psn_1"), None, version, 0)
+    return Agent(agent_id, agent_id[4:], team, Environment.DEVELOPMENT, state, PersonId("psn_1"), None, version)
 
 
 class Directory(dict[AgentId, Agent]):

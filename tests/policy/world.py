@@ -133,7 +133,6 @@ def agent(
         owner=PersonId("per_dana"),
         backup_owner=None,
         version=version,
-        epoch=0,
     )
 
 

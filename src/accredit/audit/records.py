@@ -61,7 +61,6 @@ __all__ = [
     "part_values",
     "sealed_parts",
     "stored_record",
-    "usage_of",
     "verify_disclosure",
 ]
 
@@ -412,12 +411,6 @@ def body_of(record: StoredRecord) -> dict[str, Any]:
     """The body's fields, `parts`, `outbox` and `counted` included."""
     fields: dict[str, Any] = orjson.loads(record.body)
     return fields
-
-
-def usage_of(body: Mapping[str, Any]) -> Usage | None:
-    """What a record counted in the daily roll-up."""
-    counted = body.get("counted")
-    return None if counted is None else Usage(**counted)
 
 
 def open_part(record: StoredRecord, name: str, keys: PartKeys) -> bytes:

@@ -15,6 +15,7 @@ from accredit.audit.model import Entry, Facts, Part, Pseudonym, Usage
 from accredit.enforcement.model import Call, CallEnd, CallResult
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import DecisionId
+from accredit.limits.folding import reservation_fact, settled_fact
 from accredit.limits.model import Reservation
 from accredit.policy.model import Decision
 from accredit.registry.model import Agent, Tool
@@ -89,14 +90,7 @@ def decision_entry(passage: Passage, outcome: str, code: Code) -> Entry:
         "policies": list(decision.policies) if decision else [],
         "protocol": call.protocol,
         "release": decision.release if decision else None,
-        "reservation": {
-            "id": reservation.id,
-            "cost": reservation.cost_nanos,
-            "currency": reservation.currency,
-            "window": reservation.window,
-        }
-        if reservation
-        else None,
+        "reservation": reservation_fact(reservation) if reservation else None,
         "run": passage.run,
         "session": passage.session,
         "slice": decision.slice if decision else None,
@@ -133,7 +127,7 @@ def outcome_entry(passage: Passage, result: CallResult, *, time_us: int, boot_us
         "duration_us": boot_us - passage.boot_us,
         "end": result.end.value,
         "sent": result.sent,
-        "settled": {"id": reservation.id, "cost": cost_nanos, "window": reservation.window} if reservation else None,
+        "settled": settled_fact(reservation, cost_nanos) if reservation else None,
         "size": result.size,
     }
     return Entry(

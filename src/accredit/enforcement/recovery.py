@@ -97,7 +97,7 @@ def _ending(header: dict[str, Any], body: dict[str, Any], now: Instant) -> Entry
             "duration_us": None,
             "end": "unknown",
             "sent": None,
-            "settled": {"id": reserved["id"], "cost": cost, "window": reserved["window"]} if reserved else None,
+            "settled": {"id": reserved["id"], "cost": cost} if reserved else None,
             "size": 0,
         },
         usage=Usage(errors=1, cost_nanos=cost),

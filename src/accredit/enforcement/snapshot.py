@@ -84,4 +84,7 @@ class SnapshotKeeper:
             policy = policy.with_catalogue(catalogue.servers())
         if self._releases.current is not policy.release:
             policy = policy.with_release(self._releases.current)
+        for write in change.writes:
+            if write.kind == "agent" and (agent := catalogue.agent(AgentId(write.key))) is not None:
+                policy.grants.warm(agent.version.grants)  # else the agent's first call would pay for it
         self.current = self._made(catalogue, policy)

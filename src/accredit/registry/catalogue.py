@@ -89,7 +89,7 @@ class Catalogue:
     def _with_agents(
         self, touched: Mapping[str, set[str]], after: StateView, teams: Mapping[TeamId, Team]
     ) -> tuple[Mapping[AgentId, Agent], Mapping[tuple[str, str], AgentId]]:
-        wanted = {AgentId(key) for kind in (rows.AGENT, rows.EPOCH) for key in touched.get(kind, ())}
+        wanted = {AgentId(key) for key in touched.get(rows.AGENT, ())}
         if keys := touched.get(rows.TEAM):
             # also agents left out because their team was missing
             wanted |= {AgentId(row.key) for row in after.scan(rows.AGENT) if row.doc["team"] in keys}
@@ -215,7 +215,6 @@ def _agent(
         return None
     if version is None:
         version = version_from(stored.doc, shared=shared)
-    epoch = view.get(rows.EPOCH, key)
     return Agent(
         id=key,
         name=doc["name"],
@@ -225,7 +224,6 @@ def _agent(
         owner=doc["owner"],
         backup_owner=doc["backup_owner"],
         version=version,
-        epoch=epoch.doc["epoch"] if epoch else 0,
     )
 
 

@@ -163,5 +163,3 @@ class Agent:
     owner: PersonId
     backup_owner: PersonId | None
     version: AgentVersion
-    epoch: int
-    """Raised by every revocation; a token of an older epoch is dead."""

@@ -13,7 +13,7 @@ agent        agent id            {name, environment, team, state, owner, backup_
 agent_name   environment/name    {agent}: the one agent of that name there
 version      digest              {digest, manifest, facets}: written once
 
-Also read, never written: `epoch` (agent id -> {epoch}) of identity. Keys are ids, digests and names an operator chose;
+Keys are ids, digests and names an operator chose;
 no key is personal.
 """
 
@@ -30,7 +30,6 @@ __all__ = [
     "AGENT",
     "AGENT_NAME",
     "DEFINITION",
-    "EPOCH",
     "ISSUER",
     "PERSON",
     "SERVER",
@@ -44,7 +43,6 @@ __all__ = [
 AGENT = "agent"
 AGENT_NAME = "agent_name"
 DEFINITION = "definition"
-EPOCH = "epoch"
 ISSUER = "issuer"
 PERSON = "person"
 SERVER = "server"
