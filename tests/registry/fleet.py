@@ -22,7 +22,7 @@ from accredit.registry.reading import read_documents
 from accredit.registry.service import ApplyResult, Registry
 from accredit.storage.memory.control import MemoryControlLog
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "manifests"
+MANIFESTS = Path(__file__).parent / "manifests"
 ADMIN = Actor(person="psn_admin", credential="tok_1", basis="single-admin")
 NOW_US = 1_795_392_000_000_000  # 2026-11-23
 
@@ -109,7 +109,7 @@ class Fleet:
 
 
 def example(name: str) -> list[dict[str, Any]]:
-    return [raw.value for raw in read_documents((EXAMPLES / f"{name}.yaml").read_bytes())]
+    return [raw.value for raw in read_documents((MANIFESTS / f"{name}.yaml").read_bytes())]
 
 
 def agent_document() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from accredit.kernel.errors import InvalidInputError
 from accredit.registry.errors import ManifestError
 from accredit.registry.manifest import KINDS, data_classes, read_manifests, schema
 from accredit.registry.reading import read_documents
-from tests.registry.fleet import EXAMPLES, agent_document, changed, example, read, server_document
+from tests.registry.fleet import MANIFESTS, agent_document, changed, example, read, server_document
 
 PERSON = {"apiVersion": "accredit/v1", "kind": "Person", "spec": {"email": "dana@example.com"}}
 TEAM = {
@@ -152,7 +152,7 @@ def test_data_classes_are_those_of_the_data_file() -> None:
 
 @pytest.mark.requirement("registry:manifest:all-faults")
 def test_every_fault_of_every_document_is_told_with_path_line_and_hint() -> None:
-    text = (EXAMPLES / "support-copilot.yaml").read_text()
+    text = (MANIFESTS / "support-copilot.yaml").read_text()
     text = text.replace("owner: dana", "ownr: dana", 1).replace("30s", "30x").replace("[employees]", "[martians]")
     with pytest.raises(ManifestError) as refused:
         read_manifests(f"{text}\n---\nkind: Nothing\n---\n- a list\n".encode())

@@ -19,7 +19,7 @@ from accredit.registry.service import ApplyOutcome, Registry
 from accredit.storage.memory.control import MemoryControlLog
 from tests.registry.fleet import (
     ADMIN,
-    EXAMPLES,
+    MANIFESTS,
     NOW_US,
     READ_CUSTOMER,
     Fleet,
@@ -53,7 +53,7 @@ def _faults(fleet: Fleet, *documents: dict[str, Any]) -> dict[str, Code]:
 @pytest.mark.requirement("registry:version:idempotent")
 def test_applying_the_examples_registers_them_and_applying_them_again_changes_nothing() -> None:
     fleet = Fleet()
-    files = [(path.name, path.read_text()) for path in sorted(EXAMPLES.glob("*.yaml"))]
+    files = [(path.name, path.read_text()) for path in sorted(MANIFESTS.glob("*.yaml"))]
     first = asyncio.run(fleet.registry.apply(files, ADMIN))
     assert [(result.kind, result.name, result.outcome) for result in first] == [
         ("Person", "dana@example.com", ApplyOutcome.CREATED),
