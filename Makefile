@@ -22,14 +22,14 @@ run: .venv/.run
 	$(BIN)/accredit up --demo
 
 lint: .venv/.test
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench examples
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 format: .venv/.test
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench examples
+	$(BIN)/ruff check --fix src tests bench examples
 
 test: lint
 	$(BIN)/pytest -n 2 --dist worksteal
