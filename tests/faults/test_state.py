@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,28 @@ Doc = dict[str, Any]
 _CALLS: Mapping[str, tuple[str, Doc]] = {"worker": ("read", {}), "helper": ("match", {"customer_id": "c-1"})}
 
 
+class Shop:
+    """Two agents that work, and copies of their data directory for everybody who wants to spoil one."""
+
+    def __init__(self, runner: asyncio.Runner, origin: Site, tokens: Mapping[str, str]) -> None:
+        self._runner = runner
+        self._origin = origin
+        self.tokens = tokens
+        """Good for every process, since all have one address and one clock."""
+
+    def copy(self, data: Path) -> Site:
+        shutil.copytree(self._origin.data, data)
+        return replace(self._origin, data=data)
+
+    def run(self, story: Coroutine[Any, Any, None]) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(60):
+                await story
+
+        self._runner.run(bounded())
+
+
 async def _registered(empty: Site) -> dict[str, str]:
-    """Two agents that work; their tokens, which stay good for the next process."""
     async with empty.started() as at:
         await empty.register(at, WORKER, HELPER)
         tokens = {
@@ -37,6 +58,17 @@ async def _registered(empty: Site) -> dict[str, str]:
             assert (await at.call(tokens[name], tool, arguments)).allowed
         await at.settled()
     return tokens
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        origin = runner.run(stack.enter_async_context(site(tmp_path_factory.mktemp("shop") / "data")))
+        try:
+            yield Shop(runner, origin, runner.run(_registered(origin)))
+        finally:
+            runner.run(stack.aclose())
 
 
 def _rows(data: Path, kind: str) -> list[tuple[str, Doc]]:
@@ -124,80 +156,80 @@ async def _told(at: Place, tokens: Mapping[str, str]) -> dict[str, bool]:
 
 @pytest.mark.requirement("faults:state:changed", "faults:state:doctor", "enforcement:unproven")
 @pytest.mark.parametrize("fault", _SPOILT)
-def test_a_row_changed_by_hand_denies_what_rests_on_it_until_doctor_puts_it_right(tmp_path: Path, fault: str) -> None:
+def test_a_row_changed_by_hand_denies_what_rests_on_it_until_doctor_puts_it_right(
+    shop: Shop, tmp_path: Path, fault: str
+) -> None:
     async def live() -> None:
-        async with site(tmp_path / "data") as empty:
-            tokens = await _registered(empty)
-            kind, key = _SPOILT[fault](empty)
-            with look_at(empty.data) as offline:
-                (named,) = offline.doctor.diagnose().differences
-            assert (named.kind, named.key) == (kind, key)
-            reached = len(empty.box.calls)
-            async with empty.started() as at:
-                allowed = await _told(at, tokens)
-            assert not all(allowed.values())
-            assert len(empty.box.calls) == reached + sum(allowed.values())
-            if kind in {"team", "server", "policy_release", "policy_current"}:
-                assert not any(allowed.values()), "both rest on it"
-            with look_at(empty.data, repair=True) as offline:
-                assert not offline.doctor.repair().sound
-            empty.verified()
-            async with empty.started() as at:
-                assert all((await _told(at, tokens)).values())
+        empty = shop.copy(tmp_path / "data")
+        tokens = shop.tokens
+        kind, key = _SPOILT[fault](empty)
+        with look_at(empty.data) as offline:
+            (named,) = offline.doctor.diagnose().differences
+        assert (named.kind, named.key) == (kind, key)
+        reached = len(empty.box.calls)
+        async with empty.started() as at:
+            allowed = await _told(at, tokens)
+        assert not all(allowed.values())
+        assert len(empty.box.calls) == reached + sum(allowed.values())
+        if kind in {"team", "server", "policy_release", "policy_current"}:
+            assert not any(allowed.values()), "both rest on it"
+        with look_at(empty.data, repair=True) as offline:
+            assert not offline.doctor.repair().sound
+        empty.verified()
+        async with empty.started() as at:
+            assert all((await _told(at, tokens)).values())
 
-    asyncio.run(live())
+    shop.run(live())
 
 
 @pytest.mark.requirement("faults:state:changed")
-def test_a_whole_database_put_back_is_found_as_the_older_state_it_is(tmp_path: Path) -> None:
+def test_a_whole_database_put_back_is_found_as_the_older_state_it_is(shop: Shop, tmp_path: Path) -> None:
     async def live() -> None:
-        async with site(tmp_path / "data") as empty:
-            await _registered(empty)
-            shutil.copy(empty.data / "control.db", tmp_path / "older.db")
-            async with empty.started() as at:
-                token = await at.token("worker")
-                await at.operator.post("agents/worker/revoke", {"reason": "stolen"})
-            shutil.copy(tmp_path / "older.db", empty.data / "control.db")
-            reached = len(empty.box.calls)
-            async with empty.started() as at:
-                told = await at.call(token)
-                assert told.status == 401
-                assert len(empty.box.calls) == reached
-                with look_at(empty.data) as offline:
-                    findings = {(one.kind, str(one.finding)) for one in offline.doctor.diagnose().differences}
-                assert ("epoch", "rolled-back") in findings
+        empty = shop.copy(tmp_path / "data")
+        shutil.copy(empty.data / "control.db", tmp_path / "older.db")
+        async with empty.started() as at:
+            token = await at.token("worker")
+            await at.operator.post("agents/worker/revoke", {"reason": "stolen"})
+        shutil.copy(tmp_path / "older.db", empty.data / "control.db")
+        reached = len(empty.box.calls)
+        async with empty.started() as at:
+            told = await at.call(token)
+            assert told.status == 401
+            assert len(empty.box.calls) == reached
+            with look_at(empty.data) as offline:
+                findings = {(one.kind, str(one.finding)) for one in offline.doctor.diagnose().differences}
+            assert ("epoch", "rolled-back") in findings
 
-    asyncio.run(live())
+    shop.run(live())
 
 
 @pytest.mark.requirement("faults:state:added")
-def test_rows_added_by_hand_grant_nothing(tmp_path: Path) -> None:
+def test_rows_added_by_hand_grant_nothing(shop: Shop, tmp_path: Path) -> None:
     async def live() -> None:
-        async with site(tmp_path / "data") as empty:
-            await _registered(empty)
-            for kind in ("agent", "credential", "server", "tool", "policy_release", "issuer", "api_token"):
-                rows = _rows(empty.data, kind)
-                assert rows, kind
-                _, doc = rows[0]
-                _put(empty, kind, f"{rows[0][0]}-forged", doc)
-            with closing(sqlite3.connect(empty.data / "control.db")) as database:
-                database.execute("INSERT INTO outbox (id, sealed) VALUES ('evt_forged', x'00')")
-                database.commit()
-            async with empty.started() as at:
-                assert (await at.call(await at.token("worker"))).allowed
-                assert len((await at.operator.get("agents"))["items"]) == 2
-                assert len((await at.operator.get("issuers"))["items"]) == 2
-                assert not [one for one in at.records() if one[0]["kind"].startswith("evt_forged")]
-            with look_at(empty.data) as offline:
-                diagnosis = offline.doctor.diagnose()
-            assert {str(one.finding) for one in diagnosis.differences} == {"foreign"}
-            assert len(diagnosis.differences) == 7
-            assert diagnosis.foreign == ("evt_forged",)
-            with look_at(empty.data, repair=True) as offline:
-                offline.doctor.repair()
-            empty.verified()
+        empty = shop.copy(tmp_path / "data")
+        for kind in ("agent", "credential", "server", "tool", "policy_release", "issuer", "api_token"):
+            rows = _rows(empty.data, kind)
+            assert rows, kind
+            _, doc = rows[0]
+            _put(empty, kind, f"{rows[0][0]}-forged", doc)
+        with closing(sqlite3.connect(empty.data / "control.db")) as database:
+            database.execute("INSERT INTO outbox (id, sealed) VALUES ('evt_forged', x'00')")
+            database.commit()
+        async with empty.started() as at:
+            assert (await at.call(await at.token("worker"))).allowed
+            assert len((await at.operator.get("agents"))["items"]) == 2
+            assert len((await at.operator.get("issuers"))["items"]) == 2
+            assert not [one for one in at.records() if one[0]["kind"].startswith("evt_forged")]
+        with look_at(empty.data) as offline:
+            diagnosis = offline.doctor.diagnose()
+        assert {str(one.finding) for one in diagnosis.differences} == {"foreign"}
+        assert len(diagnosis.differences) == 7
+        assert diagnosis.foreign == ("evt_forged",)
+        with look_at(empty.data, repair=True) as offline:
+            offline.doctor.repair()
+        empty.verified()
 
-    asyncio.run(live())
+    shop.run(live())
 
 
 _TAMPERED = {
@@ -211,17 +243,16 @@ _TAMPERED = {
 
 @pytest.mark.requirement("faults:log:tampered")
 @pytest.mark.parametrize("fault", _TAMPERED)
-def test_a_server_does_not_start_on_a_log_that_was_changed(tmp_path: Path, fault: str) -> None:
+def test_a_server_does_not_start_on_a_log_that_was_changed(shop: Shop, tmp_path: Path, fault: str) -> None:
     async def live() -> None:
-        async with site(tmp_path / "data") as empty:
-            await _registered(empty)
-            assert empty.sql("audit.db", _TAMPERED[fault])
-            empty.sql("audit.db", "UPDATE records SET seq = -seq WHERE seq < 0")
-            with pytest.raises(AccreditError) as refused:
-                async with empty.started():
-                    pytest.fail("it started")
-            assert refused.value.code.value == "log_invalid"
-            assert refused.value.message
-            assert refused.value.hint
+        empty = shop.copy(tmp_path / "data")
+        assert empty.sql("audit.db", _TAMPERED[fault])
+        empty.sql("audit.db", "UPDATE records SET seq = -seq WHERE seq < 0")
+        with pytest.raises(AccreditError) as refused:
+            async with empty.started():
+                pytest.fail("it started")
+        assert refused.value.code.value == "log_invalid"
+        assert refused.value.message
+        assert refused.value.hint
 
-    asyncio.run(live())
+    shop.run(live())
