@@ -38,6 +38,8 @@ def test_verify_export_and_doctor_work_beside_the_server_and_repair_does_not(
     assert signed_in("audit", "verify", place.data, "--open", "-o", "json").json["parts_opened"] > 0
     ran = signed_in("doctor", "--data", place.data, "-o", "json")
     assert (ran.code, ran.json["sound"]) == (0, True)
+    ran = signed_in("doctor", "--confirm-clock", "-o", "json")
+    assert (ran.code, abs(ran.json["confirmed_step_s"]) < 2) == (0, True)
     ran = signed_in("doctor", "--data", place.data, "--repair")
     assert ran.code == 1
     assert "data_directory_held" in ran.err

@@ -82,7 +82,8 @@ def bases_of(reader: RecordReader, size: int) -> list[str]:
     for record in reader.control_records():
         if record.seq >= size:
             break
-        found.add((body_of(record).get("actor") or {}).get("basis") or "")
+        actor = body_of(record).get("actor")
+        found.add(str(actor.get("basis", "")) if isinstance(actor, dict) else "")
     return sorted(found - {"", "system"})
 
 

@@ -79,8 +79,8 @@ def _changing() -> Iterator[ApiClient]:
 # -- running it
 
 
-@app.command
-def up(
+@app.command(name="up")
+def _up(
     *,
     data: Path | None = None,
     port: int | None = None,
@@ -102,16 +102,16 @@ def up(
     return run_up(data or DATA, port)
 
 
-@app.command
-def demo() -> int:
+@app.command(name="demo")
+def _demo() -> int:
     """Live through a sample fleet against a real MCP server, step by step; exit 0 only if every step held."""
     from accredit.demo.story import run_demo  # noqa: PLC0415 - the demo needs an extra
 
     return run_demo()
 
 
-@app.command
-def login(link: str, *, name: str = "cli") -> None:
+@app.command(name="login")
+def _login(link: str, *, name: str = "cli") -> None:
     """Exchange a sign-in link, once, for an API token of your own, kept in your profile.
 
     Args:
@@ -137,14 +137,14 @@ def login(link: str, *, name: str = "cli") -> None:
           f"the token is kept in {path.name} (0600)")  # fmt: skip
 
 
-@app.command
-def whoami(*, output: Out = TABLE) -> None:
+@app.command(name="whoami")
+def _whoami(*, output: Out = TABLE) -> None:
     """Show who your token says you are."""
     _list("/api/v1/whoami", output)
 
 
-@app.command
-def apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], output: Out = TABLE) -> None:
+@app.command(name="apply")
+def _apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], output: Out = TABLE) -> None:
     """Register or update what YAML or JSON files declare: Person, Team, Issuer, ToolServer, Agent.
 
     Args:
@@ -173,19 +173,19 @@ def _read(path: Path) -> str:
 
 
 @agent.command(name="list")
-def agent_list(*, output: Out = TABLE) -> None:
+def _agent_list(*, output: Out = TABLE) -> None:
     """List agents."""
     _list("/api/v1/agents", output, "name", "environment", "team", "state", "version", "id")
 
 
 @agent.command(name="get")
-def agent_get(name: str, *, output: Out = TABLE) -> None:
+def _agent_get(name: str, *, output: Out = TABLE) -> None:
     """Show one agent by name, environment/name or id."""
     _list(f"/api/v1/agents/{_segment(name)}", output)
 
 
 @agent.command(name="enrol")
-def agent_enrol(name: str, *, thumbprint: str | None = None, source: str | None = None, output: Out = TABLE) -> None:
+def _agent_enrol(name: str, *, thumbprint: str | None = None, source: str | None = None, output: Out = TABLE) -> None:
     """Issue a single-use join token with which one instance enrols its own key.
 
     Args:
@@ -197,13 +197,13 @@ def agent_enrol(name: str, *, thumbprint: str | None = None, source: str | None 
 
 
 @agent.command(name="revoke")
-def agent_revoke(name: str, *, reason: str, output: Out = TABLE) -> None:
+def _agent_revoke(name: str, *, reason: str, output: Out = TABLE) -> None:
     """End every credential of an agent now; its calls in flight are cancelled."""
     _act(f"/api/v1/agents/{_segment(name)}/revoke", output, {"reason": reason})
 
 
 @agent.command(name="usage")
-def agent_usage(name: str, *, days: int = 30, output: Out = TABLE) -> None:
+def _agent_usage(name: str, *, days: int = 30, output: Out = TABLE) -> None:
     """Show what the agent used, by tool and day."""
     _list(
         f"/api/v1/agents/{_segment(name)}/usage", output,
@@ -212,7 +212,7 @@ def agent_usage(name: str, *, days: int = 30, output: Out = TABLE) -> None:
 
 
 @agent.command(name="logs")
-def agent_logs(name: str, *, limit: int = 50, output: Out = TABLE) -> None:
+def _agent_logs(name: str, *, limit: int = 50, output: Out = TABLE) -> None:
     """Show the agent's newest records."""
     _list(
         "/api/v1/audit/records", output, "seq", "time", "kind", "tool", "decision", "code", agent=name, limit=limit
@@ -220,61 +220,61 @@ def agent_logs(name: str, *, limit: int = 50, output: Out = TABLE) -> None:
 
 
 @team.command(name="list")
-def team_list(*, output: Out = TABLE) -> None:
+def _team_list(*, output: Out = TABLE) -> None:
     """List teams."""
     _list("/api/v1/teams", output)
 
 
 @person.command(name="list")
-def person_list(*, output: Out = TABLE) -> None:
+def _person_list(*, output: Out = TABLE) -> None:
     """List people."""
     _list("/api/v1/persons", output)
 
 
 @issuer.command(name="list")
-def issuer_list(*, output: Out = TABLE) -> None:
+def _issuer_list(*, output: Out = TABLE) -> None:
     """List issuers."""
     _list("/api/v1/issuers", output)
 
 
 @issuer.command(name="revoke")
-def issuer_revoke(name: str, *, reason: str, output: Out = TABLE) -> None:
+def _issuer_revoke(name: str, *, reason: str, output: Out = TABLE) -> None:
     """Stop trusting an issuer now: every token it vouched for dies."""
     _act(f"/api/v1/issuers/{_segment(name)}/revoke", output, {"reason": reason})
 
 
 @server.command(name="list")
-def server_list(*, output: Out = TABLE) -> None:
+def _server_list(*, output: Out = TABLE) -> None:
     """List tool servers."""
     _list("/api/v1/servers", output, "name", "environment", "url", "credential", "tools")
 
 
 @server.command(name="get")
-def server_get(name: str, *, output: Out = TABLE) -> None:
+def _server_get(name: str, *, output: Out = TABLE) -> None:
     """Show a server's tools and whether they are as pinned."""
     _list(f"/api/v1/servers/{_segment(name)}", output, "name", "effect", "data", "price", "pinned", "status")
 
 
 @server.command(name="repin")
-def server_repin(name: str, *, tool: str | None = None, output: Out = TABLE) -> None:
+def _server_repin(name: str, *, tool: str | None = None, output: Out = TABLE) -> None:
     """Accept a server's present tool definitions as the pinned ones. Recorded with the old and new digest."""
     _act(f"/api/v1/servers/{_segment(name)}/repin", output, {"tool": tool})
 
 
 @credential.command(name="list")
-def credential_list(*, agent: str | None = None, output: Out = TABLE) -> None:
+def _credential_list(*, agent: str | None = None, output: Out = TABLE) -> None:
     """List agents' credentials."""
     _list("/api/v1/credentials", output, agent=agent)
 
 
 @credential.command(name="revoke")
-def credential_revoke(id_: Annotated[str, Parameter(name="ID")], *, reason: str, output: Out = TABLE) -> None:
+def _credential_revoke(id_: Annotated[str, Parameter(name="ID")], *, reason: str, output: Out = TABLE) -> None:
     """End one credential now."""
     _act(f"/api/v1/credentials/{_segment(id_)}/revoke", output, {"reason": reason})
 
 
 @credential.command(name="set")
-def credential_set(
+def _credential_set(
     name: str, *, origin: str, header: str = "Authorization", prefix: str = "Bearer ", output: Out = TABLE
 ) -> None:
     """Give the broker an upstream credential; the value is read from standard input, never from an argument.
@@ -298,7 +298,7 @@ def credential_set(
 
 
 @credential.command(name="upstream")
-def credential_upstream(*, output: Out = TABLE) -> None:
+def _credential_upstream(*, output: Out = TABLE) -> None:
     """List the broker's upstream credentials, without their values."""
     _list("/api/v1/upstream-credentials", output)
 
@@ -307,13 +307,13 @@ def credential_upstream(*, output: Out = TABLE) -> None:
 
 
 @hold.command(name="list")
-def hold_list(*, state: HoldChoice = "open", output: Out = TABLE) -> None:
+def _hold_list(*, state: HoldChoice = "open", output: Out = TABLE) -> None:
     """List calls that wait for a person, or with --state those that did."""
     _list("/api/v1/holds", output, "id", "agent", "tool", "roles", "expires", "state", state=state)
 
 
 @hold.command(name="get")
-def hold_get(id_: Annotated[str, Parameter(name="ID")], *, output: Out = TABLE) -> None:
+def _hold_get(id_: Annotated[str, Parameter(name="ID")], *, output: Out = TABLE) -> None:
     """Show exactly what would be approved, arguments in full."""
     with _client() as api:
         found = api.get(f"/api/v1/holds/{_segment(id_)}")
@@ -324,7 +324,7 @@ def hold_get(id_: Annotated[str, Parameter(name="ID")], *, output: Out = TABLE) 
 
 
 @hold.command(name="approve")
-def hold_approve(
+def _hold_approve(
     id_: Annotated[str, Parameter(name="ID")], *, view_digest: str | None = None, reason: str = "", output: Out = TABLE
 ) -> None:
     """Approve exactly this call, once. Shows it and asks first.
@@ -337,7 +337,7 @@ def hold_approve(
 
 
 @hold.command(name="deny")
-def hold_deny(id_: Annotated[str, Parameter(name="ID")], *, reason: str = "", output: Out = TABLE) -> None:
+def _hold_deny(id_: Annotated[str, Parameter(name="ID")], *, reason: str = "", output: Out = TABLE) -> None:
     """Refuse this call."""
     _answer_hold(id_, "deny", None, reason, output)
 
@@ -373,7 +373,7 @@ _FINDING = ("path", "policy", "message", "fix")
 
 
 @policy.command(name="lint")
-def policy_lint(directory: Path, *, output: Out = TABLE) -> int:
+def _policy_lint(directory: Path, *, output: Out = TABLE) -> int:
     """Check org/, team/<name>/ and agent/<name>/ policies as publishing would; exit 1 if there is a finding."""
     files = _policy_files(directory)
     with _client() as api:
@@ -383,7 +383,7 @@ def policy_lint(directory: Path, *, output: Out = TABLE) -> int:
 
 
 @policy.command(name="publish")
-def policy_publish(directory: Path, *, output: Out = TABLE) -> None:
+def _policy_publish(directory: Path, *, output: Out = TABLE) -> None:
     """Publish a directory of policies as the new release; if it is refused, show every finding."""
     files = {"files": _policy_files(directory)}
     with _changing() as api:
@@ -397,13 +397,13 @@ def policy_publish(directory: Path, *, output: Out = TABLE) -> None:
 
 
 @policy.command(name="show")
-def policy_show(*, output: Out = TABLE) -> None:
+def _policy_show(*, output: Out = TABLE) -> None:
     """Show the release in force and its policies."""
     _list("/api/v1/policy/release", output)
 
 
 @policy.command(name="explain")
-def policy_explain(decision: str, *, output: Out = TABLE) -> None:
+def _policy_explain(decision: str, *, output: Out = TABLE) -> None:
     """Show what one decision rested on."""
     _list(f"/api/v1/decisions/{_segment(decision)}", output)
 
@@ -412,7 +412,7 @@ def policy_explain(decision: str, *, output: Out = TABLE) -> None:
 
 
 @audit.command(name="tail")
-def audit_tail(*, limit: int = 20, kind: str | None = None, agent: str | None = None, output: Out = TABLE) -> None:
+def _audit_tail(*, limit: int = 20, kind: str | None = None, agent: str | None = None, output: Out = TABLE) -> None:
     """Show the newest records."""
     _list(
         "/api/v1/audit/records", output,
@@ -421,7 +421,7 @@ def audit_tail(*, limit: int = 20, kind: str | None = None, agent: str | None = 
 
 
 @audit.command(name="prove")
-def audit_prove(seq: int, *, to: Path | None = None, output: Out = TABLE) -> None:
+def _audit_prove(seq: int, *, to: Path | None = None, output: Out = TABLE) -> None:
     """Write a self-contained proof (.tlog-proof) that a record stands in the log.
 
     Args:
@@ -448,7 +448,7 @@ def _write(path: Path, text: str) -> None:
 
 
 @audit.command(name="export")
-def audit_export(directory: Path, *, data: Data = DATA, output: Out = TABLE) -> int:
+def _audit_export(directory: Path, *, data: Data = DATA, output: Out = TABLE) -> int:
     """Write the whole log for an auditor, who verifies it offline with `audit verify`.
 
     Args:
@@ -460,7 +460,7 @@ def audit_export(directory: Path, *, data: Data = DATA, output: Out = TABLE) -> 
 
 
 @audit.command(name="verify")
-def audit_verify(
+def _audit_verify(
     source: Path = DATA,
     *,
     checkpoint: Path | None = None,
@@ -482,19 +482,19 @@ def audit_verify(
 
 
 @limits.command(name="show")
-def limits_show(agent: str, *, output: Out = TABLE) -> None:
+def _limits_show(agent: str, *, output: Out = TABLE) -> None:
     """Show how much of its limits an agent has used."""
     _list(f"/api/v1/agents/{_segment(agent)}/limits", output)
 
 
 @token.command(name="list")
-def token_list(*, output: Out = TABLE) -> None:
+def _token_list(*, output: Out = TABLE) -> None:
     """List your API tokens."""
     _list("/api/v1/tokens", output)
 
 
 @token.command(name="issue")
-def token_issue(
+def _token_issue(
     name: str, *, to: Path, scope: Literal["read", "admin"] = "read", days: int = 7, output: Out = TABLE
 ) -> None:
     """Make a further token of your own, with no more than your scopes, as a profile file for ACCREDIT_PROFILE.
@@ -515,14 +515,14 @@ def token_issue(
 
 
 @token.command(name="revoke")
-def token_revoke(id_: Annotated[str, Parameter(name="ID")], *, output: Out = TABLE) -> None:
+def _token_revoke(id_: Annotated[str, Parameter(name="ID")], *, output: Out = TABLE) -> None:
     """End one of your API tokens."""
     with _changing() as api:
         show(api.delete(f"/api/v1/tokens/{_segment(id_)}"), output)
 
 
-@app.command
-def doctor(*, data: Data = DATA, repair: bool = False, confirm_clock: bool = False, output: Out = TABLE) -> int:
+@app.command(name="doctor")
+def _doctor(*, data: Data = DATA, repair: bool = False, confirm_clock: bool = False, output: Out = TABLE) -> int:
     """Rebuild the state from the log into a scratch copy and compare; changes nothing without --repair.
 
     Args:

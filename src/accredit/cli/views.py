@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from accredit.approvals.requests import view_digest
 from accredit.cli.output import plain
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
@@ -20,6 +19,8 @@ def checked_view(hold: Mapping[str, Any]) -> str:
     Raises:
         ConflictError: it is not.
     """
+    from accredit.approvals.requests import view_digest  # noqa: PLC0415 - only where somebody is asked
+
     view = str(hold["view"])
     if view_digest(view) != hold["view_digest"]:
         raise ConflictError(Code.CONFLICT, "the server shows one text and names the digest of another")

@@ -8,7 +8,7 @@ from typing import Any
 
 from accredit.demo.issuers import Directory, TicketDesk
 
-__all__ = ["CRM_CREDENTIAL", "agents", "documents", "policies", "tool_server"]
+__all__ = ["CRM_CREDENTIAL", "agents", "as_file", "documents", "policies", "tool_server"]
 
 CRM_CREDENTIAL = "crm-key"
 _WEEKDAYS = ["mon", "tue", "wed", "thu", "fri"]

@@ -26,7 +26,7 @@ from accredit.enforcement.ports import Controls
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.errors import AccreditError
 
-__all__ = ["STEPS", "StepFailedError", "live", "run_demo"]
+__all__ = ["STEPS", "StepFailedError", "Story", "live", "run_demo"]
 
 _MONDAY_TEN = int(datetime.fromisoformat("2026-11-23T10:00:00+01:00").timestamp()) * 1_000_000
 _AGENTS = ("support-copilot", "refund-desk", "ticket-counter")
