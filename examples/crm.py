@@ -22,7 +22,8 @@ def read_customer(customer_id: str) -> dict[str, str]:
 
 @server.tool(description="Lists a customer's orders, newest first.")
 def search_orders(customer_id: str, limit: int = 20) -> list[dict[str, str | int]]:
-    return [{"order_id": "o-1", "customer_id": customer_id, "cents": 4900}][:limit]
+    orders: list[dict[str, str | int]] = [{"order_id": "o-1", "customer_id": customer_id, "cents": 4900}]
+    return orders[:limit]
 
 
 @server.tool(description="Adds a note to a customer's record.")

@@ -180,6 +180,19 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
     assert seen > 20
 
 
+@pytest.mark.requirement("api:sealed:recorded")
+def test_whoever_opens_what_was_sealed_is_on_record(place: Installation) -> None:
+    place.call("ticket-counter", "export_tickets", {"pages": 1})
+    with place.client() as http:
+        newest = http.get("/api/v1/audit/records", params={"kind": "decision", "limit": 1}).json()["items"][0]
+        shown = http.get(f"/api/v1/decisions/{newest['body']['decision_id']}").json()
+        assert shown["decision"]["parts"]["arguments"] == {"pages": 1}
+        looked = http.get("/api/v1/audit/records", params={"kind": "record.opened", "limit": 1}).json()["items"][0]
+        me = http.get("/api/v1/whoami").json()["person"]
+    assert looked["body"]["person"] == me
+    assert newest["seq"] in looked["body"]["records"]
+
+
 @pytest.mark.requirement("api:openapi:served")
 def test_the_description_of_the_api_says_what_every_route_needs(place: Installation) -> None:
     with place.client("") as http:

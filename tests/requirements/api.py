@@ -22,6 +22,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("api:agents:named", "issue 2 Bad input", "an agent is named by id, name or environment/name"),
     Requirement("api:secrets:none", "DESIGN §11", "no GET answers with a token, a secret's hash or a brokered value"),
+    Requirement("api:sealed:recorded", "DESIGN §5", "opening sealed parts of a record is a record"),
     Requirement("api:openapi:served", "DESIGN §8", "the OpenAPI document names the security of every route"),
     Requirement("api:oauth:form", "RFC 6749 §3.2, §5", "token requests are read strictly and answered uncached"),
     Requirement("api:oauth:enrol", "DESIGN §4", "a refused enrolment is one constant problem"),

@@ -382,10 +382,12 @@ def control_api(plane: ControlPlane) -> FastAPI:
         return Json({"items": found})
 
     @app.get("/api/v1/decisions/{decision}")
-    async def decision(_: _Who, decision: _Name) -> Json:
+    async def decision(who: _Who, decision: _Name) -> Json:
         found = await asyncio.to_thread(shown.decision, decision)
         if found is None:
             raise NotFoundError(Code.NOT_FOUND, f"no decision `{decision[:80]}` is among the newest records")
+        # who looks into what was sealed is on record before they see it
+        await shown.opened(actor(who), found)
         return Json(found)
 
     @app.get("/api/v1/audit/prove/{seq}")

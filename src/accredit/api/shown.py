@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -258,6 +258,16 @@ class Shown:
             start = max(floor, end - _PAGE)
             yield from reversed(list(self._plane.records.records(start, end)))
             end = start
+
+    async def opened(self, actor: Actor, decision: Mapping[str, Any]) -> None:
+        """Record that a person opened the sealed parts of a decision.
+
+        Raises:
+            UnavailableError: it could not be recorded; nothing may be shown.
+        """
+        records = [decision[kind]["seq"] for kind in ("decision", "outcome") if kind in decision]
+        body = {"person": actor.person, "credential": actor.credential, "records": records}
+        await self._plane.log.append(Entry(Facts(kind="record.opened"), self._plane.clock.now().wall_us, body))
 
     async def confirm_clock(self, actor: Actor) -> int:
         """Accept the present wall clock, on the record; returns the step in microseconds."""
