@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,15 +69,18 @@ def test_a_log_that_may_not_grow_refuses_calls_and_still_revokes(
 
     monkeypatch.setattr(SqliteRecordStore, "__init__", noted)
     reopened = SqliteRecordStore.reopen
-    full = False
+    full, turn = False, threading.RLock()  # the writer reopens its store in a thread of its own
 
     def limit(store: SqliteRecordStore) -> None:
-        (pages,) = store._writing.execute("PRAGMA page_count").fetchone()
-        store._writing.execute(f"PRAGMA max_page_count = {pages if full else 2**30}")
+        # closed between two of the writer's tries: opening it again applies the limit
+        with turn, contextlib.suppress(sqlite3.ProgrammingError):
+            (pages,) = store._writing.execute("PRAGMA page_count").fetchone()
+            store._writing.execute(f"PRAGMA max_page_count = {pages if full else 2**30}")
 
     def reopen(self: SqliteRecordStore) -> None:
-        reopened(self)
-        limit(self)
+        with turn:
+            reopened(self)
+            limit(self)
 
     monkeypatch.setattr(SqliteRecordStore, "reopen", reopen)
 
