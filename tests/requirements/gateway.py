@@ -33,6 +33,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "gateway:method:unknown-denied", "issue 2 §6", "A method that is not named is denied and never forwarded."
     ),
+    Requirement(
+        "gateway:upstream:credential-unseen",
+        "issue 2 §6, DESIGN §4",
+        "A brokered credential that a tool server sends back, in JSON or a stream, reaches no agent, log or record.",
+    ),
     Requirement("gateway:discover", "MCP 2026-07-28 server/discover", "The gateway says what it serves."),
     Requirement(
         "gateway:eras:sdk-client",

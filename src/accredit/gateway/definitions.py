@@ -106,8 +106,11 @@ class UpstreamDefinitions:
 
     async def _ask(self, server: ToolServer, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         rpc_id = next(self._ids)
-        headers, body = upstream_request(method, params, rpc_id=rpc_id, credential=self._broker.headers(server))
-        async with self._upstream.exchange(server.url, headers, body, recheck=_always) as exchange:
+        credential = self._broker.headers(server)
+        headers, body = upstream_request(method, params, rpc_id=rpc_id, credential=credential)
+        async with self._upstream.exchange(
+            server.url, headers, body, credential=credential, recheck=_always
+        ) as exchange:
             while (text := await exchange.next()) is not None:
                 answer = read_answer(text, rpc_id=rpc_id) if text else None
                 if answer is None:

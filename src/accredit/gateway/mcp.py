@@ -538,7 +538,9 @@ class McpGateway:
                 progress=token is not None,
                 traceparent=traceparent,
             )
-            exchange = self._upstream.exchange(admitted.url, headers, body, recheck=admitted.recheck)
+            exchange = self._upstream.exchange(
+                admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck
+            )
             admitted.cancel = flight.stop
             with flight.lasting(admitted.call_timeout_s):
                 async with exchange:  # 9

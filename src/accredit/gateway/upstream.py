@@ -3,6 +3,8 @@
 INVARIANT: the first statement of writing a request is the re-check of what admitted it (DESIGN §3.12). aiohttp writes
 the body in a task of its own, after connecting, which may take a while; and it keeps the headers back until the first
 byte of the body. So a call revoked in between leaves nothing on the wire, the brokered credential included.
+
+INVARIANT: nothing comes out of an exchange, an answer or the cause of a failure, with the credential that went in.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import orjson
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.payload import Payload
 
 from accredit.gateway.sse import EventReader
+from accredit.identity.broker import without_credential
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
 
@@ -67,6 +71,7 @@ class Exchange:
     __slots__ = (
         "_answers",
         "_body",
+        "_credential",
         "_done",
         "_events",
         "_headers",
@@ -87,6 +92,7 @@ class Exchange:
         headers: Mapping[str, str],
         body: bytes,
         *,
+        credential: Mapping[str, str],
         recheck: Callable[[], None],
         max_bytes: int,
     ) -> None:
@@ -94,6 +100,7 @@ class Exchange:
         self._url = url
         self._headers = headers
         self._body = body
+        self._credential = credential
         self._recheck = recheck
         self._limit = max_bytes
         self._response: aiohttp.ClientResponse | None = None
@@ -135,14 +142,30 @@ class Exchange:
                 await self._read(response.content)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise self._failure(error) from error
-        return self._answers.popleft() if self._answers else None
+        return self._scrubbed(self._answers.popleft()) if self._answers else None
+
+    def _scrubbed(self, text: bytes) -> bytes:
+        if not self._credential:
+            return text
+        if b"\\u" in text or b"\\/" in text:  # JSON can escape any letter: spelled anew, each has one spelling
+            try:
+                text = orjson.dumps(orjson.loads(text))
+            except orjson.JSONDecodeError:
+                pass  # whoever reads it refuses it whole
+            except orjson.JSONEncodeError as error:
+                raise UnavailableError(
+                    Code.UPSTREAM_INVALID, "the tool server answered with JSON that nests too deeply"
+                ) from error
+        return without_credential(self._credential, text)
 
     def _failure(self, error: Exception) -> AccreditError:
         if self.refusal is not None:
             if isinstance(self.refusal, AccreditError):
                 return self.refusal
             return UnavailableError(Code.INTERNAL, Code.INTERNAL.meaning, cause=repr(self.refusal))
-        cause = f"{type(error).__name__}: {error}"[:500]
+        # a malformed answer is quoted in the parser's error, and servers echo headers
+        quoted = f"{type(error).__name__}: {error}".encode(errors="backslashreplace")
+        cause = without_credential(self._credential, quoted).decode()[:500]
         if self._response is not None:
             return UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer broke off", cause=cause)
         if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError | ValueError):
@@ -219,11 +242,30 @@ class Upstream:
             trust_env=False,
         )
 
-    def exchange(self, url: str, headers: Mapping[str, str], body: bytes, *, recheck: Callable[[], None]) -> Exchange:
-        """A request to be made when its answer is first asked for; use it as an async context manager."""
+    def exchange(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        credential: Mapping[str, str],
+        recheck: Callable[[], None],
+    ) -> Exchange:
+        """A request to be made when its answer is first asked for; use it as an async context manager.
+
+        `credential` names which of the headers must not come back.
+        """
         if self._session is None:
             self._session = self._open()
-        return Exchange(self._session, url, headers, body, recheck=recheck, max_bytes=self._max_result_bytes)
+        return Exchange(
+            self._session,
+            url,
+            headers,
+            body,
+            credential=credential,
+            recheck=recheck,
+            max_bytes=self._max_result_bytes,
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""

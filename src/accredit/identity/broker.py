@@ -1,7 +1,7 @@
 """Upstream credentials: sealed at rest, sent only to the origin they were stored for, shown to nobody.
 
 There is no way to read one back: not in the API, not in an event, not in a repr. What comes back from the tool server
-is scrubbed of it, since servers echo headers in their errors.
+is scrubbed of it (`without_credential`), since servers echo headers in their errors.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from accredit.kernel.ids import check_name
 from accredit.kernel.sealing import Sealer
 from accredit.registry.model import ToolServer
 
-__all__ = ["BrokeredCredential", "SealedBroker"]
+__all__ = ["BrokeredCredential", "SealedBroker", "without_credential"]
 
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -34,7 +35,7 @@ _NOT_FOR_SECRETS = frozenset(
 )
 _MIN_SECRET: Final = 8
 _MAX_VALUE: Final = 4096
-_REDACTED: Final = "[redacted]"
+_REDACTED: Final = b"[redacted]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class SealedBroker:
         pinned = _spelled(public_origin(origin))
         if not _HEADER.fullmatch(header) or header.lower() in _NOT_FOR_SECRETS:
             raise InvalidInputError(Code.UPSTREAM_CREDENTIAL, f"`{header[:60]}` is not a header for a credential")
-        if len(value) > _MAX_VALUE or not _VALUE.fullmatch(value) or len(_secrets(value)[-1]) < _MIN_SECRET:
+        if len(value) > _MAX_VALUE or not _VALUE.fullmatch(value) or len(_secret_of(value)) < _MIN_SECRET:
             raise InvalidInputError(
                 Code.UPSTREAM_CREDENTIAL,
                 f"the credential's value is not {_MIN_SECRET} to {_MAX_VALUE} characters of printable ASCII",
@@ -139,22 +140,6 @@ class SealedBroker:
             raise _unusable(server.credential, f"pinned to {stored.shown.origin}, the server is at {origin}")
         return {stored.shown.header: value}
 
-    def scrub(self, server: ToolServer, answer: bytes) -> bytes:
-        """The answer of that server without its credential's value, in any spelling it is likely to come back in.
-
-        Works on whole messages: a value split over two pieces of a stream is found only once they are joined.
-
-        Raises:
-            UnavailableError: the credential cannot be opened, so nothing can be vouched for.
-        """
-        if server.credential is None:
-            return answer
-        for secret in _secrets(self._opened(server.credential)[1]):
-            for spelling in _spellings(secret):
-                if spelling in answer:
-                    answer = answer.replace(spelling, _REDACTED.encode())
-        return answer
-
     def _opened(self, name: str) -> tuple[_Stored, str]:
         stored = self._stored.get(name)
         if stored is None or (rows.SECRET, name) in self._control.unproven:
@@ -198,21 +183,29 @@ def _unusable(name: str, cause: str) -> UnavailableError:
     )
 
 
-def _secrets(value: str) -> tuple[str, ...]:
-    """The whole value and, of `Bearer …` and its like, what follows the scheme."""
+def without_credential(headers: Mapping[str, str], answer: bytes) -> bytes:
+    """What a tool server said without the credential it was sent, in any spelling that is likely to come back.
+
+    Works on whole messages: a value split over two pieces of a stream is found only once they are joined.
+    """
+    for value in headers.values():
+        for spelling in _spellings(value):
+            if spelling in answer:
+                answer = answer.replace(spelling, _REDACTED)
+    return answer
+
+
+def _secret_of(value: str) -> str:
+    """Of `Bearer …` and its like what follows the scheme, else the whole value."""
     scheme, space, rest = value.partition(" ")
-    return (value, rest.strip()) if space and scheme.isalpha() else (value,)
+    return rest.strip() if space and scheme.isalpha() else value
 
 
-def _spellings(secret: str) -> tuple[bytes, ...]:
-    plain = secret.encode()
-    spelled = {
-        plain,
-        json.dumps(secret)[1:-1].encode(),
-        json.dumps(secret)[1:-1].replace("/", "\\/").encode(),
-        quote(secret, safe="").encode(),
-        quote(secret).encode(),
-        b64encode(plain),
-        b64encode(plain).rstrip(b"="),
-    }
-    return tuple(sorted(spelled, key=len, reverse=True))
+@lru_cache(maxsize=64)  # a few credentials, every answer
+def _spellings(value: str) -> tuple[bytes, ...]:
+    """What to look for, longest first. A scheme in front changes only what base64 makes of it."""
+    secret = _secret_of(value)
+    in_json = json.dumps(secret)[1:-1]
+    texts = {secret, in_json, in_json.replace("/", "\\/"), quote(secret, safe=""), quote(secret)}
+    encoded = {b64encode(text.encode()).rstrip(b"=") for text in (value, secret)}
+    return tuple(sorted({text.encode() for text in texts} | encoded, key=len, reverse=True))
