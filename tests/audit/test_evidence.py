@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from accredit.audit.checkpoint import CheckpointSigner, CheckpointVerifier, parse_checkpoint
 from accredit.audit.export import LogExport, export_log
 from accredit.audit.merkle import TILE_WIDTH, leaf_hash, tree_root
-from accredit.audit.proof import prove_record, verify_record_proof
+from accredit.audit.proof import carried_entry, prove_record, verify_record_proof
 from accredit.audit.records import leaf_data
 from accredit.audit.tiles import TileAddress, entries_of, parse_tile_path, read_tile, tiles_of
 from accredit.audit.verify import Anchor, verify_log
@@ -114,6 +114,12 @@ def test_a_records_proof_verifies_with_nothing_but_the_verifier_key(store: Memor
     assert (place, head.size) == (seq, size)
     with_extra = proof.replace(b"\nindex", b"\nextra " + base64.b64encode(b"context") + b"\nindex", 1)
     assert verify_record_proof(with_extra, leaf_data(header, body), verifier) == (place, head)
+    carrying = prove_record(store, seq, checkpoint=note, entry=leaf_data(header, body))
+    assert verify_record_proof(carrying, carried_entry(carrying), verifier) == (place, head)
+    with pytest.raises(InvalidInputError):
+        verify_record_proof(with_extra, carried_entry(with_extra), verifier)
+    with pytest.raises(InvalidInputError):
+        carried_entry(proof)
     ((_, other, other_body, *_),) = store.rows(seq - 1 if seq else 1, seq or 2)
     for wrong, entry in (
         (proof, leaf_data(other, other_body)),

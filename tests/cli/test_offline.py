@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -139,9 +140,17 @@ def test_doctor_finds_a_row_that_somebody_changed_and_repair_puts_it_right(
 
 
 @pytest.mark.requirement("cli:offline:prove")
-def test_a_proof_can_be_written_printed_or_given_as_json(signed_in: Cli, tmp_path: Path) -> None:
+def test_a_proof_can_be_written_printed_or_given_as_json_and_verifies_anywhere(
+    signed_in: Cli, place: Installation, tmp_path: Path
+) -> None:
     assert signed_in("audit", "prove", "2", "--to", "p.tlog-proof").code == 0
     written = (tmp_path / "p.tlog-proof").read_text()
-    assert written.startswith("c2sp.org/tlog-proof@v1\nindex 2\n")
+    assert re.match(r"c2sp\.org/tlog-proof@v1\nextra [A-Za-z0-9+/=]+\nindex 2\n", written)
+    verified = signed_in("audit", "verify", "p.tlog-proof", "--vkey", place.world.running.vkey, "-o", "json")
+    assert verified.json["verified"] is True
+    assert verified.json["header"]["seq"] == verified.json["record"] == 2
+    (tmp_path / "p.tlog-proof").write_text(written.replace("index 2", "index 1"))
+    assert signed_in("audit", "verify", "p.tlog-proof", "--vkey", place.world.running.vkey).code == 1
+    assert signed_in("audit", "verify", "p.tlog-proof").code == 1
     assert signed_in("audit", "prove", "2").out.split("\n")[:2] == written.split("\n")[:2]
-    assert signed_in("audit", "prove", "2", "-o", "json").json["proof"].split("\n")[1] == "index 2"
+    assert signed_in("audit", "prove", "2", "-o", "json").json["proof"].split("\n")[2] == "index 2"

@@ -20,7 +20,6 @@ from accredit.api.problems import Json, problem, problem_of, unexpected, unroute
 from accredit.api.shown import Shown, moment
 from accredit.approvals.model import HoldState, HoldVerdict
 from accredit.audit.ports import Actor
-from accredit.audit.proof import prove_record
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clearance import Basis, Clearance, Subject
@@ -395,7 +394,7 @@ def control_api(plane: ControlPlane) -> FastAPI:
         checkpoint = await plane.log.checkpoint()
         if seq >= plane.records.size():
             raise NotFoundError(Code.NOT_FOUND, f"the log has no record {seq}")
-        proof = await asyncio.to_thread(prove_record, plane.records, seq, checkpoint=checkpoint)
+        proof = await asyncio.to_thread(shown.proof, seq, checkpoint)
         return Json({"proof": proof.decode()})
 
     @app.post("/api/v1/clock/confirm")

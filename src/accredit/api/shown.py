@@ -12,7 +12,8 @@ from accredit.api.plane import ControlPlane
 from accredit.approvals.model import Hold
 from accredit.audit.model import Entry, Facts, StoredRecord
 from accredit.audit.ports import Actor
-from accredit.audit.records import body_of, header_of, open_part, part_values
+from accredit.audit.proof import prove_record
+from accredit.audit.records import body_of, header_of, leaf_data, open_part, part_values
 from accredit.identity import rows
 from accredit.identity.broker import BrokeredCredential
 from accredit.identity.model import ApiToken, Credential, Issuer
@@ -258,6 +259,12 @@ class Shown:
             start = max(floor, end - _PAGE)
             yield from reversed(list(self._plane.records.records(start, end)))
             end = start
+
+    def proof(self, seq: int, checkpoint: bytes) -> bytes:
+        """A self-contained proof that the record stands under that checkpoint."""
+        record = next(self._plane.records.records(seq, seq + 1))
+        entry = leaf_data(record.header, record.salt + record.body)
+        return prove_record(self._plane.records, seq, checkpoint=checkpoint, entry=entry)
 
     async def opened(self, actor: Actor, decision: Mapping[str, Any]) -> None:
         """Record that a person opened the sealed parts of a decision.

@@ -1,7 +1,7 @@
 """Proof that one record stands in the log, to be checked anywhere by anyone: C2SP `.tlog-proof`.
 
-The file carries index, siblings and the signed checkpoint; with the record's entry and the log's verifier key nothing
-else is needed.
+The file carries index, siblings, the signed checkpoint and, in its `extra` line, the record's entry; with the log's
+verifier key nothing else is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from accredit.audit.merkle import TileReader, inclusion_proof, leaf_hash, subtre
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, NotFoundError
 
-__all__ = ["prove_record", "subtrees", "verify_record_proof"]
+__all__ = ["carried_entry", "prove_record", "subtrees", "verify_record_proof"]
 
 _FIRST = "c2sp.org/tlog-proof@v1"
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
@@ -29,8 +29,8 @@ def subtrees(tiles: TileReader) -> Callable[[int, int], bytes]:
     return lambda lo, hi: subtree_root(tiles, lo, hi)
 
 
-def prove_record(tiles: TileReader, seq: int, *, checkpoint: bytes) -> bytes:
-    """The `.tlog-proof` that the record at `seq` stands under that checkpoint of this log.
+def prove_record(tiles: TileReader, seq: int, *, checkpoint: bytes, entry: bytes = b"") -> bytes:
+    """The `.tlog-proof` that the record at `seq` stands under that checkpoint of this log; carries `entry` if given.
 
     Raises:
         NotFoundError: the checkpoint does not reach that record.
@@ -45,8 +45,24 @@ def prove_record(tiles: TileReader, seq: int, *, checkpoint: bytes) -> bytes:
         siblings = inclusion_proof(seq, head.size, subtrees(tiles))
     except LookupError as error:
         raise InvalidInputError(Code.LOG_INVALID, "the stored log does not hold what the checkpoint signs") from error
-    lines = [_FIRST, f"index {seq}", *(base64.b64encode(sibling).decode() for sibling in siblings), "", ""]
+    extra = [f"extra {base64.b64encode(entry).decode()}"] if entry else []
+    lines = [_FIRST, *extra, f"index {seq}", *(base64.b64encode(sibling).decode() for sibling in siblings), "", ""]
     return "\n".join(lines).encode() + checkpoint
+
+
+def carried_entry(proof: bytes) -> bytes:
+    """The entry that a proof carries: only what `verify_record_proof` says makes it more than a claim.
+
+    Raises:
+        InvalidInputError: it carries none.
+    """
+    lines = proof[:_MAX_BYTES].split(b"\n", 2)
+    try:
+        if len(lines) == 3 and lines[1].startswith(b"extra "):
+            return base64.b64decode(lines[1][6:], validate=True)
+    except binascii.Error as error:
+        raise InvalidInputError(Code.LOG_INVALID, "not a log proof: malformed text") from error
+    raise InvalidInputError(Code.LOG_INVALID, "the proof does not carry its record", hint="see `accredit audit prove`")
 
 
 def verify_record_proof(proof: bytes, entry: bytes, verifier: CheckpointVerifier) -> tuple[int, Checkpoint]:
@@ -62,7 +78,7 @@ def verify_record_proof(proof: bytes, entry: bytes, verifier: CheckpointVerifier
     try:
         first, *lines = text.decode("ascii").split("\n")
         if lines and lines[0].startswith("extra "):
-            del lines[0]  # opaque and not authenticated: of no use here
+            del lines[0]  # not authenticated by itself: the entry to check is the caller's
         index = _INDEX.fullmatch(lines[0]) if lines else None
         siblings = [base64.b64decode(line, validate=True) for line in lines[1:]]
     except (UnicodeDecodeError, binascii.Error) as error:

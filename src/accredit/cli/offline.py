@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.export import LogExport, bases_of
 from accredit.audit.export import export_log as write_export
+from accredit.audit.proof import carried_entry, verify_record_proof
 from accredit.audit.verify import Anchor, VerifyReport
 from accredit.audit.verify import verify_log as verify_reader
 from accredit.bootstrap import check_log, look_at
@@ -37,7 +39,9 @@ def _kept() -> bytes | None:
 
 
 def verify_log(source: Path, *, checkpoint: Path | None, vkey: str | None, open_parts: bool, output: Format) -> int:
-    """Verify a data directory or an export; 0 only if every byte is as signed."""
+    """Verify a data directory, an export or one record's proof; 0 only if every byte is as signed."""
+    if source.is_file():
+        return _verify_proof(source, vkey, output)
     given = _given(checkpoint)
     bases = {}
     if (source / "manifest.json").exists():
@@ -61,6 +65,22 @@ def verify_log(source: Path, *, checkpoint: Path | None, vkey: str | None, open_
         output,
     )
     return 0 if report.ok else 1
+
+
+def _verify_proof(source: Path, vkey: str | None, output: Format) -> int:
+    if vkey is None:
+        raise InvalidInputError(
+            Code.LOG_INVALID,
+            "a proof is verified with the log's public key",
+            hint="give --vkey; `accredit up` prints it",
+        )
+    proof = source.read_bytes()
+    entry = carried_entry(proof)
+    seq, head = verify_record_proof(proof, entry, CheckpointVerifier(vkey))
+    # the entry is u16 length, the header in clear, and the hash of the body
+    header = json.loads(entry[2 : 2 + int.from_bytes(entry[:2], "big")])
+    show({"verified": True, "record": seq, "log": head.origin, "of": head.size, "header": header}, output)
+    return 0
 
 
 def _matching(kept: bytes | None, source: Path) -> bytes | None:
