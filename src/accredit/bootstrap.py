@@ -17,6 +17,7 @@ from typing import Any
 
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from accredit.api.control import control_api
 from accredit.api.outer import outer_api
@@ -417,6 +418,73 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 # -- serving
 
+_HEAD_BYTES = 64 * 1024
+_HEAD_S = 10.0
+
+
+class _BoundedHead(HttpToolsProtocol):
+    """Bounds what comes before a body, in size and time; the server alone takes any head, for as long as it lasts.
+
+    A piece that ends a body and begins a head is not counted; the loop reads at most 256 KiB at once.
+    """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._awaiting = True
+        """Whether a head is being waited for: from the connection or its own first byte on, until it is complete."""
+        self._in_message = False
+        self._size = 0
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(_HEAD_S, self._end, b"408 Request Timeout")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._relax()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._awaiting = self._in_message = True
+        self._size = 0
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_message = False
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._awaiting, self._size = False, 0
+
+    def data_received(self, data: bytes) -> None:
+        counted = self._awaiting or not self._in_message
+        super().data_received(data)
+        answered = self.cycle is not None and self.cycle.response_complete
+        if not (self._awaiting or answered):
+            self._relax()  # whoever answers bounds what is still to come
+            return
+        if counted and self._awaiting:
+            self._size += len(data)
+        if self._size > _HEAD_BYTES:
+            self._end(b"431 Request Header Fields Too Large")
+        elif self._patience is None:
+            # also for what still comes after the answer: a body nobody reads, or line ends, for ever
+            self._patience = self.loop.call_later(_HEAD_S, self._end, b"408 Request Timeout")
+
+    def _relax(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _end(self, status: bytes) -> None:
+        self._relax()
+        if self.transport.is_closing():
+            return
+        if self._awaiting and (self.cycle is None or self.cycle.response_complete):
+            self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
+        self.transport.close()
+
 
 class _Server(uvicorn.Server):
     """Leaves signals to whoever runs it: several may share a loop."""
@@ -435,12 +503,11 @@ async def served(app: Any, listener: socket.socket) -> AsyncIterator[str]:
             log_config=None,
             access_log=False,
             lifespan="on",
-            http="httptools",
+            http=_BoundedHead,
             server_header=False,
             proxy_headers=False,  # a peer's address is the socket's: a header could name any other
             date_header=False,
             timeout_graceful_shutdown=2,
-            h11_max_incomplete_event_size=65536,
         )
     )
     serving = asyncio.create_task(server.serve([listener]), name="serve")

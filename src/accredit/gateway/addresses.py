@@ -12,6 +12,7 @@ __all__ = ["HostAllowList"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _REMEMBERED = 1024
+_MAX_NETLOC = 300  # a DNS name has at most 253 characters
 
 
 class HostAllowList:
@@ -25,6 +26,8 @@ class HostAllowList:
     def _accepts(self, netloc: str) -> bool:
         if (known := self._known.get(netloc)) is not None:
             return known
+        if len(netloc) > _MAX_NETLOC:
+            return False
         lower = netloc.lower()
         name, colon, port = lower.rpartition(":")
         if not colon or lower.endswith("]"):  # no port; the colons of a bare IPv6 literal are inside brackets

@@ -1,0 +1,1 @@
+"""Attacks on the whole installation, or on what belongs to no room alone."""
