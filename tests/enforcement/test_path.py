@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -503,6 +504,19 @@ def test_a_step_of_the_clock_denies_what_depends_on_the_hour_until_somebody_conf
             await at.operator.post("clock/confirm", {})
             at.settle(_admitted(await at.admit(clerk)))
             assert len(at.records("clock.confirmed")) == 1
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("enforcement:task-lapsed")
+@pytest.mark.parametrize("why", [Code.TASK_CLOSED, Code.TASK_STATUS_STALE, None])
+def test_a_task_that_does_not_count_any_more_is_named_as_what_was_the_matter(tmp_path: Path, why: Code | None) -> None:
+    async def live() -> None:
+        async with place(tmp_path / "data", HELPER) as at:
+            served = await at.principal("helper", user=KIM, roles=["support"], ticket=TICKET, customer="c-1")
+            at.settle(_admitted(await at.admit(served, "match", {"customer_id": "c-1"})))
+            lapsed = replace(served, task=None, task_out=why)
+            _refused(await at.admit(lapsed, "match", {"customer_id": "c-1"}), why or Code.TASK_MISMATCH)
 
     asyncio.run(live())
 

@@ -83,6 +83,8 @@ def test_a_closed_task_goes_with_the_next_refresh_and_comes_back_when_reopened()
             world.clock.advance(16)
             await world.tasks.refresh()
             assert (_task(world, token) is not None) is there
+            principal = world.verifier.verify(token, path="/mcp/crm")
+            assert principal.task_out is (None if there else Code.TASK_CLOSED)
 
     run(scenario())
 

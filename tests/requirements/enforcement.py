@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("enforcement:task-lapsed", "DESIGN §4", "a closed or stale task is named as the reason"),
     Requirement(
         "enforcement:give-back:refused",
         "DESIGN §3.3, §3.13",

@@ -275,7 +275,9 @@ class Enforcer:
         passage.decision = decision
         match decision.outcome:
             case Outcome.DENY:
-                return await self._refuse(passage, decision.code, detail=decision.detail)
+                # a task that is closed, or not known to be open, is absent: that is then what was the matter
+                lapsed = call.principal.task_out if decision.code is Code.TASK_MISMATCH else None
+                return await self._refuse(passage, lapsed or decision.code, detail=decision.detail)
             case Outcome.HOLD:
                 # 7 hold
                 return await self._hold(passage, decision, held, request)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, CredentialId, PersonId
 
 __all__ = [
@@ -71,6 +72,8 @@ class Principal:
     user: VerifiedUser | None = None
     task: VerifiedTask | None = None
     """Absent when no task was exchanged or its open state is older than 30 s or closed."""
+    task_out: Code | None = None
+    """Why the token's task does not count now: `task_closed`, or `task_status_stale`."""
     actors: tuple[str, ...] = ()
     """On behalf of a user: who acts, newest first (this agent), then whoever acted before it."""
     expires_boot_us: int = _NEVER_US

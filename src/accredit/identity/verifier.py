@@ -83,7 +83,7 @@ class AccessTokenVerifier:
         if (code := self._refusal(principal, now)) is not None:
             raise refused(code, _CAUSES[code])
         if verified.task is not None and not verified.task.is_open(now):
-            return verified.taskless
+            return replace(verified.taskless, task_out=verified.task.refusal(now))
         return principal
 
     def own(self, token: str) -> tuple[Principal, str]:
