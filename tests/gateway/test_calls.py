@@ -250,6 +250,21 @@ def test_a_stream_is_relayed_frame_by_frame_with_the_clients_own_ids() -> None:
     assert at.point.settled[0].end is CallEnd.OK
 
 
+@pytest.mark.requirement("gateway:relay:progress-token")
+@pytest.mark.parametrize("token", ["x" * 257, True, 1.5, ["x"], None])
+def test_a_progress_token_that_is_no_short_name_gets_no_notices(token: Any) -> None:
+    async def script(writer: asyncio.StreamWriter, seen: Seen) -> None:
+        assert "progressToken" not in seen.message["params"]["_meta"]
+        note = {"progressToken": seen.message["id"], "progress": 1}
+        writer.write(SSE_HEAD)
+        writer.write(_sse({"jsonrpc": "2.0", "method": "notifications/progress", "params": note}))
+        writer.write(_sse(_response(seen, tool_result())))
+        writer.close()
+
+    reply, _ = _run(script, body=modern(meta={"progressToken": token}))
+    assert reply.json["result"]["content"][0]["text"] == "ok"
+
+
 def test_a_stream_with_nothing_before_its_end_is_answered_as_json() -> None:
     async def script(writer: Any, seen: Seen) -> None:
         writer.write(SSE_HEAD + _sse(_response(seen, tool_result("done"))))

@@ -96,6 +96,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("gateway:relay:progress", "issue 2 §6", "Progress reaches the SDK's client in both eras."),
     Requirement(
+        "gateway:relay:progress-token",
+        "DESIGN §11",
+        "A progress token, which every notice repeats, is bounded; any other gets no notices.",
+    ),
+    Requirement(
         "gateway:sse:any-split", "issue 2 §6", "However the bytes of a stream are split, its events are the same."
     ),
     Requirement("gateway:call:timeout", "DESIGN §3.13", "A call that takes too long is cut off and settled."),

@@ -6,6 +6,11 @@ from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
+        "security:files:private",
+        "DESIGN §11",
+        "Whatever the umask, what is written is its owner's alone and holds no secret or argument in clear.",
+    ),
+    Requirement(
         "security:head:bounded", "DESIGN §11", "What comes before a body is bounded in size on every connection."
     ),
     Requirement("security:head:timely", "DESIGN §11", "A connection that completes no request head in time is closed."),

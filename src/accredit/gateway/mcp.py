@@ -69,6 +69,7 @@ _log = logging.getLogger("accredit.gateway")
 _LIST_AGE_MS = 5000
 _MAX_TOOL_NAME = 256
 _MAX_LABEL = 128
+_MAX_PROGRESS_TOKEN = 256
 _MAX_DECLARED_BYTES = 4096
 _MAX_HOLD = 64
 _MAX_HEADER_PLANS = 4096
@@ -521,9 +522,7 @@ class McpGateway:
         self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight, traceparent: str | None
     ) -> None:
         """Send an admitted call and relay its answer. INVARIANT: settles exactly once, whatever happens."""
-        call, token = admitted.call, inbound.message.meta.get("progressToken")
-        if not isinstance(token, str | int):
-            token = None
+        call, token = admitted.call, _progress_token(inbound.message)
         ended: CallResult | None = None
         words: Refused | None = None
         exchange: Exchange | None = None
@@ -670,6 +669,13 @@ def _named_call(message: RpcMessage) -> tuple[str, Mapping[str, Any]]:
             raise RpcError(RpcNumber.PARAMS, "`arguments` must be an object", rpc_id=message.id)
         arguments = {}
     return name, arguments
+
+
+def _progress_token(message: RpcMessage) -> RpcId | None:
+    """The client's name for its progress, as bounded as an id: each notice repeats it. None: no notices."""
+    token = message.meta.get("progressToken")
+    fits = isinstance(token, str) and len(token) <= _MAX_PROGRESS_TOKEN
+    return token if fits or (isinstance(token, int) and not isinstance(token, bool)) else None
 
 
 def _declared(message: RpcMessage) -> Mapping[str, Any]:

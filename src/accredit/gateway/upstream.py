@@ -163,9 +163,9 @@ class Exchange:
             if isinstance(self.refusal, AccreditError):
                 return self.refusal
             return UnavailableError(Code.INTERNAL, Code.INTERNAL.meaning, cause=repr(self.refusal))
-        # a malformed answer is quoted in the parser's error, and servers echo headers
+        # the parser's error quotes a malformed answer: servers echo headers, and choose what a terminal shows
         quoted = f"{type(error).__name__}: {error}".encode(errors="backslashreplace")
-        cause = without_credential(self._credential, quoted).decode()[:500]
+        cause = without_credential(self._credential, quoted).decode().encode("unicode_escape").decode("ascii")[:500]
         if self._response is not None:
             return UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer broke off", cause=cause)
         if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError | ValueError):
