@@ -6,6 +6,11 @@ from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
+        "security:attempts:apart",
+        "DESIGN §5",
+        "Junk at the gateway keeps nobody at the same address from signing in or from a new token.",
+    ),
+    Requirement(
         "security:files:private",
         "DESIGN §11",
         "Whatever the umask, what is written is its owner's alone and holds no secret or argument in clear.",

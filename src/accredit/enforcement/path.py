@@ -104,7 +104,8 @@ class Enforcer:
             # what is no bearer token at all is an empty one: the verifier says so
             return self._controls.verifier.verify(token.strip() if scheme.lower() == "bearer" else "", path=path)
         except UnauthenticatedError as error:
-            self._controls.spend.attempt(None, source)  # counts against what this source may still try elsewhere
+            # not counted as an attempt: a signed token cannot be guessed, and whoever shares the address (all do behind
+            # one proxy) would be kept from signing in and from new tokens by anybody's junk
             self.turned_away(error.code, path=path, source=source, cause=error.cause)
             raise
 
