@@ -95,13 +95,14 @@ class _Directory:
 
 
 class _Gate:
-    """Attempts to authenticate, counted with all others."""
+    """Attempts at one door to prove who one is, counted by address."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, door: str) -> None:
         self._limits = limits
+        self._door = door
 
     def retry_after_s(self, source: str) -> float | None:
-        limited = self._limits.attempt(None, source)
+        limited = self._limits.attempt(None, source, door=self._door)
         return None if limited is None else max(limited.retry_after_s, 1.0)
 
 
@@ -198,7 +199,6 @@ async def run(
                 unauthenticated=Rate.per_minute(settings.attempts_per_source),
             ),
         )
-        gate = _Gate(limits)
         identity = IdentityState(control)
         signing = SigningKeys(control, sealer, clock=clock, ids=ids)
         await signing.ensure(actor=_SYSTEM)
@@ -269,7 +269,7 @@ async def run(
             recovered.facts,
             limits_of=lambda agent: found.version.limits if (found := directory_of_agents.get(agent)) else None,
         )
-        people = People(control, identity, clock=clock, ids=ids, attempts=gate)
+        people = People(control, identity, clock=clock, ids=ids, attempts=_Gate(limits, "sign-in"))
         plane = ControlPlane(
             public_url=public_url,
             clock=clock,
@@ -289,12 +289,12 @@ async def run(
                 identity,
                 clock=clock,
                 ids=ids,
-                attempts=gate,
+                attempts=_Gate(limits, "enrol"),
                 token_endpoint=token_endpoint(public_url),
             ),
             tokens=TokenEndpoint(
                 identity, signing, verifier, directory_of_agents, tasks, log,
-                clock=clock, ids=ids, attempts=gate, public_url=public_url,
+                clock=clock, ids=ids, attempts=_Gate(limits, "token"), public_url=public_url,
             ),
             signing=signing,
             revocations=Revocations(control, directory_of_agents),

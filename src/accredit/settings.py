@@ -50,7 +50,8 @@ class Settings(BaseModel):
     attempts_per_minute: Annotated[int, Field(ge=10, le=1_000_000)] = 6000
     """Attempts one credential may make, allowed or not."""
     attempts_per_source: Annotated[int, Field(ge=10, le=1_000_000)] = 600
-    """Failed authentications one address may make a minute."""
+    """Attempts one address may make a minute to sign in, to enrol and to ask for tokens, each counted apart. Behind a
+    proxy everybody has the proxy's address: set it for the whole fleet."""
     disk_reserve_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 256
     """Below this much free space calls are refused; control records still pass."""
     checkpoint_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0

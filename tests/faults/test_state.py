@@ -141,7 +141,7 @@ async def _told(at: Place, tokens: Mapping[str, str]) -> dict[str, bool]:
     allowed = {}
     for name, (tool, arguments) in _CALLS.items():
         async with asyncio.timeout(10):
-            while (told := await at.call(tokens[name], tool, arguments)).why.get("code") == "task_mismatch":
+            while (told := await at.call(tokens[name], tool, arguments)).why.get("code") == "task_status_stale":
                 await asyncio.sleep(0.01)  # a process that just started asks the issuer whether the task is open
         allowed[name] = told.allowed
         if not told.allowed:

@@ -11,6 +11,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "Junk at the gateway keeps nobody at the same address from signing in or from a new token.",
     ),
     Requirement(
+        "security:body:timely", "DESIGN §11", "A body that does not arrive in time is given up at every open door."
+    ),
+    Requirement(
         "security:files:private",
         "DESIGN §11",
         "Whatever the umask, what is written is its owner's alone and holds no secret or argument in clear.",

@@ -26,14 +26,19 @@ from accredit.kernel.errors import AccreditError, InvalidInputError, Unauthentic
 __all__ = ["outer_api"]
 
 _MAX_BODY = 64 * 1024
+_UPLOAD_S = 10
 
 
 async def _body(request: Request) -> bytes:
     found = bytearray()
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > _MAX_BODY:
-            raise InvalidInputError(Code.BODY_OVERSIZED, f"a body here has at most {_MAX_BODY} bytes")
+    try:
+        async with asyncio.timeout(_UPLOAD_S):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > _MAX_BODY:
+                    raise InvalidInputError(Code.BODY_OVERSIZED, f"a body here has at most {_MAX_BODY} bytes")
+    except TimeoutError as error:
+        raise InvalidInputError(Code.BODY_MALFORMED, f"the body did not arrive within {_UPLOAD_S} s") from error
     return bytes(found)
 
 

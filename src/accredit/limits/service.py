@@ -65,11 +65,14 @@ class Limits:
         self._cost_per_day = cost_per_day
         """The budget of an agent whose manifest names none; None leaves such an agent's spending uncapped."""
 
-    def attempt(self, credential: CredentialId | None, source: str) -> LimitRefusal | None:
-        """Count one attempt of an authenticated credential and its source; of the source alone if it proved nobody."""
+    def attempt(self, credential: CredentialId | None, source: str, *, door: str = "") -> LimitRefusal | None:
+        """Count one attempt of an authenticated credential and its source; of the source alone if it proved nobody.
+
+        Attempts that proved nobody are counted for each `door` apart: junk at one must not shut another.
+        """
         network = _network(source)
         if credential is None:
-            buckets = [Attempt(AttemptKind.UNAUTHENTICATED, network, self._attempts.unauthenticated)]
+            buckets = [Attempt(AttemptKind.UNAUTHENTICATED, f"{door}|{network}", self._attempts.unauthenticated)]
         else:
             buckets = [
                 Attempt(AttemptKind.CREDENTIAL, credential, self._attempts.credential),
