@@ -26,3 +26,10 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert documented == {
         name: "" if field.default in ("", ()) else str(field.default) for name, field in Settings.model_fields.items()
     }
+
+
+@pytest.mark.requirement("architecture:documents:files")
+def test_every_file_the_architecture_names_exists() -> None:
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", (_ROOT / "ARCHITECTURE.md").read_text()))
+    assert len(named) > 30
+    assert sorted(name for name in named if not (_ROOT / "src/accredit" / name).exists()) == []

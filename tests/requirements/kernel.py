@@ -23,5 +23,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("kernel:codes:documented", "STYLE §7", "every reason code is documented"),
     Requirement("settings:strict:unknown", "DESIGN §11", "an unknown or unsafe setting refuses to start"),
     Requirement("settings:strict:order", "DESIGN §11", "settings come from file, environment, command line, in order"),
+    Requirement("architecture:documents:files", "STYLE §7", "the architecture names files that exist"),
     Requirement("settings:documented:all", "STYLE §7", "every setting is documented"),
 )
