@@ -111,10 +111,12 @@ def _verify_export(source: Path, given: bytes | None, vkey: str | None) -> Verif
 def export_log(data: Path, directory: Path, *, output: Format) -> int:
     """Write the log as checkpoint, tiles, entries and bodies."""
     with look_at(data) as offline:
-        if offline.newest_checkpoint is None:
-            raise NotFoundError(Code.NOT_FOUND, "the log has no checkpoint yet")
-        verifier = CheckpointVerifier(offline.vkey)
-        size = write_export(offline.records(), directory, checkpoint=offline.newest_checkpoint, verifier=verifier)
+        reader, verifier = offline.records(), CheckpointVerifier(offline.vkey)
+        signed = reader.checkpoints()
+        if not signed:
+            raise NotFoundError(Code.NOT_FOUND, "the log has no checkpoint yet", hint="one comes about once a second")
+        # the newest in the log itself: the copy beside it may be a moment older
+        size = write_export(reader, directory, checkpoint=signed[-1][1], verifier=verifier)
         show(
             {
                 "records": size,
