@@ -30,7 +30,7 @@ _ROLES = ["customer-support"]
 
 
 async def _serve_bare() -> None:
-    from accredit.bootstrap import bound, served
+    from accredit.serving import bound, served
 
     async with served(bare_server, bound("127.0.0.1", 0)) as url:
         print(url, flush=True)
@@ -39,11 +39,12 @@ async def _serve_bare() -> None:
 
 async def _serve_gateway(upstream: str, data: Path) -> None:
     """One installation with one agent; answers each line of standard input with a fresh token."""
-    from accredit.bootstrap import bound, run, served
+    from accredit.bootstrap import run
     from accredit.demo.issuers import Directory, TicketDesk
     from accredit.kernel.clock import SystemClock
     from accredit.kernel.ids import RandomIds
     from accredit.sdk.identity import AsyncAgentIdentity
+    from accredit.serving import bound, served
     from accredit.settings import Settings
 
     clock, ids = SystemClock(), RandomIds()

@@ -9,7 +9,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from accredit.bootstrap import bound, run, served
+from accredit.bootstrap import run
+from accredit.serving import bound, served
 from accredit.settings import Settings
 
 

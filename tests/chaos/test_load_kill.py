@@ -19,8 +19,9 @@ import httpx2
 import pytest
 
 from accredit.audit.records import body_of, header_of, open_part, part_values
-from accredit.bootstrap import bound, check_log, look_at
+from accredit.bootstrap import check_log, look_at
 from accredit.sdk.identity import AsyncAgentIdentity
+from accredit.serving import bound
 from tests.enforcement.place import SECRET, ToolBox, agent, document, tool
 from tests.gateway.stage import RawServer, Seen, answer_ok, legacy, modern
 

@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 
 from accredit.audit.records import body_of, header_of
-from accredit.bootstrap import Running, bound, check_log, look_at, run, served
+from accredit.bootstrap import Running, check_log, look_at, run
 from accredit.demo.issuers import Directory, TicketDesk
 from accredit.demo.world import DemoOperator
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
@@ -28,6 +28,7 @@ from accredit.identity.model import Principal
 from accredit.kernel.clock import Clock, ScriptedClock
 from accredit.kernel.ids import RandomIds, ServerName
 from accredit.sdk.identity import AsyncAgentIdentity
+from accredit.serving import bound, served
 from accredit.settings import Settings
 from tests.gateway.stage import RawServer, Script, Seen, answer_ok, http_json, legacy, modern
 

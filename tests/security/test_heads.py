@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from accredit import bootstrap
-from accredit.bootstrap import bound, served
+from accredit import serving
 from accredit.gateway.addresses import HostAllowList
 from accredit.kernel.errors import ForbiddenError
+from accredit.serving import bound, served
 
 _HEAD = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 _BOUND = 2**20
@@ -104,7 +104,7 @@ def test_a_head_that_is_too_large_is_told_so_and_an_ordinary_one_is_served_in_an
 @pytest.mark.requirement("security:head:timely")
 @pytest.mark.parametrize("begun", [b"", b"GET", _HEAD], ids=["nothing", "a word", "half a head"])
 def test_a_connection_that_says_nothing_whole_is_closed(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "_HEAD_S", 0.05)
+    monkeypatch.setattr(serving, "_HEAD_S", 0.05)
 
     async def play() -> None:
         async with _connected() as peer:
@@ -117,7 +117,7 @@ def test_a_connection_that_says_nothing_whole_is_closed(begun: bytes, monkeypatc
 
 @pytest.mark.requirement("security:head:timely")
 def test_line_ends_between_two_requests_do_not_keep_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "_HEAD_S", 0.05)
+    monkeypatch.setattr(serving, "_HEAD_S", 0.05)
 
     async def play() -> None:
         async with _connected() as peer:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import uvloop
 
-from accredit.bootstrap import bound, run, served
+from accredit.bootstrap import run
+from accredit.serving import bound, served
 from accredit.settings import Settings, load_settings
 
 __all__ = ["run_up"]

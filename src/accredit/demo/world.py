@@ -13,7 +13,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult
 
-from accredit.bootstrap import Running, bound, run, served
+from accredit.bootstrap import Running, run
 from accredit.demo import fleet
 from accredit.demo.crm import Crm
 from accredit.demo.issuers import Directory, TicketDesk
@@ -21,6 +21,7 @@ from accredit.enforcement.ports import Controls
 from accredit.kernel.clock import Clock
 from accredit.kernel.ids import IdSource, RandomIds
 from accredit.sdk.identity import AsyncAgentIdentity
+from accredit.serving import bound, served
 from accredit.settings import Settings
 
 __all__ = ["MODERN", "SESSIONS", "DemoAgent", "DemoOperator", "World", "world"]
