@@ -1,4 +1,4 @@
-"""Holds and what people gave for them. Values only."""
+"""Requests for sign-off and their votes; holds and what people gave for them. Values only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,27 @@ from typing import Any
 
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
+from accredit.kernel.clearance import Subject
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import AgentId, HoldId, PersonId, ToolId
+from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.policy.model import HoldNeed
-from accredit.registry.model import Agent, Environment, Tool
+from accredit.registry.model import Agent, Environment, Role, Tier, Tool
 
-__all__ = ["HeldCall", "Hold", "HoldGrant", "HoldRefusal", "HoldState", "HoldVerdict"]
+__all__ = [
+    "ApprovalRequest",
+    "ApprovalState",
+    "HeldCall",
+    "Hold",
+    "HoldGrant",
+    "HoldRefusal",
+    "HoldState",
+    "HoldVerdict",
+    "Parties",
+    "RoleNeed",
+    "SubjectKind",
+    "Vote",
+    "VoteVerdict",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +122,119 @@ class HoldRefusal:
     code: Code
     detail: str
     hold: HoldId | None = None
+
+
+class VoteVerdict(StrEnum):
+    """What one vote says."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class ApprovalState(StrEnum):
+    """Where a request stands. Nothing becomes approved by silence."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    """Nobody completed the gate in time, or nobody used the approval for 30 days."""
+    SUPERSEDED = "superseded"
+    """A newer request for the same agent took its place."""
+    WITHDRAWN = "withdrawn"
+
+
+class SubjectKind(StrEnum):
+    """What is signed off."""
+
+    AGENT_VERSION = "agent-version"
+    POLICY_RELEASE = "policy-release"
+    ROLE_GRANT = "role-grant"
+    """Also changes of groups, which can give roles."""
+    TOOL_FACT = "tool-fact"
+    """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleNeed:
+    """One role a gate requires, and what it judges."""
+
+    role: Role
+    facets: tuple[str, ...] = ()
+    """Of an agent version: the facets whose change voids this role's vote. Sorted."""
+    validation: bool = False
+    """Whether the generated access validation must show no excess."""
+    assessment: bool = False
+    """Whether a risk assessment must be attached, whose digest the vote carries."""
+    comment: bool = False
+    """Whether an approval needs words; a rejection always does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Who stands on the asking side of a request: none of them votes on it (DESIGN §6)."""
+
+    requester: PersonId | None
+    authors: frozenset[PersonId] = frozenset()
+    owners: frozenset[PersonId] = frozenset()
+    beneficiaries: frozenset[PersonId] = frozenset()
+    """Who would get the role."""
+
+    @property
+    def all(self) -> frozenset[PersonId]:
+        asked: frozenset[PersonId] = frozenset() if self.requester is None else frozenset({self.requester})
+        return asked | self.authors | self.owners | self.beneficiaries
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One person's statement in one role on what that role judges."""
+
+    role: Role
+    person: PersonId
+    credential: str
+    """The very credential it was cast with."""
+    verdict: VoteVerdict
+    comment: str
+    judged: Digest
+    """Over the digests of all this role judges: facets, tier, access validation, risk assessment."""
+    view_digest: Digest
+    """Of the text the person was shown."""
+    at_us: int
+    assessment: Digest | None = None
+    for_person: PersonId | None = None
+    """Whose delegation it was cast under."""
+    carried_from: str | None = None
+    """The earlier request it was cast on: nothing it judged has changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """A subject that waits for sign-off, or what became of it."""
+
+    id: str
+    subject: Subject
+    about: str
+    """What a reader calls it: an agent's id, `role:PERSON`, `server:NAME`, a release digest."""
+    agent: AgentId | None
+    team: TeamId | None
+    tier: Tier | None
+    needs: tuple[RoleNeed, ...]
+    parties: Parties
+    state: ApprovalState
+    opened_us: int
+    expires_us: int
+    nonce: str
+    """Keeps the digest of the view from being guessed."""
+    votes: tuple[Vote, ...] = ()
+    """Those that count; what was voided stands in the log."""
+    assessment: Digest | None = None
+    decided_us: int | None = None
+    used_us: int | None = None
+    """When what was approved was put into force."""
+
+    @property
+    def missing(self) -> tuple[RoleNeed, ...]:
+        """The roles that have not approved."""
+        given = {vote.role for vote in self.votes if vote.verdict is VoteVerdict.APPROVE}
+        return tuple(need for need in self.needs if need.role not in given)

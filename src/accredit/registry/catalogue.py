@@ -263,4 +263,5 @@ def _tool(view: StateView, server: ServerName, entry: Mapping[str, Any], before:
         definition=definition,
         definition_digest=pinned,
         allow_undeclared=entry["allow_undeclared"],
+        fields=tuple((name, kind) for name, kind in entry["fields"]),
     )

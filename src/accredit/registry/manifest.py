@@ -237,6 +237,9 @@ class _ToolsForm(_Form):
     ] = Field(description="the server's own tool names")
     when: _WhenForm | None = None
     hours: _HoursForm | None = Field(None, description="narrows the agent's hours")
+    mask: _DataClasses = Field(
+        default=[], description="data classes that are taken out of the results, by the tool's registered `fields`"
+    )
 
 
 class _ModelForm(_Form):
@@ -252,6 +255,24 @@ class _PromptForm(_Form):
 class _UseForm(_Form):
     annex3: bool = Field(description="a use listed in Annex III of the EU AI Act")
     decides_on_people: bool = Field(description="has legal or similarly significant effect on a person")
+    prohibited: Annotated[
+        list[
+            Literal[
+                "manipulation",
+                "exploiting-vulnerability",
+                "social-scoring",
+                "crime-prediction",
+                "face-scraping",
+                "emotion-at-work-or-school",
+                "biometric-categorisation",
+                "real-time-biometric-identification",
+            ]
+        ],
+        Field(json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(
+        default=[], description="practices of Article 5 of the EU AI Act; naming one keeps the agent from approval"
+    )
 
 
 class _StoreForm(_Form):
@@ -383,6 +404,9 @@ class _ToolForm(_Form):
     )
     data: _DataClasses = Field(description="what its results can contain")
     price: _Amount | None = Field(None, description="per call; a call without a registered price is refused")
+    fields: Annotated[dict[_OwnLabel, _DataClass], Field(max_length=500, json_schema_extra=_keys(_LABEL, 128))] = Field(
+        default={}, description="properties of its results, at any depth, and the data class each carries"
+    )
     allow_undeclared: bool = Field(False, description="let arguments pass that the schema does not declare")
 
     @model_validator(mode="after")

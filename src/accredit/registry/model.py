@@ -13,14 +13,20 @@ from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId
 from accredit.kernel.money import Money
 
 __all__ = [
+    "APPROVER_ROLES",
     "Agent",
     "AgentLimits",
     "AgentState",
     "AgentVersion",
+    "Agreement",
     "Effect",
     "Environment",
     "Person",
+    "Restriction",
+    "RestrictionKind",
+    "Role",
     "Team",
+    "Tier",
     "Tool",
     "ToolGrant",
     "ToolServer",
@@ -54,10 +60,41 @@ class WriteScope(StrEnum):
 
 
 class AgentState(StrEnum):
-    """The states of DESIGN §6. In this release an agent is a draft until it is retired."""
+    """Where an agent stands in its life (DESIGN §6); `lifecycle.py` of this room says what leads where."""
 
     DRAFT = "draft"
+    SUBMITTED = "submitted"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    QUARANTINED = "quarantined"
+    RETIRING = "retiring"
     RETIRED = "retired"
+
+
+class Tier(StrEnum):
+    """How much can go wrong; computed and explained, never declared."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Role(StrEnum):
+    """What a person may be trusted with; held by a role grant, never by declaration."""
+
+    TEAM_LEAD = "team-lead"
+    SECURITY = "security"
+    COMPLIANCE = "compliance"
+    BUSINESS_OWNER = "business-owner"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+APPROVER_ROLES = frozenset({Role.TEAM_LEAD, Role.SECURITY, Role.COMPLIANCE, Role.BUSINESS_OWNER, Role.ADMIN})
+"""Roles that vote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +103,61 @@ class Person:
 
     id: PersonId
     email: str
+    bot: bool = False
+    """A service account: it acts, and never votes."""
+    controllers: frozenset[str] = frozenset()
+    """Of a bot: ids of the persons, and names of the groups (as `group:NAME`), who control it."""
+    left: bool = False
+    """Left the organisation: no credential works, no vote counts, nothing can be owned anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A record that a supplier may process data: the contract itself lies elsewhere, its digest here."""
+
+    name: str
+    provider: str
+    """As manifests name it in `models[].provider`."""
+    covers: frozenset[str]
+    """Data classes it allows the supplier to see."""
+    document: Digest
+    expires_us: int | None
+
+    def allows(self, provider: str, classes: frozenset[str], *, now_us: int) -> bool:
+        """Whether it is in force for that supplier and all these data classes."""
+        in_force = self.expires_us is None or now_us < self.expires_us
+        return in_force and provider == self.provider and classes <= self.covers
+
+
+class RestrictionKind(StrEnum):
+    """How an agent or tool is narrowed; none ever widens."""
+
+    THROTTLE = "throttle"
+    HOLD = "hold"
+    DROP_TOOL = "drop-tool"
+    READ_ONLY = "read-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """A time-boxed narrowing of one agent, or of one of its tools. Quarantine is a state, not one of these."""
+
+    id: str
+    agent: AgentId
+    kind: RestrictionKind
+    tool: ToolId | None
+    """None: every tool."""
+    cause: str
+    """The alert it answers, or what a person said."""
+    opened_us: int
+    until_us: int
+    calls_per_minute: int | None = None
+    """Of a throttle."""
+    role: Role | None = None
+    """Of a hold: who can let a call through."""
+
+    def in_force(self, now_us: int) -> bool:
+        return now_us < self.until_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +187,8 @@ class Tool:
     definition_digest: Digest
     allow_undeclared: bool = False
     """Whether properties the schema does not declare may pass (DESIGN §3.4): only if an approver said so."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """(Name of a property of its results, data class it carries), sorted: what a grant's mask can take away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +215,8 @@ class ToolGrant:
     """(`input.customer_id`, `task.customer_id`) pairs, sorted."""
     hours: Hours | None = None
     """The agent's hours, narrowed by the grant's own."""
+    mask: frozenset[str] = frozenset()
+    """Data classes that the gateway takes out of the results before the agent sees them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +259,12 @@ class Agent:
     owner: PersonId
     backup_owner: PersonId | None
     version: AgentVersion
+    """The one in force: what is enforced."""
+    candidate: AgentVersion | None = None
+    """A newer one that was declared and is not in force: it needs its own approval and activation."""
+    halted_from: AgentState | None = None
+    """While suspended or quarantined: the state it returns to."""
+    promoted_from: AgentId | None = None
+    """The agent of the same name and team in a lower environment that this one was promoted from."""
+    registered_us: int = 0
+    registered_by: PersonId | None = None

@@ -5,7 +5,7 @@ person       person id           {email, salt?}; the salt keeps the row's digest
 team         team id             {name, zones}
 issuer       name                {name, use, issuer, jwks, audience, claims, token_type, roles_claim, role_names:
                                  [[theirs, ours]], status_url, revoked?}; read by identity, which alone sets `revoked`
-server       name                {environment, url, credential, tools: [{name, effect, scope, data, price,
+server       name                {environment, url, credential, tools: [{name, effect, scope, data, price, fields,
                                  allow_undeclared}]}: what the operator says, sorted by name
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
 definition   digest              {text}: canonical text; may be shared; never removed

@@ -400,6 +400,7 @@ class Registry:
                 "allow_undeclared": form.allow_undeclared,
                 "data": sorted(form.data),
                 "effect": form.effect,
+                "fields": [list(pair) for pair in sorted(form.fields.items())],
                 "name": own,
                 "price": money_doc(Money.parse(form.price)) if form.price is not None else None,
                 "scope": form.scope if form.effect == "write" else None,

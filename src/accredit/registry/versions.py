@@ -86,6 +86,7 @@ def canonical_manifest(
         {
             "definition": definitions[tool],
             "hours": _hours_doc(form.hours.read()) if form.hours else None,
+            "mask": sorted(form.mask),
             "sameAs": sorted([left, right] for left, right in form.when.same_as.items()) if form.when else [],
             "tool": tool,
             "userRole": form.when.user_role if form.when else None,
@@ -130,7 +131,11 @@ def canonical_manifest(
                 {"adapter": form.adapter, "kind": form.kind, "namespace": form.namespace} for form in spec.stores
             ),
             "tools": sorted(tools, key=lambda grant: str(grant["tool"])),
-            "use": {"annex3": spec.use.annex3, "decidesOnPeople": spec.use.decides_on_people},
+            "use": {
+                "annex3": spec.use.annex3,
+                "decidesOnPeople": spec.use.decides_on_people,
+                "prohibited": sorted(spec.use.prohibited),
+            },
         },
     }
 
@@ -189,11 +194,13 @@ def _grant(entry: Mapping[str, Any], hours: Hours | None) -> ToolGrant:
     same_as = tuple((left, right) for left, right in entry["sameAs"])
     means = {
         "hours": _hours_doc(own) if own else None,
+        "mask": entry["mask"],
         "same_as": entry["sameAs"],
         "tool": entry["tool"],
         "user_role": entry["userRole"],
     }
-    return ToolGrant(ToolId(entry["tool"]), digest_value("tool-grant", means), entry["userRole"], same_as, own)
+    digest = digest_value("tool-grant", means)
+    return ToolGrant(ToolId(entry["tool"]), digest, entry["userRole"], same_as, own, frozenset(entry["mask"]))
 
 
 def _hours_doc(hours: Hours) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""Baselines, alerts and the automatic answers to them, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from accredit.kernel.canonical import Digest
+from accredit.kernel.ids import AgentId, CredentialId, ToolId
+from accredit.registry.model import RestrictionKind
+
+__all__ = [
+    "Alert",
+    "AlertKind",
+    "AlertState",
+    "Baseline",
+    "Posture",
+    "Remediation",
+    "RemediationKind",
+    "Severity",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The approved behaviour of a version (DESIGN §7): posture digests, and the sets it may move within."""
+
+    agent: AgentId
+    version: Digest
+    """The approved version, whose digest covers all that a manifest says."""
+    definitions: Mapping[ToolId, Digest]
+    """Pinned definition of every granted tool."""
+    models: frozenset[tuple[str, str]]
+    """(provider, model)."""
+    prompt: Digest
+    destinations: frozenset[str]
+    """Origins of the granted tools' servers."""
+    data: frozenset[str]
+    tools: frozenset[ToolId]
+    hours: Mapping[str, Any] | None
+    """The agent's hours as its canonical manifest has them; None: always."""
+    limits: Mapping[str, Any]
+    """As its canonical manifest has them."""
+    clearance: Digest | None
+    """The subject digest it was approved under; None outside production."""
+    made_us: int
+    closed_us: int | None = None
+    """When a newer one took its place or the agent retired."""
+
+    @property
+    def open(self) -> bool:
+        return self.closed_us is None
+
+
+@dataclass(frozen=True, slots=True)
+class Posture:
+    """What a running instance says of itself, signed with its own key as part of its token request."""
+
+    agent: AgentId
+    credential: CredentialId
+    version: Digest | None
+    prompt: Digest | None
+    models: frozenset[tuple[str, str]] | None
+    """None in any place: it said nothing about that."""
+    at_us: int
+
+
+class AlertKind(StrEnum):
+    """What was seen."""
+
+    POSTURE_VERSION = "posture-version"
+    POSTURE_DEFINITION = "posture-definition"
+    POSTURE_MODEL = "posture-model"
+    POSTURE_PROMPT = "posture-prompt"
+    NEW_TOOL = "new-tool"
+    NEW_DESTINATION = "new-destination"
+    NEW_DATA_CLASS = "new-data-class"
+    FIRST_DENIAL = "first-denial"
+    GHOST = "ghost"
+    """A retired agent's credential was used."""
+
+
+class Severity(StrEnum):
+    """How much of a hurry there is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlertState(StrEnum):
+    """Where an alert stands."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class RemediationKind(StrEnum):
+    """The automatic answers there are; each is reversible."""
+
+    NONE = "none"
+    RESTRICT = "restrict"
+    QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Remediation:
+    """What is to be done about an alert. A value: the lifecycle room carries it out."""
+
+    alert: str
+    agent: AgentId
+    kind: RemediationKind
+    why: str
+    restriction: RestrictionKind | None = None
+    tool: ToolId | None = None
+    for_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something to look at: one per agent, kind and matter while it is not resolved."""
+
+    id: str
+    agent: AgentId
+    kind: AlertKind
+    matter: str
+    """What exactly: a tool id, a data class, a digest. Never text an agent chose."""
+    severity: Severity
+    state: AlertState
+    evidence: Mapping[str, Any]
+    """Expected and seen values, and the record it was seen in."""
+    opened_us: int
+    remediation: RemediationKind
+    remedied: bool
+    """Whether the remediation was carried out (true at once if there is none)."""
+    count: int = 1
+    last_us: int = 0
+    by: str | None = None
+    """Who acknowledged or resolved it."""
+    note: str = ""

@@ -1,0 +1,128 @@
+"""Which act on the control plane a person may do, and in what capacity. Pure.
+
+Voting is not here: who may vote on what is `approvals.duties`'. Acts that only narrow are open to more people than
+those that widen, so that stopping an agent never waits for anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from accredit.kernel.ids import PersonId, TeamId
+from accredit.registry.model import Agent, Environment, Role
+from accredit.registry.organisation import Organisation
+
+__all__ = ["Act", "Permitted", "Unauthorised", "authority"]
+
+
+class Act(StrEnum):
+    """What can be done on the control plane."""
+
+    MANAGE_PEOPLE = "manage people"
+    MANAGE_ISSUERS = "manage issuers and agreements"
+    REGISTER_SERVER = "register tool servers"
+    STORE_CREDENTIAL = "store upstream credentials"
+    REGISTER_AGENT = "register agents"
+    ENROL = "enrol instances"
+    CONFIRM_CREDENTIAL = "confirm credentials"
+    SUBMIT = "submit versions"
+    ASSESS = "assess risks"
+    ACTIVATE = "activate agents"
+    SUSPEND = "suspend agents"
+    REVOKE = "revoke credentials"
+    RESUME = "resume agents"
+    LIFT_QUARANTINE = "lift quarantines"
+    RESTRICT = "restrict agents"
+    LIFT_RESTRICTION = "lift restrictions"
+    RETIRE = "retire agents"
+    HANDLE_ALERT = "handle alerts"
+    PUBLISH_POLICY = "propose policies"
+    REVOKE_ISSUER = "revoke issuers"
+    FLAG_INCIDENT = "flag incidents"
+    READ = "read"
+
+
+class _As(StrEnum):
+    OWNER = "owner"
+    BACKUP = "backup owner"
+
+
+_OWNERS = (_As.OWNER, _As.BACKUP)
+_MAY: Mapping[Act, tuple[Role | _As, ...]] = {
+    Act.MANAGE_PEOPLE: (Role.ADMIN,),
+    Act.MANAGE_ISSUERS: (Role.ADMIN, Role.OPERATOR),
+    Act.REGISTER_SERVER: (Role.OPERATOR,),
+    Act.STORE_CREDENTIAL: (Role.OPERATOR,),
+    Act.REGISTER_AGENT: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
+    Act.ENROL: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
+    Act.CONFIRM_CREDENTIAL: _OWNERS,
+    Act.SUBMIT: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
+    Act.ASSESS: (*_OWNERS, Role.SECURITY, Role.COMPLIANCE, Role.BUSINESS_OWNER),
+    Act.ACTIVATE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
+    Act.SUSPEND: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR, Role.SECURITY, Role.ADMIN),
+    Act.REVOKE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR, Role.SECURITY, Role.ADMIN),
+    Act.RESUME: (Role.OPERATOR, Role.SECURITY),
+    Act.LIFT_QUARANTINE: (Role.SECURITY,),
+    Act.RESTRICT: (Role.SECURITY, Role.OPERATOR),
+    Act.LIFT_RESTRICTION: (Role.SECURITY,),
+    Act.RETIRE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
+    Act.HANDLE_ALERT: (*_OWNERS, Role.SECURITY, Role.OPERATOR),
+    Act.PUBLISH_POLICY: (Role.TEAM_LEAD, Role.OPERATOR, Role.SECURITY),
+    Act.REVOKE_ISSUER: (Role.OPERATOR, Role.SECURITY, Role.ADMIN),
+    Act.FLAG_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """The act may be done, in this capacity."""
+
+    capacity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorised:
+    """The act may not be done; who could."""
+
+    who_may: tuple[str, ...]
+
+
+def authority(
+    act: Act,
+    person: PersonId,
+    organisation: Organisation,
+    *,
+    agent: Agent | None = None,
+    team: TeamId | None = None,
+    environment: Environment | None = None,
+    single_admin: bool = False,
+) -> Permitted | Unauthorised:
+    """Whether a person may do an act, to an agent or for a team if one is given.
+
+    With `single_admin` (there is no second administrator yet) an administrator may do everything outside production.
+    """
+    known = organisation.people.get(person)
+    who_may = tuple(str(one) for one in _MAY.get(act, ()))
+    if known is None or known.left:
+        return Unauthorised(who_may)
+    where = environment or (agent.environment if agent else None)
+    if single_admin and where is not Environment.PRODUCTION and organisation.held(person, Role.ADMIN, None):
+        return Permitted("single-admin")
+    of_team = team or (agent.team.id if agent else None)
+    if act is Act.READ:
+        roles = sorted(role for role, _ in organisation.roles_of(person))
+        owned = agent is not None and person in {agent.owner, agent.backup_owner}
+        return Permitted(roles[0] if roles else "owner") if roles or owned or agent is None else Unauthorised(who_may)
+    for capacity in _MAY[act]:
+        match capacity:
+            case _As.OWNER if agent is not None and agent.owner == person:
+                return Permitted(capacity)
+            case _As.BACKUP if agent is not None and agent.backup_owner == person:
+                return Permitted(capacity)
+            case Role() if organisation.held(person, capacity, of_team):
+                return Permitted(capacity)
+            case _:
+                continue
+    return Unauthorised(who_may)
