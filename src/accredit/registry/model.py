@@ -21,6 +21,7 @@ __all__ = [
     "Agreement",
     "Effect",
     "Environment",
+    "Incident",
     "Person",
     "Restriction",
     "RestrictionKind",
@@ -158,6 +159,22 @@ class Restriction:
 
     def in_force(self, now_us: int) -> bool:
         return now_us < self.until_us
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A flag that something went wrong with an agent; one of severity 1 that is open raises its tier."""
+
+    id: str
+    agent: AgentId
+    severity: int
+    """1 is the gravest."""
+    opened_us: int
+    closed_us: int | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.closed_us is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,54 +1,99 @@
-"""The kinds of control state this room stores, each a document under a key.
+"""The kinds of control state this room stores, each a document under a key, and their reading and writing.
 
 kind         key                 document
-person       person id           {email, salt?}; the salt keeps the row's digest in the log from being guessed
+person       person id           {email, salt?, bot?, controllers?, left?}; the salt keeps the row's digest in the log
+                                 from being guessed
 team         team id             {name, zones}
+group        name                {members: [{person, by, since_us}], groups: [[name, since_us]], by}
+role_grant   grant id            {role, holder, team, by, since_us, revoked_us}; never removed
+delegation   delegation id       {holder, to, role, since_us, until_us}; ending it early brings `until_us` forward
+account_tie  account/by          {account, by, at_us}: the newest time that one had a hand in the other's account
+agreement    name                {provider, covers, document, expires_us}
 issuer       name                {name, use, issuer, jwks, audience, claims, token_type, roles_claim, role_names:
                                  [[theirs, ours]], status_url, revoked?}; read by identity, which alone sets `revoked`
 server       name                {environment, url, credential, tools: [{name, effect, scope, data, price, fields,
                                  allow_undeclared}]}: what the operator says, sorted by name
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
 definition   digest              {text}: canonical text; may be shared; never removed
-agent        agent id            {name, environment, team, state, owner, backup_owner, version, history}
-agent_name   environment/name    {agent}: the one agent of that name there
+agent        agent id            {name, environment, team, state, owner, backup_owner, version, history, candidate?,
+                                 halted_from?, promoted_from?, registered_us?, registered_by?, state_us?}; never removed
+agent_name   environment/name    {agent}: the one agent of that name there; gone once it is retired
 version      digest              {digest, manifest, facets}: written once
+restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt}; removed
+                                 when lifted or long over
+incident     incident id         {agent, severity, opened_us, closed_us}
 
-Keys are ids, digests and names an operator chose;
-no key is personal.
+`owner` and `backup_owner` of an agent are those of its version in force. Keys are ids, digests and names an operator
+chose; no key is personal. A mark after a key of a document says that older rows lack it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from accredit.audit.ports import Row, StateView, Write
-from accredit.kernel.canonical import digest_value
+from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
+from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId
+from accredit.registry.model import Agreement, Incident, Person, Restriction, RestrictionKind, Role
+from accredit.registry.organisation import AccountTie, Delegation, Group, Membership, RoleGrant
 
 __all__ = [
+    "ACCOUNT_TIE",
     "AGENT",
     "AGENT_NAME",
+    "AGREEMENT",
     "DEFINITION",
+    "DELEGATION",
+    "GROUP",
+    "INCIDENT",
     "ISSUER",
     "PERSON",
+    "RESTRICTION",
+    "ROLE_GRANT",
     "SERVER",
     "TEAM",
     "TOOL",
     "VERSION",
     "Overlay",
     "ProvenRows",
+    "account_tie_doc",
+    "account_tie_from",
+    "account_tie_key",
+    "agreement_doc",
+    "agreement_from",
+    "delegation_doc",
+    "delegation_from",
+    "group_doc",
+    "group_from",
+    "incident_doc",
+    "incident_from",
+    "person_doc",
+    "person_from",
+    "restriction_doc",
+    "restriction_from",
+    "role_grant_doc",
+    "role_grant_from",
 ]
 
-AGENT = "agent"
-AGENT_NAME = "agent_name"
-DEFINITION = "definition"
-ISSUER = "issuer"
-PERSON = "person"
-SERVER = "server"
-TEAM = "team"
-TOOL = "tool"
-VERSION = "version"
+ACCOUNT_TIE: Final = "account_tie"
+AGENT: Final = "agent"
+AGENT_NAME: Final = "agent_name"
+AGREEMENT: Final = "agreement"
+DEFINITION: Final = "definition"
+DELEGATION: Final = "delegation"
+GROUP: Final = "group"
+INCIDENT: Final = "incident"
+ISSUER: Final = "issuer"
+PERSON: Final = "person"
+RESTRICTION: Final = "restriction"
+ROLE_GRANT: Final = "role_grant"
+SERVER: Final = "server"
+TEAM: Final = "team"
+TOOL: Final = "tool"
+VERSION: Final = "version"
 
 
 class Overlay:
@@ -92,3 +137,167 @@ class ProvenRows:
         if kind in self._kinds:
             raise UnavailableError(Code.STATE_UNPROVEN, f"a stored {kind} is not what the audit log proves")
         return self._view.scan(kind)
+
+
+def person_doc(person: Person, *, salt: str) -> dict[str, Any]:
+    """A person's row; the salt is kept for the life of the row."""
+    return {
+        "bot": person.bot,
+        "controllers": sorted(person.controllers),
+        "email": person.email,
+        "left": person.left,
+        "salt": salt,
+    }
+
+
+def person_from(key: str, doc: Mapping[str, Any]) -> Person:
+    return Person(
+        PersonId(key),
+        doc["email"],
+        bot=doc.get("bot", False),
+        controllers=frozenset(doc.get("controllers", ())),
+        left=doc.get("left", False),
+    )
+
+
+def role_grant_doc(grant: RoleGrant) -> dict[str, Any]:
+    """A role grant's row, under the grant's id."""
+    return {
+        "by": sorted(grant.by),
+        "holder": grant.holder,
+        "revoked_us": grant.revoked_us,
+        "role": grant.role.value,
+        "since_us": grant.since_us,
+        "team": grant.team,
+    }
+
+
+def role_grant_from(key: str, doc: Mapping[str, Any]) -> RoleGrant:
+    return RoleGrant(
+        id=key,
+        role=Role(doc["role"]),
+        holder=doc["holder"],
+        team=None if doc["team"] is None else TeamId(doc["team"]),
+        by=_persons(doc["by"]),
+        since_us=doc["since_us"],
+        revoked_us=doc["revoked_us"],
+    )
+
+
+def group_doc(group: Group) -> dict[str, Any]:
+    """A group's row, under its name."""
+    return {
+        "by": sorted(group.by),
+        "groups": [[name, since_us] for name, since_us in sorted(group.groups)],
+        "members": [
+            {"by": sorted(one.by), "person": one.person, "since_us": one.since_us}
+            for one in sorted(group.members, key=lambda one: one.person)
+        ],
+    }
+
+
+def group_from(key: str, doc: Mapping[str, Any]) -> Group:
+    return Group(
+        name=key,
+        members=tuple(
+            Membership(PersonId(one["person"]), _persons(one["by"]), one["since_us"]) for one in doc["members"]
+        ),
+        groups=tuple((name, since_us) for name, since_us in doc["groups"]),
+        by=_persons(doc["by"]),
+    )
+
+
+def delegation_doc(delegation: Delegation) -> dict[str, Any]:
+    """A delegation's row, under its id."""
+    return {
+        "holder": delegation.holder,
+        "role": delegation.role.value,
+        "since_us": delegation.since_us,
+        "to": delegation.to,
+        "until_us": delegation.until_us,
+    }
+
+
+def delegation_from(key: str, doc: Mapping[str, Any]) -> Delegation:
+    return Delegation(
+        id=key,
+        holder=PersonId(doc["holder"]),
+        to=PersonId(doc["to"]),
+        role=Role(doc["role"]),
+        since_us=doc["since_us"],
+        until_us=doc["until_us"],
+    )
+
+
+def account_tie_key(tie: AccountTie) -> str:
+    return f"{tie.account}/{tie.by}"
+
+
+def account_tie_doc(tie: AccountTie) -> dict[str, Any]:
+    """An account tie's row, under `account_tie_key`; a newer one takes an older one's place."""
+    return {"account": tie.account, "at_us": tie.at_us, "by": tie.by}
+
+
+def account_tie_from(doc: Mapping[str, Any]) -> AccountTie:
+    return AccountTie(PersonId(doc["account"]), PersonId(doc["by"]), doc["at_us"])
+
+
+def agreement_doc(agreement: Agreement) -> dict[str, Any]:
+    """An agreement's row, under its name."""
+    return {
+        "covers": sorted(agreement.covers),
+        "document": agreement.document,
+        "expires_us": agreement.expires_us,
+        "provider": agreement.provider,
+    }
+
+
+def agreement_from(key: str, doc: Mapping[str, Any]) -> Agreement:
+    return Agreement(key, doc["provider"], frozenset(doc["covers"]), Digest(doc["document"]), doc["expires_us"])
+
+
+def restriction_doc(restriction: Restriction, *, salt: str) -> dict[str, Any]:
+    """A restriction's row, under its id; the salt keeps what a person said from being guessed by the row's digest."""
+    return {
+        "agent": restriction.agent,
+        "calls_per_minute": restriction.calls_per_minute,
+        "cause": restriction.cause,
+        "kind": restriction.kind.value,
+        "opened_us": restriction.opened_us,
+        "role": None if restriction.role is None else restriction.role.value,
+        "salt": salt,
+        "tool": restriction.tool,
+        "until_us": restriction.until_us,
+    }
+
+
+def restriction_from(key: str, doc: Mapping[str, Any]) -> Restriction:
+    return Restriction(
+        id=key,
+        agent=AgentId(doc["agent"]),
+        kind=RestrictionKind(doc["kind"]),
+        tool=None if doc["tool"] is None else ToolId(doc["tool"]),
+        cause=doc["cause"],
+        opened_us=doc["opened_us"],
+        until_us=doc["until_us"],
+        calls_per_minute=doc["calls_per_minute"],
+        role=None if doc["role"] is None else Role(doc["role"]),
+    )
+
+
+def incident_doc(incident: Incident) -> dict[str, Any]:
+    """An incident flag's row, under its id."""
+    return {
+        "agent": incident.agent,
+        "closed_us": incident.closed_us,
+        "opened_us": incident.opened_us,
+        "severity": incident.severity,
+    }
+
+
+def incident_from(key: str, doc: Mapping[str, Any]) -> Incident:
+    return Incident(key, AgentId(doc["agent"]), doc["severity"], doc["opened_us"], doc["closed_us"])
+
+
+def _persons(keys: Iterable[str]) -> frozenset[PersonId]:
+    return frozenset(PersonId(key) for key in keys)
