@@ -21,7 +21,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.model import HoldNeed
 
-__all__ = ["exact_json", "request_digest", "view_digest", "view_text"]
+__all__ = ["exact_json", "request_digest", "view_digest", "view_text", "visible"]
 
 _ABOVE_ASCII = re.compile(r"[^\x00-\x7e]")
 _DECEIVING = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs", "Me"})
@@ -102,7 +102,15 @@ def view_text(call: HeldCall, needs: Iterable[HoldNeed], *, nonce: str) -> str:
         },
         "user": {"issuer": user.issuer, "roles": sorted(user.roles), "subject": user.subject} if user else None,
     }
-    return _ABOVE_ASCII.sub(_escaped, exact_json(view, indent=True).decode())
+    return visible(exact_json(view, indent=True).decode())
+
+
+def visible(text: str) -> str:
+    """The text with every character that shows nothing, or could deceive the eye, spelled as JSON escapes it.
+
+    Control characters of ASCII are not among them: in JSON they are escaped already.
+    """
+    return _ABOVE_ASCII.sub(_escaped, text)
 
 
 def view_digest(text: str) -> Digest:
