@@ -122,6 +122,16 @@ class Code(Enum):
         "the tool carries a data class that the manifest's `data` does not name",
         "add the class to the manifest's `data` and apply a new version",
     )
+    MASK_UNPLACEABLE = (
+        "mask_unplaceable",
+        "the grant masks a data class that no registered field of the tool's results carries",
+        "register the tool's `fields` with that class, or take it out of the manifest's `mask`",
+    )
+    RESTRICTED = (
+        "restricted",
+        "a restriction in force on this agent forbids the call",
+        "wait until it ends, or ask an operator; see `accredit agent get`",
+    )
     # -- arguments and definitions
     UNDECLARED_ARGUMENT = (
         "undeclared_argument",
@@ -292,6 +302,11 @@ class Code(Enum):
         "upstream_redirect",
         "the tool server answered with a redirect, which is refused",
         "register the address the tool server really answers at",
+    )
+    RESULT_UNMASKABLE = (
+        "result_unmaskable",
+        "the tool's result is withheld: it cannot be shown to be free of a data class the grant masks",
+        "have the tool answer in JSON objects, and register every property that carries the class",
     )
     CANCELLED = ("cancelled", "the caller went away or cancelled the call", "repeat the call if it is still wanted")
     OUTCOME_UNKNOWN = (
