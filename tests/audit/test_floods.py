@@ -87,3 +87,18 @@ def test_more_sources_than_fit_are_counted_by_reason() -> None:
     assert sum(admitted) == 10
     (entry,) = flood.due(clock.now(), closing=True)
     assert entry.body["counts"] == {"token_missing": 90}
+
+
+@pytest.mark.requirement("audit:flood:known-credential")
+def test_a_flood_of_strangers_does_not_hide_the_use_of_a_credential_that_was_proven() -> None:
+    clock, flood = _clock(), UnauthenticatedFlood(max_keys=3)
+    now = clock.now()
+    for number in range(10):
+        flood.admit(now, f"10.0.0.{number}", Code.CREDENTIAL_REVOKED)
+    assert flood.admit(now, "10.0.0.1", Code.CREDENTIAL_REVOKED, credential="crd_1")
+    assert not flood.admit(now, "10.0.0.77", Code.CREDENTIAL_REVOKED, credential="crd_1")
+    assert flood.admit(now, "10.0.0.1", Code.CREDENTIAL_REVOKED, credential="crd_2")
+    clock.advance(_MINUTE)
+    (entry,) = flood.due(clock.now())
+    assert entry.body["counts"] == {"credential_revoked": 8}
+    assert flood.admit(clock.now(), "10.0.0.1", Code.CREDENTIAL_REVOKED, credential="crd_1")

@@ -53,6 +53,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("audit:writer:pseudonyms", "DESIGN §5", "Pseudonyms become durable, sealed, with their first record."),
     Requirement("audit:flood:refusals", "DESIGN §5", "Beyond 60 equal refusals a minute one record counts them."),
     Requirement("audit:flood:unauthenticated", "DESIGN §5", "First per source, reason, minute recorded; rest counted."),
+    Requirement(
+        "audit:flood:known-credential", "threat flood", "No flood of strangers hides the use of a proven credential."
+    ),
     Requirement("audit:flood:bounded", "DESIGN §11", "Flood counters hold a bounded number of keys and lose none."),
     Requirement("audit:tiles:layout", "C2SP tlog-tiles", "Tiles and bundles have the published paths and bytes."),
     Requirement("audit:proof:offline", "DESIGN §5", "A record's proof verifies offline, and only for that record."),

@@ -100,19 +100,28 @@ class _Reasons:
 
 
 class UnauthenticatedFlood:
-    """The first refusal of a (source, reason) in a minute is a record; one record counts the rest by reason."""
+    """The first refusal of a (source, reason) in a minute is a record; one record counts the rest by reason.
+
+    One whose credential was proven is counted by (credential, reason) instead. Those are no more than were enrolled,
+    so they are never crowded out: a flood of strangers cannot hide that a revoked key is still in use.
+    """
 
     def __init__(self, *, max_keys: int = _MAX_KEYS) -> None:
         self._max_keys = max_keys
         self._minute = _Minute()
         self._seen: set[tuple[str, Code]] = set()
+        self._known: set[tuple[str, Code]] = set()
         self._rest: _Reasons | None = None
 
-    def admit(self, now: Instant, source: str, reason: Code) -> bool:
+    def admit(self, now: Instant, source: str, reason: Code, *, credential: str | None = None) -> bool:
         """Whether this refusal is to be a record of its own; if not, it is counted here."""
         if self._minute.turned(now):
             self._seen.clear()
-        if (source, reason) not in self._seen and len(self._seen) < self._max_keys:
+            self._known.clear()
+        if credential is not None and (credential, reason) not in self._known:
+            self._known.add((credential, reason))
+            return True
+        if credential is None and (source, reason) not in self._seen and len(self._seen) < self._max_keys:
             self._seen.add((source, reason))
             return True
         this_minute = self._minute.span()

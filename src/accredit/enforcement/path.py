@@ -106,7 +106,7 @@ class Enforcer:
         except UnauthenticatedError as error:
             # not counted as an attempt: a signed token cannot be guessed, and whoever shares the address (all do behind
             # one proxy) would be kept from signing in and from new tokens by anybody's junk
-            self.turned_away(error.code, path=path, source=source, cause=error.cause)
+            self.turned_away(error.code, path=path, source=source, credential=error.credential, cause=error.cause)
             raise
 
     def turned_away(
@@ -114,10 +114,11 @@ class Enforcer:
     ) -> None:
         """Note that somebody was refused before any call: at a door of the gateway, the token endpoint or the API.
 
-        The first of a source and reason in a minute is a record, the others are counted. `cause` is kept sealed.
+        The first of a source and reason in a minute is a record, the others are counted; so is the first of each
+        `credential` that was proven. `cause` is kept sealed.
         """
         now = self._clock.now()
-        if self._strangers.admit(now, source, code):
+        if self._strangers.admit(now, source, code, credential=credential):
             self._append(
                 unauthenticated_entry(
                     code, time_us=now.wall_us, source=source, path=path, credential=credential, cause=cause

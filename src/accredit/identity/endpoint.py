@@ -196,7 +196,7 @@ class TokenEndpoint:
         record = self._state.credential(credential)
         agent = record.agent if record else AgentId("")
         if (code := self._standing(agent, credential)) is not None:
-            raise refused(code, "of the assertion's credential")
+            raise refused(code, "of the assertion's credential", credential=credential)
         if signed.issued_s < self._assertions.began_s:
             raise refused(Code.TOKEN_REPLAYED, "issued before this process began to remember")
         self._assertions.spend(credential, jti, until=_end(signed, now), now=now)
@@ -385,7 +385,8 @@ def _refusal(error: AccreditError, caller: _Caller | None) -> TokenRefusal:
     who = caller.credential if caller else None
     match error:
         case UnauthenticatedError() if caller is None:
-            return TokenRefusal(401, "invalid_client", error.message, error.code, error.cause)
+            named = CredentialId(error.credential) if error.credential else None
+            return TokenRefusal(401, "invalid_client", error.message, error.code, error.cause, named)
         case UnauthenticatedError():
             return TokenRefusal(400, "invalid_grant", error.code.meaning, error.code, error.cause, who)
         case UnavailableError():

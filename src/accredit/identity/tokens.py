@@ -58,9 +58,9 @@ _RESERVED = frozenset({"__entity", "__extn", "__expr"})
 _REGISTRIES = {name: jws.JWSRegistry(algorithms=[name]) for name in ("ES256", "RS256", "Ed25519")}
 
 
-def refused(code: Code, cause: str) -> UnauthenticatedError:
-    """A refusal whose outward text is the same for every reason."""
-    return UnauthenticatedError(code, _OUTWARD, hint=Code.UNAUTHENTICATED.remedy, cause=cause)
+def refused(code: Code, cause: str, *, credential: str | None = None) -> UnauthenticatedError:
+    """A refusal whose outward text is the same for every reason; `credential` only where a signature proved it."""
+    return UnauthenticatedError(code, _OUTWARD, hint=Code.UNAUTHENTICATED.remedy, cause=cause, credential=credential)
 
 
 @dataclass(frozen=True, slots=True)

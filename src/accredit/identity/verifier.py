@@ -19,9 +19,10 @@ from accredit.identity.ports import AgentDirectory
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.identity.tasks import TaskStatus, TaskWatch
-from accredit.identity.tokens import MAX_TOKEN_BYTES, TokenRule, read_token, refused, single_audience
+from accredit.identity.tokens import MAX_TOKEN_BYTES, TokenRule, peek_claim, read_token, refused, single_audience
 from accredit.kernel.clock import Clock, Deadline, Instant
 from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnauthenticatedError
 
 __all__ = ["AccessTokenVerifier"]
 
@@ -81,7 +82,7 @@ class AccessTokenVerifier:
             raise refused(Code.TOKEN_AUDIENCE, f"for {verified.audience or '/'}, used at {path[:80]!r}")
         principal = verified.principal
         if (code := self._refusal(principal, now)) is not None:
-            raise refused(code, _CAUSES[code])
+            raise refused(code, _CAUSES[code], credential=principal.credential)
         if verified.task is not None and not verified.task.is_open(now):
             return replace(verified.taskless, task_out=verified.task.refusal(now))
         return principal
@@ -95,7 +96,7 @@ class AccessTokenVerifier:
         now = self._clock.now()
         verified = self._verified(token, now)
         if (code := self._refusal(verified.principal, now)) is not None:
-            raise refused(code, _CAUSES[code])
+            raise refused(code, _CAUSES[code], credential=verified.principal.credential)
         return verified.principal, verified.audience
 
     def still_valid(self, principal: Principal) -> Code | None:
@@ -129,7 +130,12 @@ class AccessTokenVerifier:
         return verified
 
     def _read(self, token: str, digest: str, now: Instant) -> _Verified:
-        signed = read_token(token, rule=self._rule, keys=self._keys.find, now=now)
+        try:
+            signed = read_token(token, rule=self._rule, keys=self._keys.find, now=now)
+        except UnauthenticatedError as error:
+            if error.code is Code.TOKEN_EXPIRED:  # said only once the signature held: what it names is our own word
+                error.credential = peek_claim(token, "client_id")
+            raise
         audience = single_audience(signed.claims)
         path = audience_path(audience, self._public_url)
         if path is None:

@@ -48,10 +48,20 @@ class InvalidInputError(AccreditError):
 
 
 class UnauthenticatedError(AccreditError):
-    """Nobody proved who is calling."""
+    """Nobody proved who is calling.
+
+    `credential` says whose credential it was, where that much was proven and it does not count (any more): for the
+    record alone.
+    """
 
     status = 401
     exit_code = 5
+
+    def __init__(
+        self, code: Code, message: str, *, hint: str = "", cause: str = "", credential: str | None = None
+    ) -> None:
+        super().__init__(code, message, hint=hint, cause=cause)
+        self.credential = credential
 
 
 class ForbiddenError(AccreditError):
