@@ -25,9 +25,14 @@ def limits_with(**changes: object) -> AgentLimits:
 
 
 def spend(
-    cost: int | None = 1, *, limits: AgentLimits = LIMITS, agent: AgentId = AGENT, currency: str = "USD"
+    cost: int | None = 1,
+    *,
+    limits: AgentLimits = LIMITS,
+    agent: AgentId = AGENT,
+    currency: str = "USD",
+    throttle: int | None = None,
 ) -> Spend:
-    return Spend(agent, TOOL, limits, cost, currency)
+    return Spend(agent, TOOL, limits, cost, currency, throttle)
 
 
 class Room:

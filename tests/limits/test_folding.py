@@ -48,7 +48,8 @@ def test_a_restart_at_any_point_is_never_laxer_than_what_was_acknowledged(
         before.clock.advance(seconds)
         if act == "r":
             now = before.clock.now()
-            taken = before.limits.reserve(spend(cost, limits=limits), now=now)
+            throttle = 3 if cost % 3 == 0 else None
+            taken = before.limits.reserve(spend(cost, limits=limits, throttle=throttle), now=now)
             if isinstance(taken, Reservation):  # durable, then acknowledged
                 log.append((decision_body(taken), now.wall_us))
                 acknowledged[taken.id] = taken

@@ -56,6 +56,30 @@ def test_the_law_holds_for_calls_that_stand_whatever_others_are_given_back(
     assert worst_excess(rate, list(marks.values())) <= 0
 
 
+@pytest.mark.requirement("limits:rate:throttled")
+@given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from([10, 20, 30, 60]), st.integers(0, 5)), max_size=60))
+def test_calls_slowed_by_a_restriction_count_for_more_of_the_room_whatever_is_given_back(
+    script: list[tuple[int, int, int]],
+) -> None:
+    now, state = 1_000, None
+    standing: dict[int, tuple[int, int]] = {}  # mark -> admitted at, own interval
+    for step, interval, undo in script:
+        now += step
+        if undo and standing and state is not None:
+            mark = sorted(standing)[undo % len(standing)]
+            _, own = standing.pop(mark)
+            state = give_back(Rate(own, 60 // own), state, mark)
+            continue
+        decided = admit(Rate(interval, 60 // interval), state, now)
+        if decided.state is not None:
+            state = decided.state
+            standing[state.admitted] = (now, interval)
+    calls = sorted(standing.values())
+    for i, (since, _) in enumerate(calls):
+        for j in range(i, len(calls)):
+            assert sum(own for _, own in calls[i : j + 1]) <= 60 + calls[j][0] - since
+
+
 @pytest.mark.requirement("limits:rate:give-back")
 def test_a_bucket_that_filled_again_takes_no_place_back() -> None:
     # the trap: handing the interval back blindly lets burst + 1 calls through at one moment

@@ -15,6 +15,7 @@ from accredit.kernel.ids import AgentId, CredentialId, SeededIds
 from accredit.kernel.money import Money
 from accredit.limits.budgets import Budget
 from accredit.limits.counters import AgentCounters
+from accredit.limits.folding import reservation_fact
 from accredit.limits.gcra import Rate
 from accredit.limits.model import LimitRefusal, LimitUsage, Reservation, Spend
 from accredit.limits.ports import Attempt
@@ -56,6 +57,23 @@ def test_a_hundred_calls_in_any_order_of_steps_never_spend_more_than_ten(order: 
         usage = room.limits.show(AGENT, LIMITS)
         assert usage.spent.nanos == spent
         assert usage.spent.nanos + usage.open.nanos <= 10
+
+
+@pytest.mark.requirement("limits:rate:throttled")
+def test_a_throttle_slows_and_never_hastens_and_stands_on_record() -> None:
+    room = Room()
+    limits = limits_with(calls_per_minute=4)
+    slowed = spend(0, limits=limits, throttle=2)
+    taken = room.limits.reserve(slowed)
+    assert isinstance(taken, Reservation)
+    assert reservation_fact(taken)["throttle"] == 2
+    room.limits.reserve(slowed)
+    refused = room.refused(slowed)
+    assert (refused.code, refused.detail, refused.retry_after_s) == (Code.RATE_LIMITED, "2 calls a minute", 30)
+
+    room = Room()
+    assert sum(isinstance(room.limits.reserve(spend(0, limits=limits, throttle=9)), Reservation) for _ in range(9)) == 4
+    assert room.refused(spend(0, limits=limits, throttle=0)).code is Code.RATE_LIMITED
 
 
 @pytest.mark.requirement("limits:reserve:order")

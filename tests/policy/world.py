@@ -22,6 +22,7 @@ from accredit.registry.model import (
     AgentVersion,
     Effect,
     Environment,
+    Restriction,
     Team,
     Tool,
     ToolGrant,
@@ -101,9 +102,12 @@ def grant(
     role: str | None = None,
     same_as: tuple[tuple[str, str], ...] = (),
     hours: Hours | None = None,
+    mask: frozenset[str] = frozenset(),
 ) -> ToolGrant:
     span = [hours.start, hours.end, sorted(hours.days), hours.zone] if hours else None
-    return ToolGrant(name, digest("grant", name, role, [list(pair) for pair in same_as], span), role, same_as, hours)
+    masked = [sorted(mask)] if mask else []
+    own = digest("grant", name, role, [list(pair) for pair in same_as], span, *masked)
+    return ToolGrant(name, own, role, same_as, hours, mask)
 
 
 SUPPORT_GRANT = grant(READ, "customer-support", (("input.customer_id", "task.customer_id"),), OFFICE)
@@ -170,9 +174,10 @@ def ask(
     by: Agent = COPILOT,
     lifted: frozenset[str] = frozenset(),
     time_trusted: bool = True,
+    restrictions: tuple[Restriction, ...] = (),
     under: PolicySnapshot | None = None,
 ) -> Decision:
-    request = CallRequest(by, on, office_call() if context is None else context, lifted, time_trusted)
+    request = CallRequest(by, on, office_call() if context is None else context, lifted, time_trusted, restrictions)
     return decide(request, under or snapshot(files))
 
 

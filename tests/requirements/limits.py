@@ -7,6 +7,11 @@ from tests.requirements import Requirement
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("limits:rate:law", "issue 2 §4", "no span of t holds more than burst + rate·t calls that stand"),
     Requirement("limits:rate:give-back", "DESIGN §3.13", "a call given back returns its place in the rate, once"),
+    Requirement(
+        "limits:rate:throttled",
+        "DESIGN §1",
+        "calls slowed by a restriction never come faster than it says, nor let others come faster",
+    ),
     Requirement("limits:rate:retry", "DESIGN §8", "a refused call is told exactly when one is admitted again"),
     Requirement(
         "limits:attempts:keys", "DESIGN §3.13", "attempts are counted per credential and per source, all or none"

@@ -16,6 +16,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("policy:data:undeclared", "DESIGN §3.7", "A tool works only while all its data classes are declared."),
     Requirement("policy:agent:reused-name", "DESIGN §3.5", "A reused agent name inherits no policy."),
+    Requirement("policy:state:runs", "DESIGN §6", "An agent runs in its environment's own states, and in no other."),
+    Requirement("policy:data:masked", "DESIGN §6", "A class is out of reach only if a mask takes it away for certain."),
+    Requirement(
+        "policy:restriction:narrows", "DESIGN §1, §3.7", "With one restriction more, a decision is never laxer."
+    ),
+    Requirement(
+        "policy:restriction:kinds", "DESIGN §1", "Each kind of restriction denies, holds or slows what it names."
+    ),
     Requirement("policy:entity:groups", "DESIGN §3.5", "An operation stands in the groups of its effect."),
     Requirement(
         "policy:entity:missing-group", "DESIGN §3.9", "Entities are complete, as a missing group disarms a forbid."

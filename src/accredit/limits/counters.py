@@ -70,13 +70,11 @@ def take(
     counters: AgentCounters, spend: Spend, *, budget: Budget | None, reservation_id: str, now: Instant
 ) -> Taken | LimitRefusal:
     """Take room for one call, in the order rate, concurrency, budget (DESIGN §3.13)."""
-    limits = spend.limits
-    rate = Rate.per_minute(limits.calls_per_minute)
+    limits, per_minute = spend.limits, spend.calls_per_minute
+    rate = Rate.per_minute(per_minute)
     admitted = gcra.admit(rate, counters.rate, now.boot_us)
     if admitted.state is None:
-        return LimitRefusal(
-            Code.RATE_LIMITED, admitted.retry_after_us / 1_000_000, f"{limits.calls_per_minute} calls a minute"
-        )
+        return LimitRefusal(Code.RATE_LIMITED, admitted.retry_after_us / 1_000_000, f"{per_minute} calls a minute")
     if counters.in_flight >= limits.concurrency:
         return LimitRefusal(Code.CONCURRENCY_LIMITED, 1.0, f"{limits.concurrency} calls at a time")
     window = window_of(now.wall_us)
@@ -88,7 +86,9 @@ def take(
     return Taken(
         AgentCounters(admitted.state, counters.in_flight + 1, with_spend(counters, reserved)),
         OpenReservation(
-            Reservation(reservation_id, spend.agent, cost_nanos, window, spend.currency), rate, admitted.state.admitted
+            Reservation(reservation_id, spend.agent, cost_nanos, window, spend.currency, spend.throttle),
+            rate,
+            admitted.state.admitted,
         ),
     )
 

@@ -1,8 +1,8 @@
 """Counters as a fold of the log: what the records of decisions and outcomes say was taken and used.
 
-A decision record's body carries `reservation: {id, cost, currency, window}`, an outcome's `settled: {id, cost}`.
-INVARIANT: the fold of what is durable is never laxer than what was acknowledged: a decision without its outcome counts
-in full (rate, concurrency and money) until somebody closes it.
+A decision record's body carries `reservation: {id, cost, currency, window, throttle?}`, an outcome's `settled: {id,
+cost}`. INVARIANT: the fold of what is durable is never laxer than what was acknowledged: a decision without its
+outcome counts in full (rate, concurrency and money) until somebody closes it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class ReservedFact:
         fact = body.get("reservation")
         if fact is None:
             return None
-        return cls(Reservation(fact["id"], AgentId(agent), fact["cost"], fact["window"], fact["currency"]), time_us)
+        throttle = fact.get("throttle")
+        return cls(
+            Reservation(fact["id"], AgentId(agent), fact["cost"], fact["window"], fact["currency"], throttle), time_us
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,13 @@ class FoldedCounters:
 
 def reservation_fact(reservation: Reservation) -> dict[str, Any]:
     """What a decision record's body carries as `reservation`."""
-    return {
+    fact = {
         "id": reservation.id,
         "cost": reservation.cost_nanos,
         "currency": reservation.currency,
         "window": reservation.window,
     }
+    return fact if reservation.throttle is None else {**fact, "throttle": reservation.throttle}
 
 
 def settled_fact(reservation: Reservation, cost_nanos: int) -> dict[str, Any]:
@@ -88,6 +92,9 @@ def fold_decision(
 ) -> tuple[AgentCounters, OpenReservation]:
     """Count a recorded reservation, room or not: it was admitted."""
     reservation = fact.reservation
+    if reservation.throttle is not None:
+        slowed = Rate.per_minute(reservation.throttle)
+        rate = slowed if slowed.interval_us > rate.interval_us else rate
     # boot time does not survive a restart: the record's age is known by the wall clock, and never below zero
     at_us = now.boot_us - max(now.wall_us - fact.time_us, 0)
     state = gcra.count(rate, counters.rate, at_us)

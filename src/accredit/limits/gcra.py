@@ -2,7 +2,8 @@
 
 One number per key says when the bucket will be full again (the theoretical arrival time); boot time in integer
 microseconds, so no setting and no time source moves it. Law: of the calls that are not given back, no span of t
-holds more than burst + rate·t.
+holds more than burst + rate·t. Calls of one key may come at different rates, if their bursts take equally long to fill:
+each counts for its own interval, so a slowed call uses up more of the room of all.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class RateState:
     """When the last call was admitted."""
     admitted: int
     """The newest call's mark: no more than `admitted - m` calls stand after mark m."""
+    widest_us: int
+    """The widest interval of a call since the bucket was last full: a restriction may have slowed some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,14 @@ class RateDecision:
 
 def count(rate: Rate, state: RateState | None, now_us: int) -> RateState:
     """The state after one more call, room or not: for calls that were admitted before."""
+    interval_us = rate.interval_us
     if state is None:
-        return RateState(now_us + rate.interval_us, now_us, 1)
+        return RateState(now_us + interval_us, now_us, 1, interval_us)
     now_us = max(now_us, state.last_us)  # threads read the clock before they get here, in any order
-    return RateState(max(state.full_at_us, now_us) + rate.interval_us, now_us, state.admitted + 1)
+    if state.full_at_us <= now_us:
+        return RateState(now_us + interval_us, now_us, state.admitted + 1, interval_us)
+    widest_us = max(interval_us, state.widest_us)
+    return RateState(state.full_at_us + interval_us, now_us, state.admitted + 1, widest_us)
 
 
 def admit(rate: Rate, state: RateState | None, now_us: int) -> RateDecision:
@@ -69,12 +76,14 @@ def give_back(rate: Rate, state: RateState, mark: int) -> RateState:
 
     With a_i the later admissions and n_i the calls from the i-th on, the state without this call is
     max(full_at - T, a_i + n_i·T). Handing back T blindly would forget the second term: a call given back after the
-    bucket had filled again would let burst + 1 through at once. The bound used here, last + later·T, needs no history
-    and is exact when the later calls came close together.
+    bucket had filled again would let burst + 1 through at once. The bound used here, last + later·T with the widest T
+    since the bucket was full, needs no history and is exact when the later calls came close together at one rate.
     """
     later = state.admitted - mark
     full_at_us = state.full_at_us - rate.interval_us
     if later > 0:
-        full_at_us = min(state.full_at_us, max(full_at_us, state.last_us + later * rate.interval_us))
+        full_at_us = min(
+            state.full_at_us, max(full_at_us, state.last_us + later * rate.interval_us)
+        )
     # the newest call's mark is free again; any other's stays counted, which errs against the caller
-    return RateState(full_at_us, state.last_us, state.admitted - (later == 0))
+    return RateState(full_at_us, state.last_us, state.admitted - (later == 0), state.widest_us)

@@ -22,13 +22,21 @@ class Spend:
     cost_nanos: int | None
     """None if no price is registered, which is refused: 0 only if 0 is written."""
     currency: str
+    throttle: int | None = None
+    """Calls per minute that a restriction leaves; it never raises the limits' own rate."""
 
     @classmethod
-    def of(cls, agent: AgentId, tool: Tool, limits: AgentLimits) -> Spend:
+    def of(cls, agent: AgentId, tool: Tool, limits: AgentLimits, *, throttle: int | None = None) -> Spend:
         """The spend of one call of `tool` at its registered price."""
         if tool.price is None:
-            return cls(agent, tool.id, limits, None, "")
-        return cls(agent, tool.id, limits, tool.price.nanos, tool.price.currency)
+            return cls(agent, tool.id, limits, None, "", throttle)
+        return cls(agent, tool.id, limits, tool.price.nanos, tool.price.currency, throttle)
+
+    @property
+    def calls_per_minute(self) -> int:
+        """The rate that counts."""
+        own = self.limits.calls_per_minute
+        return own if self.throttle is None else min(own, self.throttle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ class Reservation:
     window: str
     """The budget window reserved in (`2026-11-22`, UTC day); settled in the same one."""
     currency: str = "USD"
+    throttle: int | None = None
+    """The rate it was counted at, if a restriction slowed it: a restart must not count it at a faster one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ Steps, as DESIGN §3.4 and §3.9 to §3.11 order them:
 5. a denial by `@hold` forbids alone, which without them would be an allow, is a hold, or an allow if every one of
    them was granted for exactly this call
 6. a denial by default says which condition of the agent's own grant did not hold
+7. restrictions in force take away from what is left
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from accredit.policy.context import reserved_key
 from accredit.policy.grants import Condition
 from accredit.policy.model import CallRequest, Decision, HoldNeed, Outcome, PolicyFault
 from accredit.policy.ports import EngineOutcome, Verdict
+from accredit.policy.restrictions import narrowed
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
 
 __all__ = ["decide"]
@@ -30,6 +32,13 @@ _NONE: frozenset[int] = frozenset()
 
 def decide(request: CallRequest, snapshot: PolicySnapshot) -> Decision:
     """Judge one call. The same request and snapshot always give the same decision; whatever fails, denies."""
+    decision = _by_policies(request, snapshot)
+    if not request.restrictions or decision.outcome is Outcome.DENY:
+        return decision
+    return narrowed(decision, request, snapshot.tools[request.tool])  # 7
+
+
+def _by_policies(request: CallRequest, snapshot: PolicySnapshot) -> Decision:
     release = snapshot.release.digest
     try:
         reserved = reserved_key(request.context)  # 1

@@ -60,14 +60,14 @@ def missing_parents(facts: EntityFacts) -> tuple[str, ...]:
 def principal_facts(agent: Agent, tools: Mapping[ToolId, Tool]) -> EntityFacts:
     """An agent in its team, environment, state and grants.
 
-    It stands in a grant only while every data class of the tool is in its version's `data`, so a class added to a tool
-    later takes the tool away until the manifest names it.
+    It stands in a grant only while every data class of the tool is in its version's `data` or taken out of the results
+    by the grant's mask, so a class added to a tool later takes the tool away until the manifest names it.
     """
     data = agent.version.data
     granted = [
         EntityName("Grant", grant.digest)
         for grant in agent.version.grants
-        if (tool := tools.get(grant.tool)) is not None and tool.data <= data
+        if (tool := tools.get(grant.tool)) is not None and tool.shown(grant.mask) <= data
     ]
     parents = [
         EntityName("Team", agent.team.name),

@@ -10,7 +10,7 @@ from typing import Any
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import ToolId
-from accredit.registry.model import Agent
+from accredit.registry.model import Agent, Restriction
 
 __all__ = ["CallRequest", "Decision", "HoldNeed", "Outcome", "PolicyFault"]
 
@@ -36,6 +36,8 @@ class CallRequest:
     """Policy ids for which an unused grant for exactly this call exists."""
     time_trusted: bool = True
     """False after a clock step: time-dependent permits deny."""
+    restrictions: tuple[Restriction, ...] = ()
+    """Those in force on the agent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from accredit.registry.model import AgentState, Effect, Environment, Tool, ToolS
 
 __all__ = ["ClaimKind", "ContextTypes", "Installation", "publish"]
 
-_TIERS = frozenset({"low", "medium", "high"})
 _ROOTS = ("input", "origin", "user", "task", "declared", "session", "instance", "actors", "now")
 _NO_TOOL = "@no-tool"
 
@@ -104,7 +103,10 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
 
 
 class _Check:
-    """One publish: the installation, prepared once for all policies."""
+    """One publish: the installation, prepared once for all policies.
+
+    `RiskTier` is no type here yet: no agent stands in one, so a forbid that names it would never fire.
+    """
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
@@ -124,7 +126,6 @@ class _Check:
             "Environment": (frozenset(Environment), "use development, staging or production"),
             "State": (frozenset(AgentState), "use a state of the lifecycle"),
             "DataClass": (installation.data_classes, "use a registered data class"),
-            "RiskTier": (_TIERS, "use low, medium or high"),
         }
 
     def findings(self, policy: Policy) -> Iterator[PolicyFinding]:
@@ -141,7 +142,7 @@ class _Check:
             if not actions or any(action.id.startswith("@") for action in actions):
                 yield "a permit does not list its tools", 'write `action == Action::"server/tool"` or a list of them'
             if scope.principal.free:
-                yield "a permit has no principal", "name the team, agent, state or tier it is for"
+                yield "a permit has no principal", "name the team, agent or state it is for"
         only = scope.principal
         if layer is Layer.TEAM and (only.entities != (EntityName("Team", name),) or only.exact):
             yield "a team's policy is not scoped to its team", f'write `principal in Team::"{name}"`'
@@ -212,7 +213,7 @@ class _Check:
         else:  # a guardrail may be in force before the first tool it speaks of is registered
             actions[_NO_TOOL] = self._action(ArgumentType(ArgumentKind.RECORD), self._groups)
         grouped = {
-            "Agent": ["Team", "Environment", "State", "RiskTier"],
+            "Agent": ["Team", "Environment", "State"],
             "Tool": ["Server", "DataClass", "Environment"],
         }
         kinds = {kind: {"memberOfTypes": grouped.get(kind, [])} for kind in self._known if kind != "Action"}

@@ -27,13 +27,22 @@ from accredit.policy.scope import EntityName
 from accredit.policy.sources import Policy
 from accredit.registry.model import Agent, AgentState, Environment, Tool, ToolServer
 
-__all__ = ["Compiled", "Inadmissible", "PolicySnapshot", "Slice"]
+__all__ = ["Compiled", "Inadmissible", "PolicySnapshot", "Slice", "runs"]
 
 _BUDGET = 64 * 1024 * 1024
-_RUNS_IN: Mapping[AgentState, frozenset[Environment]] = {AgentState.DRAFT: frozenset({Environment.DEVELOPMENT})}
+_RUNS_IN: Mapping[Environment, frozenset[AgentState]] = {
+    Environment.DEVELOPMENT: frozenset({AgentState.DRAFT}),
+    Environment.STAGING: frozenset({AgentState.SUBMITTED, AgentState.APPROVED}),
+    Environment.PRODUCTION: frozenset({AgentState.ACTIVE}),
+}
 # what handles were measured to take (bench/decision.py reports the process's growth beside these)
 _HANDLE_BYTES, _HANDLE_BYTES_PER_CHARACTER = 1500, 12
 _SLICE_BYTES, _SLICE_BYTES_PER_GRANT, _ENTITY_BYTES_PER_CHARACTER, _SCOPE_BYTES = 3500, 400, 7, 1000
+
+
+def runs(agent: Agent) -> bool:
+    """Whether the agent's state lets it call tools in its environment."""
+    return agent.state in _RUNS_IN[agent.environment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +198,7 @@ class PolicySnapshot:
                 tool.effect,
                 tool.scope,
                 sorted(tool.data),
+                [list(pair) for pair in tool.fields],
                 self.servers[name].environment,
             ]
             for name in sorted(self.servers)
@@ -250,7 +260,7 @@ class PolicySnapshot:
         return Compiled(handle, Projection(reads, input_type(tool.definition)))
 
     def _slice(self, agent: Agent, tool_id: ToolId) -> Slice | Inadmissible:
-        if agent.environment not in _RUNS_IN.get(agent.state, frozenset()):
+        if not runs(agent):
             return Inadmissible(Code.AGENT_NOT_ACTIVE, f"state `{agent.state}` in `{agent.environment}`")
         tool = self.tools.get(tool_id)
         server = self.servers.get(tool.server) if tool is not None else None
@@ -268,8 +278,12 @@ class PolicySnapshot:
         principal = principal_facts(agent, self.tools)
         if lacking := place.lacking or _lacking(principal):
             return Inadmissible(Code.ENTITY_INCOMPLETE, lacking)
-        if undeclared := tool.data - agent.version.data:
-            return Inadmissible(Code.DATA_CLASS_UNDECLARED, ", ".join(f"`{name}`" for name in sorted(undeclared)))
+        if unplaced := tool.unplaced(
+            grant.mask
+        ):  # whoever approved the grant counted on a mask that takes nothing away
+            return Inadmissible(Code.MASK_UNPLACEABLE, _listed(unplaced))
+        if undeclared := tool.shown(grant.mask) - agent.version.data:
+            return Inadmissible(Code.DATA_CLASS_UNDECLARED, _listed(undeclared))
         permit = self.grants.permit(grant)
         policies = [*self._of_parents(principal, place), *self._index.of_itself(principal, place), permit.policy]
         if self._org_permits and permit.ceiling is not None:
@@ -325,6 +339,10 @@ class PolicySnapshot:
 
 
 _stamp = lru_cache(maxsize=65_536)(lambda body: digest("body", body.encode())[7:23])
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def _by_body(policy: Policy) -> tuple[str, str]:

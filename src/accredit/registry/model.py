@@ -207,6 +207,18 @@ class Tool:
     fields: tuple[tuple[str, str], ...] = ()
     """(Name of a property of its results, data class it carries), sorted: what a grant's mask can take away."""
 
+    def carrying(self, classes: frozenset[str]) -> frozenset[str]:
+        """The properties of its results that carry one of these data classes."""
+        return frozenset(name for name, kind in self.fields if kind in classes)
+
+    def shown(self, mask: frozenset[str]) -> frozenset[str]:
+        """The data classes left to whoever has that mask; one that no field places cannot be taken away."""
+        return self.data - (mask - self.unplaced(mask)) if mask else self.data
+
+    def unplaced(self, mask: frozenset[str]) -> frozenset[str]:
+        """The data classes of a mask that the tool carries and no registered field places."""
+        return (mask & self.data) - {kind for _, kind in self.fields} if mask else mask
+
 
 @dataclass(frozen=True, slots=True)
 class ToolServer:

@@ -1,0 +1,81 @@
+"""Restrictions folded into a decision: each takes something away, and none gives anything back. Pure.
+
+They stand behind the policies: what these deny stays denied for the reason they gave. INVARIANT: with one restriction
+more, a decision is the same or stricter (allow, hold, deny); only a person's grant for exactly this call lifts the
+hold that a restriction asks for, and nothing lifts the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from accredit.kernel.codes import Code
+from accredit.policy.model import CallRequest, Decision, HoldNeed, Outcome
+from accredit.registry.model import Effect, Restriction, RestrictionKind, Tool
+
+__all__ = ["forbidding", "narrowed", "restriction_policy", "throttle"]
+
+
+def restriction_policy(restriction: Restriction) -> str:
+    """What a decision calls a restriction where it would name a policy. No policy's id begins so."""
+    return f"restriction/{restriction.id}"
+
+
+def _about(restriction: Restriction, tool: Tool) -> bool:
+    return restriction.tool is None or restriction.tool == tool.id
+
+
+def _forbids(restriction: Restriction, tool: Tool) -> bool:
+    match restriction.kind:
+        case RestrictionKind.DROP_TOOL:
+            return True
+        case RestrictionKind.READ_ONLY:
+            return tool.effect is not Effect.READ
+        case RestrictionKind.HOLD:
+            return restriction.role is None  # a hold that nobody could lift
+        case RestrictionKind.THROTTLE:
+            return False
+
+
+def forbidding(restrictions: Iterable[Restriction], tool: Tool) -> tuple[Restriction, ...]:
+    """Those that forbid every call of a tool, whatever its context."""
+    return tuple(one for one in restrictions if _about(one, tool) and _forbids(one, tool))
+
+
+def throttle(restrictions: Iterable[Restriction], tool: Tool) -> int | None:
+    """The least calls per minute that one of them leaves to a tool; None if none of them throttles it."""
+    rates = [
+        one.calls_per_minute or 0 for one in restrictions if one.kind is RestrictionKind.THROTTLE and _about(one, tool)
+    ]
+    return min(rates, default=None)
+
+
+def narrowed(decision: Decision, request: CallRequest, tool: Tool) -> Decision:
+    """The decision under the request's restrictions."""
+    if decision.outcome is Outcome.DENY:
+        return decision
+    if forbidden := forbidding(request.restrictions, tool):
+        return replace(
+            decision,
+            outcome=Outcome.DENY,
+            code=Code.RESTRICTED,
+            policies=tuple(sorted(restriction_policy(one) for one in forbidden)),
+            needs=(),
+            lifted=(),
+            detail=", ".join(sorted({f"`{one.kind}`" for one in forbidden})),
+        )
+    holds = {
+        restriction_policy(one): one.role.value
+        for one in request.restrictions
+        if one.kind is RestrictionKind.HOLD and one.role is not None and _about(one, tool)
+    }
+    if not holds:
+        return decision
+    policies = tuple(sorted({*decision.policies, *holds}))
+    needs = tuple(HoldNeed(policy, role) for policy, role in sorted(holds.items()) if policy not in request.lifted)
+    if decision.outcome is Outcome.HOLD:
+        needs = tuple(sorted((*decision.needs, *needs), key=lambda need: (need.policy, need.role)))
+    if needs:
+        return replace(decision, outcome=Outcome.HOLD, code=Code.HELD, policies=policies, needs=needs, lifted=())
+    return replace(decision, policies=policies, lifted=tuple(sorted({*decision.lifted, *holds})))
