@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from accredit.limits.gcra import Rate, RateState, admit, count, give_back
@@ -57,6 +57,7 @@ def test_the_law_holds_for_calls_that_stand_whatever_others_are_given_back(
 
 
 @pytest.mark.requirement("limits:rate:throttled")
+@example([(0, 10, 0), (10, 30, 0), (0, 10, 2), (0, 30, 0), (0, 10, 0)])
 @given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from([10, 20, 30, 60]), st.integers(0, 5)), max_size=60))
 def test_calls_slowed_by_a_restriction_count_for_more_of_the_room_whatever_is_given_back(
     script: list[tuple[int, int, int]],
