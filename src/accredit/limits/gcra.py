@@ -82,8 +82,6 @@ def give_back(rate: Rate, state: RateState, mark: int) -> RateState:
     later = state.admitted - mark
     full_at_us = state.full_at_us - rate.interval_us
     if later > 0:
-        full_at_us = min(
-            state.full_at_us, max(full_at_us, state.last_us + later * max(rate.interval_us, state.widest_us))
-        )
+        full_at_us = min(state.full_at_us, max(full_at_us, state.last_us + later * state.widest_us))
     # the newest call's mark is free again; any other's stays counted, which errs against the caller
     return RateState(full_at_us, state.last_us, state.admitted - (later == 0), state.widest_us)
