@@ -10,7 +10,7 @@ from typing import Any
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId, PersonId
 
-__all__ = ["Done", "Procedure", "ProcedureKind", "RetirementReceipt", "Step"]
+__all__ = ["Archived", "Done", "Planned", "Procedure", "ProcedureEnd", "ProcedureKind", "RetirementReceipt", "Step"]
 
 
 class ProcedureKind(StrEnum):
@@ -37,6 +37,14 @@ class Step(StrEnum):
     """What it may keep is written down; each store is reviewed and what cannot be shown to be gone is said."""
 
 
+class ProcedureEnd(StrEnum):
+    """How a procedure ended."""
+
+    COMPLETED = "completed"
+    ABANDONED = "abandoned"
+    """What it had given was taken back: its clearance did not hold to the end, or the agent was stopped meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """A step that was carried out."""
@@ -45,6 +53,29 @@ class Done:
     at_us: int
     result: Mapping[str, Any]
     """Counts, digests and positions; goes into the receipt."""
+    open: tuple[str, ...] = ()
+    """What it could not reach, check or erase, in plain words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a step would do now."""
+
+    step: Step
+    does: str
+    result: Mapping[str, Any]
+    open: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """An agent's records, written where they outlive the log's own retention."""
+
+    name: str
+    sha256: str
+    records: int
+    size: int
+    """Of the log that the checkpoint in it signs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +88,19 @@ class Procedure:
     version: Digest
     by: PersonId
     credential: str
+    basis: str
     reason: str
     """A person's words: shown to people, sealed in the log."""
     begun_us: int
+    request: str | None = None
+    """Of an activation: the approval it rests on."""
     done: tuple[Done, ...] = ()
     ended_us: int | None = None
+    outcome: ProcedureEnd | None = None
+
+    def did(self, step: Step) -> bool:
+        """Whether the step is done."""
+        return any(each.step is step for each in self.done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +111,5 @@ class RetirementReceipt:
     procedure: str
     steps: tuple[Done, ...]
     retired_us: int
-    position: int
-    """Seq of the control record that ended it."""
     open: tuple[str, ...]
     """What could not be reached, checked or erased, in plain words."""
