@@ -256,6 +256,7 @@ async def run(
             sealer=sealer,
         )
         identity.on_revoked(enforcer.revoked)
+        control.subscribe(enforcer.follow)  # after the keeper's: a listener that subscribed earlier is called earlier
         # -- what the process before this one left open
         now = clock.now()
         recovered = recover(records, now)

@@ -47,7 +47,9 @@ class CallEnd(StrEnum):
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     REVOKED = "revoked"
-    """Cancelled by us because the credential, agent or server was revoked meanwhile."""
+    """Cancelled by us because the credential, agent or server was revoked, halted or restricted meanwhile."""
+    WITHHELD = "withheld"
+    """The server answered, and the agent was not told: the answer cannot be shown to be free of a masked class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Admitted:
     """INVARIANT: called as the very first statement of writing the request body (DESIGN §3.12).
 
     Raises UnauthenticatedError or UnavailableError if the call may no longer be sent."""
+    masked: frozenset[str] = frozenset()
+    """Properties that must be taken out of the result, at any depth, before the agent sees any of it."""
     cancel: Callable[[Code], None] | None = None
     """Set by the protocol while the call is in flight; revocation calls it from the event loop."""
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
 from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
+from accredit.audit.ports import Change
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
@@ -33,12 +34,15 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock, ClockWatch, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
-from accredit.kernel.ids import DecisionId, IdSource, ServerName
+from accredit.kernel.ids import AgentId, DecisionId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
 from accredit.limits.model import LimitRefusal, Spend
 from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Outcome
-from accredit.registry.model import Agent, Tool, ToolServer
+from accredit.policy.restrictions import forbidding, throttle
+from accredit.policy.snapshot import runs
+from accredit.registry import rows
+from accredit.registry.model import Agent, Restriction, Tool, ToolGrant, ToolServer
 
 __all__ = ["Enforcer"]
 
@@ -156,7 +160,14 @@ class Enforcer:
         agent = snapshot.catalogue.agent(principal.agent)
         if agent is None:
             return ()
-        return tuple(tool for tool in offered.tools.values() if self._controls.listed(agent, tool.id, snapshot.policy))
+        now = self._clock.now()
+        restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=self._watch.steady(now))
+        return tuple(
+            _as_answered(agent, tool)
+            for tool in offered.tools.values()
+            if self._controls.listed(agent, tool.id, snapshot.policy)
+            and not (restrictions and forbidding(restrictions, tool))
+        )
 
     # -- the call
 
@@ -193,7 +204,8 @@ class Enforcer:
         if isinstance(found, Code):
             return await self._refuse(passage, found)
         agent, server, tool = found
-        if any(grant.tool == tool.id for grant in agent.version.grants):
+        if (grant := _grant_of(agent, tool)) is not None:
+            passage.mask = grant.mask
             # of a tool that is not granted nothing is told: neither what its schema is nor how its server does
             # 3 validate
             fault = self._controls.validate(tool, call.arguments)
@@ -261,8 +273,11 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         passage.context = _context(call, agent, turn, now)
-        held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal))
+        held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
         request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
+        steady = self._watch.steady(now)
+        restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady)
+        passage.restrictions, known = restrictions, snapshot.restrictions.get(agent.id)
         # 6 decide
         decision = self._controls.decide(
             CallRequest(
@@ -270,7 +285,8 @@ class Enforcer:
                 tool=tool.id,
                 context=passage.context,
                 lifted=holds.grants_for(request) if request else frozenset(),
-                time_trusted=self._watch.steady(now),
+                time_trusted=steady,
+                restrictions=restrictions,
             ),
             snapshot.policy,
         )
@@ -289,7 +305,10 @@ class Enforcer:
             case _:
                 assert_never(decision.outcome)
         # 8 reserve
-        reserved = self._controls.spend.reserve(Spend.of(agent.id, tool, agent.version.limits), now=now)
+        slowed = throttle(restrictions, tool) if restrictions else None
+        reserved = self._controls.spend.reserve(
+            Spend.of(agent.id, tool, agent.version.limits, throttle=slowed), now=now
+        )
         if isinstance(reserved, LimitRefusal):
             return await self._refuse_limited(passage, reserved)
         passage.reservation = reserved
@@ -320,7 +339,8 @@ class Enforcer:
             url=server.url,
             headers=headers,
             call_timeout_s=agent.version.limits.call_timeout_s,
-            recheck=lambda: self._recheck(call, agent, server, tool),
+            recheck=lambda: self._recheck(call, agent, server, tool, known),
+            masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
         )
 
     async def _use_grants(self, request: Digest, decision: Decision, call: Call) -> tuple[str, ...]:
@@ -329,7 +349,9 @@ class Enforcer:
             raise ConflictError(used.code, used.detail)
         return used
 
-    def _recheck(self, call: Call, agent: Agent, server: ToolServer, tool: Tool) -> None:
+    def _recheck(
+        self, call: Call, agent: Agent, server: ToolServer, tool: Tool, known: tuple[Restriction, ...] | None
+    ) -> None:
         """11: the gateway runs this as the first statement of writing the request's body."""
         if (code := self._controls.verifier.still_valid(call.principal)) is not None:
             raise UnauthenticatedError(code, "the credential is not valid any more")
@@ -342,6 +364,11 @@ class Enforcer:
         offered = place.tools.get(tool.name) if place else None
         if place is None or offered is None or offered.definition_digest != tool.definition_digest:
             raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
+        if offered is not tool and _registered(offered) != _registered(tool):
+            raise UnavailableError(Code.SNAPSHOT_STALE, "what is registered of the tool changed meanwhile")
+        restricted = snapshot.restrictions.get(agent.id)
+        if restricted is not None and restricted is not known and not set(restricted) <= set(known or ()):
+            raise UnavailableError(Code.SNAPSHOT_STALE, "the agent was restricted since the call was decided")
         if (place.url, place.credential) != (server.url, server.credential):
             raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
@@ -379,12 +406,41 @@ class Enforcer:
     def revoked(self, revocation: Revocation) -> None:
         """Cancel what is in flight under something that was just revoked, each call once."""
         for opened in list(self._open.values()):
-            admitted = opened.admitted
-            if revocation.ends(admitted.call.principal) and not opened.cancelled:
-                opened.cancelled = True
-                self.cancelled += 1
-                if admitted.cancel is not None:  # else it is not on its way yet, and the re-check will stop it
-                    admitted.cancel(Code.CREDENTIAL_REVOKED)
+            if revocation.ends(opened.admitted.call.principal):
+                self._stop(opened, Code.CREDENTIAL_REVOKED)
+
+    def follow(self, change: Change) -> None:
+        """Cancel what is in flight of agents that may not run any more, or have lost the tool they are calling.
+
+        To be told of each change after the snapshot has it.
+        """
+        if not self._open:
+            return
+        touched = {write.key for write in change.writes if write.kind == rows.AGENT}
+        touched |= {write.doc["agent"] for write in change.writes if write.kind == rows.RESTRICTION and write.doc}
+        if not touched:
+            return
+        snapshot = self._snapshot()
+        for opened in list(self._open.values()):
+            agent = opened.admitted.call.principal.agent
+            if agent in touched and (code := self._halted(snapshot, agent, opened.admitted.tool)) is not None:
+                self._stop(opened, code)
+
+    def _halted(self, snapshot: Snapshot, agent: AgentId, tool: Tool) -> Code | None:
+        found = snapshot.catalogue.agent(agent)
+        if found is None or not runs(found):
+            return Code.AGENT_NOT_ACTIVE
+        now = self._clock.now()
+        restrictions = snapshot.restrictions_on(agent, now_us=now.wall_us, time_trusted=self._watch.steady(now))
+        return Code.RESTRICTED if forbidding(restrictions, tool) else None
+
+    def _stop(self, opened: _Open, code: Code) -> None:
+        if opened.cancelled:
+            return
+        opened.cancelled = True
+        self.cancelled += 1
+        if opened.admitted.cancel is not None:  # else it is not on its way yet, and the re-check will stop it
+            opened.admitted.cancel(code)
 
     def tick(self, *, closing: bool = False) -> None:
         """Record what floods were counted in minutes that are over. To be called every few seconds."""
@@ -460,6 +516,22 @@ class Enforcer:
 
     def _fingerprint(self, what: str, text: str) -> str:
         return self._sealer.fingerprint(f"{what}\0{text}".encode("utf-8", "surrogatepass"))
+
+
+def _grant_of(agent: Agent, tool: Tool) -> ToolGrant | None:
+    return next((grant for grant in agent.version.grants if grant.tool == tool.id), None)
+
+
+def _as_answered(agent: Agent, tool: Tool) -> Tool:
+    """The tool as it answers this agent: without the schema of its results where a mask makes them another."""
+    grant = _grant_of(agent, tool)
+    if grant is None or not tool.carrying(grant.mask):
+        return tool
+    return replace(tool, definition={key: value for key, value in tool.definition.items() if key != "outputSchema"})
+
+
+def _registered(tool: Tool) -> tuple[object, ...]:
+    return tool.effect, tool.scope, tool.data, tool.fields, tool.price, tool.allow_undeclared
 
 
 def _context(call: Call, agent: Agent, turn: SessionTurn, now: Instant) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from accredit.kernel.ids import DecisionId
 from accredit.limits.folding import reservation_fact, settled_fact
 from accredit.limits.model import Reservation
 from accredit.policy.model import Decision
-from accredit.registry.model import Agent, Tool
+from accredit.registry.model import Agent, Restriction, Tool
 
 __all__ = ["Passage", "decision_entry", "outcome_entry", "unauthenticated_entry"]
 
@@ -52,6 +52,10 @@ class Passage:
     """Keyed fingerprint of the client's own run label."""
     unknown_tool: str | None = None
     """Keyed fingerprint of a tool name that is not registered."""
+    mask: frozenset[str] = frozenset()
+    """Data classes that the agent's grant takes out of the tool's results."""
+    restrictions: tuple[Restriction, ...] = ()
+    """Those in force."""
 
 
 def _facts(passage: Passage, kind: str, outcome: str) -> Facts:
@@ -64,7 +68,7 @@ def _facts(passage: Passage, kind: str, outcome: str) -> Facts:
         tool=tool.id if tool else None,
         effect=tool.effect.value if tool else None,
         scope=tool.scope.value if tool and tool.scope else None,
-        data_classes=tuple(sorted(tool.data)) if tool else (),
+        data_classes=tuple(sorted(tool.shown(passage.mask))) if tool else (),
         decision=outcome,
         action="enforced",
     )
@@ -86,11 +90,13 @@ def decision_entry(passage: Passage, outcome: str, code: Code) -> Entry:
         "grants": list(passage.grants),
         "hold": passage.hold,
         "lifted": list(decision.lifted) if decision else [],
+        "mask": sorted(passage.mask),
         "needs": [[need.policy, need.role] for need in decision.needs] if decision else [],
         "policies": list(decision.policies) if decision else [],
         "protocol": call.protocol,
         "release": decision.release if decision else None,
         "reservation": reservation_fact(reservation) if reservation else None,
+        "restrictions": [one.id for one in passage.restrictions],
         "run": passage.run,
         "session": passage.session,
         "slice": decision.slice if decision else None,

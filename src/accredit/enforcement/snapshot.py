@@ -5,8 +5,9 @@ A snapshot is built from proven control state alone. A change makes the next one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from accredit.audit.ports import Change, ControlLog
 from accredit.identity.model import Principal
@@ -16,7 +17,9 @@ from accredit.kernel.ids import AgentId, PersonId, ServerName, tool_id
 from accredit.policy.ports import Engine
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.snapshot import PolicySnapshot
+from accredit.registry import rows
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.model import Agent, Environment, Restriction
 
 __all__ = ["Snapshot", "SnapshotKeeper"]
 
@@ -31,6 +34,8 @@ class Snapshot:
     """Seq of the newest control record in force."""
     unproven: frozenset[tuple[str, str]]
     policy_proven: bool
+    restrictions: Mapping[AgentId, tuple[Restriction, ...]] = field(default_factory=dict)
+    """Every one on record, lapsed or not, by the agent it is on."""
 
     @property
     def digest(self) -> Digest:
@@ -47,18 +52,33 @@ class Snapshot:
             rests_on |= {("version", found.version.digest), ("team", found.team.id)}
         # a row that is not loaded names nothing it belongs to: what is missing may be missing for want of it
         kinds = {kind for kind, _ in self.unproven}
-        lost = (found is None and kinds & {"version", "team"}) or (
-            offers is not None and tool not in offers.tools and "definition" in kinds
+        lost = (
+            rows.RESTRICTION in kinds  # it may be this agent's
+            or (found is None and kinds & {"version", "team"})
+            or (offers is not None and tool not in offers.tools and "definition" in kinds)
         )
         return None if self.policy_proven and not lost and not (rests_on & self.unproven) else Code.STATE_UNPROVEN
 
-    def barred_for(self, principal: Principal) -> Mapping[PersonId, str]:
-        """Who may not answer a hold of this call: the person it serves (DESIGN §3.11)."""
-        if principal.user is None:
-            return {}
-        addresses = {principal.user.subject, str(principal.user.claims.get("email", ""))}
-        served = {person.id for address in addresses if (person := self.catalogue.person(address)) is not None}
-        return dict.fromkeys(served, "user")
+    def restrictions_on(self, agent: AgentId, *, now_us: int, time_trusted: bool) -> tuple[Restriction, ...]:
+        """The restrictions in force on an agent; while the clock is not confirmed, none of them has lapsed."""
+        found = self.restrictions.get(agent, ())
+        return tuple(one for one in found if one.in_force(now_us)) if found and time_trusted else found
+
+    def barred_for(self, principal: Principal, agent: Agent) -> Mapping[PersonId, str]:
+        """Who may not answer a hold of this call: the person it serves, and the agent's owners (DESIGN §3.11).
+
+        In development nobody signs an agent off, so nobody is barred as one of its owners: there the first
+        administrator may be all the people there are.
+        """
+        barred: dict[PersonId, str] = {}
+        if agent.environment is not Environment.DEVELOPMENT:
+            barred = dict.fromkeys((agent.owner, *([agent.backup_owner] if agent.backup_owner else [])), "owner")
+        if principal.user is not None:
+            addresses = {principal.user.subject, str(principal.user.claims.get("email", ""))}
+            for address in addresses:
+                if (person := self.catalogue.person(address)) is not None:
+                    barred[person.id] = "user"
+        return barred
 
 
 class SnapshotKeeper:
@@ -69,12 +89,16 @@ class SnapshotKeeper:
         self._releases = releases
         catalogue = Catalogue.of(control.view)
         policy = PolicySnapshot(releases.current, catalogue.servers(), engine)
-        self.current = self._made(catalogue, policy)
+        restrictions = _grouped(rows.restriction_from(row.key, row.doc) for row in control.view.scan(rows.RESTRICTION))
+        self.current = self._made(catalogue, policy, restrictions)
         # after the releases': a listener that subscribed earlier is called earlier
         control.subscribe(self._follow)
 
-    def _made(self, catalogue: Catalogue, policy: PolicySnapshot) -> Snapshot:
-        return Snapshot(catalogue, policy, self._control.position, self._control.unproven, self._releases.proven)
+    def _made(
+        self, catalogue: Catalogue, policy: PolicySnapshot, restrictions: Mapping[AgentId, tuple[Restriction, ...]]
+    ) -> Snapshot:
+        control = self._control
+        return Snapshot(catalogue, policy, control.position, control.unproven, self._releases.proven, restrictions)
 
     def _follow(self, change: Change) -> None:
         before = self.current
@@ -87,4 +111,21 @@ class SnapshotKeeper:
         for write in change.writes:
             if write.kind == "agent" and (agent := catalogue.agent(AgentId(write.key))) is not None:
                 policy.grants.warm(agent.version.grants)  # else the agent's first call would pay for it
-        self.current = self._made(catalogue, policy)
+        self.current = self._made(catalogue, policy, _restricted(before.restrictions, change))
+
+
+def _grouped(restrictions: Iterable[Restriction]) -> Mapping[AgentId, tuple[Restriction, ...]]:
+    found: defaultdict[AgentId, list[Restriction]] = defaultdict(list)
+    for one in restrictions:
+        found[one.agent].append(one)
+    return {agent: tuple(sorted(on, key=lambda one: one.id)) for agent, on in found.items()}
+
+
+def _restricted(
+    before: Mapping[AgentId, tuple[Restriction, ...]], change: Change
+) -> Mapping[AgentId, tuple[Restriction, ...]]:
+    written = {write.key: write.doc for write in change.writes if write.kind == rows.RESTRICTION}
+    if not written:
+        return before
+    kept = [one for on in before.values() for one in on if one.id not in written]
+    return _grouped([*kept, *(rows.restriction_from(key, doc) for key, doc in written.items() if doc is not None)])
