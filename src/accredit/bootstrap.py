@@ -267,7 +267,14 @@ async def run(
             recovered.facts,
             limits_of=lambda agent: found.version.limits if (found := directory_of_agents.get(agent)) else None,
         )
-        people = People(control, identity, clock=clock, ids=ids, attempts=_Gate(limits, "sign-in"))
+        people = People(
+            control,
+            identity,
+            lambda: plane.registry.organisation,
+            clock=clock,
+            ids=ids,
+            attempts=_Gate(limits, "sign-in"),
+        )
         plane = ControlPlane(
             public_url=public_url,
             clock=clock,
@@ -276,7 +283,9 @@ async def run(
             log=log,
             records=records,
             part_keys=PartKeys(sealer, store.stream),
-            registry=Registry(control, ids=ids, clock=clock, definitions=looks),
+            registry=Registry(
+                control, ids=ids, clock=clock, definitions=looks, bootstrapping=lambda: identity.bootstrapping
+            ),
             releases=releases,
             snapshots=keeper,
             identity=identity,
@@ -321,7 +330,7 @@ async def run(
         first_link = await people.bootstrap_admin(admin_email)
         background = [
             asyncio.create_task(tasks.run(), name="task-status"),
-            asyncio.create_task(_housekeeping(enforcer, holds), name="housekeeping"),
+            asyncio.create_task(_housekeeping(enforcer, holds, people), name="housekeeping"),
         ]
         stack.push_async_callback(_ended, background)
         yield Running(plane, _app(plane, gateway, settings), data, signer.vkey, first_link)
@@ -351,13 +360,14 @@ def _trouble(log: LogWriter, control: ProvenControlLog, faults: list[Exception])
     return "an internal listener failed; restart" if faults else None
 
 
-async def _housekeeping(enforcer: Enforcer, holds: Holds) -> None:
+async def _housekeeping(enforcer: Enforcer, holds: Holds, people: People) -> None:
     """What is due now and then. A failure is logged and tried again."""
     while True:
         await asyncio.sleep(5)
         try:
             enforcer.tick()
             await holds.sweep()
+            await people.sweep()
         except Exception:  # noqa: BLE001 - a background task must outlive one failure
             _log.exception("housekeeping failed and will be tried again")
 

@@ -166,9 +166,18 @@ class World:
             attempts=self.gate,
             token_endpoint=token_endpoint(URL),
         )
-        self.registry = Registry(self.control, self.ids, self.clock, NoServers())
+        self.registry = Registry(
+            self.control, self.ids, self.clock, NoServers(), bootstrapping=lambda: self.state.bootstrapping
+        )
         self.revocations = Revocations(self.control, self.directory)
-        self.people = People(self.control, self.state, clock=self.clock, ids=self.ids, attempts=self.gate)
+        self.people = People(
+            self.control,
+            self.state,
+            lambda: self.registry.organisation,
+            clock=self.clock,
+            ids=self.ids,
+            attempts=self.gate,
+        )
         self.broker = SealedBroker(self.control, self.sealer)
         self.user_key = ECKey.generate_key("P-256")
         self.task_key = ECKey.generate_key("P-256")

@@ -81,7 +81,9 @@ class Fleet:
         self.control = MemoryControlLog()
         self.offered = Offered()
         self.clock = ScriptedClock(NOW_US)
-        self.registry = Registry(self.control, SeededIds(1), self.clock, self.offered)
+        self.alone = True
+        """Whether there is only one administrator."""
+        self.registry = Registry(self.control, SeededIds(1), self.clock, self.offered, bootstrapping=lambda: self.alone)
 
     def apply(self, *documents: dict[str, Any]) -> list[ApplyResult]:
         return asyncio.run(self.registry.apply_documents(read(*documents), ADMIN))

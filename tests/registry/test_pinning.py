@@ -121,7 +121,9 @@ def test_a_repin_is_explicit_and_recorded_with_both_digests() -> None:
     fleet = Fleet.registered(agent=False)
     before = definition_digest(READ_CUSTOMER)
     fleet.offered.tools["read_customer"] = {**READ_CUSTOMER, "description": "Reads it all."}
-    (one,) = asyncio.run(fleet.registry.repin(ServerName("crm"), None, ADMIN))
+    repinned = asyncio.run(fleet.registry.repin(ServerName("crm"), None, ADMIN))
+    assert isinstance(repinned, tuple)
+    (one,) = repinned
     assert one.before == before
     assert one.after == definition_digest(fleet.offered.tools["read_customer"])
     event = fleet.control.events[-1]

@@ -98,7 +98,7 @@ def test_rows_of_equal_addresses_in_two_installations_have_different_digests() -
     rows: list[Row] = []
     for seed in (1, 2):
         control = MemoryControlLog()
-        registry = Registry(control, SeededIds(seed), ScriptedClock(NOW_US), Offered())
+        registry = Registry(control, SeededIds(seed), ScriptedClock(NOW_US), Offered(), bootstrapping=lambda: True)
         asyncio.run(registry.apply_documents(read(_person("dana@example.com")), ADMIN))
         rows += control.view.scan("person")
     assert rows[0].doc["email"] == rows[1].doc["email"]

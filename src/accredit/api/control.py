@@ -29,6 +29,7 @@ from accredit.kernel.ids import AgentId, CredentialId, HoldId, ServerName
 from accredit.policy.releases import release_subject
 from accredit.registry.manifest import KINDS, schema
 from accredit.registry.model import Agent, Environment
+from accredit.registry.proposals import Proposal
 
 __all__ = ["control_api"]
 
@@ -291,6 +292,8 @@ def control_api(plane: ControlPlane) -> FastAPI:
     async def server_repin(who: _Who, name: _Name, form: _Repin) -> Json:
         repinned = await plane.registry.repin(ServerName(name), form.tool, actor(who))
         plane.definitions.forget(ServerName(name))
+        if isinstance(repinned, Proposal):
+            return Json({"items": [], "proposal": repinned.digest})
         return Json({"items": [shown.repinned(one) for one in repinned]})
 
     # -- credentials

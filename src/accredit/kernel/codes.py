@@ -225,6 +225,21 @@ class Code(Enum):
         "the credential is locked because its join token was used twice",
         "revoke it and enrol again with a new join token",
     )
+    CREDENTIAL_PENDING = (
+        "credential_pending",
+        "the key was enrolled in production and the agent's owner has not confirmed it",
+        "have the owner confirm the credential by its thumbprint",
+    )
+    THUMBPRINT_MISMATCH = (
+        "thumbprint_mismatch",
+        "the enrolled key has another thumbprint than the one given",
+        "ask the instance for its thumbprint; if the key is not its own, revoke the credential",
+    )
+    ENROLMENT_CLOSED = (
+        "enrolment_closed",
+        "a production agent takes keys only once its activation began under a clearance for its version",
+        "have the version approved, then activate it",
+    )
     AGENT_UNKNOWN = ("agent_unknown", "the credential's agent does not exist", "register the agent, then enrol again")
     API_TOKEN_UNKNOWN = ("api_token_unknown", "no such API token was given out", "sign in with `accredit login LINK`")
     JOIN_TOKEN_INVALID = (
@@ -333,14 +348,25 @@ class Code(Enum):
     )
     PRODUCTION_REFUSED = (
         "production_refused",
-        "production needs approvals, which this release does not have yet",
-        "register the agent in `development`",
+        "nothing enters staging or production while there is only one administrator",
+        "invite a second administrator, or register it in `development`",
+    )
+    TWO_PERSONS_REQUIRED = (
+        "two_persons_required",
+        "this takes two persons, and there is only one administrator",
+        "invite a second administrator",
+    )
+    TRANSITION_REFUSED = (
+        "transition_refused",
+        "the agent's state does not allow this step",
+        "see `accredit agent get`",
     )
     CLEARANCE_REQUIRED = ("clearance_required", "this act needs a sign-off that was not given", "ask for the sign-off")
     POLICY_INVALID = ("policy_invalid", "a policy does not parse or type-check", "see `errors`")
     NOT_FOUND = ("not_found", "no such thing, or not for you", "check the name")
     CONFLICT = ("conflict", "the thing changed or exists already", "look at it again, then repeat")
     NOT_AUTHORISED = ("not_authorised", "your credential does not carry this right", "use a credential that has it")
+    PERSON_LEFT = ("person_left", "the person left the organisation", "choose somebody who is there")
     LINK_INVALID = ("link_invalid", "the link is unknown, expired or was used", "ask for a new link")
     SETTING_INVALID = ("setting_invalid", "a setting is unknown or unsafe", "see `docs/settings.md`")
     DATA_DIRECTORY_HELD = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from accredit.audit.ports import Change, StateView
 from accredit.kernel.canonical import Digest
@@ -33,6 +33,9 @@ from accredit.registry.versions import money_from, version_from
 
 __all__ = ["Catalogue"]
 
+_KINDS: Final = frozenset({rows.AGENT, rows.PERSON, rows.SERVER, rows.TEAM, rows.TOOL})
+"""What changes a catalogue. Versions and definitions are written with what names them, and never again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -51,7 +54,7 @@ class Catalogue:
     def of(cls, view: StateView) -> Catalogue:
         """Everything a state holds."""
         shared: dict[Digest, ToolGrant] = {}
-        people = {PersonId(row.key): _person(row.key, row.doc) for row in view.scan(rows.PERSON)}
+        people = {PersonId(row.key): rows.person_from(row.key, row.doc) for row in view.scan(rows.PERSON)}
         teams = {TeamId(row.key): _team(row.key, row.doc) for row in view.scan(rows.TEAM)}
         agents: dict[AgentId, Agent] = {}
         for row in view.scan(rows.AGENT):
@@ -65,18 +68,15 @@ class Catalogue:
 
     def with_change(self, change: Change, view: StateView) -> Catalogue:
         """The catalogue after a change; `view` may or may not show the change already."""
-        after = rows.Overlay(view)
-        after.put(change.writes)
         touched: dict[str, set[str]] = {}
         for write in change.writes:
-            touched.setdefault(write.kind, set()).add(write.key)
-        people, addresses = self._people, self._addresses
-        if keys := touched.get(rows.PERSON):
-            people = dict(people)
-            for key in keys:
-                row = after.get(rows.PERSON, key)
-                _put(people, PersonId(key), _person(key, row.doc) if row else None)
-            addresses = _addressed(people)
+            if write.kind in _KINDS:
+                touched.setdefault(write.kind, set()).add(write.key)
+        if not touched:
+            return self
+        after = rows.Overlay(view)
+        after.put(change.writes)
+        people, addresses = self._with_people(touched, after)
         teams = self._teams
         if keys := touched.get(rows.TEAM):
             teams = dict(teams)
@@ -85,6 +85,21 @@ class Catalogue:
                 _put(teams, TeamId(key), _team(key, row.doc) if row else None)
         agents, names = self._with_agents(touched, after, teams)
         return Catalogue(agents, names, teams, people, addresses, self._with_servers(touched, after), self._shared)
+
+    def _with_people(
+        self, touched: Mapping[str, set[str]], after: StateView
+    ) -> tuple[Mapping[PersonId, Person], Mapping[str, PersonId]]:
+        if not (keys := touched.get(rows.PERSON)):
+            return self._people, self._addresses
+        people, addresses = dict(self._people), dict(self._addresses)
+        for key in keys:
+            person, row = PersonId(key), after.get(rows.PERSON, key)
+            if (before := people.get(person)) is not None:
+                addresses.pop(same_address(before.email), None)
+            _put(people, person, rows.person_from(key, row.doc) if row else None)
+            if row is not None:
+                addresses[same_address(row.doc["email"])] = person
+        return people, addresses
 
     def _with_agents(
         self, touched: Mapping[str, set[str]], after: StateView, teams: Mapping[TeamId, Team]
@@ -99,13 +114,14 @@ class Catalogue:
         names = dict(self._names)
         for key in wanted:
             before = agents.get(key)
-            versions = {before.version.digest: before.version} if before else {}
+            known = (before.version, before.candidate) if before else ()
+            versions = {version.digest: version for version in known if version is not None}
             agent = _agent(after, key, teams, versions, self._shared)
             _put(agents, key, agent)
-            if before is not None:
-                names.pop((before.environment.value, before.name), None)
-            if agent is not None:
-                names[agent.environment.value, agent.name] = key
+            if before is not None and names.get(_name(before)) == key:
+                del names[_name(before)]
+            if agent is not None and agent.state is not AgentState.RETIRED:
+                names[_name(agent)] = key
         return agents, names
 
     def _with_servers(self, touched: Mapping[str, set[str]], after: StateView) -> Mapping[ServerName, ToolServer]:
@@ -149,6 +165,11 @@ class Catalogue:
         found = self._addresses.get(same_address(address))
         return None if found is None else self._people.get(found)
 
+    @property
+    def people(self) -> Mapping[PersonId, Person]:
+        """Everybody, by id."""
+        return self._people
+
     def person_by_id(self, person: PersonId) -> Person | None:
         return self._people.get(person)
 
@@ -181,16 +202,16 @@ def _put(into: Any, key: Any, value: Any) -> None:
         into[key] = value
 
 
-def _person(key: str, doc: Mapping[str, Any]) -> Person:
-    return Person(PersonId(key), doc["email"])
-
-
 def _team(key: str, doc: Mapping[str, Any]) -> Team:
     return Team(TeamId(key), doc["name"], frozenset(doc["zones"]))
 
 
 def _named(agents: Mapping[AgentId, Agent]) -> dict[tuple[str, str], AgentId]:
-    return {(agent.environment.value, agent.name): agent.id for agent in agents.values()}
+    return {_name(agent): agent.id for agent in agents.values() if agent.state is not AgentState.RETIRED}
+
+
+def _name(agent: Agent) -> tuple[str, str]:
+    return agent.environment.value, agent.name
 
 
 def _addressed(people: Mapping[PersonId, Person]) -> dict[str, PersonId]:
@@ -209,12 +230,13 @@ def _agent(
         return None
     doc = row.doc
     team = teams.get(doc["team"])
-    version = versions.get(doc["version"])
-    stored = view.get(rows.VERSION, doc["version"])
-    if team is None or stored is None:
+    version = _version(view, doc["version"], versions, shared)
+    candidate: Digest | None = doc.get("candidate")
+    halted_from, promoted_from, registered_by = (
+        doc.get(name) for name in ("halted_from", "promoted_from", "registered_by")
+    )
+    if team is None or version is None:
         return None
-    if version is None:
-        version = version_from(stored.doc, shared=shared)
     return Agent(
         id=key,
         name=doc["name"],
@@ -224,7 +246,24 @@ def _agent(
         owner=doc["owner"],
         backup_owner=doc["backup_owner"],
         version=version,
+        candidate=None if candidate is None else _version(view, candidate, versions, shared),
+        halted_from=None if halted_from is None else AgentState(halted_from),
+        promoted_from=None if promoted_from is None else AgentId(promoted_from),
+        registered_us=doc.get("registered_us", 0),
+        registered_by=None if registered_by is None else PersonId(registered_by),
     )
+
+
+def _version(
+    view: StateView,
+    digest: Digest,
+    known: Mapping[Digest, AgentVersion],
+    shared: dict[Digest, ToolGrant],
+) -> AgentVersion | None:
+    stored = view.get(rows.VERSION, digest)
+    if stored is None:
+        return None
+    return known.get(digest) or version_from(stored.doc, shared=shared)
 
 
 def _server(view: StateView, key: str, doc: Mapping[str, Any], before: Mapping[str, Tool]) -> ToolServer:

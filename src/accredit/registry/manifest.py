@@ -39,7 +39,9 @@ from accredit.registry.reading import RawDocument, read_documents
 __all__ = [
     "KINDS",
     "AgentManifest",
+    "AgreementManifest",
     "Document",
+    "GroupManifest",
     "IssuerManifest",
     "PersonManifest",
     "TeamManifest",
@@ -60,6 +62,7 @@ _EMAIL = (
     r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     r"(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$"
 )
+_EMAIL_OR_GROUP = rf"(?:{_EMAIL})|(?:^group:[a-z][a-z0-9-]{{0,62}}$)"
 _HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:]{2,39}\])"
 _LOOPBACK = r"(localhost|127\.0\.0\.1|\[::1\])"
 _ORIGIN = rf"(https://{_HOST}|http://{_LOOPBACK})(:[0-9]{{1,5}})?"
@@ -83,6 +86,7 @@ _HINTS = {
     _NAME: "names are `[a-z][a-z0-9-]{0,62}`",
     _TEXT: "use visible text without control characters",
     _EMAIL: "write an ASCII address such as `dana@example.com`",
+    _EMAIL_OR_GROUP: "write an ASCII address such as `dana@example.com`, or `group:` and the name of a group",
     _URL: "write `https://host/path`; plain `http` only for loopback; no user, query or fragment",
     _STATUS_URL: "write `https://host/path/{task}`, with `{task}` once and in the path",
     _TOKEN_TYPE: "write the tokens' `typ`, such as `at+jwt` or `JWT`",
@@ -160,6 +164,7 @@ _Label = Annotated[str, StringConstraints(pattern=_LABEL, max_length=128), After
 _OwnLabel = Annotated[str, StringConstraints(pattern=_LABEL, max_length=128), AfterValidator(_already_nfc)]
 _Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=2_000), AfterValidator(_nfc)]
 _Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
+_EmailOrGroup = Annotated[str, StringConstraints(pattern=_EMAIL_OR_GROUP, max_length=254)]
 _Url = Annotated[str, StringConstraints(pattern=_URL, max_length=1_024)]
 _Amount = Annotated[str, StringConstraints(pattern=_AMOUNT)]
 _Duration = Annotated[str, StringConstraints(pattern=_DURATION)]
@@ -377,14 +382,56 @@ class TeamManifest(_Form):
 
 class _PersonSpec(_Form):
     email: _Email
+    controlled_by: (
+        Annotated[
+            list[_EmailOrGroup],
+            Field(min_length=1, max_length=50, json_schema_extra={"uniqueItems": True}),
+            AfterValidator(_distinct),
+        ]
+        | None
+    ) = Field(None, description="marks a service account, and says who answers for what it does; it never votes")
 
 
 class PersonManifest(_Form):
-    """Somebody who can own agents."""
+    """Somebody who can own agents, or a service account."""
 
     api_version: Literal["accredit/v1"]
     kind: Literal["Person"]
     spec: _PersonSpec
+
+
+class _GroupSpec(_Form):
+    members: Annotated[
+        list[_Email], Field(max_length=1_000, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+    ] = Field(default=[], description="e-mail addresses of registered people")
+    groups: Annotated[
+        list[_Name], Field(max_length=100, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+    ] = Field(default=[], description="names of groups whose members belong to this one")
+
+
+class GroupManifest(_Form):
+    """People and groups that can be given a role together."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Group"]
+    metadata: _NamedMetadata
+    spec: _GroupSpec
+
+
+class _AgreementSpec(_Form):
+    provider: _Label = Field(description="as manifests of agents name it in `models`")
+    covers: Annotated[_DataClasses, Field(min_length=1)] = Field(description="data classes it lets the supplier see")
+    document: _DigestText = Field(description="digest of the contract itself, which lies elsewhere")
+    expires: date | None = Field(None, description="the last day (UTC) on which it holds")
+
+
+class AgreementManifest(_Form):
+    """The record that a supplier of models may process data."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Agreement"]
+    metadata: _NamedMetadata
+    spec: _AgreementSpec
 
 
 class _ServerMetadata(_Form):
@@ -510,11 +557,21 @@ class IssuerManifest(_Form):
     spec: Annotated[_UserIssuerSpec | _TaskIssuerSpec, Field(discriminator="use")]
 
 
-Document = AgentManifest | TeamManifest | PersonManifest | ToolServerManifest | IssuerManifest
+Document = (
+    AgentManifest
+    | AgreementManifest
+    | GroupManifest
+    | IssuerManifest
+    | PersonManifest
+    | TeamManifest
+    | ToolServerManifest
+)
 
 KINDS: Mapping[str, type[Document]] = {
     "Person": PersonManifest,
+    "Group": GroupManifest,
     "Team": TeamManifest,
+    "Agreement": AgreementManifest,
     "Issuer": IssuerManifest,
     "ToolServer": ToolServerManifest,
     "Agent": AgentManifest,

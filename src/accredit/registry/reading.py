@@ -65,6 +65,8 @@ def read_documents(data: bytes) -> tuple[RawDocument, ...]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f" at line {mark.line + 1}" if mark is not None else ""
+        if error.problem and "nesting depth" in error.problem:  # the parser reads ahead, and some builds have a bound
+            raise _refused(f"nested deeper than {_MAX_DEPTH} levels{at}", cause=str(error)) from error
         raise _refused(f"not YAML{at}: {error.problem or error.context}", cause=str(error)) from error
     except yaml.YAMLError as error:
         raise _refused("not YAML: a character that may not stand in it", cause=str(error)) from error

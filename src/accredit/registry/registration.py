@@ -35,12 +35,22 @@ __all__ = [
 class AgentCheck:
     """One agent's manifest against everything registered."""
 
-    def __init__(self, view: StateView, manifest: AgentManifest, *, likely: Catalogue, now_us: int) -> None:
+    def __init__(
+        self,
+        view: StateView,
+        manifest: AgentManifest,
+        *,
+        likely: Catalogue,
+        now_us: int,
+        waiting: frozenset[str] = frozenset(),
+    ) -> None:
+        """`waiting` names the tool servers applied together with it that need a sign-off first."""
         self._view = view
         self._manifest = manifest
         self._likely = likely
         self._team = team_named(view, manifest.metadata.team)
         self._now_us = now_us
+        self._waiting = waiting
         self._faults: list[ManifestFault] = []
 
     def canonical(self) -> dict[str, Any]:
@@ -76,8 +86,14 @@ class AgentCheck:
 
     def _somebody(self, path: str, address: str) -> PersonId | None:
         person = person_at(self._view, address, self._likely.person(address))
-        if person is None:
+        row = self._view.get(rows.PERSON, person) if person is not None else None
+        known = rows.person_from(row.key, row.doc) if row is not None else None
+        if known is None:
             self._add(path, Code.OWNER_UNKNOWN, f"`{address}` is not a registered person")
+        elif known.left:
+            self._add(path, Code.OWNER_UNKNOWN, f"`{address}` has left", "name somebody who is there")
+        elif known.bot:
+            self._add(path, Code.OWNER_UNKNOWN, f"`{address}` is a service account", "name a person")
         return person
 
     def _hours(self) -> None:
@@ -112,7 +128,12 @@ class AgentCheck:
             path = f"spec.tools[{index}]"
             server = self._view.get(rows.SERVER, form.server)
             if server is None:
-                self._add(f"{path}.server", Code.TOOL_UNKNOWN, f"no tool server is called `{form.server}`")
+                self._add(
+                    f"{path}.server",
+                    Code.TOOL_UNKNOWN,
+                    f"no tool server is called `{form.server}`",
+                    self._first(form.server),
+                )
                 continue
             if server.doc["environment"] != metadata.environment:
                 self._add(
@@ -126,15 +147,27 @@ class AgentCheck:
                 pinned = pinned_definition(self._view, tool)
                 if own not in entries or pinned is None:
                     message = f"the tool server `{form.server}` has no registered tool {shown(own)}"
-                    self._add(at, Code.TOOL_UNKNOWN, message, names_there(entries))
+                    self._add(at, Code.TOOL_UNKNOWN, message, self._first(form.server) or names_there(entries))
                     continue
                 found[tool] = pinned[0]
-                if missing := sorted(set(entries[own]["data"]) - set(spec.data)):
+                self._mask(f"{path}.mask", own, entries[own], form.mask)
+                if missing := sorted(set(entries[own]["data"]) - set(form.mask) - set(spec.data)):
                     message = f"{shown(own)} carries {', '.join(missing)}, which `spec.data` does not name"
                     self._add(at, Code.DATA_CLASS_UNDECLARED, message)
                 for left, right in form.when.same_as.items() if form.when else ():
                     self._same(f"{path}.when.sameAs.{left}", pinned[1], left, right)
         return found
+
+    def _first(self, server: str) -> str:
+        waits = f"the tool server `{server}` is being applied too and needs a sign-off: apply the agent after it"
+        return waits if server in self._waiting else ""
+
+    def _mask(self, path: str, own: str, entry: Mapping[str, Any], mask: Iterable[str]) -> None:
+        """A mask takes classes out by the tool's registered fields; what these do not place would get through."""
+        placed = {kind for _, kind in entry["fields"]} & set(entry["data"])
+        if unplaced := sorted(set(mask) - placed):
+            message = f"{shown(own)} has no registered field that carries {', '.join(unplaced)}"
+            self._add(path, Code.MASK_UNPLACEABLE, message)
 
     def _same(self, path: str, definition: Mapping[str, Any], left: str, right: str) -> None:
         try:

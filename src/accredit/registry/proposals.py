@@ -1,0 +1,390 @@
+"""Changes that take two persons: what is proposed, exactly, and what enacting it writes. Pure (docs/adr/0006).
+
+The content of a proposal says everything that will be written but for the time and who approved it, and the ground it
+stands on: the digests of the rows it changes, and what its approvers could not see from the change alone (who is in a
+group that gets a role, which roles a group gives that gets a member). Enacting compares all of it again.
+
+change   kind         content
+role     role-grant   grant, role, holder, team, persons (who would hold it), by
+group    role-grant   name, members, groups, before {members, groups}, ground, roles (that membership gives), by
+server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
+repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
+
+INVARIANT: a row that was enacted names the proposal it rests on, and each proposal names the digest of the row before
+it; so no two changes of one thing are the same proposal, and enacting one again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from accredit.audit.ports import StateView, Write
+from accredit.kernel.canonical import Digest, canonical, digest_value, require_canonical
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import ConflictError, InvalidInputError
+from accredit.kernel.ids import PersonId, ServerName, TeamId, tool_id
+from accredit.registry import rows
+from accredit.registry.model import Environment, Role
+from accredit.registry.organisation import Group, Membership, Organisation, RoleGrant
+from accredit.registry.pinning import definition_digest, definition_text
+
+__all__ = [
+    "MAX_PROPOSAL_BYTES",
+    "Proposal",
+    "enact_group",
+    "enact_pins",
+    "enact_repin",
+    "enact_role",
+    "enact_server",
+    "group_content",
+    "proposal_digest",
+    "proposed",
+    "repin_content",
+    "role_content",
+    "roles_through",
+    "server_content",
+    "subject_kind",
+]
+
+MAX_PROPOSAL_BYTES: Final = 900 * 1024
+_KINDS: Final = {"group": "role-grant", "repin": "tool-fact", "role": "role-grant", "server": "tool-fact"}
+_AGAIN: Final = "look at it again, and propose it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A change that waits for sign-off. Nothing of it is in force."""
+
+    kind: str
+    """Of the subject that is signed off: `role-grant` or `tool-fact`."""
+    digest: Digest
+    about: str
+    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`."""
+    content: Mapping[str, Any]
+    """Canonical; to be kept until it is enacted, and to be given back unchanged."""
+    environment: Environment | None
+    authors: frozenset[PersonId]
+    beneficiaries: frozenset[PersonId] = frozenset()
+    """Who would get a role by it."""
+
+
+def subject_kind(content: Mapping[str, Any]) -> str:
+    """What kind of subject a content is signed off as.
+
+    Raises:
+        InvalidInputError: it is no content of this room.
+    """
+    kind = _KINDS.get(str(content.get("change")))
+    if kind is None:
+        raise InvalidInputError(Code.BODY_MALFORMED, "this is not a proposal of the registry")
+    return kind
+
+
+def proposal_digest(content: Mapping[str, Any]) -> Digest:
+    """What is signed off."""
+    return digest_value("proposal", content)
+
+
+def proposed(
+    content: Mapping[str, Any],
+    *,
+    about: str,
+    environment: Environment | None = None,
+    beneficiaries: Iterable[PersonId] = (),
+) -> Proposal:
+    """The proposal of a content.
+
+    Raises:
+        InvalidInputError: it is too large, or has no canonical form.
+    """
+    require_canonical(content)
+    if len(canonical(content)) > MAX_PROPOSAL_BYTES:
+        raise InvalidInputError(
+            Code.BODY_OVERSIZED, f"the change to `{about}` is larger than {MAX_PROPOSAL_BYTES} bytes",
+            hint="propose it in parts, a few tools or members at a time",
+        )  # fmt: skip
+    return Proposal(
+        subject_kind(content),
+        proposal_digest(content),
+        about,
+        content,
+        environment,
+        frozenset({PersonId(content["by"])}),
+        frozenset(beneficiaries),
+    )
+
+
+# -- roles
+
+
+def role_content(
+    grant: str, role: Role, holder: str, team: TeamId | None, organisation: Organisation, *, by: PersonId
+) -> dict[str, Any]:
+    """A role for a person or, with everybody who is in it now, a group."""
+    return {
+        "by": by,
+        "change": "role",
+        "grant": grant,
+        "holder": holder,
+        "persons": sorted(organisation.persons(holder)),
+        "role": role.value,
+        "team": team,
+    }
+
+
+def enact_role(
+    content: Mapping[str, Any], view: StateView, organisation: Organisation, *, by: Iterable[PersonId], now_us: int
+) -> tuple[Write, ...]:
+    """The new grant; nothing if it was made before, revoked since or not.
+
+    Raises:
+        ConflictError: those who would hold the role are not the ones who were judged.
+    """
+    if view.get(rows.ROLE_GRANT, content["grant"]) is not None:
+        return ()
+    holder = content["holder"]
+    if sorted(organisation.persons(holder)) != list(content["persons"]):
+        raise _moved("the group's members")
+    person = organisation.people.get(PersonId(holder))
+    if not holder.startswith("group:") and (person is None or person.left):
+        raise _moved("whoever would hold the role has left: the organisation")
+    team = content["team"]
+    grant = RoleGrant(
+        id=content["grant"],
+        role=Role(content["role"]),
+        holder=holder,
+        team=None if team is None else TeamId(team),
+        by=frozenset({PersonId(content["by"]), *by}),
+        since_us=now_us,
+    )
+    return (Write(rows.ROLE_GRANT, grant.id, rows.role_grant_doc(grant)),)
+
+
+def roles_through(organisation: Organisation, name: str) -> list[list[str | None]]:
+    """[role, team or None] that being in a group gives, through the groups it is in as well; sorted."""
+    outer = {name}
+    waiting = [name]
+    while waiting:
+        inner = waiting.pop()
+        for group in organisation.groups.values():
+            if group.name not in outer and any(inner == one for one, _ in group.groups):
+                outer.add(group.name)
+                waiting.append(group.name)
+    found = {
+        (grant.role.value, grant.team)
+        for grant in organisation.grants
+        if grant.revoked_us is None and grant.holder.startswith("group:") and grant.holder[6:] in outer
+    }
+    return [[role, team] for role, team in sorted(found, key=lambda one: (one[0], one[1] or ""))]
+
+
+def group_content(
+    name: str,
+    members: Iterable[PersonId],
+    groups: Iterable[str],
+    view: StateView,
+    organisation: Organisation,
+    *,
+    by: PersonId,
+) -> dict[str, Any] | None:
+    """A group's new composition; None if it is so already."""
+    row = view.get(rows.GROUP, name)
+    known = rows.group_from(name, row.doc) if row else None
+    before = None
+    if known is not None:
+        before = {
+            "groups": sorted(inner for inner, _ in known.groups),
+            "members": sorted(member.person for member in known.members),
+        }
+    wanted = {"groups": sorted(groups), "members": sorted(members)}
+    if before == wanted:
+        return None
+    return {
+        **wanted,
+        "before": before,
+        "by": by,
+        "change": "group",
+        "ground": row.digest if row else None,
+        "name": name,
+        "roles": roles_through(organisation, name),
+    }
+
+
+def enact_group(
+    content: Mapping[str, Any], view: StateView, organisation: Organisation, *, by: Iterable[PersonId], now_us: int
+) -> tuple[Write, ...]:
+    """The group as proposed: who was in it stays since when they were; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the group, the roles it gives or somebody in it changed since.
+    """
+    name, digest = content["name"], proposal_digest(content)
+    row = view.get(rows.GROUP, name)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the group `{name}`")
+    if roles_through(organisation, name) != [list(one) for one in content["roles"]]:
+        raise _moved(f"what being in the group `{name}` gives")
+    gone = [
+        PersonId(one) for one in content["members"] if (known := organisation.people.get(one)) is None or known.left
+    ]
+    if gone or any(inner not in organisation.groups for inner in content["groups"]):
+        raise _moved("somebody who would be in the group has left: the organisation")
+    known_group = rows.group_from(name, row.doc) if row else Group(name, ())
+    members = {member.person: member for member in known_group.members}
+    inner = dict(known_group.groups)
+    who = frozenset({PersonId(content["by"]), *by})
+    group = Group(
+        name,
+        tuple(members.get(PersonId(one)) or Membership(PersonId(one), who, now_us) for one in content["members"]),
+        tuple((one, inner.get(one, now_us)) for one in content["groups"]),
+        who,
+    )
+    return (Write(rows.GROUP, name, rows.group_doc(group) | {"enacted": digest}),)
+
+
+# -- tool facts
+
+
+def server_content(
+    name: str,
+    doc: Mapping[str, Any],
+    view: StateView,
+    pinned: Mapping[str, Mapping[str, Any]],
+    *,
+    by: PersonId,
+) -> dict[str, Any]:
+    """A tool server as it shall be; `pinned` has each tool's definition, pinned before or to be pinned with it."""
+    row = view.get(rows.SERVER, name)
+    known = (
+        {entry["name"] for entry in row.doc["tools"] if view.get(rows.TOOL, tool_id(name, entry["name"]))}
+        if row
+        else ()
+    )
+    return {
+        "before": dict(row.doc) if row else None,
+        "by": by,
+        "change": "server",
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+        "pins": [
+            {
+                "definition": definition_digest(definition),
+                "text": None if own in known else definition_text(definition),
+                "tool": own,
+            }
+            for own, definition in sorted(pinned.items())
+        ],
+    }
+
+
+def enact_pins(
+    content: Mapping[str, Any], pins: Sequence[Mapping[str, Any]], view: StateView, *, now_us: int
+) -> tuple[Write, ...]:
+    """The pins that are still to be made, of some of a server's tools: without the server they mean nothing.
+
+    Raises:
+        ConflictError: the server or a pin changed since.
+    """
+    _server_ground(content, view)
+    return tuple(
+        write
+        for pin in pins
+        if view.get(rows.TOOL, tool_id(content["name"], pin["tool"])) is None
+        for write in _pinning(content["name"], pin, now_us, proposal_digest(content))
+    )
+
+
+def enact_server(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]:
+    """The server as proposed, once its tools are pinned; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the server or a pin changed since.
+    """
+    if not _server_ground(content, view):
+        return ()
+    doc = {**content["doc"], "enacted": proposal_digest(content)}
+    return (Write(rows.SERVER, content["name"], doc),)
+
+
+def _server_ground(content: Mapping[str, Any], view: StateView) -> bool:
+    """Whether there is anything left to enact."""
+    name = content["name"]
+    row = view.get(rows.SERVER, name)
+    if row is not None and row.doc.get("enacted") == proposal_digest(content):
+        return False
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the tool server `{name}`")
+    for pin in content["pins"]:
+        pinned = view.get(rows.TOOL, tool_id(name, pin["tool"]))
+        if pinned is not None and pinned.doc["definition"] != pin["definition"]:
+            raise _moved(f"the pin of a tool of `{name}`")
+    return True
+
+
+def repin_content(
+    server: ServerName,
+    environment: Environment,
+    fresh: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, Mapping[str, Any]],
+    view: StateView,
+    *,
+    by: PersonId,
+) -> dict[str, Any]:
+    """The definitions to be taken over, each beside the one pinned now."""
+    grounds = {own: view.get(rows.TOOL, tool_id(server, own)) for own in fresh}
+    return {
+        "by": by,
+        "change": "repin",
+        "environment": environment.value,
+        "pins": [
+            {
+                "before": definition_digest(before[own]),
+                "before_text": definition_text(before[own]),
+                "definition": definition_digest(definition),
+                "ground": ground.digest if (ground := grounds[own]) else None,
+                "text": definition_text(definition),
+                "tool": own,
+            }
+            for own, definition in sorted(fresh.items())
+        ],
+        "server": server,
+    }
+
+
+def enact_repin(
+    content: Mapping[str, Any], view: StateView, *, now_us: int, at_most: int
+) -> tuple[tuple[Mapping[str, Any], ...], tuple[Write, ...]]:
+    """The next pins that are still to be changed, at most so many, and what writes them.
+
+    Raises:
+        ConflictError: a pin changed since; none was changed by this call.
+    """
+    server, digest = content["server"], proposal_digest(content)
+    waiting = []
+    for pin in content["pins"]:
+        row = view.get(rows.TOOL, tool_id(server, pin["tool"]))
+        if row is not None and row.doc.get("enacted") == digest:
+            continue
+        if row is None or row.digest != pin["ground"]:
+            raise _moved(f"the pin of a tool of `{server}`")
+        waiting.append(pin)
+    some = tuple(waiting[:at_most])
+    return some, tuple(write for pin in some for write in _pinning(server, pin, now_us, digest))
+
+
+def _pinning(server: str, pin: Mapping[str, Any], now_us: int, enacted: Digest) -> Iterator[Write]:
+    yield Write(rows.DEFINITION, pin["definition"], {"text": pin["text"]})
+    yield Write(
+        rows.TOOL,
+        tool_id(server, pin["tool"]),
+        {"definition": pin["definition"], "enacted": enacted, "pinned_us": now_us},
+    )
+
+
+def _moved(what: str) -> ConflictError:
+    return ConflictError(Code.CONFLICT, f"{what} changed since this was proposed", hint=_AGAIN)

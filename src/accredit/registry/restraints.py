@@ -1,0 +1,136 @@
+"""Restrictions and incident flags of agents: what opening and ending each writes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from accredit.audit.model import Facts, Part
+from accredit.audit.ports import Actor, Change, StateView, Write
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError
+from accredit.registry import rows
+from accredit.registry.model import APPROVER_ROLES, Agent, AgentState, Incident, Restriction, RestrictionKind
+
+__all__ = ["agent_restricted", "incident_closed", "incident_flagged", "restriction_lifted"]
+
+_MAX_TIME_US: Final = 90 * 86_400_000_000
+_MAX_CAUSE: Final = 500
+_MAX_NOTE: Final = 2_000
+_MAX_OPEN: Final = 50
+_MAX_RATE: Final = 100_000
+_SEVERITIES: Final = range(1, 5)
+
+
+def agent_restricted(
+    restriction: Restriction, agent: Agent, others: Sequence[Restriction], actor: Actor, *, salt: str, now_us: int
+) -> Change | None:
+    """Narrow an agent for a time; nothing if one as narrow is in force as long. What is over is cleared away with it.
+
+    Raises:
+        InvalidInputError: the kind and what it needs do not fit, or it is for no time, or too long.
+        ConflictError: the agent is retired, or too many are in force.
+    """
+    _check(restriction, now_us)
+    if agent.state is AgentState.RETIRED:
+        raise ConflictError(Code.TRANSITION_REFUSED, "the agent is retired")
+    live = [one for one in others if one.in_force(now_us)]
+    if any(_covers(one, restriction) for one in live):
+        return None
+    if len(live) >= _MAX_OPEN:
+        raise ConflictError(Code.CONFLICT, f"{_MAX_OPEN} restrictions of the agent are in force", hint="suspend it")
+    over = [Write(rows.RESTRICTION, one.id, None) for one in others if not one.in_force(now_us)]
+    body = {
+        "kind": restriction.kind.value,
+        "restriction": restriction.id,
+        "until_us": restriction.until_us,
+    }
+    return Change(
+        Facts("agent.restricted", agent=agent.id, environment=agent.environment.value, tool=restriction.tool),
+        (Write(rows.RESTRICTION, restriction.id, rows.restriction_doc(restriction, salt=salt)), *over[:_MAX_OPEN]),
+        actor,
+        body,
+        (Part("text", {"cause": restriction.cause}),),
+        narrowing=True,
+    )
+
+
+def _check(restriction: Restriction, now_us: int) -> None:
+    throttle = restriction.kind is RestrictionKind.THROTTLE
+    hold = restriction.kind is RestrictionKind.HOLD
+    rate = restriction.calls_per_minute
+    if throttle != (rate is not None) or (rate is not None and not 1 <= rate <= _MAX_RATE):
+        raise InvalidInputError(Code.BODY_MALFORMED, f"a throttle, and only it, has 1 to {_MAX_RATE} calls a minute")
+    if hold != (restriction.role is not None) or (hold and restriction.role not in APPROVER_ROLES):
+        raise InvalidInputError(Code.BODY_MALFORMED, "a hold, and only it, names a role that approves")
+    if restriction.kind is RestrictionKind.DROP_TOOL and restriction.tool is None:
+        raise InvalidInputError(Code.BODY_MALFORMED, "say which tool is dropped", hint="to stop them all, suspend it")
+    if not now_us < restriction.until_us <= now_us + _MAX_TIME_US:
+        raise InvalidInputError(Code.BODY_MALFORMED, "a restriction ends later than now and within 90 days")
+    if not restriction.cause.strip() or len(restriction.cause) > _MAX_CAUSE:
+        raise InvalidInputError(Code.BODY_MALFORMED, f"a restriction has a cause of at most {_MAX_CAUSE} characters")
+
+
+def _covers(one: Restriction, other: Restriction) -> bool:
+    same = (one.kind, one.tool, one.calls_per_minute, one.role)
+    return same == (other.kind, other.tool, other.calls_per_minute, other.role) and one.until_us >= other.until_us
+
+
+def restriction_lifted(view: StateView, restriction_id: str, actor: Actor, *, reason: str) -> Change:
+    """End a restriction before its time.
+
+    Raises:
+        NotFoundError: no such restriction; it may be over.
+    """
+    row = view.get(rows.RESTRICTION, restriction_id)
+    if row is None:
+        raise NotFoundError(Code.NOT_FOUND, f"there is no restriction `{restriction_id[:80]}`")
+    restriction = rows.restriction_from(row.key, row.doc)
+    parts = (Part("text", {"reason": reason[:_MAX_NOTE]}),) if reason else ()
+    return Change(
+        Facts("restriction.lifted", agent=restriction.agent, tool=restriction.tool),
+        (Write(rows.RESTRICTION, restriction.id, None),),
+        actor,
+        {"kind": restriction.kind.value, "restriction": restriction.id},
+        parts,
+    )
+
+
+def incident_flagged(incident: Incident, agent: Agent, actor: Actor, *, note: str) -> Change:
+    """Flag that something went wrong with an agent.
+
+    Raises:
+        InvalidInputError: there is no such severity.
+    """
+    if incident.severity not in _SEVERITIES:
+        raise InvalidInputError(Code.BODY_MALFORMED, "severity is 1 (gravest) to 4")
+    return Change(
+        Facts("incident.flagged", agent=agent.id, environment=agent.environment.value),
+        (Write(rows.INCIDENT, incident.id, rows.incident_doc(incident)),),
+        actor,
+        {"incident": incident.id, "severity": incident.severity},
+        (Part("text", {"note": note[:_MAX_NOTE]}),) if note else (),
+        narrowing=True,
+    )
+
+
+def incident_closed(view: StateView, incident_id: str, actor: Actor, *, note: str, now_us: int) -> Change | None:
+    """Close a flag; nothing if it is closed.
+
+    Raises:
+        NotFoundError: no such incident.
+    """
+    row = view.get(rows.INCIDENT, incident_id)
+    if row is None:
+        raise NotFoundError(Code.NOT_FOUND, f"there is no incident `{incident_id[:80]}`")
+    incident = rows.incident_from(row.key, row.doc)
+    if not incident.open:
+        return None
+    return Change(
+        Facts("incident.closed", agent=incident.agent),
+        (Write(rows.INCIDENT, incident.id, rows.incident_doc(replace(incident, closed_us=now_us))),),
+        actor,
+        {"incident": incident.id, "severity": incident.severity},
+        (Part("text", {"note": note[:_MAX_NOTE]}),) if note else (),
+    )
