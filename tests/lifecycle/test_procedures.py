@@ -308,6 +308,21 @@ def test_two_activations_at_once_are_one(tmp_path: Path) -> None:
     run(story())
 
 
+@pytest.mark.requirement("lifecycle:retire:any-moment")
+def test_two_retirements_at_once_are_one(tmp_path: Path) -> None:
+    async def story() -> None:
+        yard = Yard(tmp_path)
+        async with yard.running() as process:
+            await yard.begin(process, state=AgentState.ACTIVE)
+            first, second = await asyncio.gather(
+                process.lifecycle.retire(AGENT, OLIVE, "one"), process.lifecycle.retire(AGENT, OLIVE, "two")
+            )
+            assert first == second
+            assert yard.shelf.written == [AGENT]
+
+    run(story())
+
+
 @pytest.mark.requirement("lifecycle:retire:archive-fails")
 def test_an_archive_that_cannot_be_written_delays_the_receipt_and_nothing_else(tmp_path: Path) -> None:
     async def story() -> None:
@@ -351,11 +366,11 @@ def test_the_plan_says_what_retirement_would_do_now_and_changes_nothing(tmp_path
         async with yard.running() as process:
             await yard.begin(process, state=AgentState.DRAFT)
             before = process.control.position
-            plan = await process.lifecycle.retirement_plan(AGENT)
+            plan = process.lifecycle.retirement_plan(AGENT)
             assert process.control.position == before
             assert [each.step for each in plan] == [step for group in RETIREMENT for step in group]
             assert all(each.does for each in plan)
-            assert {each.step: dict(each.result) for each in plan}[Step.AUDIT] == {"records": 7}
+            assert {each.step: dict(each.result) for each in plan}[Step.AUDIT] == {"archive": "agt_1.jsonl"}
             assert yard.shelf.written == []
             assert process.counters.open != []
             receipt = await process.lifecycle.retire(AGENT, OLIVE, "never used")

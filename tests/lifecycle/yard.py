@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accredit.audit.archive import Archived
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.model import Facts, Receipt
 from accredit.audit.ports import Actor, Change, StateView, Write
@@ -20,12 +21,11 @@ from accredit.kernel.clearance import Basis, Clearance, Subject
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, SeededIds, TeamId, ToolId
-from accredit.lifecycle.model import Archived
 from accredit.lifecycle.ports import Cleared
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
 from accredit.limits.model import Reservation
-from accredit.registry.lifecycle import AgentEvent, Inapplicable, after
+from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
 from accredit.registry.model import (
     Agent,
     AgentLimits,
@@ -84,6 +84,23 @@ class Agents:
             halted_from=AgentState(halted_from) if halted_from else None,
         )
 
+    def require(self, agent: AgentId, event: AgentEvent) -> None:
+        self._step(agent, event)
+
+    def _step(self, agent: AgentId, event: AgentEvent) -> AgentStep:
+        found = self.get(agent)
+        assert found is not None
+        step = after(
+            event,
+            found.environment,
+            found.state,
+            halted_from=found.halted_from,
+            candidate=found.candidate is not None,
+        )
+        if isinstance(step, Inapplicable):
+            raise ConflictError(Code.TRANSITION_REFUSED, step.why, hint=step.hint)
+        return step
+
     async def transition(
         self,
         agent: AgentId,
@@ -94,24 +111,16 @@ class Agents:
         also: Callable[[StateView], Iterable[Write]] = lambda _: (),
         reason: str = "",
     ) -> Receipt | None:
-        def build(view: StateView) -> Change:
+        def build(view: StateView) -> Change | None:
             row = view.get("agent", agent)
             assert row is not None
-            found = self.get(agent)
-            assert found is not None
-            step = after(
-                event,
-                found.environment,
-                found.state,
-                halted_from=found.halted_from,
-                candidate=found.candidate is not None,
-            )
-            if isinstance(step, Inapplicable):
-                raise ConflictError(Code.CONFLICT, step.why, hint=step.hint)
+            step = self._step(agent, event)
             doc: dict[str, Any] = {**row.doc, "state": step.state.value, "halted_from": step.halted_from}
             if version is not None:
                 doc |= {"version": version, "candidate": None}
-            writes = (Write("agent", agent, doc), *also(view))
+            writes = (*([] if doc == {"halted_from": None, **row.doc} else [Write("agent", agent, doc)]), *also(view))
+            if not writes:
+                return None
             narrowing = event not in {AgentEvent.ACTIVATE, AgentEvent.RESUME, AgentEvent.LIFT}
             return Change(Facts(f"agent.{event.value}d", agent=agent), writes, actor, {}, narrowing=narrowing)
 
@@ -199,8 +208,8 @@ class Shelf:
         self.written.append(agent)
         return Archived(f"{agent}.jsonl", "0" * 64, 7, 9)
 
-    async def count(self, agent: AgentId) -> int:
-        return 7
+    def name(self, agent: AgentId) -> str:
+        return f"{agent}.jsonl"
 
 
 @dataclass

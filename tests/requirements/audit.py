@@ -60,6 +60,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("audit:tiles:layout", "C2SP tlog-tiles", "Tiles and bundles have the published paths and bytes."),
     Requirement("audit:proof:offline", "DESIGN §5", "A record's proof verifies offline, and only for that record."),
     Requirement("audit:export:offline", "DESIGN §5", "An export verifies without the server or its keys."),
+    Requirement("audit:archive:agent", "DESIGN §6", "A retired agent's records are a file that anybody can check."),
     Requirement("audit:verify:bytes", "issue 2 §5", "Any changed byte of any stored record is found and named."),
     Requirement("audit:verify:order", "issue 2 §5", "Dropped and swapped records are found and named."),
     Requirement("audit:verify:tail", "issue 2 §5", "A dropped tail is found against a checkpoint kept elsewhere."),

@@ -10,7 +10,7 @@ from typing import Any
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId, PersonId
 
-__all__ = ["Archived", "Done", "Planned", "Procedure", "ProcedureEnd", "ProcedureKind", "RetirementReceipt", "Step"]
+__all__ = ["Done", "Planned", "Procedure", "ProcedureEnd", "ProcedureKind", "RetirementReceipt", "Step"]
 
 
 class ProcedureKind(StrEnum):
@@ -65,17 +65,6 @@ class Planned:
     does: str
     result: Mapping[str, Any]
     open: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Archived:
-    """An agent's records, written where they outlive the log's own retention."""
-
-    name: str
-    sha256: str
-    records: int
-    size: int
-    """Of the log that the checkpoint in it signs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from accredit.audit.archive import Archived
 from accredit.audit.model import Receipt
 from accredit.audit.ports import Actor, StateView, Write
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clearance import Clearance
 from accredit.kernel.ids import AgentId
-from accredit.lifecycle.model import Archived
 from accredit.limits.model import Reservation
 from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.model import Agent, AgentVersion
@@ -38,6 +38,14 @@ class AgentStates(Protocol):
     """The one writer of agents' states."""
 
     def get(self, agent: AgentId) -> Agent | None: ...
+
+    def require(self, agent: AgentId, event: AgentEvent) -> None:
+        """Check that an event can happen to an agent as it stands now.
+
+        Raises:
+            ConflictError: its state does not allow it.
+        """
+        ...
 
     async def transition(
         self,
@@ -142,6 +150,6 @@ class Archive(Protocol):
         """
         ...
 
-    async def count(self, agent: AgentId) -> int:
-        """How many records it would hold now."""
+    def name(self, agent: AgentId) -> str:
+        """What it is or will be called."""
         ...

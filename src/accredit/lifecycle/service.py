@@ -33,7 +33,7 @@ from accredit.lifecycle.model import (
 from accredit.lifecycle.ports import AgentStates, Credentials, SignOff
 from accredit.lifecycle.rows import PROCEDURE, RECEIPT, procedure_doc, procedure_from, receipt_doc, receipt_from
 from accredit.lifecycle.steps import ACTIVATION, RETIREMENT, Case, MirroredStep, StepEffect
-from accredit.registry.lifecycle import AgentEvent, Inapplicable, after
+from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.model import Agent, AgentState, AgentVersion
 
 __all__ = ["Lifecycle"]
@@ -88,7 +88,7 @@ class Lifecycle:
         row = self._control.view.get(RECEIPT, agent)
         return receipt_from(row.doc) if row else None
 
-    async def retirement_plan(self, agent: AgentId) -> tuple[Planned, ...]:
+    def retirement_plan(self, agent: AgentId) -> tuple[Planned, ...]:
         """What retiring the agent would do now, step by step. Nothing is changed.
 
         Raises:
@@ -99,7 +99,7 @@ class Lifecycle:
         for step in (step for group in RETIREMENT for step in group):
             mirrored = self._steps[step]
             case = self._case(found, found.version)
-            case = replace(case, prepared=await mirrored.foresee(case))
+            case = replace(case, prepared=mirrored.foresee(case))
             effect = mirrored.take(self._control.view, case)
             planned.append(Planned(step, mirrored.takes, effect.result, effect.open))
         return tuple(planned)
@@ -131,20 +131,8 @@ class Lifecycle:
                 and found.state is AgentState.ACTIVE
             ):
                 return before
-            self._require_applicable(found)
+            self._agents.require(agent, AgentEvent.ACTIVATE)  # begin nothing that could not be completed
             return await self._activating(await self._begin_activation(found, version, operator))
-
-    def _require_applicable(self, agent: Agent) -> None:
-        """Begin nothing that could not be completed."""
-        step = after(
-            AgentEvent.ACTIVATE,
-            agent.environment,
-            agent.state,
-            halted_from=agent.halted_from,
-            candidate=agent.candidate is not None,
-        )
-        if isinstance(step, Inapplicable):
-            raise ConflictError(Code.CONFLICT, step.why, hint=step.hint)
 
     async def _begin_activation(self, agent: Agent, version: AgentVersion, operator: Operator) -> Procedure:
         procedure = self._new(ProcedureKind.ACTIVATE, agent, version, operator)
@@ -258,6 +246,9 @@ class Lifecycle:
         procedure = self._new(ProcedureKind.RETIRE, agent, agent.version, operator, reason)
 
         def also(view: StateView) -> tuple[Write, ...]:
+            row = view.get(PROCEDURE, agent.id)
+            if row is not None and row.doc["kind"] == ProcedureKind.RETIRE:
+                return ()  # somebody else began it just now
             case = self._case(agent, agent.version)
             effects = {step: self._steps[step].take(view, case) for step in first}
             return (*_writes(effects), self._row(view, _after(procedure, effects, case.now_us)))

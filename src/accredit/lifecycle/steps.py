@@ -96,7 +96,7 @@ class MirroredStep(Protocol):
         """
         ...
 
-    async def foresee(self, case: Case) -> Mapping[str, Any]:
+    def foresee(self, case: Case) -> Mapping[str, Any]:
         """What `prepare` would do now, as the plan shows it."""
         ...
 
@@ -112,7 +112,7 @@ class _InState:
         del case
         return {}
 
-    async def foresee(self, case: Case) -> Mapping[str, Any]:
+    def foresee(self, case: Case) -> Mapping[str, Any]:
         del case
         return {}
 
@@ -192,7 +192,7 @@ class _LimitsStep(_InState):
             }
         )
 
-    async def foresee(self, case: Case) -> Mapping[str, Any]:
+    def foresee(self, case: Case) -> Mapping[str, Any]:
         return {"released": len(self._open(case))}
 
     async def prepare(self, case: Case) -> Mapping[str, Any]:
@@ -251,8 +251,8 @@ class _AuditStep(_InState):
         del view
         return StepEffect(result={"after": case.position})
 
-    async def foresee(self, case: Case) -> Mapping[str, Any]:
-        return {"records": await self._archive.count(case.agent.id)}
+    def foresee(self, case: Case) -> Mapping[str, Any]:
+        return {"archive": self._archive.name(case.agent.id)}
 
     async def prepare(self, case: Case) -> Mapping[str, Any]:
         made = await self._archive.write(case.agent.id)
