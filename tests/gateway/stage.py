@@ -84,6 +84,7 @@ class StagedEnforcement:
         self.invalid: Code | None = None
         self.recheck: Callable[[], object] = lambda: None
         self.call_timeout_s = 30.0
+        self.masked: frozenset[str] = frozenset()
         self.in_flight = asyncio.Event()
 
     def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
@@ -112,6 +113,7 @@ class StagedEnforcement:
             headers={"Authorization": SECRET},
             call_timeout_s=self.call_timeout_s,
             recheck=self._recheck,
+            masked=self.masked,
         )
         self.admitted.append(admitted)
         self.in_flight.set()

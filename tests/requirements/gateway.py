@@ -34,6 +34,19 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "gateway:method:unknown-denied", "issue 2 §6", "A method that is not named is denied and never forwarded."
     ),
     Requirement(
+        "gateway:mask:gone",
+        "DESIGN §6, §3.7",
+        "A masked property reaches the agent at no depth, in no content, notice or error, and stands in no record.",
+    ),
+    Requirement(
+        "gateway:mask:rest", "DESIGN §6", "What is not masked reaches the agent as the JSON value that it was."
+    ),
+    Requirement(
+        "gateway:mask:withheld",
+        "DESIGN §6, §3.10",
+        "An answer that cannot be shown to be free of a masked class is withheld whole, and the call settled.",
+    ),
+    Requirement(
         "gateway:upstream:credential-unseen",
         "issue 2 §6, DESIGN §4",
         "A brokered credential that a tool server sends back, in JSON or a stream, reaches no agent, log or record.",

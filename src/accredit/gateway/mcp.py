@@ -25,6 +25,7 @@ from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refu
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, read_message
+from accredit.gateway.masking import masked_error, masked_result
 from accredit.gateway.ports import EnforcementPoint, ListingWatch
 from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, refusal_result
 from accredit.gateway.relay import ABOUT_US, encode_message, read_answer, upstream_request
@@ -522,7 +523,8 @@ class McpGateway:
         self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight, traceparent: str | None
     ) -> None:
         """Send an admitted call and relay its answer. INVARIANT: settles exactly once, whatever happens."""
-        call, token = admitted.call, _progress_token(inbound.message)
+        call, masked = admitted.call, admitted.masked
+        token = None if masked else _progress_token(inbound.message)  # a notice has a text of the server's own
         ended: CallResult | None = None
         words: Refused | None = None
         exchange: Exchange | None = None
@@ -543,7 +545,7 @@ class McpGateway:
             admitted.cancel = flight.stop
             with flight.lasting(admitted.call_timeout_s):
                 async with exchange:  # 9
-                    text, ended = await self._answer(exchange, reply, rpc_id, token)
+                    text, ended = await self._answer(exchange, reply, rpc_id, token, masked)
                 await reply.final(text)  # 10
         except FlightStopped as stopped:
             if ended is None:
@@ -569,7 +571,7 @@ class McpGateway:
             await self._last_words(reply, words)
 
     async def _answer(
-        self, exchange: Exchange, reply: _Reply, rpc_id: int, token: RpcId | None
+        self, exchange: Exchange, reply: _Reply, rpc_id: int, token: RpcId | None, masked: frozenset[str]
     ) -> tuple[bytes, CallResult]:
         """The final response as the client gets it, once all that comes before it is relayed."""
         while (text := await exchange.next()) is not None:
@@ -579,10 +581,12 @@ class McpGateway:
             answer = read_answer(text, rpc_id=rpc_id)
             if answer.result is not None:
                 end = _check_result(answer.result)
-                return reply.encode(answer.result), CallResult(end, size=exchange.received, result=answer.result)
+                result = masked_result(answer.result, masked) if masked else answer.result
+                return reply.encode(result), CallResult(end, size=exchange.received, result=result)
             if answer.error is not None:
-                body = encode_message({"jsonrpc": "2.0", "id": reply.rpc_id, "error": answer.error})
-                return body, CallResult(CallEnd.PROTOCOL_ERROR, size=exchange.received, result={"error": answer.error})
+                error = masked_error(answer.error) if masked else answer.error
+                body = encode_message({"jsonrpc": "2.0", "id": reply.rpc_id, "error": error})
+                return body, CallResult(CallEnd.PROTOCOL_ERROR, size=exchange.received, result={"error": error})
             if answer.progress is not None and token is not None:
                 notice = {
                     "jsonrpc": "2.0",
