@@ -190,7 +190,8 @@ def test_a_bare_value_is_withheld_since_no_name_says_what_it_is(value: Any) -> N
     "name",
     [
         "Email", "EMAIL", "\uff45\uff4d\uff41\uff49\uff4c", "e-mail", "e_mail", " email", "email ",
-        "ema\u200bil", "\ufeffemail", "dateOfBirth", "date-of-birth", "DATE_OF_BIRTH", "STRASSE", "stra\u00dfe ", "strasse",
+        "ema\u200bil", "\ufeffemail", "dateOfBirth", "date-of-birth", "DATE_OF_BIRTH",
+        "STRASSE", "stra\u00dfe ", "strasse",
     ],
 )  # fmt: skip
 def test_a_name_that_only_looks_like_a_masked_one_withholds_the_whole_answer(name: str) -> None:
