@@ -50,6 +50,7 @@ def test_an_instance_enrols_its_public_key_and_learns_who_it_is() -> None:
         assert reply == {
             "credential_id": credential.id,
             "agent_id": SUPPORT,
+            "state": "active",
             "token_endpoint": f"{URL}/oauth/token",
         }
         assert credential.state is CredentialState.ACTIVE

@@ -16,6 +16,7 @@ from accredit.kernel.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from accredit.registry.model import Role
 from tests.identity.world import World, run
 
 _EMAIL = "dana@example.com"
@@ -51,7 +52,9 @@ def test_the_first_link_makes_its_holder_the_single_admin() -> None:
         assert operator.scopes == {"admin", "read"}
         row = world.control.view.get("person", operator.person)
         assert row is not None
-        assert row.doc == {"email": _EMAIL}
+        assert row.doc["email"] == _EMAIL
+        assert len(row.doc["salt"]) == 32, "its digest stands in the log: an address alone could be guessed"
+        assert world.registry.organisation.held(operator.person, Role.ADMIN, None)
 
     run(scenario())
 

@@ -77,14 +77,14 @@ def export_log(reader: LogReader, directory: Path, *, checkpoint: bytes, verifie
 
 
 def bases_of(reader: RecordReader, size: int) -> list[str]:
-    """On what else than an approval people acted in the first `size` records: `single-admin`, `bootstrap`."""
+    """On what else than roles people acted in the first `size` records: `single-admin`, `bootstrap`, `recovery`."""
     found = set()
     for record in reader.control_records():
         if record.seq >= size:
             break
         actor = body_of(record).get("actor")
         found.add(str(actor.get("basis", "")) if isinstance(actor, dict) else "")
-    return sorted(found - {"", "system"})
+    return sorted(found - {"", "roles", "system"})
 
 
 def _records_path(directory: Path, address: TileAddress) -> Path:

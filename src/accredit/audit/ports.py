@@ -189,7 +189,8 @@ class Actor:
     agent: str | None = None
     credential: str = ""
     basis: str = ""
-    """`single-admin` where one person filled every role, `bootstrap` in the first admin's own period, else empty."""
+    """`roles`: judged by those of its person; `single-admin`, where one person filled every role; `bootstrap` and
+    `recovery` for a link to an administrator made at the start; `system` for nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ is registered and has another type refuses the token, since a policy would compa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,13 +14,16 @@ from accredit.identity.model import ClaimType, Issuer
 from accredit.identity.tokens import refused
 from accredit.kernel.codes import Code
 
-__all__ = ["actor_chain", "roles_of", "typed_claims"]
+__all__ = ["actor_chain", "reported_posture", "roles_of", "typed_claims"]
 
 _MAX_TEXT: Final = 1024
 _MAX_INTEGER: Final = 2**53
 _MAX_ROLES: Final = 64
 _MAX_ROLE: Final = 128
 _MAX_ACTORS: Final = 4
+_MAX_MODELS: Final = 50
+_MAX_MODEL: Final = 128
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
 def _fits(value: Any, kind: ClaimType) -> bool:
@@ -79,3 +83,35 @@ def actor_chain(claims: Mapping[str, Any]) -> tuple[str, ...]:
             raise refused(Code.TOKEN_ACTOR, f"more than {_MAX_ACTORS} actors are nested")
         at = at.get("act")
     return tuple(chain)
+
+
+def reported_posture(claims: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What an instance says it runs, in the assertion it signed: `{version?, prompt?, models?: [[provider, model]]}`.
+
+    It satisfies nothing; it is only held against what was approved.
+
+    Raises:
+        UnauthenticatedError: `token_claims`: it has another form.
+    """
+    if "posture" not in claims:
+        return None
+    said = claims["posture"]
+    known = isinstance(said, dict) and not said.keys() - {"models", "prompt", "version"}
+    if not known or not all(_is_reported(name, value) for name, value in said.items()):
+        raise refused(Code.TOKEN_CLAIMS, "`posture` is not of the form asked for")
+    return dict(said)
+
+
+def _is_reported(name: str, value: Any) -> bool:
+    if name != "models":
+        return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+    return (
+        isinstance(value, list)
+        and len(value) <= _MAX_MODELS
+        and all(
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(isinstance(text, str) and 1 <= len(text) <= _MAX_MODEL and text.isprintable() for text in pair)
+            for pair in value
+        )
+    )

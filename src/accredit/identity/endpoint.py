@@ -12,7 +12,7 @@ once more after the issue is on record, before the token leaves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
@@ -21,7 +21,7 @@ from accredit.audit.model import Entry, Facts, Part
 from accredit.audit.ports import AuditLog
 from accredit.identity.access import ACCESS_TYPE, MAX_LIFE_S, AccessGrant, access_claims
 from accredit.identity.audience import audience_path, covers, requested_audience
-from accredit.identity.claims import actor_chain, roles_of, typed_claims
+from accredit.identity.claims import actor_chain, reported_posture, roles_of, typed_claims
 from accredit.identity.keys import VerifyingKey, sign
 from accredit.identity.metadata import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, token_endpoint
 from accredit.identity.model import Issuer, IssuerKind, Principal, VerifiedTask, VerifiedUser
@@ -46,9 +46,13 @@ from accredit.kernel.clock import Clock, Deadline, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource
-from accredit.registry.model import Agent, AgentState
+from accredit.registry.lifecycle import runs
+from accredit.registry.model import Agent
 
-__all__ = ["TokenEndpoint", "TokenRefusal", "TokenReply"]
+__all__ = ["OnPosture", "TokenEndpoint", "TokenRefusal", "TokenReply"]
+
+OnPosture = Callable[[AgentId, CredentialId, Mapping[str, Any]], None]
+"""Takes which instance of which agent said what."""
 
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - the name of a type of token
@@ -120,7 +124,9 @@ class TokenEndpoint:
         ids: IdSource,
         attempts: AttemptGate,
         public_url: str,
+        on_posture: OnPosture = lambda *_: None,
     ) -> None:
+        """`on_posture` hears, before the token is made, what a proven instance says it runs."""
         self._state = state
         self._keys = keys
         self._verifier = verifier
@@ -131,6 +137,7 @@ class TokenEndpoint:
         self._ids = ids
         self._attempts = attempts
         self._public_url = public_url
+        self._on_posture = on_posture
         self._assertions = Replays(clock.now())
         self._task_tokens = Replays(clock.now())
         # clients follow RFC 7523 §3 (endpoint) or its revision (issuer), and some put a slash after the issuer
@@ -199,7 +206,10 @@ class TokenEndpoint:
             raise refused(code, "of the assertion's credential", credential=credential)
         if signed.issued_s < self._assertions.began_s:
             raise refused(Code.TOKEN_REPLAYED, "issued before this process began to remember")
+        posture = reported_posture(signed.claims)
         self._assertions.spend(credential, jti, until=_end(signed, now), now=now)
+        if posture is not None:
+            self._on_posture(agent, credential, posture)
         return _Caller(agent, credential, reach="")
 
     def _actor(self, form: Mapping[str, str]) -> _Caller:
@@ -216,7 +226,7 @@ class TokenEndpoint:
         registered = self._directory.get(agent)
         if registered is None or epoch is None:
             return Code.AGENT_UNKNOWN
-        if registered.state is AgentState.RETIRED:
+        if not runs(registered.environment, registered.state):
             return Code.AGENT_NOT_ACTIVE
         return self._state.refusal(Principal(agent, credential, epoch, 0, "", registrations=registrations))
 
@@ -384,6 +394,10 @@ def _entry(grant: AccessGrant, agent: Agent, token: str, now: Instant) -> Entry:
 def _refusal(error: AccreditError, caller: _Caller | None) -> TokenRefusal:
     who = caller.credential if caller else None
     match error:
+        case UnauthenticatedError(code=Code.CREDENTIAL_PENDING | Code.AGENT_NOT_ACTIVE) if error.credential:
+            # its key proved it: it may know that it has to wait, and for what
+            who = CredentialId(error.credential)
+            return TokenRefusal(400, "unauthorized_client", error.code.meaning, error.code, error.cause, who)
         case UnauthenticatedError() if caller is None:
             named = CredentialId(error.credential) if error.credential else None
             return TokenRefusal(401, "invalid_client", error.message, error.code, error.cause, named)

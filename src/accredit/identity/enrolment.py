@@ -2,13 +2,17 @@
 
 A join token used a second time means that two parties held it and nobody knows which one is the agent, so the key
 that the first use enrolled is locked (DESIGN §4).
+
+In production a key enrols only once the agent's activation began under a clearance, and counts only when the agent's
+owner said that it is the instance's own: by pinning the join token to its thumbprint, or by confirming it afterwards.
 """
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hmac import compare_digest
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
@@ -19,6 +23,7 @@ from accredit.identity.keys import agent_key
 from accredit.identity.model import Credential, CredentialState
 from accredit.identity.ports import AgentDirectory, AttemptGate
 from accredit.identity.state import IdentityState
+from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
@@ -32,15 +37,17 @@ from accredit.kernel.errors import (
 )
 from accredit.kernel.ids import AgentId, CredentialId, IdSource
 from accredit.kernel.strictjson import parse_strict
-from accredit.registry.model import Agent, AgentState
+from accredit.registry.lifecycle import runs
+from accredit.registry.model import Agent, AgentState, Environment
 
-__all__ = ["Enrolment", "JoinToken"]
+__all__ = ["Enrolment", "JoinToken", "may_enrol"]
 
 _TTL_S: Final = 900
 _MAX_TTL_S: Final = 86_400
 _MAX_BODY: Final = 4096
 _MAX_CREDENTIALS: Final = 1000
 _PREFIX: Final = "accj_"
+_BEFORE_ACTIVE: Final = frozenset({AgentState.DRAFT, AgentState.SUBMITTED, AgentState.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +81,15 @@ class Enrolment:
         self._attempts = attempts
         self._token_endpoint = token_endpoint
 
-    def _agent(self, agent: AgentId) -> Agent:
+    def _agent(self, view: StateView, agent: AgentId) -> Agent:
+        """The agent, if it takes keys."""
         found = self._directory.get(agent)
         if found is None or found.state is AgentState.RETIRED:
             raise NotFoundError(Code.AGENT_UNKNOWN, f"there is no agent `{agent[:80]}` to enrol for")
+        row = view.get(rows.ENROLMENT, agent)
+        if (code := may_enrol(found, opened_for=row.doc["version"] if row else None)) is not None:
+            what = f"the agent is {found.state} in {found.environment}"
+            raise ForbiddenError(code, f"no key can be enrolled: {what}")
         return found
 
     async def issue_join_token(
@@ -93,9 +105,10 @@ class Enrolment:
 
         Raises:
             NotFoundError: no such agent.
+            ForbiddenError: `enrolment_closed`, `agent_not_active`: the agent takes no keys as it stands.
             InvalidInputError: the life, the thumbprint or the address range has another form.
         """
-        registered = self._agent(agent)
+        self._agent(self._control.view, agent)
         if not 1 <= ttl_s <= _MAX_TTL_S:
             raise InvalidInputError(Code.JOIN_TOKEN_INVALID, f"a join token lives 1 to {_MAX_TTL_S} s")
         if pin_thumbprint is not None and len(pin_thumbprint) != 43:
@@ -118,20 +131,23 @@ class Enrolment:
         expires_us = self._clock.now().wall_us + ttl_s * 1_000_000
         doc = {
             "agent": agent,
+            "by": actor.person,
             "cidr": allowed_cidr,
             "credential": None,
             "expires_us": expires_us,
             "pin": pin_thumbprint,
         }
-        facts = Facts("join_token.issued", agent=agent, environment=registered.environment.value)
-        change = Change(
-            facts, (Write(rows.JOIN_TOKEN, rows.secret_hash(secret), doc),), actor, {"expires_us": expires_us}
-        )
-        await self._control.transact(lambda _: change)
+
+        def build(view: StateView) -> Change:
+            facts = Facts("join_token.issued", agent=agent, environment=self._agent(view, agent).environment.value)
+            write = Write(rows.JOIN_TOKEN, rows.secret_hash(secret), doc)
+            return Change(facts, (write,), actor, {"expires_us": expires_us})
+
+        await self._control.transact(build)
         return JoinToken(secret, agent, expires_us)
 
     async def enrol_request(self, body: bytes, *, source: str) -> dict[str, str]:
-        """Answer `POST /enrol`: `{join_token, jwk}` -> `{credential_id, agent_id, token_endpoint}`.
+        """Answer `POST /enrol`: `{join_token, jwk}` -> `{credential_id, agent_id, state, token_endpoint}`.
 
         Raises:
             InvalidInputError, UnauthenticatedError, ForbiddenError, ConflictError, UnavailableError: as `enrol`.
@@ -143,17 +159,20 @@ class Enrolment:
         return {
             "credential_id": credential.id,
             "agent_id": credential.agent,
+            "state": credential.state.value,
             "token_endpoint": self._token_endpoint,
         }
 
     async def enrol(self, join_token: object, jwk: object, *, source: str) -> Credential:
-        """Enrol a public key against a join token, once.
+        """Enrol a public key against a join token, once. In production it may wait for the owner (`pending`).
 
         Raises:
             UnavailableError: `attempts_limited`: too many attempts from that address.
             InvalidInputError: `key_unsuitable`: not a plain P-256 public key.
             UnauthenticatedError: `join_token_invalid`.
-            ForbiddenError: `join_token_reused`: a second use; what the first enrolled is locked now.
+            NotFoundError: the agent is gone.
+            ForbiddenError: `join_token_reused`: a second use; what the first enrolled is locked now. Or
+                `enrolment_closed`, `agent_not_active`: the agent takes no keys as it stands.
             ConflictError: `key_shared`: the key is enrolled already, here or for another agent.
         """
         if (wait_s := self._attempts.retry_after_s(source)) is not None:
@@ -175,16 +194,15 @@ class Enrolment:
                 return _lock(view, CredentialId(row.doc["credential"]), AgentId(row.doc["agent"]))
             now = self._clock.now()
             self._admissible(row.doc, key.thumbprint, source, now.wall_us)
-            agent = self._agent(AgentId(row.doc["agent"]))
+            agent = self._agent(view, AgentId(row.doc["agent"]))
             if view.get(rows.KEY_THUMBPRINT, key.thumbprint) is not None or (
                 (rows.KEY_THUMBPRINT, key.thumbprint) in self._control.unproven
             ):
                 raise ConflictError(Code.KEY_SHARED, "this key is enrolled already")
             if len(self._state.credentials_of(agent.id)) >= _MAX_CREDENTIALS:
                 raise ConflictError(Code.CONFLICT, f"the agent has {_MAX_CREDENTIALS} keys already")
-            credential = Credential(
-                credential_id, agent.id, key.thumbprint, key.jwk, CredentialState.ACTIVE, now.wall_us
-            )
+            state = CredentialState.ACTIVE if _vouched(agent, row.doc) else CredentialState.PENDING
+            credential = Credential(credential_id, agent.id, key.thumbprint, key.jwk, state, now.wall_us)
             enrolled.append(credential)
             writes = [
                 Write(rows.JOIN_TOKEN, token_key, {**row.doc, "credential": credential.id}),
@@ -197,13 +215,49 @@ class Enrolment:
                 Facts("credential.enrolled", agent=agent.id, environment=agent.environment.value),
                 tuple(writes),
                 Actor(agent=agent.id, credential=credential.id),
-                {"credential": credential.id, "thumbprint": key.thumbprint},
+                {"credential": credential.id, "state": state.value, "thumbprint": key.thumbprint},
             )
 
         await self._control.transact(build)
         if refusal:
             raise refusal[0]
         return enrolled[0]
+
+    async def confirm(self, credential: CredentialId, thumbprint: str, *, actor: Actor) -> Credential:
+        """Say as the agent's owner that a pending key is the instance's own; from here on it gets tokens.
+
+        Raises:
+            NotFoundError: no such credential.
+            ForbiddenError: `not_authorised`: only the agent's owner or backup owner can say so.
+            ConflictError: `thumbprint_mismatch`: the key enrolled is another one. Or the key waits for nobody.
+        """
+        confirmed: list[Credential] = []
+
+        def build(view: StateView) -> Change | None:
+            row = view.get(rows.CREDENTIAL, credential)
+            if row is None:
+                raise NotFoundError(Code.NOT_FOUND, f"there is no credential `{credential[:80]}`")
+            found = rows.credential_from(credential, row.doc)
+            agent = self._agent(view, found.agent)
+            if actor.person not in _owners(agent):
+                raise ForbiddenError(Code.NOT_AUTHORISED, "a key is confirmed by the agent's owner or backup owner")
+            if not compare_digest(thumbprint.encode("utf-8", "replace"), found.thumbprint.encode()):
+                raise ConflictError(Code.THUMBPRINT_MISMATCH, "the key that was enrolled has another thumbprint")
+            if found.state not in {CredentialState.PENDING, CredentialState.ACTIVE}:
+                raise ConflictError(Code.CONFLICT, f"the key is {found.state}", hint="enrol another")
+            now_active = replace(found, state=CredentialState.ACTIVE)
+            confirmed.append(now_active)
+            if found.state is CredentialState.ACTIVE:
+                return None
+            return Change(
+                Facts("credential.confirmed", agent=agent.id, environment=agent.environment.value),
+                (Write(rows.CREDENTIAL, credential, rows.credential_doc(now_active)),),
+                actor,
+                {"credential": credential, "thumbprint": found.thumbprint},
+            )
+
+        await self._control.transact(build)
+        return confirmed[0]
 
     @staticmethod
     def _admissible(doc: Mapping[str, Any], thumbprint: str, source: str, wall_us: int) -> None:
@@ -220,6 +274,36 @@ class Enrolment:
                 raise _invalid("used from outside its address range")
 
 
+def may_enrol(agent: Agent, *, opened_for: Digest | None) -> Code | None:
+    """Why no key can be enrolled for the agent now; None if one can.
+
+    `opened_for` is the version for which the agent's activation opened enrolment; it counts in production alone, and
+    only while that version is the one in force or the one about to be.
+    """
+    if agent.environment is not Environment.PRODUCTION:
+        return None if runs(agent.environment, agent.state) else Code.AGENT_NOT_ACTIVE
+    if agent.state in _BEFORE_ACTIVE:
+        return Code.ENROLMENT_CLOSED
+    if agent.state not in {AgentState.APPROVED, AgentState.ACTIVE}:
+        return Code.AGENT_NOT_ACTIVE
+    versions = {agent.version.digest} | ({agent.candidate.digest} if agent.candidate else set())
+    return None if opened_for in versions else Code.ENROLMENT_CLOSED
+
+
+def _owners(agent: Agent) -> frozenset[str]:
+    return frozenset(filter(None, (agent.owner, agent.backup_owner)))
+
+
+def _vouched(agent: Agent, join_token: Mapping[str, Any]) -> bool:
+    """Whether a key counts at once: outside production, or if an owner pinned the join token to exactly this key.
+
+    Others who may make join tokens could pin one to a key of their own.
+    """
+    if agent.environment is not Environment.PRODUCTION:
+        return True
+    return join_token["pin"] is not None and join_token.get("by") in _owners(agent)
+
+
 def _invalid(cause: str) -> UnauthenticatedError:
     return UnauthenticatedError(Code.JOIN_TOKEN_INVALID, "the join token is not valid here", cause=cause)
 
@@ -227,7 +311,7 @@ def _invalid(cause: str) -> UnauthenticatedError:
 def _lock(view: StateView, credential: CredentialId, agent: AgentId) -> Change | None:
     """The change that a second use of a join token brings: none if the key does not count any more anyway."""
     row = view.get(rows.CREDENTIAL, credential)
-    if row is None or row.doc["state"] != CredentialState.ACTIVE.value:
+    if row is None or row.doc["state"] not in {CredentialState.ACTIVE.value, CredentialState.PENDING.value}:
         return None
     return Change(
         Facts("credential.locked", agent=agent),

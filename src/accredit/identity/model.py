@@ -21,6 +21,7 @@ __all__ = [
     "Principal",
     "Revocation",
     "RevocationKind",
+    "TokenKind",
     "VerifiedTask",
     "VerifiedUser",
 ]
@@ -90,13 +91,16 @@ class Operator:
     credential: str
     scopes: frozenset[str]
     basis: str
-    """`single-admin` until a second administrator exists."""
+    """A `kernel.clearance.Basis`: `single-admin` for the first administrator until a second one joined, else `roles`:
+    each act is judged by the roles of whoever does it."""
 
 
 class CredentialState(StrEnum):
     """What may be done with an enrolled key."""
 
     ACTIVE = "active"
+    PENDING = "pending"
+    """Enrolled in production, and not confirmed by the agent's owner yet: it gets no token."""
     LOCKED = "locked"
     """Its join token was used twice, or somebody locked it: refused until revoked and enrolled anew."""
     REVOKED = "revoked"
@@ -158,18 +162,30 @@ class Issuer:
     """Or its keys cannot be read: either way it vouches for nothing."""
 
 
+class TokenKind(StrEnum):
+    """How a person presents a secret; one is never taken for the other."""
+
+    TOKEN = "token"  # noqa: S105 - the name of a kind, not a secret
+    """As a bearer token of the API."""
+    SESSION = "session"
+    """As the console's cookie."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """A person's credential for the API, without its secret."""
+    """A person's credential, without its secret."""
 
     id: str
     person: PersonId
     profile: str
+    """What its holder calls it; of a session `console`."""
     scopes: frozenset[str]
-    basis: str
     issued_us: int
     expires_us: int
     revoked: bool = False
+    kind: TokenKind = TokenKind.TOKEN
+    used_us: int = 0
+    """Of a session: when it was last used, as far as that was written down."""
 
 
 class RevocationKind(StrEnum):

@@ -7,11 +7,12 @@ voids its open join tokens, else it would simply fetch the next token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from accredit.audit.model import Facts, Part, Receipt
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
 from accredit.identity import rows
+from accredit.identity.credentials import AgentCredentials
 from accredit.identity.model import CredentialState
 from accredit.identity.ports import AgentDirectory
 from accredit.kernel.codes import Code
@@ -19,6 +20,9 @@ from accredit.kernel.errors import NotFoundError
 from accredit.kernel.ids import AgentId, CredentialId
 
 __all__ = ["Revocations"]
+
+_AT_ONCE: Final = 200
+"""Writes of one change."""
 
 
 class Revocations:
@@ -30,6 +34,7 @@ class Revocations:
     def __init__(self, control: ControlLog, directory: AgentDirectory) -> None:
         self._control = control
         self._directory = directory
+        self._credentials = AgentCredentials()
 
     async def revoke_agent(self, agent: AgentId, *, actor: Actor, reason: str = "") -> Receipt | None:
         """End every token, key and open join token of an agent.
@@ -37,29 +42,28 @@ class Revocations:
         Raises:
             NotFoundError: no such agent.
         """
+        receipt: Receipt | None = None
+        left = True
 
-        def build(view: StateView) -> Change:
-            epoch = view.get(rows.EPOCH, agent)
+        def build(view: StateView) -> Change | None:
+            nonlocal left
             registered = self._directory.get(agent)
-            if epoch is None and registered is None:
+            if registered is None and view.get(rows.EPOCH, agent) is None:
                 raise NotFoundError(Code.AGENT_UNKNOWN, f"there is no agent `{agent[:80]}`")
-            keys = [
-                Write(row.kind, row.key, {**row.doc, "state": CredentialState.REVOKED.value})
-                for row in view.scan(rows.CREDENTIAL)
-                if row.doc["agent"] == agent and row.doc["state"] != CredentialState.REVOKED.value
-            ]
-            open_tokens = [
-                Write(row.kind, row.key, {**row.doc, "expires_us": 0})
-                for row in view.scan(rows.JOIN_TOKEN)
-                if row.doc["agent"] == agent and row.doc["credential"] is None
-            ]
-            raised = Write(rows.EPOCH, agent, {"epoch": epoch.doc["epoch"] + 1 if epoch else 1})
+            writes = self._credentials.writes_to_end(view, agent)
+            if receipt is not None and len(writes) == 1:  # all but the epoch, which was raised before
+                left = False
+                return None
+            writes, left = writes[:_AT_ONCE], len(writes) > _AT_ONCE
             facts = Facts(
                 "agent.revoked", agent=agent, environment=registered.environment.value if registered else None
             )
-            return _narrowing(facts, (raised, *keys, *open_tokens), actor, {"credentials": len(keys)}, reason)
+            keys = sum(write.kind == rows.CREDENTIAL for write in writes)
+            return _narrowing(facts, writes, actor, {"credentials": keys}, reason)
 
-        return await self._control.transact(build)
+        while left:
+            receipt = await self._control.transact(build) or receipt
+        return receipt
 
     async def revoke_credential(self, credential: CredentialId, *, actor: Actor, reason: str = "") -> Receipt | None:
         """End one instance's key and its tokens.

@@ -5,15 +5,20 @@ credential      credential id (`crd_…`)   one instance's public key and state
 key_thumbprint  RFC 7638 thumbprint       {credential}: kept for good, so a key is enrolled once
 epoch           agent id                  {epoch}: raised by every revocation of the agent; exists from the first
                                           enrolment on, so that a missing one is noticed
-join_token      SHA-256 of the secret     agent, expiry, pins, and the credential it enrolled
+join_token      SHA-256 of the secret     agent, expiry, pins, who made it, and the credential it enrolled
+enrolment       agent id                  {version, by}: in production, sign-off of that version is on record and its
+                                          activation began, so keys may enrol
 signing_key     kid                       our own key: public part, sealed private part, state
 secret          name                      a brokered upstream credential, sealed
-api_token       SHA-256 of the secret     a person's token
-login_link      SHA-256 of the secret     a single-use sign-in link
+api_token       SHA-256 of the secret     a person's token, or session of the console
+login_link      SHA-256 of the secret     {person, expires_us, by?, second?}: a single-use sign-in link, who made it,
+                                          and whether opening it makes the second administrator
 first_admin     `first`                   {person}
+second_admin    `second`                  {person}: ends the time of the single administrator, for good
 
-The registry owns kinds `person` and `issuer`. Bootstrapping the first admin writes the first person; of an issuer this
-room reads the row and, to revoke it, sets `revoked`.
+The registry owns kinds `person`, `role_grant`, `account_tie` and `issuer`. Here the first two administrators are
+registered and get their role, and whoever makes a sign-in link is tied to its account; of an issuer this room reads the
+row and, to revoke it, sets `revoked`.
 """
 
 from __future__ import annotations
@@ -22,19 +27,23 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from accredit.identity.model import ApiToken, ClaimType, Credential, CredentialState, Issuer, IssuerKind
+from accredit.identity.model import ApiToken, ClaimType, Credential, CredentialState, Issuer, IssuerKind, TokenKind
 from accredit.kernel.ids import AgentId, CredentialId, PersonId
 
 __all__ = [
     "API_TOKEN",
     "CREDENTIAL",
+    "ENROLMENT",
     "EPOCH",
+    "FIRST",
     "FIRST_ADMIN",
     "ISSUER",
     "JOIN_TOKEN",
     "KEY_THUMBPRINT",
     "LOGIN_LINK",
     "PERSON",
+    "SECOND",
+    "SECOND_ADMIN",
     "SECRET",
     "SIGNING_KEY",
     "api_token_doc",
@@ -47,6 +56,7 @@ __all__ = [
 
 API_TOKEN = "api_token"  # noqa: S105 - the kind of a row, not a secret
 CREDENTIAL = "credential"
+ENROLMENT = "enrolment"
 EPOCH = "epoch"
 FIRST_ADMIN = "first_admin"
 ISSUER = "issuer"
@@ -54,8 +64,13 @@ JOIN_TOKEN = "join_token"  # noqa: S105 - the kind of a row, not a secret
 KEY_THUMBPRINT = "key_thumbprint"
 LOGIN_LINK = "login_link"
 PERSON = "person"
+SECOND_ADMIN = "second_admin"
 SECRET = "secret"  # noqa: S105 - the kind of a row, not a secret
 SIGNING_KEY = "signing_key"
+
+FIRST: Final = "first"
+SECOND: Final = "second"
+"""The one key of each kind of administrator."""
 
 _TASK_TYPE: Final = "task+jwt"
 _MAX_LIFE_S: Final = {IssuerKind.USER: 86_400, IssuerKind.TASK: 900}
@@ -110,14 +125,15 @@ def issuer_from(key: str, doc: Mapping[str, Any]) -> Issuer:
 
 def api_token_doc(token: ApiToken) -> dict[str, Any]:
     return {
-        "basis": token.basis,
         "expires_us": token.expires_us,
         "id": token.id,
         "issued_us": token.issued_us,
+        "kind": token.kind.value,
         "person": token.person,
         "profile": token.profile,
         "revoked": token.revoked,
         "scopes": sorted(token.scopes),
+        "used_us": token.used_us,
     }
 
 
@@ -127,8 +143,9 @@ def api_token_from(doc: Mapping[str, Any]) -> ApiToken:
         person=PersonId(doc["person"]),
         profile=doc["profile"],
         scopes=frozenset(doc["scopes"]),
-        basis=doc["basis"],
         issued_us=doc["issued_us"],
         expires_us=doc["expires_us"],
         revoked=doc["revoked"],
+        kind=TokenKind(doc.get("kind", TokenKind.TOKEN.value)),  # older rows are all tokens
+        used_us=doc.get("used_us", 0),
     )

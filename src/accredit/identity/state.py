@@ -30,6 +30,12 @@ from accredit.kernel.ids import AgentId, CredentialId
 
 __all__ = ["IdentityState"]
 
+_REFUSALS = {
+    CredentialState.PENDING: Code.CREDENTIAL_PENDING,
+    CredentialState.LOCKED: Code.CREDENTIAL_LOCKED,
+    CredentialState.REVOKED: Code.CREDENTIAL_REVOKED,
+}
+
 
 class IdentityState:
     """Credentials, epochs, issuers and people's tokens as of now."""
@@ -103,6 +109,21 @@ class IdentityState:
         """Every token given out, oldest first."""
         return tuple(sorted(self._api_tokens.values(), key=lambda token: (token.issued_us, token.id)))
 
+    def keyed_api_tokens(self) -> tuple[tuple[str, ApiToken], ...]:
+        """(Hash of the secret, token) of every token and session there is."""
+        return tuple(self._api_tokens.items())
+
+    @property
+    def bootstrapping(self) -> bool:
+        """Whether the first administrator is still alone.
+
+        INVARIANT: it ends once, for good: an administrator who could become the only one by removing the other would
+        invite themself under a second name. What the log contradicts does not bring it back either.
+        """
+        return self._control.view.get(rows.SECOND_ADMIN, rows.SECOND) is None and self.proven(
+            rows.SECOND_ADMIN, rows.SECOND
+        )
+
     def proven(self, kind: str, key: str) -> bool:
         """Whether the log bears a row out."""
         return (kind, key) not in self._control.unproven
@@ -124,8 +145,7 @@ class IdentityState:
         if found is None or found[0].agent != principal.agent:
             return Code.CREDENTIAL_REVOKED
         if found[0].state is not CredentialState.ACTIVE:
-            locked = found[0].state is CredentialState.LOCKED
-            return Code.CREDENTIAL_LOCKED if locked else Code.CREDENTIAL_REVOKED
+            return _REFUSALS[found[0].state]
         if self._epochs.get(principal.agent) != principal.epoch:
             return Code.CREDENTIAL_REVOKED
         for registration in principal.registrations:

@@ -31,6 +31,7 @@ _CAUSES = {
     Code.STATE_UNPROVEN: "a row behind the token is not proven",
     Code.CREDENTIAL_REVOKED: "revoked",
     Code.CREDENTIAL_LOCKED: "locked",
+    Code.CREDENTIAL_PENDING: "waits for the owner's confirmation",
     Code.TOKEN_EXPIRED: "expired while cached, or on the boot clock",
     Code.AGENT_UNKNOWN: "the agent is not registered",
 }

@@ -13,9 +13,11 @@ __all__ = ["Basis", "Clearance", "Subject"]
 
 
 class Basis(StrEnum):
-    """What a clearance rests on."""
+    """What a clearance, or an act, rests on."""
 
     APPROVALS = "approvals"
+    ROLES = "roles"
+    """Of an act, never of a clearance: the roles of whoever did it."""
     SINGLE_ADMIN = "single-admin"
     """Development only, until a second administrator exists: one person filled every role, and exports say so."""
 

@@ -18,6 +18,7 @@ from accredit.kernel.ids import AgentId, CredentialId, IdSource, RandomIds
 from accredit.sdk.keyring import InstanceKey, Keyring
 from accredit.sdk.wire import (
     GrantedToken,
+    ReportedPosture,
     WireAnswer,
     WireRequest,
     enrol_request,
@@ -112,8 +113,11 @@ class _Tokens:
 class _Identity:
     """What both clients share: the keyring, and no sending."""
 
-    def __init__(self, keyring: Keyring, *, clock: Clock | None, ids: IdSource | None) -> None:
+    def __init__(
+        self, keyring: Keyring, *, clock: Clock | None, ids: IdSource | None, posture: ReportedPosture | None
+    ) -> None:
         self._keyring = keyring
+        self._posture = posture
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
         self._tokens = _Tokens(self._clock)
@@ -125,6 +129,16 @@ class _Identity:
     @property
     def credential(self) -> CredentialId:
         return self._keyring.credential
+
+    @property
+    def thumbprint(self) -> str:
+        """Of the key: what the owner of a production agent confirms."""
+        return self._keyring.key.thumbprint()
+
+    def report(self, posture: ReportedPosture) -> None:
+        """Say from now on what this instance runs, beginning with the next token, which is a new one."""
+        self._posture = posture
+        self._tokens.forget()
 
     def forget_tokens(self) -> None:
         """Drop every token kept: after a 401 the next one is a new one."""
@@ -139,7 +153,7 @@ class _Identity:
         self._keyring.save(path)
 
     def _token_request(self, resource: str) -> WireRequest:
-        return token_request(self._keyring, resource, now=self._clock.now(), ids=self._ids)
+        return token_request(self._keyring, resource, now=self._clock.now(), ids=self._ids, posture=self._posture)
 
     def _exchange_request(self, resource: str, subject_token: str, task_token: str | None) -> WireRequest:
         return exchange_request(
@@ -149,6 +163,7 @@ class _Identity:
             task_token=task_token,
             now=self._clock.now(),
             ids=self._ids,
+            posture=self._posture,
         )
 
 
@@ -156,9 +171,15 @@ class AgentIdentity(_Identity):
     """An enrolled identity for programs that block."""
 
     def __init__(
-        self, keyring: Keyring, *, clock: Clock | None = None, ids: IdSource | None = None, send: Send = send
+        self,
+        keyring: Keyring,
+        *,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        posture: ReportedPosture | None = None,
+        send: Send = send,
     ) -> None:
-        super().__init__(keyring, clock=clock, ids=ids)
+        super().__init__(keyring, clock=clock, ids=ids, posture=posture)
         self._send = send
 
     @classmethod
@@ -170,16 +191,20 @@ class AgentIdentity(_Identity):
         key: InstanceKey | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
+        posture: ReportedPosture | None = None,
         send: Send = send,
     ) -> Self:
         """Generate a key (or take the one a join token is pinned to) and enrol its public half.
+
+        In production the key may get no token (`credential_pending`) until the agent's owner confirmed its
+        `thumbprint`.
 
         Raises:
             AccreditError: the server refused, with the server's code, or cannot be reached.
         """
         key = key or InstanceKey.generate()
         keyring = read_enrolment(send(enrol_request(base_url, join_token, key)), key)
-        return cls(keyring, clock=clock, ids=ids, send=send)
+        return cls(keyring, clock=clock, ids=ids, posture=posture, send=send)
 
     def access_token(self, resource: str) -> str:
         """A token for one resource, from memory while it lasts.
@@ -214,9 +239,10 @@ class AsyncAgentIdentity(_Identity):
         *,
         clock: Clock | None = None,
         ids: IdSource | None = None,
+        posture: ReportedPosture | None = None,
         send: AsyncSend = send_async,
     ) -> None:
-        super().__init__(keyring, clock=clock, ids=ids)
+        super().__init__(keyring, clock=clock, ids=ids, posture=posture)
         self._send = send
 
     @classmethod
@@ -228,16 +254,20 @@ class AsyncAgentIdentity(_Identity):
         key: InstanceKey | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
+        posture: ReportedPosture | None = None,
         send: AsyncSend = send_async,
     ) -> Self:
         """Generate a key (or take the one a join token is pinned to) and enrol its public half.
+
+        In production the key may get no token (`credential_pending`) until the agent's owner confirmed its
+        `thumbprint`.
 
         Raises:
             AccreditError: the server refused, with the server's code, or cannot be reached.
         """
         key = key or InstanceKey.generate()
         keyring = read_enrolment(await send(enrol_request(base_url, join_token, key)), key)
-        return cls(keyring, clock=clock, ids=ids, send=send)
+        return cls(keyring, clock=clock, ids=ids, posture=posture, send=send)
 
     async def access_token(self, resource: str) -> str:
         """A token for one resource, from memory while it lasts.

@@ -25,6 +25,7 @@ from accredit.sdk.keyring import InstanceKey, Keyring
 
 __all__ = [
     "GrantedToken",
+    "ReportedPosture",
     "WireAnswer",
     "WireRequest",
     "enrol_request",
@@ -63,6 +64,24 @@ class GrantedToken:
 
     access_token: str = field(repr=False)
     expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedPosture:
+    """What an instance says it runs; the server holds it against what was approved. None: nothing is said."""
+
+    version: str | None = None
+    """Digest of the manifest's version."""
+    prompt: str | None = None
+    """Digest of the prompt."""
+    models: tuple[tuple[str, str], ...] | None = None
+    """(Provider, model) pairs, as the manifest names them."""
+
+    def claim(self) -> dict[str, Any]:
+        """As it stands in the signed assertion."""
+        said: dict[str, Any] = {"version": self.version, "prompt": self.prompt}
+        said["models"] = None if self.models is None else [list(pair) for pair in self.models]
+        return {name: value for name, value in said.items() if value is not None}
 
 
 def _checked(url: str) -> str:
@@ -106,13 +125,22 @@ def read_enrolment(answer: WireAnswer, key: InstanceKey) -> Keyring:
     return Keyring(key, CredentialId(credential), AgentId(agent), _checked(endpoint))
 
 
-def token_request(keyring: Keyring, resource: str, *, now: Instant, ids: IdSource) -> WireRequest:
+def token_request(
+    keyring: Keyring, resource: str, *, now: Instant, ids: IdSource, posture: ReportedPosture | None = None
+) -> WireRequest:
     """`client_credentials` with `private_key_jwt` (RFC 6749 §4.4, RFC 7523 §2.2) for one resource (RFC 8707)."""
-    return _form(keyring, {"grant_type": "client_credentials", "resource": resource}, now, ids)
+    return _form(keyring, {"grant_type": "client_credentials", "resource": resource}, now, ids, posture)
 
 
 def exchange_request(
-    keyring: Keyring, resource: str, *, subject_token: str, task_token: str | None, now: Instant, ids: IdSource
+    keyring: Keyring,
+    resource: str,
+    *,
+    subject_token: str,
+    task_token: str | None,
+    now: Instant,
+    ids: IdSource,
+    posture: ReportedPosture | None = None,
 ) -> WireRequest:
     """Token exchange (RFC 8693 §2.1): on behalf of the subject, for a task if one is given."""
     form = {
@@ -122,10 +150,12 @@ def exchange_request(
         "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         "requested_token_type": _ACCESS_TOKEN,
     }
-    return _form(keyring, form if task_token is None else form | {"task_token": task_token}, now, ids)
+    return _form(keyring, form if task_token is None else form | {"task_token": task_token}, now, ids, posture)
 
 
-def _form(keyring: Keyring, form: Mapping[str, str], now: Instant, ids: IdSource) -> WireRequest:
+def _form(
+    keyring: Keyring, form: Mapping[str, str], now: Instant, ids: IdSource, posture: ReportedPosture | None
+) -> WireRequest:
     assertion = keyring.key.sign(
         {
             "iss": keyring.credential,
@@ -134,6 +164,7 @@ def _form(keyring: Keyring, form: Mapping[str, str], now: Instant, ids: IdSource
             "jti": ids.new("jti"),
             "iat": now.wall_s,
             "exp": now.wall_s + _ASSERTION_LIFE_S,
+            **({} if posture is None else {"posture": posture.claim()}),
         },
         typ="JWT",
         kid=keyring.credential,
