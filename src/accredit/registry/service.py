@@ -10,7 +10,7 @@ is signed off. While there is only one administrator nothing can be proposed, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -22,18 +22,9 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clearance import Basis, Clearance
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import (
-    ConflictError,
-    ForbiddenError,
-    InvalidInputError,
-    NotFoundError,
-    UnavailableError,
-)
-from accredit.kernel.hours import zone
+from accredit.kernel.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, PersonId, ServerName, TeamId, ToolId, tool_id
-from accredit.kernel.money import Money
 from accredit.registry import rows
-from accredit.registry.addresses import same_address
 from accredit.registry.appointments import (
     check_grantable,
     delegation_ended,
@@ -43,10 +34,20 @@ from accredit.registry.appointments import (
     role_revoked,
 )
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.declarations import (
+    Build,
+    Declarations,
+    Definitions,
+    author,
+    declared_twice,
+    not_alone,
+    pinning,
+    place,
+    some_of,
+)
 from accredit.registry.errors import ManifestError, ManifestFault
-from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after, awaits_candidate
+from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
 from accredit.registry.manifest import (
-    KINDS,
     AgentManifest,
     AgreementManifest,
     Document,
@@ -64,14 +65,13 @@ from accredit.registry.model import (
     Agreement,
     Environment,
     Incident,
-    Person,
     Restriction,
     RestrictionKind,
     Role,
     ToolServer,
 )
-from accredit.registry.organisation import AccountTie, Delegation, Organisation
-from accredit.registry.pinning import definition_digest, definition_text
+from accredit.registry.organisation import Delegation, Organisation
+from accredit.registry.pinning import definition_digest
 from accredit.registry.ports import DefinitionSource
 from accredit.registry.proposals import (
     Proposal,
@@ -80,44 +80,24 @@ from accredit.registry.proposals import (
     enact_repin,
     enact_role,
     enact_server,
-    group_content,
     proposal_digest,
     proposed,
     repin_content,
     role_content,
-    server_content,
     subject_kind,
 )
-from accredit.registry.registration import (
-    AgentCheck,
-    agent_row,
-    fault_at,
-    names_there,
-    person_at,
-    pinned_definition,
-    shown,
-    team_named,
-)
+from accredit.registry.registration import person_at, shown, team_named
 from accredit.registry.restraints import agent_restricted, incident_closed, incident_flagged, restriction_lifted
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
-from accredit.registry.versions import (
-    expiry_us,
-    facets,
-    money_doc,
-    version_digest,
-    version_from,
-)
+from accredit.registry.versions import version_from
 
 __all__ = ["ApplyOutcome", "ApplyResult", "Registry", "Repinned"]
 
 _MAX_DOCUMENTS: Final = 1_000
 _MAX_OFFERED: Final = 2_000
-_MAX_HISTORY: Final = 1_000
 _MAX_REASON: Final = 2_000
-_MAX_TIES: Final = 200
 _PINS_AT_ONCE: Final = 100
-_MAX_NAMED: Final = 200
 _NARROWING: Final = frozenset({AgentEvent.SUSPEND, AgentEvent.QUARANTINE, AgentEvent.RETIRE})
 _RECORDED: Final[Mapping[AgentEvent, str]] = {
     AgentEvent.SUBMIT: "agent.submitted",
@@ -145,10 +125,6 @@ _OF_THE_DECLARED: Final = frozenset(
     }
 )
 """Events that speak of the newest version declared, not of the one in force."""
-
-_Definitions = Mapping[str, Mapping[str, Any]]
-_Build = Callable[[StateView], Change | None]
-"""One transaction: judged against a state, it gives what to write, or nothing if it is so already."""
 
 
 class ApplyOutcome(StrEnum):
@@ -210,6 +186,9 @@ class Registry:
         self.catalogue = Catalogue.of(control.view)
         """Everything registered, as of now."""
         self._tables = Tables(control.view)
+        self._declarations = Declarations(
+            ids, clock, catalogue=lambda: self.catalogue, organisation=lambda: self.organisation
+        )
         control.subscribe(self._follow)
 
     def _follow(self, change: Change) -> None:
@@ -339,10 +318,11 @@ class Registry:
             raise InvalidInputError(
                 Code.MANIFEST_INVALID, f"more than {_MAX_DOCUMENTS} manifests", hint="apply in parts"
             )
-        ordered = sorted(documents, key=_place)
-        faults = [*_declared_twice(ordered)]
-        if self._bootstrapping():
-            faults += [fault for document in ordered for fault in _not_alone(document)]
+        ordered = sorted(documents, key=place)
+        faults = [*declared_twice(ordered)]
+        alone = self._bootstrapping()
+        if alone:
+            faults += [fault for document in ordered for fault in not_alone(document)]
         if faults:
             raise ManifestError(faults)
         offers = {
@@ -354,10 +334,13 @@ class Registry:
         waiting: set[str] = set()
         for document in ordered:
             try:
-                if self._proposal(document, offers, actor, self._proven(planned)) is not None:
+                if (
+                    not alone
+                    and self._declarations.proposal(document, offers, actor, self._proven(planned)) is not None
+                ):
                     waiting |= {document.metadata.name} if isinstance(document, ToolServerManifest) else set()
                     continue
-                for step in self._steps(document, offers, actor, frozenset(waiting)):
+                for step in self._declarations.steps(document, offers, actor, frozenset(waiting)):
                     change = step(self._proven(planned))
                     planned.put(change.writes if change else ())
             except ManifestError as error:
@@ -366,29 +349,17 @@ class Registry:
             raise ManifestError(faults)
         return [await self._commit(document, offers, actor) for document in ordered]
 
-    def _proposal(
-        self, document: Document, offers: Mapping[str, _Definitions], actor: Actor, view: StateView
-    ) -> Proposal | None:
-        """What has to be proposed instead of committed, if anything."""
-        if self._bootstrapping():
-            return None
-        match document:
-            case GroupManifest():
-                return self._group_proposal(document, actor, view)
-            case ToolServerManifest():
-                return self._server_proposal(document, offers[document.metadata.name], actor, view)
-            case _:
-                return None
-
-    async def _commit(self, document: Document, offers: Mapping[str, _Definitions], actor: Actor) -> ApplyResult:
-        proposal = self._proposal(document, offers, actor, self._proven(self._control.view))
+    async def _commit(self, document: Document, offers: Mapping[str, Definitions], actor: Actor) -> ApplyResult:
+        proposal = None
+        if not self._bootstrapping():
+            proposal = self._declarations.proposal(document, offers, actor, self._proven(self._control.view))
         if proposal is not None:
             name = proposal.about.partition(":")[2]
             where = proposal.environment.value if proposal.environment else None
             return ApplyResult(document.kind, name, name, ApplyOutcome.PENDING, where, proposal=proposal)
         made: list[Change] = []
 
-        def recorded(step: _Build) -> Callable[[StateView], Change | None]:
+        def recorded(step: Build) -> Callable[[StateView], Change | None]:
             def build(view: StateView) -> Change | None:
                 change = step(self._proven(view))
                 if change is not None:
@@ -397,7 +368,7 @@ class Registry:
 
             return build
 
-        for step in self._steps(document, offers, actor):
+        for step in self._declarations.steps(document, offers, actor):
             await self._control.transact(recorded(step))
         return self._result(document, made)
 
@@ -434,228 +405,9 @@ class Registry:
                     tuple(changed),
                 )
 
-    def _steps(
-        self,
-        document: Document,
-        offers: Mapping[str, _Definitions],
-        actor: Actor,
-        waiting: frozenset[str] = frozenset(),
-    ) -> Iterator[_Build]:
-        match document:
-            case PersonManifest():
-                yield partial(self._put_person, document, actor)
-            case TeamManifest():
-                yield partial(self._put_team, document, actor)
-            case GroupManifest():
-                return  # it is so already, or it is proposed
-            case AgreementManifest():
-                yield partial(self._put_agreement, document, actor)
-            case IssuerManifest():
-                yield partial(self._put_issuer, document, actor)
-            case ToolServerManifest():
-                offer = offers[document.metadata.name]
-                yield partial(self._put_server, document, offer, actor)
-                for own in document.spec.tools:
-                    yield partial(self._pin, document, own, offer, actor)
-            case AgentManifest():
-                yield partial(self._put_agent, document, waiting, actor)
-
-    # -- people, groups, teams, agreements, issuers
-
-    def _put_person(self, manifest: PersonManifest, actor: Actor, view: StateView) -> Change | None:
-        address = same_address(manifest.spec.email)
-        controllers = self._controllers(manifest, view)
-        known = person_at(view, address, self.catalogue.person(address))
-        if known is not None:
-            return self._put_controllers(manifest, known, controllers, actor, view)
-        for row in view.scan(rows.PERSON):
-            if same_address(row.doc["email"]).casefold() == address.casefold():
-                raise _fault(
-                    manifest,
-                    "spec.email",
-                    Code.CONFLICT,
-                    f"`{address}` differs from a registered address in letter case alone",
-                    "write it as it is registered",
-                )
-        person = Person(
-            PersonId(self._ids.new("psn")), address, bot=controllers is not None, controllers=controllers or frozenset()
-        )
-        write = Write(rows.PERSON, person.id, rows.person_doc(person, salt=self._ids.secret(16).hex()))
-        return Change(Facts("person.registered"), (write,), actor, {"bot": person.bot, "person": person.id})
-
-    def _controllers(self, manifest: PersonManifest, view: StateView) -> frozenset[str] | None:
-        """Ids of persons and names of groups; None for a person."""
-        if manifest.spec.controlled_by is None:
-            return None
-        found, faults = set(), []
-        for index, name in enumerate(manifest.spec.controlled_by):
-            path = f"spec.controlledBy[{index}]"
-            if name.startswith("group:"):
-                found.add(name)
-                if view.get(rows.GROUP, name.removeprefix("group:")) is None:
-                    faults.append(fault_at(manifest, path, Code.NOT_FOUND, f"there is no group `{name[6:]}`"))
-                continue
-            person = person_at(view, name, self.catalogue.person(name))
-            row = view.get(rows.PERSON, person) if person is not None else None
-            known = rows.person_from(row.key, row.doc) if row is not None else None
-            if known is None or known.left or known.bot:
-                message = f"`{name}` is not a registered person who is there"
-                faults.append(fault_at(manifest, path, Code.NOT_FOUND, message, "people answer for service accounts"))
-            else:
-                found.add(known.id)
-        if faults:
-            raise ManifestError(faults)
-        return frozenset(found)
-
-    def _put_controllers(
-        self,
-        manifest: PersonManifest,
-        person: PersonId,
-        controllers: frozenset[str] | None,
-        actor: Actor,
-        view: StateView,
-    ) -> Change | None:
-        row = view.get(rows.PERSON, person)
-        known = rows.person_from(person, row.doc) if row else None
-        if row is None or known is None or known.left:
-            raise _fault(manifest, "spec.email", Code.CONFLICT, f"`{manifest.spec.email}` has left", "take them out")
-        if known.bot != (controllers is not None):
-            # else a service account could be turned into somebody who votes
-            raise _fault(
-                manifest, "spec.controlledBy", Code.CONFLICT,
-                f"`{manifest.spec.email}` is registered as a {'service account' if known.bot else 'person'}",
-                "what an account is does not change: register another address",
-            )  # fmt: skip
-        if controllers is None or controllers == known.controllers:
-            return None
-        # whoever answered for it a moment ago could still be behind what it asked for
-        former = sorted(
-            {one for holder in known.controllers - controllers for one in self.organisation.persons(holder)}
-        )
-        if len(former) > _MAX_TIES:
-            raise _fault(manifest, "spec.controlledBy", Code.CONFLICT, "too many people answered for it until now")
-        now_us = self._clock.now().wall_us
-        ties = [AccountTie(person, one, now_us) for one in former if one != person]
-        return Change(
-            Facts("person.updated"),
-            (
-                Write(rows.PERSON, person, {**row.doc, "controllers": sorted(controllers)}),
-                *(Write(rows.ACCOUNT_TIE, rows.account_tie_key(tie), rows.account_tie_doc(tie)) for tie in ties),
-            ),
-            actor,
-            {"controllers": sorted(controllers), "person": person},
-        )
-
-    def _group_proposal(self, manifest: GroupManifest, actor: Actor, view: StateView) -> Proposal | None:
-        name, spec = manifest.metadata.name, manifest.spec
-        faults, members = [], []
-        for index, address in enumerate(spec.members):
-            person = person_at(view, address, self.catalogue.person(address))
-            row = view.get(rows.PERSON, person) if person is not None else None
-            if person is None or row is None or row.doc.get("left"):
-                message = f"`{address}` is not a registered person who is there"
-                faults.append(fault_at(manifest, f"spec.members[{index}]", Code.NOT_FOUND, message, "apply a Person"))
-            else:
-                members.append(person)
-        for index, inner in enumerate(spec.groups):
-            if inner == name or view.get(rows.GROUP, inner) is None:
-                message = f"there is no other group `{inner}`"
-                faults.append(fault_at(manifest, f"spec.groups[{index}]", Code.NOT_FOUND, message, "sign it off first"))
-        if faults:
-            raise ManifestError(faults)
-        content = group_content(name, members, spec.groups, view, self.organisation, by=_author(actor))
-        if content is None:
-            return None
-        before = self.organisation.persons(f"group:{name}")
-        inner_members = {one for inner in spec.groups for one in self.organisation.persons(f"group:{inner}")}
-        return proposed(content, about=f"group:{name}", beneficiaries={*members, *inner_members} - before)
-
-    def _put_agreement(self, manifest: AgreementManifest, actor: Actor, view: StateView) -> Change | None:
-        name, spec = manifest.metadata.name, manifest.spec
-        agreement = Agreement(
-            name,
-            spec.provider,
-            frozenset(spec.covers),
-            Digest(spec.document),
-            expiry_us(spec.expires.isoformat()) if spec.expires else None,
-        )
-        row, doc = view.get(rows.AGREEMENT, name), rows.agreement_doc(agreement)
-        if row is not None and row.doc == doc:
-            return None
-        kind = "agreement.updated" if row else "agreement.registered"
-        return Change(Facts(kind), (Write(rows.AGREEMENT, name, doc),), actor, {"agreement": name, **doc})
-
-    def _put_team(self, manifest: TeamManifest, actor: Actor, view: StateView) -> Change | None:
-        for index, name in enumerate(manifest.spec.zones):
-            try:
-                zone(name)
-            except InvalidInputError as error:
-                raise _fault(manifest, f"spec.zones[{index}]", error.code, error.message, error.hint) from error
-        known = team_named(view, manifest.metadata.name)
-        doc = {"name": manifest.metadata.name, "zones": sorted(manifest.spec.zones)}
-        if known is not None and known.zones == frozenset(doc["zones"]):
-            return None
-        team = known.id if known else TeamId(self._ids.new("team"))
-        kind = "team.updated" if known else "team.registered"
-        return Change(Facts(kind), (Write(rows.TEAM, team, doc),), actor, {"team": team, **doc})
-
-    def _put_issuer(self, manifest: IssuerManifest, actor: Actor, view: StateView) -> Change | None:
-        spec, name = manifest.spec, manifest.metadata.name
-        doc = {
-            "audience": spec.audience,
-            "claims": dict(sorted(spec.claims.items())),
-            "issuer": spec.issuer,
-            "jwks": spec.jwks.model_dump(exclude_none=True, by_alias=True),
-            "name": name,
-            # pairs, not an object: names of roles need not be ASCII, keys must
-            "role_names": [list(pair) for pair in sorted(spec.role_names.items())] if spec.use == "user" else [],
-            "roles_claim": spec.roles_claim if spec.use == "user" else None,
-            "status_url": spec.status_url if spec.use == "task" else None,
-            "token_type": spec.token_type if spec.use == "user" else None,
-            "use": spec.use,
-        }
-        row = view.get(rows.ISSUER, name)
-        if row is not None and row.doc.get("revoked"):
-            # registering it again would revive what was revoked
-            raise _fault(
-                manifest, "metadata.name", Code.CREDENTIAL_REVOKED, f"the issuer `{name}` was revoked",
-                "register it under another name, with new keys",
-            )  # fmt: skip
-        if row is not None and {key: row.doc.get(key) for key in doc} == doc:
-            return None
-        # tokens rest on the name: one that came to mean another issuer would vouch for what it never said
-        faults = [
-            fault_at(
-                manifest, f"spec.{path}", Code.CONFLICT, f"the issuer `{name}` is registered with another",
-                "register it under another name",
-            )
-            for path in ("issuer", "use")
-            if row is not None and row.doc[path] != doc[path]
-        ]  # fmt: skip
-        for other in view.scan(rows.ISSUER):
-            if other.key == name or other.doc.get("revoked") or other.doc.get("use") != spec.use:
-                continue
-            if other.doc["issuer"] == spec.issuer:
-                faults.append(
-                    fault_at(manifest, "spec.issuer", Code.CONFLICT, "another issuer of this use has this address")
-                )
-            # a policy reads `context.task.customer_id` whoever vouched for it, so it has one type
-            faults += [
-                fault_at(
-                    manifest, f"spec.claims.{claim}", Code.CONDITION_UNTYPED, "another issuer gives it another type"
-                )
-                for claim, kind in spec.claims.items()
-                if other.doc["claims"].get(claim, kind) != kind
-            ]
-        if faults:
-            raise ManifestError(faults)
-        body = {"issuer": name, "use": spec.use, "kids": [key.kid for key in spec.jwks.keys]}
-        write = Write(rows.ISSUER, name, {**(row.doc if row else {}), **doc})
-        return Change(Facts("issuer.updated" if row else "issuer.registered"), (write,), actor, body)
-
     # -- tool servers
 
-    async def _offer(self, manifest: ToolServerManifest) -> _Definitions:
+    async def _offer(self, manifest: ToolServerManifest) -> Definitions:
         """What the server offers, if one of its tools is not pinned yet: else nobody needs to ask."""
         name, view = manifest.metadata.name, self._proven(self._control.view)
         if all(view.get(rows.TOOL, tool_id(name, own)) for own in manifest.spec.tools):
@@ -669,7 +421,7 @@ class Registry:
         )
         return await self._ask(asked)
 
-    async def _ask(self, server: ToolServer) -> _Definitions:
+    async def _ask(self, server: ToolServer) -> Definitions:
         try:
             offered = await self._definitions.fetch(server)
         except UnavailableError as error:
@@ -690,103 +442,6 @@ class Registry:
                     f"tool server `{server.name}` defines its tool {shown(name)} under another name",
                 )
         return offered
-
-    def _put_server(
-        self, manifest: ToolServerManifest, offer: _Definitions, actor: Actor, view: StateView
-    ) -> Change | None:
-        name, environment, spec = manifest.metadata.name, manifest.metadata.environment, manifest.spec
-        row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
-        self._check_server(manifest, offer, row, view)
-        if row is not None and _facts_of(row.doc) == doc:
-            return None
-        if row is not None and "enacted" in row.doc:
-            doc = {**doc, "enacted": row.doc["enacted"]}  # less than what was signed off, or new tools beside it
-        return Change(
-            Facts("server.updated" if row else "server.registered", environment=environment),
-            (Write(rows.SERVER, name, doc),),
-            actor,
-            {"server": name, "url": spec.url, "tools": _named([tool_id(name, own) for own in sorted(spec.tools)])},
-        )
-
-    def _check_server(
-        self, manifest: ToolServerManifest, offer: _Definitions, row: Row | None, view: StateView
-    ) -> None:
-        """Check a server against what is registered, pinned and offered.
-
-        Raises:
-            ManifestError: the name belongs elsewhere, or a tool cannot be pinned.
-        """
-        name = manifest.metadata.name
-        if row is not None and row.doc["environment"] != manifest.metadata.environment:
-            # the name alone stands in tool ids and addresses, so it means one server
-            raise _fault(
-                manifest, "metadata.name", Code.NAME_TAKEN,
-                f"the tool server `{name}` belongs to {row.doc['environment']}", "choose another name",
-            )  # fmt: skip
-        faults = [fault for own in manifest.spec.tools for fault in self._tool_faults(view, manifest, own, offer)]
-        if faults:
-            raise ManifestError(faults)
-
-    def _server_proposal(
-        self, manifest: ToolServerManifest, offer: _Definitions, actor: Actor, view: StateView
-    ) -> Proposal | None:
-        name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
-        row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
-        if not _takes_two(name, row.doc if row else None, doc, view):
-            return None
-        self._check_server(manifest, offer, row, view)
-        pinned = {own: pinned_definition(view, tool_id(name, own)) for own in manifest.spec.tools}
-        definitions = {own: offer[own] if pin is None else pin[1] for own, pin in pinned.items()}
-        content = server_content(name, doc, view, definitions, by=_author(actor))
-        try:
-            return proposed(content, about=f"server:{name}", environment=environment)
-        except InvalidInputError as error:
-            raise _fault(manifest, "spec.tools", error.code, error.message, error.hint) from error
-
-    def _tool_faults(
-        self, view: StateView, manifest: ToolServerManifest, own: str, offer: _Definitions
-    ) -> Iterator[ManifestFault]:
-        """What keeps a tool from being pinned, or its pinned schema from being compiled as is asked now."""
-        path, tool = f"spec.tools.{shown(own)}", tool_id(manifest.metadata.name, own)
-        pinned = pinned_definition(view, tool)
-        definition = offer.get(own) if pinned is None else pinned[1]
-        if definition is None:
-            yield fault_at(
-                manifest, path, Code.TOOL_UNKNOWN, f"the server offers no tool {shown(own)}", names_there(offer)
-            )
-            return
-        try:
-            definition_text(definition)
-            compile_arguments(definition.get("inputSchema"), allow_undeclared=manifest.spec.tools[own].allow_undeclared)
-        except InvalidInputError as error:
-            yield fault_at(manifest, path, error.code, error.message, error.hint)
-
-    def _pin(
-        self, manifest: ToolServerManifest, own: str, offer: _Definitions, actor: Actor, view: StateView
-    ) -> Change | None:
-        name = manifest.metadata.name
-        tool = tool_id(name, own)
-        if view.get(rows.TOOL, tool) is not None:
-            # INVARIANT: a pin once made changes by `repin` alone, even if the tool was dropped and listed again
-            return None
-        form = manifest.spec.tools[own]
-        digest = definition_digest(offer[own])
-        facts = Facts(
-            "tool.pinned",
-            environment=manifest.metadata.environment,
-            tool=tool,
-            effect=form.effect,
-            scope=form.scope if form.effect == "write" else None,
-            data_classes=tuple(sorted(form.data)),
-        )
-        return Change(facts, self._pinning(tool, offer[own]), actor, {"definition": digest, "tool": tool})
-
-    def _pinning(self, tool: ToolId, definition: Mapping[str, Any]) -> tuple[Write, ...]:
-        digest = definition_digest(definition)
-        return (
-            Write(rows.DEFINITION, digest, {"text": definition_text(definition)}),
-            Write(rows.TOOL, tool, {"definition": digest, "pinned_us": self._clock.now().wall_us}),
-        )
 
     async def repin(self, server: ServerName, tool: str | None, actor: Actor) -> tuple[Repinned, ...] | Proposal:
         """Take over what the server offers now for one of its registered tools, or all; says what changed.
@@ -820,7 +475,7 @@ class Registry:
         if fresh and known.environment is not Environment.DEVELOPMENT:
             before = {own: known.tools[own].definition for own in fresh}
             content = repin_content(
-                server, known.environment, fresh, before, self._proven(self._control.view), by=_author(actor)
+                server, known.environment, fresh, before, self._proven(self._control.view), by=author(actor)
             )
             return proposed(content, about=f"server:{server}", environment=known.environment)
         repinned: list[Repinned] = []
@@ -831,7 +486,7 @@ class Registry:
         return tuple(repinned)
 
     def _repin(
-        self, server: ToolServer, own: str, one: Repinned, offered: _Definitions, actor: Actor, view: StateView
+        self, server: ToolServer, own: str, one: Repinned, offered: Definitions, actor: Actor, view: StateView
     ) -> Change:
         row = self._proven(view).get(rows.TOOL, one.tool)
         if row is None or row.doc["definition"] != one.before:
@@ -846,68 +501,7 @@ class Registry:
             data_classes=tuple(sorted(tool.data)),
         )
         body = {"after": one.after, "before": one.before, "tool": one.tool}
-        return Change(facts, self._pinning(one.tool, offered[own]), actor, body)
-
-    # -- agents
-
-    def _put_agent(
-        self, manifest: AgentManifest, waiting: frozenset[str], actor: Actor, view: StateView
-    ) -> Change | None:
-        name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
-        team = team_named(view, manifest.metadata.team)
-        row = agent_row(view, environment, name)
-        if row is not None and team is not None and row.doc["team"] != team.id:
-            raise _fault(
-                manifest, "metadata.name", Code.NAME_TAKEN, f"another team has an agent `{name}` in {environment}"
-            )
-        now = self._clock.now().wall_us
-        form = AgentCheck(view, manifest, likely=self.catalogue, now_us=now, waiting=waiting).canonical()
-        digest, parts = version_digest(form), facets(form)
-        declared = (row.doc.get("candidate") or row.doc["version"]) if row else None
-        if declared == digest:
-            return None
-        agent = AgentId(row.key if row else self._ids.new("agt"))
-        doc: dict[str, Any] = {
-            "backup_owner": form["spec"]["backupOwner"],
-            "candidate": None,
-            "environment": environment.value,
-            "halted_from": None,
-            "name": name,
-            "owner": form["spec"]["owner"],
-            "promoted_from": _lower(view, environment, name, form["metadata"]["team"]),
-            "registered_by": actor.person,
-            "registered_us": now,
-            "state": AgentState.DRAFT.value,
-            "state_us": now,
-            "team": form["metadata"]["team"],
-            "version": digest,
-        }
-        if row is not None:
-            doc = _declared_anew(manifest, row.doc, digest, doc)
-        history = row.doc["history"] if row else ()
-        doc["history"] = [*history, {"at_us": now, "by": actor.person, "version": digest}][-_MAX_HISTORY:]
-        writes = [Write(rows.AGENT, agent, doc)]
-        if row is None:
-            writes.append(Write(rows.AGENT_NAME, f"{environment}/{name}", {"agent": agent}))
-        if view.get(rows.VERSION, digest) is None:
-            writes.append(Write(rows.VERSION, digest, {"digest": digest, "facets": parts, "manifest": form}))
-        body: dict[str, Any] = {
-            "facets": parts,
-            "in_force": doc["version"] == digest,
-            "name": name,
-            "owner": form["spec"]["owner"],
-            "state": doc["state"],
-            "team": doc["team"],
-        }
-        if declared is not None:
-            before = view.get(rows.VERSION, declared)
-            known = before.doc["facets"] if before else {}
-            body["previous"] = declared
-            body["facets_changed"] = sorted(facet for facet in parts if parts[facet] != known.get(facet))
-        facts = Facts(
-            "agent.versioned" if row else "agent.registered", agent=agent, version=digest, environment=environment.value
-        )
-        return Change(facts, tuple(writes), actor, body)
+        return Change(facts, pinning(one.tool, offered[own], self._clock.now().wall_us), actor, body)
 
     # -- an agent's states
 
@@ -1038,7 +632,7 @@ class Registry:
         team_id = self._team_id(team)
         organisation = self.proven_organisation()
         check_grantable(organisation, role, holder, team_id)
-        content = role_content(self._ids.new("rgr"), role, holder, team_id, organisation, by=_author(actor))
+        content = role_content(self._ids.new("rgr"), role, holder, team_id, organisation, by=author(actor))
         return proposed(content, about=f"role:{holder}", beneficiaries=organisation.persons(holder))
 
     def _team_id(self, team: str | None) -> TeamId | None:
@@ -1116,7 +710,7 @@ class Registry:
             facts = Facts("tool.pinned", environment=environment)
         else:
             writes = enact_server(content, view)
-            body |= {"server": name, "tools": _named([tool_id(name, pin["tool"]) for pin in content["pins"]])}
+            body |= {"server": name, "tools": some_of([tool_id(name, pin["tool"]) for pin in content["pins"]])}
             facts = Facts("server.updated" if content["before"] else "server.registered", environment=environment)
         return Change(facts, writes, actor, body) if writes else None
 
@@ -1153,7 +747,7 @@ class Registry:
         """
         self._require_two()
         now_us = self._clock.now().wall_us
-        made = Delegation(self._ids.new("dlg"), _author(actor), to, role, now_us, until_us)
+        made = Delegation(self._ids.new("dlg"), author(actor), to, role, now_us, until_us)
         await self._control.transact(lambda _: role_delegated(self.proven_organisation(), made, actor, now_us=now_us))
         return made
 
@@ -1248,135 +842,3 @@ class Registry:
 
     def _proven(self, view: StateView) -> StateView:
         return rows.ProvenRows(view, self._control.unproven)
-
-
-def _fault(document: Document, path: str, code: Code, message: str, hint: str = "") -> ManifestError:
-    return ManifestError([fault_at(document, path, code, message, hint)])
-
-
-def _key(document: Document) -> tuple[str, ...]:
-    match document:
-        case PersonManifest():
-            return ("Person", same_address(document.spec.email))
-        case AgentManifest():
-            return ("Agent", document.metadata.environment, document.metadata.name)
-        case _:
-            return (document.kind, document.metadata.name)
-
-
-def _declared_twice(documents: Sequence[Document]) -> Iterator[ManifestFault]:
-    seen: set[tuple[str, ...]] = set()
-    for document in documents:
-        if _key(document) in seen:
-            yield fault_at(document, "metadata.name", Code.NAME_TAKEN, "declared twice in what is applied", "keep one")
-        seen.add(_key(document))
-
-
-def _not_alone(document: Document) -> Iterator[ManifestFault]:
-    """What one administrator alone cannot do."""
-    if isinstance(document, AgentManifest | ToolServerManifest) and document.metadata.environment != "development":
-        environment = document.metadata.environment
-        yield fault_at(
-            document, "metadata.environment", Code.PRODUCTION_REFUSED,
-            f"nothing enters {environment} while there is only one administrator",
-        )  # fmt: skip
-    if isinstance(document, GroupManifest):
-        yield fault_at(
-            document, "", Code.TWO_PERSONS_REQUIRED, "a group takes two persons, as the roles it can give do"
-        )
-
-
-def _place(document: Document) -> tuple[int, bool]:
-    """What others name comes first; a service account may name a group."""
-    account = isinstance(document, PersonManifest) and document.spec.controlled_by is not None
-    return _ORDER.index("Group" if account else document.kind), account
-
-
-_ORDER: Final = list(KINDS)
-
-
-def _author(actor: Actor) -> PersonId:
-    if actor.person is None:
-        raise ForbiddenError(Code.NOT_AUTHORISED, "only a person can ask for this")
-    return PersonId(actor.person)
-
-
-def _server_doc(manifest: ToolServerManifest) -> dict[str, Any]:
-    """What the operator says, as stored."""
-    spec = manifest.spec
-    tools = [
-        {
-            "allow_undeclared": form.allow_undeclared,
-            "data": sorted(form.data),
-            "effect": form.effect,
-            "fields": [list(pair) for pair in sorted(form.fields.items())],
-            "name": own,
-            "price": money_doc(Money.parse(form.price)) if form.price is not None else None,
-            "scope": form.scope if form.effect == "write" else None,
-        }
-        for own, form in sorted(spec.tools.items())
-    ]
-    environment = manifest.metadata.environment
-    return {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
-
-
-def _named(tools: Sequence[str]) -> list[str]:
-    """Tools for a record's body, which has its bounds: all of them stand in the row."""
-    some = list(tools[:_MAX_NAMED])
-    return some if len(some) == len(tools) else [*some, f"and {len(tools) - len(some)} more"]
-
-
-def _facts_of(doc: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool server's row without what it rests on."""
-    return {key: value for key, value in doc.items() if key != "enacted"}
-
-
-def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, Any], view: StateView) -> bool:
-    """Whether a tool server's change takes two persons: nothing is proposed that only takes tools away.
-
-    In development a new server, and a tool that was never pinned, are somebody's own business. A tool that was there
-    once is not: taken away and listed again it could come back with other facts.
-    """
-    development = doc["environment"] == Environment.DEVELOPMENT
-    if before is None:
-        return not development
-    if any(before[key] != doc[key] for key in ("credential", "url")):
-        return True
-    known = {entry["name"]: entry for entry in before["tools"]}
-    for entry in doc["tools"]:
-        pinned = view.get(rows.TOOL, tool_id(server, entry["name"])) is not None
-        if entry["name"] in known:
-            if known[entry["name"]] != entry or not (development or pinned):
-                return True
-        elif pinned or not development:
-            return True
-    return False
-
-
-def _lower(view: StateView, environment: Environment, name: str, team: str) -> AgentId | None:
-    """The agent of the same name and team in the next lower environment that has one."""
-    order = [Environment.STAGING, Environment.DEVELOPMENT]
-    below = order if environment is Environment.PRODUCTION else order[1:] if environment in order[:1] else []
-    for one in below:
-        row = agent_row(view, one, name)
-        if row is not None and row.doc["team"] == team:
-            return AgentId(row.key)
-    return None
-
-
-def _declared_anew(
-    manifest: AgentManifest, before: Mapping[str, Any], digest: Digest, fresh: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The row of an agent of which another version is declared."""
-    environment, state = Environment(before["environment"]), AgentState(before["state"])
-    step = after(AgentEvent.DECLARE, environment, state)
-    if isinstance(step, Inapplicable):
-        raise _fault(manifest, "metadata.name", Code.TRANSITION_REFUSED, step.why, step.hint)
-    older = {"candidate": None, "halted_from": None, "promoted_from": None, "registered_by": None, "registered_us": 0}
-    doc = {**older, "state_us": fresh["state_us"], **before}
-    if awaits_candidate(environment, state):
-        return {**doc, "candidate": None if digest == before["version"] else digest}
-    doc |= {key: fresh[key] for key in ("backup_owner", "candidate", "owner", "version")}
-    if step.state is not state:
-        doc |= {"state": step.state.value, "state_us": fresh["state_us"]}
-    return doc

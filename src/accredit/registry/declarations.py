@@ -1,0 +1,622 @@
+"""What one manifest writes into control state, or what it asks for where that takes two persons.
+
+Each step is judged against a state and gives a change, or nothing if it is so already. No I/O: what tool servers offer
+is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from accredit.audit.model import Facts
+from accredit.audit.ports import Actor, Change, Row, StateView, Write
+from accredit.kernel.canonical import Digest
+from accredit.kernel.clock import Clock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import ForbiddenError, InvalidInputError
+from accredit.kernel.hours import zone
+from accredit.kernel.ids import AgentId, IdSource, PersonId, TeamId, ToolId, tool_id
+from accredit.kernel.money import Money
+from accredit.registry import rows
+from accredit.registry.addresses import same_address
+from accredit.registry.catalogue import Catalogue
+from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.lifecycle import AgentEvent, Inapplicable, after, awaits_candidate
+from accredit.registry.manifest import (
+    KINDS,
+    AgentManifest,
+    AgreementManifest,
+    Document,
+    GroupManifest,
+    IssuerManifest,
+    PersonManifest,
+    TeamManifest,
+    ToolServerManifest,
+)
+from accredit.registry.model import AgentState, Agreement, Environment, Person
+from accredit.registry.organisation import AccountTie, Organisation
+from accredit.registry.pinning import definition_digest, definition_text
+from accredit.registry.proposals import Proposal, group_content, proposed, server_content
+from accredit.registry.registration import (
+    AgentCheck,
+    agent_row,
+    fault_at,
+    names_there,
+    person_at,
+    pinned_definition,
+    shown,
+    team_named,
+)
+from accredit.registry.schemas import compile_arguments
+from accredit.registry.versions import expiry_us, facets, money_doc, version_digest
+
+__all__ = [
+    "Build",
+    "Declarations",
+    "Definitions",
+    "author",
+    "declared_twice",
+    "not_alone",
+    "pinning",
+    "place",
+    "some_of",
+]
+
+_MAX_HISTORY: Final = 1_000
+_MAX_TIES: Final = 200
+_MAX_NAMED: Final = 200
+
+Definitions = Mapping[str, Mapping[str, Any]]
+"""What a tool server offers, by its own tool names."""
+Build = Callable[[StateView], Change | None]
+"""One transaction: judged against a state, it gives what to write, or nothing if it is so already."""
+
+
+class Declarations:
+    """Turns manifests into changes and proposals."""
+
+    def __init__(
+        self,
+        ids: IdSource,
+        clock: Clock,
+        *,
+        catalogue: Callable[[], Catalogue],
+        organisation: Callable[[], Organisation],
+    ) -> None:
+        self._ids = ids
+        self._clock = clock
+        self._catalogue = catalogue
+        self._organisation = organisation
+
+    def steps(
+        self,
+        document: Document,
+        offers: Mapping[str, Definitions],
+        actor: Actor,
+        waiting: frozenset[str] = frozenset(),
+    ) -> Iterator[Build]:
+        """The transactions that put a manifest in place; `waiting` names tool servers that need a sign-off first."""
+        match document:
+            case PersonManifest():
+                yield partial(self._put_person, document, actor)
+            case TeamManifest():
+                yield partial(self._put_team, document, actor)
+            case GroupManifest():
+                return  # it is so already, or it is proposed
+            case AgreementManifest():
+                yield partial(self._put_agreement, document, actor)
+            case IssuerManifest():
+                yield partial(self._put_issuer, document, actor)
+            case ToolServerManifest():
+                offer = offers[document.metadata.name]
+                yield partial(self._put_server, document, offer, actor)
+                for own in document.spec.tools:
+                    yield partial(self._pin, document, own, offer, actor)
+            case AgentManifest():
+                yield partial(self._put_agent, document, waiting, actor)
+
+    def proposal(
+        self, document: Document, offers: Mapping[str, Definitions], actor: Actor, view: StateView
+    ) -> Proposal | None:
+        """What a manifest asks for instead, if it takes two persons.
+
+        Raises:
+            ManifestError: with everything that is wrong.
+        """
+        match document:
+            case GroupManifest():
+                return self._group_proposal(document, actor, view)
+            case ToolServerManifest():
+                return self._server_proposal(document, offers[document.metadata.name], actor, view)
+            case _:
+                return None
+
+    # -- people, groups, teams, agreements, issuers
+
+    def _put_person(self, manifest: PersonManifest, actor: Actor, view: StateView) -> Change | None:
+        address = same_address(manifest.spec.email)
+        controllers = self._controllers(manifest, view)
+        known = person_at(view, address, self._catalogue().person(address))
+        if known is not None:
+            return self._put_controllers(manifest, known, controllers, actor, view)
+        for row in view.scan(rows.PERSON):
+            if same_address(row.doc["email"]).casefold() == address.casefold():
+                raise _fault(
+                    manifest,
+                    "spec.email",
+                    Code.CONFLICT,
+                    f"`{address}` differs from a registered address in letter case alone",
+                    "write it as it is registered",
+                )
+        person = Person(
+            PersonId(self._ids.new("psn")), address, bot=controllers is not None, controllers=controllers or frozenset()
+        )
+        write = Write(rows.PERSON, person.id, rows.person_doc(person, salt=self._ids.secret(16).hex()))
+        return Change(Facts("person.registered"), (write,), actor, {"bot": person.bot, "person": person.id})
+
+    def _controllers(self, manifest: PersonManifest, view: StateView) -> frozenset[str] | None:
+        """Ids of persons and names of groups; None for a person."""
+        if manifest.spec.controlled_by is None:
+            return None
+        found, faults = set(), []
+        for index, name in enumerate(manifest.spec.controlled_by):
+            path = f"spec.controlledBy[{index}]"
+            if name.startswith("group:"):
+                found.add(name)
+                if view.get(rows.GROUP, name.removeprefix("group:")) is None:
+                    faults.append(fault_at(manifest, path, Code.NOT_FOUND, f"there is no group `{name[6:]}`"))
+                continue
+            person = person_at(view, name, self._catalogue().person(name))
+            row = view.get(rows.PERSON, person) if person is not None else None
+            known = rows.person_from(row.key, row.doc) if row is not None else None
+            if known is None or known.left or known.bot:
+                message = f"`{name}` is not a registered person who is there"
+                faults.append(fault_at(manifest, path, Code.NOT_FOUND, message, "people answer for service accounts"))
+            else:
+                found.add(known.id)
+        if faults:
+            raise ManifestError(faults)
+        return frozenset(found)
+
+    def _put_controllers(
+        self,
+        manifest: PersonManifest,
+        person: PersonId,
+        controllers: frozenset[str] | None,
+        actor: Actor,
+        view: StateView,
+    ) -> Change | None:
+        row = view.get(rows.PERSON, person)
+        known = rows.person_from(person, row.doc) if row else None
+        if row is None or known is None or known.left:
+            raise _fault(manifest, "spec.email", Code.CONFLICT, f"`{manifest.spec.email}` has left", "take them out")
+        if known.bot != (controllers is not None):
+            # else a service account could be turned into somebody who votes
+            raise _fault(
+                manifest, "spec.controlledBy", Code.CONFLICT,
+                f"`{manifest.spec.email}` is registered as a {'service account' if known.bot else 'person'}",
+                "what an account is does not change: register another address",
+            )  # fmt: skip
+        if controllers is None or controllers == known.controllers:
+            return None
+        # whoever answered for it a moment ago could still be behind what it asked for
+        former = sorted(
+            {one for holder in known.controllers - controllers for one in self._organisation().persons(holder)}
+        )
+        if len(former) > _MAX_TIES:
+            raise _fault(manifest, "spec.controlledBy", Code.CONFLICT, "too many people answered for it until now")
+        now_us = self._clock.now().wall_us
+        ties = [AccountTie(person, one, now_us) for one in former if one != person]
+        return Change(
+            Facts("person.updated"),
+            (
+                Write(rows.PERSON, person, {**row.doc, "controllers": sorted(controllers)}),
+                *(Write(rows.ACCOUNT_TIE, rows.account_tie_key(tie), rows.account_tie_doc(tie)) for tie in ties),
+            ),
+            actor,
+            {"controllers": sorted(controllers), "person": person},
+        )
+
+    def _group_proposal(self, manifest: GroupManifest, actor: Actor, view: StateView) -> Proposal | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        faults, members = [], []
+        for index, address in enumerate(spec.members):
+            person = person_at(view, address, self._catalogue().person(address))
+            row = view.get(rows.PERSON, person) if person is not None else None
+            if person is None or row is None or row.doc.get("left"):
+                message = f"`{address}` is not a registered person who is there"
+                faults.append(fault_at(manifest, f"spec.members[{index}]", Code.NOT_FOUND, message, "apply a Person"))
+            else:
+                members.append(person)
+        for index, inner in enumerate(spec.groups):
+            if inner == name or view.get(rows.GROUP, inner) is None:
+                message = f"there is no other group `{inner}`"
+                faults.append(fault_at(manifest, f"spec.groups[{index}]", Code.NOT_FOUND, message, "sign it off first"))
+        if faults:
+            raise ManifestError(faults)
+        content = group_content(name, members, spec.groups, view, self._organisation(), by=author(actor))
+        if content is None:
+            return None
+        before = self._organisation().persons(f"group:{name}")
+        inner_members = {one for inner in spec.groups for one in self._organisation().persons(f"group:{inner}")}
+        return proposed(content, about=f"group:{name}", beneficiaries={*members, *inner_members} - before)
+
+    def _put_agreement(self, manifest: AgreementManifest, actor: Actor, view: StateView) -> Change | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        agreement = Agreement(
+            name,
+            spec.provider,
+            frozenset(spec.covers),
+            Digest(spec.document),
+            expiry_us(spec.expires.isoformat()) if spec.expires else None,
+        )
+        row, doc = view.get(rows.AGREEMENT, name), rows.agreement_doc(agreement)
+        if row is not None and row.doc == doc:
+            return None
+        kind = "agreement.updated" if row else "agreement.registered"
+        return Change(Facts(kind), (Write(rows.AGREEMENT, name, doc),), actor, {"agreement": name, **doc})
+
+    def _put_team(self, manifest: TeamManifest, actor: Actor, view: StateView) -> Change | None:
+        for index, name in enumerate(manifest.spec.zones):
+            try:
+                zone(name)
+            except InvalidInputError as error:
+                raise _fault(manifest, f"spec.zones[{index}]", error.code, error.message, error.hint) from error
+        known = team_named(view, manifest.metadata.name)
+        doc = {"name": manifest.metadata.name, "zones": sorted(manifest.spec.zones)}
+        if known is not None and known.zones == frozenset(doc["zones"]):
+            return None
+        team = known.id if known else TeamId(self._ids.new("team"))
+        kind = "team.updated" if known else "team.registered"
+        return Change(Facts(kind), (Write(rows.TEAM, team, doc),), actor, {"team": team, **doc})
+
+    def _put_issuer(self, manifest: IssuerManifest, actor: Actor, view: StateView) -> Change | None:
+        spec, name = manifest.spec, manifest.metadata.name
+        doc = {
+            "audience": spec.audience,
+            "claims": dict(sorted(spec.claims.items())),
+            "issuer": spec.issuer,
+            "jwks": spec.jwks.model_dump(exclude_none=True, by_alias=True),
+            "name": name,
+            # pairs, not an object: names of roles need not be ASCII, keys must
+            "role_names": [list(pair) for pair in sorted(spec.role_names.items())] if spec.use == "user" else [],
+            "roles_claim": spec.roles_claim if spec.use == "user" else None,
+            "status_url": spec.status_url if spec.use == "task" else None,
+            "token_type": spec.token_type if spec.use == "user" else None,
+            "use": spec.use,
+        }
+        row = view.get(rows.ISSUER, name)
+        if row is not None and row.doc.get("revoked"):
+            # registering it again would revive what was revoked
+            raise _fault(
+                manifest, "metadata.name", Code.CREDENTIAL_REVOKED, f"the issuer `{name}` was revoked",
+                "register it under another name, with new keys",
+            )  # fmt: skip
+        if row is not None and {key: row.doc.get(key) for key in doc} == doc:
+            return None
+        # tokens rest on the name: one that came to mean another issuer would vouch for what it never said
+        faults = [
+            fault_at(
+                manifest, f"spec.{path}", Code.CONFLICT, f"the issuer `{name}` is registered with another",
+                "register it under another name",
+            )
+            for path in ("issuer", "use")
+            if row is not None and row.doc[path] != doc[path]
+        ]  # fmt: skip
+        for other in view.scan(rows.ISSUER):
+            if other.key == name or other.doc.get("revoked") or other.doc.get("use") != spec.use:
+                continue
+            if other.doc["issuer"] == spec.issuer:
+                faults.append(
+                    fault_at(manifest, "spec.issuer", Code.CONFLICT, "another issuer of this use has this address")
+                )
+            # a policy reads `context.task.customer_id` whoever vouched for it, so it has one type
+            faults += [
+                fault_at(
+                    manifest, f"spec.claims.{claim}", Code.CONDITION_UNTYPED, "another issuer gives it another type"
+                )
+                for claim, kind in spec.claims.items()
+                if other.doc["claims"].get(claim, kind) != kind
+            ]
+        if faults:
+            raise ManifestError(faults)
+        body = {"issuer": name, "use": spec.use, "kids": [key.kid for key in spec.jwks.keys]}
+        write = Write(rows.ISSUER, name, {**(row.doc if row else {}), **doc})
+        return Change(Facts("issuer.updated" if row else "issuer.registered"), (write,), actor, body)
+
+    # -- tool servers
+
+    def _put_server(
+        self, manifest: ToolServerManifest, offer: Definitions, actor: Actor, view: StateView
+    ) -> Change | None:
+        name, environment, spec = manifest.metadata.name, manifest.metadata.environment, manifest.spec
+        row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
+        self._check_server(manifest, offer, row, view)
+        if row is not None and _facts_of(row.doc) == doc:
+            return None
+        if row is not None and "enacted" in row.doc:
+            doc = {**doc, "enacted": row.doc["enacted"]}  # less than what was signed off, or new tools beside it
+        return Change(
+            Facts("server.updated" if row else "server.registered", environment=environment),
+            (Write(rows.SERVER, name, doc),),
+            actor,
+            {"server": name, "url": spec.url, "tools": some_of([tool_id(name, own) for own in sorted(spec.tools)])},
+        )
+
+    def _check_server(self, manifest: ToolServerManifest, offer: Definitions, row: Row | None, view: StateView) -> None:
+        """Check a server against what is registered, pinned and offered.
+
+        Raises:
+            ManifestError: the name belongs elsewhere, or a tool cannot be pinned.
+        """
+        name = manifest.metadata.name
+        if row is not None and row.doc["environment"] != manifest.metadata.environment:
+            # the name alone stands in tool ids and addresses, so it means one server
+            raise _fault(
+                manifest, "metadata.name", Code.NAME_TAKEN,
+                f"the tool server `{name}` belongs to {row.doc['environment']}", "choose another name",
+            )  # fmt: skip
+        faults = [fault for own in manifest.spec.tools for fault in self._tool_faults(view, manifest, own, offer)]
+        if faults:
+            raise ManifestError(faults)
+
+    def _server_proposal(
+        self, manifest: ToolServerManifest, offer: Definitions, actor: Actor, view: StateView
+    ) -> Proposal | None:
+        name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
+        row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
+        if not _takes_two(name, row.doc if row else None, doc, view):
+            return None
+        self._check_server(manifest, offer, row, view)
+        pinned = {own: pinned_definition(view, tool_id(name, own)) for own in manifest.spec.tools}
+        definitions = {own: offer[own] if pin is None else pin[1] for own, pin in pinned.items()}
+        content = server_content(name, doc, view, definitions, by=author(actor))
+        try:
+            return proposed(content, about=f"server:{name}", environment=environment)
+        except InvalidInputError as error:
+            raise _fault(manifest, "spec.tools", error.code, error.message, error.hint) from error
+
+    def _tool_faults(
+        self, view: StateView, manifest: ToolServerManifest, own: str, offer: Definitions
+    ) -> Iterator[ManifestFault]:
+        """What keeps a tool from being pinned, or its pinned schema from being compiled as is asked now."""
+        path, tool = f"spec.tools.{shown(own)}", tool_id(manifest.metadata.name, own)
+        pinned = pinned_definition(view, tool)
+        definition = offer.get(own) if pinned is None else pinned[1]
+        if definition is None:
+            yield fault_at(
+                manifest, path, Code.TOOL_UNKNOWN, f"the server offers no tool {shown(own)}", names_there(offer)
+            )
+            return
+        try:
+            definition_text(definition)
+            compile_arguments(definition.get("inputSchema"), allow_undeclared=manifest.spec.tools[own].allow_undeclared)
+        except InvalidInputError as error:
+            yield fault_at(manifest, path, error.code, error.message, error.hint)
+
+    def _pin(
+        self, manifest: ToolServerManifest, own: str, offer: Definitions, actor: Actor, view: StateView
+    ) -> Change | None:
+        name = manifest.metadata.name
+        tool = tool_id(name, own)
+        if view.get(rows.TOOL, tool) is not None:
+            # INVARIANT: a pin once made changes by `repin` alone, even if the tool was dropped and listed again
+            return None
+        form = manifest.spec.tools[own]
+        digest = definition_digest(offer[own])
+        facts = Facts(
+            "tool.pinned",
+            environment=manifest.metadata.environment,
+            tool=tool,
+            effect=form.effect,
+            scope=form.scope if form.effect == "write" else None,
+            data_classes=tuple(sorted(form.data)),
+        )
+        return Change(
+            facts, pinning(tool, offer[own], self._clock.now().wall_us), actor, {"definition": digest, "tool": tool}
+        )
+
+    # -- agents
+
+    def _put_agent(
+        self, manifest: AgentManifest, waiting: frozenset[str], actor: Actor, view: StateView
+    ) -> Change | None:
+        name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
+        team = team_named(view, manifest.metadata.team)
+        row = agent_row(view, environment, name)
+        if row is not None and team is not None and row.doc["team"] != team.id:
+            raise _fault(
+                manifest, "metadata.name", Code.NAME_TAKEN, f"another team has an agent `{name}` in {environment}"
+            )
+        now = self._clock.now().wall_us
+        form = AgentCheck(view, manifest, likely=self._catalogue(), now_us=now, waiting=waiting).canonical()
+        digest, parts = version_digest(form), facets(form)
+        declared = (row.doc.get("candidate") or row.doc["version"]) if row else None
+        if declared == digest:
+            return None
+        agent = AgentId(row.key if row else self._ids.new("agt"))
+        doc: dict[str, Any] = {
+            "backup_owner": form["spec"]["backupOwner"],
+            "candidate": None,
+            "environment": environment.value,
+            "halted_from": None,
+            "name": name,
+            "owner": form["spec"]["owner"],
+            "promoted_from": _lower(view, environment, name, form["metadata"]["team"]),
+            "registered_by": actor.person,
+            "registered_us": now,
+            "state": AgentState.DRAFT.value,
+            "state_us": now,
+            "team": form["metadata"]["team"],
+            "version": digest,
+        }
+        if row is not None:
+            doc = _declared_anew(manifest, row.doc, digest, doc)
+        history = row.doc["history"] if row else ()
+        doc["history"] = [*history, {"at_us": now, "by": actor.person, "version": digest}][-_MAX_HISTORY:]
+        writes = [Write(rows.AGENT, agent, doc)]
+        if row is None:
+            writes.append(Write(rows.AGENT_NAME, f"{environment}/{name}", {"agent": agent}))
+        if view.get(rows.VERSION, digest) is None:
+            writes.append(Write(rows.VERSION, digest, {"digest": digest, "facets": parts, "manifest": form}))
+        body: dict[str, Any] = {
+            "facets": parts,
+            "in_force": doc["version"] == digest,
+            "name": name,
+            "owner": form["spec"]["owner"],
+            "state": doc["state"],
+            "team": doc["team"],
+        }
+        if declared is not None:
+            before = view.get(rows.VERSION, declared)
+            known = before.doc["facets"] if before else {}
+            body["previous"] = declared
+            body["facets_changed"] = sorted(facet for facet in parts if parts[facet] != known.get(facet))
+        facts = Facts(
+            "agent.versioned" if row else "agent.registered", agent=agent, version=digest, environment=environment.value
+        )
+        return Change(facts, tuple(writes), actor, body)
+
+
+def pinning(tool: ToolId, definition: Mapping[str, Any], now_us: int) -> tuple[Write, ...]:
+    """What pins a tool's definition."""
+    digest = definition_digest(definition)
+    return (
+        Write(rows.DEFINITION, digest, {"text": definition_text(definition)}),
+        Write(rows.TOOL, tool, {"definition": digest, "pinned_us": now_us}),
+    )
+
+
+def _fault(document: Document, path: str, code: Code, message: str, hint: str = "") -> ManifestError:
+    return ManifestError([fault_at(document, path, code, message, hint)])
+
+
+def _key(document: Document) -> tuple[str, ...]:
+    match document:
+        case PersonManifest():
+            return ("Person", same_address(document.spec.email))
+        case AgentManifest():
+            return ("Agent", document.metadata.environment, document.metadata.name)
+        case _:
+            return (document.kind, document.metadata.name)
+
+
+def declared_twice(documents: Sequence[Document]) -> Iterator[ManifestFault]:
+    """What stands twice in a set of manifests."""
+    seen: set[tuple[str, ...]] = set()
+    for document in documents:
+        if _key(document) in seen:
+            yield fault_at(document, "metadata.name", Code.NAME_TAKEN, "declared twice in what is applied", "keep one")
+        seen.add(_key(document))
+
+
+def not_alone(document: Document) -> Iterator[ManifestFault]:
+    """What one administrator alone cannot do."""
+    if isinstance(document, AgentManifest | ToolServerManifest) and document.metadata.environment != "development":
+        environment = document.metadata.environment
+        yield fault_at(
+            document, "metadata.environment", Code.PRODUCTION_REFUSED,
+            f"nothing enters {environment} while there is only one administrator",
+        )  # fmt: skip
+    if isinstance(document, GroupManifest):
+        yield fault_at(
+            document, "", Code.TWO_PERSONS_REQUIRED, "a group takes two persons, as the roles it can give do"
+        )
+
+
+def place(document: Document) -> tuple[int, bool]:
+    """What others name comes first; a service account may name a group."""
+    account = isinstance(document, PersonManifest) and document.spec.controlled_by is not None
+    return _ORDER.index("Group" if account else document.kind), account
+
+
+_ORDER: Final = list(KINDS)
+
+
+def author(actor: Actor) -> PersonId:
+    if actor.person is None:
+        raise ForbiddenError(Code.NOT_AUTHORISED, "only a person can ask for this")
+    return PersonId(actor.person)
+
+
+def _server_doc(manifest: ToolServerManifest) -> dict[str, Any]:
+    """What the operator says, as stored."""
+    spec = manifest.spec
+    tools = [
+        {
+            "allow_undeclared": form.allow_undeclared,
+            "data": sorted(form.data),
+            "effect": form.effect,
+            "fields": [list(pair) for pair in sorted(form.fields.items())],
+            "name": own,
+            "price": money_doc(Money.parse(form.price)) if form.price is not None else None,
+            "scope": form.scope if form.effect == "write" else None,
+        }
+        for own, form in sorted(spec.tools.items())
+    ]
+    environment = manifest.metadata.environment
+    return {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
+
+
+def some_of(tools: Sequence[str]) -> list[str]:
+    """Tools for a record's body, which has its bounds: all of them stand in the row."""
+    some = list(tools[:_MAX_NAMED])
+    return some if len(some) == len(tools) else [*some, f"and {len(tools) - len(some)} more"]
+
+
+def _facts_of(doc: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool server's row without what it rests on."""
+    return {key: value for key, value in doc.items() if key != "enacted"}
+
+
+def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, Any], view: StateView) -> bool:
+    """Whether a tool server's change takes two persons: nothing is proposed that only takes tools away.
+
+    In development a new server, and a tool that was never pinned, are somebody's own business. A tool that was there
+    once is not: taken away and listed again it could come back with other facts.
+    """
+    development = doc["environment"] == Environment.DEVELOPMENT
+    if before is None:
+        return not development
+    if any(before[key] != doc[key] for key in ("credential", "url")):
+        return True
+    known = {entry["name"]: entry for entry in before["tools"]}
+    for entry in doc["tools"]:
+        pinned = view.get(rows.TOOL, tool_id(server, entry["name"])) is not None
+        if entry["name"] in known:
+            if known[entry["name"]] != entry or not (development or pinned):
+                return True
+        elif pinned or not development:
+            return True
+    return False
+
+
+def _lower(view: StateView, environment: Environment, name: str, team: str) -> AgentId | None:
+    """The agent of the same name and team in the next lower environment that has one."""
+    order = [Environment.STAGING, Environment.DEVELOPMENT]
+    below = order if environment is Environment.PRODUCTION else order[1:] if environment in order[:1] else []
+    for one in below:
+        row = agent_row(view, one, name)
+        if row is not None and row.doc["team"] == team:
+            return AgentId(row.key)
+    return None
+
+
+def _declared_anew(
+    manifest: AgentManifest, before: Mapping[str, Any], digest: Digest, fresh: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The row of an agent of which another version is declared."""
+    environment, state = Environment(before["environment"]), AgentState(before["state"])
+    step = after(AgentEvent.DECLARE, environment, state)
+    if isinstance(step, Inapplicable):
+        raise _fault(manifest, "metadata.name", Code.TRANSITION_REFUSED, step.why, step.hint)
+    older = {"candidate": None, "halted_from": None, "promoted_from": None, "registered_by": None, "registered_us": 0}
+    doc = {**older, "state_us": fresh["state_us"], **before}
+    if awaits_candidate(environment, state):
+        return {**doc, "candidate": None if digest == before["version"] else digest}
+    doc |= {key: fresh[key] for key in ("backup_owner", "candidate", "owner", "version")}
+    if step.state is not state:
+        doc |= {"state": step.state.value, "state_us": fresh["state_us"]}
+    return doc
