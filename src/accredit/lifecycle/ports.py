@@ -6,10 +6,11 @@ steps be tested without the rooms. Functions that give writes do no I/O: they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from accredit.approvals.model import ApprovalRequest, ApprovalState, VoteVerdict
 from accredit.audit.archive import Archived
 from accredit.audit.model import Receipt
 from accredit.audit.ports import Actor, StateView, Write
@@ -19,9 +20,11 @@ from accredit.kernel.clearance import Clearance
 from accredit.kernel.ids import AgentId
 from accredit.limits.model import Reservation
 from accredit.registry.lifecycle import AgentEvent
-from accredit.registry.model import Agent, AgentVersion
+from accredit.registry.model import Agent, AgentVersion, Role
+from accredit.registry.proposals import Proposal
 
 __all__ = [
+    "ApprovalDesk",
     "AgentEvent",
     "AgentStates",
     "Archive",
@@ -86,6 +89,64 @@ class SignOff(Protocol):
 
     def writes_to_use(self, view: StateView, request: str, now_us: int) -> Sequence[Write]:
         """Note that what was approved is put into force; nothing if it was before."""
+        ...
+
+
+class ApprovalDesk(Protocol):
+    """Requests for sign-off, from opening to use. Reading answers from memory, also inside a transaction."""
+
+    async def open_version(self, agent: Agent, version: AgentVersion, operator: Operator) -> ApprovalRequest:
+        """Ask for sign-off on a version; an open request for exactly it is given back, an older one superseded."""
+        ...
+
+    async def open_proposal(self, proposal: Proposal, operator: Operator) -> ApprovalRequest:
+        """Ask for sign-off on a proposed change, and keep its content."""
+        ...
+
+    def get(self, request: str) -> ApprovalRequest | None: ...
+
+    def find(self, *, agent: AgentId | None = None, state: ApprovalState | None = None) -> Sequence[ApprovalRequest]:
+        """Requests, oldest first."""
+        ...
+
+    def content(self, request: ApprovalRequest) -> Mapping[str, Any]:
+        """What was proposed, exactly.
+
+        Raises:
+            NotFoundError: it is not kept (any more).
+        """
+        ...
+
+    async def attach_assessment(self, request: str, operator: Operator, form: Mapping[str, Any]) -> Digest: ...
+
+    async def vote(
+        self, request: str, operator: Operator, *, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+    ) -> ApprovalRequest:
+        """The request after the vote."""
+        ...
+
+    async def withdraw(self, request: str, operator: Operator) -> ApprovalRequest: ...
+
+    def clearance(self, request: str, *, operator: Operator) -> Clearance:
+        """The sign-off, with everything it rests on checked again now.
+
+        Raises:
+            ForbiddenError: `clearance_required`: it is not there, or does not hold (any more).
+        """
+        ...
+
+    def writes_to_use(self, view: StateView, request: str, now_us: int) -> Sequence[Write]:
+        """Note that what was approved is put into force; nothing if that was noted before."""
+        ...
+
+    def writes_to_void(self, view: StateView, agent: AgentId, now_us: int) -> Sequence[Write]:
+        """Every open or unused request of an agent withdrawn."""
+        ...
+
+    async def mark_used(self, request: str, *, actor: Actor) -> None: ...
+
+    async def sweep(self) -> Sequence[ApprovalRequest]:
+        """Record what has run out; those requests."""
         ...
 
 

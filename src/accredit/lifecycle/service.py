@@ -34,7 +34,7 @@ from accredit.lifecycle.ports import AgentStates, Credentials, SignOff
 from accredit.lifecycle.rows import PROCEDURE, RECEIPT, procedure_doc, procedure_from, receipt_doc, receipt_from
 from accredit.lifecycle.steps import ACTIVATION, RETIREMENT, Case, MirroredStep, StepEffect
 from accredit.registry.lifecycle import AgentEvent
-from accredit.registry.model import Agent, AgentState, AgentVersion
+from accredit.registry.model import Agent, AgentState, AgentVersion, Environment
 
 __all__ = ["Lifecycle"]
 
@@ -131,7 +131,8 @@ class Lifecycle:
                 and found.state is AgentState.ACTIVE
             ):
                 return before
-            self._agents.require(agent, AgentEvent.ACTIVATE)  # begin nothing that could not be completed
+            if found.environment is not Environment.PRODUCTION:
+                self._agents.require(agent, AgentEvent.ACTIVATE)  # says where it would run
             return await self._activating(await self._begin_activation(found, version, operator))
 
     async def _begin_activation(self, agent: Agent, version: AgentVersion, operator: Operator) -> Procedure:
@@ -140,6 +141,7 @@ class Lifecycle:
         def build(view: StateView) -> Change:
             # INVARIANT: nothing is given without a clearance that holds now
             case = self._with_clearance(self._case(agent, version), procedure)
+            self._agents.require(agent.id, AgentEvent.ACTIVATE)  # begin nothing that could not be completed
             begun = replace(procedure, begun_us=case.now_us, request=case.request)
             return Change(
                 _facts("activation.begun", agent, version),
