@@ -15,5 +15,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "registry:tier:blocks", "issue 3 §1", "No agreement, no owner or a prohibited use: there is no tier at all."
     ),
     Requirement("registry:tier:explained", "DESIGN §6", "A tier names the source of every factor, under one digest."),
+    Requirement("registry:tier:facts", "DESIGN §6", "The facts of a tier are those registered and enforced now."),
+    Requirement("registry:tier:delegates", "DESIGN §6", "An agent's tier is at least that of all it can invoke."),
     Requirement("registry:tier:lowers", "DESIGN §6", "A tier names the smallest sets of safeguards that lower it."),
+    Requirement(
+        "policy:access:rows", "issue 3 §3", "Each granted tool and data class is judged by the layers in force."
+    ),
+    Requirement("policy:access:decided", "issue 3 §3", "What a report says beforehand is what every call then meets."),
+    Requirement("policy:access:mask", "DESIGN §6", "A class is told as masked only where a mask is enforced."),
+    Requirement("policy:access:excess", "issue 3 §3", "What is asked for beyond need or law of the layers is named."),
+    Requirement("policy:access:digest", "DESIGN §6", "A report has one digest, moved only by what concerns the agent."),
+    Requirement("policy:enforced:held", "DESIGN §6", "A tool is held only if no call can pass without a person."),
 )

@@ -188,6 +188,11 @@ class PolicySnapshot:
         shared = (self._cache, self._index)
         return PolicySnapshot(self.release, servers, self.engine, grants=self.grants, _shared=shared)
 
+    def beside(self) -> PolicySnapshot:
+        """The same release and catalogue with caches of its own: for questions that must not crowd out the calls'."""
+        shared = (HandleCache(_BUDGET), self._index)
+        return PolicySnapshot(self.release, self.servers.values(), self.engine, grants=self.grants, _shared=shared)
+
     @cached_property
     def digest(self) -> Digest:
         """Of the release and of every fact about tools that a decision can depend on."""

@@ -1,0 +1,377 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accredit.kernel.canonical import require_canonical
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
+from accredit.kernel.ids import AgentId, ToolId
+from accredit.policy.decide import decide
+from accredit.policy.enforced import AccessOutcome, access, enforced_by
+from accredit.policy.engines.cedar import CedarEngine
+from accredit.policy.model import CallRequest, Outcome
+from accredit.policy.ports import EngineOutcome, Verdict
+from accredit.policy.snapshot import PolicySnapshot
+from accredit.policy.validation import AccessReport, ExcessKind, access_report
+from accredit.registry.catalogue import Catalogue
+from accredit.registry.model import Agent, AgentState, Effect, Environment, Tool, ToolGrant, ToolServer, WriteScope
+from tests.policy.world import OFFICE, READ, REFUND, SERVERS, UPDATE, agent, grant, office_call, release, server, tool
+
+HOLD_REFUND = f'@hold("support-lead")\nforbid (principal, action == Action::"{REFUND}", resource);\n'
+NO_FINANCE = 'forbid (principal, action, resource in DataClass::"financial");\n'
+SMALL = f'forbid (principal, action == Action::"{REFUND}", resource) unless {{ context.input has urgent }};\n'
+
+
+def manifest(*delegates: str) -> dict[str, Any]:
+    return {"spec": {"delegates": list(delegates)}}
+
+
+def one(*grants: ToolGrant, delegates: tuple[str, ...] = (), **more: Any) -> Agent:
+    made = agent(*grants, **more)
+    return replace(made, version=replace(made.version, manifest=manifest(*delegates)))
+
+
+def catalogue(*agents: Agent, servers: tuple[ToolServer, ...] = SERVERS) -> Catalogue:
+    """These agents and servers, as a registry would hold them."""
+    return Catalogue(
+        {known.id: known for known in agents}, {}, {}, {}, {}, {known.name: known for known in servers}, {}
+    )
+
+
+def report(
+    files: dict[str, str] | str,
+    by: Agent,
+    *others: Agent,
+    servers: tuple[ToolServer, ...] = SERVERS,
+) -> AccessReport:
+    under = PolicySnapshot(release(files), servers, CedarEngine())
+    return access_report(by.version, catalogue(by, *others, servers=servers), under, by)
+
+
+def outcomes(found: AccessReport) -> dict[tuple[str, str | None], str]:
+    return {(row.tool, row.data_class): row.outcome.value for row in found.rows}
+
+
+def excess(found: AccessReport) -> list[tuple[str, str]]:
+    return [(one.code.value, one.what) for one in found.excess]
+
+
+# -- outcomes
+
+
+@pytest.mark.requirement("policy:access:rows")
+def test_every_granted_tool_is_judged_as_a_whole_and_by_data_class() -> None:
+    found = report("", one(grant(READ), grant(UPDATE, hours=OFFICE), grant(REFUND, "support-lead")))
+    assert outcomes(found) == {
+        (READ, None): "allowed",
+        (READ, "personal"): "allowed",
+        (UPDATE, None): "conditional",
+        (UPDATE, "personal"): "conditional",
+        (REFUND, None): "conditional",
+        (REFUND, "financial"): "conditional",
+    }
+    assert found.excess == ()
+    assert found.ceilings == ()
+    assert found.rows[2].conditions == ("hours: 08:00-18:00 mon,tue,wed,thu,fri Europe/Berlin",)
+    assert found.rows[2].policies[0].startswith(f"grant/{UPDATE}@")
+
+
+@pytest.mark.requirement("policy:access:rows")
+def test_holds_ceilings_and_refusals_are_told_apart_and_name_their_policies() -> None:
+    files = {"org/hold.cedar": HOLD_REFUND, "org/small.cedar": SMALL, "team/sales/no.cedar": NO_FINANCE}
+    by = one(grant(READ), grant(REFUND))
+    only_small = report({"org/small.cedar": SMALL}, by)
+    assert outcomes(only_small)[REFUND, None] == "conditional"
+    assert [(hit.role, hit.reads, hit.tools) for hit in only_small.ceilings] == [(None, ("input.urgent",), (REFUND,))]
+    held = report({"org/hold.cedar": HOLD_REFUND, "org/small.cedar": SMALL}, by)
+    assert outcomes(held)[REFUND, "financial"] == "held"
+    assert [hit.role for hit in held.ceilings] == ["support-lead", None]
+    assert held.excess == (), "whoever may ask a person may call"
+    closed = report(files, by)
+    assert outcomes(closed)[REFUND, None] == "forbidden"
+    assert outcomes(closed)[READ, None] == "allowed"
+    assert excess(closed) == [("grant-forbidden", REFUND)]
+    assert "team/sales/no.cedar@" in closed.excess[0].why
+
+
+BOTH = tool(ToolId("crm/both"), data=frozenset({"personal", "confidential"}))
+PAIR = (server("crm", BOTH),)
+
+
+@pytest.mark.requirement("policy:access:rows")
+def test_a_forbid_on_one_data_class_shows_up_at_that_class() -> None:
+    by = one(grant(BOTH.id), data=frozenset({"personal", "confidential"}))
+    found = report('forbid (principal, action, resource in DataClass::"personal");', by, servers=PAIR)
+    assert outcomes(found) == {
+        (BOTH.id, None): "forbidden",
+        (BOTH.id, "confidential"): "allowed",
+        (BOTH.id, "personal"): "forbidden",
+    }
+    assert [(one.code, one.what) for one in found.excess] == [(ExcessKind.GRANT_FORBIDDEN, BOTH.id)]
+    assert "`personal`" in found.excess[0].why
+
+
+@pytest.mark.requirement("policy:access:rows")
+def test_a_forbid_on_two_classes_together_shows_up_at_the_whole_tool() -> None:
+    by = one(grant(BOTH.id), data=frozenset({"personal", "confidential"}))
+    text = """forbid (principal, action, resource)
+        when { resource in DataClass::"personal" && resource in DataClass::"confidential" };"""
+    found = report(text, by, servers=PAIR)
+    assert list(outcomes(found).values()) == ["forbidden", "allowed", "allowed"]
+    assert excess(found) == [("grant-forbidden", BOTH.id)]
+
+
+@pytest.mark.requirement("policy:access:rows")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('forbid (principal, action, resource) when { resource in DataClass::"phi" };', "allowed"),
+        ('forbid (principal, action, resource) when { principal in Team::"customer-support" };', "forbidden"),
+        ('forbid (principal, action, resource) unless { principal in Team::"customer-support" };', "allowed"),
+        ("forbid (principal, action, resource) when { principal.rank > 3 };", "forbidden"),  # errors on every call
+        ('@hold("x")\nforbid (principal, action, resource) when { principal.rank > 3 };', "forbidden"),
+        ('@hold("x")\nforbid (principal, action, resource) when { 1 < 2 };', "held"),
+        ('@hold("x")\nforbid (principal, action, resource) when { context has user };', "conditional"),
+    ],
+)
+def test_conditions_that_read_nothing_of_a_call_are_decided_beforehand(text: str, expected: str) -> None:
+    assert outcomes(report(text, one(grant(READ))))[READ, "personal"] == expected
+
+
+@pytest.mark.requirement("policy:access:rows")
+def test_an_org_permit_beyond_the_grants_conditions_is_seen() -> None:
+    text = f'permit (principal in Team::"customer-support", action == Action::"{READ}", resource);'
+    by = one(grant(READ, "customer-support"))
+    assert outcomes(report("", by))[READ, None] == "conditional"
+    assert outcomes(report(text, by))[READ, None] == "allowed"
+
+
+@pytest.mark.requirement("policy:access:mask")
+def test_a_masked_class_is_told_as_masked_and_is_not_in_excess() -> None:
+    placed = replace(BOTH, fields=(("email", "personal"),))
+    behind = replace(grant(BOTH.id), mask=frozenset({"personal"}))
+    found = report("", one(behind, data=frozenset({"confidential"})), servers=(server("crm", placed),))
+    assert list(outcomes(found).values()) == ["allowed", "allowed", "masked"]
+    assert found.excess == ()
+    unplaced = report("", one(behind, data=frozenset({"confidential"})), servers=PAIR)
+    assert unplaced.rows[0].code is Code.MASK_UNPLACEABLE
+    assert excess(unplaced) == [("grant-forbidden", BOTH.id)]
+
+
+# -- excess
+
+
+@pytest.mark.requirement("policy:access:excess")
+def test_data_that_no_tool_carries_and_classes_not_declared_are_in_excess() -> None:
+    found = report("", one(grant(READ), grant(REFUND), data=frozenset({"personal", "phi"})))
+    assert excess(found) == [("data-undeclared", REFUND), ("data-unused", "phi")]
+    assert outcomes(found)[REFUND, "financial"] == "forbidden"
+    assert "`financial`" in str(found.excess[0])
+
+
+@pytest.mark.requirement("policy:access:excess")
+def test_a_tool_that_is_not_registered_is_in_excess() -> None:
+    gone = ToolId("crm/gone")
+    found = report("", one(grant(gone), data=frozenset()))
+    assert outcomes(found) == {(gone, None): "forbidden"}
+    assert excess(found) == [("grant-forbidden", gone)]
+    assert Code.ACTION_UNKNOWN.meaning in found.excess[0].why
+
+
+@pytest.mark.requirement("policy:access:excess")
+def test_what_a_delegate_reaches_beyond_the_agent_is_in_excess_however_far_away() -> None:
+    far = one(grant(REFUND), name="far", data=frozenset({"financial"}), delegates=("agt_first",))
+    middle = one(grant(READ), name="middle", data=frozenset({"personal"}), delegates=("agt_far",))
+    first = one(grant(READ), name="first", data=frozenset({"personal"}), delegates=("agt_middle", "agt_nobody"))
+    found = report("", first, middle, far)
+    assert excess(found) == [
+        ("delegate-data", "agt_far"),
+        ("delegate-tool", "agt_far"),
+        ("delegate-unknown", "agt_nobody"),
+    ]
+    within = one(grant(READ), name="first", data=frozenset({"personal"}), delegates=("agt_middle",))
+    assert report("", within, replace(middle, version=replace(middle.version, manifest=manifest()))).excess == ()
+    assert report("", within, middle, replace(far, state=AgentState.RETIRED)).excess == ()
+
+
+# -- what is enforced
+
+
+def enforced(files: str, by: Agent) -> tuple[frozenset[str], frozenset[str]]:
+    found = enforced_by(PolicySnapshot(release(files), SERVERS, CedarEngine()), by, by.version)
+    return found.held, found.closed
+
+
+@pytest.mark.requirement("policy:enforced:held")
+@pytest.mark.parametrize(
+    ("text", "held", "closed"),
+    [
+        ("", (), ()),
+        (HOLD_REFUND, (REFUND,), ()),
+        ('@hold("x")\nforbid (principal, action in Action::"@external", resource);', (REFUND,), ()),
+        ('@hold("x")\nforbid (principal, action, resource);', (READ, REFUND), ()),
+        ('@hold("x")\nforbid (principal in Team::"sales", action, resource);', (), ()),
+        ('@hold("x")\nforbid (principal, action, resource) when { context.input has urgent };', (), ()),
+        ('@hold("x")\nforbid (principal, action, resource) unless { context has task };', (), ()),
+        (NO_FINANCE, (), (REFUND,)),
+        (HOLD_REFUND + NO_FINANCE, (), (REFUND,)),
+    ],
+)
+def test_a_tool_counts_as_held_only_if_no_call_can_pass_without_a_person(
+    text: str, held: tuple[str, ...], closed: tuple[str, ...]
+) -> None:
+    assert enforced(text, one(grant(READ), grant(REFUND))) == (frozenset(held), frozenset(closed))
+
+
+@pytest.mark.requirement("policy:enforced:held")
+def test_a_hold_on_drafts_does_not_count_for_an_agent_that_would_be_active() -> None:
+    production = tuple(replace(known, environment=Environment.PRODUCTION) for known in SERVERS)
+    by = replace(one(grant(REFUND)), environment=Environment.PRODUCTION, state=AgentState.SUBMITTED)
+    for state, held in (("draft", frozenset()), ("submitted", frozenset()), ("active", frozenset({REFUND}))):
+        text = f'@hold("x")\nforbid (principal in State::"{state}", action, resource);'
+        under = PolicySnapshot(release(text), production, CedarEngine())
+        assert enforced_by(under, by, by.version).held == held
+
+
+@pytest.mark.requirement("policy:enforced:held")
+def test_a_version_that_is_not_in_force_is_judged_as_if_it_were() -> None:
+    by = one(grant(READ))
+    candidate = replace(by.version, grants=(grant(READ), grant(REFUND)))
+    under = PolicySnapshot(release(HOLD_REFUND), SERVERS, CedarEngine())
+    assert enforced_by(under, by, candidate).held == {REFUND}
+    assert enforced_by(under, by, by.version).held == set()
+
+
+class _Broken(CedarEngine):
+    """An engine that compiles and cannot judge."""
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Verdict:
+        return Verdict(EngineOutcome.NONE, (), (("", "PanicException"),))
+
+
+@pytest.mark.requirement("policy:enforced:held")
+def test_an_engine_that_fails_holds_nothing_and_reports_nothing() -> None:
+    by = one(grant(REFUND))
+    under = PolicySnapshot(release(HOLD_REFUND), SERVERS, _Broken())
+    with pytest.raises(UnavailableError):
+        enforced_by(under, by, by.version)
+    with pytest.raises(UnavailableError):
+        access_report(by.version, catalogue(by), under, by)
+
+
+# -- against the decision itself
+
+
+CONDITIONS = [
+    "",
+    " when { context.input has urgent };",
+    " unless { context has user };",
+    ' when { resource in DataClass::"personal" };',
+    ' unless { principal in Team::"customer-support" };',
+    ' when { context.input has customer_id && context.input.customer_id == "c-77" };',
+]
+SCOPES = [
+    "principal, action, resource",
+    f'principal, action == Action::"{READ}", resource',
+    'principal in Team::"customer-support", action in Action::"@call_tool", resource',
+    'principal, action, resource in DataClass::"financial"',
+    'principal in State::"draft", action, resource in Server::"crm"',
+]
+POLICIES = st.lists(
+    st.builds(
+        lambda hold, scope, condition: f"{hold}forbid ({scope}){condition or ';'}\n",
+        st.sampled_from(["", '@hold("lead")\n', '@hold("security")\n']),
+        st.sampled_from(SCOPES),
+        st.sampled_from(CONDITIONS),
+    ),
+    max_size=4,
+    unique=True,
+)
+CONTEXTS = st.fixed_dictionaries(
+    {
+        "input": st.fixed_dictionaries(
+            {"customer_id": st.sampled_from(["c-77", "c-1"])}, optional={"urgent": st.just(True)}
+        )
+    },
+    optional={
+        "user": st.sampled_from([{"id": "u", "roles": []}, {"id": "u", "roles": ["customer-support"]}]),
+        "now": st.sampled_from([office_call()["now"], {"minute": 0, "day": "sun", "date": "2026-11-22"}]),
+    },
+)
+
+
+@pytest.mark.requirement("policy:access:decided")
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(POLICIES, st.lists(CONTEXTS, min_size=1, max_size=5), st.sampled_from([READ, UPDATE, REFUND]))
+def test_what_is_said_beforehand_is_what_every_call_meets(
+    policies: list[str], contexts: list[dict[str, Any]], on: ToolId
+) -> None:
+    by = one(grant(READ, "customer-support"), grant(UPDATE, hours=OFFICE), grant(REFUND))
+    under = PolicySnapshot(release("".join(policies)), SERVERS, CedarEngine())
+    said = access(by, on, under)
+    met = {decide(CallRequest(by, on, context), under).outcome for context in contexts}
+    if said.outcome is AccessOutcome.FORBIDDEN:
+        assert met == {Outcome.DENY}
+    if said.outcome is AccessOutcome.HELD:
+        assert Outcome.ALLOW not in met
+    if said.outcome is AccessOutcome.ALLOWED:
+        assert met == {Outcome.ALLOW}
+    if Outcome.ALLOW in met:
+        assert said.outcome in {AccessOutcome.ALLOWED, AccessOutcome.CONDITIONAL}
+
+
+# -- digest
+
+
+@pytest.mark.requirement("policy:access:digest")
+def test_the_report_is_canonical_and_moves_only_with_what_concerns_the_agent() -> None:
+    by = one(grant(READ), grant(REFUND))
+    base = report({"org/hold.cedar": HOLD_REFUND}, by)
+    require_canonical(base.document())
+    assert base.digest == report({"org/hold.cedar": HOLD_REFUND}, by).digest
+    elsewhere = 'forbid (principal in Team::"sales", action, resource);'
+    other = report({"org/hold.cedar": HOLD_REFUND, "team/sales/no.cedar": elsewhere}, by)
+    assert (other.digest, other.release == base.release) == (base.digest, False)
+    prompt_changed = replace(by, version=replace(by.version, digest=other.digest))
+    assert report({"org/hold.cedar": HOLD_REFUND}, prompt_changed).digest == base.digest
+    for changed in (
+        report({"org/hold.cedar": HOLD_REFUND.replace("support-lead", "security")}, by),
+        report({"org/hold.cedar": HOLD_REFUND, "org/small.cedar": SMALL}, by),
+        report({"org/hold.cedar": HOLD_REFUND}, one(grant(READ), grant(REFUND), data=frozenset({"personal"}))),
+        report({"org/hold.cedar": HOLD_REFUND}, one(grant(READ))),
+        report({"org/hold.cedar": HOLD_REFUND}, by, servers=_with(REFUND, effect=Effect.IRREVERSIBLE)),
+        report({"org/hold.cedar": HOLD_REFUND}, by, servers=_with(REFUND, effect=Effect.WRITE, scope=WriteScope.OWN)),
+        report({"org/hold.cedar": HOLD_REFUND}, by, servers=_with(READ, definition_digest=base.digest)),
+    ):
+        assert changed.digest != base.digest
+
+
+def _with(name: ToolId, **changes: Any) -> tuple[ToolServer, ...]:
+    def of(known: Tool) -> Tool:
+        return replace(known, **changes) if known.id == name else known
+
+    return tuple(replace(one, tools={own: of(known) for own, known in one.tools.items()}) for one in SERVERS)
+
+
+@pytest.mark.requirement("policy:access:digest")
+def test_making_a_report_leaves_the_caches_of_calls_alone() -> None:
+    by = one(grant(READ), grant(REFUND))
+    under = PolicySnapshot(release(HOLD_REFUND), SERVERS, CedarEngine())
+    before = under.slice_for(by, READ)
+    held = under.bytes_held
+    access_report(by.version, catalogue(by), under, by)
+    assert under.slice_for(by, READ) is before
+    assert under.bytes_held == held
+
+
+@pytest.mark.requirement("policy:access:rows")
+def test_a_policy_for_the_agent_itself_is_in_its_report() -> None:
+    files = {"agent/support-copilot/no.cedar": 'forbid (principal == Agent::"support-copilot", action, resource);'}
+    by = one(grant(READ), data=frozenset({"personal"}))
+    assert excess(report(files, by)) == [("grant-forbidden", READ)]
+    assert report(files, replace(by, id=AgentId("agt_x"))).excess == ()
