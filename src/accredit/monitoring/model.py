@@ -16,11 +16,24 @@ __all__ = [
     "AlertKind",
     "AlertState",
     "Baseline",
+    "Finding",
     "Posture",
     "Remediation",
     "RemediationKind",
+    "Replaced",
     "Severity",
+    "ToolUse",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What instances may still say of themselves for a while after a newer version was approved."""
+
+    version: Digest
+    prompt: Digest
+    models: frozenset[tuple[str, str]]
+    until_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,9 @@ class Baseline:
     """The subject digest it was approved under; None outside production."""
     made_us: int
     closed_us: int | None = None
-    """When a newer one took its place or the agent retired."""
+    """When the agent retired. A newer version's baseline takes its place."""
+    replaced: Replaced | None = None
+    """The baseline before this one, while instances change over."""
 
     @property
     def open(self) -> bool:
@@ -141,3 +156,47 @@ class Alert:
     by: str | None = None
     """Who acknowledged or resolved it."""
     note: str = ""
+    closed_us: int | None = None
+    """When it was resolved."""
+    position: int = -1
+    """Seq of the newest record counted in it; -1 if no record shows it."""
+    restriction: RestrictionKind | None = None
+    """Of a remediation that restricts: how."""
+    tool: ToolId | None = None
+    """And which tool; None: all."""
+    for_s: int | None = None
+    """And for how long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as approved, or was never seen before; one of a kind and matter opens an alert."""
+
+    agent: AgentId
+    kind: AlertKind
+    matter: str
+    evidence: Mapping[str, Any]
+    """Shown to people, and sealed in the log: unlike the matter it may hold what an instance said of itself."""
+    at_us: int
+    position: int | None = None
+    """Seq of the record it was seen in; None if control state or an instance shows it."""
+    tool: ToolId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """What became of an agent's calls of one tool over some days: granted against used against denied."""
+
+    tool: ToolId | None
+    """None: calls of no registered tool."""
+    granted: bool
+    """By the version in force now."""
+    allows: int
+    denies: int
+    holds: int
+    errors: int
+    cost_nanos: int
+    last_us: int | None
+    """Time of the newest record of it; None: none in these days."""
+    last_used_day: int | None
+    """Newest day (whole days since the epoch, UTC) on which a call was allowed."""

@@ -1,0 +1,118 @@
+"""What each agent was approved to do, kept where the log proves it.
+
+A baseline is opened and closed by the steps of activation and retirement, in their own transactions: this gives the
+writes, and reads back what stands.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import Final
+
+from accredit.audit.ports import ControlLog, Row, StateView, Write
+from accredit.identity.audience import origin_of
+from accredit.kernel.canonical import Digest
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import ForbiddenError, InvalidInputError
+from accredit.kernel.ids import AgentId, ToolId
+from accredit.monitoring.model import Baseline
+from accredit.monitoring.posture import approved_behaviour
+from accredit.monitoring.rows import BASELINE, baseline_doc, baseline_from
+from accredit.registry.catalogue import Catalogue
+from accredit.registry.model import Agent, AgentVersion, Environment
+
+__all__ = ["BaselineKeeper", "destination_of"]
+
+_READ: Final = 1_024
+
+
+def destination_of(catalogue: Catalogue, tool: ToolId) -> str | None:
+    """The origin of the server that offers a tool; None if there is none, or none that could be called."""
+    found = catalogue.tool(tool)
+    server = None if found is None else catalogue.server(found.server)
+    if server is None:
+        return None
+    try:
+        scheme, host, port = origin_of(server.url)
+    except InvalidInputError:
+        return None
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class BaselineKeeper:
+    """Every agent's newest baseline."""
+
+    def __init__(self, control: ControlLog, catalogue: Callable[[], Catalogue]) -> None:
+        self._control = control
+        self._catalogue = catalogue
+        self._read: OrderedDict[AgentId, tuple[Digest, Baseline]] = OrderedDict()
+
+    def of(self, agent: AgentId) -> Baseline | None:
+        """The newest baseline, open or closed; None if there is none that the log proves."""
+        row = self._control.view.get(BASELINE, agent)
+        return None if row is None else self._from(row)
+
+    def agents(self, *, with_any_of: AbstractSet[ToolId] | None = None) -> list[AgentId]:
+        """The agents with an open baseline, or those of them whose baseline has any of these tools."""
+        return [
+            AgentId(row.key)
+            for row in self._control.view.scan(BASELINE)
+            if row.doc["closed_us"] is None
+            and (with_any_of is None or not with_any_of.isdisjoint(row.doc["definitions"]))
+        ]
+
+    def approved(self, agent: Agent, version: AgentVersion, *, at_us: int) -> Baseline:
+        """What a baseline of that version would hold now, without keeping it."""
+        return self._made(agent, version, None, at_us, None)
+
+    def writes_to_open(
+        self, view: StateView, agent: Agent, version: AgentVersion, clearance: Digest | None, now_us: int
+    ) -> Sequence[Write]:
+        """The version's baseline, in the place of any earlier one; nothing if it is open already. Does no I/O.
+
+        Raises:
+            ForbiddenError: a production agent, and no clearance to stand in its baseline.
+        """
+        if agent.environment is Environment.PRODUCTION and clearance is None:
+            raise ForbiddenError(Code.CLEARANCE_REQUIRED, "a baseline in production rests on a clearance")
+        row = view.get(BASELINE, agent.id)
+        before = None if row is None else baseline_from(row.key, row.doc)
+        if before is not None and before.open and (before.version, before.clearance) == (version.digest, clearance):
+            return ()
+        made = self._made(agent, version, clearance, now_us, before)
+        return (Write(BASELINE, agent.id, baseline_doc(made)),)
+
+    def writes_to_close(self, view: StateView, agent: AgentId, now_us: int) -> Sequence[Write]:
+        """The agent's baseline closed; nothing if none is open. Does no I/O."""
+        row = view.get(BASELINE, agent)
+        if row is None or row.doc["closed_us"] is not None:
+            return ()
+        closed = replace(baseline_from(row.key, row.doc), closed_us=now_us)
+        return (Write(BASELINE, agent, baseline_doc(closed)),)
+
+    def _made(
+        self, agent: Agent, version: AgentVersion, clearance: Digest | None, now_us: int, before: Baseline | None
+    ) -> Baseline:
+        catalogue = self._catalogue()
+        places = ((grant.tool, destination_of(catalogue, grant.tool)) for grant in version.grants)
+        return approved_behaviour(
+            agent,
+            version,
+            {tool: place for tool, place in places if place is not None},
+            clearance=clearance,
+            made_us=now_us,
+            before=before,
+        )
+
+    def _from(self, row: Row) -> Baseline:
+        agent = AgentId(row.key)
+        found = self._read.get(agent)
+        if found is None or found[0] != row.digest:
+            found = self._read[agent] = (row.digest, baseline_from(row.key, row.doc))
+            if len(self._read) > _READ:
+                self._read.popitem(last=False)
+        self._read.move_to_end(agent)
+        return found[1]

@@ -1,0 +1,181 @@
+"""What a record of the log tells for the first time: a tool, a destination, a data class, a denial, a ghost. Pure.
+
+Read from headers and bodies alone; sealed parts stay sealed. Nothing an agent chooses stands there in clear, so
+nothing it chooses can become the matter of an alert: a name that no tool has is one matter, whatever the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from accredit.audit.model import StoredRecord
+from accredit.audit.records import body_of, header_of
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import AgentId, CredentialId, ToolId
+from accredit.monitoring.model import AlertKind, Finding
+
+__all__ = [
+    "MANY",
+    "NOVELTIES",
+    "UNREGISTERED",
+    "KnownBehaviour",
+    "SeenCall",
+    "SeenRefusal",
+    "ghost",
+    "novelties",
+    "seen_in",
+]
+
+NOVELTIES: Final = frozenset(
+    {AlertKind.FIRST_DENIAL, AlertKind.NEW_DATA_CLASS, AlertKind.NEW_DESTINATION, AlertKind.NEW_TOOL}
+)
+"""Of these there is one alert ever: what was resolved once is not new again."""
+
+UNREGISTERED: Final = "unregistered"
+"""The matter of an alert on names that no registered tool has."""
+
+MANY: Final = "many"
+"""The matter of the alert that stands for all further ones of its kind on an agent that has very many."""
+
+_SHOWN: Final = 100
+
+_NOT_BEHAVIOUR: Final = {
+    code.value
+    for code in (
+        Code.ATTEMPTS_LIMITED,
+        Code.AUDIT_UNAVAILABLE,
+        Code.CLOCK_UNCONFIRMED,
+        Code.CONCURRENCY_LIMITED,
+        Code.DEFINITION_CHANGED,
+        Code.DEFINITION_UNVERIFIED,
+        Code.DISK_LOW,
+        Code.ENGINE_FAILED,
+        Code.INTERNAL,
+        Code.LIMITS_UNAVAILABLE,
+        Code.NO_DECISION,
+        Code.RATE_LIMITED,
+        Code.SNAPSHOT_STALE,
+        Code.UPSTREAM_CREDENTIAL,
+    )
+}
+"""Denials that say how this installation or its tool servers were, not what the agent did."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCall:
+    """A decision as its record tells it."""
+
+    position: int
+    time_us: int
+    agent: AgentId
+    version: str | None
+    tool: ToolId | None
+    data: tuple[str, ...]
+    decision: str
+    code: str = ""
+    """Of a denial: why."""
+    definition: str | None = None
+    """Of a denial: the digest the tool was pinned to."""
+    unregistered: bool = False
+    """Of a denial: whether no registered tool has the name that was called."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRefusal:
+    """Somebody was turned away who proved a credential that does not count."""
+
+    position: int
+    time_us: int
+    credential: CredentialId
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBehaviour:
+    """What is nothing new: the approved sets, and where the call's tool leads."""
+
+    tools: AbstractSet[ToolId]
+    data: AbstractSet[str]
+    masked: AbstractSet[str]
+    """Data classes of this tool that the gateway takes out before the agent sees them."""
+    destinations: AbstractSet[str]
+    destination: str | None
+    """The origin of the tool's server; None if it has none any more."""
+
+
+def seen_in(record: StoredRecord) -> SeenCall | SeenRefusal | None:
+    """What a record tells this room, if anything."""
+    header = header_of(record)
+    match header["kind"]:
+        case "decision":
+            denied = header["decision"] == "deny"
+            body = body_of(record) if denied else {}  # what else a body says of a call is nothing new
+            return SeenCall(
+                position=record.seq,
+                time_us=header["time"],
+                agent=AgentId(header["agent"]),
+                version=header["version"],
+                tool=ToolId(header["tool"]) if header["tool"] else None,
+                data=tuple(header["data_classes"] or ()),
+                decision=header["decision"],
+                code=body["code"] if denied else "",
+                definition=body["definition"] if denied else None,
+                unregistered=denied and body["unknown_tool"] is not None,
+            )
+        case "refused.authentication":
+            body = body_of(record)
+            if body["credential"] is None:
+                return None
+            return SeenRefusal(record.seq, header["time"], CredentialId(body["credential"]), body["code"])
+        case _:
+            return None
+
+
+def novelties(call: SeenCall, known: KnownBehaviour) -> tuple[Finding, ...]:
+    """What of a call was never seen, as far as the approved sets tell; whether it was seen before, its alerts tell."""
+    found = []
+    denied = call.decision == "deny"
+
+    def find(kind: AlertKind, matter: str, expected: AbstractSet[str] = frozenset()) -> None:
+        evidence = {
+            "code": call.code or None,
+            "decision": call.decision,
+            "expected": sorted(expected)[:_SHOWN],
+            "record": call.position,
+            "seen": matter,
+        }
+        found.append(Finding(call.agent, kind, matter, evidence, call.time_us, call.position, call.tool))
+
+    if call.tool is not None and call.code == Code.DEFINITION_CHANGED.value:
+        evidence = {"expected": call.definition, "record": call.position, "seen": "another one at the tool server"}
+        found.append(
+            Finding(
+                call.agent,
+                AlertKind.POSTURE_DEFINITION,
+                call.tool,
+                evidence,
+                call.time_us,
+                call.position,
+                call.tool,
+            )
+        )
+    if call.unregistered:
+        find(AlertKind.NEW_TOOL, UNREGISTERED, known.tools)
+    elif call.tool is not None and call.tool not in known.tools:
+        find(AlertKind.NEW_TOOL, call.tool, known.tools)
+    if not denied or call.code == Code.DATA_CLASS_UNDECLARED.value:
+        for name in sorted(set(call.data) - known.masked - known.data):
+            find(AlertKind.NEW_DATA_CLASS, name, known.data)
+    if not denied and known.destination is not None and known.destination not in known.destinations:
+        find(AlertKind.NEW_DESTINATION, known.destination, known.destinations)
+    if denied and call.code not in _NOT_BEHAVIOUR:
+        find(AlertKind.FIRST_DENIAL, call.tool or (UNREGISTERED if call.unregistered else call.code))
+    return tuple(found)
+
+
+def ghost(refusal: SeenRefusal, agent: AgentId) -> Finding:
+    """A retired agent's credential is still in use."""
+    evidence = {"code": refusal.code, "record": refusal.position}
+    return Finding(agent, AlertKind.GHOST, refusal.credential, evidence, refusal.time_us, refusal.position)

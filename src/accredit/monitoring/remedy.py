@@ -1,0 +1,56 @@
+"""What an alert is worth and what answers it by itself: one table (DESIGN §7). Pure.
+
+Only what is exact is answered: a posture that is not the approved one, in production. What was merely never seen
+before is told to people. Every answer is reversible, and an unknown tier is treated as the highest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from accredit.monitoring.model import AlertKind, RemediationKind, Severity
+from accredit.registry.model import Environment, RestrictionKind, Tier
+
+__all__ = ["POSTURE_KINDS", "Remedy", "remedy_for"]
+
+POSTURE_KINDS: Final = frozenset(
+    {
+        AlertKind.POSTURE_DEFINITION,
+        AlertKind.POSTURE_MODEL,
+        AlertKind.POSTURE_PROMPT,
+        AlertKind.POSTURE_VERSION,
+    }
+)
+_WEEK_S: Final = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """How urgent, and what is done about it without anybody being asked."""
+
+    severity: Severity
+    kind: RemediationKind = RemediationKind.NONE
+    restriction: RestrictionKind | None = None
+    for_s: int | None = None
+
+
+_TOLD: Final = {
+    AlertKind.NEW_TOOL: Remedy(Severity.WARNING),
+    AlertKind.NEW_DESTINATION: Remedy(Severity.WARNING),
+    AlertKind.NEW_DATA_CLASS: Remedy(Severity.WARNING),
+    AlertKind.FIRST_DENIAL: Remedy(Severity.INFO),
+    AlertKind.GHOST: Remedy(Severity.CRITICAL),  # its credential is dead already: there is nothing left to take
+}
+
+
+def remedy_for(kind: AlertKind, environment: Environment, tier: Tier | None) -> Remedy:
+    """The answer to an alert of that kind on an agent of that environment and tier; None: the tier is not known."""
+    if kind not in POSTURE_KINDS:
+        return _TOLD[kind]
+    if environment is not Environment.PRODUCTION:
+        return Remedy(Severity.WARNING)
+    if kind is AlertKind.POSTURE_DEFINITION and tier is Tier.LOW:
+        # the one tool waits for a person, call by call; the agent goes on with what has not changed
+        return Remedy(Severity.CRITICAL, RemediationKind.RESTRICT, RestrictionKind.HOLD, _WEEK_S)
+    return Remedy(Severity.CRITICAL, RemediationKind.QUARANTINE)

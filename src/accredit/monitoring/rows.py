@@ -1,0 +1,128 @@
+"""The kinds of control state this room stores, and their reading and writing.
+
+kind         key        document
+baseline     agent id   the newest baseline of the agent, open or closed
+alert        alert id   an alert, whatever became of it; never removed: it is also the memory of what was seen before
+monitoring   `cursor`   {position, began_us}: every record before `position` is counted in the alerts; when that began
+
+An alert's `salt` keeps the digest of its row, which stands in the log in clear, from giving away the words in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from accredit.kernel.ids import AgentId, ToolId
+from accredit.monitoring.model import Alert, AlertKind, AlertState, Baseline, RemediationKind, Replaced, Severity
+from accredit.registry.model import RestrictionKind
+
+__all__ = ["ALERT", "BASELINE", "CURSOR", "MONITORING", "alert_doc", "alert_from", "baseline_doc", "baseline_from"]
+
+ALERT: Final = "alert"
+BASELINE: Final = "baseline"
+MONITORING: Final = "monitoring"
+CURSOR: Final = "cursor"
+
+
+def _models_doc(models: frozenset[tuple[str, str]]) -> list[list[str]]:
+    return [list(model) for model in sorted(models)]
+
+
+def _models_from(doc: list[list[str]]) -> frozenset[tuple[str, str]]:
+    return frozenset((provider, model) for provider, model in doc)
+
+
+def baseline_doc(baseline: Baseline) -> dict[str, Any]:
+    before = baseline.replaced
+    return {
+        "clearance": baseline.clearance,
+        "closed_us": baseline.closed_us,
+        "data": sorted(baseline.data),
+        "definitions": dict(baseline.definitions),
+        "destinations": sorted(baseline.destinations),
+        "hours": baseline.hours,
+        "limits": dict(baseline.limits),
+        "made_us": baseline.made_us,
+        "models": _models_doc(baseline.models),
+        "prompt": baseline.prompt,
+        "replaced": None
+        if before is None
+        else {
+            "models": _models_doc(before.models),
+            "prompt": before.prompt,
+            "until_us": before.until_us,
+            "version": before.version,
+        },
+        "tools": sorted(baseline.tools),
+        "version": baseline.version,
+    }
+
+
+def baseline_from(key: str, doc: Mapping[str, Any]) -> Baseline:
+    before = doc["replaced"]
+    return Baseline(
+        agent=AgentId(key),
+        version=doc["version"],
+        definitions=doc["definitions"],
+        models=_models_from(doc["models"]),
+        prompt=doc["prompt"],
+        destinations=frozenset(doc["destinations"]),
+        data=frozenset(doc["data"]),
+        tools=frozenset(doc["tools"]),
+        hours=doc["hours"],
+        limits=doc["limits"],
+        clearance=doc["clearance"],
+        made_us=doc["made_us"],
+        closed_us=doc["closed_us"],
+        replaced=before
+        and Replaced(before["version"], before["prompt"], _models_from(before["models"]), before["until_us"]),
+    )
+
+
+def alert_doc(alert: Alert, *, salt: str) -> dict[str, Any]:
+    return {
+        "agent": alert.agent,
+        "by": alert.by,
+        "closed_us": alert.closed_us,
+        "count": alert.count,
+        "evidence": dict(alert.evidence),
+        "for_s": alert.for_s,
+        "kind": alert.kind.value,
+        "last_us": alert.last_us,
+        "matter": alert.matter,
+        "note": alert.note,
+        "opened_us": alert.opened_us,
+        "position": alert.position,
+        "remediation": alert.remediation.value,
+        "remedied": alert.remedied,
+        "restriction": alert.restriction.value if alert.restriction else None,
+        "salt": salt,
+        "severity": alert.severity.value,
+        "state": alert.state.value,
+        "tool": alert.tool,
+    }
+
+
+def alert_from(key: str, doc: Mapping[str, Any]) -> Alert:
+    return Alert(
+        id=key,
+        agent=AgentId(doc["agent"]),
+        kind=AlertKind(doc["kind"]),
+        matter=doc["matter"],
+        severity=Severity(doc["severity"]),
+        state=AlertState(doc["state"]),
+        evidence=doc["evidence"],
+        opened_us=doc["opened_us"],
+        remediation=RemediationKind(doc["remediation"]),
+        remedied=doc["remedied"],
+        count=doc["count"],
+        last_us=doc["last_us"],
+        by=doc["by"],
+        note=doc["note"],
+        closed_us=doc["closed_us"],
+        position=doc["position"],
+        restriction=RestrictionKind(doc["restriction"]) if doc["restriction"] else None,
+        tool=ToolId(doc["tool"]) if doc["tool"] else None,
+        for_s=doc["for_s"],
+    )

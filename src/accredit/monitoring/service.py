@@ -1,0 +1,443 @@
+"""The rounds of monitoring: read what the log has new, compare what is in force, tell people, say what is to be done.
+
+A round reads on from a cursor in bounded batches and is safe to repeat: alerts are found again by what they are about,
+and know the newest record they count. The cursor is written now and then together with the counts, so whatever is
+killed between reads some records once more and counts none of them twice. What an instance says of itself is looked at
+when it is said and kept until the next round; one that was killed with it says it again with its next token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from accredit.audit.model import Facts
+from accredit.audit.ports import Actor, Change, ControlLog, LogReader, StateView, Write
+from accredit.audit.records import stored_record
+from accredit.identity.model import Operator
+from accredit.kernel.canonical import Digest
+from accredit.kernel.clock import Clock
+from accredit.kernel.ids import AgentId, CredentialId, IdSource, ToolId
+from accredit.monitoring.alerts import Alerts
+from accredit.monitoring.baselines import BaselineKeeper, destination_of
+from accredit.monitoring.model import (
+    Alert,
+    AlertKind,
+    AlertState,
+    Finding,
+    Posture,
+    Remediation,
+    RemediationKind,
+    ToolUse,
+)
+from accredit.monitoring.novelty import (
+    MANY,
+    NOVELTIES,
+    KnownBehaviour,
+    SeenCall,
+    SeenRefusal,
+    ghost,
+    novelties,
+    seen_in,
+)
+from accredit.monitoring.posture import drift_in_force, drift_reported, posture_from, without_baseline
+from accredit.monitoring.remedy import remedy_for
+from accredit.monitoring.rows import ALERT, BASELINE, CURSOR, MONITORING
+from accredit.monitoring.usage import use_by_tool
+from accredit.registry.catalogue import Catalogue
+from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
+from accredit.registry.rows import AGENT, SERVER, TOOL, VERSION
+from accredit.registry.versions import version_from
+
+__all__ = ["Monitor"]
+
+_log = logging.getLogger("accredit.monitoring")
+
+_BATCH: Final = 500
+_MAX_READ: Final = 20_000
+"""Records a round reads at most; the next one goes on."""
+_MAX_CHECKED: Final = 1_000
+_MAX_ANSWERED: Final = 100
+_MAX_WRITES: Final = 200
+_SAVE_US: Final = 60_000_000
+_SAVE_RECORDS: Final = 20_000
+_REMEMBERED: Final = 20_000
+_VERSIONS: Final = 256
+_DAY_US: Final = 86_400_000_000
+
+_GONE = frozenset({AgentState.RETIRING, AgentState.RETIRED})
+_CONTAINED = _GONE | {AgentState.QUARANTINED}
+
+
+class Monitor:
+    """Watches every agent of this installation. Used from one event loop."""
+
+    def __init__(
+        self,
+        control: ControlLog,
+        records: LogReader,
+        baselines: BaselineKeeper,
+        *,
+        catalogue: Callable[[], Catalogue],
+        agent_of: Callable[[CredentialId], AgentId | None],
+        clock: Clock,
+        ids: IdSource,
+        tier_of: Callable[[AgentId], Tier | None] = lambda _: None,
+        changing: Callable[[AgentId], bool] = lambda _: False,
+    ) -> None:
+        """`tier_of` is asked when an alert opens; None is treated as the highest.
+
+        `changing` says that an activation or retirement of an agent is under way: between two of its steps what is in
+        force need not be what its baseline says, so it is compared when they are done.
+        """
+        self._control = control
+        self._records = records
+        self._baselines = baselines
+        self._catalogue = catalogue
+        self._agent_of = agent_of
+        self._clock = clock
+        self._tier_of = tier_of
+        self._changing = changing
+        self._alerts = Alerts(control, ids, clock)
+        self._alone = asyncio.Lock()
+        self._position = 0
+        self._saved = 0
+        self._saved_boot_us = clock.now().boot_us
+        self._began_us = 0
+        self._unchecked: set[AgentId] = set()
+        self._repinned: set[ToolId] = set()
+        self._said: OrderedDict[tuple[AgentId, AlertKind, str], Finding] = OrderedDict()
+        self._postures: OrderedDict[CredentialId, Posture] = OrderedDict()
+        self._plain: set[tuple[AgentId, str | None, ToolId | None, tuple[str, ...]]] = set()
+        """Allowed calls, by all that is judged of them, in which nothing was new."""
+        self._versions: OrderedDict[str, AgentVersion] = OrderedDict()
+        control.subscribe(self._follow)
+
+    async def start(self) -> None:
+        """Go on where the process before this one was; the first ever begins with what is recorded from now on.
+
+        Raises:
+            UnavailableError: the log cannot be read, or the beginning could not be made durable.
+        """
+        row = self._control.view.get(MONITORING, CURSOR)
+        if row is not None:
+            # a log put back from a copy is shorter than what was read: begin with all there is
+            within = row.doc["position"] <= self._records.size()
+            self._position = self._saved = row.doc["position"] if within else 0
+            self._began_us = row.doc["began_us"]
+        elif (MONITORING, CURSOR) not in self._control.unproven:  # else everything is read again: nothing is skipped
+            self._position, self._began_us = self._records.size(), self._clock.now().wall_us
+            await self._save()
+        self._unchecked.update(self._baselines.agents())
+        self._unchecked.update(agent.id for agent in self._catalogue().agents() if _needs_baseline(agent))
+
+    async def close(self) -> None:
+        """Write what is counted and not written yet.
+
+        Raises:
+            UnavailableError: it could not be made durable; it is counted again from the log.
+        """
+        async with self._alone:
+            if self._alerts.uncounted or self._position - self._saved >= _BATCH:
+                await self._save()
+
+    # -- the round
+
+    async def round(self) -> tuple[Remediation, ...]:
+        """Look at everything new; what is to be done about it, oldest first, until it is marked as remedied.
+
+        Raises:
+            UnavailableError: the log cannot be read, or an alert could not be made durable. The next round goes on
+                where this one stopped.
+        """
+        async with self._alone:
+            await self._read()
+            await self._look_at_postures()
+            await self._check()
+            await self._let_go()
+            since_us = self._clock.now().boot_us - self._saved_boot_us
+            if self._position - self._saved >= _SAVE_RECORDS or (self._alerts.uncounted and since_us >= _SAVE_US):
+                await self._save()
+            return self.open_remediations()
+
+    @property
+    def behind(self) -> int:
+        """How many records are not read yet."""
+        return max(self._records.size() - self._position, 0)
+
+    async def _read(self) -> None:
+        end = self._records.size()
+        stop = min(end, self._position + _MAX_READ)
+        while self._position < stop:
+            until = min(stop, self._position + _BATCH)
+            for seen in await asyncio.to_thread(self._seen, self._position, until):
+                for finding in self._findings(seen):
+                    await self._tell(finding)
+                self._position = seen.position + 1
+            self._position = until
+
+    def _seen(self, start: int, stop: int) -> list[SeenCall | SeenRefusal]:
+        found = (seen_in(stored_record(self._records.stream, row, {})) for row in self._records.rows(start, stop))
+        return [seen for seen in found if seen is not None]
+
+    def _findings(self, seen: SeenCall | SeenRefusal) -> tuple[Finding, ...]:
+        if isinstance(seen, SeenRefusal):
+            agent = self._agent_of(seen.credential)
+            found = None if agent is None else self._catalogue().agent(agent)
+            return (ghost(seen, found.id),) if found is not None and found.state in _GONE else ()
+        key = (seen.agent, seen.version, seen.tool, seen.data)
+        if seen.decision != "deny" and key in self._plain:
+            return ()
+        found_new = novelties(seen, self._known(seen))
+        if not found_new and seen.decision != "deny":
+            if len(self._plain) >= _REMEMBERED:
+                self._plain.clear()
+            self._plain.add(key)
+        return found_new
+
+    def _known(self, call: SeenCall) -> KnownBehaviour:
+        """The approved sets, and what the version that was in force declares: approved too, or told of as a posture."""
+        baseline, version = self._baselines.of(call.agent), self._version(call)
+        tools = set(baseline.tools) if baseline else set()
+        data = set(baseline.data) if baseline else set()
+        masked: frozenset[str] = frozenset()
+        if version is not None:
+            tools |= {grant.tool for grant in version.grants}
+            data |= version.data
+            masked = next((grant.mask for grant in version.grants if grant.tool == call.tool), masked)
+        return KnownBehaviour(
+            tools,
+            data,
+            masked,
+            baseline.destinations if baseline else frozenset(),
+            destination_of(self._catalogue(), call.tool) if baseline and call.tool else None,
+        )
+
+    def _version(self, call: SeenCall) -> AgentVersion | None:
+        if call.version is None:
+            return None
+        agent = self._catalogue().agent(call.agent)
+        if agent is not None and agent.version.digest == call.version:
+            return agent.version
+        found = self._versions.get(call.version)
+        if found is None:
+            row = self._control.view.get(VERSION, call.version)
+            if row is None:
+                return None
+            found = self._versions[call.version] = version_from(row.doc)
+            if len(self._versions) > _VERSIONS:
+                self._versions.popitem(last=False)
+        return found
+
+    async def _look_at_postures(self) -> None:
+        while self._said:
+            key = next(iter(self._said))
+            await self._tell(self._said[key])
+            self._said.pop(key, None)
+
+    async def _check(self) -> None:
+        if self._repinned:
+            touched, self._repinned = self._repinned, set()
+            self._unchecked.update(self._baselines.agents(with_any_of=touched))
+        waiting = sorted(agent for agent in self._unchecked if not self._changing(agent))
+        for agent in waiting[:_MAX_CHECKED]:
+            # taken off first: a change that comes while it is told of puts the agent on again
+            self._unchecked.discard(agent)
+            try:
+                for finding in self.check(agent):
+                    await self._tell(finding)
+            except BaseException:
+                self._unchecked.add(agent)
+                raise
+
+    async def _let_go(self) -> None:
+        """What contains an agent already answers every alert that asks for that."""
+        catalogue, done = self._catalogue(), 0
+        for alert in self._alerts.unremedied():
+            agent = catalogue.agent(alert.agent)
+            state = None if agent is None else agent.state
+            contained = _GONE if alert.remediation is RemediationKind.RESTRICT else _CONTAINED
+            if state in contained and done < _MAX_ANSWERED:
+                await self._alerts.mark_remedied(alert.id, actor=Actor())
+                done += 1
+
+    async def _tell(self, finding: Finding) -> None:
+        agent = self._catalogue().agent(finding.agent)
+        if agent is None or self._alerts.told(finding) or await self._before_our_time(finding):
+            return
+        if finding.kind in NOVELTIES and self._alerts.many(finding.agent, finding.kind):
+            finding = replace(finding, matter=MANY)
+            if self._alerts.told(finding):
+                return
+        tier = self._tier_of(agent.id) if agent.environment is Environment.PRODUCTION else None
+        await self._alerts.open(finding, remedy_for(finding.kind, agent.environment, tier), agent.environment)
+
+    async def _before_our_time(self, finding: Finding) -> bool:
+        """Whether the roll-ups of the days before monitoring began show it already."""
+        if finding.kind not in {AlertKind.NEW_TOOL, AlertKind.FIRST_DENIAL}:
+            return False
+        began, tool = self._began_us // _DAY_US, finding.tool or ""
+        days = await asyncio.to_thread(lambda: self._records.usage(until_day=began, agent=finding.agent, tool=tool))
+        return any(day.usage.denies or finding.kind is AlertKind.NEW_TOOL for day in days)
+
+    async def _save(self) -> None:
+        """Write the cursor with every count up to it, at once: what is read again counts nothing twice."""
+        while True:
+            # as long as some counts wait, the records they come from must be read again
+            last = self._alerts.uncounted <= _MAX_WRITES
+            reached = self._position if last else self._saved
+            await self._control.transact(partial(self._saving, reached))
+            if last:
+                break
+        self._saved, self._saved_boot_us = reached, self._clock.now().boot_us
+
+    def _saving(self, reached: int, _: StateView) -> Change:
+        writes = self._alerts.writes_of_counts(_MAX_WRITES)
+        if (MONITORING, CURSOR) not in self._control.unproven:
+            writes = (*writes, Write(MONITORING, CURSOR, {"began_us": self._began_us, "position": reached}))
+        return Change(Facts("monitoring.saved"), writes, Actor(), {"position": reached})
+
+    # -- posture
+
+    def check(self, agent_id: AgentId) -> tuple[Finding, ...]:
+        """Compare what is in force of an agent with its baseline, now. Tells nobody; `round` does."""
+        agent, at_us = self._catalogue().agent(agent_id), self._clock.now().wall_us
+        if agent is None or agent.state in _GONE:
+            return ()
+        baseline = self._baselines.of(agent_id)
+        if baseline is None or not baseline.open:
+            return (without_baseline(agent, at_us),) if _needs_baseline(agent) else ()
+        return drift_in_force(baseline, agent, self._pinned(baseline.definitions), at_us)
+
+    def note_posture(self, agent_id: AgentId, credential: CredentialId, said: Mapping[str, Any]) -> None:
+        """Look at what an authenticated instance says of itself (`version`, `prompt`, `models`), for the next round.
+
+        Raises:
+            InvalidInputError: it is of another form.
+        """
+        now_us = self._clock.now().wall_us
+        posture = posture_from(agent_id, credential, said, now_us)
+        agent = self._catalogue().agent(agent_id)
+        if agent is None or self._changing(agent_id):
+            return
+        self._postures[credential] = posture
+        self._postures.move_to_end(credential)
+        if len(self._postures) > _REMEMBERED:
+            self._postures.popitem(last=False)
+        baseline = self._baselines.of(agent_id)
+        if baseline is None or not baseline.open:
+            baseline = self._baselines.approved(agent, agent.version, at_us=now_us)
+        for finding in drift_reported(baseline, posture):
+            key = (finding.agent, finding.kind, finding.matter)
+            if not self._alerts.told(finding):
+                self._said.setdefault(key, finding)
+
+    def postures(self, agent: AgentId) -> tuple[Posture, ...]:
+        """What instances of the agent last said of themselves to this process, by credential."""
+        found = [posture for posture in self._postures.values() if posture.agent == agent]
+        return tuple(sorted(found, key=lambda posture: posture.credential))
+
+    def _pinned(self, tools: Mapping[ToolId, Digest]) -> dict[ToolId, Digest]:
+        catalogue = self._catalogue()
+        found = {name: catalogue.tool(name) for name in tools}
+        return {name: tool.definition_digest for name, tool in found.items() if tool is not None}
+
+    # -- alerts
+
+    def open_remediations(self) -> tuple[Remediation, ...]:
+        """What is to be done and not marked as done, for agents that run; oldest first, at most 100."""
+        catalogue = self._catalogue()
+        due = [alert for alert in self._alerts.unremedied() if _runs(catalogue.agent(alert.agent))]
+        return tuple(
+            Remediation(
+                alert=alert.id,
+                agent=alert.agent,
+                kind=alert.remediation,
+                why=f"{alert.kind}: {alert.matter}",
+                restriction=alert.restriction,
+                tool=alert.tool,
+                for_s=alert.for_s,
+            )
+            for alert in due[:_MAX_ANSWERED]
+        )
+
+    async def mark_remedied(self, alert: str, *, actor: Actor) -> None:
+        """Note that an alert's remediation was carried out. Repeating it changes nothing.
+
+        Raises:
+            NotFoundError: no such alert.
+            UnavailableError: it could not be made durable.
+        """
+        await self._alerts.mark_remedied(alert, actor=actor)
+
+    def alert(self, alert: str) -> Alert | None:
+        """The alert of that id."""
+        return self._alerts.get(alert)
+
+    def alerts(
+        self, *, agent: AgentId | None = None, state: AlertState | None = None, limit: int | None = None
+    ) -> tuple[Alert, ...]:
+        """Alerts, newest first."""
+        return self._alerts.find(agent=agent, state=state, limit=limit)
+
+    async def acknowledge(self, alert: str, operator: Operator, note: str = "") -> Alert:
+        """Say that somebody looks after it.
+
+        Raises:
+            NotFoundError: no such alert.
+            ConflictError: it is resolved.
+            InvalidInputError: the note is too long.
+            UnavailableError: it could not be made durable.
+        """
+        return await self._alerts.acknowledge(alert, operator, note)
+
+    async def resolve(self, alert: str, operator: Operator, note: str = "") -> Alert:
+        """Say that it is over. If it still is so, or is seen again, another alert opens.
+
+        Raises:
+            ConflictError: it is resolved already, or its remediation is about to be carried out.
+            NotFoundError, InvalidInputError, UnavailableError: as `acknowledge`.
+        """
+        return await self._alerts.resolve(alert, operator, note, still_due=self._still_due)
+
+    def _still_due(self, alert: Alert) -> bool:
+        return not alert.remedied and _runs(self._catalogue().agent(alert.agent))
+
+    # -- use
+
+    def usage(self, agent: Agent, *, days: int = 30) -> tuple[ToolUse, ...]:
+        """What the agent may call against what it called, today and in the days before.
+
+        Raises:
+            UnavailableError: the log cannot be read.
+        """
+        since = self._clock.now().wall_us // _DAY_US - days + 1
+        granted = frozenset(grant.tool for grant in agent.version.grants)
+        return use_by_tool(granted, self._records.usage(since_day=since, agent=agent.id))
+
+    # -- following
+
+    def _follow(self, change: Change) -> None:
+        for write in change.writes:
+            if write.kind in {AGENT, BASELINE}:
+                self._unchecked.add(AgentId(write.key))
+                self._plain.clear()
+            elif write.kind == TOOL:
+                self._repinned.add(ToolId(write.key))
+            elif write.kind == SERVER:
+                self._plain.clear()
+            elif write.kind == ALERT and write.doc is not None and write.doc["closed_us"] is not None:
+                self._unchecked.add(AgentId(write.doc["agent"]))  # what still is so is told anew
+
+
+def _runs(agent: Agent | None) -> bool:
+    return agent is not None and agent.state is AgentState.ACTIVE
+
+
+def _needs_baseline(agent: Agent) -> bool:
+    return agent.environment is Environment.PRODUCTION and _runs(agent)
