@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,17 +13,43 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, ToolId
 from accredit.policy.decide import decide
-from accredit.policy.enforced import AccessOutcome, access, enforced_by
+from accredit.policy.enforced import MOST_TOOLS, AccessOutcome, access, enforced_by
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.model import CallRequest, Outcome
 from accredit.policy.ports import EngineOutcome, Verdict
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.validation import AccessReport, ExcessKind, access_report
 from accredit.registry.catalogue import Catalogue
-from accredit.registry.model import Agent, AgentState, Effect, Environment, Tool, ToolGrant, ToolServer, WriteScope
-from tests.policy.world import OFFICE, READ, REFUND, SERVERS, UPDATE, agent, grant, office_call, release, server, tool
+from accredit.registry.model import (
+    Agent,
+    AgentState,
+    Effect,
+    Environment,
+    Tier,
+    Tool,
+    ToolGrant,
+    ToolServer,
+    WriteScope,
+)
+from accredit.registry.tiering import Tiering, tiering
+from tests.policy.world import (
+    ENGINE,
+    OFFICE,
+    READ,
+    REFUND,
+    SERVERS,
+    UPDATE,
+    agent,
+    grant,
+    office_call,
+    release,
+    server,
+    tool,
+)
+from tests.registry.test_risk import desk, facts_of, fleet_with, plain_agent
 
 HOLD_REFUND = f'@hold("support-lead")\nforbid (principal, action == Action::"{REFUND}", resource);\n'
+HOLD_ALL = '@hold("lead")\nforbid (principal, action, resource);\n'
 NO_FINANCE = 'forbid (principal, action, resource in DataClass::"financial");\n'
 SMALL = f'forbid (principal, action == Action::"{REFUND}", resource) unless {{ context.input has urgent }};\n'
 
@@ -49,7 +76,7 @@ def report(
     *others: Agent,
     servers: tuple[ToolServer, ...] = SERVERS,
 ) -> AccessReport:
-    under = PolicySnapshot(release(files), servers, CedarEngine())
+    under = PolicySnapshot(release(files), servers, ENGINE)
     return access_report(by.version, catalogue(by, *others, servers=servers), under, by)
 
 
@@ -199,11 +226,24 @@ def test_what_a_delegate_reaches_beyond_the_agent_is_in_excess_however_far_away(
     assert report("", within, middle, replace(far, state=AgentState.RETIRED)).excess == ()
 
 
+@pytest.mark.requirement("policy:access:bounded")
+def test_more_tools_and_delegates_than_anybody_could_judge_are_in_excess() -> None:
+    many = [tool(ToolId(f"crm/t{at}")) for at in range(MOST_TOOLS + 1)]
+    servers = (server("crm", *many),)
+    by = one(*(grant(each.id) for each in many), data=frozenset({"personal"}))
+    found = report(HOLD_ALL, by, servers=servers)
+    assert excess(found) == [("too-many", "tools")]
+    assert len(found.rows) == 2 * MOST_TOOLS
+    assert len(enforced_by(PolicySnapshot(release(HOLD_ALL), servers, ENGINE), by, by.version).held) == MOST_TOOLS
+    crowd = [one(name=f"d{at}", data=frozenset(), delegates=(f"agt_d{at + 1}",)) for at in range(300)]
+    assert excess(report("", one(data=frozenset(), delegates=("agt_d0",)), *crowd)) == [("too-many", "delegates")]
+
+
 # -- what is enforced
 
 
 def enforced(files: str, by: Agent) -> tuple[frozenset[str], frozenset[str]]:
-    found = enforced_by(PolicySnapshot(release(files), SERVERS, CedarEngine()), by, by.version)
+    found = enforced_by(PolicySnapshot(release(files), SERVERS, ENGINE), by, by.version)
     return found.held, found.closed
 
 
@@ -234,7 +274,7 @@ def test_a_hold_on_drafts_does_not_count_for_an_agent_that_would_be_active() -> 
     by = replace(one(grant(REFUND)), environment=Environment.PRODUCTION, state=AgentState.SUBMITTED)
     for state, held in (("draft", frozenset()), ("submitted", frozenset()), ("active", frozenset({REFUND}))):
         text = f'@hold("x")\nforbid (principal in State::"{state}", action, resource);'
-        under = PolicySnapshot(release(text), production, CedarEngine())
+        under = PolicySnapshot(release(text), production, ENGINE)
         assert enforced_by(under, by, by.version).held == held
 
 
@@ -242,7 +282,7 @@ def test_a_hold_on_drafts_does_not_count_for_an_agent_that_would_be_active() -> 
 def test_a_version_that_is_not_in_force_is_judged_as_if_it_were() -> None:
     by = one(grant(READ))
     candidate = replace(by.version, grants=(grant(READ), grant(REFUND)))
-    under = PolicySnapshot(release(HOLD_REFUND), SERVERS, CedarEngine())
+    under = PolicySnapshot(release(HOLD_REFUND), SERVERS, ENGINE)
     assert enforced_by(under, by, candidate).held == {REFUND}
     assert enforced_by(under, by, by.version).held == set()
 
@@ -312,7 +352,7 @@ def test_what_is_said_beforehand_is_what_every_call_meets(
     policies: list[str], contexts: list[dict[str, Any]], on: ToolId
 ) -> None:
     by = one(grant(READ, "customer-support"), grant(UPDATE, hours=OFFICE), grant(REFUND))
-    under = PolicySnapshot(release("".join(policies)), SERVERS, CedarEngine())
+    under = PolicySnapshot(release("".join(policies)), SERVERS, ENGINE)
     said = access(by, on, under)
     met = {decide(CallRequest(by, on, context), under).outcome for context in contexts}
     if said.outcome is AccessOutcome.FORBIDDEN:
@@ -361,7 +401,7 @@ def _with(name: ToolId, **changes: Any) -> tuple[ToolServer, ...]:
 @pytest.mark.requirement("policy:access:digest")
 def test_making_a_report_leaves_the_caches_of_calls_alone() -> None:
     by = one(grant(READ), grant(REFUND))
-    under = PolicySnapshot(release(HOLD_REFUND), SERVERS, CedarEngine())
+    under = PolicySnapshot(release(HOLD_REFUND), SERVERS, ENGINE)
     before = under.slice_for(by, READ)
     held = under.bytes_held
     access_report(by.version, catalogue(by), under, by)
@@ -375,3 +415,36 @@ def test_a_policy_for_the_agent_itself_is_in_its_report() -> None:
     by = one(grant(READ), data=frozenset({"personal"}))
     assert excess(report(files, by)) == [("grant-forbidden", READ)]
     assert report(files, replace(by, id=AgentId("agt_x"))).excess == ()
+
+
+# -- on a real registry
+
+
+@pytest.mark.requirement("policy:enforced:tier")
+def test_following_the_advice_on_a_registered_agent_lowers_its_tier() -> None:
+    remove = {"effect": "irreversible", "data": ["public"]}
+    query = {"effect": "read", "data": ["internal", "personal"], "fields": {"email": "personal"}}
+    grants = [{"server": "desk", "allow": ["remove", "query"]}]
+    fleet = fleet_with(
+        desk(remove=remove, query=query),
+        plain_agent(tools=grants, data=["internal", "personal", "public"], autonomy="each-act-approved"),
+    )
+
+    def found(policies: str = "") -> Tiering:
+        under = PolicySnapshot(release(policies), fleet.registry.catalogue.servers(), ENGINE)
+        return tiering(facts_of(fleet, enforced=partial(enforced_by, under)))
+
+    before = found()
+    assert before.tier is Tier.HIGH
+    assert [str(step) for step in before.lowers[0].ways[0]] == [
+        "require approval on `desk/remove`: a `@hold` policy without conditions",
+        "mask `personal` in the results of every tool that carries it, and leave it out of `data`",
+    ]
+    held = '@hold("security")\nforbid (principal, action == Action::"desk/remove", resource);'
+    assert found(held).tier is Tier.HIGH
+    grants = [{"server": "desk", "allow": ["remove"]}, {"server": "desk", "allow": ["query"], "mask": ["personal"]}]
+    fleet.apply(plain_agent(tools=grants, data=["internal", "public"], autonomy="each-act-approved"))
+    assert found().tier is Tier.HIGH
+    assert found(held).tier is Tier.MEDIUM
+    assert found(held.replace(";", " unless { context has user };")).tier is Tier.HIGH
+    assert found(held.replace("principal,", 'principal in Team::"sales",')).tier is Tier.HIGH

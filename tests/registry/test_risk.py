@@ -241,6 +241,15 @@ def test_an_agent_is_at_least_what_it_can_invoke_however_far_away() -> None:
 
 
 @pytest.mark.requirement("registry:tier:delegates")
+def test_whoever_reaches_more_agents_than_can_be_judged_is_high() -> None:
+    fleet = fleet_with(plain_agent("d0"))
+    for at in range(1, 202):
+        fleet.apply(plain_agent(f"d{at}", delegates=[f"d{at - 1}"]))
+    assert tier(fleet, "d200").tier is Tier.LOW
+    assert tier(fleet, "d201").tier is Tier.HIGH
+
+
+@pytest.mark.requirement("registry:tier:delegates")
 def test_a_retired_delegate_can_be_reached_no_more() -> None:
     mail = desk(send={"effect": "external", "data": ["public"]})
     sender = plain_agent("sender", tools=[{"server": "desk", "allow": ["send"]}], data=["public"])

@@ -24,6 +24,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("policy:access:decided", "issue 3 §3", "What a report says beforehand is what every call then meets."),
     Requirement("policy:access:mask", "DESIGN §6", "A class is told as masked only where a mask is enforced."),
     Requirement("policy:access:excess", "issue 3 §3", "What is asked for beyond need or law of the layers is named."),
+    Requirement("policy:access:bounded", "DESIGN §11", "What is too much to judge is in excess, not left out."),
+    Requirement("policy:enforced:tier", "DESIGN §6", "A tier falls when what it asks for is enforced, and only then."),
     Requirement("policy:access:digest", "DESIGN §6", "A report has one digest, moved only by what concerns the agent."),
     Requirement("policy:enforced:held", "DESIGN §6", "A tool is held only if no call can pass without a person."),
 )

@@ -21,7 +21,10 @@ from accredit.registry.lifecycle import RUNS_IN
 from accredit.registry.model import Agent, AgentVersion
 from accredit.registry.tiering import Enforced
 
-__all__ = ["Access", "AccessOutcome", "access", "as_it_would_run", "enforced_by"]
+__all__ = ["MOST_TOOLS", "Access", "AccessOutcome", "access", "as_it_would_run", "enforced_by"]
+
+MOST_TOOLS = 200
+"""So many granted tools are judged. Of those beyond nothing is said, and nothing counts as enforced."""
 
 
 class AccessOutcome(StrEnum):
@@ -71,7 +74,7 @@ def enforced_by(snapshot: PolicySnapshot, agent: Agent, version: AgentVersion) -
         InvalidInputError: a grant does not compile.
     """
     held, closed = set(), set()
-    for tool in {grant.tool for grant in version.grants}:
+    for tool in sorted({grant.tool for grant in version.grants})[:MOST_TOOLS]:
         outcomes = {access(running, tool, snapshot).outcome for running in as_it_would_run(agent, version)}
         if outcomes == {AccessOutcome.FORBIDDEN}:
             closed.add(tool)

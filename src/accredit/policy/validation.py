@@ -15,13 +15,15 @@ from typing import Any
 from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, ToolId
-from accredit.policy.enforced import Access, AccessOutcome, access, as_it_would_run
+from accredit.policy.enforced import MOST_TOOLS, Access, AccessOutcome, access, as_it_would_run
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.sources import Layer
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.model import Agent, AgentState, AgentVersion, Tool, ToolGrant
 
 __all__ = ["AccessReport", "AccessRow", "CeilingHit", "Excess", "ExcessKind", "access_report"]
+
+_MOST_DELEGATES = 200
 
 
 class ExcessKind(StrEnum):
@@ -33,6 +35,8 @@ class ExcessKind(StrEnum):
     DELEGATE_TOOL = "delegate-tool"
     DELEGATE_DATA = "delegate-data"
     DELEGATE_UNKNOWN = "delegate-unknown"
+    TOO_MANY = "too-many"
+    """More than anybody could judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +146,20 @@ def access_report(version: AgentVersion, catalogue: Catalogue, snapshot: PolicyS
     """
     beside = snapshot.beside()
     running = as_it_would_run(agent, version)
-    granted = [snapshot.tools[grant.tool] for grant in version.grants if grant.tool in snapshot.tools]
+    grants = sorted(version.grants, key=lambda grant: grant.tool)[:MOST_TOOLS]
+    granted = [snapshot.tools[grant.tool] for grant in grants if grant.tool in snapshot.tools]
     by_class = {
         name: _with_only(beside, name, granted) for name in sorted(frozenset[str]().union(*(t.data for t in granted)))
     }
-    judged = {
-        grant.tool: _tool_rows(grant, running, beside, by_class)
-        for grant in sorted(version.grants, key=lambda grant: grant.tool)
-    }
+    judged = {grant.tool: _tool_rows(grant, running, beside, by_class) for grant in grants}
     excess = [
         *_unused(version, snapshot.tools),
         *(found for tool, one in judged.items() for found in _refused(tool, one)),
-        *_delegated(version, catalogue, agent.id),
+        *_delegated(version, catalogue, snapshot.tools, agent.id),
     ]
+    if len(version.grants) > MOST_TOOLS:
+        why = f"{len(version.grants)} tools are granted, and {MOST_TOOLS} can be judged: split the agent"
+        excess.append(Excess(ExcessKind.TOO_MANY, "tools", why))
     return AccessReport(
         agent=agent.id,
         release=snapshot.release.digest,
@@ -243,7 +248,9 @@ def _forbidden(tool: ToolId, row: AccessRow, what: str) -> Excess:
     return Excess(ExcessKind.GRANT_FORBIDDEN, tool, f"{what} ({by}): do not grant the tool")
 
 
-def _delegated(version: AgentVersion, catalogue: Catalogue, own: AgentId) -> Iterator[Excess]:
+def _delegated(
+    version: AgentVersion, catalogue: Catalogue, tools: Mapping[ToolId, Tool], own: AgentId
+) -> Iterator[Excess]:
     """What agents that it may call, and those they may call, reach beyond what it was granted itself."""
     granted = {grant.tool for grant in version.grants}
     seen, waiting = {own}, [AgentId(agent) for agent in version.manifest["spec"]["delegates"]]
@@ -251,6 +258,10 @@ def _delegated(version: AgentVersion, catalogue: Catalogue, own: AgentId) -> Ite
         name = waiting.pop()
         if name in seen:
             continue
+        if len(seen) > _MOST_DELEGATES:
+            why = f"more than {_MOST_DELEGATES} agents can be reached through delegates: delegate to fewer"
+            yield Excess(ExcessKind.TOO_MANY, "delegates", why)
+            return
         seen.add(name)
         delegate = catalogue.agent(name)
         if delegate is None:
@@ -262,8 +273,9 @@ def _delegated(version: AgentVersion, catalogue: Catalogue, own: AgentId) -> Ite
         for grant in delegate.version.grants:
             if grant.tool not in granted:
                 yield Excess(ExcessKind.DELEGATE_TOOL, name, f"reaches `{grant.tool}`, which the agent was not granted")
-        tools = [(catalogue.tool(grant.tool), grant.mask) for grant in delegate.version.grants]
-        carried = delegate.version.data.union(*(tool.shown(mask) for tool, mask in tools if tool is not None))
+        carried = delegate.version.data.union(
+            *(tools[grant.tool].shown(grant.mask) for grant in delegate.version.grants if grant.tool in tools)
+        )
         for data_class in sorted(carried - version.data):
             yield Excess(ExcessKind.DELEGATE_DATA, name, f"reaches `{data_class}`, which the agent does not declare")
 

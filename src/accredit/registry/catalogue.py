@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from accredit.audit.ports import Change, StateView
 from accredit.kernel.canonical import Digest
-from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId, tool_id
+from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId, tool_id, tool_name
 from accredit.registry import rows
 from accredit.registry.addresses import same_address
 from accredit.registry.model import (
@@ -192,7 +192,8 @@ class Catalogue:
 
     def tool(self, tool: ToolId) -> Tool | None:
         server = self._servers.get(ServerName(tool.partition("/")[0]))
-        return None if server is None else next((one for one in server.tools.values() if one.id == tool), None)
+        found = None if server is None else server.tools.get(tool_name(tool))
+        return found if found is not None and found.id == tool else None
 
 
 def _put(into: Any, key: Any, value: Any) -> None:

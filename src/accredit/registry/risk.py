@@ -28,6 +28,8 @@ from accredit.registry.tiering import (
 __all__ = ["risk_facts"]
 
 _GRAVEST = 1
+_MOST_DELEGATES = 200
+"""Beyond that many it is as if any of them could do anything."""
 
 
 def risk_facts(
@@ -139,9 +141,11 @@ def _delegates(
     calls: dict[AgentId, tuple[AgentId, ...]] = {}
     waiting = _named(version)
     while waiting:
-        name, *waiting = waiting
+        name = waiting.pop()
         if name in alone or name == own:
             continue
+        if len(alone) == _MOST_DELEGATES:
+            return tuple((name, Tier.HIGH) for name in sorted(_named(version)))
         delegate = catalogue.agent(name)
         if delegate is None:
             alone[name], calls[name] = Tier.HIGH, ()  # unknown: it could be anything
