@@ -40,6 +40,36 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "DESIGN §3.12",
         "a revocation, a re-pin, a new version or a moved server between decision and first byte stops the call",
     ),
+    Requirement(
+        "enforcement:restriction:in-force",
+        "DESIGN §1, §11",
+        "a restriction hides and denies what it names until its end by a clock that is trusted",
+    ),
+    Requirement("enforcement:restriction:recorded", "DESIGN §5", "a decision's record names the restrictions in force"),
+    Requirement(
+        "enforcement:restriction:hold", "DESIGN §3.11", "a restriction's hold is answered by its role, for one call"
+    ),
+    Requirement(
+        "enforcement:restriction:throttle", "DESIGN §3.13", "a throttle slows calls, also over a restart of the process"
+    ),
+    Requirement(
+        "enforcement:restriction:unproven",
+        "DESIGN §3.2",
+        "while a restriction is missing or changed by hand, whoever it could have been on is denied",
+    ),
+    Requirement(
+        "enforcement:halt:in-flight",
+        "DESIGN §4, §6",
+        "suspending, quarantining, retiring and dropping a tool stop what was admitted, sent or not, each call once",
+    ),
+    Requirement(
+        "enforcement:mask",
+        "DESIGN §6, §3.7",
+        "a masked class reaches neither agent nor record, and a mask that places nothing takes the tool away",
+    ),
+    Requirement(
+        "enforcement:hold:barred", "DESIGN §3.11", "the user served and an agent's owners may not answer its holds"
+    ),
     Requirement("enforcement:revoke:in-flight", "DESIGN §4", "a revocation cancels what is in flight, each call once"),
     Requirement(
         "enforcement:clock:step", "DESIGN §11", "after a clock step, what depends on the hour denies until confirmed"

@@ -40,8 +40,8 @@ from accredit.limits.model import LimitRefusal, Spend
 from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Outcome
 from accredit.policy.restrictions import forbidding, throttle
-from accredit.policy.snapshot import runs
 from accredit.registry import rows
+from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, Restriction, Tool, ToolGrant, ToolServer
 
 __all__ = ["Enforcer"]
@@ -428,7 +428,7 @@ class Enforcer:
 
     def _halted(self, snapshot: Snapshot, agent: AgentId, tool: Tool) -> Code | None:
         found = snapshot.catalogue.agent(agent)
-        if found is None or not runs(found):
+        if found is None or not runs(found.environment, found.state):
             return Code.AGENT_NOT_ACTIVE
         now = self._clock.now()
         restrictions = snapshot.restrictions_on(agent, now_us=now.wall_us, time_trusted=self._watch.steady(now))

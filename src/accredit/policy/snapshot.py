@@ -25,24 +25,15 @@ from accredit.policy.ports import Engine, Uid
 from accredit.policy.release import Release
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Policy
-from accredit.registry.model import Agent, AgentState, Environment, Tool, ToolServer
+from accredit.registry.lifecycle import runs
+from accredit.registry.model import Agent, Tool, ToolServer
 
-__all__ = ["Compiled", "Inadmissible", "PolicySnapshot", "Slice", "runs"]
+__all__ = ["Compiled", "Inadmissible", "PolicySnapshot", "Slice"]
 
 _BUDGET = 64 * 1024 * 1024
-_RUNS_IN: Mapping[Environment, frozenset[AgentState]] = {
-    Environment.DEVELOPMENT: frozenset({AgentState.DRAFT}),
-    Environment.STAGING: frozenset({AgentState.SUBMITTED, AgentState.APPROVED}),
-    Environment.PRODUCTION: frozenset({AgentState.ACTIVE}),
-}
 # what handles were measured to take (bench/decision.py reports the process's growth beside these)
 _HANDLE_BYTES, _HANDLE_BYTES_PER_CHARACTER = 1500, 12
 _SLICE_BYTES, _SLICE_BYTES_PER_GRANT, _ENTITY_BYTES_PER_CHARACTER, _SCOPE_BYTES = 3500, 400, 7, 1000
-
-
-def runs(agent: Agent) -> bool:
-    """Whether the agent's state lets it call tools in its environment."""
-    return agent.state in _RUNS_IN[agent.environment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +256,7 @@ class PolicySnapshot:
         return Compiled(handle, Projection(reads, input_type(tool.definition)))
 
     def _slice(self, agent: Agent, tool_id: ToolId) -> Slice | Inadmissible:
-        if not runs(agent):
+        if not runs(agent.environment, agent.state):
             return Inadmissible(Code.AGENT_NOT_ACTIVE, f"state `{agent.state}` in `{agent.environment}`")
         tool = self.tools.get(tool_id)
         server = self.servers.get(tool.server) if tool is not None else None
