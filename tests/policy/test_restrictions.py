@@ -78,12 +78,16 @@ RESTRICTIONS = st.builds(
     st.none() | st.integers(0, 100),
     st.none() | st.sampled_from(Role),
 )
-LIFTED = st.frozensets(st.sampled_from([f"restriction/rst_{n}" for n in (1, 2, 3)]))
+LIFTED = st.frozensets(st.sampled_from([f"restriction/rst_{n}" for n in (1, 2, 3, 4)]))
 
 
 @pytest.mark.requirement("policy:restriction:narrows")
 @given(
-    st.sampled_from(SNAPSHOTS), st.sampled_from(sorted(CALLS)), st.lists(RESTRICTIONS, max_size=4), RESTRICTIONS, LIFTED
+    st.sampled_from(SNAPSHOTS),
+    st.sampled_from(sorted(CALLS)),
+    st.lists(RESTRICTIONS, max_size=3, unique_by=lambda one: one.id),
+    RESTRICTIONS.map(lambda one: replace(one, id="rst_4")),
+    LIFTED,
 )
 def test_adding_a_restriction_never_allows_more(
     under: Any, on: ToolId, before: list[Restriction], added: Restriction, lifted: frozenset[str]
