@@ -46,7 +46,7 @@ from tests.policy.world import (
     server,
     tool,
 )
-from tests.registry.test_risk import desk, facts_of, fleet_with, plain_agent
+from tests.registry.risks import desk, facts_of, fleet_with, plain_agent
 
 HOLD_REFUND = f'@hold("support-lead")\nforbid (principal, action == Action::"{REFUND}", resource);\n'
 HOLD_ALL = '@hold("lead")\nforbid (principal, action, resource);\n'

@@ -317,6 +317,45 @@ def test_declared_approval_counts_only_as_far_as_holds_are_enforced(
 
 
 @pytest.mark.requirement("registry:tier:enforced")
+@pytest.mark.parametrize(
+    ("tool", "audience", "egress"),
+    [
+        (GrantedTool(ToolId("s/a"), Effect.READ), "employees", False),
+        (GrantedTool(ToolId("s/a"), Effect.WRITE, WriteScope.OWN), "employees", False),
+        (GrantedTool(ToolId("s/a"), Effect.WRITE), "employees", True),
+        (GrantedTool(ToolId("s/a"), Effect.EXTERNAL), "staff", True),
+        (GrantedTool(ToolId("s/a"), Effect.IRREVERSIBLE, held=True), "staff", True),
+        (GrantedTool(ToolId("s/a"), Effect.EXTERNAL, closed=True), "employees", False),
+        (GrantedTool(ToolId("s/a"), None), "employees", True),
+        (GrantedTool(ToolId("s/a"), Effect.READ), "partners", True),
+        (GrantedTool(ToolId("s/a"), Effect.READ), "ether", True),
+    ],
+)
+def test_a_way_out_is_a_tool_that_writes_for_others_or_people_outside(
+    tool: GrantedTool,
+    audience: str,
+    egress: bool,  # noqa: FBT001 - a parameter of the table above
+) -> None:
+    assert levels_of(replace(archetype("handbook Q&A"), tools=(tool,), audience=audience)).egress is egress
+
+
+@pytest.mark.requirement("registry:tier:enforced")
+def test_whoever_an_agent_serves_can_put_text_in_front_of_it() -> None:
+    facts = archetype("handbook Q&A")
+    for inputs, audience, level in (
+        ({"staff"}, "staff", 0),
+        ({"staff"}, "public", 4),
+        ({"staff", "web"}, "staff", 3),
+        (set(), "staff", 3),
+        (set(), "public", 4),
+        ({"ether"}, "staff", 3),
+    ):
+        heard = replace(facts, inputs=frozenset(inputs), audience=audience)
+        assert levels_of(heard).exposure == level
+        assert tiering(heard).factors[3].sources
+
+
+@pytest.mark.requirement("registry:tier:enforced")
 def test_a_class_is_out_of_reach_only_if_every_tool_that_carries_it_is_masked() -> None:
     masked = archetype("the same BI agent behind an enforced mask of personal fields")
     another = GrantedTool(ToolId("crm/read"), Effect.READ, data=frozenset({"personal"}))
