@@ -358,21 +358,13 @@ def test_a_retired_agent_gets_no_token_and_an_unknown_one_is_refused_on_the_next
 
 @pytest.mark.requirement("identity:state:proven")
 def test_a_row_the_log_contradicts_proves_nobody() -> None:
-    class Doubted(type(World().control)):  # type: ignore[misc]  # the double's own class, whatever it is
-        doubted: frozenset[tuple[str, str]] = frozenset()
-
-        @property
-        def unproven(self) -> frozenset[tuple[str, str]]:
-            return self.doubted
-
     async def scenario() -> None:
-        control = Doubted()
-        world = await World(control=control).started()
+        world = await World().started()
         instance = await world.instance()
         token = await instance.token()
         other = await (await world.instance(BILLING)).token()
         for kind, key in (("credential", instance.credential.id), ("epoch", SUPPORT)):
-            control.doubted = frozenset({(kind, key)})
+            world.control.doubted = frozenset({(kind, key)})
             assert _code_at(world, token) is Code.STATE_UNPROVEN
             assert refusal(await instance.ask()).code is Code.STATE_UNPROVEN
             assert _code_at(world, other) is None

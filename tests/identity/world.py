@@ -10,8 +10,8 @@ import orjson
 from joserfc import jws
 from joserfc.jwk import ECKey
 
-from accredit.audit.model import Entry, Receipt
-from accredit.audit.ports import Actor
+from accredit.audit.model import Entry, Facts, Receipt
+from accredit.audit.ports import Actor, Change, Write
 from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint, TokenRefusal, TokenReply
 from accredit.identity.enrolment import Enrolment
@@ -67,12 +67,21 @@ def public(key: ECKey, **members: str) -> dict[str, Any]:
     return {**key.as_dict(private=False), **members}
 
 
-def agent(agent_id: AgentId, *, state: AgentState = AgentState.DRAFT) -> Agent:
-    version = AgentVersion(
-        Digest("sha256:" + "1" * 64), {}, {}, (), frozenset(), "UTC", AgentLimits(60, 4, 30.0, 1200.0, None)
-    )
+def version(digit: str = "1") -> AgentVersion:
+    digest, limits = Digest("sha256:" + digit * 64), AgentLimits(60, 4, 30.0, 1200.0, None)
+    return AgentVersion(digest, {}, {}, (), frozenset(), "UTC", limits)
+
+
+def agent(
+    agent_id: AgentId,
+    *,
+    state: AgentState = AgentState.DRAFT,
+    environment: Environment = Environment.DEVELOPMENT,
+    candidate: AgentVersion | None = None,
+) -> Agent:
     team = Team(TeamId("team_1"), "support", frozenset({"UTC"}))
-    return Agent(agent_id, agent_id[4:], team, Environment.DEVELOPMENT, state, PersonId("psn_1"), None, version)
+    owner, backup = PersonId("psn_1"), PersonId("psn_2")
+    return Agent(agent_id, agent_id[4:], team, environment, state, owner, backup, version(), candidate=candidate)
 
 
 class Directory(dict[AgentId, Agent]):
@@ -94,6 +103,16 @@ class RecordingAudit:
             raise UnavailableError(Code.AUDIT_UNAVAILABLE, "the record could not be made durable")
         self.entries.append(entry)
         return Receipt("memory", len(self.entries) - 1, b"")
+
+
+class DoubtedControlLog(MemoryControlLog):
+    """Control state of which the log contradicts whatever `doubted` names."""
+
+    doubted: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def unproven(self) -> frozenset[tuple[str, str]]:
+        return self.doubted
 
 
 class Gate:
@@ -132,10 +151,10 @@ class NoServers:
 class World:
     """An installation with two agents, a user issuer and a task issuer."""
 
-    def __init__(self, control: MemoryControlLog | None = None, clock: ScriptedClock | None = None) -> None:
+    def __init__(self, control: DoubtedControlLog | None = None, clock: ScriptedClock | None = None) -> None:
         self.clock = clock or ScriptedClock(START_US)
         self.ids = SeededIds(7 if control is None else 8)
-        self.control = control or MemoryControlLog()
+        self.control = control or DoubtedControlLog()
         self.sealer = AesGcmSealer(b"k" * 32, self.ids)
         self.directory = Directory({SUPPORT: agent(SUPPORT), BILLING: agent(BILLING)})
         self.audit = RecordingAudit()
@@ -207,6 +226,18 @@ class World:
         issuer = self.state.issuer(name)
         assert issuer is not None
         return issuer
+
+    async def person(self, email: str, *, controlled_by: list[str] | None = None) -> PersonId:
+        """Register a person, or a service account of those who control it."""
+        spec = {"email": email} | ({} if controlled_by is None else {"controlledBy": controlled_by})
+        manifest = {"apiVersion": "accredit/v1", "kind": "Person", "spec": spec}
+        (applied,) = await self.registry.apply([("person.json", orjson.dumps(manifest))], ADMIN)
+        return PersonId(applied.id)
+
+    async def put(self, kind: str, key: str, doc: Mapping[str, Any] | None) -> None:
+        """Put a row in place, or remove it, past every service."""
+        change = Change(Facts("test.put"), (Write(kind, key, doc),), ADMIN, {})
+        await self.control.transact(lambda _: change)
 
     def user_issuer(self, **changes: Any) -> dict[str, Any]:
         return {

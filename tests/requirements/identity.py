@@ -23,6 +23,39 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "identity:access:recorded", "DESIGN §5", "No token leaves before its issue is durable; choices stay sealed."
     ),
+    Requirement(
+        "identity:access:state",
+        "DESIGN §6",
+        "An agent gets tokens only in states that run in its environment, also while one is being issued.",
+    ),
+    Requirement(
+        "identity:admins:invitee",
+        "DESIGN §4",
+        "The single administrator alone invites, and another person who is there.",
+    ),
+    Requirement(
+        "identity:admins:kept",
+        "DESIGN §4",
+        "The time of one administrator ends once, and nobody brings it back by removing the other.",
+    ),
+    Requirement(
+        "identity:admins:one-invitation",
+        "DESIGN §4",
+        "One invitation is open at a time, and none once somebody joined.",
+    ),
+    Requirement(
+        "identity:admins:own-credential", "DESIGN §4", "Joining ends whatever others might hold of the account."
+    ),
+    Requirement(
+        "identity:admins:recovery",
+        "DESIGN §11",
+        "An installation nobody can administer any more gives whoever starts it one link.",
+    ),
+    Requirement(
+        "identity:admins:second",
+        "DESIGN §4",
+        "One link makes the second administrator; from there on acts are judged by roles.",
+    ),
     Requirement("identity:broker:form", "DESIGN §11", "A secret that could leak or not be scrubbed is not stored."),
     Requirement(
         "identity:broker:pinned", "DESIGN §4", "A brokered secret travels only to the origin it was stored for."
@@ -41,6 +74,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("identity:client:replay", "RFC 7523 §3", "An assertion is good once, restarts and clocks included."),
     Requirement("identity:clock:both", "DESIGN §11", "Tokens expire on the later of wall and boot clock."),
     Requirement("identity:clock:skew", "DESIGN §11", "Clocks of others may be 30 s off, not more."),
+    Requirement(
+        "identity:credentials:writes",
+        "DESIGN §4, §6",
+        "Halting ends tokens, ending takes keys and join tokens too, in the caller's transaction.",
+    ),
     Requirement("identity:enrolment:agent", "DESIGN §4", "Only existing agents that are not retired enrol."),
     Requirement("identity:enrolment:bounds", "DESIGN §11", "Enrolment is bounded in size, form and attempts."),
     Requirement("identity:enrolment:expiry", "DESIGN §4", "A join token ends by time and with its agent's revocation."),
@@ -69,16 +107,46 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("identity:exchange:user", "DESIGN §4", "`sub` is the user, `act` the agent; claims are let through."),
     Requirement("identity:issuers:registration", "DESIGN §4", "Only an issuer that can be trusted is registered."),
+    Requirement("identity:links:authority", "DESIGN §4", "Only who manages people signs others in."),
+    Requirement("identity:links:recorded", "DESIGN §5", "Signing in is on record; where from is sealed."),
+    Requirement("identity:links:single", "DESIGN §4", "A link opens once, within its hour, and a newer one voids it."),
+    Requirement("identity:links:tied", "DESIGN §4", "Whoever makes a link for an account is tied to it."),
     Requirement("identity:metadata:true", "RFC 8414, RFC 9728", "Metadata names what exists and nothing else."),
     Requirement("identity:people:bounds", "DESIGN §11", "Names, addresses and attempts of people are bounded."),
+    Requirement(
+        "identity:people:ended",
+        "DESIGN §4",
+        "Ending a person's credentials takes what they hold and what they gave out.",
+    ),
     Requirement("identity:people:expiry", "DESIGN §4", "API tokens expire, on either clock."),
     Requirement("identity:people:first-admin", "DESIGN §4", "One link makes the first admin, and never a second one."),
+    Requirement("identity:people:left", "DESIGN §4", "Nothing of a person who left works, at once."),
     Requirement("identity:people:no-act-as", "DESIGN §4", "No parameter acts for another person."),
     Requirement("identity:people:no-secrets", "DESIGN §4", "Links and tokens of people are stored as hashes."),
+    Requirement("identity:people:older-rows", "STYLE §8", "Tokens of earlier releases go on working."),
     Requirement("identity:people:revoke", "DESIGN §4", "A revoked API token is refused at once."),
     Requirement("identity:people:scopes", "DESIGN §4", "A token never has more scopes than its maker."),
+    Requirement("identity:people:service-accounts", "DESIGN §6", "A service account has tokens and no session."),
     Requirement("identity:people:single-use", "DESIGN §4", "A link signs in once, within its hour."),
+    Requirement(
+        "identity:people:tidy", "DESIGN §11", "What ended long ago is forgotten, by the slower of both clocks."
+    ),
     Requirement("identity:people:tokens", "DESIGN §11", "Every bad API token gets the same outward text."),
+    Requirement("identity:posture:form", "DESIGN §11", "A posture of another form refuses the assertion."),
+    Requirement("identity:posture:proven", "DESIGN §7", "A posture counts as said by the key that signed it, once."),
+    Requirement(
+        "identity:posture:reported",
+        "DESIGN §7",
+        "What an instance says it runs reaches whoever holds it against what was approved.",
+    ),
+    Requirement(
+        "identity:production:clearance", "DESIGN §6", "No production key enrols without sign-off on that version."
+    ),
+    Requirement(
+        "identity:production:confirmed",
+        "DESIGN §4",
+        "A production key counts once the agent's owner vouched for its thumbprint.",
+    ),
     Requirement("identity:revoke:agent", "DESIGN §4", "A revoked agent's tokens and keys are dead on the next call."),
     Requirement("identity:revoke:credential", "DESIGN §4", "One instance can be revoked or locked alone."),
     Requirement(
@@ -88,6 +156,17 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("identity:revoke:narrowing", "DESIGN §4", "A revocation holds even if it cannot be recorded."),
     Requirement("identity:revoke:race", _HOSTILE, "No token made before a revocation works after it."),
     Requirement("identity:revoke:unknown", "DESIGN §8", "Revoking what does not exist says so."),
+    Requirement(
+        "identity:sessions:apart", "DESIGN §4", "A session is never taken for a token, nor a token for a session."
+    ),
+    Requirement("identity:sessions:closed", "DESIGN §4", "Signing out ends the session at once."),
+    Requirement(
+        "identity:sessions:ends",
+        "DESIGN §4",
+        "A session ends after 30 minutes without use and after 12 hours, on either clock.",
+    ),
+    Requirement("identity:sessions:fresh", _HOSTILE, "A session's secret is always a new one."),
+    Requirement("identity:sessions:restart", "DESIGN §11", "A restart revives no idle session."),
     Requirement("identity:signing:first-start", "DESIGN §4", "Signing keys are made once, at the first start."),
     Requirement("identity:signing:rotation", "threat identity-console §6.5", "A key rotation fails no call."),
     Requirement("identity:signing:sealed", "DESIGN §4", "Private signing keys are sealed at rest, published nowhere."),
@@ -104,6 +183,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("sdk:identity:enrol", "DESIGN §4", "The client enrols and gets tokens that the gateway accepts."),
     Requirement("sdk:identity:errors", "DESIGN §8", "Refusals reach the program with the server's code."),
+    Requirement("sdk:identity:posture", "DESIGN §7", "The client says what the instance runs, in what it signs."),
     Requirement("sdk:keyring:file", "DESIGN §11", "A key file is 0600, its owner's, and checked when read."),
     Requirement("sdk:keyring:private", "DESIGN §4", "Only the public half of the key leaves the process."),
     Requirement("sdk:wire:answers", "DESIGN §11", "Answers are bounded and read strictly; errors are our own."),

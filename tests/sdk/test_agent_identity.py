@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from urllib.parse import parse_qsl
 import orjson
 import pytest
 
-from accredit.identity.endpoint import TokenReply
+from accredit.identity import rows
+from accredit.identity.endpoint import TokenEndpoint, TokenReply
+from accredit.identity.model import CredentialState
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
     AccreditError,
@@ -28,7 +31,7 @@ from accredit.kernel.errors import (
 from accredit.kernel.ids import AgentId, CredentialId, SeededIds
 from accredit.sdk.identity import AgentIdentity, AsyncAgentIdentity, send, send_async
 from accredit.sdk.keyring import InstanceKey, Keyring
-from accredit.sdk.wire import WireAnswer, WireRequest, enrol_request, read_enrolment, read_token
+from accredit.sdk.wire import ReportedPosture, WireAnswer, WireRequest, enrol_request, read_enrolment, read_token
 from tests.identity.world import ADMIN, CRM, SUPPORT, URL, World, run
 
 
@@ -95,6 +98,61 @@ def test_a_blocking_program_gets_the_same() -> None:
             CRM, subject_token=server.world.subject_token(), task_token=server.world.task_token()
         )
         assert server.world.verifier.verify(behalf, path="/mcp/crm").task is not None
+
+
+@pytest.mark.requirement("sdk:identity:posture")
+def test_what_the_instance_runs_is_said_with_every_token_asked_for_and_anew_when_it_changes() -> None:
+    async def scenario() -> None:
+        server, said = await _server(), []
+        world = server.world
+        world.endpoint = TokenEndpoint(
+            world.state,
+            world.keys,
+            world.verifier,
+            world.directory,
+            world.tasks,
+            world.audit,
+            clock=world.clock,
+            ids=world.ids,
+            attempts=world.gate,
+            public_url=URL,
+            on_posture=lambda agent, credential, posture: said.append((agent, credential, dict(posture))),
+        )
+        identity = await AsyncAgentIdentity.enrol(
+            URL,
+            await server.join_token(),
+            clock=world.clock,
+            ids=SeededIds(1),
+            posture=ReportedPosture(models=(("anthropic", "claude-sonnet-5"),)),
+            send=server.answer,
+        )
+        await identity.access_token(CRM)
+        await identity.exchange(CRM, subject_token=world.subject_token())
+        prompt = "sha256:" + "b" * 64
+        identity.report(ReportedPosture(prompt=prompt))
+        await identity.access_token(CRM)
+        who = (SUPPORT, identity.credential)
+        models = {"models": [["anthropic", "claude-sonnet-5"]]}
+        assert said == [(*who, models), (*who, models), (*who, {"prompt": prompt})]
+
+    run(scenario())
+
+
+@pytest.mark.requirement("sdk:identity:errors")
+def test_a_production_instance_learns_that_it_waits_and_what_its_owner_has_to_confirm() -> None:
+    async def scenario() -> None:
+        server = await _server()
+        identity = await server.enrolled()
+        credential = server.world.state.credential(identity.credential)
+        assert credential is not None
+        assert identity.thumbprint == credential.thumbprint
+        pending = rows.credential_doc(replace(credential, state=CredentialState.PENDING))
+        await server.world.put(rows.CREDENTIAL, credential.id, pending)
+        with pytest.raises(AccreditError) as caught:
+            await identity.access_token(CRM)
+        assert caught.value.code is Code.CREDENTIAL_PENDING
+
+    run(scenario())
 
 
 @pytest.mark.requirement("sdk:identity:cached")
