@@ -361,6 +361,11 @@ class Code(Enum):
         "the agent's state does not allow this step",
         "see `accredit agent get`",
     )
+    NO_TIER = (
+        "no_tier",
+        "the agent has no risk tier, so it cannot be submitted",
+        "see what blocks it in the tier's explanation",
+    )
     CLEARANCE_REQUIRED = ("clearance_required", "this act needs a sign-off that was not given", "ask for the sign-off")
     POLICY_INVALID = ("policy_invalid", "a policy does not parse or type-check", "see `errors`")
     NOT_FOUND = ("not_found", "no such thing, or not for you", "check the name")

@@ -24,9 +24,8 @@ from accredit.registry.model import Agent, AgentVersion, Role
 from accredit.registry.proposals import Proposal
 
 __all__ = [
-    "ApprovalDesk",
-    "AgentEvent",
     "AgentStates",
+    "ApprovalDesk",
     "Archive",
     "Baselines",
     "Cleared",
@@ -144,6 +143,10 @@ class ApprovalDesk(Protocol):
         ...
 
     async def mark_used(self, request: str, *, actor: Actor) -> None: ...
+
+    async def lapse(self, request: str, why: str) -> ApprovalRequest:
+        """Close an approved request that cannot be put into force (any more)."""
+        ...
 
     async def sweep(self) -> Sequence[ApprovalRequest]:
         """Record what has run out; those requests."""

@@ -92,7 +92,7 @@ from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
 from accredit.registry.versions import version_from
 
-__all__ = ["ApplyOutcome", "ApplyResult", "Registry", "Repinned"]
+__all__ = ["ApplyOutcome", "ApplyResult", "Registry", "Repinned", "read_files"]
 
 _MAX_DOCUMENTS: Final = 1_000
 _MAX_OFFERED: Final = 2_000
@@ -294,18 +294,7 @@ class Registry:
             InvalidInputError: a file cannot be read at all.
             UnavailableError: a tool server could not be asked for its definitions, or a change not made durable.
         """
-        documents: list[Document] = []
-        faults: list[ManifestFault] = []
-        for name, text in files:
-            try:
-                documents += read_manifests(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
-            except ManifestError as error:
-                faults += error.faults
-            except InvalidInputError as error:
-                faults.append(ManifestFault(f"file `{ascii(name)[1:-1][:200]}`", "", error.message, error.hint))
-        if faults:
-            raise ManifestError(faults)
-        return await self.apply_documents(documents, actor)
+        return await self.apply_documents(read_files(files), actor)
 
     async def apply_documents(self, documents: Sequence[Document], actor: Actor) -> list[ApplyResult]:
         """Apply manifests that were read already.
@@ -842,3 +831,23 @@ class Registry:
 
     def _proven(self, view: StateView) -> StateView:
         return rows.ProvenRows(view, self._control.unproven)
+
+
+def read_files(files: Iterable[tuple[str, str | bytes]]) -> list[Document]:
+    """Every manifest in some files, given as (name, text).
+
+    Raises:
+        ManifestError: with every fault found, files that cannot be read at all among them.
+    """
+    documents: list[Document] = []
+    faults: list[ManifestFault] = []
+    for name, text in files:
+        try:
+            documents += read_manifests(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+        except ManifestError as error:
+            faults += error.faults
+        except InvalidInputError as error:
+            faults.append(ManifestFault(f"file `{ascii(name)[1:-1][:200]}`", "", error.message, error.hint))
+    if faults:
+        raise ManifestError(faults)
+    return documents

@@ -1,0 +1,612 @@
+"""Everything people can do, with the question of who may asked first: the only thing API and console call to change.
+
+An act that takes two persons becomes a request here, and is put into force as soon as its gate is complete: by the
+vote that completes it, or by the next round if the process ended in between. What a request decides about an agent's
+state is carried over in the same way, so repeating it is always safe.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldVerdict, SubjectKind, VoteVerdict
+from accredit.approvals.service import Holds
+from accredit.audit.model import Receipt
+from accredit.audit.ports import Actor
+from accredit.identity.broker import BrokeredCredential, SealedBroker
+from accredit.identity.enrolment import Enrolment, JoinToken
+from accredit.identity.model import Credential, Operator
+from accredit.identity.people import People
+from accredit.identity.revocation import Revocations
+from accredit.identity.state import IdentityState
+from accredit.kernel.canonical import Digest
+from accredit.kernel.clearance import Basis, Clearance, Subject
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import (
+    AccreditError,
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+)
+from accredit.kernel.ids import AgentId, CredentialId, HoldId, PersonId, ServerName, TeamId, ToolId
+from accredit.lifecycle.judging import Judging
+from accredit.lifecycle.model import Procedure, RetirementReceipt
+from accredit.lifecycle.ports import ApprovalDesk
+from accredit.lifecycle.remedies import Remedies
+from accredit.lifecycle.service import Lifecycle
+from accredit.monitoring.model import Alert
+from accredit.monitoring.service import Monitor
+from accredit.policy.release import PolicyInvalidError
+from accredit.policy.releases import PolicyReleases, release_subject
+from accredit.registry.authority import Act, Unauthorised, authority
+from accredit.registry.lifecycle import AgentEvent
+from accredit.registry.manifest import (
+    AgentManifest,
+    AgreementManifest,
+    Document,
+    GroupManifest,
+    IssuerManifest,
+    PersonManifest,
+    TeamManifest,
+    ToolServerManifest,
+)
+from accredit.registry.model import Agent, AgentState, Environment, Incident, Restriction, RestrictionKind, Role
+from accredit.registry.organisation import Delegation
+from accredit.registry.proposals import Proposal
+from accredit.registry.service import ApplyResult, Registry, Repinned, read_files
+
+__all__ = ["Applied", "Operations"]
+
+_POLICY: Final = "policy"
+_DECIDED: Final[Mapping[ApprovalState, AgentEvent]] = {
+    ApprovalState.OPEN: AgentEvent.SUBMIT,
+    ApprovalState.APPROVED: AgentEvent.APPROVE,
+    ApprovalState.REJECTED: AgentEvent.REJECT,
+    ApprovalState.EXPIRED: AgentEvent.LAPSE,
+    ApprovalState.WITHDRAWN: AgentEvent.WITHDRAW,
+}
+"""What the newest request about an agent's newest version means for its state."""
+_JUDGED: Final = frozenset({AgentState.SUBMITTED, AgentState.APPROVED})
+_SYSTEM: Final = Actor(basis="system")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One applied manifest, and what was asked for it if it takes two persons."""
+
+    result: ApplyResult
+    request: ApprovalRequest | None = None
+
+
+class Operations:
+    """Acts of people. Every method raises ForbiddenError (`not_authorised`) for whoever may not do it.
+
+    `forget` is told of tool servers whose definitions have to be looked at anew.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        identity: IdentityState,
+        people: People,
+        enrolment: Enrolment,
+        revocations: Revocations,
+        broker: SealedBroker,
+        releases: PolicyReleases,
+        approvals: ApprovalDesk,
+        holds: Holds,
+        monitor: Monitor,
+        lifecycle: Lifecycle,
+        remedies: Remedies,
+        judging: Judging,
+        forget: Callable[[ServerName], None] = lambda _: None,
+    ) -> None:
+        self._registry = registry
+        self._identity = identity
+        self._people = people
+        self._enrolment = enrolment
+        self._revocations = revocations
+        self._broker = broker
+        self._releases = releases
+        self._approvals = approvals
+        self._holds = holds
+        self._monitor = monitor
+        self._lifecycle = lifecycle
+        self._remedies = remedies
+        self._judging = judging
+        self._forget = forget
+        self._told: set[str] = set()
+        """Requests whose enacting failed, said once."""
+
+    # -- what is registered
+
+    async def apply(self, who: Operator, files: Iterable[tuple[str, str | bytes]]) -> tuple[Applied, ...]:
+        """Apply manifests; what takes two persons is asked for instead.
+
+        Raises:
+            ManifestError: with every fault found; nothing was changed.
+            UnavailableError: a tool server could not be asked, or a change not made durable.
+        """
+        _require_admin_scope(who)
+        documents = read_files(files)
+        for document in documents:
+            self._require_may_declare(who, document)
+        results = await self._registry.apply_documents(documents, _actor(who))
+        applied: list[Applied] = []
+        for result in results:
+            if result.kind == "ToolServer":
+                self._forget(ServerName(result.name))
+            request = None if result.proposal is None else await self._approvals.open_proposal(result.proposal, who)
+            applied.append(Applied(result, request))
+        return tuple(applied)
+
+    def _require_may_declare(self, who: Operator, document: Document) -> None:
+        match document:
+            case PersonManifest() | GroupManifest() | TeamManifest():
+                self._require(Act.MANAGE_PEOPLE, who)
+            case IssuerManifest() | AgreementManifest():
+                self._require(Act.MANAGE_ISSUERS, who)
+            case ToolServerManifest():
+                self._require(Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment))
+            case AgentManifest():
+                self._require_may_declare_agent(who, document)
+            case _:
+                assert_never(document)
+
+    def _require_may_declare_agent(self, who: Operator, document: AgentManifest) -> None:
+        """Whoever would own a new agent may declare it; a new version is for those who answer for the one there is."""
+        catalogue, environment = self._registry.catalogue, Environment(document.metadata.environment)
+        known = catalogue.agent_named(environment, document.metadata.name)
+        if known is not None:
+            self._require(Act.REGISTER_AGENT, who, agent=known)
+            return
+        named = [document.spec.owner, document.spec.backup_owner]
+        owners = {person.id for each in named if each and (person := catalogue.person(each)) is not None}
+        if who.person in owners and self._registry.organisation.people.get(who.person) is not None:
+            return
+        team = catalogue.team(document.metadata.team)
+        self._require(Act.REGISTER_AGENT, who, team=team.id if team else None, environment=environment)
+
+    async def repin(
+        self, who: Operator, server: ServerName, tool: str | None
+    ) -> tuple[Repinned, ...] | ApprovalRequest:
+        """Take over what a tool server offers now; outside of development that is asked for.
+
+        Raises:
+            NotFoundError: no such server or tool.
+            InvalidInputError: the server does not offer a tool any more, or its new schema is refused.
+            UnavailableError: the server could not be asked, or a change not made durable.
+        """
+        known = self._registry.catalogue.server(server)
+        self._require(Act.REGISTER_SERVER, who, environment=known.environment if known else None)
+        made = await self._registry.repin(server, tool, _actor(who))
+        self._forget(server)
+        return await self._approvals.open_proposal(made, who) if isinstance(made, Proposal) else made
+
+    async def store_credential(
+        self, who: Operator, name: str, *, origin: str, header: str, value: str
+    ) -> BrokeredCredential:
+        """Keep an upstream credential, sealed. Raises as `SealedBroker.store`."""
+        self._require(Act.STORE_CREDENTIAL, who)
+        return await self._broker.store(name, origin=origin, header=header, value=value, actor=_actor(who))
+
+    async def publish(self, who: Operator, files: Mapping[str, str]) -> str | ApprovalRequest:
+        """Put policies in force, or ask for that once there are two administrators. Gives the release's digest.
+
+        Raises:
+            PolicyInvalidError: with every finding; nothing was asked for.
+            ConflictError: exactly this release is in force already.
+        """
+        self._require(Act.PUBLISH_POLICY, who)
+        subject = Subject(SubjectKind.POLICY_RELEASE.value, release_subject(files))
+        if who.basis == Basis.SINGLE_ADMIN:
+            clearance = Clearance(subject, Basis.SINGLE_ADMIN, (who.person,), who.credential)
+            return (await self._releases.publish(files, clearance=clearance, actor=_actor(who))).digest
+        if findings := self._releases.lint(files):
+            raise PolicyInvalidError(findings)
+        content = {
+            "by": who.person,
+            "change": _POLICY,
+            "files": [[path, files[path]] for path in sorted(files)],
+            "previous": self._releases.current.digest,
+        }
+        proposal = Proposal(
+            subject.kind, subject.digest, f"policy:{subject.digest}", content, None, frozenset({who.person})
+        )
+        return await self._approvals.open_proposal(proposal, who)
+
+    # -- people and roles
+
+    async def invite(self, who: Operator, email: str) -> str:
+        """Make the second administrator's link: its secret. Raises as `People.invite_second_admin`."""
+        _require_admin_scope(who)
+        return await self._people.invite_second_admin(who, email)
+
+    async def withdraw_invitation(self, who: Operator) -> None:
+        """Void the open invitation. Raises as `People.withdraw_invitation`."""
+        _require_admin_scope(who)
+        await self._people.withdraw_invitation(who)
+
+    async def sign_in_link(self, who: Operator, person: PersonId) -> str:
+        """Make a person's single-use sign-in link: its secret. Raises as `People.sign_in_link`."""
+        _require_admin_scope(who)
+        return await self._people.sign_in_link(who, person)
+
+    async def person_left(self, who: Operator, person: PersonId, reason: str) -> None:
+        """Somebody is not there any more: nothing of theirs works from here on.
+
+        Raises:
+            NotFoundError: no such person.
+            ConflictError: there would be fewer than two administrators.
+        """
+        self._require(Act.MANAGE_PEOPLE, who)
+        await self._registry.person_left(person, _actor(who), reason)
+        await self._people.end_credentials_of(person, _actor(who), reason)
+
+    async def propose_role(
+        self,
+        who: Operator,
+        role: Role,
+        *,
+        person: PersonId | None = None,
+        group: str | None = None,
+        team: str | None = None,
+    ) -> ApprovalRequest:
+        """Ask that a person or a group be given a role. Raises as `Registry.propose_role`."""
+        self._require(Act.MANAGE_PEOPLE, who)
+        made = self._registry.propose_role(role, person=person, group=group, team=team, actor=_actor(who))
+        return await self._approvals.open_proposal(made, who)
+
+    async def revoke_role(self, who: Operator, grant: str) -> Receipt | None:
+        """Take a role back; one's own may be laid down by anybody. Raises as `Registry.revoke_role`."""
+        _require_admin_scope(who)
+        own = any(one.id == grant and one.holder == who.person for one in self._registry.organisation.grants)
+        if not own:
+            self._require(Act.MANAGE_PEOPLE, who)
+        return await self._registry.revoke_role(grant, _actor(who))
+
+    async def delegate(self, who: Operator, to: PersonId, role: Role, until_us: int) -> Delegation:
+        """Let another vote in one's own place for a time. Raises as `Registry.delegate`, which knows the holder."""
+        _require_admin_scope(who)
+        return await self._registry.delegate(to, role, until_us, _actor(who))
+
+    async def end_delegation(self, who: Operator, delegation: str) -> Receipt | None:
+        """End a delegation. Raises as `Registry.end_delegation`, which knows both sides."""
+        _require_admin_scope(who)
+        return await self._registry.end_delegation(delegation, _actor(who))
+
+    # -- sign-off
+
+    async def submit(self, who: Operator, agent: AgentId) -> ApprovalRequest | None:
+        """Submit an agent's newest version: for sign-off in production (the request), to run in staging (None).
+
+        Submitting it again changes nothing and gives the same request.
+
+        Raises:
+            NotFoundError: no such agent.
+            ConflictError: `transition_refused`: its state does not allow it; or it has no tier (`no_tier`).
+        """
+        found = self._known(agent)
+        self._require(Act.SUBMIT, who, agent=found)
+        version = found.candidate or found.version
+        if found.environment is not Environment.PRODUCTION:
+            await self._registry.transition(agent, AgentEvent.SUBMIT, _actor(who), version=version.digest)
+            return None
+        tiering = self._judging.tiering(found, version)
+        if tiering.tier is None:
+            raise ConflictError(
+                Code.NO_TIER,
+                "; ".join(str(block) for block in tiering.blocks)[:1_000],
+                hint="; ".join(block.remedy for block in tiering.blocks)[:1_000],
+            )
+        # first: killed in between, the agent waits for a request that submitting it again opens
+        await self._registry.transition(agent, AgentEvent.SUBMIT, _actor(who), version=version.digest)
+        request = await self._approvals.open_version(self._known(agent), version, who)
+        return await self._settled(request, who)
+
+    async def assess(self, who: Operator, request: str, form: Mapping[str, Any]) -> Digest:
+        """Attach a risk assessment to a request: its digest. Raises as the desk's `attach_assessment`."""
+        found = self._request(request)
+        self._require(Act.ASSESS, who, agent=self._known(found.agent) if found.agent else None)
+        return await self._approvals.attach_assessment(request, who, form)
+
+    async def vote(
+        self, who: Operator, request: str, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+    ) -> ApprovalRequest:
+        """Vote in a role on what was shown. The vote that completes a gate puts into force what needs nobody else.
+
+        Who may vote is the desk's to say, for it judges the roles. Raises as its `vote`.
+        """
+        _require_admin_scope(who)
+        after = await self._approvals.vote(
+            request, who, role=role, verdict=verdict, view_digest=view_digest, comment=comment
+        )
+        return await self._settled(after, who)
+
+    async def withdraw(self, who: Operator, request: str) -> ApprovalRequest:
+        """Take a request back: whoever asked, or may submit the agent, or manages people.
+
+        Raises:
+            NotFoundError: no such request.
+            ConflictError: it is over.
+        """
+        _require_admin_scope(who)
+        found = self._request(request)
+        if found.parties.requester != who.person:
+            agent = self._known(found.agent) if found.agent else None
+            self._require(Act.SUBMIT if agent else Act.MANAGE_PEOPLE, who, agent=agent)
+        return await self._settled(await self._approvals.withdraw(request, who), who)
+
+    async def answer_hold(
+        self,
+        who: Operator,
+        hold: HoldId,
+        verdict: HoldVerdict,
+        *,
+        view_digest: Digest,
+        reason: str = "",
+        role: str | None = None,
+    ) -> Hold:
+        """Answer a held call. Who may is for the holds to say. Raises as `Holds.decide`."""
+        _require_admin_scope(who)
+        return await self._holds.decide(hold, who, verdict, view_digest=view_digest, role=role, reason=reason)
+
+    # -- an agent's life
+
+    async def activate(self, who: Operator, agent: AgentId) -> Procedure:
+        """Put the approved version into force. Raises as `Lifecycle.activate`."""
+        self._require(Act.ACTIVATE, who, agent=self._known(agent))
+        return await self._lifecycle.activate(agent, who)
+
+    async def suspend(self, who: Operator, agent: AgentId, reason: str) -> None:
+        """Stop an agent at once. Raises as `Lifecycle.suspend`."""
+        self._require(Act.SUSPEND, who, agent=self._known(agent))
+        await self._lifecycle.suspend(agent, _actor(who), reason)
+
+    async def resume(self, who: Operator, agent: AgentId, reason: str) -> None:
+        """Let a suspended agent run again. Raises as `Lifecycle.resume`."""
+        self._require(Act.RESUME, who, agent=self._known(agent))
+        await self._lifecycle.resume(agent, _actor(who), reason)
+
+    async def quarantine(self, who: Operator, agent: AgentId, reason: str) -> None:
+        """Stop an agent at once until security lifts it. Raises as `Lifecycle.quarantine`."""
+        self._require(Act.SUSPEND, who, agent=self._known(agent))
+        await self._lifecycle.quarantine(agent, _actor(who), reason)
+
+    async def lift(self, who: Operator, agent: AgentId, reason: str) -> None:
+        """End a quarantine. Raises as `Lifecycle.lift`."""
+        self._require(Act.LIFT_QUARANTINE, who, agent=self._known(agent))
+        await self._lifecycle.lift(agent, _actor(who), reason)
+
+    async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt:
+        """End an agent for good. Raises as `Lifecycle.retire`."""
+        self._require(Act.RETIRE, who, agent=self._known(agent))
+        return await self._lifecycle.retire(agent, who, reason)
+
+    # -- credentials
+
+    async def join_token(
+        self, who: Operator, agent: AgentId, *, thumbprint: str | None = None, source: str | None = None
+    ) -> JoinToken:
+        """Make a join token for an agent's instance. Raises as `Enrolment.issue_join_token`."""
+        self._require(Act.ENROL, who, agent=self._known(agent))
+        return await self._enrolment.issue_join_token(
+            agent, actor=_actor(who), pin_thumbprint=thumbprint, allowed_cidr=source
+        )
+
+    async def confirm_credential(self, who: Operator, credential: CredentialId, thumbprint: str) -> Credential:
+        """Say as the owner that a key is the instance's own. Raises as `Enrolment.confirm`."""
+        self._require(Act.CONFIRM_CREDENTIAL, who, agent=self._agent_with(credential))
+        return await self._enrolment.confirm(credential, thumbprint, actor=_actor(who))
+
+    async def revoke_agent(self, who: Operator, agent: AgentId, reason: str) -> Receipt | None:
+        """End every credential of an agent. Raises as `Revocations.revoke_agent`."""
+        self._require(Act.REVOKE, who, agent=self._known(agent))
+        return await self._revocations.revoke_agent(agent, actor=_actor(who), reason=reason)
+
+    async def revoke_credential(self, who: Operator, credential: CredentialId, reason: str) -> Receipt | None:
+        """End one key and its tokens. Raises as `Revocations.revoke_credential`."""
+        self._require(Act.REVOKE, who, agent=self._agent_with(credential))
+        return await self._revocations.revoke_credential(credential, actor=_actor(who), reason=reason)
+
+    async def revoke_issuer(self, who: Operator, issuer: str, reason: str) -> Receipt | None:
+        """End an issuer's registration and all that rests on its word. Raises as `Revocations.revoke_issuer`."""
+        self._require(Act.REVOKE_ISSUER, who)
+        return await self._revocations.revoke_issuer(issuer, actor=_actor(who), reason=reason)
+
+    # -- restrictions, alerts, incidents
+
+    async def restrict(
+        self,
+        who: Operator,
+        agent: AgentId,
+        kind: RestrictionKind,
+        *,
+        cause: str,
+        until_us: int,
+        tool: ToolId | None = None,
+        calls_per_minute: int | None = None,
+        role: Role | None = None,
+    ) -> Restriction | None:
+        """Narrow an agent for a time. Raises as `Registry.restrict`."""
+        self._require(Act.RESTRICT, who, agent=self._known(agent))
+        return await self._registry.restrict(
+            agent,
+            kind,
+            _actor(who),
+            cause=cause,
+            until_us=until_us,
+            tool=tool,
+            calls_per_minute=calls_per_minute,
+            role=role,
+        )
+
+    async def lift_restriction(self, who: Operator, restriction: str, reason: str) -> Receipt | None:
+        """End a restriction before its time. Raises as `Registry.lift_restriction`."""
+        self._require(Act.LIFT_RESTRICTION, who)
+        return await self._registry.lift_restriction(restriction, _actor(who), reason)
+
+    async def acknowledge(self, who: Operator, alert: str, note: str = "") -> Alert:
+        """Say that somebody looks after an alert. Raises as `Monitor.acknowledge`."""
+        self._require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
+        return await self._monitor.acknowledge(alert, who, note)
+
+    async def resolve(self, who: Operator, alert: str, note: str = "") -> Alert:
+        """Say that an alert is over. Raises as `Monitor.resolve`."""
+        self._require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
+        return await self._monitor.resolve(alert, who, note)
+
+    async def flag_incident(self, who: Operator, agent: AgentId, severity: int, note: str = "") -> Incident:
+        """Flag that something went wrong. Raises as `Registry.flag_incident`."""
+        self._require(Act.FLAG_INCIDENT, who, agent=self._known(agent))
+        return await self._registry.flag_incident(agent, severity, _actor(who), note)
+
+    async def close_incident(self, who: Operator, incident: str, note: str = "") -> Receipt | None:
+        """Close a flag. Raises as `Registry.close_incident`."""
+        self._require(Act.FLAG_INCIDENT, who)
+        return await self._registry.close_incident(incident, _actor(who), note)
+
+    # -- what is due without anybody asking
+
+    async def round(self) -> None:
+        """Look at what is new, answer it, record what ran out, and go on with what was interrupted.
+
+        Raises:
+            UnavailableError: the log cannot be read or written; the next round goes on.
+        """
+        await self._remedies.carry_out(await self._monitor.round())
+        for request in await self._approvals.sweep():
+            await self._settled(request, None)
+        await self.recover()
+
+    async def recover(self) -> None:
+        """Go on with what an earlier process began: procedures, what was cleared and not enacted, what was decided.
+
+        What cannot go on now is left as it stands and tried again.
+        """
+        await self._lifecycle.recover()
+        for request in self._approvals.find(state=ApprovalState.APPROVED):
+            if request.agent is None and request.used_us is None:
+                await self._settled(request, None)
+        for agent in list(self._registry.catalogue.agents()):
+            if agent.environment is Environment.PRODUCTION and agent.state in _JUDGED:
+                version = (agent.candidate or agent.version).digest
+                about = [one for one in self._approvals.find(agent=agent.id) if one.subject.digest == version]
+                if about:
+                    await self._carry_over(max(about, key=lambda one: (one.opened_us, one.id)), _SYSTEM)
+
+    async def _settled(self, request: ApprovalRequest, who: Operator | None) -> ApprovalRequest:
+        """The request once all that it decides is in force."""
+        if request.agent is not None:
+            await self._carry_over(request, _actor(who) if who else _SYSTEM)
+        elif request.state is ApprovalState.APPROVED and request.used_us is None:
+            await self._enact(request)
+        return self._approvals.get(request.id) or request
+
+    async def _carry_over(self, request: ApprovalRequest, actor: Actor) -> None:
+        """What a request decided becomes the agent's state; nothing if it is so, or the agent has moved on."""
+        event = _DECIDED.get(request.state)
+        if request.agent is None or event is None or request.used_us is not None:
+            return
+        try:
+            await self._registry.transition(request.agent, event, actor, version=request.subject.digest)
+        except (ConflictError, NotFoundError) as error:
+            if error.code not in {Code.TRANSITION_REFUSED, Code.CONFLICT, Code.NOT_FOUND}:
+                raise
+
+    async def _enact(self, request: ApprovalRequest) -> None:
+        """Put what was signed off into force. A failure is said once and tried again, not raised: the vote stands."""
+        last = request.votes[-1]
+        operator = Operator(last.person, last.credential, frozenset(), Basis.ROLES.value)
+        actor = _actor(operator)
+        try:
+            clearance = self._approvals.clearance(request.id, operator=operator)
+            content = self._approvals.content(request)
+            if content["change"] == _POLICY:
+                await self._publish(content, clearance, actor)
+            else:
+                await self._registry.enact(content, clearance, actor)
+                if content["change"] in {"server", "repin"}:
+                    self._forget(ServerName(content.get("name") or content["server"]))
+            await self._approvals.mark_used(request.id, actor=actor)
+        except (ConflictError, InvalidInputError, NotFoundError) as error:
+            # the ground moved: were it to move back, what people signed off then must not come into force by surprise
+            _log.warning("what request %s approved cannot be put into force: %s", request.id, error.message)
+            await self._approvals.lapse(request.id, error.message)
+        except AccreditError as error:
+            if request.id not in self._told:
+                self._told.add(request.id)
+                _log.warning("what request %s approved waits: %s", request.id, error.message)
+
+    async def _publish(self, content: Mapping[str, Any], clearance: Clearance, actor: Actor) -> None:
+        files = dict(content["files"])
+        if release_subject(self._releases.current.files) == release_subject(files):
+            return  # a process before this one did it
+        if self._releases.current.digest != content["previous"]:
+            raise ConflictError(Code.CONFLICT, "another release was published meanwhile", hint="propose it again")
+        await self._releases.publish(files, clearance=clearance, actor=actor)
+
+    # -- who may
+
+    def _require(
+        self,
+        act: Act,
+        who: Operator,
+        *,
+        agent: Agent | None = None,
+        team: TeamId | None = None,
+        environment: Environment | None = None,
+    ) -> None:
+        _require_admin_scope(who)
+        answer = authority(
+            act,
+            who.person,
+            self._registry.organisation,
+            agent=agent,
+            team=team,
+            environment=environment,
+            single_admin=who.basis == Basis.SINGLE_ADMIN,
+        )
+        if isinstance(answer, Unauthorised):
+            may = ", ".join(f"`{one}`" for one in answer.who_may)
+            raise ForbiddenError(Code.NOT_AUTHORISED, f"you may not {act}", hint=f"ask somebody who may: {may}")
+
+    def _known(self, agent: AgentId) -> Agent:
+        found = self._registry.get(agent)
+        if found is None:
+            raise NotFoundError(Code.NOT_FOUND, f"no agent has the id `{agent[:80]}`")
+        return found
+
+    def _request(self, request: str) -> ApprovalRequest:
+        found = self._approvals.get(request)
+        if found is None:
+            raise NotFoundError(Code.NOT_FOUND, f"there is no request `{request[:80]}`")
+        return found
+
+    def _agent_with(self, credential: CredentialId) -> Agent:
+        found = self._identity.credential(credential)
+        if found is None:
+            raise NotFoundError(Code.NOT_FOUND, f"there is no credential `{credential[:80]}`")
+        return self._known(found.agent)
+
+    def _agent_of_alert(self, alert: str) -> Agent:
+        found = self._monitor.alert(alert)
+        if found is None:
+            raise NotFoundError(Code.NOT_FOUND, f"there is no alert `{alert[:80]}`")
+        return self._known(found.agent)
+
+
+def _require_admin_scope(who: Operator) -> None:
+    """A credential that only sees changes nothing, whoever holds it."""
+    if "admin" not in who.scopes:
+        raise ForbiddenError(Code.NOT_AUTHORISED, "your token can only read", hint="use one with the scope `admin`")
+
+
+def _actor(who: Operator) -> Actor:
+    return Actor(person=who.person, credential=who.credential, basis=who.basis)
