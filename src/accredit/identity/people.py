@@ -23,9 +23,9 @@ from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
 from accredit.identity import rows
 from accredit.identity.model import ApiToken, Operator, TokenKind
 from accredit.identity.ports import AttemptGate
+from accredit.identity.recognition import Recognition
 from accredit.identity.state import IdentityState
 from accredit.identity.tokens import MAX_TOKEN_BYTES, refused
-from accredit.kernel.clearance import Basis
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
@@ -60,7 +60,6 @@ _LINK_S: Final = 3600
 _TOKEN_S: Final = 7 * 86_400
 _MAX_TOKEN_S: Final = 90 * 86_400
 _SESSION_S: Final = 12 * 3600
-_IDLE_US: Final = 30 * 60_000_000
 _WRITTEN_DOWN_US: Final = 5 * 60_000_000
 """How far behind the last use of a session that is on record may be: a restart counts idleness from there."""
 _KEPT_US: Final = 86_400_000_000
@@ -106,9 +105,7 @@ class People:
         self._clock = clock
         self._ids = ids
         self._attempts = attempts
-        self._began = clock.now()
-        self._used: dict[str, Instant] = {}
-        """When each session was last used, by the hash of its secret."""
+        self._recognition = Recognition(state, organisation, began=clock.now())
 
     # -- administrators
 
@@ -138,7 +135,7 @@ class People:
                     Write(rows.PERSON, fresh, salted),
                     self._made_admin(fresh, now),
                 ]
-            elif self._state.bootstrapping and not self._is_admin(PersonId(first.doc["person"])):
+            elif self._state.bootstrapping and not self._recognition.is_admin(PersonId(first.doc["person"])):
                 writes.append(self._made_admin(PersonId(first.doc["person"]), now))
             who = fresh if first is None else self._reachable(PersonId(first.doc["person"]), writes)
             body: dict[str, object] = {"person": who}
@@ -176,7 +173,7 @@ class People:
             now = self._clock.now()
             self._check_alone(operator)
             standing = [row for row in view.scan(rows.LOGIN_LINK) if row.doc.get("second")]
-            if any(not self._passed(row.doc["expires_us"], now) for row in standing):
+            if any(not self._recognition.passed(row.doc["expires_us"], now) for row in standing):
                 raise ConflictError(
                     Code.CONFLICT, "an invitation is open already", hint="withdraw it, or wait for an hour"
                 )
@@ -222,8 +219,8 @@ class People:
         if (
             not self._state.bootstrapping
             or _ADMIN not in operator.scopes
-            or not self._is_admin(operator.person)
-            or self._person_refusal(operator.person) is not None
+            or not self._recognition.is_admin(operator.person)
+            or self._recognition.person_refusal(operator.person) is not None
         ):
             raise ForbiddenError(
                 Code.NOT_AUTHORISED, "only the first administrator invites, and only the second",
@@ -241,7 +238,7 @@ class People:
         if not self._state.bootstrapping:
             raise _link_invalid("there are two administrators")
         first = view.get(rows.FIRST_ADMIN, rows.FIRST)
-        if first is None or self._person_refusal(PersonId(first.doc["person"])) is not None:
+        if first is None or self._recognition.person_refusal(PersonId(first.doc["person"])) is not None:
             raise _link_invalid("the first administrator does not count any more")
         inviter = PersonId(first.doc["person"])
         ended = tuple(self._ended(view, person))
@@ -250,7 +247,7 @@ class People:
         ties = {account_tie_key(AccountTie(*pair, 0)) for pair in ((person, inviter), (inviter, person))}
         return [
             Write(rows.SECOND_ADMIN, rows.SECOND, {"person": person}),
-            *([] if self._is_admin(person) else [self._made_admin(person, now)]),
+            *([] if self._recognition.is_admin(person) else [self._made_admin(person, now)]),
             *(Write(ACCOUNT_TIE, key, None) for key in sorted(ties) if view.get(ACCOUNT_TIE, key) is not None),
             # somebody else may hold these: from here on the account is worth the other half of every decision
             *_links(view, lambda doc: doc["person"] == person and not doc.get("second")),
@@ -259,16 +256,16 @@ class People:
 
     def _reachable(self, first: PersonId, writes: list[Write]) -> PersonId | None:
         """The administrator whom a link for whoever runs this installation is for."""
-        if writes or (self._is_admin(first) and self._person_refusal(first) is None):
+        if writes or (self._recognition.is_admin(first) and self._recognition.person_refusal(first) is None):
             return first
         return min(self._organisation().holders(Role.ADMIN), default=None)
 
     def _somebody_can_act(self, who: PersonId) -> bool:
         now = self._clock.now()
         return any(
-            (token.person == who or self._is_admin(token.person))
+            (token.person == who or self._recognition.is_admin(token.person))
             and _ADMIN in token.scopes
-            and self._refusal(key, token, now) is None
+            and self._recognition.refusal(key, token, now) is None
             for key, token in self._state.keyed_api_tokens()
         )
 
@@ -305,7 +302,7 @@ class People:
         def build(view: StateView) -> Change:
             now = self._clock.now()
             self._check_manages(operator, person)
-            code = self._person_refusal(person)
+            code = self._recognition.person_refusal(person)
             if code is Code.PERSON_LEFT:
                 raise ConflictError(code, "that person has left")
             if code is not None:
@@ -388,12 +385,12 @@ class People:
 
         def build(view: StateView) -> Change:
             row, now = view.get(rows.LOGIN_LINK, link_key), self._clock.now()
-            if row is None or self._passed(row.doc["expires_us"], now):
+            if row is None or self._recognition.passed(row.doc["expires_us"], now):
                 raise _link_invalid("unknown, expired or used")
             person = PersonId(row.doc["person"])
             # its maker too: who left may still hold a link they made for somebody
             for one in {person, PersonId(row.doc.get("by", person))}:
-                if (code := self._person_refusal(one)) is not None:
+                if (code := self._recognition.person_refusal(one)) is not None:
                     raise _link_invalid(f"{one}: {code}")
             self._check_room(now)
             login = make(person, now)
@@ -401,7 +398,7 @@ class People:
             besides = self._joined(view, person, now) if row.doc.get("second") else []
             kind = "admin.joined" if besides else None
             return _issued(
-                login, Actor(person=person, credential=login.token.id, basis=self._basis(person)),
+                login, Actor(person=person, credential=login.token.id, basis=self._recognition.basis(person)),
                 Write(rows.LOGIN_LINK, link_key, None), *besides, kind=kind, source=source,
             )  # fmt: skip
 
@@ -432,7 +429,7 @@ class People:
         def build(_: StateView) -> Change:
             now = self._clock.now()
             self._check_room(now)
-            if not self._stands(operator, now):
+            if not self._recognition.stands(operator, now):
                 # ended while this waited for its turn: what comes after would outlive the ending
                 raise ForbiddenError(Code.NOT_AUTHORISED, "the credential you ask with has ended")
             made.append(self._new(operator.person, profile, wanted, ttl_s, now))
@@ -460,7 +457,7 @@ class People:
         now = self._clock.now()
         key, operator = self._recognised(secret, TokenKind.SESSION, now)
         if touch:
-            self._used[key] = now
+            self._recognition.note_use(key, now)
         return operator
 
     def _recognised(self, secret: str, kind: TokenKind, now: Instant) -> tuple[str, Operator]:
@@ -472,9 +469,9 @@ class People:
         found = self._state.api_token(key)
         if found is None or found.kind is not kind:
             raise refused(Code.API_TOKEN_UNKNOWN, "unknown")
-        if (code := self._refusal(key, found, now)) is not None:
+        if (code := self._recognition.refusal(key, found, now)) is not None:
             raise refused(code, f"{kind} {found.id}", credential=found.id)
-        return key, Operator(found.person, found.id, found.scopes, self._basis(found.person).value)
+        return key, Operator(found.person, found.id, found.scopes, self._recognition.basis(found.person).value)
 
     def tokens(self, operator: Operator) -> tuple[ApiToken, ...]:
         """The operator's own tokens and sessions, without their secrets."""
@@ -555,17 +552,16 @@ class People:
         idle = [
             (key, token)
             for key, token in self._state.keyed_api_tokens()
-            if token.kind is TokenKind.SESSION and not token.revoked and self._idle(key, token, now)
+            if token.kind is TokenKind.SESSION and not token.revoked and self._recognition.idle(key, token, now)
         ]
         if idle:
             await self._control.transact(lambda view: self._closing(view, idle[:_AT_ONCE], now))
-        for key in [key for key in self._used if (found := self._state.api_token(key)) is None or found.revoked]:
-            del self._used[key]
+        self._recognition.forget_ended()
         if any(True for _ in self._tidying(self._control.view, now)):
             await self._control.transact(lambda view: self._tidied(view, now))
 
     def _closing(self, view: StateView, idle: list[tuple[str, ApiToken]], now: Instant) -> Change | None:
-        found = [(key, token) for key, token in idle if self._idle(key, token, now)]  # used again meanwhile
+        found = [(key, token) for key, token in idle if self._recognition.idle(key, token, now)]  # used again meanwhile
         rows_there = [(key, row) for key, _ in found if (row := view.get(rows.API_TOKEN, key)) is not None]
         if not rows_there:
             return None
@@ -583,65 +579,19 @@ class People:
 
     def _tidying(self, view: StateView, now: Instant) -> Iterator[Write]:
         # what both clocks say is long over: a wall clock that leaps ahead makes nobody's token forgotten
-        surely_us = min(now.wall_us, self._by_boot_us(now)) - _KEPT_US
+        surely_us = self._recognition.surely_us(now) - _KEPT_US
         for row in view.scan(rows.LOGIN_LINK):
             if row.doc["expires_us"] <= surely_us:
                 yield Write(row.kind, row.key, None)
         for key, token in self._state.keyed_api_tokens():
             if token.expires_us <= surely_us:
                 yield Write(rows.API_TOKEN, key, None)
-            elif token.kind is TokenKind.SESSION and not token.revoked and key in self._used:
-                used_us = self._used[key].wall_us
-                if used_us - token.used_us >= _WRITTEN_DOWN_US:
+            elif token.kind is TokenKind.SESSION and not token.revoked:
+                used_us = self._recognition.last_use_us(key)
+                if used_us is not None and used_us - token.used_us >= _WRITTEN_DOWN_US:
                     yield Write(rows.API_TOKEN, key, rows.api_token_doc(replace(token, used_us=used_us)))
 
-    # -- what counts
-
-    def _refusal(self, key: str, token: ApiToken, now: Instant) -> Code | None:
-        if token.revoked:
-            return Code.CREDENTIAL_REVOKED
-        if self._passed(token.expires_us, now):
-            return Code.TOKEN_EXPIRED
-        if token.kind is TokenKind.SESSION and self._idle(key, token, now):
-            return Code.TOKEN_EXPIRED
-        if not self._state.proven(rows.API_TOKEN, key):
-            return Code.STATE_UNPROVEN
-        person = self._organisation().people.get(token.person)
-        if token.kind is TokenKind.SESSION and person is not None and person.bot:
-            return Code.NOT_AUTHORISED
-        return self._person_refusal(token.person)
-
-    def _person_refusal(self, person: PersonId) -> Code | None:
-        if not self._state.proven(rows.PERSON, person):
-            return Code.STATE_UNPROVEN
-        known = self._organisation().people.get(person)
-        if known is None:
-            return Code.CREDENTIAL_REVOKED
-        return Code.PERSON_LEFT if known.left else None
-
-    def _basis(self, person: PersonId) -> Basis:
-        # alone, and the administrator: anybody else who signed in meanwhile has no more than their roles
-        return Basis.SINGLE_ADMIN if self._state.bootstrapping and self._is_admin(person) else Basis.ROLES
-
-    def _stands(self, operator: Operator, now: Instant) -> bool:
-        return any(
-            token.id == operator.credential and token.person == operator.person
-            for key, token in self._state.keyed_api_tokens()
-            if self._refusal(key, token, now) is None
-        )
-
-    def _passed(self, at_us: int, now: Instant) -> bool:
-        # the later of both clocks: a wall clock set back revives nothing
-        return max(now.wall_us, self._by_boot_us(now)) >= at_us
-
-    def _by_boot_us(self, now: Instant) -> int:
-        return self._began.wall_us + now.boot_us - self._began.boot_us
-
-    def _idle(self, key: str, token: ApiToken, now: Instant) -> bool:
-        used = self._used.get(key)
-        if used is None:  # not since this process began
-            return self._passed(max(token.used_us, token.issued_us) + _IDLE_US, now)
-        return max(now.wall_us - used.wall_us, now.boot_us - used.boot_us) >= _IDLE_US
+    # -- making
 
     def _check_room(self, now: Instant) -> None:
         alive = sum(
