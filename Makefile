@@ -1,10 +1,12 @@
-# Everything lives in .venv of the checkout. `make run` and `make test` need Python 3.11+ and nothing else.
+# Everything lives in .venv of the checkout. `make run` needs Python 3.11+ and nothing else; `make test` needs Debian's
+# package chromium as well, and `make test BROWSER=0` leaves out the tests that do.
 PYTHON ?= python3
+BROWSER ?= 1
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test lint format bench lock chaos
+.PHONY: install install-test run test browser lint format bench lock chaos
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -31,8 +33,21 @@ format: .venv/.test
 	$(BIN)/ruff format src tests bench examples
 	$(BIN)/ruff check --fix src tests bench examples
 
+ifeq ($(BROWSER),0)
 test: lint
+	$(BIN)/pytest -n 2 --dist worksteal -m "not browser"
+	@echo "Left out (BROWSER=0): the tests of the console in a browser."
+else
+test: lint browser
 	$(BIN)/pytest -n 2 --dist worksteal
+endif
+
+# a machine of ours is given the browser; any other is told what to install
+browser:
+	@command -v chromium >/dev/null \
+	|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && export DEBIAN_FRONTEND=noninteractive \
+	     && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	|| { echo "The console is tested in a browser: install Debian's package chromium, or run make test BROWSER=0." >&2; exit 1; }
 
 chaos: .venv/.test
 	$(BIN)/pytest -n 0 tests/chaos --rounds 25

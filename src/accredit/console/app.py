@@ -1,0 +1,190 @@
+"""The console as one ASGI application: its routes, and what each shows or has done."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from accredit.approvals.model import HoldVerdict, VoteVerdict
+from accredit.console.entry import LOGIN, STATIC, ConsoleEntry, SessionCookie, is_fragment
+from accredit.console.pages import Pages, StaticFiles
+from accredit.console.ports import ConsoleServices
+from accredit.console.views import Views
+from accredit.kernel.canonical import Digest
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, InvalidInputError, NotFoundError, UnauthenticatedError
+from accredit.kernel.ids import HoldId
+from accredit.registry.model import Role
+
+__all__ = ["console_app"]
+
+_log = logging.getLogger("accredit.console")
+_TITLES: Final = {400: "That cannot be read", 401: "Sign in first", 403: "You may not", 404: "There is no such page",
+                  409: "It has changed", 503: "It cannot be done now"}  # fmt: skip
+
+_OWN_PATH: Final = re.compile(r"/console(?:/[A-Za-z0-9._~/-]*)?(?:\?[A-Za-z0-9._~/=&%+-]*)?")
+_E = TypeVar("_E", bound=StrEnum)
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+def console_app(services: ConsoleServices) -> ASGIApp:
+    """The application that answers `/console`, `/login` and `/logout`."""
+    static = StaticFiles()
+    pages = Pages(static)
+    cookie = SessionCookie(services.public_url)
+    views = Views(services, pages)
+    operations = services.operations
+
+    def refusal(request: Request, error: AccreditError) -> Response:
+        if is_fragment(request):
+            return Response(error.message, error.status, media_type="text/plain")
+        return pages.page("refused", status=error.status, title=_TITLES.get(error.status, "That failed"), fault=error)
+
+    def acting(act: _Handler, again: _Handler) -> _Handler:
+        """What a form asked for; refused, the page it came from with what was typed, and why."""
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await act(request)
+            except AccreditError as error:
+                request.state.fault = error
+                answer = await again(request)
+                answer.status_code = error.status
+                return answer
+
+        return handled
+
+    # -- signing in and out
+
+    def sign_in_page(request: Request, error: AccreditError | None = None) -> Response:
+        known = request.state.operator
+        return pages.page(
+            "login",
+            status=error.status if error else 200,
+            fault=error,
+            next=_own_path(request.state.form.get("next", request.query_params.get("next", ""))),
+            email=views.email(known.person) if known else None,
+        )
+
+    async def login(request: Request) -> Response:
+        if request.method != "POST":
+            return sign_in_page(request)
+        form, source = request.state.form, request.client.host if request.client else ""
+        try:
+            secret = await services.sessions.open_session(form.get("link", "").strip()[:512], source=source)
+        except UnauthenticatedError as error:
+            services.turned_away(error.code, path=LOGIN, source=source, cause=error.cause)
+            return sign_in_page(request, error)
+        except AccreditError as error:
+            return sign_in_page(request, error)
+        if request.state.operator is not None:
+            await services.sessions.close_session(request.state.operator)
+        answer = RedirectResponse(_own_path(form.get("next", "")), 303)
+        cookie.put(answer, secret)
+        return answer
+
+    async def logout(request: Request) -> Response:
+        await services.sessions.close_session(request.state.visit.operator)
+        answer = RedirectResponse(LOGIN, 303)
+        cookie.remove(answer)
+        return answer
+
+    # -- what people do
+
+    async def vote(request: Request) -> Response:
+        form, request_id = request.state.visit.form, request.path_params["request"]
+        role, verdict = _one_of(Role, form, "role"), _one_of(VoteVerdict, form, "verdict")
+        await operations.vote(
+            request.state.visit.operator,
+            request_id,
+            role,
+            verdict,
+            Digest(form.get("view_digest", "")[:80]),
+            form.get("comment", "").strip(),
+        )
+        return _done(f"/console/approvals/{request_id}", "voted")
+
+    async def withdraw(request: Request) -> Response:
+        request_id = request.path_params["request"]
+        await operations.withdraw(request.state.visit.operator, request_id)
+        return _done(f"/console/approvals/{request_id}", "withdrawn")
+
+    async def answer(request: Request) -> Response:
+        form, hold = request.state.visit.form, HoldId(request.path_params["hold"])
+        await operations.answer_hold(
+            request.state.visit.operator,
+            hold,
+            _one_of(HoldVerdict, form, "verdict"),
+            view_digest=Digest(form.get("view_digest", "")[:80]),
+            reason=form.get("reason", "").strip(),
+        )
+        return _done(f"/console/holds/{hold}", "answered")
+
+    # -- what went wrong
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, AccreditError)  # noqa: S101 - registered for these alone
+        return refusal(request, error)
+
+    async def unrouted(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for these alone
+        answer = refusal(request, NotFoundError(Code.NOT_FOUND, "there is no page at this address"))
+        answer.status_code = error.status_code
+        return answer
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        _log.error("unhandled error", exc_info=error)
+        return refusal(request, AccreditError(Code.INTERNAL, "internal error"))
+
+    def shows(view: Callable[[Request], Response]) -> _Handler:
+        async def shown(request: Request) -> Response:
+            return view(request)
+
+        return shown
+
+    inbox, hold, approval = shows(views.inbox), shows(views.hold), shows(views.approval)
+    app = Starlette(
+        routes=[
+            Route(STATIC + "{name}", static.answer),
+            Route(LOGIN, login, methods=["GET", "POST"]),
+            Route("/logout", logout, methods=["POST"]),
+            Route("/console", shows(views.fleet)),
+            Route("/console/inbox", inbox),
+            Route("/console/holds/{hold}", hold, methods=["GET"]),
+            Route("/console/holds/{hold}", acting(answer, hold), methods=["POST"]),
+            Route("/console/approvals/{request}", approval),
+            Route("/console/approvals/{request}/vote", acting(vote, approval), methods=["POST"]),
+            Route("/console/approvals/{request}/withdraw", acting(withdraw, approval), methods=["POST"]),
+        ],
+        exception_handlers={AccreditError: refused, HTTPException: unrouted, Exception: unexpected},
+    )
+    app.router.redirect_slashes = False
+    # around everything, the framework's own answer to a mistake of ours included
+    return ConsoleEntry(app, sessions=services.sessions, cookie=cookie, refused=services.turned_away, failed=refusal)
+
+
+def _own_path(path: str) -> str:
+    """Where to go after signing in: a page of this console, never elsewhere."""
+    inside = _OWN_PATH.fullmatch(path) and not path.startswith(STATIC)
+    return path if inside else "/console"
+
+
+def _done(path: str, what: str) -> Response:
+    return RedirectResponse(f"{path}?done={what}", 303)
+
+
+def _one_of(kind: type[_E], form: Mapping[str, str], name: str) -> _E:
+    try:
+        return kind(form.get(name, ""))
+    except ValueError as error:
+        raise InvalidInputError(Code.BODY_MALFORMED, f"choose a {name}: {', '.join(kind)}") from error

@@ -1,0 +1,156 @@
+"""What the pages ask of the rooms above: the least of each, so that a test can stand in for it and a reader sees it.
+
+Everything that changes something goes through the same operations as the API, which check who may; the rest reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState, HoldVerdict, VoteVerdict
+from accredit.identity.model import Operator
+from accredit.kernel.canonical import Digest
+from accredit.kernel.clock import Clock
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import AgentId, HoldId, PersonId
+from accredit.registry.model import Agent, Person, Role, Team, Tier
+from accredit.registry.organisation import Organisation
+
+__all__ = [
+    "ConsoleOperations",
+    "ConsoleServices",
+    "HeldCalls",
+    "RefusalSink",
+    "Registered",
+    "Requests",
+    "Sessions",
+    "Standing",
+]
+
+
+class Sessions(Protocol):
+    """Sessions of people in browsers."""
+
+    async def open_session(self, link: str, *, source: str) -> str:
+        """Exchange a sign-in link, once, for a session; gives its secret.
+
+        Raises:
+            UnauthenticatedError: the link is unknown, expired or used.
+            UnavailableError: too many attempts from there.
+        """
+        ...
+
+    def authenticate_session(self, secret: str, *, touch: bool = True) -> Operator:
+        """Whose session it is; without `touch`, being asked does not keep it alive.
+
+        Raises:
+            UnauthenticatedError: there is none, or it is over.
+        """
+        ...
+
+    async def close_session(self, operator: Operator) -> None:
+        """End the session the operator acts in."""
+        ...
+
+
+class RefusalSink(Protocol):
+    """Takes note of whoever was turned away."""
+
+    def __call__(
+        self, code: Code, *, path: str, source: str, credential: str | None = None, cause: str = ""
+    ) -> None: ...
+
+
+class Registered(Protocol):
+    """What is registered, at one moment."""
+
+    def agent(self, agent: AgentId) -> Agent | None: ...
+
+    def agents(self) -> Iterable[Agent]: ...
+
+    def person_by_id(self, person: PersonId) -> Person | None: ...
+
+    def teams(self) -> Sequence[Team]: ...
+
+
+class Requests(Protocol):
+    """Requests for sign-off, as they can be read."""
+
+    def get(self, request: str) -> ApprovalRequest | None: ...
+
+    def find(
+        self, *, agent: AgentId | None = None, state: ApprovalState | None = None
+    ) -> Sequence[ApprovalRequest]: ...
+
+    def view(self, request: str) -> tuple[str, Digest]:
+        """The text a voter is shown, whole, and its digest."""
+        ...
+
+
+class HeldCalls(Protocol):
+    """Held calls, as they can be read."""
+
+    def get(self, hold: HoldId) -> Hold | None: ...
+
+    def find(self, *, agent: AgentId | None = None, state: HoldState | None = None) -> Sequence[Hold]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a person stands to one thing that is wanted of a role."""
+
+    role: str
+    may: bool
+    why: str
+    """If not: what is in the way. If so: in whose place, when in another's."""
+
+
+class ConsoleOperations(Protocol):
+    """What can be changed from a page. Each checks who may, and raises ForbiddenError for whoever may not."""
+
+    async def vote(
+        self, who: Operator, request: str, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+    ) -> ApprovalRequest: ...
+
+    async def assess(self, who: Operator, request: str, form: Mapping[str, Any]) -> Digest: ...
+
+    async def withdraw(self, who: Operator, request: str) -> ApprovalRequest: ...
+
+    async def answer_hold(
+        self, who: Operator, hold: HoldId, verdict: HoldVerdict, *, view_digest: Digest, reason: str
+    ) -> Hold: ...
+
+    async def submit(self, who: Operator, agent: AgentId) -> Any: ...
+
+    async def activate(self, who: Operator, agent: AgentId) -> Any: ...
+
+    async def suspend(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+
+    async def resume(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+
+    async def quarantine(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+
+    async def lift(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+
+    async def retire(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleServices:
+    """Everything the pages may touch."""
+
+    public_url: str
+    clock: Clock
+    sessions: Sessions
+    operations: ConsoleOperations
+    catalogue: Callable[[], Registered]
+    organisation: Callable[[], Organisation]
+    tier_of: Callable[[Agent], Tier | None]
+    requests: Requests
+    holds: HeldCalls
+    turned_away: RefusalSink
+    standing: Callable[[ApprovalRequest, Operator], Sequence[Standing]]
+    """How a person stands to every role a request still wants."""
+    hold_standing: Callable[[Hold, Operator], Sequence[Standing]]

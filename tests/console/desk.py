@@ -1,0 +1,319 @@
+"""A fleet, its people and what waits for them, in memory, behind the ports of the console."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from accredit.approvals.model import (
+    ApprovalRequest,
+    ApprovalState,
+    Hold,
+    HoldGrant,
+    HoldState,
+    HoldVerdict,
+    Parties,
+    RoleNeed,
+    Vote,
+    VoteVerdict,
+)
+from accredit.approvals.requests import view_digest, visible
+from accredit.console.ports import ConsoleServices, Standing
+from accredit.identity.model import Operator
+from accredit.kernel.canonical import Digest, digest
+from accredit.kernel.clearance import Subject
+from accredit.kernel.clock import ScriptedClock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import ConflictError, ForbiddenError, UnauthenticatedError
+from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
+from accredit.policy.model import HoldNeed
+from accredit.registry.model import (
+    Agent,
+    AgentLimits,
+    AgentState,
+    AgentVersion,
+    Environment,
+    Person,
+    Role,
+    Team,
+    Tier,
+)
+from accredit.registry.organisation import Organisation, RoleGrant
+
+NOW_US = 1_795_000_000_000_000
+HOUR_US = 3_600_000_000
+DECEIVING = (
+    "Answer tickets \u202eetorp ot dedda si resu\u202c\n\nAPPROVED BY SECURITY\n\u200bno\u200dthing "
+    "\U000e0041\U000e0042 <script>document.title='owned'</script><img src=x onerror=alert(1)> p\u0430ypal.com "
+    "Z\u0351\u0352\u0353\u0354\u0355\u0356algo"
+)
+"""Bidi override, zero width, tags, markup, a Cyrillic letter in a Latin word, a pile of marks, a line like ours."""
+LONG = "never " * 2000
+
+
+@dataclass
+class Fleet:
+    """What is registered."""
+
+    known: dict[AgentId, Agent] = field(default_factory=dict)
+    people: dict[PersonId, Person] = field(default_factory=dict)
+    named: dict[str, Team] = field(default_factory=dict)
+
+    def agent(self, agent: AgentId) -> Agent | None:
+        return self.known.get(agent)
+
+    def agents(self) -> list[Agent]:
+        return list(self.known.values())
+
+    def person_by_id(self, person: PersonId) -> Person | None:
+        return self.people.get(person)
+
+    def teams(self) -> tuple[Team, ...]:
+        return tuple(self.named[name] for name in sorted(self.named))
+
+    def add(self, name: str, *, team: str = "customer-support", state: AgentState = AgentState.ACTIVE,
+            environment: Environment = Environment.PRODUCTION, owner: str = "dana", purpose: str = "Answer tickets",
+            ) -> Agent:  # fmt: skip
+        made = digest("test-version", f"{name} {environment} {purpose}".encode())
+        version = AgentVersion(
+            made,
+            {"spec": {"purpose": purpose}},
+            {},
+            (),
+            frozenset({"personal"}),
+            "UTC",
+            AgentLimits(60, 4, 30.0, 1200.0, None),
+        )
+        kept = self.named.setdefault(team, Team(TeamId(f"team_{team}"), team, frozenset({"UTC"})))
+        agent = Agent(
+            AgentId(f"agt_{name}_{environment[:4]}"), name, kept, environment, state, PersonId(owner), None, version
+        )
+        self.known[agent.id] = agent
+        return agent
+
+
+class Desk:
+    """The services, with everything done noted."""
+
+    def __init__(self) -> None:
+        self.clock = ScriptedClock(NOW_US)
+        self.fleet = Fleet()
+        self.links: dict[str, PersonId] = {}
+        self.sessions: dict[str, PersonId] = {}
+        self.touched: list[str] = []
+        self.turned: list[Code] = []
+        self.asked: dict[str, ApprovalRequest] = {}
+        self.views: dict[str, str] = {}
+        self.held: dict[HoldId, Hold] = {}
+        self.done: list[tuple[Any, ...]] = []
+        self.tiers: dict[AgentId, Tier | None] = {}
+        self.basis = "roles"
+        self._grants: list[RoleGrant] = []
+        self._made = itertools.count(1)
+        for name in ("dana", "lee", "sam", "kim", "ada"):
+            self.fleet.people[PersonId(name)] = Person(PersonId(name), f"{name}@example.com")
+        for name, role in (
+            ("sam", Role.SECURITY),
+            ("kim", Role.TEAM_LEAD),
+            ("ada", Role.ADMIN),
+            ("lee", Role.COMPLIANCE),
+        ):
+            self.grant(name, role)
+
+    # -- making things
+
+    def grant(self, person: str, role: Role) -> None:
+        self._grants.append(RoleGrant(f"rg{next(self._made)}", role, person, None, frozenset(), 0))
+
+    def signed_in(self, person: str) -> str:
+        secret = f"session-{person}-{next(self._made)}"
+        self.sessions[secret] = PersonId(person)
+        return secret
+
+    def link(self, person: str) -> str:
+        secret = f"accl_{person}_{next(self._made)}"
+        self.links[secret] = PersonId(person)
+        return secret
+
+    def request(self, agent: Agent, view: Mapping[str, Any], *, tier: Tier = Tier.MEDIUM) -> ApprovalRequest:
+        made = f"apr_{next(self._made)}"
+        self.views[made] = visible(orjson.dumps(view, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode())
+        self.asked[made] = ApprovalRequest(
+            made,
+            Subject("agent-version", agent.version.digest),
+            agent.id,
+            agent.id,
+            agent.team.id,
+            tier,
+            (
+                RoleNeed(Role.TEAM_LEAD, ("autonomy", "data", "tools")),
+                RoleNeed(Role.SECURITY, ("data", "models", "tools"), validation=True, comment=True),
+            ),
+            Parties(agent.owner, frozenset({agent.owner}), frozenset({agent.owner})),
+            ApprovalState.OPEN,
+            NOW_US - HOUR_US,
+            NOW_US + 14 * 24 * HOUR_US,
+            "n",
+        )
+        return self.asked[made]
+
+    def hold(self, agent: Agent, arguments: Mapping[str, Any], *, role: str = "security") -> Hold:
+        made = HoldId(f"hld_{next(self._made)}")
+        view = {
+            "agent": {"id": agent.id, "name": agent.name},
+            "arguments": dict(arguments),
+            "tool": {"id": "payments/refund", "effect": "irreversible", "data": ["financial"]},
+            "user": {"issuer": "https://id.example.com", "roles": ["customer-support"], "subject": "kim@example.com"},
+        }
+        text = visible(orjson.dumps(view, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode())
+        self.held[made] = Hold(
+            made,
+            agent.id,
+            agent.version.digest,
+            agent.environment,
+            ToolId("payments/refund"),
+            Digest("sha256:" + "0" * 64),
+            (HoldNeed("org/refunds-0123456789ab", role),),
+            HoldState.OPEN,
+            NOW_US - 60_000_000,
+            NOW_US + 840_000_000,
+            {},
+            text,
+            view_digest(text),
+        )
+        return self.held[made]
+
+    @property
+    def organisation(self) -> Organisation:
+        return Organisation(self.fleet.people, {}, tuple(self._grants))
+
+    # -- the ports
+
+    async def open_session(self, link: str, *, source: str) -> str:
+        person = self.links.pop(link, None)
+        if person is None:
+            raise UnauthenticatedError(Code.LINK_INVALID, "the link is unknown, expired or was used")
+        return self.signed_in(person)
+
+    def authenticate_session(self, secret: str, *, touch: bool = True) -> Operator:
+        person = self.sessions.get(secret)
+        if person is None:
+            raise UnauthenticatedError(Code.API_TOKEN_UNKNOWN, "the credential was not accepted")
+        if touch:
+            self.touched.append(secret)
+        return Operator(person, f"ses_{secret}", frozenset({"admin", "read"}), self.basis)
+
+    async def close_session(self, operator: Operator) -> None:
+        self.sessions.pop(operator.credential.removeprefix("ses_"), None)
+
+    def turned_away(
+        self, code: Code, *, path: str, source: str, credential: str | None = None, cause: str = ""
+    ) -> None:
+        self.turned.append(code)
+
+    def get(self, request: str) -> ApprovalRequest | None:
+        return self.asked.get(request)
+
+    def find(self, *, agent: AgentId | None = None, state: ApprovalState | None = None) -> Sequence[ApprovalRequest]:
+        return [
+            one
+            for one in self.asked.values()
+            if (agent is None or one.agent == agent) and (state is None or one.state is state)
+        ]
+
+    def view(self, request: str) -> tuple[str, Digest]:
+        return self.views[request], view_digest(self.views[request])
+
+    def standing(self, request: ApprovalRequest, who: Operator) -> Sequence[Standing]:
+        return [self._stands(need.role, who, request.parties.all) for need in request.missing]
+
+    def hold_standing(self, hold: Hold, who: Operator) -> Sequence[Standing]:
+        return [self._stands(Role(need.role), who, frozenset()) for need in hold.missing]
+
+    def _stands(self, role: Role, who: Operator, parties: frozenset[PersonId]) -> Standing:
+        if who.person in parties:
+            return Standing(role, may=False, why="you asked for it")
+        if not self.organisation.held(who.person, role, None):
+            return Standing(role, may=False, why=f"you do not hold the role {role}")
+        return Standing(role, may=True, why="")
+
+    # -- the operations
+
+    async def vote(
+        self, who: Operator, request: str, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+    ) -> ApprovalRequest:
+        found = self.asked[request]
+        if not next(one for one in self.standing(found, who) if one.role == role).may:
+            raise ForbiddenError(Code.NOT_AUTHORISED, f"you may not vote as {role}")
+        if view_digest != self.view(request)[1]:
+            raise ConflictError(Code.CONFLICT, "what you were shown has changed since", hint="read it again")
+        if role is Role.SECURITY and not comment:
+            raise ConflictError(Code.CONFLICT, "an approval as security needs a comment", hint="write one")
+        cast = Vote(role, who.person, who.credential, verdict, comment, view_digest, view_digest, NOW_US)
+        after = replace(found, votes=(*found.votes, cast))
+        state = ApprovalState.REJECTED if verdict is VoteVerdict.REJECT else after.state
+        self.asked[request] = replace(after, state=state if after.missing else ApprovalState.APPROVED)
+        self.done.append(("vote", who.person, request, role, verdict, comment))
+        return self.asked[request]
+
+    async def withdraw(self, who: Operator, request: str) -> ApprovalRequest:
+        self.asked[request] = replace(self.asked[request], state=ApprovalState.WITHDRAWN)
+        self.done.append(("withdraw", who.person, request))
+        return self.asked[request]
+
+    async def answer_hold(
+        self, who: Operator, hold: HoldId, verdict: HoldVerdict, *, view_digest: Digest, reason: str
+    ) -> Hold:
+        found = self.held[hold]
+        need = found.missing[0]
+        grant = HoldGrant(
+            "grt_1", need.policy, need.role, who.person, who.credential, "roles", view_digest, reason, NOW_US
+        )
+        self.held[hold] = replace(found, state=HoldState.GRANTED, grants=(grant,))
+        self.done.append(("answer_hold", who.person, hold, verdict, reason))
+        return self.held[hold]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in {"submit", "activate", "suspend", "resume", "quarantine", "lift", "retire", "assess"}:
+            raise AttributeError(name)
+
+        async def noted(who: Operator, *given: Any) -> None:
+            self.done.append((name, who.person, *given))
+
+        return noted
+
+    def services(self, public_url: str) -> ConsoleServices:
+        holds = _Holds(self)
+        return ConsoleServices(
+            public_url=public_url,
+            clock=self.clock,
+            sessions=self,
+            operations=self,
+            catalogue=lambda: self.fleet,
+            organisation=lambda: self.organisation,
+            tier_of=lambda agent: self.tiers.get(agent.id, Tier.MEDIUM),
+            requests=self,
+            holds=holds,
+            turned_away=self.turned_away,
+            standing=self.standing,
+            hold_standing=self.hold_standing,
+        )
+
+
+class _Holds:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def get(self, hold: HoldId) -> Hold | None:
+        return self._desk.held.get(hold)
+
+    def find(self, *, agent: AgentId | None = None, state: HoldState | None = None) -> Sequence[Hold]:
+        return [
+            one
+            for one in self._desk.held.values()
+            if (agent is None or one.agent == agent) and (state is None or one.state is state)
+        ]

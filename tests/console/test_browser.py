@@ -1,0 +1,196 @@
+"""The pages in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accredit.approvals.model import ApprovalRequest, Hold
+from accredit.registry.model import AgentState, Environment
+from tests.console.desk import DECEIVING, LONG, Desk
+from tests.console.looking import Looking
+
+pytestmark = pytest.mark.browser
+_Look = Callable[..., Looking]
+
+
+@pytest.fixture
+def waiting(desk: Desk) -> tuple[ApprovalRequest, Hold]:
+    """A fleet with something to answer, hostile in every field."""
+    agent = desk.fleet.add("support-copilot", purpose=DECEIVING)
+    desk.fleet.add("ticket-counter", state=AgentState.DRAFT, environment=Environment.DEVELOPMENT)
+    desk.fleet.add("refund-desk", state=AgentState.QUARANTINED)
+    view = {
+        "purpose": DECEIVING,
+        DECEIVING: [DECEIVING, {"deep": {"deeper": [DECEIVING]}}],
+        "tools": [{"tool": "crm/read", "why": DECEIVING}, {"tool": "crm/write", "why": LONG}],
+        "long": LONG,
+        "none": [],
+        "one word": "x" * 5000,
+    }
+    return desk.request(agent, view), desk.hold(agent, {"note": DECEIVING, "amount": 3, DECEIVING[:40]: LONG})
+
+
+def _paths(waiting: tuple[ApprovalRequest, Hold]) -> list[str]:
+    request, hold = waiting
+    return ["/console", "/console?name=nothing", "/console/inbox", f"/console/approvals/{request.id}",
+            f"/console/holds/{hold.id}", "/login"]  # fmt: skip
+
+
+@pytest.mark.requirement("console:browser:axe", "console:browser:policy")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_clean_by_axe_and_breaks_no_policy(
+    looking: _Look, waiting: tuple[ApprovalRequest, Hold], scheme: str
+) -> None:
+    window = looking(scheme=scheme)
+    for path in _paths(waiting):
+        page = window.go(path)
+        for detail in page.locator("details").all():
+            detail.locator("summary").click()
+        assert (path, window.axe()) == (path, [])
+        assert page.evaluate("window.violations") == []
+
+
+@pytest.mark.requirement("console:browser:narrow")
+@pytest.mark.parametrize("width", [320, 640])
+def test_every_page_fits_a_narrow_window(looking: _Look, waiting: tuple[ApprovalRequest, Hold], width: int) -> None:
+    """640 is also what a window of 1280 has at 200 % zoom."""
+    window = looking(width=width)
+    for path in _paths(waiting):
+        window.go(path)
+        assert (path, window.overflow()) == (path, 0)
+
+
+@pytest.mark.requirement("console:browser:hostile")
+def test_hostile_text_stays_text_in_its_own_box_and_hides_nothing(
+    looking: _Look, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    window = looking()
+    for path in _paths(waiting)[2:5]:
+        page = window.go(path)
+        assert page.locator("main script, main img, main iframe, main object, main [style]").count() == 0
+        assert "owned" not in page.title()
+        shown = page.locator("main").inner_text()
+        assert not any(each in shown for each in "\u202e\u202c\u200b\u200d\U000e0041")
+        if path == "/console/inbox":
+            continue
+        section = page.locator("section.view")
+        assert section.inner_text().count("\\u202e") >= 2
+        inside = section.bounding_box()
+        assert inside is not None
+        for box in page.locator("bdi.long").all():
+            at = box.bounding_box()
+            assert at is not None
+            assert at["x"] >= inside["x"]
+            assert at["x"] + at["width"] <= inside["x"] + inside["width"]
+            assert box.evaluate("element => getComputedStyle(element).overflow") == "hidden"
+        # the whole of a long value stands there before anybody answers, and the answer's form below it
+        assert section.inner_text().count("never") >= LONG.count("never")
+        below = page.locator("section.answer").bounding_box()
+        assert below is not None
+        assert below["y"] >= inside["y"] + inside["height"]
+
+
+@pytest.mark.requirement("console:browser:login")
+def test_a_links_secret_leaves_the_address_at_once_and_signs_in_once_somebody_presses(
+    looking: _Look, desk: Desk
+) -> None:
+    window = looking(person=None)
+    link = desk.link("sam")
+    sent: list[str] = []
+    window.page.on("request", lambda request: sent.append(f"{request.method} {request.url} {request.headers}"))
+    page = window.go(f"/login?next=/console/inbox#{link}")
+    expect(page).to_have_url(f"{window.url}/login?next=/console/inbox")
+    assert page.evaluate("history.length") <= 2
+    assert link in desk.links
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+    assert link not in desk.links
+    assert not any(link in one for one in sent)
+    assert sum(one.startswith("POST") for one in sent) == 1
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert desk.sessions == {}
+
+
+@pytest.mark.requirement("console:browser:fragment")
+def test_typing_filters_the_fleet_in_place_and_the_address_says_so(
+    looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    page = looking().go("/console")
+    page.evaluate("window.same = true")
+    page.get_by_label("Name or id").fill("refund")
+    expect(page.locator("#fleet tbody tr")).to_have_count(1)
+    assert page.evaluate("window.same") is True
+    assert "name=refund" in page.url
+    assert page.evaluate("document.activeElement.id") == "name"
+    page.reload()
+    expect(page.locator("#fleet tbody tr")).to_have_count(1)
+    assert page.get_by_label("Name or id").input_value() == "refund"
+    page.get_by_label("State").select_option("retired")
+    expect(page.get_by_text("No agent matches.")).to_be_visible()
+    page.get_by_role("link", name="show all").click()
+    expect(page.locator("#fleet tbody tr")).to_have_count(3)
+
+
+def _press_until(page: Page, what: str, *, key: str = "Tab") -> None:
+    """Go on until the element in focus says that."""
+    for _ in range(80):
+        page.keyboard.press(key)
+        focused = page.evaluate(
+            "(document.activeElement.labels?.[0] ?? document.activeElement).innerText?.trim() ?? ''"
+        )
+        if str(focused).startswith(what):
+            return
+    raise AssertionError(f"no way to {what!r} by keyboard")
+
+
+@pytest.mark.requirement("console:browser:keys")
+def test_a_whole_vote_is_cast_without_a_pointer(
+    looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    page = looking().go("/console")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "Skip to content"
+    _press_until(page, "Inbox")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Inbox", exact=True)).to_be_visible()
+    _press_until(page, "support-copilot")
+    while "/approvals/" not in str(page.evaluate("document.activeElement.href")):
+        _press_until(page, "support-copilot")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your vote")).to_be_visible()
+    _press_until(page, "security")
+    page.keyboard.press("Space")
+    _press_until(page, "Comment")
+    page.keyboard.type("Read it all")
+    _press_until(page, "Approve")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Your vote is on record.")
+    assert [one[0] for one in desk.done] == ["vote"]
+    assert desk.done[0][-1] == "Read it all"
+
+
+@pytest.mark.requirement("console:browser:keys")
+def test_a_held_call_is_answered_without_a_pointer(
+    looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    page = looking().go(f"/console/holds/{waiting[1].id}")
+    _press_until(page, "Reason")
+    page.keyboard.type("The customer called")
+    _press_until(page, "Approve this call")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Your answer is on record.")
+    assert desk.done[0][-1] == "The customer called"
+
+
+@pytest.mark.requirement("console:browser:keys")
+def test_whoever_may_not_answer_is_told_why_and_finds_no_form(
+    looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    window = looking("dana")
+    page = window.go(f"/console/approvals/{waiting[0].id}")
+    expect(page.locator(".standing")).to_contain_text("not you: you asked for it")
+    expect(page.get_by_role("button", name="Approve")).to_have_count(0)

@@ -1,0 +1,34 @@
+"""Promises of the web console."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("console:entry:session", "DESIGN §4", "a page is shown to a living session and to nothing else"),
+    Requirement("console:entry:poll", "trap idle sessions", "what a page asks by itself keeps no session alive"),
+    Requirement("console:login:once", "DESIGN §4", "a sign-in link is exchanged once for a session on the server"),
+    Requirement("console:login:next", "threat open redirect", "signing in and out lead to pages of this console alone"),
+    Requirement("console:login:replaces", "threat login CSRF", "nobody is signed in as somebody else unawares"),
+    Requirement("console:form:taken", "DESIGN §4", "a form of this session, sent by its own page, is carried out"),
+    Requirement("console:form:own-token", "identity-console §3.3", "a form carries its own session's token"),
+    Requirement("console:form:own-page", "identity-console §3.3", "a form comes from a page of this very origin"),
+    Requirement("console:form:bounded", "DESIGN §11", "a form is bounded, of one encoding, without repeated fields"),
+    Requirement("console:headers:every", "issue 3 §6", "every answer carries the strict policy, errors included"),
+    Requirement("console:house:small", "identity-console §3.3", "no template is over 250 lines"),
+    Requirement("console:house:inline", "identity-console §3.3", "nothing inline, nothing unescaped in a template"),
+    Requirement("console:house:foreign", "identity-console §3.3", "no page names anything elsewhere, or a supplied URL"),
+    Requirement("console:house:vendored", "STYLE §8", "what is vendored carries version and licence"),
+    Requirement("console:text:isolated", "DESIGN §11", "supplied text is one box of text, whole, and never markup"),
+    Requirement("console:text:marked", "DESIGN §11", "characters that deceive the eye are spelled out and marked"),
+    Requirement("console:fleet:pages", "identity-console §3.3", "pages neither skip nor repeat an agent"),
+    Requirement("console:fleet:filter", "issue 3 §6", "the fleet is filtered by name, team, environment, state, tier"),
+    Requirement("console:browser:policy", "issue 3 §6", "no page of the console breaks its policy in a real browser"),
+    Requirement("console:browser:axe", "issue 3 §6", "every page is clean by axe, in light and dark"),
+    Requirement("console:browser:keys", "issue 3 §6", "signing in, finding, voting and answering need no pointer"),
+    Requirement("console:browser:hostile", "DESIGN §11", "hostile text shown to an approver deceives nobody"),
+    Requirement("console:browser:narrow", "identity-console §3.3", "pages fit narrow windows and 200 % zoom"),
+    Requirement("console:browser:login", "DESIGN §4", "a link's secret leaves the address at once and is sent once"),
+    Requirement("console:browser:fragment", "identity-console §3.3", "htmx gets a part from the view's own URL"),
+    Requirement("console:fault:typed", "STYLE §4", "a refused form says why and loses nothing that was typed"),
+)
