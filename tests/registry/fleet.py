@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from accredit.audit.model import Facts
+from accredit.audit.model import Facts, Receipt
 from accredit.audit.ports import Actor, Change, Write
+from accredit.kernel.canonical import canonical
+from accredit.kernel.clearance import Basis, Clearance, Subject
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
-from accredit.kernel.ids import SeededIds
+from accredit.kernel.ids import PersonId, SeededIds, TeamId
+from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.manifest import Document, read_manifests
-from accredit.registry.model import ToolServer
+from accredit.registry.model import Agent, Role, ToolServer
+from accredit.registry.organisation import RoleGrant
+from accredit.registry.proposals import Proposal
 from accredit.registry.reading import read_documents
+from accredit.registry.rows import role_grant_doc
 from accredit.registry.service import ApplyResult, Registry
 from accredit.storage.memory.control import MemoryControlLog
 
@@ -74,19 +80,64 @@ class Offered:
         return dict(self.tools)
 
 
+class Doubted(MemoryControlLog):
+    """Some rows are not what the log says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.doubted: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def unproven(self) -> frozenset[tuple[str, str]]:
+        return self.doubted
+
+
 class Fleet:
     """A registry in memory."""
 
-    def __init__(self) -> None:
-        self.control = MemoryControlLog()
+    def __init__(self, control: MemoryControlLog | None = None) -> None:
+        self.control = control or MemoryControlLog()
         self.offered = Offered()
         self.clock = ScriptedClock(NOW_US)
         self.alone = True
         """Whether there is only one administrator."""
         self.registry = Registry(self.control, SeededIds(1), self.clock, self.offered, bootstrapping=lambda: self.alone)
 
-    def apply(self, *documents: dict[str, Any]) -> list[ApplyResult]:
-        return asyncio.run(self.registry.apply_documents(read(*documents), ADMIN))
+    def apply(self, *documents: dict[str, Any], actor: Actor = ADMIN) -> list[ApplyResult]:
+        return asyncio.run(self.registry.apply_documents(read(*documents), actor))
+
+    def person(self, email: str, *controllers: str) -> PersonId:
+        """Registered, if need be; a service account if somebody controls it."""
+        self.apply(person_document(email, *controllers))
+        found = self.registry.catalogue.person(email)
+        assert found is not None
+        return found.id
+
+    def grant(self, role: Role, holder: str, team: TeamId | None = None) -> str:
+        """A role, as if it had been given long ago."""
+        key = f"rgr_{role}_{holder.replace('group:', 'of-')}"
+        given = RoleGrant(key, role, holder, team, frozenset({PersonId("psn_long_ago")}), 1)
+        self.put("role_grant", key, role_grant_doc(given))
+        return key
+
+    def enact(self, proposal: Proposal | None, *by: str, actor: Actor = ADMIN) -> Receipt | None:
+        """As the lifecycle room does once other persons signed it off."""
+        assert proposal is not None
+        subject = Subject(proposal.kind, proposal.digest)
+        clearance = Clearance(subject, Basis.APPROVALS, by or ("psn_voter",), "tok_2")
+        stored = orjson.loads(canonical(proposal.content))
+        return asyncio.run(self.registry.enact(stored, clearance, actor))
+
+    def move(self, agent: Agent, event: AgentEvent, **more: Any) -> Agent:
+        asyncio.run(self.registry.transition(agent.id, event, ADMIN, **more))
+        found = self.registry.get(agent.id)
+        assert found is not None
+        return found
+
+    def agent(self, environment: str = "development", name: str = "support-copilot") -> Agent:
+        found = self.registry.catalogue.agent_named(environment, name)
+        assert found is not None
+        return found
 
     def put(self, kind: str, key: str, doc: dict[str, Any] | None) -> None:
         """Writes a row as another room would, without the registry."""
@@ -108,6 +159,39 @@ class Fleet:
         names = ["people", "issuers", "crm"] + (["support-copilot"] if agent else [])
         fleet.apply(*(document for name in names for document in example(name)))
         return fleet
+
+    @classmethod
+    def staffed(cls, control: MemoryControlLog | None = None) -> Fleet:
+        """The people and issuers of the examples, and two administrators: Ann and Bob."""
+        fleet = cls(control)
+        fleet.apply(*example("people"), *example("issuers"))
+        for email in ("ann@example.com", "bob@example.com"):
+            fleet.grant(Role.ADMIN, fleet.person(email))
+        fleet.alone = False
+        return fleet
+
+    @classmethod
+    def in_production(cls, control: MemoryControlLog | None = None) -> Fleet:
+        """The examples, moved to production and signed off as far as that takes; the agent is a draft."""
+        fleet = cls.staffed(control)
+        (server,) = fleet.apply(elsewhere(server_document()))
+        fleet.enact(server.proposal)
+        fleet.apply(elsewhere(agent_document()))
+        return fleet
+
+
+def person_document(email: str, *controllers: str) -> dict[str, Any]:
+    spec = {"email": email, **({"controlledBy": list(controllers)} if controllers else {})}
+    return {"apiVersion": "accredit/v1", "kind": "Person", "spec": spec}
+
+
+def group_document(name: str, members: Sequence[str] = (), groups: Sequence[str] = ()) -> dict[str, Any]:
+    spec = {"members": list(members), "groups": list(groups)}
+    return {"apiVersion": "accredit/v1", "kind": "Group", "metadata": {"name": name}, "spec": spec}
+
+
+def elsewhere(document: dict[str, Any], environment: str = "production") -> dict[str, Any]:
+    return changed(document, "metadata.environment", environment)
 
 
 def example(name: str) -> list[dict[str, Any]]:

@@ -16,7 +16,15 @@ from accredit.kernel.errors import InvalidInputError
 from accredit.registry.errors import ManifestError
 from accredit.registry.manifest import KINDS, data_classes, read_manifests, schema
 from accredit.registry.reading import read_documents
-from tests.registry.fleet import MANIFESTS, agent_document, changed, example, read, server_document
+from tests.registry.fleet import (
+    MANIFESTS,
+    agent_document,
+    changed,
+    example,
+    group_document,
+    read,
+    server_document,
+)
 
 PERSON = {"apiVersion": "accredit/v1", "kind": "Person", "spec": {"email": "dana@example.com"}}
 TEAM = {
@@ -26,7 +34,26 @@ TEAM = {
     "spec": {"zones": ["Europe/Berlin"]},
 }
 ISSUER_USER, ISSUER_TASK = example("issuers")
-VALID = {"Agent": agent_document(), "ToolServer": server_document(), "Person": PERSON, "Team": TEAM}
+GROUP = group_document("night-shift", ["dana@example.com"], ["others"])
+AGREEMENT = {
+    "apiVersion": "accredit/v1",
+    "kind": "Agreement",
+    "metadata": {"name": "dpa-2026-14"},
+    "spec": {
+        "provider": "anthropic",
+        "covers": ["personal"],
+        "document": "sha256:" + "0" * 64,
+        "expires": "2027-06-30",
+    },
+}
+VALID = {
+    "Agent": agent_document(),
+    "Agreement": AGREEMENT,
+    "Group": GROUP,
+    "Person": PERSON,
+    "Team": TEAM,
+    "ToolServer": server_document(),
+}
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     (f"{document['kind']} {path} = {str(value)[:40]!r}", changed(document, path, value))
@@ -35,6 +62,25 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
         (PERSON, "spec.email", "dana@exаmple.com"),  # noqa: RUF001 - a Cyrillic letter that looks Latin
         (PERSON, "spec.email", "dana@example.com\n"),
         (PERSON, "spec.nick", "d"),
+        (PERSON, "spec.controlledBy", []),
+        (PERSON, "spec.controlledBy", ["dana"]),
+        (PERSON, "spec.controlledBy", ["group:"]),
+        (PERSON, "spec.controlledBy", ["group:Night"]),
+        (PERSON, "spec.controlledBy", ["group:night\n"]),
+        (PERSON, "spec.controlledBy", ["dana@example.com", "dana@example.com"]),
+        (PERSON, "spec.bot", True),
+        (GROUP, "metadata.name", "Night"),
+        (GROUP, "metadata.name", "n\u0456ght"),
+        (GROUP, "spec.members", ["group:others"]),
+        (GROUP, "spec.members", ["d\u0430na@example.com"]),
+        (GROUP, "spec.members", ["dana@example.com", "dana@example.com"]),
+        (GROUP, "spec.groups", ["others\u200b"]),
+        (GROUP, "spec.roles", ["admin"]),
+        (AGREEMENT, "spec.covers", []),
+        (AGREEMENT, "spec.covers", ["pii"]),
+        (AGREEMENT, "spec.document", "sha256:0"),
+        (AGREEMENT, "spec.provider", "anthr\u202eopic"),
+        (AGREEMENT, "spec.expires", "never"),
         (PERSON, "apiVersion", "accredit/v2"),
         (TEAM, "metadata.name", "Customer"),
         (TEAM, "metadata.name", "a.b"),

@@ -36,6 +36,36 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "registry:pin:changed", "issue 2 §1", "A changed definition is taken over by an explicit re-pin alone."
     ),
     Requirement("registry:pin:bounds", "issue 2", "A server that lies about its tools, or is down, registers nothing."),
+    Requirement("registry:apply:mask", "DESIGN §3.7", "A mask names only what a tool's registered fields place."),
+    Requirement("registry:state:table", "DESIGN §6", "States lead to each other as the transition table says."),
+    Requirement(
+        "registry:state:laws", "DESIGN §6", "Stopping always stops, retirement is for good, little starts an agent."
+    ),
+    Requirement("registry:state:candidate", "adr 7", "A newer version of what ran waits until it is put in force."),
+    Requirement("registry:state:recorded", "DESIGN §5", "A step is one record with all that goes with it, or nothing."),
+    Requirement("registry:state:names", "DESIGN §6", "Retirement frees the name, never the id; promotion links both."),
+    Requirement("registry:state:authors", "DESIGN §6", "Whoever had a hand in what is judged is known as its author."),
+    Requirement("registry:state:unproven", "DESIGN §3.2", "What is decided on people rests on rows the log proves."),
+    Requirement("registry:proposal:exact", "adr 6", "A proposal is enacted exactly as it was judged, by approvers."),
+    Requirement("registry:proposal:alone", "DESIGN §4", "One administrator alone widens nothing that takes two."),
+    Requirement("registry:proposal:enacted", "adr 6", "Nothing of a proposal is in force before it is enacted."),
+    Requirement("registry:proposal:once", "adr 6", "A proposal takes effect once, however often it is enacted."),
+    Requirement("registry:proposal:ground", "adr 6", "A proposal whose ground has moved is refused, and says so."),
+    Requirement("registry:proposal:checked", "DESIGN §11", "What cannot be put in force is refused when proposed."),
+    Requirement("registry:proposal:tool-facts", "DESIGN §4", "No fact of a tool changes by one person's word."),
+    Requirement("registry:proposal:administrators", "DESIGN §4", "There are two administrators for good."),
+    Requirement(
+        "registry:person:account", "DESIGN §4", "People answer for service accounts, which never become people."
+    ),
+    Requirement("registry:person:look-alike", "issue 3", "An address that looks like another one is no other person."),
+    Requirement("registry:person:left", "issue 3", "Who left owns nothing anew and does not come back unseen."),
+    Requirement("registry:role:revoked", "DESIGN §4", "A role is taken back by one person, at once."),
+    Requirement("registry:role:delegated", "DESIGN §6", "A vote is lent by its holder, to a person, for a time."),
+    Requirement(
+        "registry:restriction:narrows", "DESIGN §7", "Restrictions are bounded, time-boxed and in force at once."
+    ),
+    Requirement("registry:incident:flag", "DESIGN §6", "An incident is flagged at once and closed on record."),
+    Requirement("registry:agreement:record", "issue 3 §1", "An agreement says which supplier may see what until when."),
     Requirement("registry:arguments:undeclared", "DESIGN §3.4", "What a pinned schema does not declare is refused."),
     Requirement(
         "registry:arguments:bounded", "DESIGN §3.4", "No schema and no arguments make validation hang or fetch."
