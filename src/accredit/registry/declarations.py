@@ -138,18 +138,19 @@ class Declarations:
     def _put_person(self, manifest: PersonManifest, actor: Actor, view: StateView) -> Change | None:
         address = same_address(manifest.spec.email)
         controllers = self._controllers(manifest, view)
-        known = person_at(view, address, self._catalogue().person(address))
-        if known is not None:
-            return self._put_controllers(manifest, known, controllers, actor, view)
+        likely = self._catalogue().person(address)
+        if likely is not None and view.get(rows.PERSON, likely.id) is not None:
+            return self._put_controllers(manifest, likely.id, controllers, actor, view)
+        folded = address.casefold()
         for row in view.scan(rows.PERSON):
-            if same_address(row.doc["email"]).casefold() == address.casefold():
-                raise _fault(
-                    manifest,
-                    "spec.email",
-                    Code.CONFLICT,
-                    f"`{address}` differs from a registered address in letter case alone",
-                    "write it as it is registered",
-                )
+            if row.doc["email"].casefold() != folded:
+                continue
+            if same_address(row.doc["email"]) == address:
+                return self._put_controllers(manifest, PersonId(row.key), controllers, actor, view)
+            raise _fault(
+                manifest, "spec.email", Code.CONFLICT,
+                f"`{address}` differs from a registered address in letter case alone", "write it as it is registered",
+            )  # fmt: skip
         person = Person(
             PersonId(self._ids.new("psn")), address, bot=controllers is not None, controllers=controllers or frozenset()
         )
