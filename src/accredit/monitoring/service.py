@@ -50,6 +50,7 @@ from accredit.monitoring.remedy import remedy_for
 from accredit.monitoring.rows import ALERT, BASELINE, CURSOR, MONITORING
 from accredit.monitoring.usage import use_by_tool
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
 from accredit.registry.rows import AGENT, SERVER, TOOL, VERSION
 from accredit.registry.versions import version_from
@@ -88,12 +89,11 @@ class Monitor:
         clock: Clock,
         ids: IdSource,
         tier_of: Callable[[AgentId], Tier | None] = lambda _: None,
-        changing: Callable[[AgentId], bool] = lambda _: False,
     ) -> None:
         """`tier_of` is asked when an alert opens; None is treated as the highest.
 
-        `changing` says that an activation or retirement of an agent is under way: between two of its steps what is in
-        force need not be what its baseline says, so it is compared when they are done.
+        A version and its baseline come into force together, in one change: else what is in force between two steps of
+        an activation would be drift.
         """
         self._control = control
         self._records = records
@@ -102,7 +102,6 @@ class Monitor:
         self._agent_of = agent_of
         self._clock = clock
         self._tier_of = tier_of
-        self._changing = changing
         self._alerts = Alerts(control, ids, clock)
         self._alone = asyncio.Lock()
         self._position = 0
@@ -244,8 +243,7 @@ class Monitor:
         if self._repinned:
             touched, self._repinned = self._repinned, set()
             self._unchecked.update(self._baselines.agents(with_any_of=touched))
-        waiting = sorted(agent for agent in self._unchecked if not self._changing(agent))
-        for agent in waiting[:_MAX_CHECKED]:
+        for agent in sorted(self._unchecked)[:_MAX_CHECKED]:
             # taken off first: a change that comes while it is told of puts the agent on again
             self._unchecked.discard(agent)
             try:
@@ -323,7 +321,7 @@ class Monitor:
         now_us = self._clock.now().wall_us
         posture = posture_from(agent_id, credential, said, now_us)
         agent = self._catalogue().agent(agent_id)
-        if agent is None or self._changing(agent_id):
+        if agent is None:
             return
         self._postures[credential] = posture
         self._postures.move_to_end(credential)
@@ -436,7 +434,7 @@ class Monitor:
 
 
 def _runs(agent: Agent | None) -> bool:
-    return agent is not None and agent.state is AgentState.ACTIVE
+    return agent is not None and runs(agent.environment, agent.state)
 
 
 def _needs_baseline(agent: Agent) -> bool:

@@ -1,0 +1,66 @@
+"""Promises of the monitoring room."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "monitoring:baseline:opened",
+        "DESIGN §7",
+        "a baseline holds the posture digests and the approved sets of the version it was opened for",
+    ),
+    Requirement(
+        "monitoring:baseline:approved-pins", "DESIGN §7", "definitions are those approved, not those pinned now"
+    ),
+    Requirement("monitoring:baseline:clearance", "DESIGN §2", "no baseline in production without a clearance"),
+    Requirement(
+        "monitoring:baseline:closed", "DESIGN §6", "retirement closes the baseline; opening or closing twice is one"
+    ),
+    Requirement("monitoring:baseline:missing", "threat tampering", "who runs in production without one is quarantined"),
+    Requirement(
+        "monitoring:posture:version", "DESIGN §7", "another version in force than the approved one is found at once"
+    ),
+    Requirement("monitoring:posture:definition", "issue 3 §5", "a re-pinned or drifted tool definition is found"),
+    Requirement(
+        "monitoring:posture:reported", "issue 3 §5", "another prompt, model or version that an instance reports"
+    ),
+    Requirement("monitoring:posture:one-alert", "threat flood", "one alert however many things an instance says"),
+    Requirement(
+        "monitoring:posture:changeover", "DESIGN §7", "instances may be of the version before for a quarter hour"
+    ),
+    Requirement("monitoring:posture:bounded", "DESIGN §11", "a posture of another form or size is refused"),
+    Requirement("monitoring:novelty:tool", "DESIGN §7", "a call of a tool outside of the approved set is told of once"),
+    Requirement("monitoring:novelty:destination", "DESIGN §7", "a call that went to an unapproved origin is told of"),
+    Requirement("monitoring:novelty:data", "DESIGN §7", "a data class outside of the approved set is told of"),
+    Requirement("monitoring:novelty:denial", "DESIGN §7", "the first denial of each tool is told of, busy times apart"),
+    Requirement("monitoring:novelty:history", "issue 3 §5", "what the roll-ups of earlier days show is not new"),
+    Requirement("monitoring:novelty:bounded", "threat flood", "an agent cannot open any number of alerts"),
+    Requirement("monitoring:ghost", "issue 3 §8", "a retired agent's key or token in use is recognised"),
+    Requirement(
+        "monitoring:ghost:clear", "DESIGN §5", "its record names our own id of the credential and nothing else"
+    ),
+    Requirement(
+        "monitoring:alert:dedupe", "DESIGN §7", "one alert per agent, kind and matter while it is not resolved"
+    ),
+    Requirement(
+        "monitoring:alert:lifecycle", "DESIGN §8", "an alert is acknowledged and resolved by a person, on record"
+    ),
+    Requirement("monitoring:alert:again", "DESIGN §7", "what is still so when its alert is resolved is told anew"),
+    Requirement("monitoring:alert:private", "DESIGN §5", "what people write and instances say stands in sealed parts"),
+    Requirement("monitoring:remediation:table", "DESIGN §7", "posture in production is answered, novelty never"),
+    Requirement(
+        "monitoring:remediation:persists", "issue 3 §5", "what is to be done stays so until it is marked as done"
+    ),
+    Requirement(
+        "monitoring:remediation:contained", "DESIGN §7", "who is contained already needs no further containing"
+    ),
+    Requirement("monitoring:round:repeat", "DESIGN §11", "a round repeated finds nothing more and writes nothing"),
+    Requirement(
+        "monitoring:round:kill", "DESIGN §11", "killed at any write, no alert is lost, doubled or counted twice"
+    ),
+    Requirement("monitoring:round:bounded", "DESIGN §11", "a round reads a bounded number of records and goes on"),
+    Requirement("monitoring:round:rollback", "threat tampering", "a cursor that is not proven skips nothing"),
+    Requirement("monitoring:usage", "issue 3 §5", "granted, used and denied per tool, with the last use"),
+    Requirement("monitoring:installed", "issue 3 §5", "records of a real installation are read as they are written"),
+)
