@@ -21,4 +21,17 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "lifecycle:halt", "DESIGN §6", "suspended and quarantined agents keep their keys and lose their tokens"
     ),
+    Requirement("lifecycle:operations:life", "issue 3 §4", "an agent goes from manifest to receipt by acts of people"),
+    Requirement("lifecycle:operations:authority", "issue 3 §2", "who may not, or only reads, changes nothing"),
+    Requirement("lifecycle:operations:declaring", "DESIGN §6", "naming oneself owner gives nothing over what is there"),
+    Requirement("lifecycle:operations:two-persons", "DESIGN §4", "what takes two persons is in force after both"),
+    Requirement("lifecycle:operations:enacted-later", "ADR 6", "a kill after the last vote loses neither vote nor act"),
+    Requirement("lifecycle:operations:carried-over", "DESIGN §6", "a decision becomes the state of that version only"),
+    Requirement("lifecycle:operations:submit", "issue 3 §1", "without a tier nothing is submitted; twice is once"),
+    Requirement("lifecycle:operations:people", "issue 3, bad input", "nothing of whoever left works any more"),
+    Requirement(
+        "lifecycle:remedies", "DESIGN §7", "an alert's answer is carried out once, and says that nobody did it"
+    ),
+    Requirement("lifecycle:dossier:five-questions", "DESIGN §6", "five questions, each answered with its record"),
+    Requirement("lifecycle:dossier:plain", "DESIGN §6", "what nobody did or cannot be found out is said"),
 )

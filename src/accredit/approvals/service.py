@@ -278,6 +278,16 @@ class Holds:
                 swept += await self._control.transact(_unless_changed(hold, change)) is not None
         return swept
 
+    def writes_to_void(self, view: StateView, agent: AgentId, now_us: int) -> tuple[Write, ...]:
+        """Every open or granted hold of an agent over, for a transaction that ends the agent. Does no I/O."""
+        rows = (view.get(KIND, hold) for hold in sorted(self._of_agent.get(agent, ())))
+        held = [read_hold(row.doc) for row in rows if row is not None]
+        return tuple(
+            Write(KIND, hold.id, hold_doc(over(hold, HoldState.EXPIRED, now_us)))
+            for hold in held
+            if hold.state in {HoldState.OPEN, HoldState.GRANTED}
+        )
+
     # -- what is kept in memory
 
     def _about(self, request: Digest) -> Iterator[_Kept]:
