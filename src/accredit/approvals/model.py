@@ -18,6 +18,7 @@ from accredit.registry.model import Agent, Environment, Role, Tier, Tool
 __all__ = [
     "ApprovalRequest",
     "ApprovalState",
+    "Grounds",
     "HeldCall",
     "Hold",
     "HoldGrant",
@@ -156,6 +157,25 @@ class SubjectKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Grounds:
+    """What a request rests on at this moment, computed anew whenever somebody votes or acts on it."""
+
+    facets: Mapping[str, Digest] = field(default_factory=dict)
+    """Of the agent's version; empty for other subjects."""
+    tier: Tier | None = None
+    blocks: tuple[str, ...] = ()
+    """Why it can be approved by nobody, in plain words."""
+    excess: tuple[str, ...] = ()
+    """What the access validation found too much, in plain words."""
+    validation: Digest | None = None
+    """Of the whole access validation, and with it of the release it was made under. None: there is none."""
+    policies: frozenset[str] = frozenset()
+    """Ids of the policies in force: what a risk assessment may count on."""
+    view: Mapping[str, Any] = field(default_factory=dict)
+    """The raw values of all of this, to be shown to whoever votes; any JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoleNeed:
     """One role a gate requires, and what it judges."""
 
@@ -218,6 +238,7 @@ class ApprovalRequest:
     """What a reader calls it: an agent's id, `role:PERSON`, `server:NAME`, a release digest."""
     agent: AgentId | None
     team: TeamId | None
+    """Whose team leads and business owners are meant."""
     tier: Tier | None
     needs: tuple[RoleNeed, ...]
     parties: Parties

@@ -21,7 +21,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.model import HoldNeed
 
-__all__ = ["exact_json", "request_digest", "view_digest", "view_text", "visible"]
+__all__ = ["exact_json", "plain", "request_digest", "view_digest", "view_text", "visible"]
 
 _ABOVE_ASCII = re.compile(r"[^\x00-\x7e]")
 _DECEIVING = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs", "Me"})
@@ -92,7 +92,7 @@ def view_text(call: HeldCall, needs: Iterable[HoldNeed], *, nonce: str) -> str:
         "arguments": dict(call.arguments),
         "needs": [{"policy": need.policy, "role": need.role} for need in needs],
         "nonce": nonce,
-        "task": {"claims": _plain(task.claims), "id": task.id, "issuer": task.issuer} if task else None,
+        "task": {"claims": plain(task.claims), "id": task.id, "issuer": task.issuer} if task else None,
         "tool": {
             "data": sorted(call.tool.data),
             "definition": call.tool.definition_digest,
@@ -103,6 +103,13 @@ def view_text(call: HeldCall, needs: Iterable[HoldNeed], *, nonce: str) -> str:
         "user": {"issuer": user.issuer, "roles": sorted(user.roles), "subject": user.subject} if user else None,
     }
     return visible(exact_json(view, indent=True).decode())
+
+
+def plain(value: Any) -> Any:
+    """The value with its read-only mappings and tuples as JSON has them."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def visible(text: str) -> str:
@@ -116,13 +123,6 @@ def visible(text: str) -> str:
 def view_digest(text: str) -> Digest:
     """The digest of a view as shown."""
     return digest("hold-view", text.encode())
-
-
-def _plain(value: Any) -> Any:
-    """Read-only mappings as orjson takes them."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -1,19 +1,40 @@
-"""A hold as a row of control state, there and back."""
+"""Holds and requests for sign-off as rows of control state, there and back.
+
+kind         key               document
+hold         hold id           one held call
+approval     request id        one request with the votes that count
+proposal     subject digest    {content, nonce}: what is proposed, whole, until it is enacted or given up
+assessment   digest            {agent, by, form, nonce}: one risk assessment, never changed
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from accredit.approvals.model import Hold, HoldGrant, HoldState
+from accredit.approvals.model import (
+    ApprovalRequest,
+    ApprovalState,
+    Hold,
+    HoldGrant,
+    HoldState,
+    Parties,
+    RoleNeed,
+    Vote,
+    VoteVerdict,
+)
 from accredit.kernel.canonical import Digest
+from accredit.kernel.clearance import Subject
 from accredit.kernel.ids import AgentId, HoldId, PersonId, ToolId
 from accredit.policy.model import HoldNeed
-from accredit.registry.model import Environment
+from accredit.registry.model import Environment, Role, Tier
 
-__all__ = ["KIND", "hold_doc", "read_hold"]
+__all__ = ["APPROVAL", "ASSESSMENT", "KIND", "PROPOSAL", "approval_doc", "hold_doc", "read_approval", "read_hold"]
 
+APPROVAL = "approval"
+ASSESSMENT = "assessment"
 KIND = "hold"
+PROPOSAL = "proposal"
 
 
 def hold_doc(hold: Hold) -> dict[str, Any]:
@@ -85,4 +106,101 @@ def read_hold(doc: Mapping[str, Any]) -> Hold:
         denied_by=None if doc["denied_by"] is None else PersonId(doc["denied_by"]),
         denied_reason=doc["denied_reason"],
         closed_us=doc["closed_us"],
+    )
+
+
+def approval_doc(request: ApprovalRequest) -> dict[str, Any]:
+    """The row of a request; its nonce keeps the row's digest, which the log carries in clear, from being guessed."""
+    return {
+        "about": request.about,
+        "agent": request.agent,
+        "assessment": request.assessment,
+        "decided_us": request.decided_us,
+        "expires_us": request.expires_us,
+        "id": request.id,
+        "needs": [
+            {
+                "assessment": need.assessment,
+                "comment": need.comment,
+                "facets": list(need.facets),
+                "role": need.role.value,
+                "validation": need.validation,
+            }
+            for need in request.needs
+        ],
+        "nonce": request.nonce,
+        "opened_us": request.opened_us,
+        "parties": {
+            "authors": sorted(request.parties.authors),
+            "beneficiaries": sorted(request.parties.beneficiaries),
+            "owners": sorted(request.parties.owners),
+            "requester": request.parties.requester,
+        },
+        "state": request.state.value,
+        "subject": {"digest": request.subject.digest, "kind": request.subject.kind},
+        "team": request.team,
+        "tier": request.tier.value if request.tier else None,
+        "used_us": request.used_us,
+        "votes": [
+            {
+                "assessment": vote.assessment,
+                "at_us": vote.at_us,
+                "carried_from": vote.carried_from,
+                "comment": vote.comment,
+                "credential": vote.credential,
+                "for_person": vote.for_person,
+                "judged": vote.judged,
+                "person": vote.person,
+                "role": vote.role.value,
+                "verdict": vote.verdict.value,
+                "view_digest": vote.view_digest,
+            }
+            for vote in request.votes
+        ],
+    }
+
+
+def read_approval(doc: Mapping[str, Any]) -> ApprovalRequest:
+    """The request a proven row holds."""
+    parties = doc["parties"]
+    return ApprovalRequest(
+        id=doc["id"],
+        subject=Subject(doc["subject"]["kind"], doc["subject"]["digest"]),
+        about=doc["about"],
+        agent=doc["agent"],
+        team=doc["team"],
+        tier=Tier(doc["tier"]) if doc["tier"] else None,
+        needs=tuple(
+            RoleNeed(Role(need["role"]), tuple(need["facets"]), need["validation"], need["assessment"], need["comment"])
+            for need in doc["needs"]
+        ),
+        parties=Parties(
+            parties["requester"],
+            frozenset(parties["authors"]),
+            frozenset(parties["owners"]),
+            frozenset(parties["beneficiaries"]),
+        ),
+        state=ApprovalState(doc["state"]),
+        opened_us=doc["opened_us"],
+        expires_us=doc["expires_us"],
+        nonce=doc["nonce"],
+        votes=tuple(
+            Vote(
+                role=Role(vote["role"]),
+                person=vote["person"],
+                credential=vote["credential"],
+                verdict=VoteVerdict(vote["verdict"]),
+                comment=vote["comment"],
+                judged=vote["judged"],
+                view_digest=vote["view_digest"],
+                at_us=vote["at_us"],
+                assessment=vote["assessment"],
+                for_person=vote["for_person"],
+                carried_from=vote["carried_from"],
+            )
+            for vote in doc["votes"]
+        ),
+        assessment=doc["assessment"],
+        decided_us=doc["decided_us"],
+        used_us=doc["used_us"],
     )

@@ -367,6 +367,36 @@ class Code(Enum):
         "see what blocks it in the tier's explanation",
     )
     CLEARANCE_REQUIRED = ("clearance_required", "this act needs a sign-off that was not given", "ask for the sign-off")
+    SEPARATION_OF_DUTIES = (
+        "separation_of_duties",
+        "this person may not vote on that in this role",
+        "ask somebody who holds the role and stands on no side of the request",
+    )
+    APPROVAL_BLOCKED = (
+        "approval_blocked",
+        "this can be approved by nobody as it is",
+        "put right what the message names, then ask again",
+    )
+    ACCESS_EXCESS = (
+        "access_excess",
+        "the version asks for more access than it can use or may have",
+        "take out of the manifest what the access validation lists",
+    )
+    ASSESSMENT_REQUIRED = (
+        "assessment_required",
+        "this gate needs a risk assessment, and none that holds is attached",
+        "attach one with `accredit approval assess`",
+    )
+    ASSESSMENT_INVALID = (
+        "assessment_invalid",
+        "the risk assessment does not follow its form",
+        "see `/api/v1/schemas/assessment.json`",
+    )
+    COMMENT_REQUIRED = (
+        "comment_required",
+        "a rejection, and an approval at a high gate, needs words",
+        "say why in the comment",
+    )
     POLICY_INVALID = ("policy_invalid", "a policy does not parse or type-check", "see `errors`")
     NOT_FOUND = ("not_found", "no such thing, or not for you", "check the name")
     CONFLICT = ("conflict", "the thing changed or exists already", "look at it again, then repeat")

@@ -109,6 +109,37 @@ class Organisation:
             if grant.team is None or grant.team == team
         )
 
+    def holds_apart_from(
+        self, person: PersonId, role: Role, team: TeamId | None, *, before_us: int, hands: frozenset[PersonId]
+    ) -> bool:
+        """Whether a person holds a role for a team in some way that is older and in which none of `hands` had part.
+
+        A way is good if every step of it is, so only good steps are followed: no way hides a better one.
+        """
+
+        def good(since_us: int, by: frozenset[PersonId]) -> bool:
+            return since_us < before_us and hands.isdisjoint(by)
+
+        holders = [str(person)]
+        waiting = [
+            name
+            for name, member in self._memberships.get(person, ())
+            if good(member.since_us, member.by) and hands.isdisjoint(self.groups[name].by)
+        ]
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue  # groups may contain each other
+            seen.add(name)
+            holders.append(_GROUP + name)
+            waiting += [outer for outer, since_us in self._outer.get(name, ()) if good(since_us, self.groups[outer].by)]
+        return any(
+            (grant.team is None or grant.team == team) and good(grant.since_us, grant.by)
+            for holder in holders
+            for grant in self._grants_of.get((holder, role), ())
+        )
+
     def roles_of(self, person: PersonId) -> frozenset[tuple[Role, TeamId | None]]:
         """What a person holds, directly or through groups."""
         holders = {holder for holder, _, _ in self._reach(person)}

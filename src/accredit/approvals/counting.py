@@ -1,0 +1,127 @@
+"""Which votes of a request count at this moment, and what is still missing. Pure.
+
+A vote counts while what its role judges has the digests it had when it was cast, and while whoever cast it could still
+cast it. Nothing is cached: whoever asks gets the answer for the grounds and the organisation handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from accredit.approvals.duties import Barred, duty
+from accredit.approvals.gates import answer_us, carry_us, gate
+from accredit.approvals.model import ApprovalRequest, ApprovalState, Grounds, RoleNeed, SubjectKind, Vote, VoteVerdict
+from accredit.kernel.canonical import Digest, digest_value
+from accredit.registry.organisation import Organisation
+
+__all__ = ["Counted", "Voided", "carried", "counted", "judged", "obstacles"]
+
+_LIVE = frozenset({ApprovalState.OPEN, ApprovalState.APPROVED})
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """A vote that does not count any more."""
+
+    vote: Vote
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A request as it stands on present grounds."""
+
+    request: ApprovalRequest
+    """With the tier, the needs and the votes that count; open if a need is unmet."""
+    voided: tuple[Voided, ...] = ()
+
+
+def judged(request: ApprovalRequest, need: RoleNeed, grounds: Grounds) -> Digest:
+    """The digest over all that a role judges: what a vote binds to."""
+    version = request.subject.kind == SubjectKind.AGENT_VERSION
+    return digest_value(
+        "judged",
+        {
+            "assessment": request.assessment if need.assessment else None,
+            "facets": {facet: grounds.facets.get(facet) for facet in need.facets},
+            "kind": request.subject.kind,
+            "role": need.role.value,
+            "subject": None if version else request.subject.digest,
+            "tier": grounds.tier.value if grounds.tier else None,
+            "validation": grounds.validation if need.validation else None,
+        },
+    )
+
+
+def obstacles(request: ApprovalRequest, need: RoleNeed, grounds: Grounds) -> tuple[str, ...]:
+    """What keeps anybody from approving in a role, in plain words."""
+    found = [*grounds.blocks]
+    if request.subject.kind == SubjectKind.AGENT_VERSION:
+        found += [] if grounds.tier else ["it has no risk tier"]
+        found += [f"facet `{facet}` is not known" for facet in need.facets if facet not in grounds.facets]
+    if need.validation:
+        found += grounds.excess
+        found += [] if grounds.validation else ["there is no access validation"]
+    return tuple(found)
+
+
+def counted(request: ApprovalRequest, grounds: Grounds, organisation: Organisation, *, now_us: int) -> Counted:
+    """The request on present grounds. One that is over stays as it is."""
+    if request.state not in _LIVE:
+        return Counted(request)
+    needs = gate(SubjectKind(request.subject.kind), grounds.tier)
+    present = replace(request, tier=grounds.tier, needs=needs)
+    wanted = {need.role: need for need in needs}
+    standing: list[Vote] = []
+    voided: list[Voided] = []
+    for vote in request.votes:
+        need = wanted.get(vote.role)
+        if need is None:
+            voided.append(Voided(vote, "the gate does not ask for this role"))
+        elif vote.judged != judged(present, need, grounds):
+            voided.append(Voided(vote, "what the role judges has changed"))
+        else:
+            standing.append(vote)
+    kept: list[Vote] = []
+    for vote in standing:
+        answer = duty(
+            organisation, request.parties, vote.person, vote.role, request.team,
+            opened_us=request.opened_us, now_us=now_us, cast=vote,
+            others=[other for other in standing if other is not vote],
+        )  # fmt: skip
+        if isinstance(answer, Barred):
+            voided.append(Voided(vote, answer.detail))
+        else:
+            kept.append(vote)
+    present = replace(present, votes=tuple(kept))
+    if present.missing:
+        expires_us = request.opened_us + answer_us(grounds.tier)
+        present = replace(present, state=ApprovalState.OPEN, decided_us=None, expires_us=expires_us)
+    return Counted(present, tuple(voided))
+
+
+def carried(
+    fresh: ApprovalRequest, earlier: Sequence[ApprovalRequest], grounds: Grounds, organisation: Organisation
+) -> ApprovalRequest:
+    """A new request with the votes of earlier ones that judged exactly what stands in it too, newest first.
+
+    INVARIANT: a new version is never approved by old votes alone; if they would do, none is carried over.
+    """
+    since_us = fresh.opened_us - carry_us(grounds.tier)
+    votes: list[Vote] = []
+    for need in fresh.needs:
+        digest = judged(fresh, need, grounds)
+        found = [
+            replace(vote, carried_from=vote.carried_from or request.id)
+            for request in earlier
+            if request.subject != fresh.subject
+            for vote in request.votes
+            if vote.role is need.role
+            and vote.verdict is VoteVerdict.APPROVE
+            and vote.judged == digest
+            and vote.at_us >= since_us
+        ]
+        votes += sorted(found, key=lambda vote: vote.at_us)[-1:]
+    trial = counted(replace(fresh, votes=tuple(votes)), grounds, organisation, now_us=fresh.opened_us).request
+    return trial if trial.missing else replace(fresh, votes=())
