@@ -255,7 +255,17 @@ def test_a_posture_is_read_whole_or_refused(said: dict[str, Any]) -> None:
     assert (posture.version, posture.prompt) == (said.get("version"), said.get("prompt"))
     models = said.get("models")
     assert posture.models == (None if models is None else {tuple(model) for model in models})
-    assert all(len(name) <= 128 for model in posture.models or () for name in model)
+    assert all(len(name) <= 128 and name.isprintable() for model in posture.models or () for name in model)
+
+
+@pytest.mark.requirement("monitoring:posture:bounded")
+@pytest.mark.parametrize("name", ["", "x" * 129, "gpt\ud800", "gpt\u202e6", "gpt\n6", "gpt\u200b"])
+def test_a_model_whose_name_could_not_be_recorded_or_read_is_refused(name: str) -> None:
+    watch = Watch()
+    watch.activate()
+    with pytest.raises(InvalidInputError):
+        watch.said(models=[["anthropic", name]])
+    assert watch.round() == ()
 
 
 @pytest.mark.requirement("monitoring:baseline:closed")

@@ -20,7 +20,7 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from accredit.kernel.ids import AgentId, IdSource
-from accredit.monitoring.model import Alert, AlertKind, AlertState, Finding, RemediationKind
+from accredit.monitoring.model import Alert, AlertKind, AlertState, Deviation, RemediationKind
 from accredit.monitoring.novelty import NOVELTIES
 from accredit.monitoring.remedy import Remedy
 from accredit.monitoring.rows import ALERT, alert_doc, alert_from
@@ -85,29 +85,29 @@ class Alerts:
 
     # -- what is seen
 
-    def told(self, finding: Finding) -> bool:
+    def told(self, deviation: Deviation) -> bool:
         """Whether an alert tells of this already; if so it is counted there."""
-        standing = self.standing(finding.agent, finding.kind, finding.matter)
+        standing = self.standing(deviation.agent, deviation.kind, deviation.matter)
         if standing is None:
             return False
-        if finding.kind in NOVELTIES:
+        if deviation.kind in NOVELTIES:
             return True
         if standing.closed_us is not None:
             # in a record from before it was resolved, read only after; what is so now is told anew
-            return finding.position is not None and (
-                finding.position <= standing.position or finding.at_us <= standing.closed_us
+            return deviation.position is not None and (
+                deviation.position <= standing.position or deviation.at_us <= standing.closed_us
             )
-        if finding.position is not None and finding.position > standing.position:
+        if deviation.position is not None and deviation.position > standing.position:
             self._alerts[standing.id] = replace(
                 standing,
                 count=standing.count + 1,
-                last_us=max(standing.last_us, finding.at_us),
-                position=finding.position,
+                last_us=max(standing.last_us, deviation.at_us),
+                position=deviation.position,
             )
             self._counted.add(standing.id)
         return True
 
-    async def open(self, finding: Finding, remedy: Remedy, environment: Environment) -> None:
+    async def open(self, deviation: Deviation, remedy: Remedy, environment: Environment) -> None:
         """Open an alert on what no alert tells of.
 
         Raises:
@@ -115,26 +115,26 @@ class Alerts:
         """
         restricts = remedy.kind is RemediationKind.RESTRICT
         alert = Alert(
-            id=self._id_of(finding),
-            agent=finding.agent,
-            kind=finding.kind,
-            matter=finding.matter,
+            id=self._id_of(deviation),
+            agent=deviation.agent,
+            kind=deviation.kind,
+            matter=deviation.matter,
             severity=remedy.severity,
             state=AlertState.OPEN,
-            evidence=finding.evidence,
-            opened_us=finding.at_us,
+            evidence=deviation.evidence,
+            opened_us=deviation.at_us,
             remediation=remedy.kind,
             remedied=remedy.kind is RemediationKind.NONE,
-            last_us=finding.at_us,
-            position=-1 if finding.position is None else finding.position,
+            last_us=deviation.at_us,
+            position=-1 if deviation.position is None else deviation.position,
             restriction=remedy.restriction,
-            tool=finding.tool if restricts else None,
+            tool=deviation.tool if restricts else None,
             for_s=remedy.for_s,
         )
         body = {
             "matter": alert.matter,
             "of": alert.kind.value,
-            "record": finding.position,
+            "record": deviation.position,
             "remediation": alert.remediation.value,
             "severity": alert.severity.value,
         }
@@ -231,10 +231,10 @@ class Alerts:
             raise NotFoundError(Code.NOT_FOUND, f"there is no alert `{alert_id[:80]}`")
         return found
 
-    def _id_of(self, finding: Finding) -> str:
-        earlier = len(self._of.get((finding.agent, finding.kind, finding.matter), ()))
+    def _id_of(self, deviation: Deviation) -> str:
+        earlier = len(self._of.get((deviation.agent, deviation.kind, deviation.matter), ()))
         while True:
-            named = digest_value("alert", [finding.agent, finding.kind.value, finding.matter, earlier])
+            named = digest_value("alert", [deviation.agent, deviation.kind.value, deviation.matter, earlier])
             alert_id = f"alr_{named.removeprefix('sha256:')[:32]}"
             if (ALERT, alert_id) not in self._control.unproven:
                 return alert_id

@@ -16,7 +16,7 @@ __all__ = [
     "AlertKind",
     "AlertState",
     "Baseline",
-    "Finding",
+    "Deviation",
     "Posture",
     "Remediation",
     "RemediationKind",
@@ -169,7 +169,7 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Deviation:
     """Something that is not as approved, or was never seen before; one of a kind and matter opens an alert."""
 
     agent: AgentId

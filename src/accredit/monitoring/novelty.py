@@ -14,7 +14,7 @@ from accredit.audit.model import StoredRecord
 from accredit.audit.records import body_of, header_of
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, CredentialId, ToolId
-from accredit.monitoring.model import AlertKind, Finding
+from accredit.monitoring.model import AlertKind, Deviation
 
 __all__ = [
     "MANY",
@@ -133,7 +133,7 @@ def seen_in(record: StoredRecord) -> SeenCall | SeenRefusal | None:
             return None
 
 
-def novelties(call: SeenCall, known: KnownBehaviour) -> tuple[Finding, ...]:
+def novelties(call: SeenCall, known: KnownBehaviour) -> tuple[Deviation, ...]:
     """What of a call was never seen, as far as the approved sets tell; whether it was seen before, its alerts tell."""
     found = []
     denied = call.decision == "deny"
@@ -146,12 +146,12 @@ def novelties(call: SeenCall, known: KnownBehaviour) -> tuple[Finding, ...]:
             "record": call.position,
             "seen": matter,
         }
-        found.append(Finding(call.agent, kind, matter, evidence, call.time_us, call.position, call.tool))
+        found.append(Deviation(call.agent, kind, matter, evidence, call.time_us, call.position, call.tool))
 
     if call.tool is not None and call.code == Code.DEFINITION_CHANGED.value:
         evidence = {"expected": call.definition, "record": call.position, "seen": "another one at the tool server"}
         found.append(
-            Finding(
+            Deviation(
                 call.agent,
                 AlertKind.POSTURE_DEFINITION,
                 call.tool,
@@ -175,7 +175,7 @@ def novelties(call: SeenCall, known: KnownBehaviour) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def ghost(refusal: SeenRefusal, agent: AgentId) -> Finding:
+def ghost(refusal: SeenRefusal, agent: AgentId) -> Deviation:
     """A retired agent's credential is still in use."""
     evidence = {"code": refusal.code, "record": refusal.position}
-    return Finding(agent, AlertKind.GHOST, refusal.credential, evidence, refusal.time_us, refusal.position)
+    return Deviation(agent, AlertKind.GHOST, refusal.credential, evidence, refusal.time_us, refusal.position)

@@ -14,7 +14,7 @@ from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import AgentId, CredentialId, ToolId
-from accredit.monitoring.model import AlertKind, Baseline, Finding, Posture, Replaced
+from accredit.monitoring.model import AlertKind, Baseline, Deviation, Posture, Replaced
 from accredit.registry.model import Agent, AgentVersion
 
 __all__ = ["NO_BASELINE", "approved_behaviour", "drift_in_force", "drift_reported", "posture_from", "without_baseline"]
@@ -62,29 +62,29 @@ def approved_behaviour(
     )
 
 
-def without_baseline(agent: Agent, at_us: int) -> Finding:
+def without_baseline(agent: Agent, at_us: int) -> Deviation:
     """It runs, and what it was approved to do is not there or not proven."""
     evidence = {"expected": None, "seen": agent.version.digest}
-    return Finding(agent.id, AlertKind.POSTURE_VERSION, NO_BASELINE, evidence, at_us)
+    return Deviation(agent.id, AlertKind.POSTURE_VERSION, NO_BASELINE, evidence, at_us)
 
 
 def drift_in_force(
     baseline: Baseline, agent: Agent, pinned: Mapping[ToolId, Digest], at_us: int
-) -> tuple[Finding, ...]:
+) -> tuple[Deviation, ...]:
     """What of the version in force and of its tools' pins is not as approved. A tool that is gone is no drift."""
     found = []
     if agent.version.digest != baseline.version:
         evidence = {"expected": baseline.version, "seen": agent.version.digest}
-        found.append(Finding(agent.id, AlertKind.POSTURE_VERSION, baseline.version, evidence, at_us))
+        found.append(Deviation(agent.id, AlertKind.POSTURE_VERSION, baseline.version, evidence, at_us))
     for tool, approved in sorted(baseline.definitions.items()):
         now = pinned.get(tool, approved)
         if now != approved:
             evidence = {"expected": approved, "seen": now}
-            found.append(Finding(agent.id, AlertKind.POSTURE_DEFINITION, tool, evidence, at_us, tool=tool))
+            found.append(Deviation(agent.id, AlertKind.POSTURE_DEFINITION, tool, evidence, at_us, tool=tool))
     return tuple(found)
 
 
-def drift_reported(baseline: Baseline, posture: Posture) -> tuple[Finding, ...]:
+def drift_reported(baseline: Baseline, posture: Posture) -> tuple[Deviation, ...]:
     """What an instance says of itself that is not as approved; of what it does not say nothing is found.
 
     The matter is the approved value: one alert, however many different things an instance says. For a while after an
@@ -103,7 +103,7 @@ def drift_reported(baseline: Baseline, posture: Posture) -> tuple[Finding, ...]:
         seen = [list(model) for model in sorted(posture.models)]
         found.append((AlertKind.POSTURE_MODEL, digest_value("models", expected), expected, seen))
     return tuple(
-        Finding(
+        Deviation(
             posture.agent,
             kind,
             matter,
@@ -150,7 +150,8 @@ def _model(value: Any) -> tuple[str, str]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise _malformed()
     provider, model = value
-    if not all(isinstance(name, str) and 0 < len(name) <= _MAX_NAME for name in (provider, model)):
+    # what is not printable could deceive whoever reads the alert, or have no form in which to record it
+    if not all(isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable() for name in value):
         raise _malformed()
     return provider, model
 

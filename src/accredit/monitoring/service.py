@@ -29,7 +29,7 @@ from accredit.monitoring.model import (
     Alert,
     AlertKind,
     AlertState,
-    Finding,
+    Deviation,
     Posture,
     Remediation,
     RemediationKind,
@@ -63,7 +63,8 @@ _BATCH: Final = 500
 _MAX_READ: Final = 20_000
 """Records a round reads at most; the next one goes on."""
 _MAX_CHECKED: Final = 1_000
-_MAX_ANSWERED: Final = 100
+_AT_ONCE: Final = 25
+_MAX_LET_GO: Final = 100
 _MAX_WRITES: Final = 200
 _SAVE_US: Final = 60_000_000
 _SAVE_RECORDS: Final = 20_000
@@ -110,7 +111,7 @@ class Monitor:
         self._began_us = 0
         self._unchecked: set[AgentId] = set()
         self._repinned: set[ToolId] = set()
-        self._said: OrderedDict[tuple[AgentId, AlertKind, str], Finding] = OrderedDict()
+        self._said: OrderedDict[tuple[AgentId, AlertKind, str], Deviation] = OrderedDict()
         self._postures: OrderedDict[CredentialId, Posture] = OrderedDict()
         self._plain: set[tuple[AgentId, str | None, ToolId | None, tuple[str, ...]]] = set()
         """Allowed calls, by all that is judged of them, in which nothing was new."""
@@ -175,8 +176,8 @@ class Monitor:
         while self._position < stop:
             until = min(stop, self._position + _BATCH)
             for seen in await asyncio.to_thread(self._seen, self._position, until):
-                for finding in self._findings(seen):
-                    await self._tell(finding)
+                for deviation in self._deviations(seen):
+                    await self._tell(deviation)
                 self._position = seen.position + 1
             self._position = until
 
@@ -184,7 +185,7 @@ class Monitor:
         found = (seen_in(stored_record(self._records.stream, row, {})) for row in self._records.rows(start, stop))
         return [seen for seen in found if seen is not None]
 
-    def _findings(self, seen: SeenCall | SeenRefusal) -> tuple[Finding, ...]:
+    def _deviations(self, seen: SeenCall | SeenRefusal) -> tuple[Deviation, ...]:
         if isinstance(seen, SeenRefusal):
             agent = self._agent_of(seen.credential)
             found = None if agent is None else self._catalogue().agent(agent)
@@ -243,12 +244,14 @@ class Monitor:
         if self._repinned:
             touched, self._repinned = self._repinned, set()
             self._unchecked.update(self._baselines.agents(with_any_of=touched))
-        for agent in sorted(self._unchecked)[:_MAX_CHECKED]:
+        for number, agent in enumerate(sorted(self._unchecked)[:_MAX_CHECKED]):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # calls go first
             # taken off first: a change that comes while it is told of puts the agent on again
             self._unchecked.discard(agent)
             try:
-                for finding in self.check(agent):
-                    await self._tell(finding)
+                for deviation in self.check(agent):
+                    await self._tell(deviation)
             except BaseException:
                 self._unchecked.add(agent)
                 raise
@@ -260,28 +263,28 @@ class Monitor:
             agent = catalogue.agent(alert.agent)
             state = None if agent is None else agent.state
             contained = _GONE if alert.remediation is RemediationKind.RESTRICT else _CONTAINED
-            if state in contained and done < _MAX_ANSWERED:
+            if state in contained and done < _MAX_LET_GO:
                 await self._alerts.mark_remedied(alert.id, actor=Actor())
                 done += 1
 
-    async def _tell(self, finding: Finding) -> None:
-        agent = self._catalogue().agent(finding.agent)
-        if agent is None or self._alerts.told(finding) or await self._before_our_time(finding):
+    async def _tell(self, deviation: Deviation) -> None:
+        agent = self._catalogue().agent(deviation.agent)
+        if agent is None or self._alerts.told(deviation) or await self._before_our_time(deviation):
             return
-        if finding.kind in NOVELTIES and self._alerts.many(finding.agent, finding.kind):
-            finding = replace(finding, matter=MANY)
-            if self._alerts.told(finding):
+        if deviation.kind in NOVELTIES and self._alerts.many(deviation.agent, deviation.kind):
+            deviation = replace(deviation, matter=MANY)
+            if self._alerts.told(deviation):
                 return
         tier = self._tier_of(agent.id) if agent.environment is Environment.PRODUCTION else None
-        await self._alerts.open(finding, remedy_for(finding.kind, agent.environment, tier), agent.environment)
+        await self._alerts.open(deviation, remedy_for(deviation.kind, agent.environment, tier), agent.environment)
 
-    async def _before_our_time(self, finding: Finding) -> bool:
+    async def _before_our_time(self, deviation: Deviation) -> bool:
         """Whether the roll-ups of the days before monitoring began show it already."""
-        if finding.kind not in {AlertKind.NEW_TOOL, AlertKind.FIRST_DENIAL}:
+        if deviation.kind not in {AlertKind.NEW_TOOL, AlertKind.FIRST_DENIAL}:
             return False
-        began, tool = self._began_us // _DAY_US, finding.tool or ""
-        days = await asyncio.to_thread(lambda: self._records.usage(until_day=began, agent=finding.agent, tool=tool))
-        return any(day.usage.denies or finding.kind is AlertKind.NEW_TOOL for day in days)
+        began, tool = self._began_us // _DAY_US, deviation.tool or ""
+        days = await asyncio.to_thread(lambda: self._records.usage(until_day=began, agent=deviation.agent, tool=tool))
+        return any(day.usage.denies or deviation.kind is AlertKind.NEW_TOOL for day in days)
 
     async def _save(self) -> None:
         """Write the cursor with every count up to it, at once: what is read again counts nothing twice."""
@@ -302,7 +305,7 @@ class Monitor:
 
     # -- posture
 
-    def check(self, agent_id: AgentId) -> tuple[Finding, ...]:
+    def check(self, agent_id: AgentId) -> tuple[Deviation, ...]:
         """Compare what is in force of an agent with its baseline, now. Tells nobody; `round` does."""
         agent, at_us = self._catalogue().agent(agent_id), self._clock.now().wall_us
         if agent is None or agent.state in _GONE:
@@ -330,10 +333,10 @@ class Monitor:
         baseline = self._baselines.of(agent_id)
         if baseline is None or not baseline.open:
             baseline = self._baselines.approved(agent, agent.version, at_us=now_us)
-        for finding in drift_reported(baseline, posture):
-            key = (finding.agent, finding.kind, finding.matter)
-            if not self._alerts.told(finding):
-                self._said.setdefault(key, finding)
+        for deviation in drift_reported(baseline, posture):
+            key = (deviation.agent, deviation.kind, deviation.matter)
+            if not self._alerts.told(deviation):
+                self._said.setdefault(key, deviation)
 
     def postures(self, agent: AgentId) -> tuple[Posture, ...]:
         """What instances of the agent last said of themselves to this process, by credential."""
@@ -348,7 +351,7 @@ class Monitor:
     # -- alerts
 
     def open_remediations(self) -> tuple[Remediation, ...]:
-        """What is to be done and not marked as done, for agents that run; oldest first, at most 100."""
+        """What is to be done and not marked as done, for agents that run; oldest first."""
         catalogue = self._catalogue()
         due = [alert for alert in self._alerts.unremedied() if _runs(catalogue.agent(alert.agent))]
         return tuple(
@@ -361,7 +364,7 @@ class Monitor:
                 tool=alert.tool,
                 for_s=alert.for_s,
             )
-            for alert in due[:_MAX_ANSWERED]
+            for alert in due
         )
 
     async def mark_remedied(self, alert: str, *, actor: Actor) -> None:
