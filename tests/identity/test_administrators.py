@@ -172,7 +172,7 @@ def test_whoever_joins_does_so_with_a_credential_that_nobody_held_before() -> No
                 with pytest.raises(UnauthenticatedError):
                     attempt(secret)
         await _refused(world, unused)
-        assert not world.registry.organisation.ties_of(lee), "these two must be able to begin"
+        assert not world.registry.organisation.ties_of(first.person), "these two must be able to begin"
 
     run(scenario())
 

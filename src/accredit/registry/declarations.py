@@ -154,8 +154,12 @@ class Declarations:
         person = Person(
             PersonId(self._ids.new("psn")), address, bot=controllers is not None, controllers=controllers or frozenset()
         )
-        write = Write(rows.PERSON, person.id, rows.person_doc(person, salt=self._ids.secret(16).hex()))
-        return Change(Facts("person.registered"), (write,), actor, {"bot": person.bot, "person": person.id})
+        writes = [Write(rows.PERSON, person.id, rows.person_doc(person, salt=self._ids.secret(16).hex()))]
+        if actor.person is not None:
+            # whoever chose the address may read what is sent there (DESIGN §4)
+            tie = AccountTie(person.id, PersonId(actor.person), self._clock.now().wall_us)
+            writes.append(Write(rows.ACCOUNT_TIE, rows.account_tie_key(tie), rows.account_tie_doc(tie)))
+        return Change(Facts("person.registered"), tuple(writes), actor, {"bot": person.bot, "person": person.id})
 
     def _controllers(self, manifest: PersonManifest, view: StateView) -> frozenset[str] | None:
         """Ids of persons and names of groups; None for a person."""
