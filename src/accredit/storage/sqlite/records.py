@@ -112,7 +112,7 @@ class SqliteRecordReader:
         try:
             with self._lock:  # reentrant: `totals` holds it over several reads
                 return self._reading.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged schema can make a message that is no text
             raise _unavailable("cannot be read", error) from error
 
     @property
