@@ -1,33 +1,23 @@
-"""The lifecycle among the real rooms, in one process: a log in memory, control state on disk, sign-off by a plain desk.
-
-The desk counts a vote of anybody as long as it completes the roles; who may vote is tested where it is decided.
-"""
+"""The lifecycle among the real rooms, in one process: a log in memory and control state on disk."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from accredit.approvals.model import (
-    ApprovalRequest,
-    ApprovalState,
-    Parties,
-    RoleNeed,
-    SubjectKind,
-    Vote,
-    VoteVerdict,
-)
+from accredit.approvals.model import ApprovalRequest, VoteVerdict
 from accredit.approvals.service import Holds
+from accredit.approvals.signoff import Approvals
 from accredit.audit.archive import Archived
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.model import Facts
-from accredit.audit.ports import Actor, Change, StateView, Write
+from accredit.audit.ports import Actor, Change, Write
 from accredit.audit.writer import LogWriter
 from accredit.enforcement.snapshot import SnapshotKeeper
 from accredit.identity.broker import SealedBroker
@@ -37,14 +27,11 @@ from accredit.identity.model import Operator
 from accredit.identity.people import People
 from accredit.identity.revocation import Revocations
 from accredit.identity.state import IdentityState
-from accredit.kernel.canonical import Digest
-from accredit.kernel.clearance import Basis, Clearance, Subject
 from accredit.kernel.clock import ScriptedClock
-from accredit.kernel.codes import Code
-from accredit.kernel.errors import ForbiddenError, NotFoundError
 from accredit.kernel.ids import AgentId, PersonId, RandomIds
 from accredit.kernel.sealing import AesGcmSealer
 from accredit.lifecycle.dossier import Dossiers
+from accredit.lifecycle.grounds import PresentGrounds
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
@@ -60,9 +47,8 @@ from accredit.policy.publish import Installation
 from accredit.policy.releases import PolicyReleases
 from accredit.registry import rows
 from accredit.registry.manifest import Document, read_manifests
-from accredit.registry.model import Agent, AgentVersion, Person, Role, ToolServer
+from accredit.registry.model import Agent, Person, Role, ToolServer
 from accredit.registry.organisation import RoleGrant
-from accredit.registry.proposals import Proposal
 from accredit.registry.service import Registry
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.memory.records import MemoryRecordStore
@@ -72,10 +58,17 @@ from tests.identity.world import Gate
 from tests.state.installation import Installation as Place
 
 NOW_US = 1_795_428_000_000_000  # 2026-11-23T10:00:00Z
-PEOPLE = ("ada", "mira", "dana", "lee", "olive", "sam", "una")
-ROLES = {"ada": Role.ADMIN, "mira": Role.ADMIN, "olive": Role.OPERATOR, "sam": Role.SECURITY, "una": Role.AUDITOR}
+PEOPLE = ("ada", "mira", "dana", "lee", "lena", "olive", "sam", "una")
+ROLES = {
+    "ada": Role.ADMIN,
+    "mira": Role.ADMIN,
+    "lena": Role.TEAM_LEAD,
+    "olive": Role.OPERATOR,
+    "sam": Role.SECURITY,
+    "una": Role.AUDITOR,
+}
 """Who holds which role, for every team. Dana owns the agents and lee backs her up."""
-VIEW = Digest("sha256:" + "5" * 64)
+VOTERS = {Role.ADMIN: "ada", Role.SECURITY: "sam", Role.TEAM_LEAD: "lena"}
 
 
 def operator(name: str, *, scopes: frozenset[str] = frozenset({"admin", "read"}), basis: str = "roles") -> Operator:
@@ -139,112 +132,10 @@ class Offers:
         return dict(self.tools)
 
 
-class Desk:
-    """An `ApprovalDesk` in rows of kind `asked`."""
+class Steadiness:
+    """Whether the wall clock can be trusted."""
 
-    def __init__(self, control: ProvenControlLog) -> None:
-        self._control = control
-        self._made: dict[str, ApprovalRequest] = {}
-        self._contents: dict[str, Mapping[str, Any]] = {}
-        self.refuses: set[str] = set()
-        """Requests whose clearance does not hold any more."""
-
-    def _put(self, request: ApprovalRequest) -> ApprovalRequest:
-        self._made[request.id] = request
-        return request
-
-    def _open(
-        self, kind: SubjectKind, digest: Digest, about: str, who: Operator, agent: Agent | None
-    ) -> ApprovalRequest:
-        role = {SubjectKind.AGENT_VERSION: Role.SECURITY, SubjectKind.ROLE_GRANT: Role.ADMIN}.get(kind, Role.SECURITY)
-        number = len(self._made) + 1
-        return self._put(
-            ApprovalRequest(
-                id=f"apr_{number}",
-                subject=Subject(kind.value, digest),
-                about=about,
-                agent=agent.id if agent else None,
-                team=None,
-                tier=None,
-                needs=(RoleNeed(role),),
-                parties=Parties(who.person),
-                state=ApprovalState.OPEN,
-                opened_us=number,
-                expires_us=10**18,
-                nonce="n",
-            )
-        )
-
-    async def open_version(self, agent: Agent, version: AgentVersion, operator: Operator) -> ApprovalRequest:
-        for request in self.find(agent=agent.id, state=ApprovalState.OPEN):
-            if request.subject.digest == version.digest:
-                return request
-            self._put(replace(request, state=ApprovalState.SUPERSEDED))
-        return self._open(SubjectKind.AGENT_VERSION, version.digest, agent.id, operator, agent)
-
-    async def open_proposal(self, proposal: Proposal, operator: Operator) -> ApprovalRequest:
-        made = self._open(SubjectKind(proposal.kind), proposal.digest, proposal.about, operator, None)
-        self._contents[made.id] = proposal.content
-        return made
-
-    def get(self, request: str) -> ApprovalRequest | None:
-        return self._made.get(request)
-
-    def find(self, *, agent: AgentId | None = None, state: ApprovalState | None = None) -> Sequence[ApprovalRequest]:
-        return [one for one in self._made.values() if agent in {None, one.agent} and state in {None, one.state}]
-
-    def content(self, request: ApprovalRequest) -> Mapping[str, Any]:
-        return self._contents[request.id]
-
-    async def attach_assessment(self, request: str, operator: Operator, form: Mapping[str, Any]) -> Digest:
-        self._put(replace(self._made[request], assessment=VIEW))
-        return VIEW
-
-    async def vote(
-        self, request: str, operator: Operator, *, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
-    ) -> ApprovalRequest:
-        before = self._made[request]
-        vote = Vote(role, operator.person, operator.credential, verdict, comment, VIEW, view_digest, before.opened_us)
-        state = ApprovalState.APPROVED if verdict is VoteVerdict.APPROVE else ApprovalState.REJECTED
-        made = Change(
-            Facts("approval.voted", agent=before.agent),
-            (Write("asked", request, {"votes": len(before.votes) + 1}),),
-            Actor(person=operator.person, credential=operator.credential, basis=operator.basis),
-            {"request": request, "role": role.value},
-        )
-        await self._control.transact(lambda _: made)
-        return self._put(replace(before, votes=(*before.votes, vote), state=state))
-
-    async def withdraw(self, request: str, operator: Operator) -> ApprovalRequest:
-        return self._put(replace(self._made[request], state=ApprovalState.WITHDRAWN))
-
-    def clearance(self, request: str, *, operator: Operator) -> Clearance:
-        found = self._made.get(request)
-        if found is None or found.state is not ApprovalState.APPROVED or request in self.refuses:
-            raise ForbiddenError(Code.CLEARANCE_REQUIRED, "that is not approved")
-        by = tuple(vote.person for vote in found.votes)
-        return Clearance(found.subject, Basis.APPROVALS, by, operator.credential)
-
-    def writes_to_use(self, view: StateView, request: str, now_us: int) -> Sequence[Write]:
-        self._put(replace(self._made[request], used_us=now_us))
-        return ()
-
-    def writes_to_void(self, view: StateView, agent: AgentId, now_us: int) -> Sequence[Write]:
-        for request in self.find(agent=agent, state=ApprovalState.OPEN):
-            self._put(replace(request, state=ApprovalState.WITHDRAWN))
-        return ()
-
-    async def mark_used(self, request: str, *, actor: Actor) -> None:
-        self._put(replace(self._made[request], used_us=5))
-
-    async def lapse(self, request: str, why: str) -> ApprovalRequest:
-        return self._put(replace(self._made[request], state=ApprovalState.EXPIRED))
-
-    async def sweep(self) -> Sequence[ApprovalRequest]:
-        return []
-
-    def expire(self, request: str) -> None:
-        self._put(replace(self._made[request], state=ApprovalState.EXPIRED))
+    steady = True
 
 
 class Shelf:
@@ -269,7 +160,7 @@ class House:
     clock: ScriptedClock
     registry: Registry
     identity: IdentityState
-    desk: Desk
+    approvals: Approvals
     monitor: Monitor
     lifecycle: Lifecycle
     operations: Operations
@@ -281,6 +172,7 @@ class House:
     keeper: SnapshotKeeper
     offers: Offers
     records: MemoryRecordStore
+    steadiness: Steadiness
 
     async def put(self, *writes: Write) -> None:
         made = Change(Facts("test.put"), writes, Actor(), {})
@@ -319,8 +211,29 @@ class House:
         assert applied.request is not None
         await self.approve(applied.request.id)
 
-    async def approve(self, request: str, who: str = "sam", role: Role = Role.SECURITY) -> ApprovalRequest:
-        return await self.operations.vote(operator(who), request, role, VoteVerdict.APPROVE, VIEW, "fine")
+    async def vote(self, request: str, role: Role, verdict: VoteVerdict = VoteVerdict.APPROVE) -> ApprovalRequest:
+        """One vote, by whoever has the role, on what is shown now."""
+        _, digest = self.approvals.view(request)
+        return await self.operations.vote(operator(VOTERS[role]), request, role, verdict, digest, "looked at it")
+
+    async def approve(self, request: str) -> ApprovalRequest:
+        """Every vote that is wanted."""
+        found = self.approvals.get(request)
+        assert found is not None
+        for need in found.missing:
+            found = await self.vote(request, need.role)
+        return found
+
+    async def approve_and_die(self, request: str) -> None:
+        """Every vote, and then nothing more: the process ended before what they decided was in force."""
+        found = self.approvals.get(request)
+        assert found is not None
+        for need in found.missing:
+            _, digest = self.approvals.view(request)
+            who = operator(VOTERS[need.role])
+            await self.approvals.vote(
+                request, who, role=need.role, verdict=VoteVerdict.APPROVE, view_digest=digest, comment="fine"
+            )
 
     async def submitted(self, **spec: Any) -> ApprovalRequest:
         """An agent in production, waiting for sign-off."""
@@ -369,10 +282,20 @@ async def house(path: Path) -> AsyncIterator[House]:
     keeper = SnapshotKeeper(control, releases, engine)
     registry = Registry(control, ids=ids, clock=clock, definitions=offers, bootstrapping=lambda: False)
     judging = Judging(registry, lambda: keeper.current, clock)
-    desk, holds = Desk(control), Holds(control, ids, clock)
+    steadiness = Steadiness()
+    holds = Holds(control, ids, clock)
+    approvals = Approvals(
+        control,
+        ids,
+        clock,
+        organisation=registry.proven_organisation,
+        grounds=PresentGrounds(registry, judging, releases, lambda one: approvals.content(one)),  # noqa: PLW0108 - bound by this very call
+        authors=registry.authors,
+        steady=lambda _: steadiness.steady,
+    )
     limits = Limits(clock, ids, MemoryCounterStore())
     credentials, baselines = AgentCredentials(), BaselineKeeper(control, lambda: registry.catalogue)
-    sign_off = VersionSignOff(desk)
+    sign_off = VersionSignOff(approvals)
     lifecycle = Lifecycle(
         control,
         registry,
@@ -380,7 +303,7 @@ async def house(path: Path) -> AsyncIterator[House]:
         credentials,
         mirrored_steps(
             credentials=credentials,
-            questions=OpenQuestions(holds, desk),
+            questions=OpenQuestions(holds, approvals),
             sign_off=sign_off,
             policies_about=lambda _: (),
             reservations=limits,
@@ -412,7 +335,7 @@ async def house(path: Path) -> AsyncIterator[House]:
         revocations=Revocations(control, registry),
         broker=broker,
         releases=releases,
-        approvals=desk,
+        approvals=approvals,
         holds=holds,
         monitor=monitor,
         lifecycle=lifecycle,
@@ -420,12 +343,12 @@ async def house(path: Path) -> AsyncIterator[House]:
         judging=judging,
     )
     dossiers = Dossiers(
-        registry, desk, lifecycle, judging, monitor, baselines, timeline,
+        registry, approvals, lifecycle, judging, monitor, baselines, timeline,
         now_us=lambda: clock.now().wall_us, position=lambda: control.position,
     )  # fmt: skip
     made = House(
-        control, clock, registry, identity, desk, monitor, lifecycle, operations, judging, dossiers, timeline, holds,
-        releases, keeper, offers, store,
+        control, clock, registry, identity, approvals, monitor, lifecycle, operations, judging, dossiers, timeline,
+        holds, releases, keeper, offers, store, steadiness,
     )  # fmt: skip
     await made.people()
     try:
@@ -433,6 +356,3 @@ async def house(path: Path) -> AsyncIterator[House]:
     finally:
         await control.close()
         await asyncio.to_thread(log.close)
-
-
-__all__ = ["House", "NotFoundError", "agent", "file", "house", "operator", "read", "server", "tool"]

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from accredit.approvals.model import ApprovalState, VoteVerdict
+from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError
 from accredit.kernel.ids import PersonId, ServerName
 from accredit.registry import rows
 from accredit.registry.model import AgentState, Role
-from tests.lifecycle.house import VIEW, agent, file, house, operator, server
+from tests.lifecycle.house import agent, file, house, operator, server
 
+NOTHING = Digest("sha256:" + "0" * 64)
 DANA, OLIVE, SAM, UNA, MIRA = (operator(name) for name in ("dana", "olive", "sam", "una", "mira"))
 
 
@@ -109,7 +111,7 @@ def test_a_token_that_only_reads_changes_nothing_whoever_holds_it(tmp_path: Path
             refused: list[Coroutine[Any, Any, Any]] = [
                 act.apply(dana, file(agent(purpose="other"))),
                 act.submit(dana, found.id),
-                act.vote(sam, "apr_1", Role.SECURITY, VoteVerdict.APPROVE, VIEW, ""),
+                act.vote(sam, "apr_1", Role.SECURITY, VoteVerdict.APPROVE, NOTHING, ""),
                 act.withdraw(dana, "apr_2"),
                 act.activate(dana, found.id),
                 act.suspend(dana, found.id, "x"),
@@ -160,7 +162,7 @@ def test_what_takes_two_persons_is_in_force_from_the_last_vote_on_and_not_before
             assert place.registry.catalogue.server(ServerName("crm")) is not None
             asked = await place.operations.propose_role(MIRA, Role.COMPLIANCE, person=UNA.person)
             assert not place.registry.organisation.held(UNA.person, Role.COMPLIANCE, None)
-            await place.approve(asked.id, "ada", Role.ADMIN)
+            await place.approve(asked.id)
             (held,) = place.registry.organisation.held(UNA.person, Role.COMPLIANCE, None)
             assert held.by == {MIRA.person, PersonId("psn_ada")}
 
@@ -177,11 +179,19 @@ def test_a_release_is_published_by_the_vote_that_completes_its_gate(tmp_path: Pa
             other = await place.operations.publish(OLIVE, {})
             assert not isinstance(asked, str)
             assert not isinstance(other, str)
+            third = await place.operations.publish(OLIVE, files | {"org/two.cedar": files["org/no.cedar"]})
+            assert not isinstance(third, str)
             before = place.releases.current.digest
+            await place.approve_and_die(third.id)
             await place.approve(asked.id)
             assert place.releases.current.digest != before
             # the ground moved: what was judged against another release does not come into force over this one
-            lapsed = await place.approve(other.id)
+            with pytest.raises(ForbiddenError) as refused:
+                await place.approve(other.id)
+            assert refused.value.code is Code.APPROVAL_BLOCKED
+            await place.operations.recover()
+            lapsed = place.approvals.get(third.id)
+            assert lapsed is not None
             assert lapsed.state is ApprovalState.EXPIRED
             assert len(place.releases.current.policies) == 1
 
@@ -194,14 +204,11 @@ def test_what_was_cleared_and_not_enacted_is_enacted_at_the_next_start(tmp_path:
         async with house(tmp_path) as place:
             (applied,) = await place.operations.apply(OLIVE, file(server()))
             assert applied.request is not None
-            # the process ended right after the vote
-            await place.desk.vote(
-                applied.request.id, SAM, role=Role.SECURITY, verdict=VoteVerdict.APPROVE, view_digest=VIEW, comment=""
-            )
-            place.desk.refuses.add(applied.request.id)
+            await place.approve_and_die(applied.request.id)
+            place.steadiness.steady = False
             await place.operations.recover()
             assert place.registry.catalogue.server(ServerName("crm")) is None, "enacted without clearance"
-            place.desk.refuses.clear()
+            place.steadiness.steady = True
             await place.operations.recover()
             assert place.registry.catalogue.server(ServerName("crm")) is not None
             position = place.control.position
@@ -217,18 +224,16 @@ def test_what_a_request_decided_becomes_the_agents_state_also_if_the_process_end
         async with house(tmp_path) as place:
             await place.tools()
             request = await place.submitted()
-            await place.desk.vote(
-                request.id, SAM, role=Role.SECURITY, verdict=VoteVerdict.APPROVE, view_digest=VIEW, comment=""
-            )
+            await place.approve_and_die(request.id)
             assert place.agent().state is AgentState.SUBMITTED
             await place.operations.recover()
             assert place.agent().state is AgentState.APPROVED
-            place.desk.expire(request.id)
-            await place.operations.recover()
+            place.clock.advance(31 * 86_400)
+            await place.operations.round()
             assert place.agent().state is AgentState.DRAFT
             again = await place.operations.submit(DANA, place.agent().id)
             assert again is not None
-            await place.operations.vote(SAM, again.id, Role.SECURITY, VoteVerdict.REJECT, VIEW, "no")
+            await place.vote(again.id, Role.TEAM_LEAD, VoteVerdict.REJECT)
             assert place.agent().state is AgentState.REJECTED
             third = await place.operations.submit(DANA, place.agent().id)
             assert third is not None
@@ -246,8 +251,9 @@ def test_a_decision_on_an_older_version_moves_no_agent(tmp_path: Path) -> None:
             request = await place.submitted()
             await place.operations.apply(DANA, file(agent(purpose="something else")))
             assert place.agent().state is AgentState.DRAFT
-            await place.approve(request.id)
-            await place.operations.recover()
+            with pytest.raises(ConflictError):
+                await place.vote(request.id, Role.TEAM_LEAD)
+            await place.operations.round()
             assert place.agent().state is AgentState.DRAFT
             with pytest.raises(ForbiddenError):
                 await place.operations.activate(DANA, place.agent().id)
@@ -352,8 +358,10 @@ def test_a_drifted_tool_answers_itself_and_stays_answered(tmp_path: Path) -> Non
 def test_the_dossier_answers_five_questions_each_with_a_record_of_the_log(tmp_path: Path) -> None:
     async def story() -> None:
         async with house(tmp_path) as place:
-            await place.tools()
-            found = await place.active()
+            await place.tools(
+                server(write={"effect": "write", "scope": "record", "data": ["internal"], "price": "0 USD"})
+            )
+            found = await place.active(tools=[{"server": "crm", "allow": ["read", "write"]}])
             dossier = place.dossiers.of(found.id)
             assert dossier.unanswered == ()
             answers = dossier.answers()
@@ -361,13 +369,21 @@ def test_the_dossier_answers_five_questions_each_with_a_record_of_the_log(tmp_pa
             for answer in answers.values():
                 (record,) = place.records.records(answer["record"], answer["record"] + 1)
                 assert record.outbox_id is not None
-            assert [(one["role"], one["person"]) for one in answers["approved_by"]["votes"]] == [
-                ("security", "psn_sam")
-            ]
+            votes = {one["role"]: one for one in answers["approved_by"]["votes"]}
+            assert {role: one["person"] for role, one in votes.items()} == {
+                "security": "psn_sam",
+                "team-lead": "psn_lena",
+            }
             assert answers["security_review"]["person"] == "psn_sam"
-            assert answers["security_review"]["record"] == answers["approved_by"]["votes"][0]["record"]
-            assert [(one["tool"], one["data_class"]) for one in answers["data"]["rows"]] == [("crm/read", "internal")]
-            assert [(one["tool"], one["effect"]) for one in answers["tools"]["rows"]] == [("crm/read", "read")]
+            assert answers["security_review"]["record"] == votes["security"]["record"]
+            assert [(one["tool"], one["data_class"]) for one in answers["data"]["rows"]] == [
+                ("crm/read", "internal"),
+                ("crm/write", "internal"),
+            ]
+            assert [(one["tool"], one["effect"]) for one in answers["tools"]["rows"]] == [
+                ("crm/read", "read"),
+                ("crm/write", "write record"),
+            ]
             assert all(isinstance(one["record"], int) for one in answers["tools"]["rows"])
             assert next(one["step"] for one in answers["decommissioning"]["steps"]) == "credential"
             assert dossier.baseline is not None

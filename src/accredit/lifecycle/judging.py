@@ -26,6 +26,7 @@ _KEPT: Final = 20_000
 _REPORTS: Final = 256
 
 _Key = tuple[str, Digest, Digest]
+_K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
@@ -38,6 +39,7 @@ class Judging:
         self._clock = clock
         self._enforced: OrderedDict[_Key, Enforced] = OrderedDict()
         self._reports: OrderedDict[_Key, AccessReport] = OrderedDict()
+        self._tierings: OrderedDict[RiskFacts, Tiering] = OrderedDict()
 
     def tiering(self, agent: Agent, version: AgentVersion) -> Tiering:
         """The version's tier, explained.
@@ -45,7 +47,8 @@ class Judging:
         Raises:
             UnavailableError: the engine failed, or the log contradicts a row this rests on.
         """
-        return tiering(self._facts(agent, version))
+        facts = self._facts(agent, version)
+        return _kept(self._tierings, facts, lambda: tiering(facts), _REPORTS)
 
     def tier_of(self, agent: Agent) -> Tier | None:
         """The tier of the version in force, for lists; None if it has none (see `tiering` for why)."""
@@ -83,7 +86,7 @@ class Judging:
         )
 
 
-def _kept(cache: OrderedDict[_Key, _V], key: _Key, make: Callable[[], _V], limit: int) -> _V:
+def _kept(cache: OrderedDict[_K, _V], key: _K, make: Callable[[], _V], limit: int) -> _V:
     found = cache.get(key)
     if found is None:
         found = cache[key] = make()

@@ -514,8 +514,15 @@ class Operations:
         event = _DECIDED.get(request.state)
         if request.agent is None or event is None or request.used_us is not None:
             return
+        found = self._registry.get(request.agent)
+        if found is None or (found.candidate or found.version).digest != request.subject.digest:
+            return
+        events = [event]
+        if event is AgentEvent.SUBMIT and found.state is AgentState.APPROVED:
+            events = [AgentEvent.LAPSE, event]  # votes stopped counting, so it waits again
         try:
-            await self._registry.transition(request.agent, event, actor, version=request.subject.digest)
+            for each in events:
+                await self._registry.transition(request.agent, each, actor, version=request.subject.digest)
         except (ConflictError, NotFoundError) as error:
             if error.code not in {Code.TRANSITION_REFUSED, Code.CONFLICT, Code.NOT_FOUND}:
                 raise
@@ -526,31 +533,32 @@ class Operations:
         operator = Operator(last.person, last.credential, frozenset(), Basis.ROLES.value)
         actor = _actor(operator)
         try:
-            clearance = self._approvals.clearance(request.id, operator=operator)
             content = self._approvals.content(request)
             if content["change"] == _POLICY:
-                await self._publish(content, clearance, actor)
+                await self._publish(content, lambda: self._approvals.clearance(request.id, operator=operator), actor)
             else:
+                clearance = self._approvals.clearance(request.id, operator=operator)
                 await self._registry.enact(content, clearance, actor)
                 if content["change"] in {"server", "repin"}:
                     self._forget(ServerName(content.get("name") or content["server"]))
             await self._approvals.mark_used(request.id, actor=actor)
-        except (ConflictError, InvalidInputError, NotFoundError) as error:
-            # the ground moved: were it to move back, what people signed off then must not come into force by surprise
-            _log.warning("what request %s approved cannot be put into force: %s", request.id, error.message)
-            await self._approvals.lapse(request.id, error.message)
         except AccreditError as error:
-            if request.id not in self._told:
+            moved = isinstance(error, ConflictError | InvalidInputError | NotFoundError)
+            if moved and error.code is not Code.STATE_UNPROVEN:
+                # were the ground to move back, what people signed off then must not come into force by surprise
+                _log.warning("what request %s approved cannot be put into force: %s", request.id, error.message)
+                await self._approvals.lapse(request.id, error.message)
+            elif request.id not in self._told:
                 self._told.add(request.id)
                 _log.warning("what request %s approved waits: %s", request.id, error.message)
 
-    async def _publish(self, content: Mapping[str, Any], clearance: Clearance, actor: Actor) -> None:
+    async def _publish(self, content: Mapping[str, Any], cleared: Callable[[], Clearance], actor: Actor) -> None:
         files = dict(content["files"])
         if release_subject(self._releases.current.files) == release_subject(files):
             return  # a process before this one did it
         if self._releases.current.digest != content["previous"]:
             raise ConflictError(Code.CONFLICT, "another release was published meanwhile", hint="propose it again")
-        await self._releases.publish(files, clearance=clearance, actor=actor)
+        await self._releases.publish(files, clearance=cleared(), actor=actor)
 
     # -- who may
 

@@ -1,0 +1,130 @@
+"""What a request for sign-off rests on, as of now: what those who vote are shown, and what their votes bind to.
+
+For a version of an agent that is its facets, its tier and the access validation under the release in force. A request
+about a version that is not the newest declared any more has no grounds: nobody judges what nobody asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from accredit.approvals.model import ApprovalRequest, Grounds, SubjectKind
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import ConflictError, NotFoundError
+from accredit.kernel.ids import ToolId
+from accredit.lifecycle.judging import Judging
+from accredit.policy.releases import PolicyReleases
+from accredit.registry.model import Agent, AgentVersion, Tool
+from accredit.registry.service import Registry
+
+__all__ = ["PresentGrounds"]
+
+
+class PresentGrounds:
+    """The `GroundsSource` of this installation. `content` gives what a request proposed."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        judging: Judging,
+        releases: PolicyReleases,
+        content: Callable[[ApprovalRequest], Mapping[str, Any]],
+    ) -> None:
+        self._registry = registry
+        self._judging = judging
+        self._releases = releases
+        self._content = content
+
+    def __call__(self, request: ApprovalRequest) -> Grounds:
+        """The grounds of a request as of now.
+
+        Raises:
+            NotFoundError: the agent does not exist.
+            ConflictError: another version of it was declared since.
+            UnavailableError: something this rests on cannot be computed, or is not what the log proves.
+        """
+        match SubjectKind(request.subject.kind):
+            case SubjectKind.AGENT_VERSION:
+                return self._of_version(request)
+            case SubjectKind.POLICY_RELEASE:
+                return self._of_release(request)
+            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT:
+                return Grounds()
+
+    def _of_version(self, request: ApprovalRequest) -> Grounds:
+        agent = None if request.agent is None else self._registry.get(request.agent)
+        if agent is None:
+            raise NotFoundError(Code.NOT_FOUND, "the agent that the request is about does not exist")
+        version = agent.candidate or agent.version
+        if version.digest != request.subject.digest:
+            raise ConflictError(
+                Code.CONFLICT, "another version of the agent was declared since", hint="submit that one instead"
+            )
+        tiering, access = self._judging.tiering(agent, version), self._judging.access(agent, version)
+        return Grounds(
+            facets=version.facets,
+            tier=tiering.tier,
+            blocks=tuple(str(block) for block in tiering.blocks),
+            excess=tuple(str(one) for one in access.excess),
+            validation=access.digest,
+            policies=frozenset(policy.id for policy in self._releases.current.policies),
+            view={
+                "access": {**access.document(), "release": access.release},
+                "agent": _agent_doc(agent),
+                "manifest": version.manifest,
+                "replaces": _replaced_doc(agent, version),
+                "tier": tiering.document(),
+                "tools": [self._tool_doc(grant.tool) for grant in version.grants],
+            },
+        )
+
+    def _of_release(self, request: ApprovalRequest) -> Grounds:
+        current = self._releases.current
+        return Grounds(
+            blocks=("another release was published since it was proposed",) if self._moved(request) else (),
+            view={"in_force": {"digest": current.digest, "files": dict(current.files)}},
+        )
+
+    def _moved(self, request: ApprovalRequest) -> bool:
+        try:
+            proposed = self._content(request)
+        except NotFoundError:
+            return False  # it is being opened just now
+        return bool(proposed["previous"] != self._releases.current.digest)
+
+    def _tool_doc(self, name: ToolId) -> dict[str, Any]:
+        tool = self._registry.catalogue.tool(name)
+        return {"registered": False, "tool": name} if tool is None else {"registered": True, **_tool_facts(tool)}
+
+
+def _tool_facts(tool: Tool) -> dict[str, Any]:
+    return {
+        "allow_undeclared": tool.allow_undeclared,
+        "data": sorted(tool.data),
+        "definition": tool.definition_digest,
+        "description": tool.definition.get("description"),
+        "effect": tool.effect.value,
+        "fields": [list(pair) for pair in tool.fields],
+        "price": None if tool.price is None else str(tool.price),
+        "scope": tool.scope.value if tool.scope else None,
+        "tool": tool.id,
+    }
+
+
+def _agent_doc(agent: Agent) -> dict[str, Any]:
+    return {
+        "environment": agent.environment.value,
+        "id": agent.id,
+        "name": agent.name,
+        "team": {"id": agent.team.id, "name": agent.team.name},
+    }
+
+
+def _replaced_doc(agent: Agent, version: AgentVersion) -> dict[str, Any] | None:
+    """Of a candidate: the version in force, and which facets differ from it."""
+    if agent.candidate is None:
+        return None
+    before = agent.version
+    changed = sorted(facet for facet in version.facets if version.facets[facet] != before.facets.get(facet))
+    return {"changed": changed, "manifest": before.manifest, "version": before.digest}
