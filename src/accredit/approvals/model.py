@@ -80,6 +80,8 @@ class HoldGrant:
     """Of the text that person was shown."""
     reason: str
     at_us: int
+    for_person: PersonId | None = None
+    """Whose delegation it was given under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Hold:
     denied_by: PersonId | None = None
     denied_reason: str = ""
     closed_us: int | None = None
+    team: TeamId | None = None
+    """The agent's: whose team leads and business owners are meant."""
 
     @property
     def missing(self) -> tuple[HoldNeed, ...]:

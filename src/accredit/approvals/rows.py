@@ -52,6 +52,7 @@ def hold_doc(hold: Hold) -> dict[str, Any]:
                 "at_us": grant.at_us,
                 "basis": grant.basis,
                 "credential": grant.credential,
+                "for_person": grant.for_person,
                 "id": grant.id,
                 "person": grant.person,
                 "policy": grant.policy,
@@ -66,6 +67,7 @@ def hold_doc(hold: Hold) -> dict[str, Any]:
         "opened_us": hold.opened_us,
         "request": hold.request,
         "state": hold.state.value,
+        "team": hold.team,
         "tool": hold.tool,
         "version": hold.version,
         "view": hold.view,
@@ -100,12 +102,14 @@ def read_hold(doc: Mapping[str, Any]) -> Hold:
                 Digest(grant["view_digest"]),
                 grant["reason"],
                 grant["at_us"],
+                grant.get("for_person"),
             )
             for grant in doc["grants"]
         ),
         denied_by=None if doc["denied_by"] is None else PersonId(doc["denied_by"]),
         denied_reason=doc["denied_reason"],
         closed_us=doc["closed_us"],
+        team=doc.get("team"),
     )
 
 

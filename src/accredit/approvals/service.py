@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from accredit.approvals.answering import answer, over
+from accredit.approvals.answering import answer, may_answer, over
+from accredit.approvals.duties import Barred, Eligible
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState, HoldVerdict
 from accredit.approvals.requests import request_digest, view_digest, view_text
 from accredit.approvals.rows import KIND, hold_doc, read_hold
@@ -20,11 +21,20 @@ from accredit.audit.model import Facts
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
+from accredit.kernel.clearance import Basis
 from accredit.kernel.clock import Clock, Deadline, Instant
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, ConflictError, ForbiddenError, InvalidInputError, NotFoundError
+from accredit.kernel.errors import (
+    AccreditError,
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 from accredit.kernel.ids import AgentId, CredentialId, HoldId, IdSource
 from accredit.policy.model import HoldNeed
+from accredit.registry.organisation import Organisation
 
 __all__ = ["HoldTimes", "Holds"]
 
@@ -52,13 +62,28 @@ class _Kept:
 
 
 class Holds:
-    """Every hold of this installation."""
+    """Every hold of this installation.
 
-    def __init__(self, control: ControlLog, ids: IdSource, clock: Clock, *, times: HoldTimes | None = None) -> None:
+    `organisation` is asked on every answer; without it nobody holds a role. `steady` says whether the wall clock can
+    be trusted: while it cannot, nobody answers by role, for what was first could not be told.
+    """
+
+    def __init__(
+        self,
+        control: ControlLog,
+        ids: IdSource,
+        clock: Clock,
+        *,
+        times: HoldTimes | None = None,
+        organisation: Callable[[], Organisation] = Organisation,
+        steady: Callable[[Instant], bool] = lambda _: True,
+    ) -> None:
         self._control = control
         self._ids = ids
         self._clock = clock
         self._times = times or HoldTimes()
+        self._organisation = organisation
+        self._steady = steady
         self._kept: dict[HoldId, _Kept] = {}
         self._of_request: defaultdict[Digest, set[HoldId]] = defaultdict(set)
         self._granted: defaultdict[AgentId, set[HoldId]] = defaultdict(set)
@@ -138,6 +163,7 @@ class Holds:
                 barred=dict(call.barred),
                 view=text,
                 view_digest=view_digest(text),
+                team=call.agent.team.id,
             )
             actor = Actor(agent=agent, credential=call.principal.credential)
             asked = [{"policy": need.policy, "role": need.role} for need in wanted]
@@ -214,10 +240,11 @@ class Holds:
 
         Raises:
             NotFoundError: no such hold.
-            ForbiddenError: this person may not answer it.
+            ForbiddenError: this person may not answer it (`not_authorised`, `separation_of_duties`).
             ConflictError: it is over or answered, or another view was answered.
             InvalidInputError: the reason is too long.
-            UnavailableError: the answer could not be made durable, and is not in force.
+            UnavailableError: the answer could not be made durable, and is not in force; or what it rests on cannot be
+                shown.
         """
         if len(reason) > _MAX_REASON:
             raise InvalidInputError(Code.BODY_OVERSIZED, f"a reason has at most {_MAX_REASON} characters")
@@ -227,6 +254,8 @@ class Holds:
                 raise NotFoundError(Code.HOLD_UNKNOWN, f"there is no hold `{hold_id[:80]}`")
             now = self._clock.now()
             before = self._present(kept, now)
+            if operator.basis == Basis.ROLES:
+                self._require_sure(now)
             after = answer(
                 before,
                 operator,
@@ -237,6 +266,7 @@ class Holds:
                 now_us=now.wall_us,
                 use_us=self._times.use_s * 1_000_000,
                 new_grant_id=lambda: self._ids.new("grt"),
+                organisation=self._organisation(),
             )
             if isinstance(after, HoldRefusal):
                 raise _raised(after)
@@ -244,13 +274,41 @@ class Holds:
             if verdict is HoldVerdict.DENY:
                 change = _change("hold.denied", actor, after, body={"view": view_digest})
             else:
-                given = [{"id": one.id, "policy": one.policy, "role": one.role} for one in after.grants]
+                given = [
+                    {"for": one.for_person, "id": one.id, "policy": one.policy, "role": one.role}
+                    for one in after.grants
+                ]
                 change = _change(
                     "hold.granted", actor, after, body={"grants": given[len(before.grants) :], "view": view_digest}
                 )
             if await self._control.transact(_unless_changed(before, change)) is None:
                 raise ConflictError(Code.CONFLICT, "the hold changed meanwhile")
             return after
+
+    def standing(self, hold_id: HoldId, operator: Operator) -> Mapping[str, Eligible | Barred]:
+        """How a person stands, by their roles, to every role the hold still wants.
+
+        Raises:
+            NotFoundError: no such hold.
+        """
+        kept = self._kept.get(hold_id)
+        if kept is None:
+            raise NotFoundError(Code.HOLD_UNKNOWN, f"there is no hold `{hold_id[:80]}`")
+        now = self._clock.now()
+        hold, organisation = self._present(kept, now), self._organisation()
+        if hold.state is not HoldState.OPEN:
+            return {}
+        return {
+            need.role: may_answer(hold, operator.person, need, organisation, now_us=now.wall_us)
+            for need in hold.missing
+        }
+
+    def _require_sure(self, now: Instant) -> None:
+        if self._control.unproven:
+            # any row that the log contradicts could be the one that would have barred somebody
+            raise UnavailableError(Code.STATE_UNPROVEN, "stored state is not what the audit log proves")
+        if not self._steady(now):
+            raise UnavailableError(Code.CLOCK_UNCONFIRMED, "the wall clock stepped: nobody answers by role")
 
     async def sweep(self) -> int:
         """Record what has expired and forget what was over long ago; returns how many holds that touched.
@@ -372,5 +430,6 @@ def _unless_changed(before: Hold, change: Change) -> Callable[[StateView], Chang
 
 
 def _raised(refusal: HoldRefusal) -> AccreditError:
-    error = ForbiddenError if refusal.code is Code.NOT_AUTHORISED else ConflictError
+    barred = refusal.code in {Code.NOT_AUTHORISED, Code.SEPARATION_OF_DUTIES}
+    error = ForbiddenError if barred else ConflictError
     return error(refusal.code, refusal.detail)
