@@ -56,6 +56,7 @@ from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ForbiddenError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds
+from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
 from accredit.policy.decide import decide
@@ -67,6 +68,7 @@ from accredit.registry.model import Agent
 from accredit.registry.pinning import definition_digest
 from accredit.registry.service import Registry
 from accredit.settings import Settings
+from accredit.storage.archive import FileArchive
 from accredit.storage.datadir import DataDirectory, read_address
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
@@ -267,13 +269,47 @@ async def run(
             recovered.facts,
             limits_of=lambda agent: found.version.limits if (found := directory_of_agents.get(agent)) else None,
         )
+        registry = Registry(
+            control, ids=ids, clock=clock, definitions=looks, bootstrapping=lambda: identity.bootstrapping
+        )
         people = People(
             control,
             identity,
-            lambda: plane.registry.organisation,
+            lambda: registry.organisation,
             clock=clock,
             ids=ids,
             attempts=_Gate(limits, "sign-in"),
+        )
+        enrolment = Enrolment(
+            control,
+            directory_of_agents,
+            identity,
+            clock=clock,
+            ids=ids,
+            attempts=_Gate(limits, "enrol"),
+            token_endpoint=token_endpoint(public_url),
+        )
+        revocations = Revocations(control, directory_of_agents)
+        room = furnished(
+            control=control,
+            records=records,
+            registry=registry,
+            identity=identity,
+            people=people,
+            enrolment=enrolment,
+            revocations=revocations,
+            broker=broker,
+            releases=releases,
+            snapshot=lambda: keeper.current,
+            holds=holds,
+            limits=limits,
+            archive=FileArchive(
+                directory / "archive", data.audit_db, checkpoint=log.checkpoint, verifier=signer.verifier()
+            ),
+            clock=clock,
+            ids=ids,
+            steady=watch.steady,
+            forget=definitions.forget,
         )
         plane = ControlPlane(
             public_url=public_url,
@@ -283,33 +319,25 @@ async def run(
             log=log,
             records=records,
             part_keys=PartKeys(sealer, store.stream),
-            registry=Registry(
-                control, ids=ids, clock=clock, definitions=looks, bootstrapping=lambda: identity.bootstrapping
-            ),
+            registry=registry,
             releases=releases,
             snapshots=keeper,
             identity=identity,
             people=people,
-            enrolment=Enrolment(
-                control,
-                directory_of_agents,
-                identity,
-                clock=clock,
-                ids=ids,
-                attempts=_Gate(limits, "enrol"),
-                token_endpoint=token_endpoint(public_url),
-            ),
+            enrolment=enrolment,
             tokens=TokenEndpoint(
                 identity, signing, verifier, directory_of_agents, tasks, log,
                 clock=clock, ids=ids, attempts=_Gate(limits, "token"), public_url=public_url,
+                on_posture=room.monitor.note_posture,
             ),
             signing=signing,
-            revocations=Revocations(control, directory_of_agents),
+            revocations=revocations,
             broker=broker,
             definitions=definitions,
             limits=limits,
             holds=holds,
             enforcer=enforcer,
+            room=room,
             ready=lambda: _trouble(log, control, faults),
         )  # fmt: skip
         gateway = McpGateway(
@@ -327,8 +355,11 @@ async def run(
         # what nobody awaited is durable before the log closes
         stack.push_async_callback(enforcer.drained)
         stack.callback(lambda: enforcer.tick(closing=True))
+        await room.start()
+        stack.push_async_callback(room.close)
         first_link = await people.bootstrap_admin(admin_email)
         background = [
+            asyncio.create_task(room.run(), name="lifecycle"),
             asyncio.create_task(tasks.run(), name="task-status"),
             asyncio.create_task(_housekeeping(enforcer, holds, people), name="housekeeping"),
         ]

@@ -1,9 +1,9 @@
-"""The lifecycle among the real rooms, in one process: a log in memory and control state on disk."""
+"""The lifecycle among the real rooms, on disk, so that a process of it can be killed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from accredit.audit.ports import Actor, Change, Write
 from accredit.audit.writer import LogWriter
 from accredit.enforcement.snapshot import SnapshotKeeper
 from accredit.identity.broker import SealedBroker
-from accredit.identity.credentials import AgentCredentials
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.model import Operator
 from accredit.identity.people import People
@@ -30,18 +29,9 @@ from accredit.identity.state import IdentityState
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.ids import AgentId, PersonId, RandomIds
 from accredit.kernel.sealing import AesGcmSealer
-from accredit.lifecycle.dossier import Dossiers
-from accredit.lifecycle.grounds import PresentGrounds
-from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
-from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
-from accredit.lifecycle.remedies import Remedies
-from accredit.lifecycle.service import Lifecycle
-from accredit.lifecycle.steps import mirrored_steps
-from accredit.lifecycle.timeline import Timeline
+from accredit.lifecycle.room import LifecycleRoom, furnished
 from accredit.limits.service import Limits
-from accredit.monitoring.baselines import BaselineKeeper
-from accredit.monitoring.service import Monitor
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.publish import Installation
 from accredit.policy.releases import PolicyReleases
@@ -51,7 +41,7 @@ from accredit.registry.model import Agent, Person, Role, ToolServer
 from accredit.registry.organisation import RoleGrant
 from accredit.registry.service import Registry
 from accredit.storage.memory.counters import MemoryCounterStore
-from accredit.storage.memory.records import MemoryRecordStore
+from accredit.storage.sqlite.records import SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 from tests.audit.building import STREAM, signer
 from tests.identity.world import Gate
@@ -159,20 +149,19 @@ class House:
     control: ProvenControlLog
     clock: ScriptedClock
     registry: Registry
-    identity: IdentityState
-    approvals: Approvals
-    monitor: Monitor
-    lifecycle: Lifecycle
-    operations: Operations
-    judging: Judging
-    dossiers: Dossiers
-    timeline: Timeline
-    holds: Holds
+    room: LifecycleRoom
     releases: PolicyReleases
-    keeper: SnapshotKeeper
     offers: Offers
-    records: MemoryRecordStore
+    records: SqliteRecordStore
     steadiness: Steadiness
+
+    @property
+    def operations(self) -> Operations:
+        return self.room.operations
+
+    @property
+    def approvals(self) -> Approvals:
+        return self.room.approvals
 
     async def put(self, *writes: Write) -> None:
         made = Change(Facts("test.put"), writes, Actor(), {})
@@ -251,9 +240,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(path: Path) -> AsyncIterator[House]:
+async def house(path: Path, *, at: Callable[[str], None] = lambda _: None) -> AsyncIterator[House]:
+    """One process; `at` is called between any two steps of a procedure."""
     place, clock, ids = Place(path), ScriptedClock(NOW_US), RandomIds()
-    sealer, store = AesGcmSealer(bytes(32), ids), MemoryRecordStore(STREAM)
+    sealer, store = AesGcmSealer(bytes(32), ids), SqliteRecordStore(path / "audit.db", stream=STREAM)
     log = LogWriter(store, sealer=sealer, signer=signer(), clock=clock, ids=ids)
     control = ProvenControlLog(
         store=SqliteControlStore(place.database),
@@ -281,51 +271,10 @@ async def house(path: Path) -> AsyncIterator[House]:
     )
     keeper = SnapshotKeeper(control, releases, engine)
     registry = Registry(control, ids=ids, clock=clock, definitions=offers, bootstrapping=lambda: False)
-    judging = Judging(registry, lambda: keeper.current, clock)
-    steadiness = Steadiness()
-    holds = Holds(control, ids, clock)
-    approvals = Approvals(
-        control,
-        ids,
-        clock,
-        organisation=registry.proven_organisation,
-        grounds=PresentGrounds(registry, judging, releases, lambda one: approvals.content(one)),  # noqa: PLW0108 - bound by this very call
-        authors=registry.authors,
-        steady=lambda _: steadiness.steady,
-    )
-    limits = Limits(clock, ids, MemoryCounterStore())
-    credentials, baselines = AgentCredentials(), BaselineKeeper(control, lambda: registry.catalogue)
-    sign_off = VersionSignOff(approvals)
-    lifecycle = Lifecycle(
-        control,
-        registry,
-        sign_off,
-        credentials,
-        mirrored_steps(
-            credentials=credentials,
-            questions=OpenQuestions(holds, approvals),
-            sign_off=sign_off,
-            policies_about=lambda _: (),
-            reservations=limits,
-            baselines=baselines,
-            archive=Shelf(),
-        ),
-        clock=clock,
-        ids=ids,
-    )
-    monitor = Monitor(
-        control,
-        store,
-        baselines,
-        catalogue=lambda: registry.catalogue,
-        agent_of=lambda one: found.agent if (found := identity.credential(one)) else None,
-        clock=clock,
-        ids=ids,
-        tier_of=lambda one: judging.tier_of(found) if (found := registry.get(one)) else None,
-    )
-    await monitor.start()
-    timeline = Timeline(store)
-    operations = Operations(
+    holds, steadiness = Holds(control, ids, clock), Steadiness()
+    room = furnished(
+        control=control,
+        records=store,
         registry=registry,
         identity=identity,
         people=People(control, identity, lambda: registry.organisation, clock=clock, ids=ids, attempts=Gate()),
@@ -335,24 +284,22 @@ async def house(path: Path) -> AsyncIterator[House]:
         revocations=Revocations(control, registry),
         broker=broker,
         releases=releases,
-        approvals=approvals,
+        snapshot=lambda: keeper.current,
         holds=holds,
-        monitor=monitor,
-        lifecycle=lifecycle,
-        remedies=Remedies(lifecycle, registry, monitor, clock),
-        judging=judging,
+        limits=Limits(clock, ids, MemoryCounterStore()),
+        archive=Shelf(),
+        at=at,
+        clock=clock,
+        ids=ids,
+        steady=lambda _: steadiness.steady,
     )
-    dossiers = Dossiers(
-        registry, approvals, lifecycle, judging, monitor, baselines, timeline,
-        now_us=lambda: clock.now().wall_us, position=lambda: control.position,
-    )  # fmt: skip
-    made = House(
-        control, clock, registry, identity, approvals, monitor, lifecycle, operations, judging, dossiers, timeline,
-        holds, releases, keeper, offers, store, steadiness,
-    )  # fmt: skip
-    await made.people()
+    await room.start()
+    made = House(control, clock, registry, room, releases, offers, store, steadiness)
+    if control.view.get(rows.TEAM, "team_1") is None:
+        await made.people()
     try:
         yield made
     finally:
         await control.close()
         await asyncio.to_thread(log.close)
+        store.close()

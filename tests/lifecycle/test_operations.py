@@ -189,7 +189,7 @@ def test_a_release_is_published_by_the_vote_that_completes_its_gate(tmp_path: Pa
             with pytest.raises(ForbiddenError) as refused:
                 await place.approve(other.id)
             assert refused.value.code is Code.APPROVAL_BLOCKED
-            await place.operations.recover()
+            await place.operations.tidy()
             lapsed = place.approvals.get(third.id)
             assert lapsed is not None
             assert lapsed.state is ApprovalState.EXPIRED
@@ -206,13 +206,13 @@ def test_what_was_cleared_and_not_enacted_is_enacted_at_the_next_start(tmp_path:
             assert applied.request is not None
             await place.approve_and_die(applied.request.id)
             place.steadiness.steady = False
-            await place.operations.recover()
+            await place.operations.tidy()
             assert place.registry.catalogue.server(ServerName("crm")) is None, "enacted without clearance"
             place.steadiness.steady = True
-            await place.operations.recover()
+            await place.operations.tidy()
             assert place.registry.catalogue.server(ServerName("crm")) is not None
             position = place.control.position
-            await place.operations.recover()
+            await place.operations.tidy()
             assert place.control.position == position
 
     run(story())
@@ -226,10 +226,10 @@ def test_what_a_request_decided_becomes_the_agents_state_also_if_the_process_end
             request = await place.submitted()
             await place.approve_and_die(request.id)
             assert place.agent().state is AgentState.SUBMITTED
-            await place.operations.recover()
+            await place.operations.tidy()
             assert place.agent().state is AgentState.APPROVED
             place.clock.advance(31 * 86_400)
-            await place.operations.round()
+            await place.operations.tidy()
             assert place.agent().state is AgentState.DRAFT
             again = await place.operations.submit(DANA, place.agent().id)
             assert again is not None
@@ -253,7 +253,7 @@ def test_a_decision_on_an_older_version_moves_no_agent(tmp_path: Path) -> None:
             assert place.agent().state is AgentState.DRAFT
             with pytest.raises(ConflictError):
                 await place.vote(request.id, Role.TEAM_LEAD)
-            await place.operations.round()
+            await place.operations.tidy()
             assert place.agent().state is AgentState.DRAFT
             with pytest.raises(ForbiddenError):
                 await place.operations.activate(DANA, place.agent().id)
@@ -333,22 +333,22 @@ def test_a_drifted_tool_answers_itself_and_stays_answered(tmp_path: Path) -> Non
         async with house(tmp_path) as place:
             await place.tools()
             found = await place.active(autonomy="self-starting", reach="company", inputs=["web"], audience="public")
-            await place.operations.round()
+            await place.operations.watch()
             assert place.agent().state is AgentState.ACTIVE
             place.offers.tools["read"] = {**place.offers.tools["read"], "description": "Reads, and writes a little."}
             asked = await place.operations.repin(OLIVE, ServerName("crm"), None)
             assert not isinstance(asked, tuple)
             await place.approve(asked.id)
-            await place.operations.round()
-            tier = place.judging.tier_of(found)
-            (alert,) = place.monitor.alerts(agent=found.id)
+            await place.operations.watch()
+            tier = place.room.judging.tier_of(found)
+            (alert,) = place.room.monitor.alerts(agent=found.id)
             assert alert.remedied
             restrictions = place.registry.restrictions_of(found.id)
             assert (place.agent().state is AgentState.QUARANTINED) != bool(restrictions), tier
             position = place.control.position
-            await place.operations.round()
+            await place.operations.watch()
             assert place.control.position == position
-            kept = [one for one in place.timeline.of(found.id) if one.basis == "remediation"]
+            kept = [one for one in place.room.timeline.of(found.id) if one.basis == "remediation"]
             assert kept, "the record does not say that nobody did it"
 
     run(story())
@@ -362,7 +362,7 @@ def test_the_dossier_answers_five_questions_each_with_a_record_of_the_log(tmp_pa
                 server(write={"effect": "write", "scope": "record", "data": ["internal"], "price": "0 USD"})
             )
             found = await place.active(tools=[{"server": "crm", "allow": ["read", "write"]}])
-            dossier = place.dossiers.of(found.id)
+            dossier = place.room.dossiers.of(found.id)
             assert dossier.unanswered == ()
             answers = dossier.answers()
             assert answers.keys() == {"approved_by", "data", "tools", "security_review", "decommissioning"}
@@ -393,11 +393,11 @@ def test_the_dossier_answers_five_questions_each_with_a_record_of_the_log(tmp_pa
             assert kinds[-1] == "agent.registered"
             assert [one.by for one in dossier.versions] == ["psn_dana"]
             await place.operations.retire(DANA, found.id, "over")
-            after = place.dossiers.of(found.id).answers()
+            after = place.room.dossiers.of(found.id).answers()
             assert after["decommissioning"]["retired_us"] is not None
             assert after["approved_by"]["votes"] == answers["approved_by"]["votes"]
             record = after["decommissioning"]["record"]
-            (ended,) = [one for one in place.timeline.of(found.id) if one.record == record]
+            (ended,) = [one for one in place.room.timeline.of(found.id) if one.record == record]
             assert ended.kind == "agent.retired"
 
     run(story())
@@ -409,7 +409,7 @@ def test_the_dossier_of_a_draft_says_that_nobody_approved_it_and_what_retirement
         async with house(tmp_path) as place:
             await place.tools()
             await place.operations.apply(DANA, file(agent()))
-            dossier = place.dossiers.of(place.agent().id)
+            dossier = place.room.dossiers.of(place.agent().id)
             answers = dossier.answers()
             assert (dossier.approved, dossier.review, dossier.waiting) == (None, None, None)
             assert answers["approved_by"]["votes"] == []
@@ -417,7 +417,7 @@ def test_the_dossier_of_a_draft_says_that_nobody_approved_it_and_what_retirement
             assert answers["security_review"]["at_us"] is None
             assert len(answers["decommissioning"]["steps"]) == 6
             request = await place.operations.submit(DANA, place.agent().id)
-            assert place.dossiers.of(place.agent().id).waiting == request
+            assert place.room.dossiers.of(place.agent().id).waiting == request
 
     run(story())
 
@@ -429,7 +429,7 @@ def test_the_dossier_says_what_it_cannot_find_out(tmp_path: Path, monkeypatch: p
             await place.tools()
             found = await place.active()
             monkeypatch.setattr(type(place.control), "unproven", frozenset({(rows.RESTRICTION, "rst_1")}))
-            dossier = place.dossiers.of(found.id)
+            dossier = place.room.dossiers.of(found.id)
             assert [each.partition(":")[0] for each in dossier.unanswered] == ["restrictions"]
 
     run(story())

@@ -20,6 +20,7 @@ from accredit.identity.revocation import Revocations
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, ClockWatch
+from accredit.lifecycle.room import LifecycleRoom
 from accredit.limits.service import Limits
 from accredit.policy.releases import PolicyReleases
 from accredit.registry.service import Registry
@@ -52,5 +53,14 @@ class ControlPlane:
     limits: Limits
     holds: Holds
     enforcer: Enforcer
+    room: LifecycleRoom
     ready: Callable[[], str | None]
     """None when calls can be served, else why not."""
+
+    async def watched(self) -> None:
+        """Have everything that is new looked at and answered now, instead of within seconds.
+
+        Raises:
+            UnavailableError: the log cannot be read or written.
+        """
+        await self.room.operations.watch()

@@ -474,22 +474,25 @@ class Operations:
 
     # -- what is due without anybody asking
 
-    async def round(self) -> None:
-        """Look at what is new, answer it, record what ran out, and go on with what was interrupted.
+    async def watch(self) -> None:
+        """Look at what is new, and answer it.
 
         Raises:
             UnavailableError: the log cannot be read or written; the next round goes on.
         """
         await self._remedies.carry_out(await self._monitor.round())
+
+    async def tidy(self) -> None:
+        """Record what ran out, and go on with what an earlier process or a failure left half-way.
+
+        That is procedures, what was cleared and not enacted, and what was decided and is not the agent's state. What
+        cannot go on now is left as it stands and tried again.
+
+        Raises:
+            UnavailableError: something could not be made durable; the next round goes on.
+        """
         for request in await self._approvals.sweep():
             await self._settled(request, None)
-        await self.recover()
-
-    async def recover(self) -> None:
-        """Go on with what an earlier process began: procedures, what was cleared and not enacted, what was decided.
-
-        What cannot go on now is left as it stands and tried again.
-        """
         await self._lifecycle.recover()
         for request in self._approvals.find(state=ApprovalState.APPROVED):
             if request.agent is None and request.used_us is None:

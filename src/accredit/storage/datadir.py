@@ -6,6 +6,7 @@
     narrowing.reserve   room for revocations on a full disk
     control.db          control state
     audit.db            the log
+    archive/            what is kept of retired agents: one file each, with proofs
 
 Modes and owners are read with stat, never asked of access(2), which answers for another user under sudo.
 """

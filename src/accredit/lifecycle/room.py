@@ -1,0 +1,198 @@
+"""Puts this room together from the rooms above it: who judges, who signs off, who watches, who carries out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from accredit.approvals.service import Holds
+from accredit.approvals.signoff import Approvals
+from accredit.audit.ports import ControlLog, LogReader
+from accredit.enforcement.snapshot import Snapshot
+from accredit.identity.broker import SealedBroker
+from accredit.identity.credentials import AgentCredentials
+from accredit.identity.enrolment import Enrolment
+from accredit.identity.people import People
+from accredit.identity.revocation import Revocations
+from accredit.identity.state import IdentityState
+from accredit.kernel.clock import Clock, Instant
+from accredit.kernel.errors import AccreditError
+from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
+from accredit.lifecycle.dossier import Dossiers
+from accredit.lifecycle.grounds import PresentGrounds
+from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
+from accredit.lifecycle.judging import Judging
+from accredit.lifecycle.operations import Operations
+from accredit.lifecycle.ports import Archive
+from accredit.lifecycle.remedies import Remedies
+from accredit.lifecycle.service import Lifecycle
+from accredit.lifecycle.steps import mirrored_steps
+from accredit.lifecycle.timeline import Timeline
+from accredit.limits.service import Limits
+from accredit.monitoring.baselines import BaselineKeeper
+from accredit.monitoring.service import Monitor
+from accredit.policy.releases import PolicyReleases
+from accredit.policy.scope import EntityName
+from accredit.registry.model import Agent, Tier
+from accredit.registry.service import Registry
+
+__all__ = ["LifecycleRoom", "furnished"]
+
+WATCH_S: Final = 2.0
+TIDY_EVERY: Final = 15
+"""Rounds of watching between two of tidying."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleRoom:
+    """Everything of this room that others speak to."""
+
+    approvals: Approvals
+    baselines: BaselineKeeper
+    dossiers: Dossiers
+    judging: Judging
+    lifecycle: Lifecycle
+    monitor: Monitor
+    operations: Operations
+    timeline: Timeline
+
+    async def start(self) -> None:
+        """Go on where the process before this one was.
+
+        Raises:
+            UnavailableError: the log cannot be read, or monitoring's beginning not made durable.
+        """
+        await asyncio.to_thread(self.timeline.catch_up)
+        await self.monitor.start()
+        await self.operations.tidy()
+
+    async def run(self) -> None:
+        """Watch, answer and tidy until cancelled. A failure is logged and tried again."""
+        rounds = 0
+        while True:
+            await asyncio.sleep(WATCH_S)
+            rounds += 1
+            try:
+                await self.operations.watch()
+                if rounds % TIDY_EVERY == 0:
+                    await self.operations.tidy()
+            except Exception:  # noqa: BLE001 - a background task must outlive one failure
+                _log.exception("a round of watching failed and will be tried again")
+
+    async def close(self) -> None:
+        """Write what is counted and not written yet; if that fails, it is counted again from the log."""
+        try:
+            await self.monitor.close()
+        except AccreditError as error:
+            _log.warning("what monitoring counted last is counted again at the next start: %s", error.message)
+
+
+def furnished(
+    *,
+    control: ControlLog,
+    records: LogReader,
+    registry: Registry,
+    identity: IdentityState,
+    people: People,
+    enrolment: Enrolment,
+    revocations: Revocations,
+    broker: SealedBroker,
+    releases: PolicyReleases,
+    snapshot: Callable[[], Snapshot],
+    holds: Holds,
+    limits: Limits,
+    archive: Archive,
+    clock: Clock,
+    ids: IdSource,
+    steady: Callable[[Instant], bool] = lambda _: True,
+    forget: Callable[[ServerName], None] = lambda _: None,
+    at: Callable[[str], None] = lambda _: None,
+) -> LifecycleRoom:
+    """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
+    judging = Judging(registry, snapshot, clock)
+    approvals = Approvals(
+        control,
+        ids,
+        clock,
+        organisation=registry.proven_organisation,
+        grounds=PresentGrounds(registry, judging, releases, lambda request: approvals.content(request)),  # noqa: PLW0108 - bound by this very call
+        authors=registry.authors,
+        steady=steady,
+    )
+    credentials, baselines = AgentCredentials(), BaselineKeeper(control, lambda: registry.catalogue)
+    sign_off = VersionSignOff(approvals)
+
+    def policies_about(agent: Agent) -> tuple[str, ...]:
+        own = EntityName("Agent", agent.id)
+        return tuple(one.id for one in releases.current.policies if own in (one.scope.principal.entities or ()))
+
+    lifecycle = Lifecycle(
+        control,
+        registry,
+        sign_off,
+        credentials,
+        mirrored_steps(
+            credentials=credentials,
+            questions=OpenQuestions(holds, approvals),
+            sign_off=sign_off,
+            policies_about=policies_about,
+            reservations=limits,
+            baselines=baselines,
+            archive=archive,
+        ),
+        clock=clock,
+        ids=ids,
+        at=at,
+    )
+
+    def agent_of(credential: CredentialId) -> AgentId | None:
+        found = identity.credential(credential)
+        return None if found is None else found.agent
+
+    def tier_of(agent: AgentId) -> Tier | None:
+        found = registry.get(agent)
+        return None if found is None else judging.tier_of(found)
+
+    monitor = Monitor(
+        control,
+        records,
+        baselines,
+        catalogue=lambda: registry.catalogue,
+        agent_of=agent_of,
+        clock=clock,
+        ids=ids,
+        tier_of=tier_of,
+    )
+    operations = Operations(
+        registry=registry,
+        identity=identity,
+        people=people,
+        enrolment=enrolment,
+        revocations=revocations,
+        broker=broker,
+        releases=releases,
+        approvals=approvals,
+        holds=holds,
+        monitor=monitor,
+        lifecycle=lifecycle,
+        remedies=Remedies(lifecycle, registry, monitor, clock),
+        judging=judging,
+        forget=forget,
+    )
+    timeline = Timeline(records)
+    dossiers = Dossiers(
+        registry,
+        approvals,
+        lifecycle,
+        judging,
+        monitor,
+        baselines,
+        timeline,
+        now_us=lambda: clock.now().wall_us,
+        position=lambda: control.position,
+    )
+    return LifecycleRoom(approvals, baselines, dossiers, judging, lifecycle, monitor, operations, timeline)

@@ -1,0 +1,46 @@
+"""Archives of retired agents as files beside the databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+from accredit.audit.archive import Archived, write_archive
+from accredit.audit.checkpoint import CheckpointVerifier
+from accredit.kernel.ids import AgentId
+from accredit.storage.sqlite.records import SqliteRecordReader
+
+__all__ = ["FileArchive"]
+
+
+class FileArchive:
+    """The lifecycle's `Archive` in a directory: `AGENT.jsonl`, readable by whoever runs the server alone.
+
+    `checkpoint` gives one over everything appended so far.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        audit_db: Path,
+        *,
+        checkpoint: Callable[[], Awaitable[bytes]],
+        verifier: CheckpointVerifier,
+    ) -> None:
+        self._directory = directory
+        self._audit_db = audit_db
+        self._checkpoint = checkpoint
+        self._verifier = verifier
+
+    def name(self, agent: AgentId) -> str:
+        return f"{agent}.jsonl"
+
+    async def write(self, agent: AgentId) -> Archived:
+        return await asyncio.to_thread(self._write, agent, await self._checkpoint())
+
+    def _write(self, agent: AgentId, checkpoint: bytes) -> Archived:
+        with closing(SqliteRecordReader(self._audit_db)) as reader:
+            path = self._directory / self.name(agent)
+            return write_archive(reader, path, agent, checkpoint=checkpoint, verifier=self._verifier)
