@@ -226,8 +226,15 @@ async def run(
         )
         upstream = Upstream(max_result_bytes=settings.max_result_bytes)
         looks = UpstreamDefinitions(upstream, broker)
-        holds = Holds(control, ids, clock, times=HoldTimes(answer_s=settings.hold_minutes * 60))
         watch = ClockWatch(clock.now())
+        holds = Holds(
+            control,
+            ids,
+            clock,
+            times=HoldTimes(answer_s=settings.hold_minutes * 60),
+            organisation=lambda: registry.proven_organisation(),  # noqa: PLW0108 - bound below, called later
+            steady=watch.steady,
+        )
         definitions = WatchedDefinitions(
             looks.look,
             server=lambda name: enforcer.server(name),  # noqa: PLW0108 - bound below, called later

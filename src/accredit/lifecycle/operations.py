@@ -31,6 +31,7 @@ from accredit.kernel.errors import (
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
+    UnavailableError,
 )
 from accredit.kernel.ids import AgentId, CredentialId, HoldId, PersonId, ServerName, TeamId, ToolId
 from accredit.lifecycle.judging import Judging
@@ -505,11 +506,14 @@ class Operations:
                     await self._carry_over(max(about, key=lambda one: (one.opened_us, one.id)), _SYSTEM)
 
     async def _settled(self, request: ApprovalRequest, who: Operator | None) -> ApprovalRequest:
-        """The request once all that it decides is in force."""
-        if request.agent is not None:
-            await self._carry_over(request, _actor(who) if who else _SYSTEM)
-        elif request.state is ApprovalState.APPROVED and request.used_us is None:
-            await self._enact(request)
+        """The request once all that it decides is in force, or will be: what was decided stands also if that waits."""
+        try:
+            if request.agent is not None:
+                await self._carry_over(request, _actor(who) if who else _SYSTEM)
+            elif request.state is ApprovalState.APPROVED and request.used_us is None:
+                await self._enact(request)
+        except UnavailableError as error:
+            _log.warning("what request %s decided waits: %s", request.id, error.message)
         return self._approvals.get(request.id) or request
 
     async def _carry_over(self, request: ApprovalRequest, actor: Actor) -> None:
