@@ -1,4 +1,4 @@
-"""Promises of the approvals room: holds."""
+"""Promises of the approvals room: holds, duties, gates and sign-off."""
 
 from __future__ import annotations
 
@@ -43,4 +43,23 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("holds:record:clear", "DESIGN §5", "no argument and no guessable digest stands in clear in a record"),
     Requirement("holds:kept", "DESIGN §11", "what is over loses its raw values at once and is forgotten later"),
+    # -- who may vote
+    Requirement(
+        "duties:law:second-implementation", "issue 3 §3", "over 10,000 random organisations a naive answer agrees"
+    ),
+    Requirement("duties:law:nobody-asking", "DESIGN §6", "nobody on the asking side ever votes, by any path"),
+    Requirement("duties:law:monotone", "DESIGN §6", "more parties or ties never let anybody in who was out"),
+    Requirement("duties:role:held", "DESIGN §4", "only a live grant for the team lets somebody vote in a role"),
+    Requirement("duties:role:before", "DESIGN §4", "a role granted after the request opened does not count"),
+    Requirement("duties:role:hands", "DESIGN §4", "a role that a barred person had a hand in does not count"),
+    Requirement("duties:groups:cyclic", "issue 3", "groups that contain each other are resolved, and end"),
+    Requirement("duties:parties:barred", "DESIGN §6", "requester, authors, owners and beneficiaries do not vote"),
+    Requirement("duties:bots", "DESIGN §6", "bots do not vote, nor do those behind a bot that is a party"),
+    Requirement("duties:left", "issue 3", "whoever left does not vote, nor anybody in their place"),
+    Requirement("duties:delegation:direct", "research compliance §4.2.6", "a delegation lends one role for a time"),
+    Requirement("duties:delegation:chain", "research compliance §4.2.6", "a delegation is not passed on"),
+    Requirement("duties:delegation:barred", "DESIGN §6", "delegates of a party, in either direction, do not vote"),
+    Requirement("duties:ties", "DESIGN §4", "whoever made an account counts for 30 days as the same person"),
+    Requirement("duties:once", "DESIGN §6", "one person fills one role"),
+    Requirement("duties:again", "DESIGN §6", "a vote is judged again whenever anything rests on it"),
 )

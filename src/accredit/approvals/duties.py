@@ -201,13 +201,14 @@ def _asking_side(organisation: Organisation, parties: Parties, now_us: int) -> f
     found = set(parties.all)
     for party in parties.all:
         found |= organisation.controllers(party)
-    waiting = list(found)
-    while waiting:
-        person = waiting.pop()
-        theirs = organisation.controlled_by(person) | {
-            tie.account for tie in organisation.ties_of(person) if tie.by == person and now_us - tie.at_us < TIE_US
+    fresh = found
+    while fresh:
+        made = {
+            tie.account
+            for person in fresh
+            for tie in organisation.ties_of(person)
+            if tie.by == person and now_us - tie.at_us < TIE_US
         }
-        fresh = theirs - found
+        fresh = (made | organisation.controlled_by(*fresh)) - found
         found |= fresh
-        waiting += fresh
     return frozenset(found)

@@ -172,15 +172,24 @@ class Organisation:
             waiting += [inner for inner, _ in group.groups]
         return frozenset(found)
 
-    def controlled_by(self, person: PersonId) -> frozenset[PersonId]:
-        """The bots a person controls, through groups and through other bots as well."""
+    def controlled_by(self, *persons: PersonId) -> frozenset[PersonId]:
+        """The bots that any of some persons control, through groups and through other bots as well."""
         found: set[PersonId] = set()
-        waiting = [person]
+        groups: set[str] = set()
+        waiting = list(persons)
         while waiting:
-            for bot in self._bots_of.get(waiting.pop(), ()):
-                if bot not in found:
-                    found.add(bot)
-                    waiting.append(bot)
+            person = waiting.pop()
+            fresh = set(self._bots_of.get(person, ()))
+            inside = [name for name, _ in self._memberships.get(person, ())]
+            while inside:
+                name = inside.pop()
+                if name not in groups:
+                    groups.add(name)
+                    fresh.update(self._bots_of.get(_GROUP + name, ()))
+                    inside += [outer for outer, _ in self._outer.get(name, ())]
+            fresh -= found
+            found |= fresh
+            waiting += fresh
         return frozenset(found)
 
     def controllers(self, bot: PersonId) -> frozenset[PersonId]:
@@ -248,14 +257,8 @@ class Organisation:
         )
 
     @cached_property
-    def _bots_of(self) -> Mapping[PersonId, list[PersonId]]:
-        return _indexed(
-            (person, bot.id)
-            for bot in self.people.values()
-            if bot.bot
-            for holder in bot.controllers
-            for person in self.persons(holder)
-        )
+    def _bots_of(self) -> Mapping[str, list[PersonId]]:
+        return _indexed((holder, bot.id) for bot in self.people.values() if bot.bot for holder in bot.controllers)
 
     @cached_property
     def _ties_of(self) -> Mapping[PersonId, tuple[AccountTie, ...]]:
