@@ -14,7 +14,6 @@ import orjson
 from accredit.approvals.model import ApprovalRequest, VoteVerdict
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
-from accredit.audit.archive import Archived
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.model import Facts
 from accredit.audit.ports import Actor, Change, Write
@@ -27,7 +26,7 @@ from accredit.identity.people import People
 from accredit.identity.revocation import Revocations
 from accredit.identity.state import IdentityState
 from accredit.kernel.clock import ScriptedClock
-from accredit.kernel.ids import AgentId, PersonId, RandomIds
+from accredit.kernel.ids import PersonId, RandomIds
 from accredit.kernel.sealing import AesGcmSealer
 from accredit.lifecycle.operations import Operations
 from accredit.lifecycle.room import LifecycleRoom, furnished
@@ -40,6 +39,7 @@ from accredit.registry.manifest import Document, read_manifests
 from accredit.registry.model import Agent, Person, Role, ToolServer
 from accredit.registry.organisation import RoleGrant
 from accredit.registry.service import Registry
+from accredit.storage.archive import FileArchive
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
@@ -126,20 +126,6 @@ class Steadiness:
     """Whether the wall clock can be trusted."""
 
     steady = True
-
-
-class Shelf:
-    """An `Archive` that keeps names."""
-
-    def __init__(self) -> None:
-        self.written: list[AgentId] = []
-
-    def name(self, agent: AgentId) -> str:
-        return f"{agent}.jsonl"
-
-    async def write(self, agent: AgentId) -> Archived:
-        self.written.append(agent)
-        return Archived(self.name(agent), "0" * 64, 1, 1)
 
 
 @dataclass
@@ -287,7 +273,9 @@ async def house(path: Path, *, at: Callable[[str], None] = lambda _: None) -> As
         snapshot=lambda: keeper.current,
         holds=holds,
         limits=Limits(clock, ids, MemoryCounterStore()),
-        archive=Shelf(),
+        archive=FileArchive(
+            path / "archive", path / "audit.db", checkpoint=log.checkpoint, verifier=signer().verifier()
+        ),
         at=at,
         clock=clock,
         ids=ids,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 
 from accredit.approvals.model import ApprovalState, VoteVerdict
+from accredit.audit.archive import verify_archive
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ConflictError, ForbiddenError
+from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableError
 from accredit.kernel.ids import PersonId, ServerName
+from accredit.lifecycle.model import ProcedureEnd, Step
 from accredit.registry import rows
 from accredit.registry.model import AgentState, Role
+from tests.audit.building import signer
 from tests.lifecycle.house import agent, file, house, operator, server
 
 NOTHING = Digest("sha256:" + "0" * 64)
@@ -48,6 +52,10 @@ def test_an_agents_whole_life_from_manifest_to_receipt(tmp_path: Path) -> None:
             await place.operations.lift(SAM, active.id, "explained")
             receipt = await place.operations.retire(DANA, active.id, "over")
             assert receipt.open == ("memory qdrant/digest: not checked: no adapter",)
+            (archived,) = [dict(done.result) for done in receipt.steps if done.step is Step.AUDIT]
+            path = tmp_path / "archive" / str(archived["archive"])
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == archived["sha256"]
+            assert verify_archive(path, signer().verifier()) == archived["records"] > 10
             assert place.registry.catalogue.agent_named("production", "digest") is None
             (again,) = await place.operations.apply(DANA, file(agent()))
             assert again.result.id != active.id
@@ -305,6 +313,69 @@ def test_a_sign_off_is_used_once(tmp_path: Path) -> None:
             with pytest.raises(ForbiddenError) as refused:
                 await place.operations.activate(DANA, first.id)
             assert refused.value.code is Code.CLEARANCE_REQUIRED
+
+    run(story())
+
+
+@pytest.mark.requirement("lifecycle:activate:clearance", "lifecycle:operations:carried-over")
+def test_a_vote_that_stops_counting_after_approval_keeps_the_agent_from_activation(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            request = await place.submitted()
+            await place.approve(request.id)
+            await place.operations.revoke_role(MIRA, "rgr_lena")
+            with pytest.raises(ForbiddenError) as refused:
+                await place.operations.activate(DANA, place.agent().id)
+            assert refused.value.code is Code.CLEARANCE_REQUIRED
+            await place.operations.tidy()
+            assert place.agent().state is AgentState.SUBMITTED, "it waits for that vote again"
+
+    run(story())
+
+
+@pytest.mark.requirement("lifecycle:activate:clearance")
+def test_an_activation_overtaken_by_a_step_of_the_clock_waits_for_its_confirmation(tmp_path: Path) -> None:
+    async def story() -> None:
+        def at(moment: str) -> None:
+            if moment == "limits given":
+                place.steadiness.steady = False
+
+        async with house(tmp_path, at=at) as place:
+            await place.tools()
+            request = await place.submitted()
+            await place.approve(request.id)
+            with pytest.raises(UnavailableError) as refused:
+                await place.operations.activate(DANA, place.agent().id)
+            assert refused.value.code is Code.CLOCK_UNCONFIRMED
+            assert place.agent().state is AgentState.APPROVED
+            place.steadiness.steady = True
+            await place.operations.tidy()
+            assert place.agent().state is AgentState.ACTIVE
+            procedure = place.room.lifecycle.procedure(place.agent().id)
+            assert procedure is not None
+            assert procedure.outcome is ProcedureEnd.COMPLETED
+
+    run(story())
+
+
+@pytest.mark.requirement("lifecycle:retire:first-step")
+def test_retirement_closes_what_people_were_being_asked(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            found = await place.active()
+            await place.operations.apply(DANA, file(agent(purpose="another")))
+            request = await place.operations.submit(DANA, found.id)
+            assert request is not None
+            await place.operations.retire(DANA, found.id, "over")
+            closed = place.approvals.get(request.id)
+            assert closed is not None
+            assert closed.state is ApprovalState.WITHDRAWN
+            for act in (place.operations.activate, place.operations.submit):
+                with pytest.raises((ForbiddenError, ConflictError)):
+                    await act(DANA, found.id)
+            assert place.room.monitor.check(found.id) == ()
 
     run(story())
 

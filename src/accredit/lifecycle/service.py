@@ -39,8 +39,6 @@ from accredit.registry.model import Agent, AgentState, AgentVersion, Environment
 __all__ = ["Lifecycle"]
 
 _MAX_REASON: Final = 2_000
-_PASSING: Final = frozenset({Code.CLOCK_UNCONFIRMED, Code.STATE_UNPROVEN})
-"""Refusals that an operator puts right: what was begun waits for that."""
 _log = logging.getLogger(__name__)
 
 
@@ -178,7 +176,7 @@ class Lifecycle:
                 await self._stepped(procedure, group)
             await self._put_in_force(procedure, last)
         except (ForbiddenError, ConflictError) as error:
-            if error.code not in _PASSING:
+            if error.code is not Code.STATE_UNPROVEN:  # which an operator puts right: what was begun waits for that
                 await self._abandon(procedure, error.message)
             raise
         self._at("activated")
