@@ -380,7 +380,7 @@ class Lifecycle:
                 )
 
             await self._control.transact(build)
-        self._at(f"{group[-1].value} {'given' if gives else 'taken'}")
+            self._at(f"{missing[-1].value} {'given' if gives else 'taken'}")
 
     # -- what stands
 
