@@ -47,9 +47,11 @@ def may_answer(
     """Whether a person may answer for one of a hold's policies, by the roles of the organisation."""
     if hold.barred.get(person) == need.role:
         known = organisation.people.get(person)
-        if known is None or known.bot or known.left:
-            return Barred(BarredReason.LEFT if known is not None and known.left else BarredReason.UNKNOWN)
-        return Eligible()
+        if known is None:
+            return Barred(BarredReason.UNKNOWN)
+        if known.bot:
+            return Barred(BarredReason.BOT)
+        return Barred(BarredReason.LEFT) if known.left else Eligible()
     if (role := _ROLES.get(need.role)) is None:
         return Barred(BarredReason.ROLE_NOT_HELD)
     served = frozenset(one for one, stands_as in hold.barred.items() if stands_as == _SERVED)
