@@ -248,6 +248,18 @@ def test_a_group_keeps_since_when_its_members_are_in_it() -> None:
     assert same[0].proposal is None
 
 
+@pytest.mark.requirement("registry:proposal:enacted")
+def test_whoever_put_a_group_into_a_group_keeps_a_hand_in_it_as_long_as_it_stays() -> None:
+    fleet = Fleet.staffed()
+    fleet.person("cat@example.com")
+    fleet.enact(_pending(fleet, group_document("inner", ["cat@example.com"])))
+    fleet.enact(_pending(fleet, group_document("outer", [], ["inner"])), "psn_1")
+    fleet.enact(_pending(fleet, group_document("outer", ["cat@example.com"], ["inner"])), "psn_2")
+    assert fleet.registry.organisation.groups["outer"].by == {ADMIN.person, "psn_1", "psn_2"}
+    fleet.enact(_pending(fleet, group_document("outer", ["cat@example.com"])), "psn_3")
+    assert fleet.registry.organisation.groups["outer"].by == {ADMIN.person, "psn_3"}
+
+
 @pytest.mark.requirement("registry:proposal:once")
 def test_a_group_enacted_again_changes_nothing_also_when_it_looks_as_it_did_before() -> None:
     fleet = Fleet.staffed()

@@ -237,11 +237,13 @@ def enact_group(
     members = {member.person: member for member in known_group.members}
     inner = dict(known_group.groups)
     who = frozenset({PersonId(content["by"]), *by})
+    # a group that stays in it rests on whoever put it there, and only the whole says by whom it is composed
+    stays = known_group.by if any(one in inner for one in content["groups"]) else frozenset()
     group = Group(
         name,
         tuple(members.get(PersonId(one)) or Membership(PersonId(one), who, now_us) for one in content["members"]),
         tuple((one, inner.get(one, now_us)) for one in content["groups"]),
-        who,
+        who | stays,
     )
     return (Write(rows.GROUP, name, rows.group_doc(group) | {"enacted": digest}),)
 
