@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from accredit.approvals.assessment import assessment_schema, read_assessment
+from accredit.approvals.duties import Barred, Eligible
 from accredit.approvals.gates import answer_us, gate
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Grounds, SubjectKind, VoteVerdict
 from accredit.approvals.requests import view_digest
 from accredit.approvals.rows import APPROVAL, approval_doc, read_approval
+from accredit.approvals.rows import ASSESSMENT as ASSESSMENT_ROW
 from accredit.kernel.canonical import Digest, canonical, digest
 from accredit.kernel.clearance import Basis
 from accredit.kernel.codes import Code
@@ -130,6 +132,7 @@ def test_a_high_gate_takes_an_assessment_three_people_and_their_words() -> None:
         assert voted.votes[0].assessment == first
         second = await office.approvals.attach_assessment(request.id, operator(DANA), ASSESSMENT)
         assert second != first
+        assert [row.key for row in office.control.view.scan(ASSESSMENT_ROW)] == [second]
         assert office.present(request).votes == ()
         for person in (SAM, CARA, BO):
             voted = await office.vote(request, person)
@@ -255,6 +258,8 @@ def test_who_asked_or_holds_no_role_does_not_vote(person: Any) -> None:
             assert refused.code is Code.SEPARATION_OF_DUTIES
         assert (await refusal_of(office.vote(request, SAM, Role.COMPLIANCE))).code is Code.CONFLICT
         alone = replace(operator(SAM), basis=Basis.SINGLE_ADMIN.value)
+        assert isinstance(office.approvals.standing(request.id, operator(person))[Role.SECURITY], Barred)
+        assert office.approvals.standing(request.id, operator(SAM))[Role.SECURITY] == Eligible()
         shown = office.approvals.view(request.id)[1]
         refused = await refusal_of(
             office.approvals.vote(
@@ -696,6 +701,13 @@ def test_what_ended_without_use_is_forgotten_after_ninety_days_and_what_was_used
         await office.approvals.sweep()
         assert office.approvals.get(other.id) is None
         assert office.present(used).state is ApprovalState.APPROVED
+        office.grounds = replace(office.grounds, tier=Tier.HIGH)
+        high = await office.asked("v3")
+        await office.approvals.attach_assessment(high.id, operator(DANA), ASSESSMENT)
+        await office.approvals.withdraw(high.id, operator(DANA))
+        office.clock.advance(90 * DAY_S)
+        await office.approvals.sweep()
+        assert list(office.control.view.scan(ASSESSMENT_ROW)) == []
 
     run(scenario)
 

@@ -327,7 +327,7 @@ class Approvals:
                 operator,
                 Counted(after.request, (*found.voided, *after.voided)),
                 {"assessment": digest},
-                also=(Write(ASSESSMENT, digest, doc),),
+                also=(Write(ASSESSMENT, digest, doc), *self._replaced_assessment(request)),
             )
             return digest
 
@@ -544,9 +544,8 @@ class Approvals:
         if request.state not in _LIVE or request.used_us is not None:
             over_us = request.used_us if request.used_us is not None else request.decided_us
             if (request.used_us is None or request.agent is None) and now.wall_us - (over_us or 0) >= _KEEP_US:
-                change = _change(
-                    "approval.removed", Actor(basis="system"), request, {}, writes=(Write(APPROVAL, request.id, None),)
-                )
+                writes = (Write(APPROVAL, request.id, None), *self._replaced_assessment(request))
+                change = _change("approval.removed", Actor(basis="system"), request, {}, writes=writes)
                 await self._control.transact(_unless_changed(request, change))
             return None
         if self._present(kept, now).state is ApprovalState.EXPIRED:
@@ -594,7 +593,7 @@ class Approvals:
             raise UnavailableError(Code.CLOCK_UNCONFIRMED, "the wall clock stepped: nothing is approved")
 
     def _require_roles(self, operator: Operator) -> None:
-        if operator.basis == Basis.SINGLE_ADMIN:
+        if operator.basis != Basis.ROLES:
             raise ForbiddenError(Code.TWO_PERSONS_REQUIRED, "one person alone signs nothing off")
 
     def _assessment(self, request: ApprovalRequest) -> Mapping[str, Any] | None:
@@ -611,6 +610,12 @@ class Approvals:
         named = {one["policy"] for risk in doc["form"]["risks"] for one in risk["mitigations"]} - {None}
         gone = sorted(named - grounds.policies)
         return f"the risk assessment counts on policies that are not in force: {', '.join(gone)[:500]}" if gone else ""
+
+    def _replaced_assessment(self, request: ApprovalRequest) -> tuple[Write, ...]:
+        """What removes the assessment of a request that gets another or goes; one that others name stays."""
+        named = [kept.request.assessment for kept in self._kept.values() if kept.request.id != request.id]
+        replaced = request.assessment
+        return () if replaced is None or replaced in named else (Write(ASSESSMENT, replaced, None),)
 
     def _unproven_or(self, error: AccreditError) -> AccreditError:
         if self._control.unproven:
