@@ -41,6 +41,7 @@ from accredit.registry.model import (
     Effect,
     Environment,
     Team,
+    Tier,
     Tool,
     ToolGrant,
     ToolServer,
@@ -179,6 +180,7 @@ def fleet(count: int) -> tuple[list[Agent], Release]:
                 PersonId("per_1"),
                 None,
                 version,
+                tier=Tier.LOW,
             )
         )
     return agents, read_release(files, ENGINE, agents=names)

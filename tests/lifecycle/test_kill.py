@@ -30,7 +30,7 @@ def _sound(path: Path) -> bool:
     return verify_log(lambda: SqliteRecordReader(path / "audit.db"), verifier=signer().verifier()).ok
 
 
-@pytest.mark.requirement("lifecycle:kill:nine")
+@pytest.mark.requirement("lifecycle:kill:between-steps")
 @pytest.mark.parametrize("what", ["activate", "retire"])
 def test_killed_twice_anywhere_a_procedure_is_completed_by_the_next_process(tmp_path: Path, what: str) -> None:
     fresh = tmp_path / "fresh"

@@ -33,6 +33,7 @@ from accredit.registry.model import (
     AgentVersion,
     Environment,
     Team,
+    Tier,
     ToolGrant,
 )
 from accredit.storage.sqlite.state import SqliteControlStore
@@ -108,6 +109,7 @@ class Agents:
         actor: Actor,
         *,
         version: Digest | None = None,
+        tier: Tier | None = None,
         also: Callable[[StateView], Iterable[Write]] = lambda _: (),
         reason: str = "",
     ) -> Receipt | None:
@@ -117,7 +119,7 @@ class Agents:
             step = self._step(agent, event)
             doc: dict[str, Any] = {**row.doc, "state": step.state.value, "halted_from": step.halted_from}
             if version is not None:
-                doc |= {"version": version, "candidate": None}
+                doc |= {"version": version, "candidate": None, "tier": tier}
             writes = (*([] if doc == {"halted_from": None, **row.doc} else [Write("agent", agent, doc)]), *also(view))
             if not writes:
                 return None
@@ -138,7 +140,7 @@ class Rooms:
         if version.digest not in self._yard.approved:
             raise ForbiddenError(Code.CLEARANCE_REQUIRED, "security has not approved")
         subject = Subject("agent-version", version.digest)
-        return Cleared("apr_1", Clearance(subject, Basis.APPROVALS, ("psn_sam",), operator.credential))
+        return Cleared("apr_1", Clearance(subject, Basis.APPROVALS, ("psn_sam",), operator.credential), Tier.LOW)
 
     def writes_to_use(self, view: StateView, request: str, now_us: int) -> Sequence[Write]:
         return () if view.get("used", request) else (Write("used", request, {"at_us": now_us}),)

@@ -14,7 +14,7 @@ from accredit.enforcement.model import Admitted
 from accredit.kernel.errors import AccreditError, UnauthenticatedError
 from accredit.kernel.ids import CredentialId
 from accredit.monitoring.baselines import BaselineKeeper
-from accredit.monitoring.model import AlertKind
+from accredit.monitoring.model import AlertKind, PresentTier
 from accredit.monitoring.novelty import SeenRefusal, seen_in
 from accredit.monitoring.service import Monitor
 from accredit.registry.catalogue import Catalogue
@@ -35,6 +35,7 @@ async def _watched(at: Place) -> Monitor:
         agent_of=lambda one: found.agent if (found := plane.identity.credential(one)) else None,
         clock=plane.clock,
         ids=at.site.ids,
+        tier_of=lambda agent: PresentTier(agent.tier),
     )
     await monitor.start()
     return monitor

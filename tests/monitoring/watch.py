@@ -15,7 +15,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, CredentialId, PersonId, SeededIds, ToolId
 from accredit.monitoring.baselines import BaselineKeeper
-from accredit.monitoring.model import Alert, AlertKind, AlertState, Baseline, Remediation
+from accredit.monitoring.model import Alert, AlertKind, AlertState, Baseline, PresentTier, Remediation
 from accredit.monitoring.service import Monitor
 from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.model import Agent, Tier
@@ -83,7 +83,7 @@ class Watch:
             agent_of=self.keys.get,
             clock=self.clock,
             ids=SeededIds(3),
-            tier_of=lambda _: self.tier,
+            tier_of=lambda _: PresentTier(self.tier),
         )
         asyncio.run(self.monitor.start())
 

@@ -127,7 +127,7 @@ def test_a_hold_needs_a_forbid_and_a_role(text: str, words: str) -> None:
         ('forbid (principal, action, resource in DataClass::"private");', "no dataclass `private`"),
         ('forbid (principal, action, resource in Environment::"prod");', "no environment `prod`"),
         ('forbid (principal in State::"asleep", action, resource);', "no state `asleep`"),
-        ('forbid (principal in RiskTier::"high", action, resource);', "`RiskTier` is not a type"),
+        ('forbid (principal in RiskTier::"critical", action, resource);', "no risktier `critical`"),
         ('forbid (principal in Grant::"sha256:00", action, resource);', "`Grant` is not a type"),
         ('forbid (principal, action, resource) when { principal in Team::"suport" };', "no team `suport`"),
         ('forbid (principal, action, resource == Tool::"crm/drop");', "no tool `crm/drop`"),

@@ -22,6 +22,7 @@ from accredit.registry.model import (
     Restriction,
     RestrictionKind,
     Role,
+    Tier,
     Tool,
     ToolServer,
 )
@@ -190,7 +191,9 @@ def test_an_agent_runs_in_the_states_of_its_environment_and_in_no_other(environm
     running = {
         state
         for state in AgentState
-        if ask(by=moved(COPILOT, environment=environment, state=state), under=snapshot("", places)).outcome
+        if ask(
+            by=moved(COPILOT, environment=environment, state=state, tier=Tier.LOW), under=snapshot("", places)
+        ).outcome
         is Outcome.ALLOW
     }
     assert (
@@ -201,6 +204,20 @@ def test_an_agent_runs_in_the_states_of_its_environment_and_in_no_other(environm
             Environment.PRODUCTION: {AgentState.ACTIVE},
         }[environment]
     )
+
+
+@pytest.mark.requirement("policy:state:runs")
+def test_in_production_nothing_is_let_through_without_the_tier_it_was_approved_under() -> None:
+    places = tuple(replace(place, environment=Environment.PRODUCTION) for place in SERVERS)
+    running = moved(COPILOT, environment=Environment.PRODUCTION, state=AgentState.ACTIVE)
+    assert ask(by=running, under=snapshot("", places)).outcome is Outcome.DENY
+    for tier in Tier:
+        under = snapshot('forbid (principal in RiskTier::"high", action, resource);', places)
+        outcome = ask(by=moved(running, tier=tier), under=under).outcome
+        assert (outcome is Outcome.DENY) is (tier is Tier.HIGH)
+    # elsewhere nobody judged it, so it counts as the highest
+    assert ask('forbid (principal in RiskTier::"high", action, resource);').outcome is Outcome.DENY
+    assert ask('forbid (principal in RiskTier::"low", action, resource);').outcome is Outcome.ALLOW
 
 
 # -- masks

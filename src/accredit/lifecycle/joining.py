@@ -33,7 +33,10 @@ class VersionSignOff:
             raise ForbiddenError(
                 Code.CLEARANCE_REQUIRED, "the sign-off of this version was used before", hint="submit it again"
             )
-        return Cleared(newest.id, self._approvals.clearance(newest.id, operator=operator))
+        clearance = self._approvals.clearance(newest.id, operator=operator)
+        if newest.tier is None:
+            raise ForbiddenError(Code.CLEARANCE_REQUIRED, "the version was not approved under a risk tier")
+        return Cleared(newest.id, clearance, newest.tier)
 
     def writes_to_use(self, view: StateView, request: str, now_us: int) -> Sequence[Write]:
         return self._approvals.writes_to_use(view, request, now_us)

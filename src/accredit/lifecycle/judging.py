@@ -1,24 +1,28 @@
 """What an agent's version comes to, computed from all that is registered and enforced now: its tier and its access.
 
 Whoever votes, activates or merely looks gets the same answer from here. What the engine says of a version's tools is
-kept as long as the release, the tools' facts and the version stay the same: lists ask for it row by row.
+kept as long as the release, the tools' facts and the version stay the same: lists ask for it row by row. It is asked
+beside the calls, whose compiled slices must not make room for it, and may be asked from several threads.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from accredit.enforcement.snapshot import Snapshot
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
+from accredit.monitoring.model import PresentTier
 from accredit.policy.enforced import enforced_by
+from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.validation import AccessReport, access_report
 from accredit.registry.model import Agent, AgentVersion, Tier
 from accredit.registry.risk import risk_facts
 from accredit.registry.service import Registry
-from accredit.registry.tiering import Enforced, RiskFacts, Tiering, levels_of, tier_of, tiering
+from accredit.registry.tiering import Enforced, RiskFacts, Tiering, floors_of, levels_of, tier_of, tiering
 
 __all__ = ["Judging"]
 
@@ -26,6 +30,7 @@ _KEPT: Final = 20_000
 _REPORTS: Final = 256
 
 _Key = tuple[str, Digest, Digest]
+_ReportKey = tuple[str, Digest, Digest, Tier]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -37,9 +42,12 @@ class Judging:
         self._registry = registry
         self._snapshot = snapshot
         self._clock = clock
-        self._enforced: OrderedDict[_Key, Enforced] = OrderedDict()
-        self._reports: OrderedDict[_Key, AccessReport] = OrderedDict()
-        self._tierings: OrderedDict[RiskFacts, Tiering] = OrderedDict()
+        self._alone = threading.Lock()
+        self._beside: tuple[PolicySnapshot, PolicySnapshot] | None = None
+        """The policies in force, and the same with caches of its own."""
+        self._enforced: _Kept[_Key, Enforced] = _Kept(_KEPT)
+        self._reports: _Kept[_ReportKey, AccessReport] = _Kept(_REPORTS)
+        self._tierings: _Kept[RiskFacts, Tiering] = _Kept(_REPORTS)
 
     def tiering(self, agent: Agent, version: AgentVersion) -> Tiering:
         """The version's tier, explained.
@@ -48,7 +56,7 @@ class Judging:
             UnavailableError: the engine failed, or the log contradicts a row this rests on.
         """
         facts = self._facts(agent, version)
-        return _kept(self._tierings, facts, lambda: tiering(facts), _REPORTS)
+        return self._tierings.get(facts, lambda: tiering(facts))
 
     def tier_of(self, agent: Agent) -> Tier | None:
         """The tier of the version in force, for lists; None if it has none (see `tiering` for why)."""
@@ -56,23 +64,35 @@ class Judging:
         blocked = not facts.owner_present or facts.prohibited or facts.supplier_faults
         return None if blocked else tier_of(levels_of(facts))
 
+    def present(self, agent: Agent) -> PresentTier:
+        """What the version in force comes to now, whoever owns it. Raises as `tiering`."""
+        facts = self._facts(agent, agent.version)
+        levels = levels_of(facts)
+        faults = (
+            *facts.prohibited,
+            *(f"`{one.model}` of `{one.provider}` {one.reason}" for one in facts.supplier_faults),
+        )
+        floors = tuple(dict.fromkeys(floor.rule for floor in floors_of(levels)))
+        return PresentTier(None if faults else tier_of(levels), floors, faults)
+
     def access(self, agent: Agent, version: AgentVersion) -> AccessReport:
         """What the version may do, what is too much, and what limits it. Raises as `tiering`."""
         snapshot = self._snapshot()
+        tier = tier_of(levels_of(self._facts(agent, version)))
 
         def made() -> AccessReport:
-            return access_report(version, snapshot.catalogue, snapshot.policy, agent)
+            return access_report(version, snapshot.catalogue, snapshot.policy, agent, tier=tier)
 
         if version.manifest["spec"]["delegates"]:
             return made()  # rests on other agents as well
-        return _kept(self._reports, (agent.id, version.digest, snapshot.digest), made, _REPORTS)
+        return self._reports.get((agent.id, version.digest, snapshot.digest, tier), made)
 
     def _facts(self, agent: Agent, version: AgentVersion) -> RiskFacts:
         snapshot = self._snapshot()
 
         def enforced(agent: Agent, version: AgentVersion) -> Enforced:
             key = (agent.id, version.digest, snapshot.digest)
-            return _kept(self._enforced, key, lambda: enforced_by(snapshot.policy, agent, version), _KEPT)
+            return self._enforced.get(key, lambda: self._asked(snapshot.policy, agent, version))
 
         return risk_facts(
             agent,
@@ -85,12 +105,29 @@ class Judging:
             now_us=self._clock.now().wall_us,
         )
 
+    def _asked(self, policy: PolicySnapshot, agent: Agent, version: AgentVersion) -> Enforced:
+        with self._alone:
+            if self._beside is None or self._beside[0] is not policy:
+                self._beside = (policy, policy.beside())
+            return enforced_by(self._beside[1], agent, version)
 
-def _kept(cache: OrderedDict[_K, _V], key: _K, make: Callable[[], _V], limit: int) -> _V:
-    found = cache.get(key)
-    if found is None:
-        found = cache[key] = make()
-        if len(cache) > limit:
-            cache.popitem(last=False)
-    cache.move_to_end(key)
-    return found
+
+class _Kept(Generic[_K, _V]):
+    """The newest answers asked for, a bounded number of them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._answers: OrderedDict[_K, _V] = OrderedDict()
+        self._alone = threading.Lock()
+
+    def get(self, key: _K, make: Callable[[], _V]) -> _V:
+        with self._alone:
+            if (found := self._answers.get(key)) is not None:
+                self._answers.move_to_end(key)
+                return found
+        made = make()
+        with self._alone:
+            self._answers[key] = made
+            if len(self._answers) > self._limit:
+                self._answers.popitem(last=False)
+        return made

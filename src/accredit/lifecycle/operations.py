@@ -264,13 +264,13 @@ class Operations:
         made = self._registry.propose_role(role, person=person, group=group, team=team, actor=_actor(who))
         return await self._approvals.open_proposal(made, who)
 
-    async def revoke_role(self, who: Operator, grant: str) -> Receipt | None:
+    async def revoke_role(self, who: Operator, grant: str, reason: str = "") -> Receipt | None:
         """Take a role back; one's own may be laid down by anybody. Raises as `Registry.revoke_role`."""
         _require_admin_scope(who)
         own = any(one.id == grant and one.holder == who.person for one in self._registry.organisation.grants)
         if not own:
             self._require(Act.MANAGE_PEOPLE, who)
-        return await self._registry.revoke_role(grant, _actor(who))
+        return await self._registry.revoke_role(grant, _actor(who), reason)
 
     async def delegate(self, who: Operator, to: PersonId, role: Role, until_us: int) -> Delegation:
         """Let another vote in one's own place for a time. Raises as `Registry.delegate`, which knows the holder."""
@@ -589,6 +589,9 @@ class Operations:
             single_admin=who.basis == Basis.SINGLE_ADMIN,
         )
         if isinstance(answer, Unauthorised):
+            where = environment or (agent.environment if agent else None)
+            if who.basis == Basis.SINGLE_ADMIN and where is Environment.PRODUCTION:
+                raise ForbiddenError(Code.PRODUCTION_REFUSED, f"one administrator alone may not {act} in {where}")
             may = ", ".join(f"`{one}`" for one in answer.who_may)
             raise ForbiddenError(Code.NOT_AUTHORISED, f"you may not {act}", hint=f"ask somebody who may: {may}")
 

@@ -20,7 +20,7 @@ from accredit.kernel.clearance import Clearance
 from accredit.kernel.ids import AgentId
 from accredit.limits.model import Reservation
 from accredit.registry.lifecycle import AgentEvent
-from accredit.registry.model import Agent, AgentVersion, Role
+from accredit.registry.model import Agent, AgentVersion, Role, Tier
 from accredit.registry.proposals import Proposal
 
 __all__ = [
@@ -56,10 +56,13 @@ class AgentStates(Protocol):
         actor: Actor,
         *,
         version: Digest | None = None,
+        tier: Tier | None = None,
         also: Callable[[StateView], Iterable[Write]] = lambda _: (),
         reason: str = "",
     ) -> Receipt | None:
         """Move an agent, and write what `also` gives in the same transaction; `also` may raise to refuse.
+
+        `tier` is what an activation was approved under.
 
         Raises:
             ConflictError: its state does not allow it.
@@ -73,6 +76,8 @@ class Cleared:
 
     request: str
     clearance: Clearance
+    tier: Tier
+    """What the version was approved under."""
 
 
 class SignOff(Protocol):

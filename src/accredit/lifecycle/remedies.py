@@ -79,4 +79,5 @@ class Remedies:
             tool=remediation.tool,
             calls_per_minute=_THROTTLED if kind is RestrictionKind.THROTTLE else None,
             role=Role.SECURITY if kind is RestrictionKind.HOLD else None,
+            until_approved=remediation.until_approved,
         )

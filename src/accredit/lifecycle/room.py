@@ -36,7 +36,7 @@ from accredit.monitoring.baselines import BaselineKeeper
 from accredit.monitoring.service import Monitor
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.scope import EntityName
-from accredit.registry.model import Agent, Tier
+from accredit.registry.model import Agent
 from accredit.registry.service import Registry
 
 __all__ = ["LifecycleRoom", "furnished"]
@@ -153,10 +153,6 @@ def furnished(
         found = identity.credential(credential)
         return None if found is None else found.agent
 
-    def tier_of(agent: AgentId) -> Tier | None:
-        found = registry.get(agent)
-        return None if found is None else judging.tier_of(found)
-
     monitor = Monitor(
         control,
         records,
@@ -165,7 +161,7 @@ def furnished(
         agent_of=agent_of,
         clock=clock,
         ids=ids,
-        tier_of=tier_of,
+        tier_of=judging.present,
     )
     operations = Operations(
         registry=registry,

@@ -185,11 +185,14 @@ class Lifecycle:
     async def _put_in_force(self, procedure: Procedure, group: Sequence[Step]) -> None:
         agent = self._known(procedure.agent)
         version = _version(agent, procedure)
+        tier = self._with_clearance(self._case(agent, version), procedure).tier
 
         def also(view: StateView) -> tuple[Write, ...]:
             standing = self._standing(view, procedure)
             # INVARIANT: checked again in the transaction that puts the version in force
             case = self._with_clearance(self._case(agent, version), procedure)
+            if case.tier is not tier:
+                raise ConflictError(Code.CONFLICT, "the version was approved under another risk tier meanwhile")
             effects = {step: self._steps[step].give(view, case) for step in group}
             ended = replace(
                 _after(standing, effects, case.now_us), ended_us=case.now_us, outcome=ProcedureEnd.COMPLETED
@@ -197,7 +200,7 @@ class Lifecycle:
             return (*_writes(effects), self._row(view, ended))
 
         await self._agents.transition(
-            agent.id, AgentEvent.ACTIVATE, _actor_of(procedure), version=version.digest, also=also
+            agent.id, AgentEvent.ACTIVATE, _actor_of(procedure), version=version.digest, tier=tier, also=also
         )
 
     async def _abandon(self, procedure: Procedure, why: str) -> None:
@@ -398,7 +401,7 @@ class Lifecycle:
         operator = Operator(procedure.by, procedure.credential, frozenset(), procedure.basis)
         cleared = self._sign_off.cleared(case.agent, case.version, operator)
         cleared.clearance.covers("agent-version", procedure.version)
-        return replace(case, request=cleared.request, clearance=cleared.clearance)
+        return replace(case, request=cleared.request, clearance=cleared.clearance, tier=cleared.tier)
 
     def _standing(self, view: StateView, procedure: Procedure) -> Procedure:
         """The procedure as it stands, if it is still this one and open."""

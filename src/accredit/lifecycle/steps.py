@@ -19,7 +19,7 @@ from accredit.kernel.clearance import Clearance
 from accredit.lifecycle.model import Done, Step
 from accredit.lifecycle.ports import Archive, Baselines, Credentials, Questions, Reservations, SignOff
 from accredit.registry.lifecycle import awaits_candidate
-from accredit.registry.model import Agent, AgentVersion
+from accredit.registry.model import Agent, AgentVersion, Tier
 
 __all__ = ["ACTIVATION", "RETIREMENT", "Case", "MirroredStep", "StepEffect", "mirrored_steps"]
 
@@ -57,6 +57,8 @@ class Case:
     """Of the newest control record."""
     request: str | None = None
     clearance: Clearance | None = None
+    tier: Tier | None = None
+    """What the clearance was given for."""
     prepared: Mapping[str, Any] = field(default_factory=dict)
 
 

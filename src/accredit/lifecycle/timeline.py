@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from array import array
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -69,14 +70,16 @@ class Timeline:
                         self._newest[kind, key] = record.seq
                 self._next = record.seq + 1
 
-    def of(self, agent: AgentId, *, limit: int = _MAX_READ) -> tuple[TimelineEvent, ...]:
-        """The agent's newest control records, oldest of them first.
+    def of(self, agent: AgentId, *, limit: int = _MAX_READ, before: int | None = None) -> tuple[TimelineEvent, ...]:
+        """The agent's newest control records, or the newest before one of them; the oldest comes first.
 
         Raises:
             UnavailableError: the log cannot be read.
         """
         self.catch_up()
-        seqs = self._of_agent.get(agent, array("q"))[-min(limit, _MAX_READ) :]
+        known = self._of_agent.get(agent, array("q"))
+        end = len(known) if before is None else bisect_left(known, before)
+        seqs = known[max(0, end - min(limit, _MAX_READ)) : end]
         return tuple(_event(record) for seq in seqs for record in self._records.records(seq, seq + 1))
 
     def record_of(self, kind: str, key: str) -> int | None:

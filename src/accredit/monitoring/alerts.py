@@ -69,6 +69,11 @@ class Alerts:
         found = [self._alerts[one] for one in self._of.get((agent, kind, matter), ())]
         return max(found, key=lambda alert: (alert.closed_us is None, alert.opened_us), default=None)
 
+    def live(self, agent: AgentId, kind: AlertKind) -> tuple[Alert, ...]:
+        """An agent's alerts of a kind that are not resolved, by id."""
+        found = (self._alerts[one] for one in sorted(self._of_agent.get(agent, ())))
+        return tuple(alert for alert in found if alert.kind is kind and alert.closed_us is None)
+
     def many(self, agent: AgentId, kind: AlertKind) -> bool:
         """Whether an agent has so many alerts of a kind that another would tell nobody anything."""
         return sum(self._alerts[one].kind is kind for one in self._of_agent.get(agent, ())) >= _MANY
@@ -149,6 +154,39 @@ class Alerts:
     def writes_of_counts(self, limit: int) -> tuple[Write, ...]:
         """Counts that are not written yet; no more of them once the writes are in force."""
         return tuple(self._write(self._alerts[one]) for one in sorted(self._counted)[:limit])
+
+    async def renew(self, alert_id: str, *, at_us: int) -> None:
+        """Have the automatic answer of an open alert carried out once more: it is about to end, and nothing is over.
+
+        Raises:
+            UnavailableError: it could not be made durable.
+        """
+
+        def build(_: StateView) -> Change | None:
+            alert = self._found(alert_id)
+            if not alert.remedied or alert.state is AlertState.RESOLVED:
+                return None
+            after = replace(alert, remedied=False, count=alert.count + 1, last_us=at_us)
+            return self._change("alert.renewed", Actor(), after, {})
+
+        await self._control.transact(build)
+
+    async def over(self, alert_id: str) -> None:
+        """Resolve an alert on what is not so any more; nothing if it is resolved.
+
+        Raises:
+            UnavailableError: it could not be made durable.
+        """
+
+        def build(_: StateView) -> Change | None:
+            alert = self._found(alert_id)
+            if alert.state is AlertState.RESOLVED:
+                return None
+            now_us = self._clock.now().wall_us
+            after = replace(alert, state=AlertState.RESOLVED, closed_us=now_us, remedied=True)
+            return self._change("alert.resolved", Actor(), after, {})
+
+        await self._control.transact(build)
 
     # -- what is done about it
 

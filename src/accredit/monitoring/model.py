@@ -9,7 +9,7 @@ from typing import Any
 
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId, CredentialId, ToolId
-from accredit.registry.model import RestrictionKind
+from accredit.registry.model import RestrictionKind, Tier
 
 __all__ = [
     "Alert",
@@ -18,6 +18,7 @@ __all__ = [
     "Baseline",
     "Deviation",
     "Posture",
+    "PresentTier",
     "Remediation",
     "RemediationKind",
     "Replaced",
@@ -82,6 +83,18 @@ class Posture:
     at_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class PresentTier:
+    """What an agent's version in force comes to now. Who owns it does not count: that is for people to put right."""
+
+    tier: Tier | None
+    """None: by what is known now nobody could approve it."""
+    floors: tuple[str, ...] = ()
+    """Rules of the floors that hold, highest first."""
+    faults: tuple[str, ...] = ()
+    """Why it has no tier."""
+
+
 class AlertKind(StrEnum):
     """What was seen."""
 
@@ -89,6 +102,8 @@ class AlertKind(StrEnum):
     POSTURE_DEFINITION = "posture-definition"
     POSTURE_MODEL = "posture-model"
     POSTURE_PROMPT = "posture-prompt"
+    POSTURE_TIER = "posture-tier"
+    """More can go wrong with it than was approved: its risk tier rose under it."""
     NEW_TOOL = "new-tool"
     NEW_DESTINATION = "new-destination"
     NEW_DATA_CLASS = "new-data-class"
@@ -132,6 +147,8 @@ class Remediation:
     restriction: RestrictionKind | None = None
     tool: ToolId | None = None
     for_s: int | None = None
+    until_approved: bool = False
+    """Of a restriction: whether a new approval ends it as well."""
 
 
 @dataclass(frozen=True, slots=True)

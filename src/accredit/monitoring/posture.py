@@ -1,7 +1,8 @@
 """Whether what runs is what was approved: digest against digest, so the first difference is certain. Pure.
 
 Three things can differ from the baseline: what is enforced (the version in force), what the agent's tools are pinned
-to, and what an instance says of itself, signed with its own key.
+to, and what an instance says of itself, signed with its own key. A fourth is not the agent's: how much can go wrong
+with it by everything registered and enforced now, against what it was approved under.
 """
 
 from __future__ import annotations
@@ -14,10 +15,20 @@ from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import AgentId, CredentialId, ToolId
-from accredit.monitoring.model import AlertKind, Baseline, Deviation, Posture, Replaced
-from accredit.registry.model import Agent, AgentVersion
+from accredit.monitoring.model import AlertKind, Baseline, Deviation, Posture, PresentTier, Replaced
+from accredit.registry.lifecycle import runs
+from accredit.registry.model import Agent, AgentVersion, Environment
+from accredit.registry.tiering import tier_rank
 
-__all__ = ["NO_BASELINE", "approved_behaviour", "drift_in_force", "drift_reported", "posture_from", "without_baseline"]
+__all__ = [
+    "NO_BASELINE",
+    "approved_behaviour",
+    "drift_in_force",
+    "drift_of_tier",
+    "drift_reported",
+    "posture_from",
+    "without_baseline",
+]
 
 NO_BASELINE: Final = "no-baseline"
 """The matter of an alert on an agent that runs in production and has nothing it could be compared with."""
@@ -82,6 +93,26 @@ def drift_in_force(
             evidence = {"expected": approved, "seen": now}
             found.append(Deviation(agent.id, AlertKind.POSTURE_DEFINITION, tool, evidence, at_us, tool=tool))
     return tuple(found)
+
+
+def drift_of_tier(agent: Agent, now: PresentTier, at_us: int) -> Deviation | None:
+    """Whether more can go wrong with an agent that runs in production than it was approved under.
+
+    The matter is the approved tier: one alert, however far and how often it rises. No tier now is above every other;
+    an agent that was approved under none is let nothing through, and has none to rise from.
+    """
+    approved = agent.tier
+    if approved is None or agent.environment is not Environment.PRODUCTION or not runs(agent.environment, agent.state):
+        return None
+    if now.tier is not None and tier_rank(now.tier) <= tier_rank(approved):
+        return None
+    evidence = {
+        "expected": approved.value,
+        "faults": list(now.faults),
+        "floors": list(now.floors),
+        "seen": now.tier.value if now.tier else None,
+    }
+    return Deviation(agent.id, AlertKind.POSTURE_TIER, approved.value, evidence, at_us)
 
 
 def drift_reported(baseline: Baseline, posture: Posture) -> tuple[Deviation, ...]:

@@ -2,6 +2,9 @@
 
 Only what is exact is answered: a posture that is not the approved one, in production. What was merely never seen
 before is told to people. Every answer is reversible, and an unknown tier is treated as the highest.
+
+A tier that rose is no change of the agent's but one of ours (a release, an agreement, a tool's facts), so the agent
+goes on, with each call answered for by security, until it is approved anew or what changed is put right.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ POSTURE_KINDS: Final = frozenset(
         AlertKind.POSTURE_DEFINITION,
         AlertKind.POSTURE_MODEL,
         AlertKind.POSTURE_PROMPT,
+        AlertKind.POSTURE_TIER,
         AlertKind.POSTURE_VERSION,
     }
 )
@@ -50,7 +54,7 @@ def remedy_for(kind: AlertKind, environment: Environment, tier: Tier | None) -> 
         return _TOLD[kind]
     if environment is not Environment.PRODUCTION:
         return Remedy(Severity.WARNING)
-    if kind is AlertKind.POSTURE_DEFINITION and tier is Tier.LOW:
-        # the one tool waits for a person, call by call; the agent goes on with what has not changed
+    if kind is AlertKind.POSTURE_TIER or (kind is AlertKind.POSTURE_DEFINITION and tier is Tier.LOW):
+        # what changed waits for a person, call by call: all it does, or the one tool
         return Remedy(Severity.CRITICAL, RemediationKind.RESTRICT, RestrictionKind.HOLD, _WEEK_S)
     return Remedy(Severity.CRITICAL, RemediationKind.QUARANTINE)

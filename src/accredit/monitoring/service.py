@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from accredit.audit.model import Facts
 from accredit.audit.ports import Actor, Change, ControlLog, LogReader, StateView, Write
@@ -22,6 +22,7 @@ from accredit.audit.records import stored_record
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
+from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ToolId
 from accredit.monitoring.alerts import Alerts
 from accredit.monitoring.baselines import BaselineKeeper, destination_of
@@ -31,6 +32,7 @@ from accredit.monitoring.model import (
     AlertState,
     Deviation,
     Posture,
+    PresentTier,
     Remediation,
     RemediationKind,
     ToolUse,
@@ -45,13 +47,20 @@ from accredit.monitoring.novelty import (
     novelties,
     seen_in,
 )
-from accredit.monitoring.posture import drift_in_force, drift_reported, posture_from, without_baseline
+from accredit.monitoring.posture import (
+    drift_in_force,
+    drift_of_tier,
+    drift_reported,
+    posture_from,
+    without_baseline,
+)
 from accredit.monitoring.remedy import remedy_for
 from accredit.monitoring.rows import ALERT, BASELINE, CURSOR, MONITORING
+from accredit.monitoring.tiers import TierRounds
 from accredit.monitoring.usage import use_by_tool
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.lifecycle import runs
-from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
+from accredit.registry.model import Agent, AgentState, AgentVersion, Environment
 from accredit.registry.rows import AGENT, SERVER, TOOL, VERSION
 from accredit.registry.versions import version_from
 
@@ -71,6 +80,8 @@ _SAVE_RECORDS: Final = 20_000
 _REMEMBERED: Final = 20_000
 _VERSIONS: Final = 256
 _DAY_US: Final = 86_400_000_000
+_RENEWED_US: Final = _DAY_US
+"""How long before its end an answer that is still needed is given again."""
 
 _GONE = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _CONTAINED = _GONE | {AgentState.QUARANTINED}
@@ -89,9 +100,9 @@ class Monitor:
         agent_of: Callable[[CredentialId], AgentId | None],
         clock: Clock,
         ids: IdSource,
-        tier_of: Callable[[AgentId], Tier | None] = lambda _: None,
+        tier_of: Callable[[Agent], PresentTier],
     ) -> None:
-        """`tier_of` is asked when an alert opens; None is treated as the highest.
+        """`tier_of` gives what an agent's version in force comes to now; it may raise UnavailableError.
 
         A version and its baseline come into force together, in one change: else what is in force between two steps of
         an activation would be drift.
@@ -104,6 +115,8 @@ class Monitor:
         self._clock = clock
         self._tier_of = tier_of
         self._alerts = Alerts(control, ids, clock)
+        self._tiers = TierRounds(catalogue)
+        self._tiers_unknown = False
         self._alone = asyncio.Lock()
         self._position = 0
         self._saved = 0
@@ -159,6 +172,7 @@ class Monitor:
             await self._read()
             await self._look_at_postures()
             await self._check()
+            await self._check_tiers()
             await self._let_go()
             since_us = self._clock.now().boot_us - self._saved_boot_us
             if self._position - self._saved >= _SAVE_RECORDS or (self._alerts.uncounted and since_us >= _SAVE_US):
@@ -256,6 +270,34 @@ class Monitor:
                 self._unchecked.add(agent)
                 raise
 
+    async def _check_tiers(self) -> None:
+        unknown = False
+        for agent_id in self._tiers.take():
+            await asyncio.sleep(0)  # calls go first
+            agent = self._catalogue().agent(agent_id)
+            if agent is None or not _needs_baseline(agent):
+                continue
+            try:
+                await self._compare_tier(agent)
+            except UnavailableError as error:  # it may be of this agent alone
+                self._tiers.again(agent_id)
+                if not (unknown or self._tiers_unknown):
+                    _log.warning("the tier of %s is not known now: %s", agent_id, error.message)
+                unknown = True
+        self._tiers_unknown = unknown
+
+    async def _compare_tier(self, agent: Agent) -> None:
+        """Tell of a tier that rose, have its answer carried on while it stays so, and end the alert when it is over."""
+        now_us = self._clock.now().wall_us
+        risen = drift_of_tier(agent, self._tier_of(agent), now_us)
+        for alert in self._alerts.live(agent.id, AlertKind.POSTURE_TIER):
+            if risen is None or alert.matter != risen.matter:
+                await self._alerts.over(alert.id)
+            elif alert.remedied and now_us >= alert.last_us + (alert.for_s or 0) * 1_000_000 - _RENEWED_US:
+                await self._alerts.renew(alert.id, at_us=now_us)
+        if risen is not None:
+            await self._tell(risen)
+
     async def _let_go(self) -> None:
         """What contains an agent already answers every alert that asks for that."""
         catalogue, done = self._catalogue(), 0
@@ -275,7 +317,7 @@ class Monitor:
             deviation = replace(deviation, matter=MANY)
             if self._alerts.told(deviation):
                 return
-        tier = self._tier_of(agent.id) if agent.environment is Environment.PRODUCTION else None
+        tier = self._tier_of(agent).tier if agent.environment is Environment.PRODUCTION else None
         await self._alerts.open(deviation, remedy_for(deviation.kind, agent.environment, tier), agent.environment)
 
     async def _before_our_time(self, deviation: Deviation) -> bool:
@@ -352,8 +394,7 @@ class Monitor:
 
     def open_remediations(self) -> tuple[Remediation, ...]:
         """What is to be done and not marked as done, for agents that run; oldest first."""
-        catalogue = self._catalogue()
-        due = [alert for alert in self._alerts.unremedied() if _runs(catalogue.agent(alert.agent))]
+        due = [alert for alert in self._alerts.unremedied() if self._stands(alert)]
         return tuple(
             Remediation(
                 alert=alert.id,
@@ -363,9 +404,15 @@ class Monitor:
                 restriction=alert.restriction,
                 tool=alert.tool,
                 for_s=alert.for_s,
+                until_approved=alert.kind is AlertKind.POSTURE_TIER,
             )
             for alert in due
         )
+
+    def _stands(self, alert: Alert) -> bool:
+        agent = self._catalogue().agent(alert.agent)
+        # approved anew since: what ends a restriction must not be followed by another
+        return _runs(agent) and (alert.kind is not AlertKind.POSTURE_TIER or agent.tier == alert.matter)
 
     async def mark_remedied(self, alert: str, *, actor: Actor) -> None:
         """Note that an alert's remediation was carried out. Repeating it changes nothing.
@@ -407,7 +454,7 @@ class Monitor:
         return await self._alerts.resolve(alert, operator, note, still_due=self._still_due)
 
     def _still_due(self, alert: Alert) -> bool:
-        return not alert.remedied and _runs(self._catalogue().agent(alert.agent))
+        return not alert.remedied and self._stands(alert)
 
     # -- use
 
@@ -424,6 +471,7 @@ class Monitor:
     # -- following
 
     def _follow(self, change: Change) -> None:
+        self._tiers.follow(change)
         for write in change.writes:
             if write.kind in {AGENT, BASELINE}:
                 self._unchecked.add(AgentId(write.key))
@@ -434,9 +482,10 @@ class Monitor:
                 self._plain.clear()
             elif write.kind == ALERT and write.doc is not None and write.doc["closed_us"] is not None:
                 self._unchecked.add(AgentId(write.doc["agent"]))  # what still is so is told anew
+                self._tiers.again(AgentId(write.doc["agent"]))
 
 
-def _runs(agent: Agent | None) -> bool:
+def _runs(agent: Agent | None) -> TypeGuard[Agent]:
     return agent is not None and runs(agent.environment, agent.state)
 
 

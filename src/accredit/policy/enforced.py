@@ -3,6 +3,9 @@
 A call's context can only decide what policies read of it. So the policies of a slice that read none of it are judged
 once, by the same engine and entities as every decision; the others can go either way and make the answer conditional.
 Whoever rests something on the answer (a tier, a sign-off) asks again when a release or a tool's facts change.
+
+A policy may speak of agents of one risk tier, and a hold lowers the tier: so for a tier a tool counts as held or closed
+only if it is in every tier. No policy can lower a tier by speaking of it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from accredit.policy.ports import EngineOutcome, Verdict
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
 from accredit.policy.sources import Policy
 from accredit.registry.lifecycle import RUNS_IN
-from accredit.registry.model import Agent, AgentVersion
+from accredit.registry.model import Agent, AgentVersion, Tier
 from accredit.registry.tiering import Enforced
 
 __all__ = ["MOST_TOOLS", "Access", "AccessOutcome", "access", "as_it_would_run", "enforced_by"]
@@ -58,10 +61,10 @@ class Access:
     """Covers every policy in scope, word by word."""
 
 
-def as_it_would_run(agent: Agent, version: AgentVersion) -> tuple[Agent, ...]:
-    """The agent with that version in force, in each state in which its calls could be let through."""
+def as_it_would_run(agent: Agent, version: AgentVersion, tier: Tier) -> tuple[Agent, ...]:
+    """The agent with that version in force under a tier, in each state in which its calls could be let through."""
     return tuple(
-        replace(agent, version=version, candidate=None, state=state, halted_from=None)
+        replace(agent, version=version, candidate=None, state=state, halted_from=None, tier=tier)
         for state in sorted(RUNS_IN[agent.environment])
     )
 
@@ -74,8 +77,10 @@ def enforced_by(snapshot: PolicySnapshot, agent: Agent, version: AgentVersion) -
         InvalidInputError: a grant does not compile.
     """
     held, closed = set(), set()
+    tiers = tuple(Tier) if snapshot.tiered else (Tier.HIGH,)
+    running = [each for tier in tiers for each in as_it_would_run(agent, version, tier)]
     for tool in sorted({grant.tool for grant in version.grants})[:MOST_TOOLS]:
-        outcomes = {access(running, tool, snapshot).outcome for running in as_it_would_run(agent, version)}
+        outcomes = {access(each, tool, snapshot).outcome for each in running}
         if outcomes == {AccessOutcome.FORBIDDEN}:
             closed.add(tool)
         elif outcomes <= {AccessOutcome.FORBIDDEN, AccessOutcome.HELD}:

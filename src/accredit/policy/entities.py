@@ -2,6 +2,11 @@
 
 A group forbid on an entity that lacks the group does not fire, so an entity without a parent that every decision
 needs is refused before anything is evaluated.
+
+In production an agent stands in the risk tier its version was approved under, and one that has none is refused.
+Elsewhere nobody judges a tier, and the agent stands in the highest: there no policy on tiers is silently without force,
+and what it will do to a high agent shows before production. A policy that is to leave the others alone says so, with
+`when { principal in Environment::"production" }`.
 """
 
 from __future__ import annotations
@@ -12,12 +17,22 @@ from dataclasses import dataclass
 from accredit.kernel.canonical import Digest, canonical, digest
 from accredit.kernel.ids import ToolId
 from accredit.policy.scope import EntityName
-from accredit.registry.model import Agent, Effect, Tool, ToolServer, WriteScope
+from accredit.registry.model import Agent, Effect, Environment, Tier, Tool, ToolServer, WriteScope
 
-__all__ = ["EntityFacts", "action_facts", "action_groups", "missing_parents", "principal_facts", "resource_facts"]
+__all__ = [
+    "RISK_TIER",
+    "EntityFacts",
+    "action_facts",
+    "action_groups",
+    "missing_parents",
+    "principal_facts",
+    "resource_facts",
+]
 
+RISK_TIER = "RiskTier"
+"""The type of the tiers agents stand in."""
 _NEEDED: Mapping[str, tuple[str, ...]] = {
-    "Agent": ("Team", "Environment", "State"),
+    "Agent": ("Team", "Environment", "State", RISK_TIER),
     "Action": ("Action",),
     "Tool": ("Server", "Environment"),
 }
@@ -58,7 +73,7 @@ def missing_parents(facts: EntityFacts) -> tuple[str, ...]:
 
 
 def principal_facts(agent: Agent, tools: Mapping[ToolId, Tool]) -> EntityFacts:
-    """An agent in its team, environment, state and grants.
+    """An agent in its team, environment, state, risk tier and grants.
 
     It stands in a grant only while every data class of the tool is in its version's `data` or taken out of the results
     by the grant's mask, so a class added to a tool later takes the tool away until the manifest names it.
@@ -75,6 +90,11 @@ def principal_facts(agent: Agent, tools: Mapping[ToolId, Tool]) -> EntityFacts:
         EntityName("State", agent.state),
         *granted,
     ]
+    tier = agent.tier
+    if tier is None and agent.environment is not Environment.PRODUCTION:
+        tier = Tier.HIGH
+    if tier is not None:
+        parents.append(EntityName(RISK_TIER, tier))
     return _facts(EntityName("Agent", agent.id), parents)
 
 

@@ -15,14 +15,14 @@ from typing import Any
 import orjson
 
 from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
-from accredit.policy.entities import action_facts, action_groups, resource_facts
+from accredit.policy.entities import RISK_TIER, action_facts, action_groups, resource_facts
 from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
 from accredit.policy.release import PolicyFinding, PolicyInvalidError, Release, layer_of, read_release
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Layer, Policy
 from accredit.registry.manifest import data_classes
-from accredit.registry.model import AgentState, Effect, Environment, Tool, ToolServer, WriteScope
+from accredit.registry.model import AgentState, Effect, Environment, Tier, Tool, ToolServer, WriteScope
 
 __all__ = ["ClaimKind", "ContextTypes", "Installation", "publish"]
 
@@ -103,10 +103,7 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
 
 
 class _Check:
-    """One publish: the installation, prepared once for all policies.
-
-    `RiskTier` is no type here yet: no agent stands in one, so a forbid that names it would never fire.
-    """
+    """One publish: the installation, prepared once for all policies."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
@@ -125,6 +122,7 @@ class _Check:
             "Action": (frozenset({*self._inputs, *groups}), "use a registered tool's id or a group such as `@read`"),
             "Environment": (frozenset(Environment), "use development, staging or production"),
             "State": (frozenset(AgentState), "use a state of the lifecycle"),
+            RISK_TIER: (frozenset(Tier), "use low, medium or high; outside of production every agent counts as high"),
             "DataClass": (installation.data_classes, "use a registered data class"),
         }
 
@@ -213,7 +211,7 @@ class _Check:
         else:  # a guardrail may be in force before the first tool it speaks of is registered
             actions[_NO_TOOL] = self._action(ArgumentType(ArgumentKind.RECORD), self._groups)
         grouped = {
-            "Agent": ["Team", "Environment", "State"],
+            "Agent": ["Team", "Environment", "State", RISK_TIER],
             "Tool": ["Server", "DataClass", "Environment"],
         }
         kinds = {kind: {"memberOfTypes": grouped.get(kind, [])} for kind in self._known if kind != "Action"}

@@ -19,7 +19,14 @@ from accredit.kernel.ids import ServerName, ToolId
 from accredit.policy.arguments import input_type
 from accredit.policy.cache import HandleCache
 from accredit.policy.context import Projection
-from accredit.policy.entities import EntityFacts, action_facts, missing_parents, principal_facts, resource_facts
+from accredit.policy.entities import (
+    RISK_TIER,
+    EntityFacts,
+    action_facts,
+    missing_parents,
+    principal_facts,
+    resource_facts,
+)
 from accredit.policy.grants import GrantBook, GrantPermit
 from accredit.policy.ports import Engine, Uid
 from accredit.policy.release import Release
@@ -110,8 +117,11 @@ class _Index:
     def __init__(self, policies: Iterable[Policy]) -> None:
         self._any: list[Policy] = []
         self._named: defaultdict[EntityName, list[Policy]] = defaultdict(list)
+        self.tiered = False
         for policy in policies:
             constraint = policy.scope.principal
+            # the text of a body says it wherever a tier is named in it; more often does no harm
+            self.tiered = self.tiered or RISK_TIER in policy.body
             if constraint.entities is None:
                 self._any.append(policy)
             else:
@@ -201,6 +211,11 @@ class PolicySnapshot:
             for tool in sorted(self.servers[name].tools.values(), key=lambda tool: tool.id)
         ]
         return digest_value("policy-snapshot", {"release": self.release.digest, "tools": tools})
+
+    @property
+    def tiered(self) -> bool:
+        """Whether a policy may say something of agents of one risk tier and not of another."""
+        return self._index.tiered
 
     @property
     def bytes_held(self) -> int:
@@ -351,7 +366,7 @@ def _same(one: Agent, other: Agent) -> bool:
         one.version.digest == other.version.digest
         and one.version.grants == other.version.grants
         and one.version.data == other.version.data
-        and (one.team, one.environment, one.state) == (other.team, other.environment, other.state)
+        and (one.team, one.environment, one.state, one.tier) == (other.team, other.environment, other.state, other.tier)
     )
 
 

@@ -19,7 +19,7 @@ from accredit.policy.enforced import MOST_TOOLS, Access, AccessOutcome, access, 
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.sources import Layer
 from accredit.registry.catalogue import Catalogue
-from accredit.registry.model import Agent, AgentState, AgentVersion, Tool, ToolGrant
+from accredit.registry.model import Agent, AgentState, AgentVersion, Tier, Tool, ToolGrant
 
 __all__ = ["AccessReport", "AccessRow", "CeilingHit", "Excess", "ExcessKind", "access_report"]
 
@@ -137,15 +137,22 @@ class _Judged:
     rows: tuple[AccessRow, ...]
 
 
-def access_report(version: AgentVersion, catalogue: Catalogue, snapshot: PolicySnapshot, agent: Agent) -> AccessReport:
-    """The report on an agent with that version in force. The same arguments always give the same report.
+def access_report(
+    version: AgentVersion,
+    catalogue: Catalogue,
+    snapshot: PolicySnapshot,
+    agent: Agent,
+    *,
+    tier: Tier = Tier.HIGH,
+) -> AccessReport:
+    """The report on an agent with that version in force under a tier. The same arguments always give the same report.
 
     Raises:
         UnavailableError: the engine failed, so nothing can be said.
         InvalidInputError: a grant does not compile.
     """
     beside = snapshot.beside()
-    running = as_it_would_run(agent, version)
+    running = as_it_would_run(agent, version, tier)
     grants = sorted(version.grants, key=lambda grant: grant.tool)[:MOST_TOOLS]
     granted = [snapshot.tools[grant.tool] for grant in grants if grant.tool in snapshot.tools]
     by_class = {

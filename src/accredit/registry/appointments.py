@@ -87,7 +87,7 @@ def keeps_administrators(before: Organisation, after: Organisation) -> None:
 
 
 def role_revoked(
-    view: StateView, organisation: Organisation, grant_id: str, actor: Actor, *, now_us: int
+    view: StateView, organisation: Organisation, grant_id: str, actor: Actor, *, now_us: int, reason: str
 ) -> Change | None:
     """Take a role back; nothing if that was done before.
 
@@ -106,7 +106,8 @@ def role_revoked(
         keeps_administrators(organisation, replace(organisation, grants=others))
     write = Write(rows.ROLE_GRANT, grant.id, {**row.doc, "revoked_us": now_us})
     body = {"grant": grant.id, "holder": grant.holder, "role": grant.role.value, "team": grant.team}
-    return Change(Facts("role.revoked"), (write,), actor, body, narrowing=True)
+    parts = (Part("text", {"reason": reason[:_MAX_REASON]}),) if reason else ()
+    return Change(Facts("role.revoked"), (write,), actor, body, parts, narrowing=True)
 
 
 def role_delegated(organisation: Organisation, delegation: Delegation, actor: Actor, *, now_us: int) -> Change:

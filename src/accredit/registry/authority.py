@@ -41,6 +41,7 @@ class Act(StrEnum):
     PUBLISH_POLICY = "propose policies"
     REVOKE_ISSUER = "revoke issuers"
     FLAG_INCIDENT = "flag incidents"
+    CONFIRM_CLOCK = "confirm the clock"
     READ = "read"
 
 
@@ -72,6 +73,7 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.PUBLISH_POLICY: (Role.TEAM_LEAD, Role.OPERATOR, Role.SECURITY),
     Act.REVOKE_ISSUER: (Role.OPERATOR, Role.SECURITY, Role.ADMIN),
     Act.FLAG_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
+    Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
 }
 
 

@@ -23,6 +23,7 @@ from accredit.registry.model import (
     Environment,
     Person,
     Team,
+    Tier,
     Tool,
     ToolGrant,
     ToolServer,
@@ -233,8 +234,8 @@ def _agent(
     team = teams.get(doc["team"])
     version = _version(view, doc["version"], versions, shared)
     candidate: Digest | None = doc.get("candidate")
-    halted_from, promoted_from, registered_by = (
-        doc.get(name) for name in ("halted_from", "promoted_from", "registered_by")
+    halted_from, promoted_from, registered_by, tier = (
+        doc.get(name) for name in ("halted_from", "promoted_from", "registered_by", "tier")
     )
     if team is None or version is None:
         return None
@@ -252,6 +253,7 @@ def _agent(
         promoted_from=None if promoted_from is None else AgentId(promoted_from),
         registered_us=doc.get("registered_us", 0),
         registered_by=None if registered_by is None else PersonId(registered_by),
+        tier=None if tier is None else Tier(tier),
     )
 
 

@@ -156,6 +156,8 @@ class Restriction:
     """Of a throttle."""
     role: Role | None = None
     """Of a hold: who can let a call through."""
+    until_approved: bool = False
+    """Whether a new approval, put in force, ends it as well."""
 
     def in_force(self, now_us: int) -> bool:
         return now_us < self.until_us
@@ -297,3 +299,6 @@ class Agent:
     """The agent of the same name and team in a lower environment that this one was promoted from."""
     registered_us: int = 0
     registered_by: PersonId | None = None
+    tier: Tier | None = None
+    """The one the version in force was approved under, in production; elsewhere nobody judges it. What it comes to now
+    is computed anew by whoever asks."""

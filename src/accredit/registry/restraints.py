@@ -74,7 +74,9 @@ def _check(restriction: Restriction, now_us: int) -> None:
 
 def _covers(one: Restriction, other: Restriction) -> bool:
     same = (one.kind, one.tool, one.calls_per_minute, one.role)
-    return same == (other.kind, other.tool, other.calls_per_minute, other.role) and one.until_us >= other.until_us
+    if same != (other.kind, other.tool, other.calls_per_minute, other.role) or one.until_us < other.until_us:
+        return False
+    return other.until_approved or not one.until_approved  # one that could end sooner does not do for one that cannot
 
 
 def restriction_lifted(view: StateView, restriction_id: str, actor: Actor, *, reason: str) -> Change:

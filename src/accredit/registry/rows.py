@@ -16,15 +16,16 @@ server       name                {environment, url, credential, tools: [{name, e
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
 definition   digest              {text}: canonical text; may be shared; never removed
 agent        agent id            {name, environment, team, state, owner, backup_owner, version, history, candidate?,
-                                 halted_from?, promoted_from?, registered_us?, registered_by?, state_us?}; never removed
+                                 halted_from?, promoted_from?, registered_us?, registered_by?, state_us?, tier?};
+                                 never removed
 agent_name   environment/name    {agent}: the one agent of that name there; gone once it is retired
 version      digest              {digest, manifest, facets}: written once
-restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt}; removed
-                                 when lifted or long over
+restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt,
+                                 until_approved?}; removed when lifted or long over
 incident     incident id         {agent, severity, opened_us, closed_us}
 
-`owner` and `backup_owner` of an agent are those of its version in force. Keys are ids, digests and names an operator
-chose; no key is personal. A mark after a key of a document says that older rows lack it.
+`owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
+operator chose; no key is personal. A mark after a key of a document says that older rows lack it.
 """
 
 from __future__ import annotations
@@ -267,6 +268,7 @@ def restriction_doc(restriction: Restriction, *, salt: str) -> dict[str, Any]:
         "role": None if restriction.role is None else restriction.role.value,
         "salt": salt,
         "tool": restriction.tool,
+        "until_approved": restriction.until_approved,
         "until_us": restriction.until_us,
     }
 
@@ -282,6 +284,7 @@ def restriction_from(key: str, doc: Mapping[str, Any]) -> Restriction:
         until_us=doc["until_us"],
         calls_per_minute=doc["calls_per_minute"],
         role=None if doc["role"] is None else Role(doc["role"]),
+        until_approved=doc.get("until_approved", False),
     )
 
 

@@ -68,6 +68,7 @@ from accredit.registry.model import (
     Restriction,
     RestrictionKind,
     Role,
+    Tier,
     ToolServer,
 )
 from accredit.registry.organisation import Delegation, Organisation
@@ -515,21 +516,24 @@ class Registry:
         actor: Actor,
         *,
         version: Digest | None = None,
+        tier: Tier | None = None,
         also: Callable[[StateView], Iterable[Write]] = lambda _: (),
         reason: str = "",
     ) -> Receipt | None:
         """Move an agent to where an event leads: the one writer of states. None if it has happened already.
 
-        `version` is what the event speaks of, if the caller means a particular one. `also` gives writes for the same
-        transaction and may refuse; whoever activates in production has its clearance checked there. Stopping is in
-        force at once. Retiring ends with the name free for others; the id is never used again.
+        `version` is what the event speaks of, if the caller means a particular one, and `tier` what an activation was
+        approved under: without it nothing of the agent is let through. `also` gives writes for the same transaction
+        and may refuse; whoever activates in production has its clearance checked there. Activating ends the
+        restrictions that wait for a new approval. Stopping is in force at once. Retiring ends with the name free for
+        others; the id is never used again.
 
         Raises:
             NotFoundError: no such agent.
             ConflictError: `transition_refused`: its state does not allow it; `conflict`: another version was declared.
             UnavailableError: the change was not made durable; a narrowing one is in force all the same.
         """
-        return await self._control.transact(partial(self._transition, agent, event, actor, version, also, reason))
+        return await self._control.transact(partial(self._transition, agent, event, actor, version, tier, also, reason))
 
     def _step(self, row: Row, event: AgentEvent) -> AgentStep:
         doc, halted_from = row.doc, row.doc.get("halted_from")
@@ -550,6 +554,7 @@ class Registry:
         event: AgentEvent,
         actor: Actor,
         version: Digest | None,
+        tier: Tier | None,
         also: Callable[[StateView], Iterable[Write]],
         reason: str,
         view: StateView,
@@ -579,7 +584,13 @@ class Registry:
                 "version": candidate,
             }
         writes = [*also(view)]
-        if doc != {"halted_from": None, **row.doc}:
+        body: dict[str, Any] = {"from": row.doc["state"], "to": doc["state"]}
+        if event is AgentEvent.ACTIVATE:
+            doc["tier"] = tier.value if tier else None
+            ended = sorted(one.id for one in self._tables.restrictions_of(agent) if one.until_approved)
+            writes += [Write(rows.RESTRICTION, one, None) for one in ended]
+            body |= {"ended": ended, "tier": doc["tier"]}
+        if doc != {"halted_from": None, "tier": None, **row.doc}:
             writes.insert(0, Write(rows.AGENT, agent, doc))
         place = f"{doc['environment']}/{doc['name']}"
         named = proven.get(rows.AGENT_NAME, place) if event is AgentEvent.RETIRED else None
@@ -591,7 +602,7 @@ class Registry:
             Facts(_RECORDED[event], agent=agent, version=about, environment=doc["environment"]),
             tuple(writes),
             actor,
-            {"from": row.doc["state"], "to": doc["state"]},
+            body,
             (Part("text", {"reason": reason[:_MAX_REASON]}),) if reason else (),
             narrowing=event in _NARROWING,
         )
@@ -712,7 +723,7 @@ class Registry:
 
     # -- who loses or lends a role, and who leaves
 
-    async def revoke_role(self, grant: str, actor: Actor) -> Receipt | None:
+    async def revoke_role(self, grant: str, actor: Actor, reason: str = "") -> Receipt | None:
         """Take a role back, at once; None if that was done before.
 
         Raises:
@@ -721,7 +732,7 @@ class Registry:
         """
         return await self._control.transact(
             lambda view: role_revoked(
-                self._proven(view), self.organisation, grant, actor, now_us=self._clock.now().wall_us
+                self._proven(view), self.organisation, grant, actor, now_us=self._clock.now().wall_us, reason=reason
             )
         )
 
@@ -777,8 +788,11 @@ class Registry:
         tool: ToolId | None = None,
         calls_per_minute: int | None = None,
         role: Role | None = None,
+        until_approved: bool = False,
     ) -> Restriction | None:
         """Narrow an agent or one of its tools for a time, at once. None if one as narrow is in force as long.
+
+        With `until_approved` it ends sooner if a version of the agent is approved and put in force meanwhile.
 
         Raises:
             NotFoundError: no such agent.
@@ -786,7 +800,9 @@ class Registry:
             ConflictError: the agent is retired, or too many restrictions are in force.
         """
         found, now_us = self._registered(agent), self._clock.now().wall_us
-        made = Restriction(self._ids.new("rst"), agent, kind, tool, cause, now_us, until_us, calls_per_minute, role)
+        made = Restriction(
+            self._ids.new("rst"), agent, kind, tool, cause, now_us, until_us, calls_per_minute, role, until_approved
+        )
         salt = self._ids.secret(16).hex()
         receipt = await self._control.transact(
             lambda _: agent_restricted(
