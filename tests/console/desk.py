@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from accredit.approvals.duties import Barred, Eligible, duty
 from accredit.approvals.model import (
     ApprovalRequest,
     ApprovalState,
@@ -22,7 +23,9 @@ from accredit.approvals.model import (
     VoteVerdict,
 )
 from accredit.approvals.requests import view_digest, visible
-from accredit.console.ports import ConsoleServices, Standing
+from accredit.console.live import RecentCall
+from accredit.console.ports import ConsoleServices
+from accredit.console.standing import Standing
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clearance import Subject
@@ -30,6 +33,8 @@ from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, UnauthenticatedError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
+from accredit.lifecycle.dossier import Dossier
+from accredit.monitoring.model import Alert, AlertState
 from accredit.policy.model import HoldNeed
 from accredit.registry.model import (
     Agent,
@@ -43,6 +48,8 @@ from accredit.registry.model import (
     Tier,
 )
 from accredit.registry.organisation import Organisation, RoleGrant
+from accredit.storage.memory.records import MemoryRecordStore
+from tests.console.dossiers import dossier_of
 
 NOW_US = 1_795_000_000_000_000
 HOUR_US = 3_600_000_000
@@ -111,6 +118,10 @@ class Desk:
         self.held: dict[HoldId, Hold] = {}
         self.done: list[tuple[Any, ...]] = []
         self.tiers: dict[AgentId, Tier | None] = {}
+        self.told: list[Alert] = []
+        self.called: list[RecentCall] = []
+        self.dossier_words = "Read it all"
+        self.records = MemoryRecordStore("str_1")
         self.basis = "roles"
         self._grants: list[RoleGrant] = []
         self._made = itertools.count(1)
@@ -160,6 +171,11 @@ class Desk:
             "n",
         )
         return self.asked[made]
+
+    def want_assessment(self, request: str) -> None:
+        found = self.asked[request]
+        needs = tuple(replace(need, assessment=True) for need in found.needs)
+        self.asked[request] = replace(found, needs=needs)
 
     def hold(self, agent: Agent, arguments: Mapping[str, Any], *, role: str = "security") -> Hold:
         made = HoldId(f"hld_{next(self._made)}")
@@ -228,18 +244,27 @@ class Desk:
     def view(self, request: str) -> tuple[str, Digest]:
         return self.views[request], view_digest(self.views[request])
 
-    def standing(self, request: ApprovalRequest, who: Operator) -> Sequence[Standing]:
-        return [self._stands(need.role, who, request.parties.all) for need in request.missing]
+    def standing(self, request: str, who: Operator) -> Mapping[Role, Eligible | Barred]:
+        found = self.asked[request]
+        return {
+            need.role: duty(
+                self.organisation,
+                found.parties,
+                who.person,
+                need.role,
+                found.team,
+                opened_us=found.opened_us,
+                now_us=NOW_US,
+                others=found.votes,
+            )
+            for need in found.missing
+        }
 
-    def hold_standing(self, hold: Hold, who: Operator) -> Sequence[Standing]:
-        return [self._stands(Role(need.role), who, frozenset()) for need in hold.missing]
-
-    def _stands(self, role: Role, who: Operator, parties: frozenset[PersonId]) -> Standing:
-        if who.person in parties:
-            return Standing(role, may=False, why="you asked for it")
-        if not self.organisation.held(who.person, role, None):
-            return Standing(role, may=False, why=f"you do not hold the role {role}")
-        return Standing(role, may=True, why="")
+    def hold_standings(self, hold: Hold, who: Operator) -> Sequence[Standing]:
+        return [
+            Standing(need.role, may=bool(self.organisation.held(who.person, Role(need.role), None)), why="not yours")
+            for need in hold.missing
+        ]
 
     # -- the operations
 
@@ -247,7 +272,7 @@ class Desk:
         self, who: Operator, request: str, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
     ) -> ApprovalRequest:
         found = self.asked[request]
-        if not next(one for one in self.standing(found, who) if one.role == role).may:
+        if isinstance(self.standing(request, who)[role], Barred):
             raise ForbiddenError(Code.NOT_AUTHORISED, f"you may not vote as {role}")
         if view_digest != self.view(request)[1]:
             raise ConflictError(Code.CONFLICT, "what you were shown has changed since", hint="read it again")
@@ -266,7 +291,14 @@ class Desk:
         return self.asked[request]
 
     async def answer_hold(
-        self, who: Operator, hold: HoldId, verdict: HoldVerdict, *, view_digest: Digest, reason: str
+        self,
+        who: Operator,
+        hold: HoldId,
+        verdict: HoldVerdict,
+        *,
+        view_digest: Digest,
+        reason: str = "",
+        role: str | None = None,
     ) -> Hold:
         found = self.held[hold]
         need = found.missing[0]
@@ -278,7 +310,10 @@ class Desk:
         return self.held[hold]
 
     def __getattr__(self, name: str) -> Any:
-        if name not in {"submit", "activate", "suspend", "resume", "quarantine", "lift", "retire", "assess"}:
+        if name not in {
+            "submit", "activate", "suspend", "resume", "quarantine", "lift", "retire", "assess",
+            "acknowledge", "resolve",
+        }:  # fmt: skip
             raise AttributeError(name)
 
         async def noted(who: Operator, *given: Any) -> None:
@@ -296,12 +331,20 @@ class Desk:
             catalogue=lambda: self.fleet,
             organisation=lambda: self.organisation,
             tier_of=lambda agent: self.tiers.get(agent.id, Tier.MEDIUM),
+            dossiers=_Dossiers(self),
             requests=self,
             holds=holds,
+            hold_standings=self.hold_standings,
+            alerts=self,
+            calls=_Calls(self),
+            records=self.records,
             turned_away=self.turned_away,
-            standing=self.standing,
-            hold_standing=self.hold_standing,
         )
+
+    def alerts(
+        self, *, agent: AgentId | None = None, state: AlertState | None = None, limit: int | None = None
+    ) -> Sequence[Alert]:
+        return [one for one in self.told if state in {None, one.state}][:limit]
 
 
 class _Holds:
@@ -317,3 +360,20 @@ class _Holds:
             for one in self._desk.held.values()
             if (agent is None or one.agent == agent) and (state is None or one.state is state)
         ]
+
+
+class _Dossiers:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def of(self, agent_id: AgentId) -> Dossier:
+        agent = self._desk.fleet.known[agent_id]
+        return dossier_of(agent, NOW_US, tier=self._desk.tiers.get(agent_id, Tier.HIGH), words=self._desk.dossier_words)
+
+
+class _Calls:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def of(self, agent: AgentId, limit: int) -> Sequence[RecentCall]:
+        return [one for one in self._desk.called if one.agent == agent][:limit]

@@ -8,8 +8,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from accredit.approvals.model import ApprovalRequest, Hold
-from accredit.registry.model import AgentState, Environment
-from tests.console.desk import DECEIVING, LONG, Desk
+from accredit.console.live import RecentCall
+from accredit.registry.model import AgentState, Environment, Role
+from tests.console.desk import DECEIVING, LONG, NOW_US, Desk
+from tests.console.dossiers import alert_about
 from tests.console.looking import Looking
 
 pytestmark = pytest.mark.browser
@@ -30,13 +32,21 @@ def waiting(desk: Desk) -> tuple[ApprovalRequest, Hold]:
         "none": [],
         "one word": "x" * 5000,
     }
+    desk.told = [alert_about(agent, NOW_US, words=DECEIVING)]
+    desk.dossier_words = DECEIVING
+    desk.called = [
+        RecentCall(9 - at, NOW_US, agent.id, "crm/read_customer", decision, "allowed", ("org/x",), end, 3000)
+        for at, (decision, end) in enumerate((("allow", "ok"), ("allow", None), ("deny", None), ("hold", None)))
+    ]
+    desk.fleet.add("old-mailer", state=AgentState.RETIRED)
     return desk.request(agent, view), desk.hold(agent, {"note": DECEIVING, "amount": 3, DECEIVING[:40]: LONG})
 
 
 def _paths(waiting: tuple[ApprovalRequest, Hold]) -> list[str]:
     request, hold = waiting
     return ["/console", "/console?name=nothing", "/console/inbox", f"/console/approvals/{request.id}",
-            f"/console/holds/{hold.id}", "/login"]  # fmt: skip
+            f"/console/holds/{hold.id}", f"/console/agents/{request.agent}", "/console/alerts",
+            f"/console/agents/{request.agent}/suspend", "/console/agents/agt_old-mailer_prod", "/login"]  # fmt: skip
 
 
 @pytest.mark.requirement("console:browser:axe", "console:browser:policy")
@@ -68,15 +78,15 @@ def test_hostile_text_stays_text_in_its_own_box_and_hides_nothing(
     looking: _Look, waiting: tuple[ApprovalRequest, Hold]
 ) -> None:
     window = looking()
-    for path in _paths(waiting)[2:5]:
+    for path in _paths(waiting)[2:8]:
         page = window.go(path)
         assert page.locator("main script, main img, main iframe, main object, main [style]").count() == 0
         assert "owned" not in page.title()
         shown = page.locator("main").inner_text()
         assert not any(each in shown for each in "\u202e\u202c\u200b\u200d\U000e0041")
-        if path == "/console/inbox":
-            continue
         section = page.locator("section.view")
+        if section.count() == 0:
+            continue
         assert section.inner_text().count("\\u202e") >= 2
         inside = section.bounding_box()
         assert inside is not None
@@ -129,10 +139,10 @@ def test_typing_filters_the_fleet_in_place_and_the_address_says_so(
     page.reload()
     expect(page.locator("#fleet tbody tr")).to_have_count(1)
     assert page.get_by_label("Name or id").input_value() == "refund"
-    page.get_by_label("State").select_option("retired")
+    page.get_by_label("State").select_option("rejected")
     expect(page.get_by_text("No agent matches.")).to_be_visible()
     page.get_by_role("link", name="show all").click()
-    expect(page.locator("#fleet tbody tr")).to_have_count(3)
+    expect(page.locator("#fleet tbody tr")).to_have_count(4)
 
 
 def _press_until(page: Page, what: str, *, key: str = "Tab") -> None:
@@ -192,5 +202,79 @@ def test_whoever_may_not_answer_is_told_why_and_finds_no_form(
 ) -> None:
     window = looking("dana")
     page = window.go(f"/console/approvals/{waiting[0].id}")
-    expect(page.locator(".standing")).to_contain_text("not you: you asked for it")
+    expect(page.locator(".standing")).to_contain_text("not you: who asked for it does not vote on it")
     expect(page.get_by_role("button", name="Approve")).to_have_count(0)
+
+
+@pytest.mark.requirement("console:browser:live")
+def test_live_decisions_follow_along_until_somebody_pauses_them(
+    looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    window = looking()
+    agent = waiting[0].agent
+    assert agent is not None
+    page = window.go(f"/console/agents/{agent}")
+    rows = page.locator("#live-now tbody tr")
+    expect(rows).to_have_count(4)
+    touched = len(desk.touched)
+    desk.called.insert(0, RecentCall(10, NOW_US, agent, "crm/search_orders", "allow", "allowed", (), "ok", 1000))
+    expect(rows).to_have_count(5)
+    assert len(desk.touched) == touched
+    page.get_by_label("Pause").check()
+    desk.called.clear()
+    with page.expect_request("**/healthz") as _:
+        page.evaluate("setTimeout(() => fetch('/healthz'), 4500)")
+    expect(rows).to_have_count(5)
+    page.get_by_label("Pause").uncheck()
+    expect(page.get_by_text("No call of it is among the newest records.")).to_be_visible()
+    desk.sessions.clear()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.requirement("console:browser:keys")
+def test_an_agent_is_suspended_and_an_alert_resolved_without_a_pointer(
+    looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    page = looking().go(f"/console/agents/{waiting[0].agent}")
+    _press_until(page, "Suspend")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Suspend: support-copilot")).to_be_visible()
+    _press_until(page, "Reason")
+    page.keyboard.type("It answers nonsense")
+    _press_until(page, "Suspend")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").first).to_have_text("It is suspended.")
+    page.goto(page.url.split("/console")[0] + "/console/alerts")
+    _press_until(page, "Note")
+    page.keyboard.type("seen")
+    _press_until(page, "Resolve")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").first).to_have_text("The alert is updated.")
+    assert [one[0] for one in desk.done] == ["suspend", "resolve"]
+    assert desk.done[0][-1] == "It answers nonsense"
+
+
+@pytest.mark.requirement("console:browser:assess", "console:browser:axe")
+def test_a_risk_assessment_is_written_with_as_many_risks_as_it_takes(
+    looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    desk.want_assessment(waiting[0].id)
+    desk.grant("lee", Role.BUSINESS_OWNER)
+    window = looking()
+    page = window.go(f"/console/approvals/{waiting[0].id}")
+    assert window.axe() == []
+    page.get_by_role("textbox", name="What can go wrong, for whom").nth(0).fill("It tells strangers about customers")
+    page.get_by_role("button", name="More rows").click()
+    risks = page.get_by_role("textbox", name="What can go wrong, for whom")
+    expect(risks).to_have_count(5)
+    expect(risks.nth(0)).to_have_value("It tells strangers about customers")
+    page.get_by_role("textbox", name="Mitigating policies").nth(0).fill("org/a-0123\norg/b-4567")
+    page.get_by_role("textbox", name="Other measures").nth(4).fill("People read a sample every week")
+    risks.nth(4).fill("It is slow")
+    page.get_by_label("Accepted by").select_option(label="lee@example.com")
+    page.get_by_role("button", name="Attach the assessment").click()
+    expect(page.get_by_role("status").first).to_have_text("The risk assessment is attached.")
+    form = desk.done[0][-1]
+    assert [one["risk"] for one in form["risks"]] == ["It tells strangers about customers", "It is slow"]
+    assert form["risks"][0]["mitigations"] == [{"policy": "org/a-0123"}, {"policy": "org/b-4567"}]
+    assert form["acceptedBy"] == "lee"

@@ -17,7 +17,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("console:headers:every", "issue 3 §6", "every answer carries the strict policy, errors included"),
     Requirement("console:house:small", "identity-console §3.3", "no template is over 250 lines"),
     Requirement("console:house:inline", "identity-console §3.3", "nothing inline, nothing unescaped in a template"),
-    Requirement("console:house:foreign", "identity-console §3.3", "no page names anything elsewhere, or a supplied URL"),
+    Requirement(
+        "console:house:foreign", "identity-console §3.3", "no page names anything elsewhere, or a supplied URL"
+    ),
     Requirement("console:house:vendored", "STYLE §8", "what is vendored carries version and licence"),
     Requirement("console:text:isolated", "DESIGN §11", "supplied text is one box of text, whole, and never markup"),
     Requirement("console:text:marked", "DESIGN §11", "characters that deceive the eye are spelled out and marked"),
@@ -30,5 +32,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("console:browser:narrow", "identity-console §3.3", "pages fit narrow windows and 200 % zoom"),
     Requirement("console:browser:login", "DESIGN §4", "a link's secret leaves the address at once and is sent once"),
     Requirement("console:browser:fragment", "identity-console §3.3", "htmx gets a part from the view's own URL"),
+    Requirement("console:browser:live", "issue 3 §6", "an agent's page follows its decisions, and can be paused"),
+    Requirement("console:browser:assess", "issue 3 §3", "a risk assessment is written where one votes"),
+    Requirement("console:agent:questions", "DESIGN §6", "one view answers the five questions, each with its record"),
+    Requirement("console:agent:offers", "DESIGN §6", "offered is what the state allows and the person may do"),
+    Requirement("console:sight:roles", "issue 3 §2", "without a role one sees what one owns or may answer"),
+    Requirement("console:live:newest", "issue 3 §6", "the newest calls are followed in the log, bounded"),
+    Requirement("console:assess:form", "issue 3 §3", "a page's fields become the published form, rows left empty not"),
     Requirement("console:fault:typed", "STYLE §4", "a refused form says why and loses nothing that was typed"),
 )

@@ -15,15 +15,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from accredit.approvals.model import HoldVerdict, VoteVerdict
+from accredit.approvals.model import ApprovalRequest, HoldVerdict, VoteVerdict
+from accredit.console.agents import AgentViews
+from accredit.console.assessing import assessment_form
 from accredit.console.entry import LOGIN, STATIC, ConsoleEntry, SessionCookie, is_fragment
+from accredit.console.frame import Surroundings
 from accredit.console.pages import Pages, StaticFiles
 from accredit.console.ports import ConsoleServices
 from accredit.console.views import Views
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, NotFoundError, UnauthenticatedError
-from accredit.kernel.ids import HoldId
+from accredit.kernel.ids import AgentId, HoldId
 from accredit.registry.model import Role
 
 __all__ = ["console_app"]
@@ -32,6 +35,9 @@ _log = logging.getLogger("accredit.console")
 _TITLES: Final = {400: "That cannot be read", 401: "Sign in first", 403: "You may not", 404: "There is no such page",
                   409: "It has changed", 503: "It cannot be done now"}  # fmt: skip
 
+_PAST: Final = {"submit": "submitted", "activate": "activated", "suspend": "suspended", "resume": "resumed",
+                "quarantine": "quarantined", "lift": "lifted", "retire": "retired"}  # fmt: skip
+_MAX_REASON: Final = 500
 _OWN_PATH: Final = re.compile(r"/console(?:/[A-Za-z0-9._~/-]*)?(?:\?[A-Za-z0-9._~/=&%+-]*)?")
 _E = TypeVar("_E", bound=StrEnum)
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -42,7 +48,8 @@ def console_app(services: ConsoleServices) -> ASGIApp:
     static = StaticFiles()
     pages = Pages(static)
     cookie = SessionCookie(services.public_url)
-    views = Views(services, pages)
+    common = Surroundings(services)
+    views, agents = Views(services, pages, common), AgentViews(services, pages, common)
     operations = services.operations
 
     def refusal(request: Request, error: AccreditError) -> Response:
@@ -73,7 +80,7 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             status=error.status if error else 200,
             fault=error,
             next=_own_path(request.state.form.get("next", request.query_params.get("next", ""))),
-            email=views.email(known.person) if known else None,
+            email=common.email(known.person) if known else None,
         )
 
     async def login(request: Request) -> Response:
@@ -127,8 +134,49 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             _one_of(HoldVerdict, form, "verdict"),
             view_digest=Digest(form.get("view_digest", "")[:80]),
             reason=form.get("reason", "").strip(),
+            role=form.get("role", "")[:80] or None,
         )
         return _done(f"/console/holds/{hold}", "answered")
+
+    async def assess(request: Request) -> Response:
+        form, request_id = request.state.visit.form, request.path_params["request"]
+        if "more" in form:
+            return await views.approval(request)
+        await operations.assess(request.state.visit.operator, request_id, assessment_form(form))
+        return _done(f"/console/approvals/{request_id}", "assessed")
+
+    async def handle(request: Request) -> Response:
+        who, form, alert = request.state.visit.operator, request.state.visit.form, request.path_params["alert"]
+        acts = {"acknowledge": operations.acknowledge, "resolve": operations.resolve}
+        chosen = acts.get(form.get("act", ""))
+        if chosen is None:
+            raise InvalidInputError(Code.BODY_MALFORMED, f"choose one of {', '.join(acts)}")
+        await chosen(who, alert, form.get("note", "").strip())
+        return _done("/console/alerts", "handled")
+
+    async def act(request: Request) -> Response:
+        who, form = request.state.visit.operator, request.state.visit.form
+        agent, name = AgentId(request.path_params["agent"]), request.path_params["act"]
+        plain = {"submit": operations.submit, "activate": operations.activate}
+        told = {
+            "suspend": operations.suspend,
+            "resume": operations.resume,
+            "quarantine": operations.quarantine,
+            "lift": operations.lift,
+            "retire": operations.retire,
+        }
+        if name in plain:
+            made = await plain[name](who, agent)
+            if isinstance(made, ApprovalRequest):
+                return _done(f"/console/approvals/{made.id}", _PAST[name])
+        elif name in told:
+            reason = form.get("reason", "").strip()
+            if not 1 <= len(reason) <= _MAX_REASON:
+                raise InvalidInputError(Code.BODY_MALFORMED, f"a reason has 1 to {_MAX_REASON} characters")
+            await told[name](who, agent, reason)
+        else:
+            raise NotFoundError(Code.NOT_FOUND, "there is no page at this address")
+        return _done(f"/console/agents/{agent}", _PAST[name])
 
     # -- what went wrong
 
@@ -146,25 +194,25 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         _log.error("unhandled error", exc_info=error)
         return refusal(request, AccreditError(Code.INTERNAL, "internal error"))
 
-    def shows(view: Callable[[Request], Response]) -> _Handler:
-        async def shown(request: Request) -> Response:
-            return view(request)
-
-        return shown
-
-    inbox, hold, approval = shows(views.inbox), shows(views.hold), shows(views.approval)
     app = Starlette(
         routes=[
             Route(STATIC + "{name}", static.answer),
             Route(LOGIN, login, methods=["GET", "POST"]),
             Route("/logout", logout, methods=["POST"]),
-            Route("/console", shows(views.fleet)),
-            Route("/console/inbox", inbox),
-            Route("/console/holds/{hold}", hold, methods=["GET"]),
-            Route("/console/holds/{hold}", acting(answer, hold), methods=["POST"]),
-            Route("/console/approvals/{request}", approval),
-            Route("/console/approvals/{request}/vote", acting(vote, approval), methods=["POST"]),
-            Route("/console/approvals/{request}/withdraw", acting(withdraw, approval), methods=["POST"]),
+            Route("/console", views.fleet),
+            Route("/console/inbox", views.inbox),
+            Route("/console/holds/{hold}", views.hold, methods=["GET"]),
+            Route("/console/holds/{hold}", acting(answer, views.hold), methods=["POST"]),
+            Route("/console/approvals/{request}", views.approval),
+            Route("/console/approvals/{request}/vote", acting(vote, views.approval), methods=["POST"]),
+            Route("/console/approvals/{request}/assessment", acting(assess, views.approval), methods=["POST"]),
+            Route("/console/approvals/{request}/withdraw", acting(withdraw, views.approval), methods=["POST"]),
+            Route("/console/alerts", agents.alerts),
+            Route("/console/alerts/{alert}", acting(handle, agents.alerts), methods=["POST"]),
+            Route("/console/records/{seq}", agents.record),
+            Route("/console/agents/{agent}", agents.agent),
+            Route("/console/agents/{agent}/{act}", agents.act, methods=["GET"]),
+            Route("/console/agents/{agent}/{act}", acting(act, agents.act), methods=["POST"]),
         ],
         exception_handlers={AccreditError: refused, HTTPException: unrouted, Exception: unexpected},
     )

@@ -56,11 +56,11 @@ class Pages:
         self._environment.filters |= {"datum": datum, "moment": moment, "short": short}
         self._environment.globals |= {"static": static.url, "rows_alike": rows_alike}
 
-    def page(self, name: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
+    def page(self, template: str, /, *, status: int = 200, **shown: Any) -> HTMLResponse:
         """A whole page."""
-        return HTMLResponse(self._environment.get_template(f"{name}.html").render(shown), status)
+        return HTMLResponse(self._environment.get_template(f"{template}.html").render(shown), status)
 
-    def view(self, request: Request, name: str, part: str, **shown: Any) -> HTMLResponse:
+    def view(self, request: Request, template: str, part: str, /, **shown: Any) -> HTMLResponse:
         """A page, or that part of it alone when the page itself asks: the same URL, and the same values, for both."""
         wanted = is_fragment(request) and request.headers.get("hx-target", "").endswith(f"#{part}")
-        return self.page(f"part_{part}" if wanted else name, **shown)
+        return self.page(f"part_{part}" if wanted else template, **shown)

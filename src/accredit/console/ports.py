@@ -9,24 +9,33 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from accredit.approvals.duties import Barred, Eligible
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState, HoldVerdict, VoteVerdict
+from accredit.audit.ports import RecordReader
+from accredit.console.live import RecentCall
+from accredit.console.standing import Standing
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
+from accredit.lifecycle.dossier import Dossier
+from accredit.lifecycle.model import Procedure, RetirementReceipt
+from accredit.monitoring.model import Alert, AlertState
 from accredit.registry.model import Agent, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
 
 __all__ = [
+    "AlertList",
+    "Calls",
     "ConsoleOperations",
     "ConsoleServices",
+    "DossierReader",
     "HeldCalls",
     "RefusalSink",
     "Registered",
     "Requests",
     "Sessions",
-    "Standing",
 ]
 
 
@@ -78,33 +87,27 @@ class Registered(Protocol):
 class Requests(Protocol):
     """Requests for sign-off, as they can be read."""
 
-    def get(self, request: str) -> ApprovalRequest | None: ...
+    def get(self, request_id: str, /) -> ApprovalRequest | None: ...
 
     def find(
         self, *, agent: AgentId | None = None, state: ApprovalState | None = None
     ) -> Sequence[ApprovalRequest]: ...
 
-    def view(self, request: str) -> tuple[str, Digest]:
-        """The text a voter is shown, whole, and its digest."""
+    def view(self, request_id: str, /) -> tuple[str, Digest]:
+        """The text a voter is shown, whole, and its digest; empty once there is nothing to vote on."""
+        ...
+
+    def standing(self, request_id: str, operator: Operator, /) -> Mapping[Role, Eligible | Barred]:
+        """How a person stands to every role the request still wants, on present grounds."""
         ...
 
 
 class HeldCalls(Protocol):
     """Held calls, as they can be read."""
 
-    def get(self, hold: HoldId) -> Hold | None: ...
+    def get(self, hold: HoldId, /) -> Hold | None: ...
 
     def find(self, *, agent: AgentId | None = None, state: HoldState | None = None) -> Sequence[Hold]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a person stands to one thing that is wanted of a role."""
-
-    role: str
-    may: bool
-    why: str
-    """If not: what is in the way. If so: in whose place, when in another's."""
 
 
 class ConsoleOperations(Protocol):
@@ -119,22 +122,53 @@ class ConsoleOperations(Protocol):
     async def withdraw(self, who: Operator, request: str) -> ApprovalRequest: ...
 
     async def answer_hold(
-        self, who: Operator, hold: HoldId, verdict: HoldVerdict, *, view_digest: Digest, reason: str
+        self,
+        who: Operator,
+        hold: HoldId,
+        verdict: HoldVerdict,
+        *,
+        view_digest: Digest,
+        reason: str = "",
+        role: str | None = None,
     ) -> Hold: ...
 
-    async def submit(self, who: Operator, agent: AgentId) -> Any: ...
+    async def submit(self, who: Operator, agent: AgentId) -> ApprovalRequest | None: ...
 
-    async def activate(self, who: Operator, agent: AgentId) -> Any: ...
+    async def activate(self, who: Operator, agent: AgentId) -> Procedure: ...
 
-    async def suspend(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+    async def suspend(self, who: Operator, agent: AgentId, reason: str) -> None: ...
 
-    async def resume(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+    async def resume(self, who: Operator, agent: AgentId, reason: str) -> None: ...
 
-    async def quarantine(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+    async def quarantine(self, who: Operator, agent: AgentId, reason: str) -> None: ...
 
-    async def lift(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+    async def lift(self, who: Operator, agent: AgentId, reason: str) -> None: ...
 
-    async def retire(self, who: Operator, agent: AgentId, reason: str) -> Any: ...
+    async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt: ...
+
+    async def acknowledge(self, who: Operator, alert: str, note: str = "") -> Alert: ...
+
+    async def resolve(self, who: Operator, alert: str, note: str = "") -> Alert: ...
+
+
+class AlertList(Protocol):
+    """Alerts, as they can be read."""
+
+    def alerts(
+        self, *, agent: AgentId | None = None, state: AlertState | None = None, limit: int | None = None
+    ) -> Sequence[Alert]: ...
+
+
+class DossierReader(Protocol):
+    """Puts together what is known of one agent. Reads the log: to be called from a thread."""
+
+    def of(self, agent_id: AgentId) -> Dossier: ...
+
+
+class Calls(Protocol):
+    """The newest calls of an agent. Reads the log: to be called from a thread."""
+
+    def of(self, agent: AgentId, limit: int) -> Sequence[RecentCall]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +182,12 @@ class ConsoleServices:
     catalogue: Callable[[], Registered]
     organisation: Callable[[], Organisation]
     tier_of: Callable[[Agent], Tier | None]
+    """Of the version in force."""
+    dossiers: DossierReader
     requests: Requests
     holds: HeldCalls
+    hold_standings: Callable[[Hold, Operator], Sequence[Standing]]
+    alerts: AlertList
+    calls: Calls
+    records: RecordReader
     turned_away: RefusalSink
-    standing: Callable[[ApprovalRequest, Operator], Sequence[Standing]]
-    """How a person stands to every role a request still wants."""
-    hold_standing: Callable[[Hold, Operator], Sequence[Standing]]

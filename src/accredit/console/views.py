@@ -1,8 +1,8 @@
-"""What each page shows: values read, and put together for a template. Nothing here changes anything."""
+"""The fleet, the inbox, and what one answers there: values read, and put together for a template."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,47 +10,27 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from accredit import __version__
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState
-from accredit.console.fleet import FleetQuery, fleet_page
+from accredit.console.assessing import rows_shown
+from accredit.console.fleet import FleetPage, FleetQuery, fleet_page
+from accredit.console.frame import Surroundings
 from accredit.console.pages import Pages
-from accredit.console.ports import ConsoleServices, Standing
+from accredit.console.ports import ConsoleServices
+from accredit.console.standing import Standing, standings_of
 from accredit.identity.model import Operator
 from accredit.kernel.clearance import Basis
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ForbiddenError, NotFoundError
-from accredit.kernel.ids import HoldId, PersonId
+from accredit.kernel.errors import NotFoundError
+from accredit.kernel.ids import AgentId, HoldId
 from accredit.registry.authority import Act, Unauthorised, authority
-from accredit.registry.model import Agent, AgentState, Environment, Tier
+from accredit.registry.model import Agent, AgentState, Environment, Role, Tier
 
-__all__ = ["Frame", "Views"]
+__all__ = ["Views"]
 
-_DONE: Final = {
-    "voted": "Your vote is on record.",
-    "answered": "Your answer is on record.",
-    "withdrawn": "The request is withdrawn.",
-}
 _INBOX: Final = 50
-_COUNTED: Final = 200
-"""How many open requests are looked at to count what waits for one person."""
-_SINGLE_ADMIN: Final = (
-    "One administrator fills every role until a second one has signed in. Everything done meanwhile is marked "
-    "single-admin on record, and nothing enters staging or production."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What stands around every page."""
-
-    email: str
-    roles: str
-    csrf: str
-    nav: tuple[tuple[str, str, int], ...]
-    """Label, address, and how much waits there for this person."""
-    here: str
-    notice: str
-    version: str = __version__
+_FIRST: Final = ("grounds", "proposal", "assessment")
+"""What of a view comes first; then the rest, and nothing is left out."""
+_TOLD_APART: Final = ("blocks", "excess")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,33 +45,27 @@ class _Waiting:
 
 
 class Views:
-    """Makes every page from what the services hold."""
+    """Makes these pages from what the services hold."""
 
-    def __init__(self, services: ConsoleServices, pages: Pages) -> None:
+    def __init__(self, services: ConsoleServices, pages: Pages, surroundings: Surroundings) -> None:
         self._services = services
         self._pages = pages
+        self._common = surroundings
 
-    def email(self, person: PersonId) -> str:
-        """What a person is called: the address, or the id where there is no such person any more."""
-        known = self._services.catalogue().person_by_id(person)
-        return known.email if known else str(person)
-
-    # -- pages
-
-    def fleet(self, request: Request) -> Response:
+    async def fleet(self, request: Request) -> Response:
         query = FleetQuery.of(request.query_params)
-        catalogue, tiers = self._services.catalogue(), self._services.tier_of
-        page = fleet_page(self._visible(request.state.visit.operator), query, tier_of=tiers)
+        who = request.state.visit.operator
+        page, tiers = await asyncio.to_thread(self._fleet, query, who)
         return self._pages.view(
             request,
             "fleet",
             "fleet",
-            **self._around(request, "/console"),
+            **self._common.around(request, "/console"),
             query=query,
             page=page,
-            teams=catalogue.teams(),
-            tiers={agent.id: tiers(agent) for agent in page.agents},
-            emails=self._emails(agent.owner for agent in page.agents),
+            tiers=tiers,
+            teams=self._services.catalogue().teams(),
+            name=self._common.namer,
             first=query.first,
             following=query.following(page.agents[-1]) if page.more else "",
             choices=(
@@ -101,7 +75,12 @@ class Views:
             ),
         )
 
-    def inbox(self, request: Request) -> Response:
+    def _fleet(self, query: FleetQuery, who: Operator) -> tuple[FleetPage, dict[AgentId, Tier | None]]:
+        tier_of = self._services.tier_of
+        page = fleet_page(list(self._common.visible(who)), query, tier_of=tier_of)
+        return page, {agent.id: tier_of(agent) for agent in page.agents}
+
+    async def inbox(self, request: Request) -> Response:
         who = request.state.visit.operator
         holds = [self._held(one, who) for one in self._services.holds.find(state=HoldState.OPEN)]
         after = request.query_params.get("after", "")[:200]
@@ -112,37 +91,37 @@ class Views:
         last = page[-1] if len(ahead) > _INBOX else None
         return self._pages.page(
             "inbox",
-            **self._around(request, "/console/inbox"),
-            holds=[one for one in holds if self._may_see(one.agent, who) or one.mine],
-            requests=[one for one in requests if self._may_see(one.agent, who) or one.mine],
+            **self._common.around(request, "/console/inbox"),
+            holds=[one for one in holds if one.mine or self._common.may_see(one.agent, who)],
+            requests=[one for one in requests if one.mine or self._common.may_see(one.agent, who)],
             following=f"{last.expires_us}.{last.id}" if last else "",
+            name=self._common.namer,
         )
 
-    def hold(self, request: Request) -> Response:
+    async def hold(self, request: Request) -> Response:
         who = request.state.visit.operator
         hold_id = request.path_params["hold"]
         hold = self._services.holds.get(HoldId(hold_id))
         if hold is None:
             raise NotFoundError(Code.HOLD_UNKNOWN, f"there is no hold `{hold_id[:80]}`")
-        standings = self._services.hold_standing(hold, who) if hold.state is HoldState.OPEN else ()
+        found = self._common.hold_standings(hold, who) if hold.state is HoldState.OPEN else ()
         agent = self._services.catalogue().agent(hold.agent)
-        may = [one for one in standings if one.may]
+        may = [one for one in found if one.may]
         if not may:
-            self._require_sight(agent, who)
-        persons = [grant.person for grant in hold.grants] + ([hold.denied_by] if hold.denied_by else [])
+            self._common.require_sight(agent, who)
         return self._pages.page(
             "hold",
-            **self._around(request, "/console/inbox"),
+            **self._common.around(request, "/console/inbox"),
             hold=hold,
             agent=agent,
-            view=_read(hold.view) if hold.view else None,
-            standings=standings,
+            view=orjson.loads(hold.view) if hold.view else None,
+            standings=found,
             may=may,
-            emails=self._emails(persons),
-            typed=_typed(request, "reason"),
+            name=self._common.namer,
+            typed=_typed(request, "role", "reason"),
         )
 
-    def approval(self, request: Request) -> Response:
+    async def approval(self, request: Request) -> Response:
         who = request.state.visit.operator
         request_id = request.path_params["request"]
         found = self._services.requests.get(request_id)
@@ -150,62 +129,55 @@ class Views:
             raise NotFoundError(Code.NOT_FOUND, f"there is no request `{request_id[:80]}`")
         agent = self._services.catalogue().agent(found.agent) if found.agent else None
         still_open = found.state is ApprovalState.OPEN
-        standings = self._services.standing(found, who) if still_open else ()
+        standings = standings_of(self._services.requests.standing(found.id, who)) if still_open else ()
         may = [one for one in standings if one.may]
         if not may:
-            self._require_sight(agent, who)
+            self._common.require_sight(agent, who)
         text, digest = self._services.requests.view(found.id)
-        parties = found.parties
-        persons = [*parties.all, *(vote.person for vote in found.votes)]
+        view = orjson.loads(text) if text else {}
         return self._pages.page(
             "approval",
-            **self._around(request, "/console/inbox"),
+            **self._common.around(request, "/console/inbox"),
             request=found,
             agent=agent,
             votes={vote.role: vote for vote in found.votes},
-            view=_read(text) if text else None,
+            blocks=view.get("blocks") or (),
+            excess=view.get("excess") or (),
+            sections=_sections(view),
             text=text,
             digest=digest,
             standings=standings,
             may=may,
-            may_withdraw=still_open and who.person == parties.requester,
-            wants_assessment=False,
-            emails=self._emails([*persons, *(vote.for_person for vote in found.votes if vote.for_person)]),
+            may_withdraw=still_open and self._may_withdraw(found, agent, who),
+            name=self._common.namer,
             typed=_typed(request, "role", "comment"),
+            **self._assessing(request, found, agent, who),
         )
 
-    # -- what they share
+    def _assessing(
+        self, request: Request, found: ApprovalRequest, agent: Agent | None, who: Operator
+    ) -> dict[str, Any]:
+        """What the form of a risk assessment takes, if one is wanted and this person may write it."""
+        wanted = found.state is ApprovalState.OPEN and any(need.assessment for need in found.needs)
+        organisation = self._services.organisation()
+        if not wanted or isinstance(authority(Act.ASSESS, who.person, organisation, agent=agent), Unauthorised):
+            return {"assessing": None}
+        given = request.state.visit.form if request.url.path.endswith("/assessment") else {}
+        accepters = sorted(organisation.holders(Role.BUSINESS_OWNER, found.team), key=self._common.email)
+        return {"assessing": {"rows": rows_shown(given), "given": given, "accepters": accepters}}
 
-    def _around(self, request: Request, here: str) -> dict[str, Any]:
-        visit = request.state.visit
-        who: Operator = visit.operator
-        roles = sorted({role.value for role, _ in self._services.organisation().roles_of(who.person)})
-        frame = Frame(
-            email=self.email(who.person),
-            roles=", ".join(roles) or "no role",
-            csrf=visit.csrf,
-            nav=(("Fleet", "/console", 0), ("Inbox", "/console/inbox", self._waiting(who))),
-            here=here,
-            notice=_SINGLE_ADMIN if who.basis == Basis.SINGLE_ADMIN else "",
-        )
-        return {
-            "frame": frame,
-            "fault": getattr(request.state, "fault", None),
-            "done": _DONE.get(request.query_params.get("done", "")),
-        }
-
-    def _waiting(self, who: Operator) -> int:
-        """How many things this person, and perhaps others, could answer now."""
-        holds = self._services.holds.find(state=HoldState.OPEN)[:_COUNTED]
-        requests = self._services.requests.find(state=ApprovalState.OPEN)[:_COUNTED]
-        mine = [self._services.hold_standing(one, who) for one in holds]
-        mine += [self._services.standing(one, who) for one in requests]
-        return sum(any(one.may for one in standings) for standings in mine)
+    def _may_withdraw(self, found: ApprovalRequest, agent: Agent | None, who: Operator) -> bool:
+        if who.person == found.parties.requester:
+            return True
+        act = Act.SUBMIT if agent else Act.MANAGE_PEOPLE
+        single = who.basis == Basis.SINGLE_ADMIN
+        answer = authority(act, who.person, self._services.organisation(), agent=agent, single_admin=single)
+        return not isinstance(answer, Unauthorised)
 
     def _held(self, hold: Hold, who: Operator) -> _Waiting:
         return _Waiting(
             roles=tuple(sorted({need.role for need in hold.missing})),
-            mine=_may(self._services.hold_standing(hold, who)),
+            mine=_may(self._common.hold_standings(hold, who)),
             agent=self._services.catalogue().agent(hold.agent),
             hold=hold,
         )
@@ -213,35 +185,21 @@ class Views:
     def _asked(self, request: ApprovalRequest, who: Operator) -> _Waiting:
         return _Waiting(
             roles=tuple(need.role.value for need in request.missing),
-            mine=_may(self._services.standing(request, who)),
+            mine=_may(self._common.standings(request, who)),
             agent=self._services.catalogue().agent(request.agent) if request.agent else None,
             request=request,
         )
 
-    def _visible(self, who: Operator) -> Iterable[Agent]:
-        """Whoever holds a role sees the fleet; others see what they own."""
-        agents = self._services.catalogue().agents()
-        if self._services.organisation().roles_of(who.person):
-            return agents
-        return [agent for agent in agents if who.person in {agent.owner, agent.backup_owner}]
 
-    def _may_see(self, agent: Agent | None, who: Operator) -> bool:
-        organisation = self._services.organisation()
-        if agent is None:
-            return bool(organisation.roles_of(who.person))
-        return not isinstance(authority(Act.READ, who.person, organisation, agent=agent), Unauthorised)
-
-    def _require_sight(self, agent: Agent | None, who: Operator) -> None:
-        if not self._may_see(agent, who):
-            raise ForbiddenError(
-                Code.NOT_AUTHORISED, "this is for its owners and for whoever holds a role", hint="ask an administrator"
-            )
-
-    def _emails(self, persons: Iterable[PersonId]) -> Mapping[PersonId, str]:
-        return {person: self.email(person) for person in persons}
+def _sections(view: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Everything of a view, what is judged first; blocks and excess stand above as well."""
+    first = [(name, view[name]) for name in _FIRST if view.get(name)]
+    rest = {name: value for name, value in view.items() if name not in _FIRST or not value}
+    rest = {name: value for name, value in rest.items() if name not in _TOLD_APART or not value}
+    return [*first, ("everything else in this view", rest)]
 
 
-def _may(standings: Sequence[Standing]) -> tuple[str, ...]:
+def _may(standings: tuple[Standing, ...]) -> tuple[str, ...]:
     return tuple(one.role for one in standings if one.may)
 
 
@@ -258,8 +216,3 @@ def _typed(request: Request, *names: str) -> dict[str, str]:
     """What was typed into a form that could not be accepted."""
     given = request.state.visit.form
     return {name: given.get(name, "") for name in names}
-
-
-def _read(text: str) -> Any:
-    """A view's values; the very text is shown below them."""
-    return orjson.loads(text)
