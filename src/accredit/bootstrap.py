@@ -29,6 +29,9 @@ from accredit.audit.ports import Actor, LogReader
 from accredit.audit.records import PartKeys, open_part, part_values
 from accredit.audit.verify import Anchor, VerifyReport, verify_log
 from accredit.audit.writer import LogSettings, LogWriter
+from accredit.console.app import console_app
+from accredit.console.live import RecentCalls
+from accredit.console.ports import ConsoleServices
 from accredit.enforcement.arguments import ArgumentChecks
 from accredit.enforcement.path import Enforcer
 from accredit.enforcement.ports import Controls
@@ -420,7 +423,7 @@ def _app(
     plane: ControlPlane, gateway: McpGateway, settings: Settings
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """One port: each request goes to its room by its path, with nothing in between."""
-    control, outer = control_api(plane), outer_api(plane)
+    control, outer, console = control_api(plane), outer_api(plane), console_app(_shown(plane))
     addresses = HostAllowList(plane.public_url, settings.allowed_hosts)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -436,10 +439,33 @@ def _app(
             await refusal(scope, receive, send)
         elif path.startswith("/api/"):
             await control(scope, receive, send)
+        elif path in {"/", "/login", "/logout", "/console"} or path.startswith("/console/"):
+            await console(scope, receive, send)
         else:
             await outer(scope, receive, send)
 
     return app
+
+
+def _shown(plane: ControlPlane) -> ConsoleServices:
+    """What the pages read and change: the same services as the API."""
+    room = plane.room
+    return ConsoleServices(
+        public_url=plane.public_url,
+        clock=plane.clock,
+        sessions=plane.people,
+        operations=room.operations,
+        catalogue=lambda: plane.registry.catalogue,
+        organisation=lambda: plane.registry.organisation,
+        tier_of=room.judging.tier_of,
+        dossiers=room.dossiers,
+        requests=room.approvals,
+        holds=plane.holds,
+        alerts=room.monitor,
+        calls=RecentCalls(plane.records),
+        records=plane.records,
+        turned_away=plane.enforcer.turned_away,
+    )
 
 
 def _misdirected(addresses: HostAllowList, scope: Scope) -> Json | None:

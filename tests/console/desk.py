@@ -25,7 +25,6 @@ from accredit.approvals.model import (
 from accredit.approvals.requests import view_digest, visible
 from accredit.console.live import RecentCall
 from accredit.console.ports import ConsoleServices
-from accredit.console.standing import Standing
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clearance import Subject
@@ -260,12 +259,6 @@ class Desk:
             for need in found.missing
         }
 
-    def hold_standings(self, hold: Hold, who: Operator) -> Sequence[Standing]:
-        return [
-            Standing(need.role, may=bool(self.organisation.held(who.person, Role(need.role), None)), why="not yours")
-            for need in hold.missing
-        ]
-
     # -- the operations
 
     async def vote(
@@ -334,7 +327,6 @@ class Desk:
             dossiers=_Dossiers(self),
             requests=self,
             holds=holds,
-            hold_standings=self.hold_standings,
             alerts=self,
             calls=_Calls(self),
             records=self.records,

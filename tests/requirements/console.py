@@ -39,5 +39,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("console:sight:roles", "issue 3 §2", "without a role one sees what one owns or may answer"),
     Requirement("console:live:newest", "issue 3 §6", "the newest calls are followed in the log, bounded"),
     Requirement("console:assess:form", "issue 3 §3", "a page's fields become the published form, rows left empty not"),
+    Requirement(
+        "console:installed:link", "DESIGN §4", "the first link opens the console or gives a token, whichever first"
+    ),
+    Requirement(
+        "console:installed:session", "DESIGN §4", "who signed out or left is out at once; no session is planted"
+    ),
+    Requirement("console:installed:headers", "issue 3 §6", "a real installation's pages carry the strict policy"),
+    Requirement(
+        "console:installed:bounds", "DESIGN §11", "hosts, heads, forms and attempts are bounded on the real port"
+    ),
     Requirement("console:fault:typed", "STYLE §4", "a refused form says why and loses nothing that was typed"),
 )

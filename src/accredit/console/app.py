@@ -44,7 +44,7 @@ _Handler = Callable[[Request], Awaitable[Response]]
 
 
 def console_app(services: ConsoleServices) -> ASGIApp:
-    """The application that answers `/console`, `/login` and `/logout`."""
+    """The application that answers `/console`, `/login` and `/logout`, and leads there from `/`."""
     static = StaticFiles()
     pages = Pages(static)
     cookie = SessionCookie(services.public_url)
@@ -105,6 +105,9 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         answer = RedirectResponse(LOGIN, 303)
         cookie.remove(answer)
         return answer
+
+    async def front(_: Request) -> Response:
+        return RedirectResponse("/console", 303)
 
     # -- what people do
 
@@ -196,10 +199,12 @@ def console_app(services: ConsoleServices) -> ASGIApp:
 
     app = Starlette(
         routes=[
+            Route("/", front),
             Route(STATIC + "{name}", static.answer),
             Route(LOGIN, login, methods=["GET", "POST"]),
             Route("/logout", logout, methods=["POST"]),
             Route("/console", views.fleet),
+            Route("/console/", front),
             Route("/console/inbox", views.inbox),
             Route("/console/holds/{hold}", views.hold, methods=["GET"]),
             Route("/console/holds/{hold}", acting(answer, views.hold), methods=["POST"]),

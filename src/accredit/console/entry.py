@@ -28,6 +28,8 @@ __all__ = ["ConsoleEntry", "SessionCookie", "Visit", "is_fragment", "is_poll"]
 LOGIN: Final = "/login"
 STATIC: Final = "/console/static/"
 _MAX_BODY: Final = 256 * 1024
+_MAX_OPEN_BODY: Final = 4096
+"""Of a form by somebody who proved nothing yet."""
 _MAX_FIELDS: Final = 400
 _UPLOAD_S: Final = 15
 
@@ -140,7 +142,7 @@ class ConsoleEntry:
             _require_own_page(request)
         secret = self._cookie.read(request)
         if path == LOGIN:
-            request.state.form = await _form(request) if changing else {}
+            request.state.form = await _form(request, _MAX_OPEN_BODY) if changing else {}
             request.state.operator = self._known(secret)
             return None
         try:
@@ -150,7 +152,7 @@ class ConsoleEntry:
                 source = request.client.host if request.client else ""
                 self._refused(error.code, path=path, source=source, cause=error.cause)
             return self._to_login(request)
-        visit = Visit(operator, secret, await _form(request) if changing else {})
+        visit = Visit(operator, secret, await _form(request, _MAX_BODY) if changing else {})
         if changing:
             if not hmac.compare_digest(visit.form.pop("csrf", "").encode(), visit.csrf.encode()):
                 raise ForbiddenError(Code.NOT_AUTHORISED, "this form is not of your present session", hint=_AGAIN)
@@ -193,9 +195,9 @@ def _require_own_page(request: Request) -> None:
         raise ForbiddenError(Code.NOT_AUTHORISED, "this form was not sent by a page of this console", hint=_AGAIN)
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def _form(request: Request, limit: int) -> dict[str, str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await _body(request)
+    body = await _body(request, limit)
     if body and kind != "application/x-www-form-urlencoded":
         raise InvalidInputError(Code.BODY_MALFORMED, "a form here is `application/x-www-form-urlencoded`")
     try:
@@ -209,7 +211,7 @@ async def _form(request: Request) -> dict[str, str]:
     return {name: value.replace("\r\n", "\n") for name, value in form.items()}
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, limit: int) -> bytes:
     found = bytearray()
     try:
         async with asyncio.timeout(_UPLOAD_S):
@@ -218,8 +220,8 @@ async def _body(request: Request) -> bytes:
                 if message["type"] != "http.request":
                     raise _GoneError
                 found += message.get("body", b"")
-                if len(found) > _MAX_BODY:
-                    raise InvalidInputError(Code.BODY_OVERSIZED, f"a form here has at most {_MAX_BODY} bytes")
+                if len(found) > limit:
+                    raise InvalidInputError(Code.BODY_OVERSIZED, f"a form here has at most {limit} bytes")
                 if not message.get("more_body", False):
                     return bytes(found)
     except TimeoutError as error:

@@ -98,7 +98,7 @@ class FleetPage:
     more: bool
 
 
-def fleet_page(agents: Iterable[Agent], query: FleetQuery, *, tier_of: Callable[[Agent], Tier | None]) -> FleetPage:
+def fleet_page(agents: Iterable[Agent], query: FleetQuery, *, tier_of: Callable[[Agent], str | None]) -> FleetPage:
     """The page that was asked for. `tier_of` is asked only about agents that match in everything else."""
     name, team = query.name.lower(), query.team.lower()
     found = [
@@ -108,7 +108,7 @@ def fleet_page(agents: Iterable[Agent], query: FleetQuery, *, tier_of: Callable[
         and (not team or team == agent.team.name)
         and (query.environment is None or agent.environment is query.environment)
         and (query.state is None or agent.state is query.state)
-        and (query.tier is None or tier_of(agent) is query.tier)
+        and (query.tier is None or tier_of(agent) == query.tier)
     ]
     ahead = found if query.after is None else [agent for agent in found if _place(agent) > query.after]
     page = heapq.nsmallest(query.limit + 1, ahead, key=_place)

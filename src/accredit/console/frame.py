@@ -11,7 +11,7 @@ from starlette.requests import Request
 from accredit import __version__
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState
 from accredit.console.ports import ConsoleServices
-from accredit.console.standing import Standing, standings
+from accredit.console.standing import Standing, hold_standings, standings
 from accredit.identity.model import Operator
 from accredit.kernel.clearance import Basis
 from accredit.kernel.codes import Code
@@ -103,7 +103,8 @@ class Surroundings:
         return standings(request, who.person, self._services.organisation(), now_us=now_us)
 
     def hold_standings(self, hold: Hold, who: Operator) -> tuple[Standing, ...]:
-        return tuple(self._services.hold_standings(hold, who))
+        now_us = self._services.clock.now().wall_us
+        return hold_standings(hold, who, self._services.organisation(), now_us=now_us)
 
     def visible(self, who: Operator) -> Iterable[Agent]:
         """Whoever holds a role sees the fleet; others see what they own."""

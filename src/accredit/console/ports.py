@@ -13,7 +13,6 @@ from accredit.approvals.duties import Barred, Eligible
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState, HoldVerdict, VoteVerdict
 from accredit.audit.ports import RecordReader
 from accredit.console.live import RecentCall
-from accredit.console.standing import Standing
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
@@ -182,11 +181,10 @@ class ConsoleServices:
     catalogue: Callable[[], Registered]
     organisation: Callable[[], Organisation]
     tier_of: Callable[[Agent], Tier | None]
-    """Of the version in force."""
+    """Of the version in force; raises UnavailableError where it cannot be told now."""
     dossiers: DossierReader
     requests: Requests
     holds: HeldCalls
-    hold_standings: Callable[[Hold, Operator], Sequence[Standing]]
     alerts: AlertList
     calls: Calls
     records: RecordReader

@@ -20,7 +20,7 @@ from accredit.console.standing import Standing, standings_of
 from accredit.identity.model import Operator
 from accredit.kernel.clearance import Basis
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import NotFoundError
+from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId, HoldId
 from accredit.registry.authority import Act, Unauthorised, authority
 from accredit.registry.model import Agent, AgentState, Environment, Role, Tier
@@ -75,10 +75,16 @@ class Views:
             ),
         )
 
-    def _fleet(self, query: FleetQuery, who: Operator) -> tuple[FleetPage, dict[AgentId, Tier | None]]:
-        tier_of = self._services.tier_of
-        page = fleet_page(list(self._common.visible(who)), query, tier_of=tier_of)
-        return page, {agent.id: tier_of(agent) for agent in page.agents}
+    def _fleet(self, query: FleetQuery, who: Operator) -> tuple[FleetPage, dict[AgentId, str]]:
+        page = fleet_page(list(self._common.visible(who)), query, tier_of=self._tier)
+        return page, {agent.id: self._tier(agent) for agent in page.agents}
+
+    def _tier(self, agent: Agent) -> str:
+        """A tier, `none`, or that it cannot be told now: one agent's row that is not proven hides no other."""
+        try:
+            return self._services.tier_of(agent) or "none"
+        except AccreditError:
+            return "unknown"
 
     async def inbox(self, request: Request) -> Response:
         who = request.state.visit.operator
@@ -129,11 +135,16 @@ class Views:
             raise NotFoundError(Code.NOT_FOUND, f"there is no request `{request_id[:80]}`")
         agent = self._services.catalogue().agent(found.agent) if found.agent else None
         still_open = found.state is ApprovalState.OPEN
-        standings = standings_of(self._services.requests.standing(found.id, who)) if still_open else ()
+        standings: tuple[Standing, ...] = ()
+        text, digest, obstacle = "", "", ""
+        try:
+            standings = standings_of(self._services.requests.standing(found.id, who)) if still_open else ()
+            text, digest = self._services.requests.view(found.id)
+        except AccreditError as error:  # what it rests on cannot be shown: nobody can vote, anybody can look
+            standings, obstacle = (), error.message
         may = [one for one in standings if one.may]
         if not may:
             self._common.require_sight(agent, who)
-        text, digest = self._services.requests.view(found.id)
         view = orjson.loads(text) if text else {}
         return self._pages.page(
             "approval",
@@ -146,6 +157,7 @@ class Views:
             sections=_sections(view),
             text=text,
             digest=digest,
+            obstacle=obstacle,
             standings=standings,
             may=may,
             may_withdraw=still_open and self._may_withdraw(found, agent, who),
