@@ -36,33 +36,96 @@ def test_every_command_is_documented_as_it_describes_itself() -> None:
     assert documented == [(f"`{words}`", said) for words, said in _commands(app)]
 
 
+_REASON = ["--reason", "r"]
 _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "login"): ["login", "http://127.0.0.1:1/login#accl_x"],
     ("POST", "token_issue"): ["token", "issue", "ci", "--to", "ci.json"],
     ("DELETE", "token_revoke"): ["token", "revoke", "tok_x"],
     ("POST", "apply"): ["apply", "-f", "a.yaml"],
+    ("POST", "invitation"): ["person", "invite", "a@example.com"],
+    ("DELETE", "invitation_withdraw"): ["person", "uninvite"],
+    ("POST", "sign_in_link"): ["person", "link", "psn_x"],
+    ("POST", "person_leave"): ["person", "leave", "psn_x", *_REASON],
+    ("POST", "role_grant"): ["role", "grant", "security", "--person", "psn_x"],
+    ("POST", "role_revoke"): ["role", "revoke", "rol_x", *_REASON],
+    ("POST", "delegation_add"): ["delegation", "add", "psn_x", "--role", "security", "--days", "3"],
+    ("POST", "delegation_end"): ["delegation", "end", "dlg_x"],
+    ("POST", "agent_submit"): ["agent", "submit", "production/x"],
+    ("POST", "agent_activate"): ["agent", "activate", "production/x"],
     ("POST", "join_token"): ["agent", "enrol", "development/x"],
-    ("POST", "agent_revoke"): ["agent", "revoke", "x", "--reason", "r"],
-    ("POST", "issuer_revoke"): ["issuer", "revoke", "x", "--reason", "r"],
-    ("POST", "server_repin"): ["server", "repin", "x"],
-    ("POST", "credential_revoke"): ["credential", "revoke", "crd_x", "--reason", "r"],
-    ("PUT", "upstream_credential"): ["credential", "set", "x", "--origin", "http://127.0.0.1:1"],
+    ("POST", "agent_suspend"): ["agent", "suspend", "x", *_REASON],
+    ("POST", "agent_resume"): ["agent", "resume", "x", *_REASON],
+    ("POST", "agent_quarantine"): ["agent", "quarantine", "x", *_REASON],
+    ("POST", "agent_lift"): ["agent", "lift", "x", *_REASON],
+    ("POST", "agent_restrict"): ["agent", "restrict", "x", "read-only", "--minutes", "5", "--cause", "c"],
+    ("POST", "restriction_lift"): ["restriction", "lift", "rst_x", *_REASON],
+    ("POST", "agent_revoke"): ["agent", "revoke", "x", *_REASON],
+    ("POST", "agent_retire"): ["agent", "retire", "x", *_REASON],
+    ("POST", "incident_open"): ["incident", "open", "x", *_REASON],
+    ("POST", "incident_close"): ["incident", "close", "inc_x", *_REASON],
+    ("POST", "alert_ack"): ["alert", "ack", "alr_x"],
+    ("POST", "alert_resolve"): ["alert", "resolve", "alr_x"],
+    ("POST", "approval_vote"): ["approval", "vote", "apr_x", "--role", "admin", "--reject", "--view-digest", "d"],
+    ("POST", "approval_assess"): ["approval", "assess", "apr_x", "a.yaml"],
+    ("POST", "approval_withdraw"): ["approval", "withdraw", "apr_x"],
     ("POST", "hold_answer"): ["hold", "deny", "hld_x"],
+    ("POST", "issuer_revoke"): ["issuer", "revoke", "x", *_REASON],
+    ("POST", "server_repin"): ["server", "repin", "x"],
+    ("POST", "credential_confirm"): ["credential", "confirm", "crd_x", "--thumbprint", "t"],
+    ("POST", "credential_revoke"): ["credential", "revoke", "crd_x", *_REASON],
+    ("PUT", "upstream_credential"): ["credential", "set", "x", "--origin", "http://127.0.0.1:1"],
     ("POST", "policy_lint"): ["policy", "lint", "policies"],
     ("POST", "policy_publish"): ["policy", "publish", "policies"],
     ("POST", "clock_confirm"): ["doctor", "--confirm-clock"],
 }
+_READS: dict[str, list[str]] = {
+    "whoami": ["whoami"],
+    "tokens": ["token", "list"],
+    "published_schema": ["schema", "agent"],
+    "teams": ["team", "list"],
+    "agreements": ["agreement", "list"],
+    "issuers": ["issuer", "list"],
+    "servers": ["server", "list"],
+    "server": ["server", "get", "x"],
+    "persons": ["person", "list"],
+    "roles": ["role", "list"],
+    "groups": ["group", "list"],
+    "delegations": ["delegation", "list"],
+    "agents": ["agent", "list"],
+    "agent": ["agent", "get", "production/x", "-o", "json"],
+    "agent_timeline": ["agent", "timeline", "x"],
+    "agent_tier": ["agent", "tier", "x"],
+    "agent_validation": ["agent", "validation", "x"],
+    "agent_plan": ["agent", "plan", "x"],
+    "agent_receipt": ["agent", "receipt", "x"],
+    "agent_baseline": ["baseline", "show", "x"],
+    "agent_usage": ["agent", "usage", "x"],
+    "agent_limits": ["limits", "show", "x"],
+    "credentials": ["credential", "list"],
+    "upstream_credentials": ["credential", "upstream"],
+    "approvals": ["approval", "list"],
+    "approval": ["approval", "get", "apr_x"],
+    "holds": ["hold", "list"],
+    "hold": ["hold", "get", "hld_x"],
+    "policy_release": ["policy", "show"],
+    "alerts": ["alert", "list"],
+    "restrictions": ["restriction", "list"],
+    "incidents": ["incident", "list"],
+    "records": ["audit", "tail"],
+    "decision": ["policy", "explain", "dec_x"],
+    "prove": ["audit", "prove", "1"],
+}
 
 
 @pytest.mark.requirement("cli:parity:api")
-def test_whatever_the_api_can_change_a_command_can(
+def test_whatever_the_api_can_change_or_show_a_command_can(
     cli: Cli, place: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from accredit.approvals.requests import view_digest
 
     asked: list[tuple[str, str]] = []
     answer: dict[str, Any] = {"view": "{}", "view_digest": view_digest("{}"), "state": "open", "items": [],
-                              "token": "t", "person": "p", "expires": "e"}  # fmt: skip
+                              "token": "t", "person": "p", "expires": "e", "link": "l", "proof": "p"}  # fmt: skip
 
     def called(_: ApiClient, method: str, path: str, **__: object) -> Any:
         asked.append((method, path))
@@ -72,18 +135,20 @@ def test_whatever_the_api_can_change_a_command_can(
     (tmp_path / "a.yaml").write_text("a: 1")
     (tmp_path / "policies/org").mkdir(parents=True)
     (tmp_path / "policies/org/a.cedar").write_text("")
-    changing = {}
+    there: dict[tuple[str, str], Route] = {}
     for route in control_api(place.plane).routes:
         assert isinstance(route, Route)
-        for method in (route.methods or set()) - {"GET", "HEAD"}:
-            changing[method, route.name] = route
-    assert set(changing) == set(_VERBS)
-    for key, words in _VERBS.items():
+        if not route.path.startswith("/api/v1/"):
+            continue  # the description itself
+        for method in (route.methods or set()) - {"HEAD"}:
+            there[method, route.name] = route
+    verbs = _VERBS | {("GET", name): words for name, words in _READS.items()}
+    assert set(there) == set(verbs)
+    for key, words in verbs.items():
         asked.clear()
         ran = cli(*words, stdin="value\n")
         assert ran.code == 0, (words, ran)
-        route = changing[key]
         matched = [
-            path for method, path in asked if method == key[0] and route.path_regex.match(path.replace("%2F", "/"))
+            path for method, path in asked if method == key[0] and there[key].path_regex.match(path.replace("%2F", "/"))
         ]
         assert matched, (words, asked)

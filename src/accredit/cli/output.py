@@ -7,7 +7,8 @@ import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from itertools import zip_longest
+from typing import Any, Final
 
 __all__ = ["Format", "plain", "show"]
 
@@ -20,7 +21,8 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
-_DECEIVING = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_DECEIVING: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
 
 
 def plain(value: Any, *, limit: int | None = 120) -> str:
@@ -35,7 +37,7 @@ def plain(value: Any, *, limit: int | None = 120) -> str:
 
 
 def show(value: Any, output: Format, *, columns: Sequence[str] = ()) -> None:
-    """Print an answer; `columns` choose and order what a table shows."""
+    """Print an answer; `columns` choose and order what a table shows of a list."""
     if output is Format.JSON:
         print(json.dumps(value, indent=2, ensure_ascii=True))
     elif output is Format.YAML:
@@ -49,16 +51,72 @@ def show(value: Any, output: Format, *, columns: Sequence[str] = ()) -> None:
 def _table(value: Any, columns: Sequence[str]) -> None:
     rows = value.get("items") if isinstance(value, Mapping) else value
     if isinstance(rows, list):
-        names = list(columns) or list(dict.fromkeys(key for row in rows if isinstance(row, Mapping) for key in row))
-        cells = [[plain(row.get(name)) for name in names] for row in rows if isinstance(row, Mapping)]
-        widths = [max([len(name), *(len(row[at]) for row in cells)]) for at, name in enumerate(names)]
-        for line in [[name.upper() for name in names], *cells]:
-            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-        if not cells:
+        names = list(columns) or _names(rows)
+        _print_rows(names, [[[_cell(row.get(name))] for name in names] for row in rows if isinstance(row, Mapping)], "")
+        if not rows:
             print("(none)", file=sys.stderr)
+        if isinstance(value, Mapping) and value.get("next"):
+            print(f"there is more: --after '{plain(value['next'], limit=None)}'", file=sys.stderr)
     elif isinstance(value, Mapping):
-        width = max((len(str(key)) for key in value), default=0)
-        for key, item in value.items():
-            print(f"{str(key).ljust(width)}  {plain(item, limit=2000)}")
+        _print_fields(value, "")
     elif value is not None:
         print(plain(value, limit=10_000))
+
+
+def _print_fields(fields: Mapping[str, Any], indent: str) -> None:
+    """What is one line first, then each part under its name."""
+    lines = {str(key): one for key, one in fields.items() if not _is_part(one)}
+    width = max(map(len, map(plain, lines)), default=0)
+    for key, one in lines.items():
+        print(f"{indent}{plain(key).ljust(width)}  {_cell(one, limit=2000)}".rstrip())
+    for key, one in fields.items():
+        if not _is_part(one):
+            continue
+        print(f"{indent}{plain(str(key))}")
+        if isinstance(one, Mapping):
+            _print_fields(one, f"{indent}  ")
+        else:
+            names = [name for name in _names(one) if any(row.get(name) not in _EMPTY for row in one)]
+            _print_rows(names, [[_lines(row.get(name)) for name in names] for row in one], f"{indent}  ")
+
+
+def _print_rows(names: Sequence[str], rows: Sequence[Sequence[Sequence[str]]], indent: str) -> None:
+    """Rows of cells; a cell may have several lines."""
+    widths = [max([len(name), *(len(line) for row in rows for line in row[at])]) for at, name in enumerate(names)]
+    for row in ([[name.upper()] for name in names], *rows):
+        for line in zip_longest(*row, fillvalue=""):
+            padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            print(f"{indent}{padded}".rstrip())
+
+
+def _names(rows: Sequence[Any]) -> list[str]:
+    return list(dict.fromkeys(str(key) for row in rows if isinstance(row, Mapping) for key in row))
+
+
+def _is_part(value: Any) -> bool:
+    """Whether something takes more than a line: a mapping, or a list of them."""
+    return bool(value) and (isinstance(value, Mapping) or (isinstance(value, list) and _all_mappings(value)))
+
+
+def _all_mappings(values: Sequence[Any]) -> bool:
+    return all(isinstance(one, Mapping) for one in values)
+
+
+def _lines(value: Any) -> list[str]:
+    """A cell of a part: a list takes a line for each of what it holds."""
+    if isinstance(value, list) and value and not _all_mappings(value):
+        return [_cell(one) for one in value]
+    return [_cell(value)]
+
+
+def _cell(value: Any, *, limit: int = 120) -> str:
+    return "" if value in _EMPTY else plain(_phrase(value), limit=limit)
+
+
+def _phrase(value: Any) -> Any:
+    """A list or mapping without its punctuation, if what it holds has none of its own."""
+    if isinstance(value, list) and not any(isinstance(one, Mapping | list) for one in value):
+        return ", ".join(str(_phrase(one)) for one in value)
+    if isinstance(value, Mapping) and not any(isinstance(one, Mapping) for one in value.values()):
+        return ", ".join(f"{key}: {_phrase(one)}" for key, one in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,253 @@
+"""Agents: reading all that is known of one, and what is done to it from registration to retirement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from accredit.cli.answers import answers
+from accredit.cli.asking import (
+    TABLE,
+    Out,
+    act,
+    apply_files,
+    client,
+    listed,
+    person_id,
+    read_data,
+    read_text,
+    segment,
+    shown,
+)
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.registry.model import AgentState, Environment, RestrictionKind, Role, Tier
+
+__all__ = ["app"]
+
+app = App()
+agent = App(name="agent", help="Agents, by name, environment/name or id; a name alone is one in development.")
+baseline = App(name="baseline", help="What agents were approved to do.")
+limits = App(name="limits", help="What agents have used of their limits.")
+for group in (agent, baseline, limits):
+    app.command(group)
+
+
+def _path(name: str, about: str = "") -> str:
+    return f"/api/v1/agents/{segment(name)}{about}"
+
+
+# -- reading
+
+
+@agent.command(name="list")
+def _agent_list(
+    *,
+    environment: Environment | None = None,
+    team: str | None = None,
+    state: AgentState | None = None,
+    tier: Tier | None = None,
+    owner: str | None = None,
+    search: str | None = None,
+    limit: int = 50,
+    after: str | None = None,
+    output: Out = TABLE,
+) -> None:
+    """List agents, by name.
+
+    Args:
+        environment: Only those there.
+        team: Only those of this team.
+        state: Only those in this state.
+        tier: Only those of this tier.
+        owner: Only those this person owns or stands in for: an address or id.
+        search: Only those whose name has this in it.
+        limit: At most so many, 200 at once.
+        after: Go on behind this place, as the page before says.
+    """
+    with client() as api:
+        found = api.get(
+            "/api/v1/agents", environment=environment, team=team, state=state, tier=tier,
+            owner=None if owner is None else person_id(api, owner), q=search, limit=limit, after=after,
+        )  # fmt: skip
+        shown(api, found, output, "name", "environment", "team", "owner", "tier", "state", "id")
+
+
+@agent.command(name="get")
+def _agent_get(name: str, *, output: Out = TABLE) -> None:
+    """Show who approved an agent, what it may touch, when it was last reviewed and what its end does."""
+    with client() as api:
+        found = api.get(_path(name))
+        shown(api, answers(found) if output is TABLE else found, output)
+
+
+@agent.command(name="tier")
+def _agent_tier(name: str, *, output: Out = TABLE) -> None:
+    """Show an agent's risk tier, why, and what would lower it."""
+    listed(_path(name, "/tier"), output)
+
+
+@agent.command(name="validation")
+def _agent_validation(name: str, *, output: Out = TABLE) -> None:
+    """Show what an agent could do under the policies in force, and what of it is too much."""
+    listed(_path(name, "/validation"), output)
+
+
+@agent.command(name="timeline")
+def _agent_timeline(name: str, *, limit: int = 100, before: int | None = None, output: Out = TABLE) -> None:
+    """Show what was done to an agent, and by whom, newest first.
+
+    Args:
+        name: The agent.
+        limit: At most so many.
+        before: Only what stands before this record.
+    """
+    listed(
+        _path(name, "/timeline"), output, "record", "at", "kind", "person", "credential", "basis", "version",
+        limit=limit, before=before,
+    )  # fmt: skip
+
+
+@agent.command(name="plan")
+def _agent_plan(name: str, *, output: Out = TABLE) -> None:
+    """Show what retiring an agent would do now."""
+    listed(_path(name, "/plan"), output)
+
+
+@agent.command(name="receipt")
+def _agent_receipt(name: str, *, output: Out = TABLE) -> None:
+    """Show what was done when an agent was retired."""
+    listed(_path(name, "/receipt"), output)
+
+
+@agent.command(name="usage")
+def _agent_usage(name: str, *, days: int = 30, output: Out = TABLE) -> None:
+    """Show what the agent used, by tool and day."""
+    listed(_path(name, "/usage"), output, "day", "tool", "allows", "denies", "holds", "errors", "cost", days=days)
+
+
+@agent.command(name="logs")
+def _agent_logs(name: str, *, limit: int = 50, output: Out = TABLE) -> None:
+    """Show the agent's newest records."""
+    listed(
+        "/api/v1/audit/records", output, "seq", "time", "kind", "tool", "decision", "code", agent=name, limit=limit
+    )  # fmt: skip
+
+
+@baseline.command(name="show")
+def _baseline_show(agent: str, *, output: Out = TABLE) -> None:
+    """Show what an agent was approved to do, and what its instances say they are."""
+    listed(_path(agent, "/baseline"), output)
+
+
+@limits.command(name="show")
+def _limits_show(agent: str, *, output: Out = TABLE) -> None:
+    """Show how much of its limits an agent has used."""
+    listed(_path(agent, "/limits"), output)
+
+
+# -- its life
+
+
+@agent.command(name="register")
+def _agent_register(*, file: Annotated[Path, Parameter(name=["-f", "--file"])], output: Out = TABLE) -> int:
+    """Register an agent, or a new version of it, from the one Agent manifest that a file holds.
+
+    Args:
+        file: YAML or JSON; `accredit schema agent` describes it.
+    """
+    if read_data(file).get("kind") != "Agent":
+        raise InvalidInputError(
+            Code.MANIFEST_INVALID, f"`{file}` does not declare an Agent", hint="`accredit apply -f` takes every kind"
+        )
+    return apply_files([(file, read_text(file))], output)
+
+
+@agent.command(name="submit")
+def _agent_submit(name: str, *, output: Out = TABLE) -> int:
+    """Submit an agent's newest version: in production for sign-off, in staging to run."""
+    return act(_path(name, "/submit"), output)
+
+
+@agent.command(name="activate")
+def _agent_activate(name: str, *, output: Out = TABLE) -> int:
+    """Put the approved version into force."""
+    return act(_path(name, "/activate"), output)
+
+
+@agent.command(name="enrol")
+def _agent_enrol(name: str, *, thumbprint: str | None = None, source: str | None = None, output: Out = TABLE) -> int:
+    """Issue a single-use join token with which one instance enrols its own key.
+
+    Args:
+        name: The agent.
+        thumbprint: Accept only the key with this RFC 7638 thumbprint.
+        source: Accept it only from this network, for example 10.0.0.0/8.
+    """
+    return act(_path(name, "/join-tokens"), output, {"thumbprint": thumbprint, "source": source})
+
+
+@agent.command(name="suspend")
+def _agent_suspend(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """Stop an agent at once; `agent resume` lets it run again."""
+    return act(_path(name, "/suspend"), output, {"reason": reason})
+
+
+@agent.command(name="resume")
+def _agent_resume(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """Let a suspended agent run again."""
+    return act(_path(name, "/resume"), output, {"reason": reason})
+
+
+@agent.command(name="quarantine")
+def _agent_quarantine(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """Stop an agent at once until security lifts it."""
+    return act(_path(name, "/quarantine"), output, {"reason": reason})
+
+
+@agent.command(name="lift")
+def _agent_lift(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """End a quarantine."""
+    return act(_path(name, "/lift"), output, {"reason": reason})
+
+
+@agent.command(name="restrict")
+def _agent_restrict(
+    name: str,
+    kind: RestrictionKind,
+    *,
+    minutes: int,
+    cause: str,
+    tool: str | None = None,
+    calls_per_minute: int | None = None,
+    role: Role | None = None,
+    output: Out = TABLE,
+) -> int:
+    """Narrow an agent for a time.
+
+    Args:
+        name: The agent.
+        kind: How.
+        minutes: For how long, at most 90 days.
+        cause: Why, for the record.
+        tool: Only this tool, as `server/tool`.
+        calls_per_minute: Of a throttle.
+        role: Of a hold: who lets a call through.
+    """
+    body = {"kind": kind, "minutes": minutes, "cause": cause, "tool": tool, "calls_per_minute": calls_per_minute,
+            "role": role}  # fmt: skip
+    return act(_path(name, "/restrictions"), output, body)
+
+
+@agent.command(name="revoke")
+def _agent_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """End every credential of an agent now; its calls in flight are cancelled."""
+    return act(_path(name, "/revoke"), output, {"reason": reason})
+
+
+@agent.command(name="retire")
+def _agent_retire(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """End an agent for good, as `agent plan` shows, and show what was done."""
+    return act(_path(name, "/retire"), output, {"reason": reason})

@@ -1,0 +1,57 @@
+"""One agent as a person reads it: where it stands, the five questions of DESIGN §6, and in short what else there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["answers"]
+
+
+def answers(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an agent's dossier is shown at a terminal; each answer with the records of the log it rests on."""
+    asked, tiering = found["answers"], found["tiering"] or {"blocks": ()}
+    return {
+        "name": f"{found['environment']}/{found['name']}",
+        "id": found["id"],
+        "purpose": found["purpose"],
+        "team": found["team"],
+        "owner": found["owner"],
+        "backup_owner": found["backup_owner"],
+        "state": found["state"],
+        "tier": found["tier"] or "none",
+        "version": found["version"],
+        "candidate": found["candidate"] or "none",
+        "waiting": found["waiting"] or "none",
+        "unanswered": found["unanswered"],
+        "no_tier_because": _rows(tiering["blocks"], "reason", "remedy"),
+        "approved_by": _approved_by(asked["approved_by"]),
+        "data": _rows(asked["data"]["rows"], "data_class", "tool", "outcome", "conditions", "record") or "none",
+        "tools": _rows(asked["tools"]["rows"], "tool", "effect", "outcome", "conditions", "record") or "none",
+        "security_review": _reviewed(asked["security_review"]),
+        "decommissioning": _ended(asked["decommissioning"]),
+        "limits": found["limits"],
+        "credentials": _rows(found["credentials"], "id", "state", "thumbprint", "enrolled"),
+        "restrictions": _rows(
+            [one for one in found["restrictions"] if one["in_force"]], "kind", "tool", "cause", "until", "id"
+        ),
+        "incidents": _rows([one for one in found["incidents"] if not one["closed"]], "severity", "opened", "id"),
+        "alerts": _rows(found["alerts"], "severity", "kind", "matter", "last", "state", "id"),
+    }
+
+
+def _rows(rows: Any, *columns: str) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in columns} for row in rows]
+
+
+def _approved_by(asked: Mapping[str, Any]) -> Any:
+    votes = _rows(asked["votes"], "role", "person", "for_person", "verdict", "at", "comment", "credential", "record")
+    return {"request": asked["request"], "votes": votes} if votes else "nobody"
+
+
+def _reviewed(asked: Mapping[str, Any]) -> Any:
+    return dict(asked) if asked["at"] else "never"
+
+
+def _ended(asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {"retired": asked["retired"] or "no", "record": asked["record"], "steps": asked["steps"]}

@@ -1,0 +1,88 @@
+"""What is registered: manifests as files, tool servers, issuers, agreements, and the forms of all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from accredit.cli.asking import TABLE, Out, act, apply_files, listed, read_text, segment
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import NotFoundError
+
+__all__ = ["app"]
+
+app = App()
+server = App(name="server", help="Tool servers and their pinned definitions.")
+issuer = App(name="issuer", help="Registered issuers of users and tasks.")
+agreement = App(name="agreement", help="What suppliers may process.")
+for group in (server, issuer, agreement):
+    app.command(group)
+
+
+@app.command(name="apply")
+def _apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], output: Out = TABLE) -> int:
+    """Register or update what YAML or JSON files declare; exit 3 if some of it waits for a second person.
+
+    Kinds: Person, Group, Team, Issuer, Agreement, ToolServer, Agent.
+
+    Args:
+        file: A file, or a directory of *.yaml, *.yml and *.json.
+    """
+    texts: list[tuple[Path, str]] = []
+    for path in file:
+        found = sorted(each for each in path.rglob("*") if each.suffix in {".yaml", ".yml", ".json"} and each.is_file())
+        if path.is_dir() and not found:
+            raise NotFoundError(Code.NOT_FOUND, f"`{path}` holds no *.yaml, *.yml or *.json")
+        texts += [(each, read_text(each)) for each in (found if path.is_dir() else [path])]
+    return apply_files(texts, output)
+
+
+@app.command(name="schema")
+def _schema(name: str, *, output: Out = TABLE) -> None:
+    """Show the JSON Schema of a kind of manifest, or of the risk assessment.
+
+    Args:
+        name: For example `agent` or `assessment`.
+    """
+    listed(f"/api/v1/schemas/{segment(name.lower())}", output)
+
+
+@server.command(name="list")
+def _server_list(*, output: Out = TABLE) -> None:
+    """List tool servers."""
+    listed("/api/v1/servers", output, "name", "environment", "url", "credential", "tools")
+
+
+@server.command(name="get")
+def _server_get(name: str, *, output: Out = TABLE) -> None:
+    """Show a server's tools and whether they are as pinned."""
+    listed(f"/api/v1/servers/{segment(name)}", output, "name", "effect", "data", "price", "pinned", "status")
+
+
+@server.command(name="repin")
+def _server_repin(name: str, *, tool: str | None = None, output: Out = TABLE) -> int:
+    """Accept a server's present tool definitions as the pinned ones; outside of development two persons do.
+
+    The record holds the old and the new digest.
+    """
+    return act(f"/api/v1/servers/{segment(name)}/repin", output, {"tool": tool})
+
+
+@issuer.command(name="list")
+def _issuer_list(*, output: Out = TABLE) -> None:
+    """List issuers."""
+    listed("/api/v1/issuers", output)
+
+
+@issuer.command(name="revoke")
+def _issuer_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """Stop trusting an issuer now: every token it vouched for dies."""
+    return act(f"/api/v1/issuers/{segment(name)}/revoke", output, {"reason": reason})
+
+
+@agreement.command(name="list")
+def _agreement_list(*, output: Out = TABLE) -> None:
+    """List agreements with suppliers."""
+    listed("/api/v1/agreements", output)
