@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
 
+from accredit.api.control import control_api
 from accredit.api.plane import ControlPlane
 from accredit.demo.world import World, world
-from accredit.kernel.clock import SystemClock
+from accredit.kernel.clock import Clock, SystemClock
+from tests.api.conformance import Conformance
 
 _T = TypeVar("_T")
 _PATIENCE_S = 30
@@ -28,6 +30,11 @@ class Installation:
     loop: asyncio.AbstractEventLoop
     token: str
     link: str
+    conformance: Conformance = field(init=False)
+    """Looks at every answer that the clients made here are given."""
+
+    def __post_init__(self) -> None:
+        self.conformance = Conformance(control_api(self.plane))
 
     @property
     def url(self) -> str:
@@ -49,7 +56,13 @@ class Installation:
         """A client with the admin's token, another, or (empty) none."""
         given = self.token if token is None else token
         headers = {"authorization": f"Bearer {given}"} if given else {}
-        return httpx2.Client(base_url=self.url, headers=headers, trust_env=False, timeout=_PATIENCE_S)
+        return httpx2.Client(
+            base_url=self.url,
+            headers=headers,
+            trust_env=False,
+            timeout=_PATIENCE_S,
+            event_hooks={"response": [self.conformance]},
+        )
 
     def checkpoint(self) -> bytes:
         """Publish a checkpoint over everything there is."""
@@ -82,25 +95,34 @@ class Installation:
             return list(http.get("/api/v1/audit/records", params={"kind": kind, "limit": limit}).json()["items"])
 
 
+async def _sample_fleet(started: World) -> None:
+    await started.register()
+    for name in ("support-copilot", "refund-desk", "ticket-counter"):
+        await started.enrol(name)
+
+
 @contextlib.contextmanager
-def installation(data: Path) -> Iterator[Installation]:
-    """The sample fleet: registered, published, enrolled, and its admin signed in."""
+def installation(
+    data: Path,
+    *,
+    clock: Clock | None = None,
+    furnish: Callable[[World], Coroutine[Any, Any, None]] = _sample_fleet,
+) -> Iterator[Installation]:
+    """One with its first admin signed in, and unless said otherwise with the sample fleet in it."""
     ready = threading.Event()
     over: list[asyncio.Event] = []
-    made: list[Installation] = []
+    made: list[tuple[World, asyncio.AbstractEventLoop, str, str]] = []
     failed: list[BaseException] = []
 
     async def living() -> None:
-        async with world(data, SystemClock()) as started:
+        async with world(data, clock or SystemClock()) as started:
             link = started.running.link
             assert link is not None
             answer = await started.sign_in()
-            await started.register()
-            for name in ("support-copilot", "refund-desk", "ticket-counter"):
-                await started.enrol(name)
+            await furnish(started)
             end = asyncio.Event()
             over.append(end)
-            made.append(Installation(started, asyncio.get_running_loop(), str(answer["token"]), link))
+            made.append((started, asyncio.get_running_loop(), str(answer["token"]), link))
             ready.set()
             await end.wait()
 
@@ -118,10 +140,10 @@ def installation(data: Path) -> Iterator[Installation]:
         assert ready.wait(_PATIENCE_S), "the installation did not start"
         if not made:
             raise failed[0]
-        yield made[0]
+        yield Installation(*made[0])
     finally:
         if made:
-            made[0].loop.call_soon_threadsafe(over[0].set)
+            made[0][1].call_soon_threadsafe(over[0].set)
         thread.join(_PATIENCE_S)
     if failed:
         raise failed[0]

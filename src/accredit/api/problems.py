@@ -9,6 +9,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnauthenticatedError
@@ -69,12 +70,24 @@ async def unrouted(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for these alone
     if error.status_code == 405:
         answer = problem(405, Code.METHOD_UNKNOWN, f"this path does not take {request.method[:20]}")
-    elif error.status_code == 404:
+        answer.headers["allow"] = ", ".join(_methods(request))
+        return answer
+    if error.status_code == 404:
         answer = problem(404, Code.NOT_FOUND, "there is no such path", "see /api/openapi.json")
     else:
         answer = problem(error.status_code, Code.BODY_MALFORMED, "the request cannot be read")
     answer.headers.update(error.headers or {})
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """What a path takes: the framework names only the methods of the first route that has it."""
+    return sorted({
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.path_regex.match(request.url.path)
+        for method in route.methods or ()
+    })  # fmt: skip
 
 
 async def unexpected(_: Request, error: Exception) -> Response:

@@ -1,0 +1,217 @@
+"""What is registered: applied manifests, teams, tool servers, issuers, agreements, and the forms of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import FastAPI
+from pydantic import Field
+
+from accredit.api.asking import Asking, Who
+from accredit.api.forms import Form, Named, Reason
+from accredit.api.paging import MOST, After, Limit, page
+from accredit.api.people import AskedFor
+from accredit.api.plane import ControlPlane
+from accredit.api.problems import Json
+from accredit.api.revocations import EndedCredentials, timed
+from accredit.api.shown import Items, money, optional_moment
+from accredit.approvals.assessment import assessment_schema
+from accredit.approvals.model import ApprovalRequest
+from accredit.identity.model import Issuer
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import NotFoundError
+from accredit.kernel.ids import ServerName
+from accredit.lifecycle.operations import Applied
+from accredit.registry.manifest import KINDS, schema
+from accredit.registry.model import Tool
+
+__all__ = ["AgreementRow", "AppliedRow", "IssuerRow", "RepinnedRow", "ServerRow", "TeamRow", "ToolRow", "registered"]
+
+_ASSESSMENT = "assessment"
+
+
+class _File(Form):
+    name: Annotated[str, Field(max_length=255)]
+    text: Annotated[str, Field(max_length=2**20)]
+
+
+class _Apply(Form):
+    files: Annotated[list[_File], Field(min_length=1, max_length=200)]
+
+
+class _Repin(Form):
+    tool: Annotated[str, Field(max_length=256)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedRow:
+    """What became of one manifest."""
+
+    kind: str
+    name: str
+    result: str
+    """created, updated, unchanged or pending."""
+    id: str
+    approval: str | None
+    """Of what is pending: the request that a second person decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeamRow:
+    """A team and its time zones."""
+
+    id: str
+    name: str
+    zones: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerRow:
+    """Whose word about users or tasks counts."""
+
+    id: str
+    use: str
+    issuer: str
+    claims: dict[str, str]
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementRow:
+    """What a supplier may process."""
+
+    name: str
+    provider: str
+    covers: list[str]
+    document: str
+    expires: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRow:
+    """A tool server."""
+
+    name: str
+    environment: str
+    url: str
+    credential: str | None
+    tools: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRow:
+    """A tool as registered, and whether its server still offers exactly that."""
+
+    id: str
+    name: str
+    effect: str
+    scope: str | None
+    data: list[str]
+    price: str | None
+    pinned: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepinnedRow:
+    """A tool whose changed definition was taken over."""
+
+    tool: str
+    before: str
+    after: str
+
+
+def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
+    """Add these routes."""
+    operations = plane.room.operations
+
+    @app.get("/api/v1/schemas/{name}", response_model=dict[str, Any])
+    async def published_schema(name: Named) -> Json:
+        kinds = {kind.lower(): kind for kind in KINDS}
+        wanted = name.removesuffix(".json")
+        if wanted == _ASSESSMENT:
+            return Json(assessment_schema())
+        if wanted not in kinds:
+            there = ", ".join(sorted([*kinds, _ASSESSMENT]))
+            raise NotFoundError(Code.NOT_FOUND, f"no schema is called `{name[:80]}`", hint=there)
+        return Json(schema(kinds[wanted]))
+
+    @app.post("/api/v1/apply", response_model=Items[AppliedRow])
+    async def apply(who: Who, form: _Apply) -> Json:
+        applied = await operations.apply(who, [(one.name, one.text) for one in form.files])
+        return Json(Items([_applied(one) for one in applied]))
+
+    @app.get("/api/v1/teams", response_model=Items[TeamRow])
+    async def teams(who: Who, limit: Limit = MOST, after: After = None) -> Json:
+        asking.require_reader(who)
+        found, following = page(plane.snapshots.current.catalogue.teams(), lambda one: (one.name,), limit, after)
+        return Json(Items([TeamRow(one.id, one.name, sorted(one.zones)) for one in found], following))
+
+    @app.get("/api/v1/agreements", response_model=Items[AgreementRow])
+    async def agreements(who: Who, limit: Limit = MOST, after: After = None) -> Json:
+        asking.require_reader(who)
+        found, following = page(plane.registry.agreements.values(), lambda one: (one.name,), limit, after)
+        return Json(Items([
+            AgreementRow(one.name, one.provider, sorted(one.covers), one.document, optional_moment(one.expires_us))
+            for one in found
+        ], following))  # fmt: skip
+
+    @app.get("/api/v1/issuers", response_model=Items[IssuerRow])
+    async def issuers(who: Who, limit: Limit = MOST, after: After = None) -> Json:
+        asking.require_reader(who)
+        found, following = page(plane.identity.issuers(), lambda one: (one.id,), limit, after)
+        return Json(Items([_issuer(one) for one in found], following))
+
+    @app.post("/api/v1/issuers/{issuer}/revoke", response_model=EndedCredentials)
+    async def issuer_revoke(who: Who, issuer: Named, form: Reason) -> Json:
+        return Json(await timed(plane, issuer, operations.revoke_issuer(who, issuer, form.reason)))
+
+    @app.get("/api/v1/servers", response_model=Items[ServerRow])
+    async def servers(who: Who, limit: Limit = MOST, after: After = None) -> Json:
+        asking.require_reader(who)
+        found, following = page(plane.snapshots.current.catalogue.servers(), lambda one: (one.name,), limit, after)
+        return Json(Items([
+            ServerRow(one.name, one.environment, one.url, one.credential, len(one.tools)) for one in found
+        ], following))  # fmt: skip
+
+    @app.get("/api/v1/servers/{name}", response_model=Items[ToolRow])
+    async def server(who: Who, name: Named) -> Json:
+        asking.require_reader(who)
+        found = plane.enforcer.server(ServerName(name))
+        return Json(Items([
+            _tool(tool, await plane.definitions.refusal(found.name, tool)) for tool in found.tools.values()
+        ]))  # fmt: skip
+
+    @app.post(
+        "/api/v1/servers/{name}/repin",
+        response_model=Items[RepinnedRow],
+        responses={202: {"model": AskedFor, "description": "it waits for the sign-off of a second person"}},
+    )
+    async def server_repin(who: Who, name: Named, form: _Repin) -> Json:
+        made = await operations.repin(who, ServerName(name), form.tool)
+        if isinstance(made, ApprovalRequest):
+            return Json(AskedFor(made.id, made.state), 202)
+        return Json(Items([RepinnedRow(one.tool, one.before, one.after) for one in made]))
+
+
+def _applied(one: Applied) -> AppliedRow:
+    result, request = one.result, one.request
+    return AppliedRow(result.kind, result.name, result.outcome, result.id, request.id if request else None)
+
+
+def _issuer(one: Issuer) -> IssuerRow:
+    return IssuerRow(one.id, one.kind, one.url, {name: str(kind) for name, kind in one.claims.items()}, one.revoked)
+
+
+def _tool(tool: Tool, refusal: Code | None) -> ToolRow:
+    return ToolRow(
+        id=tool.id,
+        name=tool.name,
+        effect=tool.effect,
+        scope=tool.scope,
+        data=sorted(tool.data),
+        price=money(tool.price),
+        pinned=tool.definition_digest,
+        status="as pinned" if refusal is None else str(refusal),
+    )
