@@ -21,6 +21,7 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 _BIN = Path(sys.executable).parent
 _PATIENCE_S = 60
+_PERSON = re.compile(r"^  (\w+) +\S.* (http://127\.0\.0\.1:\d+/login#\S+)$")
 _LINK = re.compile(r"accredit login '(http://127\.0\.0\.1:\d+/login#\S+)'")
 
 pytestmark = pytest.mark.timeout(180)
@@ -177,10 +178,18 @@ def test_readme_leads_from_nothing_to_a_governed_call_and_a_restart_goes_on(tmp_
 def test_up_demo_prints_a_line_per_decision_and_ends_cleanly_on_interrupt(tmp_path: Path) -> None:
     with _terminal(tmp_path) as terminal:
         demo = terminal.start(f"{_BIN}/accredit up --demo --port 0")
-        link, _ = _said(demo, _LINK)
         verdict, lines = _said(demo, re.compile(r"^\d\d:\d\d:\d\d  \S+ +crm/\S+ +(allowed|refused|failed)"))
         assert verdict in {"allowed", "refused"}, lines
-        assert terminal.run(f"{_BIN}/accredit login '{link}'").returncode == 0
-        assert terminal.run(f"{_BIN}/accredit hold list").returncode == 0
+        links = {found[1]: found[2] for line in lines if (found := _PERSON.match(line))}
+        assert set(links) == {"ada", "mira", "dana", "lee", "lena", "sam", "cora", "bo", "otto", "una"}
+        for name in ("sam", "dana"):
+            assert terminal.run(f"{_BIN}/accredit login '{links[name]}'").returncode == 0
+            assert terminal.run(f"{_BIN}/accredit login '{links[name]}'").returncode == 5
+            told = orjson.loads(terminal.run(f"{_BIN}/accredit whoami -o json").stdout)
+            assert told["email"] == f"{name}@example.com"
+        agents = orjson.loads(terminal.run(f"{_BIN}/accredit agent list -o json").stdout)["items"]
+        assert {(one["name"], one["state"]) for one in agents if one["environment"] == "production"} == {
+            ("ticket-digest", "active"), ("ticket-sorter", "active"), ("refund-clerk", "submitted")
+        }  # fmt: skip
         _ends(demo, signal.SIGINT)
     assert [path.name for path in tmp_path.iterdir()] == ["config"]

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 import pytest
 
+from accredit.approvals.duties import Barred, BarredReason, Eligible, duty
 from accredit.audit.model import Entry, Receipt
+from accredit.audit.ports import Row
+from accredit.audit.state import Proof
+from accredit.demo.life import LIFE
 from accredit.demo.story import STEPS, StepFailedError, live
 from accredit.enforcement.ports import Controls
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
+from accredit.kernel.clearance import Basis, Clearance, Subject
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnauthenticatedError
 from accredit.kernel.ids import CredentialId
+from accredit.lifecycle.ports import Cleared
+from accredit.lifecycle.steps import StepEffect
 from accredit.limits.model import Spend
 from accredit.policy.model import Decision, Outcome
+from accredit.registry.authority import Permitted
+from accredit.registry.model import Tier
+from accredit.registry.tiering import Tiering, tiering
 
 pytestmark = pytest.mark.timeout(300)
+
+
+_FOUNDED = ("sign_in", "register")
+_CALLS = STEPS[: STEPS.index(LIFE[0])]
 
 
 @dataclass
@@ -153,6 +168,88 @@ def test_the_sample_fleet_meets_every_refusal_and_the_log_proves_it() -> None:
 @pytest.mark.parametrize("control", _REPLACED)
 def test_without_one_control_the_demo_fails_at_exactly_its_step(control: str) -> None:
     step, replaced = _REPLACED[control]
+    steps = [*_CALLS, "recorded"] if step == "recorded" else _CALLS
     with pytest.raises(StepFailedError) as failed:
-        asyncio.run(live(replaced=replaced))
+        asyncio.run(live(steps, replaced=replaced))
+    assert failed.value.step == step, failed.value.why
+
+
+# -- the second chapter's controls: each is one function that says no
+
+
+def _anybody(*_: Any, **__: Any) -> Eligible:
+    return Eligible()
+
+
+def _new_roles_too(*args: Any, **more: Any) -> Eligible | Barred:
+    found = duty(*args, **more)
+    late = isinstance(found, Barred) and found.reason is BarredReason.ROLE_TOO_NEW
+    return Eligible() if late else found
+
+
+def _unblocked(facts: Any) -> Tiering:
+    found = tiering(facts)
+    return found if found.tier else replace(found, blocks=(), tier=Tier.HIGH)
+
+
+def _always_cleared(_: Any, agent: Any, version: Any, operator: Any) -> Cleared:
+    subject = Subject("agent-version", version.digest)
+    return Cleared("apr_none", Clearance(subject, Basis.APPROVALS, (), operator.credential), Tier.HIGH)
+
+
+def _every_row(rows: Iterable[Any], heads: Any) -> Proof:
+    return Proof(tuple(Row(row.kind, row.key, orjson.loads(row.doc), row.digest) for row in rows), frozenset())
+
+
+async def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+_TAKEN_AWAY: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = {
+    "separation of duties": ("roles", (("approvals.signoff.duty", _anybody),)),
+    "two persons for tools": (
+        "production_tools",
+        (("registry.declarations._takes_two", lambda *_: False),),
+    ),
+    "who may": ("suspended", (("lifecycle.operations.authority", lambda *_, **__: Permitted("any")),)),
+    "blocks": ("no_tier", (("lifecycle.judging.tiering", _unblocked),)),
+    "clearance": ("approved_low", (("lifecycle.joining.VersionSignOff.cleared", _always_cleared),)),
+    "votes judged again": ("outlived", (("approvals.counting.duty", _anybody),)),
+    "age of roles": ("outlived", (("approvals.signoff.duty", _new_roles_too),)),
+    "access validation": (
+        "excess",
+        (("approvals.signoff.Approvals._require_approvable", lambda *_: None),),
+    ),
+    "facet digests": (
+        "superseded",
+        (
+            ("approvals.signoff.judged", lambda *_: Digest("sha256:same")),
+            ("approvals.counting.judged", lambda *_: Digest("sha256:same")),
+        ),
+    ),
+    "risk assessment": (
+        "assessed_high",
+        (("approvals.signoff.Approvals._assessment_faults", lambda *_: ""),),
+    ),
+    "novelty": ("never_seen", (("monitoring.service.novelties", lambda *_: ()),)),
+    "remedies": ("drifted", (("lifecycle.remedies.Remedies.carry_out", _nothing),)),
+    "credentials end at retirement": (
+        "retired",
+        (("lifecycle.steps._CredentialStep.take", lambda *_: StepEffect()),),
+    ),
+    "ghosts": ("ghost", (("monitoring.service.ghost", lambda *_: None),)),
+    "proven state": ("unproven", (("audit.control.prove", _every_row),)),
+}
+
+
+@pytest.mark.requirement("demo:controls:needed")
+@pytest.mark.parametrize("control", _TAKEN_AWAY)
+def test_without_one_control_of_an_agents_life_the_demo_fails_at_exactly_its_step(
+    control: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, parts = _TAKEN_AWAY[control]
+    for where, instead in parts:
+        monkeypatch.setattr(f"accredit.{where}", instead)
+    with pytest.raises(StepFailedError) as failed:
+        asyncio.run(live([*_FOUNDED, *LIFE, "unproven"]))
     assert failed.value.step == step, failed.value.why

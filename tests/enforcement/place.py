@@ -20,7 +20,7 @@ import httpx2
 from accredit.audit.records import body_of, header_of
 from accredit.bootstrap import Running, check_log, look_at, run
 from accredit.demo.issuers import Directory, TicketDesk
-from accredit.demo.world import DemoOperator
+from accredit.demo.world import DemoPerson
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.enforcement.path import Enforcer
 from accredit.enforcement.ports import Controls
@@ -147,7 +147,7 @@ class Place:
     running: Running
     url: str
     http: httpx2.AsyncClient
-    operator: DemoOperator
+    operator: DemoPerson
     ports: dict[str, Port]
 
     @property
@@ -328,7 +328,7 @@ class Site:
             http = await stack.enter_async_context(
                 httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=20)
             )
-            yield Place(self, running, url, http, DemoOperator(http), ports)
+            yield Place(self, running, url, http, DemoPerson(http), ports)
 
     async def register(self, place: Place, *agents: Mapping[str, Any]) -> None:
         """Sign in, and register people, issuers, the tool server, its credential, policies and these agents."""

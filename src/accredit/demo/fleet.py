@@ -8,9 +8,38 @@ from typing import Any
 
 from accredit.demo.issuers import Directory, TicketDesk
 
-__all__ = ["CRM_CREDENTIAL", "agents", "as_file", "documents", "policies", "tool_server"]
+__all__ = [
+    "CRM_CREDENTIAL",
+    "GROUP",
+    "ROLES",
+    "STAFF",
+    "agents",
+    "agreement",
+    "as_file",
+    "assessment",
+    "bot",
+    "documents",
+    "group",
+    "live_agents",
+    "live_server",
+    "policies",
+    "staff",
+    "tool_server",
+]
 
 CRM_CREDENTIAL = "crm-key"
+GROUP = "desk-leads"
+STAFF = ("dana", "lee", "lena", "sam", "cora", "bo", "otto", "una")
+"""Everybody but the two administrators, each `NAME@example.com`."""
+ROLES: tuple[tuple[str, str, str | None], ...] = (
+    ("lena", "team-lead", "finance"),
+    ("sam", "security", None),
+    ("cora", "compliance", None),
+    ("bo", "business-owner", None),
+    ("otto", "operator", None),
+    ("una", "auditor", None),
+)
+"""Who gets which role, and for which team alone."""
 _WEEKDAYS = ["mon", "tue", "wed", "thu", "fri"]
 
 
@@ -117,6 +146,111 @@ def documents(directory: Directory, desk: TicketDesk, desk_url: str, crm_url: st
         tool_server(crm_url),
         *agents().values(),
     ]
+
+
+def staff() -> list[dict[str, Any]]:
+    """The people of the second chapter."""
+    return [_document("Person", None, {"email": f"{name}@example.com"}) for name in STAFF]
+
+
+def group() -> dict[str, Any]:
+    """A group its members may be given roles through."""
+    return _document("Group", {"name": GROUP}, {"members": ["dana@example.com", "lee@example.com"]})
+
+
+def bot() -> dict[str, Any]:
+    """A service account that the agents' owner answers for."""
+    return _document("Person", None, {"email": "robot@example.com", "controlledBy": ["dana@example.com"]})
+
+
+def agreement() -> dict[str, Any]:
+    """The supplier of the model may process customers' data."""
+    return _document(
+        "Agreement",
+        {"name": "dpa-2026-14"},
+        {"provider": "anthropic", "covers": ["personal", "financial"], "document": "sha256:" + "1" * 64},
+    )
+
+
+def assessment(accepter: str) -> dict[str, Any]:
+    """What the refund clerk may do wrong, and who accepts what is left."""
+    return {
+        "risks": [
+            {
+                "risk": "A refund goes to somebody who bought nothing",
+                "likelihood": 3,
+                "impact": 3,
+                "mitigations": [{"measure": "A business owner approves each refund, seeing the order and the amount"}],
+                "residual": "low",
+            },
+            {
+                "risk": "A customer's data is shown to somebody it does not concern",
+                "likelihood": 2,
+                "impact": 4,
+                "mitigations": [{"measure": "Only employees of the refund desk can put text in front of it"}],
+                "residual": "medium",
+            },
+        ],
+        "residual": "medium",
+        "acceptedBy": accepter,
+    }
+
+
+def live_server(url: str) -> dict[str, Any]:
+    """The CRM as production sees it: the tools its three agents need."""
+    return _document(
+        "ToolServer",
+        {"name": "crm-live", "environment": "production"},
+        {
+            "url": url,
+            "credential": CRM_CREDENTIAL,
+            "tools": {
+                "read_customer": {"effect": "read", "data": ["personal"], "price": "0.002 USD"},
+                "refund_order": {"effect": "irreversible", "data": ["financial"], "price": "0.01 USD"},
+                "delete_customer": {"effect": "irreversible", "data": ["personal"], "price": "0 USD"},
+                "count_tickets": {"effect": "read", "data": ["internal"], "price": "0.001 USD"},
+                "label_ticket": {"effect": "write", "scope": "record", "data": ["internal"], "price": "0 USD"},
+            },
+        },
+    )
+
+
+def live_agents() -> dict[str, dict[str, Any]]:
+    """One agent of each tier, by name."""
+    found = [
+        _agent(
+            "ticket-digest",
+            "finance",
+            environment="production",
+            purpose="Tell the desk each morning how many tickets are open",
+            backupOwner="lee@example.com",
+            tools=[{"server": "crm-live", "allow": ["count_tickets"]}],
+            data=["internal"],
+            autonomy="suggests",
+            reach="team",
+        ),
+        _agent(
+            "ticket-sorter",
+            "finance",
+            environment="production",
+            purpose="Label tickets so that the right desk finds them",
+            tools=[{"server": "crm-live", "allow": ["label_ticket"]}],
+            data=["internal"],
+            autonomy="acts-with-approval",
+            reach="team",
+        ),
+        _agent(
+            "refund-clerk",
+            "finance",
+            environment="production",
+            purpose="Prepare refunds for a person to approve",
+            models=[{"provider": "anthropic", "model": "claude-sonnet-5", "agreement": "dpa-2026-14"}],
+            tools=[{"server": "crm-live", "allow": ["read_customer", "refund_order"]}],
+            data=["personal", "financial"],
+            stores=[{"kind": "memory", "adapter": "qdrant", "namespace": "refund-clerk"}],
+        ),
+    ]
+    return {document["metadata"]["name"]: document for document in found}
 
 
 def policies() -> dict[str, str]:
