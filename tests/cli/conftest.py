@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,24 +42,25 @@ class Ran:
 Cli = Callable[..., Ran]
 
 
+def run_command(*arguments: object, stdin: str = "") -> Ran:
+    """Run one command in this process."""
+    words = [str(each) for each in arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+        patched.setattr(sys, "stdin", io.StringIO(stdin))
+        code = reported(lambda: app(words, exit_on_error=False, result_action="return_value"))
+    assert "Traceback" not in err.getvalue()
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs commands in an empty directory, with a profile of its own and nobody signed in."""
     for name in [name for name in os.environ if name.startswith("ACCREDIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ACCREDIT_PROFILE", str(tmp_path / "profile.json"))
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object, stdin: str = "") -> Ran:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        capsys.readouterr()
-        words = [str(each) for each in arguments]
-        code = reported(lambda: app(words, exit_on_error=False, result_action="return_value"))
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return Ran(code, said.out, said.err)
-
-    return run
+    return run_command
 
 
 @pytest.fixture

@@ -55,6 +55,8 @@ class _Answer(Form):
     answer: Literal["approve", "deny"]
     view_digest: Annotated[str, Field(max_length=80)]
     reason: Annotated[str, Field(max_length=2000)] = ""
+    role: Annotated[str, Field(max_length=64)] | None = None
+    """Without one, in every role of theirs that it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +305,7 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             HoldId(hold),
             HoldVerdict(form.answer),
             view_digest=Digest(form.view_digest),
+            role=form.role,
             reason=form.reason,
         )
         return Json(_hold_row(after))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
 from accredit.cli.answers import answers
 from accredit.cli.asking import (
+    FIRST,
+    NEWEST,
     TABLE,
+    Older,
     Out,
+    Page,
     act,
     apply_files,
     client,
@@ -21,6 +25,7 @@ from accredit.cli.asking import (
     segment,
     shown,
 )
+from accredit.cli.output import Parts
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.registry.model import AgentState, Environment, RestrictionKind, Role, Tier
@@ -33,6 +38,17 @@ baseline = App(name="baseline", help="What agents were approved to do.")
 limits = App(name="limits", help="What agents have used of their limits.")
 for group in (agent, baseline, limits):
     app.command(group)
+
+_STEPS: Final[Parts] = {"steps": ("step", "does", "at", "result", "open")}
+_TIER: Final[Parts] = {
+    "factors": ("name", "level", "weight", "points", "sources"),
+    "floors": ("rule", "tier", "reason"),
+    "blocks": ("rule", "reason", "remedy"),
+}
+_ACCESS: Final[Parts] = {
+    "rows": ("tool", "effect", "data_class", "outcome", "code", "conditions", "policies"),
+    "ceilings": ("policy", "layer", "role", "tools", "reads"),
+}
 
 
 def _path(name: str, about: str = "") -> str:
@@ -51,8 +67,7 @@ def _agent_list(
     tier: Tier | None = None,
     owner: str | None = None,
     search: str | None = None,
-    limit: int = 50,
-    after: str | None = None,
+    page: Page = FIRST,
     output: Out = TABLE,
 ) -> None:
     """List agents, by name.
@@ -64,15 +79,14 @@ def _agent_list(
         tier: Only those of this tier.
         owner: Only those this person owns or stands in for: an address or id.
         search: Only those whose name has this in it.
-        limit: At most so many, 200 at once.
-        after: Go on behind this place, as the page before says.
     """
-    with client() as api:
-        found = api.get(
-            "/api/v1/agents", environment=environment, team=team, state=state, tier=tier,
-            owner=None if owner is None else person_id(api, owner), q=search, limit=limit, after=after,
-        )  # fmt: skip
-        shown(api, found, output, "name", "environment", "team", "owner", "tier", "state", "id")
+    if owner is not None:
+        with client() as api:
+            owner = person_id(api, owner)
+    listed(
+        "/api/v1/agents", output, "name", "environment", "team", "owner", "tier", "state", "id",
+        page=page, environment=environment, team=team, state=state, tier=tier, owner=owner, q=search,
+    )  # fmt: skip
 
 
 @agent.command(name="get")
@@ -80,46 +94,40 @@ def _agent_get(name: str, *, output: Out = TABLE) -> None:
     """Show who approved an agent, what it may touch, when it was last reviewed and what its end does."""
     with client() as api:
         found = api.get(_path(name))
-        shown(api, answers(found) if output is TABLE else found, output)
+        shown(api, answers(found) if output is TABLE else found, output, parts=_STEPS)
 
 
 @agent.command(name="tier")
 def _agent_tier(name: str, *, output: Out = TABLE) -> None:
     """Show an agent's risk tier, why, and what would lower it."""
-    listed(_path(name, "/tier"), output)
+    listed(_path(name, "/tier"), output, parts=_TIER)
 
 
 @agent.command(name="validation")
 def _agent_validation(name: str, *, output: Out = TABLE) -> None:
     """Show what an agent could do under the policies in force, and what of it is too much."""
-    listed(_path(name, "/validation"), output)
+    listed(_path(name, "/validation"), output, parts=_ACCESS)
 
 
 @agent.command(name="timeline")
-def _agent_timeline(name: str, *, limit: int = 100, before: int | None = None, output: Out = TABLE) -> None:
-    """Show what was done to an agent, and by whom, newest first.
-
-    Args:
-        name: The agent.
-        limit: At most so many.
-        before: Only what stands before this record.
-    """
+def _agent_timeline(name: str, *, page: Older = NEWEST, output: Out = TABLE) -> None:
+    """Show what was done to an agent, and by whom, newest first."""
     listed(
         _path(name, "/timeline"), output, "record", "at", "kind", "person", "credential", "basis", "version",
-        limit=limit, before=before,
+        page=page,
     )  # fmt: skip
 
 
 @agent.command(name="plan")
 def _agent_plan(name: str, *, output: Out = TABLE) -> None:
     """Show what retiring an agent would do now."""
-    listed(_path(name, "/plan"), output)
+    listed(_path(name, "/plan"), output, parts=_STEPS)
 
 
 @agent.command(name="receipt")
 def _agent_receipt(name: str, *, output: Out = TABLE) -> None:
     """Show what was done when an agent was retired."""
-    listed(_path(name, "/receipt"), output)
+    listed(_path(name, "/receipt"), output, parts=_STEPS)
 
 
 @agent.command(name="usage")
@@ -129,10 +137,10 @@ def _agent_usage(name: str, *, days: int = 30, output: Out = TABLE) -> None:
 
 
 @agent.command(name="logs")
-def _agent_logs(name: str, *, limit: int = 50, output: Out = TABLE) -> None:
+def _agent_logs(name: str, *, page: Older = NEWEST, output: Out = TABLE) -> None:
     """Show the agent's newest records."""
     listed(
-        "/api/v1/audit/records", output, "seq", "time", "kind", "tool", "decision", "code", agent=name, limit=limit
+        "/api/v1/audit/records", output, "seq", "time", "kind", "tool", "decision", "code", page=page, agent=name
     )  # fmt: skip
 
 
@@ -174,7 +182,7 @@ def _agent_submit(name: str, *, output: Out = TABLE) -> int:
 @agent.command(name="activate")
 def _agent_activate(name: str, *, output: Out = TABLE) -> int:
     """Put the approved version into force."""
-    return act(_path(name, "/activate"), output)
+    return act(_path(name, "/activate"), output, parts=_STEPS)
 
 
 @agent.command(name="enrol")
@@ -250,4 +258,4 @@ def _agent_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
 @agent.command(name="retire")
 def _agent_retire(name: str, *, reason: str, output: Out = TABLE) -> int:
     """End an agent for good, as `agent plan` shows, and show what was done."""
-    return act(_path(name, "/retire"), output, {"reason": reason})
+    return act(_path(name, "/retire"), output, {"reason": reason}, parts=_STEPS)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 
 from accredit.approvals.model import ApprovalState, VoteVerdict
-from accredit.cli.asking import TABLE, Id, Out, act, changing, client, listed, read_data, segment, shown
+from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, act, changing, client, listed, read_data, segment, shown
+from accredit.cli.output import Parts
 from accredit.cli.views import looked_at, show_viewed
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
@@ -20,6 +21,12 @@ app = App()
 approval = App(name="approval", help="Requests for sign-off: list, read, vote, assess.")
 app.command(approval)
 
+_PARTS: Final[Parts] = {
+    "needs": ("role", "assessment", "validation", "comment"),
+    "votes": ("role", "person", "for_person", "verdict", "at", "comment", "credential", "carried_from"),
+    "standing": ("role", "may", "why", "for_person"),
+}
+
 
 @approval.command(name="list")
 def _approval_list(
@@ -27,7 +34,7 @@ def _approval_list(
     state: ApprovalState | Literal["all"] = ApprovalState.OPEN,
     agent: str | None = None,
     mine: bool = False,
-    limit: int = 200,
+    page: Page = FIRST,
     output: Out = TABLE,
 ) -> None:
     """List requests that wait for votes, or with --state others, newest first.
@@ -36,12 +43,11 @@ def _approval_list(
         state: In which state.
         agent: Of this agent only.
         mine: Only those you may vote on now.
-        limit: At most so many.
     """
     listed(
         "/api/v1/approvals", output,
         "id", "kind", "about", "tier", "requester", "missing", "expires", "state",
-        state=state, agent=agent, mine="true" if mine else "false", limit=limit,
+        page=page, state=state, agent=agent, mine="true" if mine else "false",
     )  # fmt: skip
 
 
@@ -49,7 +55,7 @@ def _approval_list(
 def _approval_get(id_: Id, *, output: Out = TABLE) -> None:
     """Show exactly what is voted on, who voted, and in which role you may."""
     with client() as api:
-        show_viewed(api, api.get(f"/api/v1/approvals/{segment(id_)}"), output)
+        show_viewed(api, api.get(f"/api/v1/approvals/{segment(id_)}"), output, parts=_PARTS)
 
 
 @approval.command(name="vote")
@@ -86,7 +92,7 @@ def _approval_vote(
             otherwise="give `--view-digest` of what `approval get` showed",
         )
         body = {"role": voting, "vote": verdict, "view_digest": digest, "comment": comment}
-        return shown(api, api.post(f"{path}/vote", body), output)
+        return shown(api, api.post(f"{path}/vote", body), output, parts=_PARTS)
 
 
 def _only_role(found: dict[str, Any]) -> str:
@@ -116,4 +122,4 @@ def _approval_assess(id_: Id, file: Path, *, output: Out = TABLE) -> int:
 @approval.command(name="withdraw")
 def _approval_withdraw(id_: Id, *, output: Out = TABLE) -> int:
     """Take a request back."""
-    return act(f"/api/v1/approvals/{segment(id_)}/withdraw", output)
+    return act(f"/api/v1/approvals/{segment(id_)}/withdraw", output, parts=_PARTS)

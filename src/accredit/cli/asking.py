@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -13,17 +14,21 @@ from urllib.parse import quote
 from cyclopts import Parameter
 
 from accredit.cli.client import ApiClient, ApiFault
-from accredit.cli.output import Format, plain, show
+from accredit.cli.output import NO_PARTS, Format, Parts, plain, show
 from accredit.cli.profile import keep_checkpoint, load_profile
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, NotFoundError
 
 __all__ = [
     "DATA",
+    "FIRST",
+    "NEWEST",
     "TABLE",
     "Data",
     "Id",
+    "Older",
     "Out",
+    "Page",
     "act",
     "apply_files",
     "called",
@@ -43,8 +48,31 @@ Data = Annotated[Path, Parameter(help="The data directory (also ACCREDIT_DATA)."
 Out = Annotated[Format, Parameter(name=["-o", "--output"], help="table, json or yaml")]
 Id = Annotated[str, Parameter(name="ID")]
 TABLE = Format.TABLE
+_Limit = Annotated[int | None, Parameter(help="At most so many.")]
 _PENDING: Final = 3
 _PERSON: Final = "psn_"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list."""
+
+    limit: _Limit = None
+    after: Annotated[str | None, Parameter(help="Go on behind this place, as the page before says.")] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Older:
+    """Which part of the records, newest first."""
+
+    limit: _Limit = None
+    before: Annotated[int | None, Parameter(help="Go on before this record, as the page before says.")] = None
+
+
+FIRST: Final = Page()
+NEWEST: Final = Older()
 
 
 def client() -> ApiClient:
@@ -57,16 +85,28 @@ def segment(name: str) -> str:
     return quote(name, safe="")
 
 
-def listed(path: str, output: Format, *columns: str, **params: str | int | None) -> None:
-    """Get something and show it."""
+def listed(
+    path: str,
+    output: Format,
+    *columns: str,
+    page: Page | Older = FIRST,
+    parts: Parts = NO_PARTS,
+    **params: str | int | None,
+) -> None:
+    """Get something and show it; of a list one page."""
     with client() as api:
-        shown(api, api.get(path, **params), output, *columns)
+        answer = api.get(path, **params, **asdict(page))
+        shown(api, answer, output, *columns, parts=parts)
+    following = answer.get("next") if output is TABLE else None
+    if following:
+        go_on = "--before" if isinstance(page, Older) else "--after"
+        print(f"there is more: {go_on} '{plain(following, limit=None)}'", file=sys.stderr)
 
 
-def act(path: str, output: Format, body: dict[str, Any] | None = None, *columns: str) -> int:
+def act(path: str, output: Format, body: dict[str, Any] | None = None, *columns: str, parts: Parts = NO_PARTS) -> int:
     """Change something and show what came of it; the exit code."""
     with changing() as api:
-        return shown(api, api.post(path, body), output, *columns)
+        return shown(api, api.post(path, body), output, *columns, parts=parts)
 
 
 @contextmanager
@@ -81,9 +121,9 @@ def changing() -> Iterator[ApiClient]:
         print("hint: the checkpoint kept before is evidence; run `accredit audit verify DATA`", file=sys.stderr)
 
 
-def shown(api: ApiClient, answer: Any, output: Format, *columns: str) -> int:
+def shown(api: ApiClient, answer: Any, output: Format, *columns: str, parts: Parts = NO_PARTS) -> int:
     """Show an answer, in a table with people by their addresses; exit code 3 if it waits for a second person."""
-    show(called(api, answer) if output is TABLE else answer, output, columns=columns)
+    show(called(api, answer) if output is TABLE else answer, output, columns=columns, parts=parts)
     waiting = _waiting(answer)
     if waiting:
         print(f"it waits for the sign-off of a second person: {', '.join(map(plain, waiting))}", file=sys.stderr)
@@ -104,7 +144,7 @@ def called(api: ApiClient, answer: Any) -> Any:
     if not _names_people(answer):
         return answer
     try:
-        known = {one["id"]: one["email"] for one in api.get("/api/v1/persons")["items"]}
+        known = {one["id"]: one["email"] for one in _persons(api)}
     except ApiFault as fault:
         if fault.code != str(Code.NOT_AUTHORISED):
             raise
@@ -134,6 +174,16 @@ def apply_files(texts: Iterable[tuple[Path, str]], output: Format) -> int:
     return act("/api/v1/apply", output, {"files": files}, "kind", "name", "result", "id", "approval")
 
 
+def _persons(api: ApiClient) -> Iterator[dict[str, Any]]:
+    after = None
+    while True:
+        page = api.get("/api/v1/persons", after=after)
+        yield from page["items"]
+        after = page.get("next")
+        if after is None:
+            return
+
+
 def person_id(api: ApiClient, person: str) -> str:
     """The id of somebody named by id or address; an address is looked up here, it goes into no URL.
 
@@ -142,7 +192,7 @@ def person_id(api: ApiClient, person: str) -> str:
     """
     if "@" not in person:
         return person
-    for one in api.get("/api/v1/persons")["items"]:
+    for one in _persons(api):
         if one["email"].casefold() == person.casefold():
             return str(one["id"])
     raise NotFoundError(Code.NOT_FOUND, f"nobody has the address `{person[:100]}`", hint="see `accredit person list`")
@@ -164,16 +214,27 @@ def read_text(path: Path) -> str:
 
 
 def read_data(path: Path) -> dict[str, Any]:
-    """The one mapping that a YAML or JSON file of this user's holds. Raises as `read_text`, and if it is none."""
+    """What a file of this user's holds as YAML or JSON.
+
+    Raises:
+        NotFoundError: it cannot be read.
+        InvalidInputError: it is not one mapping.
+    """
     import yaml  # noqa: PLC0415 - most commands never need it
 
     text = read_text(path)
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidInputError(Code.MANIFEST_INVALID, f"`{path}` is neither YAML nor JSON") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "somewhere"
+        raise InvalidInputError(
+            Code.MANIFEST_INVALID, f"`{path}` does not hold one document of YAML or JSON", hint=f"look at {where}"
+        ) from error
     if not isinstance(found, dict):
-        raise InvalidInputError(Code.MANIFEST_INVALID, f"`{path}` does not hold one mapping")
+        raise InvalidInputError(
+            Code.MANIFEST_INVALID, f"`{path}` does not hold one document of keys and values", hint="see its schema"
+        )
     return found
 
 

@@ -7,7 +7,7 @@ from getpass import getpass
 
 from cyclopts import App
 
-from accredit.cli.asking import TABLE, Id, Out, act, changing, listed, segment
+from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, act, changing, listed, segment
 from accredit.cli.output import show
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
@@ -20,9 +20,9 @@ app.command(credential)
 
 
 @credential.command(name="list")
-def _credential_list(*, agent: str | None = None, output: Out = TABLE) -> None:
+def _credential_list(*, agent: str | None = None, page: Page = FIRST, output: Out = TABLE) -> None:
     """List agents' credentials."""
-    listed("/api/v1/credentials", output, agent=agent)
+    listed("/api/v1/credentials", output, agent=agent, page=page)
 
 
 @credential.command(name="confirm")
@@ -66,6 +66,6 @@ def _credential_set(
 
 
 @credential.command(name="upstream")
-def _credential_upstream(*, output: Out = TABLE) -> None:
+def _credential_upstream(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List the broker's upstream credentials, without their values."""
-    listed("/api/v1/upstream-credentials", output)
+    listed("/api/v1/upstream-credentials", output, page=page)

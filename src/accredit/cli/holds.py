@@ -7,7 +7,7 @@ from typing import Literal
 from cyclopts import App
 
 from accredit.approvals.model import HoldState
-from accredit.cli.asking import TABLE, Id, Out, changing, client, listed, segment, shown
+from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, changing, client, listed, segment, shown
 from accredit.cli.output import Format
 from accredit.cli.views import looked_at, show_viewed
 
@@ -19,9 +19,9 @@ app.command(hold)
 
 
 @hold.command(name="list")
-def _hold_list(*, state: HoldState | Literal["all"] = HoldState.OPEN, output: Out = TABLE) -> None:
+def _hold_list(*, state: HoldState | Literal["all"] = HoldState.OPEN, page: Page = FIRST, output: Out = TABLE) -> None:
     """List calls that wait for a person, or with --state those that did."""
-    listed("/api/v1/holds", output, "id", "agent", "tool", "roles", "expires", "state", state=state)
+    listed("/api/v1/holds", output, "id", "agent", "tool", "roles", "expires", "state", page=page, state=state)
 
 
 @hold.command(name="get")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,11 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Any, Final
 
-__all__ = ["Format", "plain", "show"]
+__all__ = ["NO_PARTS", "Format", "Parts", "plain", "show"]
+
+Parts = Mapping[str, Sequence[str]]
+"""The columns of lists that stand within something, by the names of those."""
+NO_PARTS: Final[Parts] = {}
 
 
 class Format(StrEnum):
@@ -23,6 +28,9 @@ class Format(StrEnum):
 
 _DECEIVING: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 _EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
+_NOTHING: Final = "-"
+_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
+_BRIEF: Final = len("sha256:") + 12
 
 
 def plain(value: Any, *, limit: int | None = 120) -> str:
@@ -36,8 +44,8 @@ def plain(value: Any, *, limit: int | None = 120) -> str:
     return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
-def show(value: Any, output: Format, *, columns: Sequence[str] = ()) -> None:
-    """Print an answer; `columns` choose and order what a table shows of a list."""
+def show(value: Any, output: Format, *, columns: Sequence[str] = (), parts: Parts = NO_PARTS) -> None:
+    """Print an answer; `columns` choose and order what a table shows of a list, `parts` of the lists within."""
     if output is Format.JSON:
         print(json.dumps(value, indent=2, ensure_ascii=True))
     elif output is Format.YAML:
@@ -45,38 +53,38 @@ def show(value: Any, output: Format, *, columns: Sequence[str] = ()) -> None:
 
         print(yaml.safe_dump(value, sort_keys=False, allow_unicode=False), end="")
     else:
-        _table(value, columns)
+        _table(value, columns, parts)
 
 
-def _table(value: Any, columns: Sequence[str]) -> None:
+def _table(value: Any, columns: Sequence[str], parts: Parts) -> None:
     rows = value.get("items") if isinstance(value, Mapping) else value
     if isinstance(rows, list):
         names = list(columns) or _names(rows)
-        _print_rows(names, [[[_cell(row.get(name))] for name in names] for row in rows if isinstance(row, Mapping)], "")
+        cells = [[[_cell(_brief(row.get(name)))] for name in names] for row in rows if isinstance(row, Mapping)]
+        _print_rows(names, cells, "")
         if not rows:
             print("(none)", file=sys.stderr)
-        if isinstance(value, Mapping) and value.get("next"):
-            print(f"there is more: --after '{plain(value['next'], limit=None)}'", file=sys.stderr)
     elif isinstance(value, Mapping):
-        _print_fields(value, "")
+        _print_fields(value, parts, "")
     elif value is not None:
         print(plain(value, limit=10_000))
 
 
-def _print_fields(fields: Mapping[str, Any], indent: str) -> None:
+def _print_fields(fields: Mapping[str, Any], parts: Parts, indent: str) -> None:
     """What is one line first, then each part under its name."""
     lines = {str(key): one for key, one in fields.items() if not _is_part(one)}
     width = max(map(len, map(plain, lines)), default=0)
     for key, one in lines.items():
-        print(f"{indent}{plain(key).ljust(width)}  {_cell(one, limit=2000)}".rstrip())
+        print(f"{indent}{plain(key).ljust(width)}  {_cell(one, limit=2000) or _NOTHING}")
     for key, one in fields.items():
         if not _is_part(one):
             continue
         print(f"{indent}{plain(str(key))}")
         if isinstance(one, Mapping):
-            _print_fields(one, f"{indent}  ")
+            _print_fields(one, parts, f"{indent}  ")
         else:
-            names = [name for name in _names(one) if any(row.get(name) not in _EMPTY for row in one)]
+            chosen = parts.get(key) or _names(one)
+            names = [name for name in chosen if any(row.get(name) not in _EMPTY for row in one)]
             _print_rows(names, [[_lines(row.get(name)) for name in names] for row in one], f"{indent}  ")
 
 
@@ -105,8 +113,13 @@ def _all_mappings(values: Sequence[Any]) -> bool:
 def _lines(value: Any) -> list[str]:
     """A cell of a part: a list takes a line for each of what it holds."""
     if isinstance(value, list) and value and not _all_mappings(value):
-        return [_cell(one) for one in value]
-    return [_cell(value)]
+        return [_cell(_brief(one)) for one in value]
+    return [_cell(_brief(value))]
+
+
+def _brief(value: Any) -> Any:
+    """A digest in a row by how it begins: nobody compares digests in columns, and whole ones leave room for nothing."""
+    return f"{value[:_BRIEF]}…" if isinstance(value, str) and _DIGEST.fullmatch(value) else value
 
 
 def _cell(value: Any, *, limit: int = 120) -> str:
@@ -115,6 +128,8 @@ def _cell(value: Any, *, limit: int = 120) -> str:
 
 def _phrase(value: Any) -> Any:
     """A list or mapping without its punctuation, if what it holds has none of its own."""
+    if value in _EMPTY:
+        return _NOTHING
     if isinstance(value, list) and not any(isinstance(one, Mapping | list) for one in value):
         return ", ".join(str(_phrase(one)) for one in value)
     if isinstance(value, Mapping) and not any(isinstance(one, Mapping) for one in value.values()):

@@ -6,7 +6,7 @@ import sys
 
 from cyclopts import App
 
-from accredit.cli.asking import TABLE, Id, Out, act, changing, listed, person_id, segment, shown
+from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, act, changing, listed, person_id, segment, shown
 from accredit.cli.output import Format, plain, show
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
@@ -25,15 +25,15 @@ for each in (team, person, role, group, delegation):
 
 
 @team.command(name="list")
-def _team_list(*, output: Out = TABLE) -> None:
+def _team_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List teams."""
-    listed("/api/v1/teams", output)
+    listed("/api/v1/teams", output, page=page)
 
 
 @person.command(name="list")
-def _person_list(*, output: Out = TABLE) -> None:
+def _person_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List people."""
-    listed("/api/v1/persons", output)
+    listed("/api/v1/persons", output, page=page)
 
 
 @person.command(name="invite")
@@ -82,9 +82,9 @@ def _person_leave(person: str, *, reason: str, output: Out = TABLE) -> None:
 
 
 @role.command(name="list")
-def _role_list(*, output: Out = TABLE) -> None:
+def _role_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List who holds which role, in which team, and who gave it."""
-    listed("/api/v1/roles", output, "role", "person", "group", "team", "since", "by", "id")
+    listed("/api/v1/roles", output, "role", "person", "group", "team", "since", "by", "id", page=page)
 
 
 @role.command(name="grant")
@@ -116,15 +116,15 @@ def _role_revoke(id_: Id, *, reason: str, output: Out = TABLE) -> int:
 
 
 @group.command(name="list")
-def _group_list(*, output: Out = TABLE) -> None:
+def _group_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List groups and their members."""
-    listed("/api/v1/groups", output)
+    listed("/api/v1/groups", output, page=page)
 
 
 @delegation.command(name="list")
-def _delegation_list(*, output: Out = TABLE) -> None:
+def _delegation_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List delegations that are not over."""
-    listed("/api/v1/delegations", output, "holder", "to", "role", "since", "until", "id")
+    listed("/api/v1/delegations", output, "holder", "to", "role", "since", "until", "id", page=page)
 
 
 @delegation.command(name="add")

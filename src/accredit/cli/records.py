@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from accredit.cli.asking import DATA, TABLE, Data, Out, client, listed, write_text
+from accredit.cli.asking import DATA, NEWEST, TABLE, Data, Older, Out, client, listed, write_text
 from accredit.cli.output import plain, show
 
 __all__ = ["app"]
@@ -18,11 +18,13 @@ app.command(audit)
 
 
 @audit.command(name="tail")
-def _audit_tail(*, limit: int = 20, kind: str | None = None, agent: str | None = None, output: Out = TABLE) -> None:
+def _audit_tail(
+    *, kind: str | None = None, agent: str | None = None, page: Older = NEWEST, output: Out = TABLE
+) -> None:
     """Show the newest records."""
     listed(
         "/api/v1/audit/records", output,
-        "seq", "time", "kind", "agent", "tool", "decision", "code", limit=limit, kind=kind, agent=agent,
+        "seq", "time", "kind", "agent", "tool", "decision", "code", page=page, kind=kind, agent=agent,
     )  # fmt: skip
 
 

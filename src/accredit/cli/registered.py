@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from accredit.cli.asking import TABLE, Out, act, apply_files, listed, read_text, segment
+from accredit.cli.asking import FIRST, TABLE, Out, Page, act, apply_files, listed, read_text, segment
+from accredit.cli.output import Format
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import NotFoundError
 
@@ -40,7 +41,7 @@ def _apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], out
 
 
 @app.command(name="schema")
-def _schema(name: str, *, output: Out = TABLE) -> None:
+def _schema(name: str, *, output: Out = Format.JSON) -> None:
     """Show the JSON Schema of a kind of manifest, or of the risk assessment.
 
     Args:
@@ -50,9 +51,9 @@ def _schema(name: str, *, output: Out = TABLE) -> None:
 
 
 @server.command(name="list")
-def _server_list(*, output: Out = TABLE) -> None:
+def _server_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List tool servers."""
-    listed("/api/v1/servers", output, "name", "environment", "url", "credential", "tools")
+    listed("/api/v1/servers", output, "name", "environment", "url", "credential", "tools", page=page)
 
 
 @server.command(name="get")
@@ -71,9 +72,9 @@ def _server_repin(name: str, *, tool: str | None = None, output: Out = TABLE) ->
 
 
 @issuer.command(name="list")
-def _issuer_list(*, output: Out = TABLE) -> None:
+def _issuer_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List issuers."""
-    listed("/api/v1/issuers", output)
+    listed("/api/v1/issuers", output, page=page)
 
 
 @issuer.command(name="revoke")
@@ -83,6 +84,6 @@ def _issuer_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
 
 
 @agreement.command(name="list")
-def _agreement_list(*, output: Out = TABLE) -> None:
+def _agreement_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List agreements with suppliers."""
-    listed("/api/v1/agreements", output)
+    listed("/api/v1/agreements", output, page=page)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from cyclopts import App
 
-from accredit.cli.asking import TABLE, Id, Out, changing, client, listed, segment
+from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, changing, client, listed, segment
 from accredit.cli.client import ApiClient
 from accredit.cli.output import plain, show
 from accredit.cli.profile import Profile, save_profile
@@ -58,9 +58,9 @@ def _whoami(*, output: Out = TABLE) -> None:
 
 
 @token.command(name="list")
-def _token_list(*, output: Out = TABLE) -> None:
+def _token_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List your API tokens and sessions."""
-    listed("/api/v1/tokens", output)
+    listed("/api/v1/tokens", output, page=page)
 
 
 @token.command(name="issue")

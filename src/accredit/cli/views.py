@@ -8,20 +8,20 @@ from typing import Any
 
 from accredit.cli.asking import TABLE, shown
 from accredit.cli.client import ApiClient
-from accredit.cli.output import Format, plain
+from accredit.cli.output import NO_PARTS, Format, Parts, plain
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
 
 __all__ = ["looked_at", "show_viewed"]
 
 
-def show_viewed(api: ApiClient, asked: Mapping[str, Any], output: Format) -> None:
+def show_viewed(api: ApiClient, asked: Mapping[str, Any], output: Format, *, parts: Parts = NO_PARTS) -> None:
     """Show a hold or request; in a table first the text that an answer is about, if there is anything to answer."""
     if output is TABLE:
         if asked["view"]:
             print(_checked(asked))
         asked = {name: value for name, value in asked.items() if name != "view"}
-    shown(api, asked, output)
+    shown(api, asked, output, parts=parts)
 
 
 def looked_at(

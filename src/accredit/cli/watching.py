@@ -6,7 +6,7 @@ from typing import Literal
 
 from cyclopts import App
 
-from accredit.cli.asking import TABLE, Id, Out, act, listed, segment
+from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, act, listed, segment
 from accredit.monitoring.model import AlertState
 
 __all__ = ["app"]
@@ -24,13 +24,13 @@ def _alert_list(
     *,
     state: AlertState | Literal["all"] = AlertState.OPEN,
     agent: str | None = None,
-    limit: int = 200,
+    page: Page = FIRST,
     output: Out = TABLE,
 ) -> None:
     """List open alerts, or with --state others, newest first."""
     listed(
         "/api/v1/alerts", output, "severity", "kind", "agent", "matter", "count", "last", "state", "remediation", "id",
-        state=state, agent=agent, limit=limit,
+        page=page, state=state, agent=agent,
     )  # fmt: skip
 
 
@@ -47,11 +47,11 @@ def _alert_resolve(id_: Id, *, note: str = "", output: Out = TABLE) -> int:
 
 
 @restriction.command(name="list")
-def _restriction_list(*, agent: str | None = None, output: Out = TABLE) -> None:
+def _restriction_list(*, agent: str | None = None, page: Page = FIRST, output: Out = TABLE) -> None:
     """List restrictions in force."""
     listed(
         "/api/v1/restrictions", output,
-        "agent", "kind", "tool", "calls_per_minute", "role", "cause", "until", "id", agent=agent,
+        "agent", "kind", "tool", "calls_per_minute", "role", "cause", "until", "id", page=page, agent=agent,
     )  # fmt: skip
 
 
@@ -75,9 +75,15 @@ def _incident_open(agent: str, *, reason: str, severity: int = 1, output: Out = 
 
 
 @incident.command(name="list")
-def _incident_list(*, state: Literal["open", "all"] = "open", agent: str | None = None, output: Out = TABLE) -> None:
+def _incident_list(
+    *,
+    state: Literal["open", "all"] = "open",
+    agent: str | None = None,
+    page: Page = FIRST,
+    output: Out = TABLE,
+) -> None:
     """List open incidents, or with --state all of them."""
-    listed("/api/v1/incidents", output, state=state, agent=agent)
+    listed("/api/v1/incidents", output, page=page, state=state, agent=agent)
 
 
 @incident.command(name="close")
