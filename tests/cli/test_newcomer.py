@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import re
 import shutil
 import signal
@@ -21,6 +22,13 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 _BIN = Path(sys.executable).parent
 _PATIENCE_S = 60
+_TOLD = {
+    "http://127.0.0.1:8700/login#…": r"http://127\.0\.0\.1:\d+/login#[\w-]+",
+    "accj_…": r"accj_[\w-]+",
+    "apr_…": r"apr_\w+",
+    "crd_…": r"crd_\w+",
+}
+"""What README elides, and how a command's output says it; the newest counts."""
 _PERSON = re.compile(r"^  (\w+) +\S.* (http://127\.0\.0\.1:\d+/login#\S+)$")
 _LINK = re.compile(r"accredit login '(http://127\.0\.0\.1:\d+/login#\S+)'")
 
@@ -50,6 +58,17 @@ class _Terminal:
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["bash", "-c", line], cwd=self.place, env=self.environ, capture_output=True, text=True,
                               timeout=_PATIENCE_S, check=False)  # fmt: skip
+
+    def answer(self, line: str, answer: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that asks, as somebody at the keyboard who answers."""
+        keyboard, terminal = pty.openpty()
+        try:
+            os.write(keyboard, answer.encode())
+            return subprocess.run(["bash", "-c", line], cwd=self.place, env=self.environ, stdin=terminal, text=True,
+                                  capture_output=True, timeout=_PATIENCE_S, check=False)  # fmt: skip
+        finally:
+            os.close(keyboard)
+            os.close(terminal)
 
     def start(self, line: str) -> subprocess.Popen[str]:
         one = subprocess.Popen(["bash", "-c", f"exec {line}"], cwd=self.place, env=self.environ,
@@ -109,7 +128,7 @@ def _ends(one: subprocess.Popen[str], number: signal.Signals) -> None:
 
 @pytest.mark.requirement("cli:newcomer:readme")
 @pytest.mark.requirement("cli:newcomer:survives")
-def test_readme_leads_from_nothing_to_a_governed_call_and_a_restart_goes_on(tmp_path: Path) -> None:
+def test_readme_leads_from_nothing_to_production_and_to_retirement_and_a_restart_goes_on(tmp_path: Path) -> None:
     section = _section()
     (shown,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert shown.strip() in (_ROOT / "examples/agent.py").read_text(), "README shows the example as it is"
@@ -140,12 +159,20 @@ def test_readme_leads_from_nothing_to_a_governed_call_and_a_restart_goes_on(tmp_
                 for elided, actual in told.items():
                     command = command.replace(elided, actual)
                 assert "…" not in command, line
-                ran = terminal.run(command)
-                assert ran.returncode == 0, (line, ran.stdout, ran.stderr)
+                if command.endswith(" &"):
+                    instance = terminal.start(command.removesuffix(" &"))
+                    told["--thumbprint …"], _ = _said(instance, re.compile(r"thumbprint is (\S+)"))
+                    told["--thumbprint …"] = f"--thumbprint {told['--thumbprint …']}"
+                    continue
+                ran = terminal.answer(command, "y\n") if " vote " in command else terminal.run(command)
+                # what waits for somebody else says so; whoever is asked next finds it
+                waits = "role grant" in line or "production/crm.yaml" in line
+                assert ran.returncode == (3 if waits else 0), (line, ran.stdout, ran.stderr)
                 assert "Traceback" not in ran.stderr
                 outputs[line] = ran.stdout
-                if found := re.search(r"accj_[\w-]+", ran.stdout):
-                    told["accj_…"] = found[0]
+                for elided, wanted in _TOLD.items():
+                    if found := re.search(wanted, ran.stdout):
+                        told[elided] = found[0]
                 if "audit tail" in line:
                     tail = terminal.run(f"{command} -o json")
                     newest = orjson.loads(tail.stdout)["items"]
@@ -153,13 +180,27 @@ def test_readme_leads_from_nothing_to_a_governed_call_and_a_restart_goes_on(tmp_
                         ("deny", "tool_not_granted"), ("allow", "allowed")
                     ]  # fmt: skip
                     told["dec_…"] = newest[0]["body"]["decision_id"]
+                if "credential confirm" in line:
+                    said, _ = instance.communicate(timeout=_PATIENCE_S)
+                    assert instance.returncode == 0, said
+                    assert "{'result': 3}" in said
+                    assert "tool_not_granted" in said
         called = next(out for line, out in outputs.items() if "examples/agent.py" in line)
         assert "['count_tickets']" in called
         assert "{'result': 3}" in called
         assert "tool_not_granted" in called
+        shown = next(out for line, out in outputs.items() if "agent get" in line)
+        assert "lena@example.com" in shown
+        assert "crm-live/count_tickets" in shown
+        retired = next(out for line, out in outputs.items() if "agent retire" in line)
+        assert "credential" in retired
+        accredit = _BIN / "accredit"
+        found = orjson.loads(terminal.run(f"{accredit} agent list -o json").stdout)["items"]
+        assert {(one["environment"], one["state"]) for one in found if one["name"] == "ticket-counter"} == {
+            ("development", "draft"), ("production", "retired")
+        }  # fmt: skip
         # and the next day
         _ends(server, signal.SIGTERM)
-        accredit = _BIN / "accredit"
         assert terminal.run(f"{accredit} doctor --data accredit-data").returncode == 0
         assert terminal.run(f"{accredit} agent list").returncode == 1
         again = terminal.start(f"{accredit} up --data accredit-data --port {port}")
