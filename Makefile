@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test browser lint format bench lock chaos
+.PHONY: install install-test run test browser lint format bench lock chaos fuzz
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -51,6 +51,9 @@ browser:
 
 chaos: .venv/.test
 	$(BIN)/pytest -n 0 tests/chaos --rounds 25
+
+fuzz: .venv/.test
+	$(BIN)/python -m tests.api.fuzzing --examples 150
 
 bench: .venv/.test
 	set -e; for each in bench/*.py; do case $$each in bench/_*) ;; *) $(BIN)/python $$each ;; esac; done

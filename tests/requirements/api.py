@@ -24,6 +24,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("api:secrets:none", "DESIGN §11", "no GET answers with a token, a secret's hash or a brokered value"),
     Requirement("api:sealed:recorded", "DESIGN §5", "opening sealed parts of a record is a record"),
     Requirement("api:openapi:served", "DESIGN §8", "the OpenAPI document names the security of every route"),
+    Requirement(
+        "api:openapi:fuzzed",
+        "issue 3 item 7",
+        "requests made up from the description are answered as it says, none by 5xx",
+    ),
     Requirement("api:oauth:form", "RFC 6749 §3.2, §5", "token requests are read strictly and answered uncached"),
     Requirement("api:oauth:enrol", "DESIGN §4", "a refused enrolment is one constant problem"),
     Requirement("api:oauth:metadata", "RFC 8414, RFC 9728", "metadata is served, also at path-suffixed addresses"),
