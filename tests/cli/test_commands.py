@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from accredit.cli.output import plain
+from accredit.cli.output import Format, plain, show
 from accredit.demo import fleet
 from tests.api.installation import Installation
 from tests.cli.conftest import Cli
@@ -34,7 +34,11 @@ def test_whatever_is_listed_is_the_same_in_all_three_formats(signed_in: Cli) -> 
         ["credential", "list"], ["credential", "upstream"], ["hold", "list", "--state", "all"], ["token", "list"],
         ["whoami"], ["policy", "show"], ["agent", "get", "ticket-counter"], ["limits", "show", "ticket-counter"],
         ["server", "get", "crm"], ["agent", "usage", "ticket-counter"], ["agent", "logs", "ticket-counter"],
-        ["audit", "tail", "--kind", "policy.published"],
+        ["audit", "tail", "--kind", "policy.published"], ["agent", "tier", "ticket-counter"],
+        ["agent", "validation", "ticket-counter"], ["agent", "plan", "ticket-counter"],
+        ["agent", "timeline", "ticket-counter"], ["approval", "list", "--state", "all"], ["role", "list"],
+        ["group", "list"], ["delegation", "list"], ["agreement", "list"], ["alert", "list"], ["restriction", "list"],
+        ["incident", "list"], ["schema", "agent"], ["schema", "assessment"],
     ):  # fmt: skip
         shown = {kind: signed_in(*command, "-o", kind) for kind in ("json", "yaml", "table")}
         assert {ran.code for ran in shown.values()} == {0}, command
@@ -250,13 +254,15 @@ def test_at_a_terminal_the_person_is_asked_and_only_yes_is_yes(
 
 
 @pytest.mark.requirement("cli:output:escaped")
-def test_text_of_agents_and_tools_cannot_play_with_the_terminal() -> None:
+def test_text_of_agents_and_tools_cannot_play_with_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     for hidden in ("\x1b[31m", "\x07", "\u202e", "\u200b", "\u2028", "\U000e0041", "\ud800", "\r\n", "\x9b"):
         shown = plain(f"a{hidden}b")
         assert shown.isascii()
         assert shown.isprintable()
         assert shown != "ab"
     assert plain("grün 東京") == "grün 東京"
+    show({"of\x1b": [{"na\u202eme": "\x07"}, {"na\u202eme": ["a\x9b", {"k\u200b": 1}]}]}, Format.TABLE)
+    assert capsys.readouterr().out.replace("\n", "").isprintable()
 
 
 @pytest.mark.requirement("cli:help:nothing")

@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +208,9 @@ def test_agent_get_answers_the_five_questions_for_a_person_to_read(staff: Staff)
     assert re.search(r"^security_review +never$", before, re.MULTILINE)
     assert re.search(rf"^waiting +{request}$", before, re.MULTILINE)
     assert re.search(r"^tier +high$", before, re.MULTILINE)
+    explained = staff.run("dana", "agent", "tier", name).out
+    assert re.search(r"^  sensitive-data +high +personal, financial", explained, re.MULTILINE)
+    assert re.search(r"^  low +do not grant `crm-live/refund_order`$", explained, re.MULTILINE)
     barred = staff.vote("sam", request, "--approve")
     assert (barred.code, "assessment_required" in barred.err) == (5, True)
 
@@ -355,11 +359,26 @@ def test_agents_are_narrowed_and_flagged_and_that_ends_by_commands(staff: Staff)
     staff.ok("sam", "incident", "close", flag["id"], "--reason", "a test address")
     assert staff.ok("dana", "incident", "list", "--agent", name)["items"] == []
     assert staff.ok("dana", "incident", "list", "--agent", name, "--state", "all")["items"][0]["id"] == flag["id"]
-    assert staff.ok("sam", "alert", "list", "--state", "all")["items"] is not None
     for words in (["alert", "ack", "alt_none"], ["alert", "resolve", "alt_none"],
                   ["restriction", "lift", "rst_none", "--reason", "r"],
                   ["incident", "close", "inc_none", "--reason", "r"]):  # fmt: skip
         assert staff.run("sam", *words).code == 6, words
+
+
+@pytest.mark.requirement("cli:watch:acts")
+def test_an_alert_is_looked_after_and_ended_by_commands(staff: Staff) -> None:
+    staff.place.call("ticket-counter", "count_tickets", {"undeclared": 1})
+    for _ in range(200):
+        found = staff.ok("sam", "alert", "list", "--agent", "ticket-counter")["items"]
+        if found:
+            break
+        threading.Event().wait(0.05)
+    alert = found[0]["id"]
+    assert alert in staff.run("sam", "alert", "list").out
+    assert staff.run("lena", "alert", "ack", alert).code == 5
+    assert staff.ok("sam", "alert", "ack", alert, "--note", "mine")["state"] == "acknowledged"
+    assert "sam@example.com" in staff.run("sam", "alert", "resolve", alert, "--note", "a typing error").out
+    assert alert in [one["id"] for one in staff.ok("sam", "alert", "list", "--state", "resolved")["items"]]
 
 
 @pytest.mark.requirement("cli:people:acts")

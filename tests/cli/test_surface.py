@@ -94,7 +94,7 @@ _READS: dict[str, list[str]] = {
     "agents": ["agent", "list"],
     "agent": ["agent", "get", "production/x", "-o", "json"],
     "agent_timeline": ["agent", "timeline", "x"],
-    "agent_tier": ["agent", "tier", "x"],
+    "agent_tier": ["agent", "tier", "x", "-o", "json"],
     "agent_validation": ["agent", "validation", "x"],
     "agent_plan": ["agent", "plan", "x"],
     "agent_receipt": ["agent", "receipt", "x"],

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
-from accredit.cli.answers import answers
+from accredit.cli.answers import answers, tier_explained
 from accredit.cli.asking import (
     FIRST,
     NEWEST,
@@ -100,7 +100,9 @@ def _agent_get(name: str, *, output: Out = TABLE) -> None:
 @agent.command(name="tier")
 def _agent_tier(name: str, *, output: Out = TABLE) -> None:
     """Show an agent's risk tier, why, and what would lower it."""
-    listed(_path(name, "/tier"), output, parts=_TIER)
+    with client() as api:
+        found = api.get(_path(name, "/tier"))
+        shown(api, tier_explained(found) if output is TABLE else found, output, parts=_TIER)
 
 
 @agent.command(name="validation")

@@ -1,11 +1,11 @@
-"""One agent as a person reads it: where it stands, the five questions of DESIGN §6, and in short what else there is."""
+"""What the API says of one agent, arranged for a person to read: the five questions of DESIGN §6, and its tier."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["answers"]
+__all__ = ["answers", "tier_explained"]
 
 
 def answers(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,6 +38,17 @@ def answers(found: Mapping[str, Any]) -> dict[str, Any]:
         "incidents": _rows([one for one in found["incidents"] if not one["closed"]], "severity", "opened", "id"),
         "alerts": _rows(found["alerts"], "severity", "kind", "matter", "last", "state", "id"),
     }
+
+
+def tier_explained(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A tier with what would lower it in words, a row for each way; of the candidate likewise."""
+    ways = [
+        {"tier": lower["tier"], "if": [each["words"] for each in way]}
+        for lower in found["lowers"]
+        for way in lower["ways"]
+    ]
+    candidate = found.get("candidate")
+    return {**found, "lowers": ways} | ({"candidate": tier_explained(candidate)} if candidate else {})
 
 
 def _rows(rows: Any, *columns: str) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ app.command(credential)
 @credential.command(name="list")
 def _credential_list(*, agent: str | None = None, page: Page = FIRST, output: Out = TABLE) -> None:
     """List agents' credentials."""
-    listed("/api/v1/credentials", output, agent=agent, page=page)
+    listed("/api/v1/credentials", output, "agent", "state", "thumbprint", "enrolled", "id", agent=agent, page=page)
 
 
 @credential.command(name="confirm")
@@ -68,4 +68,4 @@ def _credential_set(
 @credential.command(name="upstream")
 def _credential_upstream(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List the broker's upstream credentials, without their values."""
-    listed("/api/v1/upstream-credentials", output, page=page)
+    listed("/api/v1/upstream-credentials", output, "name", "origin", "header", "version", page=page)

@@ -90,8 +90,9 @@ def _print_fields(fields: Mapping[str, Any], parts: Parts, indent: str) -> None:
 
 def _print_rows(names: Sequence[str], rows: Sequence[Sequence[Sequence[str]]], indent: str) -> None:
     """Rows of cells; a cell may have several lines."""
-    widths = [max([len(name), *(len(line) for row in rows for line in row[at])]) for at, name in enumerate(names)]
-    for row in ([[name.upper()] for name in names], *rows):
+    head = [[plain(name.upper())] for name in names]
+    widths = [max(len(line) for row in (head, *rows) for line in row[at]) for at in range(len(names))]
+    for row in (head, *rows):
         for line in zip_longest(*row, fillvalue=""):
             padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             print(f"{indent}{padded}".rstrip())
@@ -113,8 +114,8 @@ def _all_mappings(values: Sequence[Any]) -> bool:
 def _lines(value: Any) -> list[str]:
     """A cell of a part: a list takes a line for each of what it holds."""
     if isinstance(value, list) and value and not _all_mappings(value):
-        return [_cell(_brief(one)) for one in value]
-    return [_cell(_brief(value))]
+        return [_cell(_brief(one), limit=300) for one in value]
+    return [_cell(_brief(value), limit=300)]
 
 
 def _brief(value: Any) -> Any:

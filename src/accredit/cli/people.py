@@ -27,13 +27,13 @@ for each in (team, person, role, group, delegation):
 @team.command(name="list")
 def _team_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List teams."""
-    listed("/api/v1/teams", output, page=page)
+    listed("/api/v1/teams", output, "name", "zones", "id", page=page)
 
 
 @person.command(name="list")
 def _person_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List people."""
-    listed("/api/v1/persons", output, page=page)
+    listed("/api/v1/persons", output, "email", "bot", "left", "id", page=page)
 
 
 @person.command(name="invite")
@@ -118,7 +118,7 @@ def _role_revoke(id_: Id, *, reason: str, output: Out = TABLE) -> int:
 @group.command(name="list")
 def _group_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List groups and their members."""
-    listed("/api/v1/groups", output, page=page)
+    listed("/api/v1/groups", output, "name", "members", "groups", page=page)
 
 
 @delegation.command(name="list")

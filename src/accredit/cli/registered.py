@@ -74,7 +74,7 @@ def _server_repin(name: str, *, tool: str | None = None, output: Out = TABLE) ->
 @issuer.command(name="list")
 def _issuer_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List issuers."""
-    listed("/api/v1/issuers", output, page=page)
+    listed("/api/v1/issuers", output, "id", "use", "issuer", "claims", "revoked", page=page)
 
 
 @issuer.command(name="revoke")
@@ -86,4 +86,4 @@ def _issuer_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
 @agreement.command(name="list")
 def _agreement_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List agreements with suppliers."""
-    listed("/api/v1/agreements", output, page=page)
+    listed("/api/v1/agreements", output, "name", "provider", "covers", "document", "expires", page=page)

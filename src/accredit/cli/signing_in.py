@@ -60,7 +60,7 @@ def _whoami(*, output: Out = TABLE) -> None:
 @token.command(name="list")
 def _token_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List your API tokens and sessions."""
-    listed("/api/v1/tokens", output, page=page)
+    listed("/api/v1/tokens", output, "name", "kind", "scopes", "issued", "expires", "revoked", "id", page=page)
 
 
 @token.command(name="issue")

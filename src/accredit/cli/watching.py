@@ -83,7 +83,9 @@ def _incident_list(
     output: Out = TABLE,
 ) -> None:
     """List open incidents, or with --state all of them."""
-    listed("/api/v1/incidents", output, page=page, state=state, agent=agent)
+    listed(
+        "/api/v1/incidents", output, "severity", "agent", "opened", "closed", "id", page=page, state=state, agent=agent
+    )
 
 
 @incident.command(name="close")
