@@ -25,12 +25,12 @@ from accredit.approvals.model import (
 from accredit.approvals.requests import view_digest, visible
 from accredit.console.live import RecentCall
 from accredit.console.ports import ConsoleServices
-from accredit.identity.model import Operator
+from accredit.identity.model import ApiToken, Operator
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clearance import Subject
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ConflictError, ForbiddenError, UnauthenticatedError
+from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.lifecycle.dossier import Dossier
 from accredit.monitoring.model import Alert, AlertState
@@ -74,6 +74,9 @@ class Fleet:
 
     def agents(self) -> list[Agent]:
         return list(self.known.values())
+
+    def persons(self) -> list[Person]:
+        return list(self.people.values())
 
     def person_by_id(self, person: PersonId) -> Person | None:
         return self.people.get(person)
@@ -224,6 +227,30 @@ class Desk:
 
     async def close_session(self, operator: Operator) -> None:
         self.sessions.pop(operator.credential.removeprefix("ses_"), None)
+
+    def tokens(self, operator: Operator) -> Sequence[ApiToken]:
+        return [
+            ApiToken(f"ses_{secret}", person, "console", frozenset({"admin", "read"}), NOW_US, NOW_US + HOUR_US)
+            for secret, person in self.sessions.items()
+            if person == operator.person
+        ]
+
+    async def revoke_token(self, operator: Operator, token_id: str) -> None:
+        if token_id.removeprefix("ses_") not in self.sessions:
+            raise NotFoundError(Code.NOT_FOUND, "you have no such token")
+        self.sessions.pop(token_id.removeprefix("ses_"))
+
+    async def sign_in_link(self, who: Operator, person: PersonId) -> str:
+        self.done.append(("sign_in_link", who.person, person))
+        return self.link(person)
+
+    async def invite(self, who: Operator, email: str) -> str:
+        self.done.append(("invite", who.person, email))
+        return self.link("lee")
+
+    async def propose_role(self, who: Operator, role: Role, **given: str | None) -> ApprovalRequest:
+        self.done.append(("propose_role", who.person, role, given))
+        return self.request(next(iter(self.fleet.known.values())), {"role": role.value})
 
     def turned_away(
         self, code: Code, *, path: str, source: str, credential: str | None = None, cause: str = ""

@@ -46,7 +46,8 @@ def _paths(waiting: tuple[ApprovalRequest, Hold]) -> list[str]:
     request, hold = waiting
     return ["/console", "/console?name=nothing", "/console/inbox", f"/console/approvals/{request.id}",
             f"/console/holds/{hold.id}", f"/console/agents/{request.agent}", "/console/alerts",
-            f"/console/agents/{request.agent}/suspend", "/console/agents/agt_old-mailer_prod", "/login"]  # fmt: skip
+            f"/console/agents/{request.agent}/suspend", "/console/agents/agt_old-mailer_prod", "/console/account",
+            "/console/people", "/login"]  # fmt: skip
 
 
 @pytest.mark.requirement("console:browser:axe", "console:browser:policy")

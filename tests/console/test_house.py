@@ -45,7 +45,7 @@ def test_links_of_a_page_are_made_of_ids_and_never_of_what_somebody_wrote() -> N
     assert named <= {
         "agent.id", "first", "following", "frame.here", "hold.id", "href", "one.hold.id", "one.request.id",
         "request.id", "seq", "promoted.id", "dossier.waiting.id", "dossier.approved.request.id",
-        "dossier.review.request", "offer.name", "one.name", "one.id", "static",
+        "dossier.review.request", "offer.name", "one.name", "one.id", "state.value", "id", "static",
     }  # fmt: skip
 
 

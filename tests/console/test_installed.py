@@ -40,7 +40,7 @@ def _csrf(page: httpx2.Response) -> str:
 def test_the_first_link_opens_a_session_or_gives_a_token_and_is_then_used_up(place: House) -> None:
     secret = place.link.partition("#")[2]
     with _signed_in(place, place.link) as client:
-        assert "admin@localhost.localdomain" in client.get("/console").text
+        assert ">Sign out<" in client.get("/console").text
     status, answer = place.do(place.somebody("ada").attempt("login", {"link": secret, "name": "cli"}))
     assert (status, answer["code"]) == (401, "link_invalid")
 
@@ -151,9 +151,12 @@ def test_heads_and_forms_are_bounded_also_for_whoever_proved_nothing(place: Hous
 @pytest.mark.requirement("console:installed:bounds")
 def test_whoever_tries_links_is_slowed_down_and_on_record(place: House) -> None:
     with place.browsing() as client:
-        answers = [client.post("/login", data={"link": f"accl_{at}"}).status_code for at in range(620)]
-    assert answers[0] == 401
-    assert answers[-1] == 503
+        answers = {client.post("/login", data={"link": "accl_0"}).status_code}
+        for at in range(3000):  # they are forgiven by the second
+            if 503 in answers:
+                break
+            answers.add(client.post("/login", data={"link": f"accl_{at}"}).status_code)
+    assert answers == {401, 503}
     place.do(place.plane.enforcer.drained())
     refused = [one for one in place.plane.records.records() if header_of(one)["kind"] == "refused.authentication"]
     assert "link_invalid" in {body_of(one)["code"] for one in refused}

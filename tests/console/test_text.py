@@ -96,7 +96,7 @@ def test_a_text_and_a_literal_that_look_the_same_are_told_apart() -> None:
 @pytest.mark.requirement("console:text:isolated")
 def test_moments_and_digests_are_whole_where_the_pointer_rests() -> None:
     assert str(moment(1_795_000_000_000_000)) == (
-        '<time datetime="2026-11-18T11:06:40.000+00:00">2026-11-18 11:06:40 UTC</time>'
+        '<time datetime="2026-11-18T11:06:40.000+00:00">2026-11-18 11:06:40<span class="zone"> UTC</span></time>'
     )
     assert 'title="sha256:0123456789abcdef"' in short("sha256:0123456789abcdef")
     assert rows_alike([{"a": 1}, {"a": [1, "b"]}]) == ("a",)

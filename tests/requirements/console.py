@@ -49,5 +49,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "console:installed:bounds", "DESIGN §11", "hosts, heads, forms and attempts are bounded on the real port"
     ),
+    Requirement("console:people:link", "DESIGN §4", "a sign-in link is shown once, to whoever asked for it"),
+    Requirement("console:people:own", "DESIGN §4", "one sees and ends what acts in one's own name, and nobody else's"),
+    Requirement(
+        "console:people:admin", "DESIGN §4", "administrators invite, make links and ask for roles in the console"
+    ),
+    Requirement(
+        "console:people:pages", "identity-console §3.3", "the list of people neither skips nor repeats anybody"
+    ),
     Requirement("console:fault:typed", "STYLE §4", "a refused form says why and loses nothing that was typed"),
 )

@@ -17,6 +17,7 @@ from accredit.console.live import RecentCall
 from accredit.console.offers import OFFERS, offers
 from accredit.console.pages import Pages
 from accredit.console.ports import ConsoleServices
+from accredit.console.words import ALERTS, STANDS
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError
 from accredit.kernel.ids import AgentId
@@ -70,6 +71,8 @@ class AgentViews:
             dossier=dossier,
             name=self._common.namer,
             offers=offers(dossier.agent, who, self._services.organisation()),
+            stands=STANDS.get(agent.state, "") if agent.environment is Environment.PRODUCTION else "",
+            words=ALERTS,
             steps=_path(dossier.agent),
             classes=_by_class(dossier),
             tools=[row for row in dossier.access.rows if row.data_class is None] if dossier.access else [],
@@ -115,6 +118,7 @@ class AgentViews:
             "alerts",
             **self._common.around(request, "/console/alerts"),
             alerts=visible,
+            words=ALERTS,
             agents={one.agent: catalogue.agent(one.agent) for one in visible},
             chosen=chosen,
             states=tuple(AlertState),
@@ -142,12 +146,15 @@ class AgentViews:
         record = next(iter(self._services.records.records(seq, seq + 1)), None) if seq >= 0 else None
         if record is None:
             raise NotFoundError(Code.NOT_FOUND, "the log has no such record")
-        body = dict(body_of(record))
+        header, body = header_of(record), dict(body_of(record))
         # rows of secrets are found by their hashes, which are shown to nobody
         changes = [{"row": kind, "digest": digest or "removed"} for kind, _, digest in body.pop("changes", ())]
         return {
             "seq": record.seq,
-            "header": header_of(record),
+            "header": header,
+            "said": {name: value for name, value in header.items() if value is not None},
+            "unsaid": [name for name, value in header.items() if value is None],
+            "commitments": body.pop("parts", None),
             "body": body,
             "changes": changes,
             "leaf": record.leaf_hash.hex(),

@@ -21,6 +21,7 @@ from accredit.console.assessing import assessment_form
 from accredit.console.entry import LOGIN, STATIC, ConsoleEntry, SessionCookie, is_fragment
 from accredit.console.frame import Surroundings
 from accredit.console.pages import Pages, StaticFiles
+from accredit.console.people import PeopleViews
 from accredit.console.ports import ConsoleServices
 from accredit.console.views import Views
 from accredit.kernel.canonical import Digest
@@ -50,6 +51,7 @@ def console_app(services: ConsoleServices) -> ASGIApp:
     cookie = SessionCookie(services.public_url)
     common = Surroundings(services)
     views, agents = Views(services, pages, common), AgentViews(services, pages, common)
+    people = PeopleViews(services, pages, common)
     operations = services.operations
 
     def refusal(request: Request, error: AccreditError) -> Response:
@@ -148,6 +150,35 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         await operations.assess(request.state.visit.operator, request_id, assessment_form(form))
         return _done(f"/console/approvals/{request_id}", "assessed")
 
+    async def own_link(request: Request) -> Response:
+        who = request.state.visit.operator
+        secret = await operations.sign_in_link(who, who.person)
+        return people.link(request, secret, address=common.email(who.person), for_self=True)
+
+    async def end_credential(request: Request) -> Response:
+        who, credential = request.state.visit.operator, request.path_params["credential"]
+        await services.sessions.revoke_token(who, credential)
+        return _done("/console/account", "ended")
+
+    async def link_for(request: Request) -> Response:
+        person = people.known(request.path_params["person"])
+        secret = await operations.sign_in_link(request.state.visit.operator, person.id)
+        return people.link(request, secret, address=person.email, for_self=False)
+
+    async def invite(request: Request) -> Response:
+        email = request.state.visit.form.get("email", "").strip()
+        secret = await operations.invite(request.state.visit.operator, email)
+        return people.link(request, secret, address=email, for_self=False)
+
+    async def ask_for_role(request: Request) -> Response:
+        form = request.state.visit.form
+        person = people.known(form.get("person", ""))
+        team = form.get("team", "")[:200] or None
+        asked = await operations.propose_role(
+            request.state.visit.operator, _one_of(Role, form, "role"), person=person.id, team=team
+        )
+        return _done(f"/console/approvals/{asked.id}", "asked")
+
     async def handle(request: Request) -> Response:
         who, form, alert = request.state.visit.operator, request.state.visit.form, request.path_params["alert"]
         acts = {"acknowledge": operations.acknowledge, "resolve": operations.resolve}
@@ -215,6 +246,15 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route("/console/alerts", agents.alerts),
             Route("/console/alerts/{alert}", acting(handle, agents.alerts), methods=["POST"]),
             Route("/console/records/{seq}", agents.record),
+            Route("/console/account", people.account),
+            Route("/console/account/link", acting(own_link, people.account), methods=["POST"]),
+            Route(
+                "/console/account/credentials/{credential}", acting(end_credential, people.account), methods=["POST"]
+            ),
+            Route("/console/people", people.people),
+            Route("/console/people/invite", acting(invite, people.people), methods=["POST"]),
+            Route("/console/people/roles", acting(ask_for_role, people.people), methods=["POST"]),
+            Route("/console/people/{person}/link", acting(link_for, people.people), methods=["POST"]),
             Route("/console/agents/{agent}", agents.agent),
             Route("/console/agents/{agent}/{act}", agents.act, methods=["GET"]),
             Route("/console/agents/{agent}/{act}", acting(act, agents.act), methods=["POST"]),

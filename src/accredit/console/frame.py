@@ -38,6 +38,8 @@ _DONE: Final = {
     "lifted": "The quarantine is lifted.",
     "retired": "It is retired.",
     "handled": "The alert is updated.",
+    "ended": "It is ended: nothing it signs in to works any more.",
+    "asked": "The role is asked for.",
 }
 _SINGLE_ADMIN: Final = (
     "One administrator fills every role until a second one has signed in. Everything done meanwhile is marked "
@@ -78,12 +80,14 @@ class Surroundings:
                 ("Fleet", "/console", 0),
                 ("Inbox", "/console/inbox", self._waiting(who)),
                 ("Alerts", "/console/alerts", self._open_alerts(who)),
+                *([("People", "/console/people", 0)] if self.may_see(None, who) else []),
             ),
             here=here,
             notice=_SINGLE_ADMIN if who.basis == Basis.SINGLE_ADMIN else "",
         )
         return {
             "frame": frame,
+            "now_us": self._services.clock.now().wall_us,
             "fault": getattr(request.state, "fault", None),
             "done": _DONE.get(request.query_params.get("done", "")),
         }

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from accredit.console.entry import STATIC, is_fragment
-from accredit.console.text import datum, moment, rows_alike, short
+from accredit.console.text import datum, moment, nests, remaining, rows_alike, said, short
 
 __all__ = ["Pages", "StaticFiles"]
 
@@ -53,8 +53,13 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters |= {"datum": datum, "moment": moment, "short": short}
-        self._environment.globals |= {"static": static.url, "rows_alike": rows_alike}
+        self._environment.filters |= {"datum": datum, "moment": moment, "said": said, "short": short}
+        self._environment.globals |= {
+            "static": static.url,
+            "nests": nests,
+            "remaining": remaining,
+            "rows_alike": rows_alike,
+        }
 
     def page(self, template: str, /, *, status: int = 200, **shown: Any) -> HTMLResponse:
         """A whole page."""

@@ -13,7 +13,7 @@ from accredit.approvals.duties import Barred, Eligible
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState, HoldVerdict, VoteVerdict
 from accredit.audit.ports import RecordReader
 from accredit.console.live import RecentCall
-from accredit.identity.model import Operator
+from accredit.identity.model import ApiToken, Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
@@ -58,6 +58,18 @@ class Sessions(Protocol):
         """
         ...
 
+    def tokens(self, operator: Operator) -> Sequence[ApiToken]:
+        """The operator's own tokens and sessions, without their secrets."""
+        ...
+
+    async def revoke_token(self, operator: Operator, token_id: str) -> None:
+        """End one of them.
+
+        Raises:
+            NotFoundError: the operator has no such token.
+        """
+        ...
+
     async def close_session(self, operator: Operator) -> None:
         """End the session the operator acts in."""
         ...
@@ -77,6 +89,8 @@ class Registered(Protocol):
     def agent(self, agent: AgentId) -> Agent | None: ...
 
     def agents(self) -> Iterable[Agent]: ...
+
+    def persons(self) -> Iterable[Person]: ...
 
     def person_by_id(self, person: PersonId) -> Person | None: ...
 
@@ -144,6 +158,20 @@ class ConsoleOperations(Protocol):
     async def lift(self, who: Operator, agent: AgentId, reason: str) -> None: ...
 
     async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt: ...
+
+    async def invite(self, who: Operator, email: str) -> str: ...
+
+    async def sign_in_link(self, who: Operator, person: PersonId) -> str: ...
+
+    async def propose_role(
+        self,
+        who: Operator,
+        role: Role,
+        *,
+        person: PersonId | None = None,
+        group: str | None = None,
+        team: str | None = None,
+    ) -> ApprovalRequest: ...
 
     async def acknowledge(self, who: Operator, alert: str, note: str = "") -> Alert: ...
 

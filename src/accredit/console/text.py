@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from accredit.approvals.requests import visible
 
-__all__ = ["Datum", "datum", "moment", "rows_alike", "short"]
+__all__ = ["Datum", "datum", "moment", "nests", "remaining", "rows_alike", "said", "short"]
 
 _MARKS_DRAWN: Final = 3
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
@@ -42,10 +42,7 @@ def datum(value: Any) -> Datum:
     text = str(value)
     if not text:
         return Markup('<span class="none">empty</span>')
-    if text.isascii() and text.isprintable():
-        inside: Markup = escape(text)
-    else:
-        inside = Markup().join(_pieces(text))
+    inside = _drawn(text)
     long = len(text) > _LONG or "\n" in text
     return Markup('<bdi class="datum{}">{}</bdi>').format(" long" if long else "", inside)
 
@@ -63,9 +60,41 @@ def moment(wall_us: int | None) -> Datum:
     if wall_us is None:
         return datum(None)
     at = datetime.fromtimestamp(wall_us / 1_000_000, UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        at.isoformat(timespec="milliseconds"), at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Markup('<time datetime="{}">{}<span class="zone"> UTC</span></time>').format(
+        at.isoformat(timespec="milliseconds"), at.strftime("%Y-%m-%d %H:%M:%S")
     )
+
+
+def remaining(until_us: int, now_us: int) -> Datum:
+    """How long there is left, in the two largest units; the moment itself where the pointer rests."""
+    minutes = max(until_us - now_us, 0) // 60_000_000
+    days, hours = minutes // 1_440, minutes % 1_440 // 60
+    if until_us <= now_us:
+        words = "over"
+    elif days:
+        words = f"in {days} d {hours} h"
+    elif hours:
+        words = f"in {hours} h {minutes % 60} min"
+    else:
+        words = f"in {minutes} min" if minutes else "in less than a minute"
+    at = datetime.fromtimestamp(until_us / 1_000_000, UTC)
+    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
+        at.isoformat(timespec="milliseconds"),
+        at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        Markup(' class="soon"') if minutes < 60 else "",
+        words,
+    )
+
+
+def said(sentence: Any) -> Datum:
+    """A sentence of ours: what stands in backticks in it was supplied, and is shown as such."""
+    parts = str(sentence).split("`")
+    if len(parts) % 2 == 0:
+        return datum(sentence)
+    pieces = (
+        Markup("<code>{}</code>").format(_drawn(part)) if at % 2 else _drawn(part) for at, part in enumerate(parts)
+    )
+    return Markup('<bdi class="datum">{}</bdi>').format(Markup().join(pieces))
 
 
 def rows_alike(value: Any) -> tuple[str, ...] | None:
@@ -76,6 +105,17 @@ def rows_alike(value: Any) -> tuple[str, ...] | None:
     alike = columns and all(tuple(one) == columns for one in value)
     flat = alike and all(_is_flat(inner) for one in value for inner in one.values())
     return columns if flat and len(columns) <= 6 else None
+
+
+def nests(value: Any) -> bool:
+    """Whether a value has values of its own that take more than a line."""
+    if isinstance(value, Mapping):
+        return bool(value)
+    return isinstance(value, list | tuple) and any(isinstance(one, Mapping | list | tuple) for one in value)
+
+
+def _drawn(text: str) -> Markup:
+    return escape(text) if text.isascii() and text.isprintable() else Markup().join(_pieces(text))
 
 
 def _is_flat(value: Any) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldS
 from accredit.console.assessing import rows_shown
 from accredit.console.fleet import FleetPage, FleetQuery, fleet_page
 from accredit.console.frame import Surroundings
+from accredit.console.glance import glance_of
 from accredit.console.pages import Pages
 from accredit.console.ports import ConsoleServices
 from accredit.console.standing import Standing, standings_of
@@ -22,12 +25,15 @@ from accredit.kernel.clearance import Basis
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId, HoldId
+from accredit.monitoring.model import AlertState
 from accredit.registry.authority import Act, Unauthorised, authority
 from accredit.registry.model import Agent, AgentState, Environment, Role, Tier
 
 __all__ = ["Views"]
 
 _INBOX: Final = 50
+_MARKED: Final = 200
+"""How many open alerts are looked at for marks in the list."""
 _FIRST: Final = ("grounds", "proposal", "assessment")
 """What of a view comes first; then the rest, and nothing is left out."""
 _TOLD_APART: Final = ("blocks", "excess")
@@ -55,7 +61,9 @@ class Views:
     async def fleet(self, request: Request) -> Response:
         query = FleetQuery.of(request.query_params)
         who = request.state.visit.operator
-        page, tiers = await asyncio.to_thread(self._fleet, query, who)
+        agents = list(self._common.visible(who))
+        page, tiers = await asyncio.to_thread(self._fleet, query, agents)
+        in_state = Counter(agent.state for agent in agents)
         return self._pages.view(
             request,
             "fleet",
@@ -64,6 +72,8 @@ class Views:
             query=query,
             page=page,
             tiers=tiers,
+            marks=self._marks(),
+            standing=[(state, in_state[state]) for state in AgentState if in_state[state]],
             teams=self._services.catalogue().teams(),
             name=self._common.namer,
             first=query.first,
@@ -75,8 +85,17 @@ class Views:
             ),
         )
 
-    def _fleet(self, query: FleetQuery, who: Operator) -> tuple[FleetPage, dict[AgentId, str]]:
-        page = fleet_page(list(self._common.visible(who)), query, tier_of=self._tier)
+    def _marks(self) -> dict[AgentId, list[str]]:
+        """What calls for attention, by agent."""
+        marks: dict[AgentId, list[str]] = {}
+        for held in {one.agent for one in self._services.holds.find(state=HoldState.OPEN)}:
+            marks.setdefault(held, []).append("call held")
+        for told in {one.agent for one in self._services.alerts.alerts(state=AlertState.OPEN, limit=_MARKED)}:
+            marks.setdefault(told, []).append("alert")
+        return marks
+
+    def _fleet(self, query: FleetQuery, agents: list[Agent]) -> tuple[FleetPage, dict[AgentId, str]]:
+        page = fleet_page(agents, query, tier_of=self._tier)
         return page, {agent.id: self._tier(agent) for agent in page.agents}
 
     def _tier(self, agent: Agent) -> str:
@@ -98,8 +117,8 @@ class Views:
         return self._pages.page(
             "inbox",
             **self._common.around(request, "/console/inbox"),
-            holds=[one for one in holds if one.mine or self._common.may_see(one.agent, who)],
-            requests=[one for one in requests if one.mine or self._common.may_see(one.agent, who)],
+            holds=_mine_first(one for one in holds if one.mine or self._common.may_see(one.agent, who)),
+            requests=_mine_first(one for one in requests if one.mine or self._common.may_see(one.agent, who)),
             following=f"{last.expires_us}.{last.id}" if last else "",
             name=self._common.namer,
         )
@@ -154,6 +173,7 @@ class Views:
             votes={vote.role: vote for vote in found.votes},
             blocks=view.get("blocks") or (),
             excess=view.get("excess") or (),
+            glance=glance_of(view),
             sections=_sections(view),
             text=text,
             digest=digest,
@@ -209,6 +229,10 @@ def _sections(view: dict[str, Any]) -> list[tuple[str, Any]]:
     rest = {name: value for name, value in view.items() if name not in _FIRST or not value}
     rest = {name: value for name, value in rest.items() if name not in _TOLD_APART or not value}
     return [*first, ("everything else in this view", rest)]
+
+
+def _mine_first(waiting: Iterable[_Waiting]) -> list[_Waiting]:
+    return sorted(waiting, key=lambda one: not one.mine)
 
 
 def _may(standings: tuple[Standing, ...]) -> tuple[str, ...]:

@@ -1,0 +1,35 @@
+"""What the pages call things that have short names in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from accredit.monitoring.model import AlertKind
+from accredit.registry.model import AgentState
+
+__all__ = ["ALERTS", "STANDS"]
+
+ALERTS: Final[Mapping[AlertKind, str]] = {
+    AlertKind.POSTURE_VERSION: "An instance runs another version than the approved one",
+    AlertKind.POSTURE_DEFINITION: "A tool is not defined as it was approved",
+    AlertKind.POSTURE_MODEL: "An instance uses another model than the approved ones",
+    AlertKind.POSTURE_PROMPT: "An instance runs another prompt than the approved one",
+    AlertKind.POSTURE_TIER: "Its risk tier rose above the one it was approved under",
+    AlertKind.NEW_TOOL: "It asked for a tool that it never used before",
+    AlertKind.NEW_DESTINATION: "It reached for a destination never seen before",
+    AlertKind.NEW_DATA_CLASS: "It met a class of data never seen before",
+    AlertKind.FIRST_DENIAL: "It was refused for the first time",
+    AlertKind.GHOST: "The credential of a retired agent was used",
+}
+STANDS: Final[Mapping[AgentState, str]] = {
+    AgentState.DRAFT: "It is a draft: in production it cannot run before its gate is complete.",
+    AgentState.SUBMITTED: "It waits for sign-off and cannot run yet.",
+    AgentState.APPROVED: "It is approved and not active yet: nothing of it runs.",
+    AgentState.REJECTED: "It was rejected: nothing of it runs.",
+    AgentState.SUSPENDED: "It is suspended: every call is refused until somebody resumes it.",
+    AgentState.QUARANTINED: "It is quarantined: every call is refused until security lifts it.",
+    AgentState.RETIRING: "It is being retired: every call is refused.",
+    AgentState.RETIRED: "It is retired: every credential is dead, and what follows is what its last version could do.",
+}
+"""Of an agent in production that makes no calls now."""

@@ -1,0 +1,98 @@
+"""People, the links they sign in by, and what acts in one's own name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from accredit.kernel.clearance import Basis
+from accredit.kernel.ids import PersonId
+from accredit.registry.model import Person, Role
+from tests.console.desk import DECEIVING, Desk
+
+_Visit = Callable[[str], httpx2.Client]
+
+
+def _sent(client: httpx2.Client, path: str, page: str, **form: str) -> httpx2.Response:
+    found = re.search(r'name="csrf" value="([^"]+)"', client.get(page).text)
+    assert found
+    return client.post(path, data={"csrf": found[1]} | form)
+
+
+@pytest.mark.requirement("console:people:link")
+def test_one_makes_a_link_for_oneself_which_is_shown_once_and_kept_nowhere(visit: _Visit, desk: Desk, url: str) -> None:
+    client = visit("sam")
+    answer = _sent(client, "/console/account/link", "/console/account")
+    (secret,) = desk.links
+    assert answer.status_code == 200
+    assert f"{url}/login#{secret}" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert desk.done == [("sign_in_link", "sam", "sam")]
+    assert secret not in client.get("/console/account").text
+
+
+@pytest.mark.requirement("console:people:own")
+def test_ending_the_session_one_is_in_signs_out_and_another_persons_cannot_be_ended(visit: _Visit, desk: Desk) -> None:
+    client, other = visit("sam"), visit("kim")
+    (theirs,) = (secret for secret, person in desk.sessions.items() if person == "kim")
+    (mine,) = (secret for secret, person in desk.sessions.items() if person == "sam")
+    page = client.get("/console/account").text
+    assert f"ses_{mine}" in page
+    assert theirs not in page
+    _sent(client, f"/console/account/credentials/ses_{mine}", "/console/account")
+    assert client.get("/console/account").status_code == 303
+    assert other.get("/console/account").status_code == 200
+
+
+@pytest.mark.requirement("console:people:admin")
+def test_only_an_administrator_is_offered_links_for_others(visit: _Visit, desk: Desk) -> None:
+    desk.fleet.add("support-copilot")
+    assert "/link" not in visit("sam").get("/console/people").text
+    admin = visit("ada")
+    assert "/console/people/dana/link" in admin.get("/console/people").text
+    assert "dana@example.com" in _sent(admin, "/console/people/dana/link", "/console/people").text
+    asked = _sent(admin, "/console/people/roles", "/console/people", person="dana", role="security", team="")
+    assert asked.headers["location"].startswith("/console/approvals/")
+    assert desk.done[-1] == ("propose_role", "ada", Role.SECURITY, {"person": "dana", "team": None})
+    wrong = _sent(admin, "/console/people/roles", "/console/people", person="dana", role="emperor", team="")
+    assert wrong.status_code == 400
+    assert "choose a role" in wrong.text
+
+
+@pytest.mark.requirement("console:people:admin")
+def test_the_one_administrator_there_is_invites_the_second(visit: _Visit, desk: Desk) -> None:
+    desk.basis = Basis.SINGLE_ADMIN.value
+    admin = visit("ada")
+    answer = _sent(admin, "/console/people/invite", "/console/people", email=" lee@example.com ")
+    assert desk.done == [("invite", "ada", "lee@example.com")]
+    assert "/login#accl_" in answer.text
+
+
+@pytest.mark.requirement("console:sight:roles")
+def test_who_there_is_is_shown_to_whoever_holds_a_role(visit: _Visit) -> None:
+    owner = visit("dana")
+    assert owner.get("/console/people").status_code == 403
+    assert "/console/people" not in owner.get("/console").text
+    assert owner.get("/console/account").status_code == 200
+
+
+@pytest.mark.requirement("console:people:pages", "console:text:isolated")
+def test_the_pages_of_people_show_each_once_and_an_address_as_text(visit: _Visit, desk: Desk) -> None:
+    for at in range(250):
+        desk.fleet.people[PersonId(f"p{at}")] = Person(PersonId(f"p{at}"), f"p{at:03d}@example.org")
+    desk.fleet.people[PersonId("odd")] = Person(PersonId("odd"), DECEIVING, bot=True)
+    client = visit("sam")
+    seen: list[str] = []
+    params: dict[str, str] = {"name": "example.org"}
+    while params:
+        page = client.get("/console/people", params=params).text
+        seen += re.findall(r"p\d{3}@example\.org", page.partition("<section")[2])
+        found = re.search(r'name="after" value="([^"]+)"', page)
+        params = {"name": "example.org", "after": found[1]} if found else {}
+    assert seen == [f"p{at:03d}@example.org" for at in range(250)]
+    odd = client.get("/console/people", params={"name": "tickets"}).text
+    assert "<script>document" not in odd
+    assert "\u202e" not in odd
