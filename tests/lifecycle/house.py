@@ -18,7 +18,7 @@ from accredit.audit.control import ProvenControlLog
 from accredit.audit.model import Facts
 from accredit.audit.ports import Actor, Change, Write
 from accredit.audit.writer import LogWriter
-from accredit.enforcement.snapshot import SnapshotKeeper
+from accredit.enforcement.snapshot import Snapshot, SnapshotKeeper
 from accredit.identity.broker import SealedBroker
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.model import Operator
@@ -26,12 +26,14 @@ from accredit.identity.people import People
 from accredit.identity.revocation import Revocations
 from accredit.identity.state import IdentityState
 from accredit.kernel.clock import ScriptedClock
-from accredit.kernel.ids import PersonId, RandomIds
+from accredit.kernel.ids import PersonId, RandomIds, ServerName, tool_id
 from accredit.kernel.sealing import AesGcmSealer
 from accredit.lifecycle.operations import Operations
 from accredit.lifecycle.room import LifecycleRoom, furnished
 from accredit.limits.service import Limits
+from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
+from accredit.policy.model import CallRequest, Decision
 from accredit.policy.publish import Installation
 from accredit.policy.releases import PolicyReleases
 from accredit.registry import rows
@@ -48,21 +50,46 @@ from tests.identity.world import Gate
 from tests.state.installation import Installation as Place
 
 NOW_US = 1_795_428_000_000_000  # 2026-11-23T10:00:00Z
-PEOPLE = ("ada", "mira", "dana", "lee", "lena", "olive", "sam", "una")
+PEOPLE = ("ada", "mira", "bo", "cora", "dana", "lee", "lena", "olive", "sam", "una")
 ROLES = {
     "ada": Role.ADMIN,
     "mira": Role.ADMIN,
+    "bo": Role.BUSINESS_OWNER,
+    "cora": Role.COMPLIANCE,
     "lena": Role.TEAM_LEAD,
     "olive": Role.OPERATOR,
     "sam": Role.SECURITY,
     "una": Role.AUDITOR,
 }
 """Who holds which role, for every team. Dana owns the agents and lee backs her up."""
-VOTERS = {Role.ADMIN: "ada", Role.SECURITY: "sam", Role.TEAM_LEAD: "lena"}
+VOTERS = {
+    Role.ADMIN: "ada",
+    Role.BUSINESS_OWNER: "bo",
+    Role.COMPLIANCE: "cora",
+    Role.SECURITY: "sam",
+    Role.TEAM_LEAD: "lena",
+}
+ASSESSMENT: Mapping[str, Any] = {
+    "acceptedBy": "psn_" + "b0" * 16,
+    "residual": "medium",
+    "risks": [
+        {
+            "impact": 3,
+            "likelihood": 2,
+            "mitigations": [{"measure": "somebody looks at every tenth answer"}],
+            "residual": "medium",
+            "risk": "it says what is not so",
+        }
+    ],
+}
+
+
+def person_id(name: str) -> PersonId:
+    return PersonId(ASSESSMENT["acceptedBy"] if name == "bo" else f"psn_{name}")
 
 
 def operator(name: str, *, scopes: frozenset[str] = frozenset({"admin", "read"}), basis: str = "roles") -> Operator:
-    return Operator(PersonId(f"psn_{name}"), f"tok_{name}", scopes, basis)
+    return Operator(person_id(name), f"tok_{name}", scopes, basis)
 
 
 def tool(name: str) -> dict[str, Any]:
@@ -140,6 +167,7 @@ class House:
     offers: Offers
     records: SqliteRecordStore
     steadiness: Steadiness
+    snapshot: Callable[[], Snapshot]
 
     @property
     def operations(self) -> Operations:
@@ -158,14 +186,23 @@ class House:
         assert found is not None
         return found
 
+    def decision(self, name: str = "digest", tool: str = "read") -> Decision:
+        """What a call of it would come to now, by the snapshot that calls are judged by."""
+        agent, snapshot = self.agent(name), self.snapshot()
+        on = snapshot.restrictions_on(agent.id, now_us=self.clock.now().wall_us, time_trusted=True)
+        request = CallRequest(
+            agent=agent, tool=tool_id(ServerName("crm"), tool), context={"input": {}}, restrictions=on
+        )
+        return decide(request, snapshot.policy)
+
     async def people(self) -> None:
         """Everybody, with their roles, and a team."""
         await self.put(
             *(
                 Write(
                     rows.PERSON,
-                    f"psn_{name}",
-                    rows.person_doc(Person(PersonId(f"psn_{name}"), f"{name}@example.com"), salt="00"),
+                    person_id(name),
+                    rows.person_doc(Person(person_id(name), f"{name}@example.com"), salt="00"),
                 )
                 for name in PEOPLE
             ),
@@ -173,7 +210,7 @@ class House:
                 Write(
                     rows.ROLE_GRANT,
                     f"rgr_{name}",
-                    rows.role_grant_doc(RoleGrant(f"rgr_{name}", role, f"psn_{name}", None, frozenset(), 1)),
+                    rows.role_grant_doc(RoleGrant(f"rgr_{name}", role, person_id(name), None, frozenset(), 1)),
                 )
                 for name, role in ROLES.items()
             ),
@@ -192,9 +229,11 @@ class House:
         return await self.operations.vote(operator(VOTERS[role]), request, role, verdict, digest, "looked at it")
 
     async def approve(self, request: str) -> ApprovalRequest:
-        """Every vote that is wanted."""
+        """Every vote that is wanted, and the assessment if one is."""
         found = self.approvals.get(request)
         assert found is not None
+        if any(need.assessment for need in found.needs):
+            await self.operations.assess(operator("dana"), request, ASSESSMENT)
         for need in found.missing:
             found = await self.vote(request, need.role)
         return found
@@ -282,7 +321,7 @@ async def house(path: Path, *, at: Callable[[str], None] = lambda _: None) -> As
         steady=lambda _: steadiness.steady,
     )
     await room.start()
-    made = House(control, clock, registry, room, releases, offers, store, steadiness)
+    made = House(control, clock, registry, room, releases, offers, store, steadiness, lambda: keeper.current)
     if control.view.get(rows.TEAM, "team_1") is None:
         await made.people()
     try:

@@ -13,6 +13,7 @@ from accredit.enforcement.records import unauthenticated_entry
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, PersonId, SeededIds, ToolId
 from accredit.monitoring.baselines import BaselineKeeper
 from accredit.monitoring.model import Alert, AlertKind, AlertState, Baseline, PresentTier, Remediation
@@ -69,6 +70,9 @@ class Watch:
         self.clock = self.fleet.clock
         self.store = MemoryRecordStore(STREAM)
         self.tier = tier
+        """What every agent comes to now; one is approved under what it comes to then."""
+        self.unknown: set[AgentId] = set()
+        """Agents of which nobody can say."""
         self.keys: dict[CredentialId, AgentId] = {CREDENTIAL: self.id}
         self.restart()
 
@@ -83,9 +87,14 @@ class Watch:
             agent_of=self.keys.get,
             clock=self.clock,
             ids=SeededIds(3),
-            tier_of=lambda _: PresentTier(self.tier),
+            tier_of=self.present,
         )
         asyncio.run(self.monitor.start())
+
+    def present(self, agent: Agent) -> PresentTier:
+        if agent.id in self.unknown:
+            raise UnavailableError(Code.ENGINE_FAILED, "the engine could not judge it")
+        return PresentTier(self.tier, floors=("external",) if self.tier is Tier.HIGH else ())
 
     # -- the agent's life
 
@@ -105,7 +114,7 @@ class Watch:
         def also(view: StateView) -> tuple[Write, ...]:
             return tuple(self.baselines.writes_to_open(view, agent, version, SUBJECT, self.clock.now().wall_us))
 
-        return self.fleet.move(agent, AgentEvent.ACTIVATE, also=also)
+        return self.fleet.move(agent, AgentEvent.ACTIVATE, also=also, tier=self.tier)
 
     def declare(self, **changes: Any) -> None:
         """Another version, with these changes of `spec`."""

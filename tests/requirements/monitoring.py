@@ -30,6 +30,19 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "monitoring:posture:changeover", "DESIGN §7", "instances may be of the version before for a quarter hour"
     ),
     Requirement("monitoring:posture:bounded", "DESIGN §11", "a posture of another form or size is refused"),
+    Requirement(
+        "monitoring:tier:risen", "DESIGN §6", "a tier above the one an agent in production was approved under is drift"
+    ),
+    Requirement(
+        "monitoring:tier:once",
+        "DESIGN §7",
+        "it is told of once, however far it rises, and holds every call for security",
+    ),
+    Requirement("monitoring:tier:renewed", "DESIGN §7", "its hold is renewed before it ends, as long as it is so"),
+    Requirement("monitoring:tier:over", "DESIGN §7", "what is put right ends the alert, and the hold that answered it"),
+    Requirement("monitoring:tier:approved-anew", "DESIGN §6", "a version put in force by new votes ends both as well"),
+    Requirement("monitoring:tier:unknown", "DESIGN §3.10", "a tier nobody can compute ends no hold and stops no round"),
+    Requirement("monitoring:tier:rounds", "DESIGN §11", "a bounded number in a round, and everybody has a turn"),
     Requirement("monitoring:novelty:tool", "DESIGN §7", "a call of a tool outside of the approved set is told of once"),
     Requirement("monitoring:novelty:destination", "DESIGN §7", "a call that went to an unapproved origin is told of"),
     Requirement("monitoring:novelty:data", "DESIGN §7", "a data class outside of the approved set is told of"),

@@ -28,6 +28,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "policy:entity:missing-group", "DESIGN §3.9", "Entities are complete, as a missing group disarms a forbid."
     ),
+    Requirement(
+        "policy:tier:none", "DESIGN §3.9", "In production an agent approved under no tier gets nothing through."
+    ),
+    Requirement("policy:tier:lowers-nothing", "DESIGN §6", "No policy lowers a tier by speaking of tiers."),
+    Requirement("policy:tier:report", "DESIGN §6", "Access is validated as under the tier that the version comes to."),
     Requirement("policy:hold:semantics", "DESIGN §3.11", "A hold is exactly what the design says, on random policies."),
     Requirement("policy:hold:grant", "DESIGN §3.11", "A grant lifts its own policy once it is needed, and no other."),
     Requirement("policy:hold:not-a-way-round", "DESIGN §3.11", "No hold hides a forbid, an error or a missing role."),

@@ -46,6 +46,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("registry:state:names", "DESIGN §6", "Retirement frees the name, never the id; promotion links both."),
     Requirement("registry:state:authors", "DESIGN §6", "Whoever had a hand in what is judged is known as its author."),
     Requirement("registry:state:unproven", "DESIGN §3.2", "What is decided on people rests on rows the log proves."),
+    Requirement(
+        "registry:tier:in-force", "DESIGN §6", "An agent stands in the tier its version in force was approved as."
+    ),
     Requirement("registry:proposal:exact", "adr 6", "A proposal is enacted exactly as it was judged, by approvers."),
     Requirement("registry:proposal:alone", "DESIGN §4", "One administrator alone widens nothing that takes two."),
     Requirement("registry:proposal:enacted", "adr 6", "Nothing of a proposal is in force before it is enacted."),

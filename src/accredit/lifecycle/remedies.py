@@ -1,5 +1,7 @@
 """Carries out what monitoring says is to be done. Every remedy narrows, is reversible and is recorded with its alert.
 
+Lifting takes off again what an alert that is over had put on, and nothing that a person did.
+
 One that fails stays on its alert and is tried again in the next round; one that was carried out and not noted is
 carried out again, which changes nothing.
 """
@@ -61,6 +63,10 @@ class Remedies:
                     await self._lifecycle.quarantine(remediation.agent, REMEDY, why)
                 case RemediationKind.RESTRICT:
                     await self._restrict(remediation, why)
+                case RemediationKind.LIFT:
+                    for one in self._registry.restrictions_of(remediation.agent):
+                        if one.alert == remediation.alert:
+                            await self._registry.lift_restriction(one.id, REMEDY, f"alert {remediation.alert} is over")
                 case _:
                     assert_never(remediation.kind)
         except (ConflictError, NotFoundError) as error:
@@ -80,4 +86,5 @@ class Remedies:
             calls_per_minute=_THROTTLED if kind is RestrictionKind.THROTTLE else None,
             role=Role.SECURITY if kind is RestrictionKind.HOLD else None,
             until_approved=remediation.until_approved,
+            alert=remediation.alert,
         )

@@ -172,7 +172,7 @@ class Alerts:
         await self._control.transact(build)
 
     async def over(self, alert_id: str) -> None:
-        """Resolve an alert on what is not so any more; nothing if it is resolved.
+        """Resolve an alert on what is not so any more; nothing if it is resolved. Its restriction is due to go.
 
         Raises:
             UnavailableError: it could not be made durable.
@@ -183,7 +183,8 @@ class Alerts:
             if alert.state is AlertState.RESOLVED:
                 return None
             now_us = self._clock.now().wall_us
-            after = replace(alert, state=AlertState.RESOLVED, closed_us=now_us, remedied=True)
+            answered = alert.remediation is not RemediationKind.RESTRICT
+            after = replace(alert, state=AlertState.RESOLVED, closed_us=now_us, remedied=answered)
             return self._change("alert.resolved", Actor(), after, {})
 
         await self._control.transact(build)

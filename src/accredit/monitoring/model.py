@@ -134,6 +134,8 @@ class RemediationKind(StrEnum):
     NONE = "none"
     RESTRICT = "restrict"
     QUARANTINE = "quarantine"
+    LIFT = "lift"
+    """What a restriction answered is over: it ends with its alert. Never the answer to an alert that is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,8 @@ class Alert:
     opened_us: int
     remediation: RemediationKind
     remedied: bool
-    """Whether the remediation was carried out (true at once if there is none)."""
+    """Whether the remediation was carried out (true at once if there is none); of an alert that was over by itself,
+    whether the restriction that answered it was lifted."""
     count: int = 1
     last_us: int = 0
     by: str | None = None

@@ -111,6 +111,7 @@ def drift_of_tier(agent: Agent, now: PresentTier, at_us: int) -> Deviation | Non
         "faults": list(now.faults),
         "floors": list(now.floors),
         "seen": now.tier.value if now.tier else None,
+        "version": agent.version.digest,
     }
     return Deviation(agent.id, AlertKind.POSTURE_TIER, approved.value, evidence, at_us)
 

@@ -22,7 +22,7 @@ from accredit.audit.records import stored_record
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
-from accredit.kernel.errors import UnavailableError
+from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ToolId
 from accredit.monitoring.alerts import Alerts
 from accredit.monitoring.baselines import BaselineKeeper, destination_of
@@ -60,7 +60,7 @@ from accredit.monitoring.tiers import TierRounds
 from accredit.monitoring.usage import use_by_tool
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.lifecycle import runs
-from accredit.registry.model import Agent, AgentState, AgentVersion, Environment
+from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
 from accredit.registry.rows import AGENT, SERVER, TOOL, VERSION
 from accredit.registry.versions import version_from
 
@@ -102,7 +102,7 @@ class Monitor:
         ids: IdSource,
         tier_of: Callable[[Agent], PresentTier],
     ) -> None:
-        """`tier_of` gives what an agent's version in force comes to now; it may raise UnavailableError.
+        """`tier_of` gives what an agent's version in force comes to now; it may raise what keeps that from being known.
 
         A version and its baseline come into force together, in one change: else what is in force between two steps of
         an activation would be drift.
@@ -279,10 +279,10 @@ class Monitor:
                 continue
             try:
                 await self._compare_tier(agent)
-            except UnavailableError as error:  # it may be of this agent alone
+            except AccreditError as error:  # it may be of this agent alone
                 self._tiers.again(agent_id)
                 if not (unknown or self._tiers_unknown):
-                    _log.warning("the tier of %s is not known now: %s", agent_id, error.message)
+                    _log.warning("the tier of %s cannot be compared now: %s", agent_id, error.message)
                 unknown = True
         self._tiers_unknown = unknown
 
@@ -291,7 +291,7 @@ class Monitor:
         now_us = self._clock.now().wall_us
         risen = drift_of_tier(agent, self._tier_of(agent), now_us)
         for alert in self._alerts.live(agent.id, AlertKind.POSTURE_TIER):
-            if risen is None or alert.matter != risen.matter:
+            if risen is None or not _of_version_in_force(alert, agent):
                 await self._alerts.over(alert.id)
             elif alert.remedied and now_us >= alert.last_us + (alert.for_s or 0) * 1_000_000 - _RENEWED_US:
                 await self._alerts.renew(alert.id, at_us=now_us)
@@ -317,8 +317,17 @@ class Monitor:
             deviation = replace(deviation, matter=MANY)
             if self._alerts.told(deviation):
                 return
-        tier = self._tier_of(agent).tier if agent.environment is Environment.PRODUCTION else None
-        await self._alerts.open(deviation, remedy_for(deviation.kind, agent.environment, tier), agent.environment)
+        remedy = remedy_for(deviation.kind, agent.environment, self._known_tier(agent))
+        await self._alerts.open(deviation, remedy, agent.environment)
+
+    def _known_tier(self, agent: Agent) -> Tier | None:
+        """None as well if it cannot be computed: that counts as the highest, and keeps no alert from being opened."""
+        if agent.environment is not Environment.PRODUCTION:
+            return None
+        try:
+            return self._tier_of(agent).tier
+        except AccreditError:
+            return None
 
     async def _before_our_time(self, deviation: Deviation) -> bool:
         """Whether the roll-ups of the days before monitoring began show it already."""
@@ -399,7 +408,7 @@ class Monitor:
             Remediation(
                 alert=alert.id,
                 agent=alert.agent,
-                kind=alert.remediation,
+                kind=alert.remediation if alert.closed_us is None else RemediationKind.LIFT,
                 why=f"{alert.kind}: {alert.matter}",
                 restriction=alert.restriction,
                 tool=alert.tool,
@@ -411,8 +420,11 @@ class Monitor:
 
     def _stands(self, alert: Alert) -> bool:
         agent = self._catalogue().agent(alert.agent)
-        # approved anew since: what ends a restriction must not be followed by another
-        return _runs(agent) and (alert.kind is not AlertKind.POSTURE_TIER or agent.tier == alert.matter)
+        if not _runs(agent):
+            return False
+        # approved anew since: what ended a restriction must not be followed by another
+        anew = alert.kind is AlertKind.POSTURE_TIER and not _of_version_in_force(alert, agent)
+        return alert.closed_us is not None or not anew
 
     async def mark_remedied(self, alert: str, *, actor: Actor) -> None:
         """Note that an alert's remediation was carried out. Repeating it changes nothing.
@@ -483,6 +495,11 @@ class Monitor:
             elif write.kind == ALERT and write.doc is not None and write.doc["closed_us"] is not None:
                 self._unchecked.add(AgentId(write.doc["agent"]))  # what still is so is told anew
                 self._tiers.again(AgentId(write.doc["agent"]))
+
+
+def _of_version_in_force(alert: Alert, agent: Agent) -> bool:
+    """Of a tier that rose: whether it is this version's, under this approval."""
+    return alert.matter == agent.tier and alert.evidence.get("version") == agent.version.digest
 
 
 def _runs(agent: Agent | None) -> TypeGuard[Agent]:

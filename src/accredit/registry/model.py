@@ -158,6 +158,8 @@ class Restriction:
     """Of a hold: who can let a call through."""
     until_approved: bool = False
     """Whether a new approval, put in force, ends it as well."""
+    alert: str | None = None
+    """The alert it answers, if nobody placed it: it goes when that is over by itself."""
 
     def in_force(self, now_us: int) -> bool:
         return now_us < self.until_us

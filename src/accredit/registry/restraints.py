@@ -76,7 +76,8 @@ def _covers(one: Restriction, other: Restriction) -> bool:
     same = (one.kind, one.tool, one.calls_per_minute, one.role)
     if same != (other.kind, other.tool, other.calls_per_minute, other.role) or one.until_us < other.until_us:
         return False
-    return other.until_approved or not one.until_approved  # one that could end sooner does not do for one that cannot
+    # one that could end sooner does not do for one that cannot
+    return one.alert in {None, other.alert} and (other.until_approved or not one.until_approved)
 
 
 def restriction_lifted(view: StateView, restriction_id: str, actor: Actor, *, reason: str) -> Change:

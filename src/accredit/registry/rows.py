@@ -21,7 +21,7 @@ agent        agent id            {name, environment, team, state, owner, backup_
 agent_name   environment/name    {agent}: the one agent of that name there; gone once it is retired
 version      digest              {digest, manifest, facets}: written once
 restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt,
-                                 until_approved?}; removed when lifted or long over
+                                 until_approved?, alert?}; removed when lifted or long over
 incident     incident id         {agent, severity, opened_us, closed_us}
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
@@ -261,6 +261,7 @@ def restriction_doc(restriction: Restriction, *, salt: str) -> dict[str, Any]:
     """A restriction's row, under its id; the salt keeps what a person said from being guessed by the row's digest."""
     return {
         "agent": restriction.agent,
+        "alert": restriction.alert,
         "calls_per_minute": restriction.calls_per_minute,
         "cause": restriction.cause,
         "kind": restriction.kind.value,
@@ -285,6 +286,7 @@ def restriction_from(key: str, doc: Mapping[str, Any]) -> Restriction:
         calls_per_minute=doc["calls_per_minute"],
         role=None if doc["role"] is None else Role(doc["role"]),
         until_approved=doc.get("until_approved", False),
+        alert=doc.get("alert"),
     )
 
 

@@ -585,7 +585,7 @@ class Registry:
             }
         writes = [*also(view)]
         body: dict[str, Any] = {"from": row.doc["state"], "to": doc["state"]}
-        if event is AgentEvent.ACTIVATE:
+        if event is AgentEvent.ACTIVATE and (step.takes_candidate or doc["state"] != row.doc["state"]):
             doc["tier"] = tier.value if tier else None
             ended = sorted(one.id for one in self._tables.restrictions_of(agent) if one.until_approved)
             writes += [Write(rows.RESTRICTION, one, None) for one in ended]
@@ -789,10 +789,12 @@ class Registry:
         calls_per_minute: int | None = None,
         role: Role | None = None,
         until_approved: bool = False,
+        alert: str | None = None,
     ) -> Restriction | None:
         """Narrow an agent or one of its tools for a time, at once. None if one as narrow is in force as long.
 
-        With `until_approved` it ends sooner if a version of the agent is approved and put in force meanwhile.
+        With `until_approved` it ends sooner if a version of the agent is approved and put in force meanwhile. `alert`
+        is what it answers, if nobody places it.
 
         Raises:
             NotFoundError: no such agent.
@@ -801,8 +803,9 @@ class Registry:
         """
         found, now_us = self._registered(agent), self._clock.now().wall_us
         made = Restriction(
-            self._ids.new("rst"), agent, kind, tool, cause, now_us, until_us, calls_per_minute, role, until_approved
-        )
+            self._ids.new("rst"), agent, kind, tool, cause, now_us, until_us, calls_per_minute, role, until_approved,
+            alert,
+        )  # fmt: skip
         salt = self._ids.secret(16).hex()
         receipt = await self._control.transact(
             lambda _: agent_restricted(
