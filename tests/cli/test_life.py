@@ -186,6 +186,8 @@ def test_an_agent_lives_from_its_manifest_to_its_receipt_by_commands_alone(staff
     receipt = staff.ok("dana", "agent", "retire", name, "--reason", "its work is done")
     assert [one["step"] for one in receipt["steps"]] == planned
     assert staff.ok("dana", "agent", "receipt", agent) == receipt
+    assert agent in staff.run("dana", "agent", "list", "--state", "retired").out
+    assert staff.run("dana", "agent", "receipt", name).code == 6, "its name is free again: it is found by its id"
     shown = staff.run("dana", "agent", "receipt", agent).out
     assert all(step in shown for step in planned)
     with pytest.raises(AccreditError):
