@@ -13,6 +13,10 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("api:entry:recorded", "DESIGN §5 Floods", "who is refused an identity is recorded, then counted"),
     Requirement("api:entry:addresses", "DESIGN §11", "Host and Origin are checked on every route"),
+    Requirement("api:authority:all", "DESIGN §4", "each changing route lets through exactly those who may"),
+    Requirement(
+        "api:authority:single-admin", "DESIGN §4", "one administrator alone may everything but production and sign-off"
+    ),
     Requirement("api:problems:form", "RFC 9457", "every refusal is a problem document with a stable code"),
     Requirement(
         "api:problems:lists", "DESIGN §8", "refused manifests and policies name every fault, and nothing is applied"
