@@ -12,6 +12,7 @@ import pytest
 
 from accredit.approvals.model import ApprovalState, VoteVerdict
 from accredit.audit.archive import verify_archive
+from accredit.audit.records import header_of
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableError
@@ -277,6 +278,8 @@ def test_submitting_twice_is_once_and_what_has_no_tier_is_not_submitted(tmp_path
             request = await place.submitted()
             again = await place.operations.submit(DANA, place.agent().id)
             assert again == request
+            kinds = [header_of(one)["kind"] for one in place.records.records(0, place.records.size())]
+            assert kinds.count("agent.submitted") == 1
             await place.operations.apply(
                 DANA, file(agent(use={"annex3": False, "decidesOnPeople": False, "prohibited": ["social-scoring"]}))
             )

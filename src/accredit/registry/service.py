@@ -569,7 +569,8 @@ class Registry:
         if version is not None and version != about:
             raise ConflictError(Code.CONFLICT, "another version was declared meanwhile", hint="look at the agent again")
         halted_from = step.halted_from.value if step.halted_from else None
-        doc = {**row.doc, "halted_from": halted_from, "state": step.state.value}
+        before = {"halted_from": None, "tier": None, **row.doc}
+        doc = {**before, "halted_from": halted_from, "state": step.state.value}
         if step.state.value != row.doc["state"]:
             doc["state_us"] = self._clock.now().wall_us
         if step.takes_candidate and candidate is not None:
@@ -590,7 +591,7 @@ class Registry:
             ended = sorted(one.id for one in self._tables.restrictions_of(agent) if one.until_approved)
             writes += [Write(rows.RESTRICTION, one, None) for one in ended]
             body |= {"ended": ended, "tier": doc["tier"]}
-        if doc != {"halted_from": None, "tier": None, **row.doc}:
+        if doc != before:
             writes.insert(0, Write(rows.AGENT, agent, doc))
         place = f"{doc['environment']}/{doc['name']}"
         named = proven.get(rows.AGENT_NAME, place) if event is AgentEvent.RETIRED else None
