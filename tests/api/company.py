@@ -173,9 +173,7 @@ def company(data: Path) -> Iterator[Company]:
 
 
 def _people(made: Company) -> None:
-    place = made.place
-    made.people["ada"] = made.stack.enter_context(place.client())
-    made.ids["ada"] = made.get("ada", "whoami")["person"]
+    _lasting(made, "ada", made.place.token)
     link = made.post("ada", "invitations", {"email": "mira@example.com"})["link"]
     _signed_in(made, "mira", link)
     made.clock.advance(1)  # a role counts for what is asked after it began
@@ -194,7 +192,12 @@ def _signed_in(made: Company, name: str, link: str) -> None:
     made.clock.advance(10)  # sign-ins are limited
     with made.place.client("") as http:
         first = http.post("/api/v1/login", json={"link": link.partition("#")[2]}).json()["token"]
-    with made.place.client(first) as http:  # one that outlives what waits for people
+    _lasting(made, name, first)
+
+
+def _lasting(made: Company, name: str, first: str) -> None:
+    """Somebody acts with a token that outlives what waits for people."""
+    with made.place.client(first) as http:
         lasting = http.post("/api/v1/tokens", json={"name": "lasting", "scopes": ["admin", "read"], "days": 90}).json()
     made.people[name] = made.stack.enter_context(made.place.client(lasting["token"]))
     made.ids[name] = made.get(name, "whoami")["person"]
