@@ -204,8 +204,8 @@ def test_readme_leads_from_nothing_to_production_and_to_retirement_and_a_restart
         assert terminal.run(f"{accredit} doctor --data accredit-data").returncode == 0
         assert terminal.run(f"{accredit} agent list").returncode == 1
         again = terminal.start(f"{accredit} up --data accredit-data --port {port}")
-        _, said = _said(again, re.compile("^log key: "))
-        assert not _LINK.search("".join(said)), "somebody can sign in already: no second link"
+        _, before = _said(again, re.compile("^log key: "))
+        assert not _LINK.search("".join(before)), "somebody can sign in already: no second link"
         token = orjson.loads(terminal.run(f"{accredit} agent enrol ticket-counter -o json").stdout)["join_token"]
         ran = terminal.run(f"{_BIN}/python examples/agent.py {token}")
         assert "{'result': 3}" in ran.stdout, ran.stderr

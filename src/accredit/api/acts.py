@@ -113,7 +113,7 @@ def acts(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def agent_submit(who: Who, name: Named, _: Nothing | None = None) -> Json:
         agent = asking.seen(who, name).id
         request = await operations.submit(who, agent)
-        row = None if request is None else approval_row(request)
+        row = None if request is None else approval_row(request, asking)
         return Json(Submission(
             agent, asking.agent(agent).state, row.id if row else None, row.state if row else None, row
         ))  # fmt: skip
@@ -172,9 +172,9 @@ def acts(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         )
         if made is None:
             raise ConflictError(Code.CONFLICT, "a restriction as narrow is in force for as long already")
-        return Json(restriction_row(made, now_us), 201)
+        return Json(restriction_row(made, now_us, asking), 201)
 
     @app.post("/api/v1/agents/{name:agent}/incidents", response_model=IncidentRow, status_code=201)
     async def incident_open(who: Who, name: Named, form: _Incident) -> Json:
         made = await operations.flag_incident(who, asking.seen(who, name).id, form.severity, form.reason)
-        return Json(incident_row(made), 201)
+        return Json(incident_row(made, asking), 201)

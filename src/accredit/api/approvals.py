@@ -67,6 +67,8 @@ class ApprovalRow:
     kind: str
     about: str
     agent: str | None
+    agent_name: str | None
+    """environment/name of the agent."""
     team: str | None
     tier: str | None
     state: str
@@ -167,6 +169,8 @@ class HoldRow:
 
     id: str
     agent: str
+    agent_name: str | None
+    """environment/name of the agent."""
     tool: str
     state: str
     roles: list[str]
@@ -237,7 +241,7 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         chosen, following = await asyncio.to_thread(
             page, wanted, lambda one: (since(one.opened_us), one.id), limit, after, newest_first=True
         )
-        return Json(Items([approval_row(one) for one in chosen], following))
+        return Json(Items([approval_row(one, asking) for one in chosen], following))
 
     @app.get("/api/v1/approvals/{approval}", response_model=ApprovalToJudge)
     async def approval(who: Who, approval: Named) -> Json:
@@ -252,7 +256,7 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         except AccreditError as error:  # what it rests on moved, or cannot be shown: nobody can vote, anybody can look
             obstacle = error.message
         return Json(ApprovalToJudge(
-            **_fields(request), view=view, view_digest=view_digest, standing=standing, obstacle=obstacle
+            **_fields(request, asking), view=view, view_digest=view_digest, standing=standing, obstacle=obstacle
         ))  # fmt: skip
 
     @app.post("/api/v1/approvals/{approval}/vote", response_model=ApprovalShown)
@@ -260,7 +264,7 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         after = await operations.vote(
             who, approval, form.role, VoteVerdict(form.vote), Digest(form.view_digest), form.comment
         )
-        return Json(ApprovalShown(**_fields(after)))
+        return Json(ApprovalShown(**_fields(after, asking)))
 
     @app.post("/api/v1/approvals/{approval}/assessment", response_model=AttachedAssessment, status_code=201)
     async def approval_assess(who: Who, approval: Named, form: RiskAssessment) -> Json:
@@ -268,7 +272,7 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
 
     @app.post("/api/v1/approvals/{approval}/withdraw", response_model=ApprovalShown)
     async def approval_withdraw(who: Who, approval: Named, _: Nothing | None = None) -> Json:
-        return Json(ApprovalShown(**_fields(await operations.withdraw(who, approval))))
+        return Json(ApprovalShown(**_fields(await operations.withdraw(who, approval), asking)))
 
     # -- held calls
 
@@ -281,7 +285,7 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             own = {one.id for one in asking.visible(who)}
             found = tuple(one for one in found if one.agent in own)
         chosen, following = page(found, lambda one: (since(one.opened_us), one.id), limit, after)
-        return Json(Items([_hold_row(one) for one in chosen], following))
+        return Json(Items([_hold_row(one, asking) for one in chosen], following))
 
     @app.get("/api/v1/holds/{hold}", response_model=HoldShown)
     async def hold(who: Who, hold: Named) -> Json:
@@ -289,9 +293,9 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         if found is None:
             raise NotFoundError(Code.HOLD_UNKNOWN, f"there is no hold `{hold[:80]}`")
         asking.seen_agent(who, found.agent)
-        row = _hold_row(found)
+        row = _hold_row(found, asking)
         return Json(HoldShown(
-            row.id, row.agent, row.tool, row.state, row.roles, row.opened, row.expires,
+            row.id, row.agent, row.agent_name, row.tool, row.state, row.roles, row.opened, row.expires,
             view=found.view,
             view_digest=found.view_digest,
             waits_for=[HoldNeedRow(need.policy, need.role) for need in found.missing],
@@ -308,7 +312,7 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             role=form.role,
             reason=form.reason,
         )
-        return Json(_hold_row(after))
+        return Json(_hold_row(after, asking))
 
 
 def _may_vote(request: ApprovalRequest, who: Operator, organisation: Organisation, now_us: int) -> bool:
@@ -331,13 +335,14 @@ def _may_vote(request: ApprovalRequest, who: Operator, organisation: Organisatio
     )
 
 
-def approval_row(one: ApprovalRequest) -> ApprovalRow:
+def approval_row(one: ApprovalRequest, asking: Asking) -> ApprovalRow:
     """A request in a list."""
     return ApprovalRow(
         id=one.id,
         kind=one.subject.kind,
         about=one.about,
         agent=one.agent,
+        agent_name=asking.name(one.agent),
         team=one.team,
         tier=one.tier,
         state=one.state,
@@ -348,9 +353,9 @@ def approval_row(one: ApprovalRequest) -> ApprovalRow:
     )
 
 
-def _fields(one: ApprovalRequest) -> dict[str, Any]:
+def _fields(one: ApprovalRequest, asking: Asking) -> dict[str, Any]:
     """Of a request whole."""
-    row = approval_row(one)
+    row = approval_row(one, asking)
     parties = one.parties
     return {name: getattr(row, name) for name in ApprovalRow.__dataclass_fields__} | {
         "subject": one.subject.digest,
@@ -389,10 +394,11 @@ def _standing(role: Role, answer: Eligible | Barred) -> StandingRow:
     return StandingRow(role, may=True, why="", for_person=answer.for_person)
 
 
-def _hold_row(one: Hold) -> HoldRow:
+def _hold_row(one: Hold, asking: Asking) -> HoldRow:
     return HoldRow(
         id=one.id,
         agent=one.agent,
+        agent_name=asking.name(one.agent),
         tool=one.tool,
         state=one.state,
         roles=sorted({need.role for need in one.needs}),

@@ -146,6 +146,11 @@ class Asking:
             may = ", ".join(f"`{one}`" for one in answer.who_may)
             raise ForbiddenError(Code.NOT_AUTHORISED, f"you may not {act}", hint=f"ask somebody who may: {may}")
 
+    def name(self, agent: AgentId | str | None) -> str | None:
+        """An agent's environment/name; None if there is no such agent."""
+        known = None if agent is None else self._plane.snapshots.current.catalogue.agent(AgentId(agent))
+        return f"{known.environment}/{known.name}" if known else None
+
     def address(self, person: PersonId | str | None) -> str | None:
         """A person's e-mail address; None if there is no such person."""
         known = None if person is None else self._plane.snapshots.current.catalogue.person_by_id(PersonId(person))

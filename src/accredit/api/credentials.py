@@ -38,6 +38,8 @@ class CredentialRow:
 
     id: str
     agent: str
+    agent_name: str | None
+    """environment/name of the agent."""
     thumbprint: str
     state: str
     enrolled: str
@@ -64,12 +66,12 @@ def credentials(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         wanted = [asking.seen(who, agent)] if agent else asking.visible(who)
         found = (one for each in wanted for one in plane.identity.credentials_of(each.id))
         chosen, following = page(found, lambda one: (since(one.enrolled_us), one.id), limit, after)
-        return Json(Items([credential_row(one) for one in chosen], following))
+        return Json(Items([credential_row(one, asking) for one in chosen], following))
 
     @app.post("/api/v1/credentials/{credential}/confirm", response_model=CredentialRow)
     async def credential_confirm(who: Who, credential: Named, form: _Confirm) -> Json:
         confirmed = await operations.confirm_credential(who, CredentialId(credential), form.thumbprint)
-        return Json(credential_row(confirmed))
+        return Json(credential_row(confirmed, asking))
 
     @app.post("/api/v1/credentials/{credential}/revoke", response_model=EndedCredentials)
     async def credential_revoke(who: Who, credential: Named, form: Reason) -> Json:
@@ -88,9 +90,9 @@ def credentials(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return Json(_brokered(stored))
 
 
-def credential_row(one: Credential) -> CredentialRow:
+def credential_row(one: Credential, asking: Asking) -> CredentialRow:
     """A key."""
-    return CredentialRow(one.id, one.agent, one.thumbprint, one.state, moment(one.enrolled_us))
+    return CredentialRow(one.id, one.agent, asking.name(one.agent), one.thumbprint, one.state, moment(one.enrolled_us))
 
 
 def _brokered(one: BrokeredCredential) -> UpstreamRow:

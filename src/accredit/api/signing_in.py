@@ -37,6 +37,7 @@ class SignedIn:
 
     token: str
     person: str
+    email: str | None
     expires: str
 
 
@@ -90,7 +91,9 @@ def signing_in(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         except UnauthenticatedError as error:  # whoever opens a link may know that it is used up or too old
             plane.enforcer.turned_away(error.code, path=request.url.path, source=source, cause=error.cause)
             return problem(401, error.code, error.message, error.hint)
-        return Json(SignedIn(made.secret, made.token.person, moment(made.token.expires_us)))
+        return Json(
+            SignedIn(made.secret, made.token.person, asking.address(made.token.person), moment(made.token.expires_us))
+        )
 
     @app.get("/api/v1/whoami", response_model=Myself)
     async def whoami(who: Who) -> Json:

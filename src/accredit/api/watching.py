@@ -37,6 +37,8 @@ class AlertRow:
     id: str
     kind: str
     agent: str
+    agent_name: str | None
+    """environment/name of the agent."""
     matter: str
     severity: str
     state: str
@@ -57,6 +59,8 @@ class RestrictionRow:
 
     id: str
     agent: str
+    agent_name: str | None
+    """environment/name of the agent."""
     kind: str
     tool: str | None
     cause: str
@@ -80,6 +84,8 @@ class IncidentRow:
 
     id: str
     agent: str
+    agent_name: str | None
+    """environment/name of the agent."""
     severity: int
     opened: str
     closed: str | None
@@ -111,15 +117,15 @@ def watching(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             own = {one.id for one in asking.visible(who)}
             found = tuple(one for one in found if one.agent in own)
         chosen, following = page(found, lambda one: (since(one.opened_us), one.id), limit, after, newest_first=True)
-        return Json(Items([alert_row(one) for one in chosen], following))
+        return Json(Items([alert_row(one, asking) for one in chosen], following))
 
     @app.post("/api/v1/alerts/{alert}/ack", response_model=AlertRow)
     async def alert_ack(who: Who, alert: Named, form: Note) -> Json:
-        return Json(alert_row(await room.operations.acknowledge(who, alert, form.note)))
+        return Json(alert_row(await room.operations.acknowledge(who, alert, form.note), asking))
 
     @app.post("/api/v1/alerts/{alert}/resolve", response_model=AlertRow)
     async def alert_resolve(who: Who, alert: Named, form: Note) -> Json:
-        return Json(alert_row(await room.operations.resolve(who, alert, form.note)))
+        return Json(alert_row(await room.operations.resolve(who, alert, form.note), asking))
 
     @app.get("/api/v1/restrictions", response_model=Items[RestrictionRow])
     async def restrictions(
@@ -129,7 +135,7 @@ def watching(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         found = (one for each in narrowed(who, agent) for one in registry.restrictions_of(each))
         standing = (one for one in found if one.in_force(now_us))
         chosen, following = page(standing, lambda one: (since(one.opened_us), one.id), limit, after, newest_first=True)
-        return Json(Items([restriction_row(one, now_us) for one in chosen], following))
+        return Json(Items([restriction_row(one, now_us, asking) for one in chosen], following))
 
     @app.post("/api/v1/restrictions/{restriction}/lift", response_model=LiftedRestriction)
     async def restriction_lift(who: Who, restriction: Named, form: Reason) -> Json:
@@ -147,7 +153,7 @@ def watching(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         wanted = [asking.seen(who, agent)] if agent else asking.visible(who)
         found = (one for each in wanted for one in registry.incidents_of(each.id) if one.open or state == "all")
         chosen, following = page(found, lambda one: (since(one.opened_us), one.id), limit, after, newest_first=True)
-        return Json(Items([incident_row(one) for one in chosen], following))
+        return Json(Items([incident_row(one, asking) for one in chosen], following))
 
     @app.post("/api/v1/incidents/{incident}/close", response_model=ClosedIncident)
     async def incident_close(who: Who, incident: Named, form: Reason) -> Json:
@@ -162,12 +168,13 @@ def watching(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return [one.id for one in asking.visible(who) if one.id in on_record]
 
 
-def alert_row(one: Alert) -> AlertRow:
+def alert_row(one: Alert, asking: Asking) -> AlertRow:
     """An alert."""
     return AlertRow(
         id=one.id,
         kind=one.kind,
         agent=one.agent,
+        agent_name=asking.name(one.agent),
         matter=one.matter,
         severity=one.severity,
         state=one.state,
@@ -183,11 +190,12 @@ def alert_row(one: Alert) -> AlertRow:
     )
 
 
-def restriction_row(one: Restriction, now_us: int) -> RestrictionRow:
+def restriction_row(one: Restriction, now_us: int, asking: Asking) -> RestrictionRow:
     """A restriction."""
     return RestrictionRow(
         id=one.id,
         agent=one.agent,
+        agent_name=asking.name(one.agent),
         kind=one.kind,
         tool=one.tool,
         cause=one.cause,
@@ -199,6 +207,8 @@ def restriction_row(one: Restriction, now_us: int) -> RestrictionRow:
     )
 
 
-def incident_row(one: Incident) -> IncidentRow:
+def incident_row(one: Incident, asking: Asking) -> IncidentRow:
     """A flag."""
-    return IncidentRow(one.id, one.agent, one.severity, moment(one.opened_us), optional_moment(one.closed_us))
+    return IncidentRow(
+        one.id, one.agent, asking.name(one.agent), one.severity, moment(one.opened_us), optional_moment(one.closed_us)
+    )

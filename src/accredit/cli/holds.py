@@ -21,7 +21,7 @@ app.command(hold)
 @hold.command(name="list")
 def _hold_list(*, state: HoldState | Literal["all"] = HoldState.OPEN, page: Page = FIRST, output: Out = TABLE) -> None:
     """List calls that wait for a person, or with --state those that did."""
-    listed("/api/v1/holds", output, "id", "agent", "tool", "roles", "expires", "state", page=page, state=state)
+    listed("/api/v1/holds", output, "id", "agent_name", "tool", "roles", "expires", "state", page=page, state=state)
 
 
 @hold.command(name="get")

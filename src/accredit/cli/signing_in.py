@@ -46,7 +46,7 @@ def _login(link: str, *, name: str = "cli") -> None:
         answer = api.post("/api/v1/login", {"link": parts.fragment, "name": name})
         newest = api.text("/log/checkpoint")
     path = save_profile(os.environ, Profile(base.url, answer["token"], newest))
-    print(f"signed in as {plain(answer['person'])} until {plain(answer['expires'])}; "
+    print(f"signed in as {plain(answer.get('email') or answer['person'])} until {plain(answer['expires'])}; "
           f"the token is kept in {path.name} (0600)")  # fmt: skip
 
 

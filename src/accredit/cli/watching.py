@@ -29,7 +29,8 @@ def _alert_list(
 ) -> None:
     """List open alerts, or with --state others, newest first."""
     listed(
-        "/api/v1/alerts", output, "severity", "kind", "agent", "matter", "count", "last", "state", "remediation", "id",
+        "/api/v1/alerts", output,
+        "severity", "kind", "agent_name", "matter", "count", "last", "state", "remediation", "id",
         page=page, state=state, agent=agent,
     )  # fmt: skip
 
@@ -51,7 +52,7 @@ def _restriction_list(*, agent: str | None = None, page: Page = FIRST, output: O
     """List restrictions in force."""
     listed(
         "/api/v1/restrictions", output,
-        "agent", "kind", "tool", "calls_per_minute", "role", "cause", "until", "id", page=page, agent=agent,
+        "agent_name", "kind", "tool", "calls_per_minute", "role", "cause", "until", "id", page=page, agent=agent,
     )  # fmt: skip
 
 
@@ -84,7 +85,16 @@ def _incident_list(
 ) -> None:
     """List open incidents, or with --state all of them."""
     listed(
-        "/api/v1/incidents", output, "severity", "agent", "opened", "closed", "id", page=page, state=state, agent=agent
+        "/api/v1/incidents",
+        output,
+        "severity",
+        "agent_name",
+        "opened",
+        "closed",
+        "id",
+        page=page,
+        state=state,
+        agent=agent,
     )
 
 
