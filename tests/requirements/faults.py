@@ -26,6 +26,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("faults:state:added", "DESIGN §3.2", "a row added by hand grants nothing"),
     Requirement("faults:state:doctor", "DESIGN §2", "doctor names each such row and `--repair` puts it right"),
+    Requirement(
+        "faults:life:untouched", "issue 3, faults", "untouched, what people were asked goes on after a restart"
+    ),
+    Requirement("faults:life:edited", "issue 3, faults", "a row of an agent's life edited by hand helps nobody"),
+    Requirement("faults:life:deleted", "issue 3, faults", "a row of it deleted by hand approves and revives nothing"),
+    Requirement("faults:life:rolled-back", "issue 3, faults", "a row of it put back brings back nothing that ended"),
+    Requirement("faults:life:added", "issue 3, faults", "a row of it added by hand approves and appoints nobody"),
     Requirement("faults:log:tampered", "DESIGN §5", "a server does not start on a log that does not verify"),
     Requirement("faults:disk:full", _SOURCE, "on a full disk no call goes through, a revocation does, and space heals"),
     Requirement(
