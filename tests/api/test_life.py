@@ -105,6 +105,7 @@ def test_a_low_agent_from_registration_to_retirement(firm: Company) -> None:
     receipt = firm.post("dana", f"{about}/retire", {"reason": "nobody asks any more"})
     assert {one["step"] for one in receipt["steps"]} >= {"credential", "baseline", "policy"}
     assert firm.get("una", f"agents/{row['id']}/receipt")["procedure"] == receipt["procedure"]
+    assert receipt["checkpoint"].startswith("accredit.log/"), "a log cut short later is found against it"
     assert firm.get("una", f"agents/{row['id']}")["state"] == "retired"
     assert firm.attempt("dana", f"agents/{row['id']}/submit")[0] == 409
     kinds = [one["kind"] for one in firm.get("una", f"agents/{row['id']}/timeline", limit=1000)["items"]]

@@ -100,7 +100,12 @@ def test_from_the_first_step_of_its_retirement_on_an_agent_does_not_run_and_no_c
             )
             results = {done.step: dict(done.result) for done in receipt.steps}
             assert results[Step.LIMITS] == {"released": 1}
-            assert results[Step.AUDIT] == {"archive": "agt_1.jsonl", "records": 7, "sha256": "0" * 64, "size": 9}
+            assert results[Step.AUDIT] == {
+                "archive": "agt_1.jsonl",
+                "records": 7,
+                "sha256": "0" * 64,
+                "checkpoint": "checkpoint",
+            }
             assert process.rows("hold") == {}
             assert process.rows("baseline")[AGENT]["closed_us"] is not None
 

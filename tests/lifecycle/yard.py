@@ -208,7 +208,7 @@ class Shelf:
             self.fails = False
             raise UnavailableError(Code.AUDIT_UNAVAILABLE, "no room for the archive")
         self.written.append(agent)
-        return Archived(f"{agent}.jsonl", "0" * 64, 7, 9)
+        return Archived(f"{agent}.jsonl", "0" * 64, 7, "checkpoint")
 
     def name(self, agent: AgentId) -> str:
         return f"{agent}.jsonl"

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import FastAPI
 from pydantic import Field
 
-from accredit.api.agents import AgentRow, ProcedureShown, ReceiptShown, agent_row, procedure_shown, steps_shown
+from accredit.api.agents import AgentRow, ProcedureShown, ReceiptShown, agent_row, procedure_shown, receipt_shown
 from accredit.api.approvals import ApprovalRow, approval_row
 from accredit.api.asking import Asking, Who
 from accredit.api.forms import AnyRole, Form, Named, Nothing, Reason
@@ -152,10 +152,7 @@ def acts(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     @app.post("/api/v1/agents/{name:agent}/retire", response_model=ReceiptShown)
     async def agent_retire(who: Who, name: Named, form: Reason) -> Json:
         agent = asking.seen(who, name).id
-        receipt = await operations.retire(who, agent, form.reason)
-        return Json(ReceiptShown(
-            agent, receipt.procedure, moment(receipt.retired_us), steps_shown(receipt.steps), list(receipt.open)
-        ))  # fmt: skip
+        return Json(receipt_shown(await operations.retire(who, agent, form.reason)))
 
     @app.post("/api/v1/agents/{name:agent}/restrictions", response_model=RestrictionRow, status_code=201)
     async def agent_restrict(who: Who, name: Named, form: _Restrict) -> Json:

@@ -22,7 +22,7 @@ from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId
 from accredit.kernel.money import Money
 from accredit.lifecycle.dossier import Dossier
-from accredit.lifecycle.model import Done, Procedure
+from accredit.lifecycle.model import Done, Procedure, RetirementReceipt
 from accredit.lifecycle.timeline import TimelineEvent
 from accredit.limits.model import LimitUsage
 from accredit.monitoring.model import Baseline, Posture, ToolUse
@@ -50,12 +50,14 @@ __all__ = [
     "agent_row",
     "agents",
     "procedure_shown",
-    "steps_shown",
+    "receipt_shown",
 ]
 
 _DAY_US: Final = 86_400_000_000
 _MAX_PAGE: Final = 200
 _SHOWN_EVENTS: Final = 20
+_NOT_SHOWN: Final = frozenset({"before", "checkpoint"})
+"""Of a step's result: what undoing it would put back, and what the receipt says itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ class ReceiptShown:
     retired: str
     steps: list[StepShown]
     open: list[str]
+    checkpoint: str
+    """Of the log, signed, as the archive has it: keep it, and a log cut short later is found against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,9 +407,7 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         found = room.lifecycle.receipt(agent.id)
         if found is None:
             raise NotFoundError(Code.NOT_FOUND, f"`{agent.name}` is not retired", hint="see `accredit agent plan`")
-        return Json(ReceiptShown(
-            agent.id, found.procedure, moment(found.retired_us), steps_shown(found.steps), list(found.open)
-        ))  # fmt: skip
+        return Json(receipt_shown(found))
 
     @app.get("/api/v1/agents/{name:agent}/baseline", response_model=BaselineShown)
     async def agent_baseline(who: Who, name: Named) -> Json:
@@ -515,9 +517,17 @@ def _validation(plane: ControlPlane, agent: Agent, version: AgentVersion) -> Val
     )
 
 
-def steps_shown(steps: Iterable[Done]) -> list[StepShown]:
+def receipt_shown(one: RetirementReceipt) -> ReceiptShown:
+    """A retirement."""
+    return ReceiptShown(
+        one.agent, one.procedure, moment(one.retired_us), _steps(one.steps), list(one.open), one.checkpoint
+    )
+
+
+def _steps(steps: Iterable[Done]) -> list[StepShown]:
     """Steps that were carried out."""
-    return [StepShown(one.step, moment(one.at_us), None, dated(one.result), list(one.open)) for one in steps]
+    shown = [(one, {name: part for name, part in one.result.items() if name not in _NOT_SHOWN}) for one in steps]
+    return [StepShown(one.step, moment(one.at_us), None, dated(result), list(one.open)) for one, result in shown]
 
 
 def procedure_shown(one: Procedure) -> ProcedureShown:
@@ -533,7 +543,7 @@ def procedure_shown(one: Procedure) -> ProcedureShown:
         begun=moment(one.begun_us),
         ended=optional_moment(one.ended_us),
         outcome=one.outcome,
-        steps=steps_shown(one.done),
+        steps=_steps(one.done),
     )
 
 

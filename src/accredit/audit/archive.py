@@ -43,8 +43,8 @@ class Archived:
     """Of the file."""
     sha256: str
     records: int
-    size: int
-    """Of the log that the checkpoint in it signs."""
+    checkpoint: str
+    """What it stands under: a log that was cut short later is found against it."""
 
 
 def write_archive(
@@ -90,7 +90,7 @@ def write_archive(
         raise UnavailableError(
             Code.AUDIT_UNAVAILABLE, "the agent's archive could not be written", cause=repr(error)
         ) from error
-    return Archived(path.name, digest.hexdigest(), count - 1, head.size)
+    return Archived(path.name, digest.hexdigest(), count - 1, checkpoint.decode())
 
 
 def _lines(reader: LogReader, agent: AgentId, size: int, checkpoint: bytes, first: dict[str, Any]) -> Iterator[bytes]:

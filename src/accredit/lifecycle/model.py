@@ -102,3 +102,8 @@ class RetirementReceipt:
     retired_us: int
     open: tuple[str, ...]
     """What could not be reached, checked or erased, in plain words."""
+
+    @property
+    def checkpoint(self) -> str:
+        """The signed checkpoint that the agent's archive stands under."""
+        return next(str(done.result["checkpoint"]) for done in self.steps if done.step is Step.AUDIT)

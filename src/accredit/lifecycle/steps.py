@@ -258,7 +258,12 @@ class _AuditStep(_InState):
 
     async def prepare(self, case: Case) -> Mapping[str, Any]:
         made = await self._archive.write(case.agent.id)
-        return {"archive": made.name, "records": made.records, "sha256": made.sha256, "size": made.size}
+        return {
+            "archive": made.name,
+            "checkpoint": made.checkpoint,
+            "records": made.records,
+            "sha256": made.sha256,
+        }
 
     def take(self, view: StateView, case: Case) -> StepEffect:
         del view
