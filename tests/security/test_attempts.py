@@ -41,7 +41,8 @@ def test_junk_at_one_door_shuts_that_one_alone(tmp_path: Path) -> None:
             async with httpx2.AsyncClient(base_url=place.url, trust_env=False) as attacker:
                 for _ in range(Settings().attempts_per_source + 1):
                     junk = await attacker.post("/api/v1/login", json={"link": "accl_junk"})
-                assert junk.status_code == 503
+                assert junk.status_code == 429
+                assert int(junk.headers["retry-after"]) >= 1
                 assert junk.json()["code"] == "attempts_limited"
             assert await place.agents["support-copilot"].token()
             await place.enrol("refund-desk")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, UnauthenticatedError
+from accredit.kernel.errors import AccreditError, AttemptsLimitedError, UnauthenticatedError
 
 __all__ = ["Json", "problem", "problem_of", "refusal_of", "unexpected", "unrouted"]
 
@@ -56,7 +56,10 @@ def refusal_of(error: AccreditError) -> Json:
         return problem(401, Code.UNAUTHENTICATED, "the credential was not accepted", "run `accredit login LINK`")
     findings = [str(each) for each in getattr(error, "findings", ()) or getattr(error, "faults", ())]
     more = {"errors": findings} if findings else {}
-    return problem(error.status, error.code, error.message, error.hint, exit_code=error.exit_code, **more)
+    answer = problem(error.status, error.code, error.message, error.hint, exit_code=error.exit_code, **more)
+    if isinstance(error, AttemptsLimitedError):
+        answer.headers["retry-after"] = str(error.retry_after_s)
+    return answer
 
 
 async def problem_of(_: Request, error: Exception) -> Response:

@@ -34,7 +34,7 @@ __all__ = ["console_app"]
 
 _log = logging.getLogger("accredit.console")
 _TITLES: Final = {400: "That cannot be read", 401: "Sign in first", 403: "You may not", 404: "There is no such page",
-                  409: "It has changed", 503: "It cannot be done now"}  # fmt: skip
+                  409: "It has changed", 429: "Too many attempts", 503: "It cannot be done now"}  # fmt: skip
 
 _PAST: Final = {"submit": "submitted", "activate": "activated", "suspend": "suspended", "resume": "resumed",
                 "quarantine": "quarantined", "lift": "lifted", "retire": "retired"}  # fmt: skip

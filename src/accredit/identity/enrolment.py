@@ -28,12 +28,12 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
     AccreditError,
+    AttemptsLimitedError,
     ConflictError,
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
     UnauthenticatedError,
-    UnavailableError,
 )
 from accredit.kernel.ids import AgentId, CredentialId, IdSource
 from accredit.kernel.strictjson import parse_strict
@@ -167,7 +167,7 @@ class Enrolment:
         """Enrol a public key against a join token, once. In production it may wait for the owner (`pending`).
 
         Raises:
-            UnavailableError: `attempts_limited`: too many attempts from that address.
+            AttemptsLimitedError: too many attempts from that address.
             InvalidInputError: `key_unsuitable`: not a plain P-256 public key.
             UnauthenticatedError: `join_token_invalid`.
             NotFoundError: the agent is gone.
@@ -176,7 +176,7 @@ class Enrolment:
             ConflictError: `key_shared`: the key is enrolled already, here or for another agent.
         """
         if (wait_s := self._attempts.retry_after_s(source)) is not None:
-            raise UnavailableError(Code.ATTEMPTS_LIMITED, "too many attempts to enrol", hint=f"retry in {wait_s:.0f} s")
+            raise AttemptsLimitedError("too many attempts to enrol", retry_after_s=wait_s)
         if not isinstance(join_token, str) or len(join_token) > 128:
             raise _invalid("not a join token")
         key = agent_key(jwk)

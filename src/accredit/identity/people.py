@@ -29,12 +29,12 @@ from accredit.identity.tokens import MAX_TOKEN_BYTES, refused
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
+    AttemptsLimitedError,
     ConflictError,
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
     UnauthenticatedError,
-    UnavailableError,
 )
 from accredit.kernel.ids import IdSource, PersonId
 from accredit.registry.addresses import same_address
@@ -379,7 +379,7 @@ class People:
 
     async def _opened(self, link_secret: str, make: Callable[[PersonId, Instant], Login], source: str) -> Login:
         if (wait_s := self._attempts.retry_after_s(source)) is not None:
-            raise UnavailableError(Code.ATTEMPTS_LIMITED, "too many sign-ins", hint=f"retry in {wait_s:.0f} s")
+            raise AttemptsLimitedError("too many sign-ins", retry_after_s=wait_s)
         link_key = rows.secret_hash(link_secret[:256])
         made: list[Login] = []
 

@@ -7,6 +7,7 @@ AccreditError
 ├── NotFoundError          the thing named does not exist for this caller (HTTP 404, exit 6)
 ├── ConflictError          the thing changed, exists already or is used (HTTP 409, exit 1)
 └── UnavailableError       something this needs is down; nothing was done (HTTP 503, exit 1)
+    └── AttemptsLimitedError   too many attempts came from there lately (HTTP 429, exit 1)
 
 Only the outermost layer turns these into replies. Messages: lower case, no full stop, the caller's input in
 backticks; the remedy is the separate `hint`.
@@ -18,6 +19,7 @@ from accredit.kernel.codes import Code
 
 __all__ = [
     "AccreditError",
+    "AttemptsLimitedError",
     "ConflictError",
     "ForbiddenError",
     "InvalidInputError",
@@ -88,3 +90,13 @@ class UnavailableError(AccreditError):
     """Something this needs is down; nothing was done."""
 
     status = 503
+
+
+class AttemptsLimitedError(UnavailableError):
+    """Too many attempts to prove who one is came from there lately."""
+
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        self.retry_after_s = max(1, round(retry_after_s))
+        super().__init__(Code.ATTEMPTS_LIMITED, message, hint=f"retry in {self.retry_after_s} s")
