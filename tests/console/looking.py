@@ -8,7 +8,7 @@ from typing import Any
 import axe_playwright_python
 from playwright.sync_api import ConsoleMessage, Error, Page, Response
 
-__all__ = ["Looking"]
+__all__ = ["Looking", "press_until"]
 
 _AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 _WATCH = """
@@ -37,11 +37,17 @@ class Looking:
         assert answer.status == 200, f"{path}: {answer.status}"
         return self.page
 
+    def clean(self, *, axe: bool = True) -> None:
+        """Hold that nothing broke the policy, and that axe finds nothing wrong."""
+        found = [*(self.axe() if axe else ()), *self.page.evaluate("window.violations"), *self.broken]
+        assert not found, f"{self.page.url}: {found}"
+
     def axe(self) -> list[str]:
         """What axe finds wrong: rule and place."""
         self.page.evaluate(_AXE)
         found: dict[str, Any] = self.page.evaluate(
-            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],"
+            " resultTypes: ['violations']})"
         )
         return [f"{one['id']}: {node['html'][:200]}" for one in found["violations"] for node in one["nodes"]]
 
@@ -59,3 +65,15 @@ class Looking:
     def _answered(self, answer: Response) -> None:
         if not answer.url.startswith(self.url):
             self.broken.append(f"asked elsewhere: {answer.url}")
+
+
+def press_until(page: Page, what: str, *, key: str = "Tab") -> None:
+    """Go on by keyboard until the element in focus says that."""
+    for _ in range(160):
+        page.keyboard.press(key)
+        focused = page.evaluate(
+            "(document.activeElement.labels?.[0] ?? document.activeElement).innerText?.trim() ?? ''"
+        )
+        if str(focused).startswith(what):
+            return
+    raise AssertionError(f"no way to {what!r} by keyboard")

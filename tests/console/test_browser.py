@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from accredit.approvals.model import ApprovalRequest, Hold
 from accredit.console.live import RecentCall
 from accredit.registry.model import AgentState, Environment, Role
 from tests.console.desk import DECEIVING, LONG, NOW_US, Desk
 from tests.console.dossiers import alert_about
-from tests.console.looking import Looking
+from tests.console.looking import Looking, press_until
 
 pytestmark = pytest.mark.browser
 _Look = Callable[..., Looking]
@@ -146,18 +146,6 @@ def test_typing_filters_the_fleet_in_place_and_the_address_says_so(
     expect(page.locator("#fleet tbody tr")).to_have_count(4)
 
 
-def _press_until(page: Page, what: str, *, key: str = "Tab") -> None:
-    """Go on until the element in focus says that."""
-    for _ in range(80):
-        page.keyboard.press(key)
-        focused = page.evaluate(
-            "(document.activeElement.labels?.[0] ?? document.activeElement).innerText?.trim() ?? ''"
-        )
-        if str(focused).startswith(what):
-            return
-    raise AssertionError(f"no way to {what!r} by keyboard")
-
-
 @pytest.mark.requirement("console:browser:keys")
 def test_a_whole_vote_is_cast_without_a_pointer(
     looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
@@ -165,19 +153,19 @@ def test_a_whole_vote_is_cast_without_a_pointer(
     page = looking().go("/console")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "Skip to content"
-    _press_until(page, "Inbox")
+    press_until(page, "Inbox")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Inbox", exact=True)).to_be_visible()
-    _press_until(page, "support-copilot")
+    press_until(page, "support-copilot")
     while "/approvals/" not in str(page.evaluate("document.activeElement.href")):
-        _press_until(page, "support-copilot")
+        press_until(page, "support-copilot")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Your vote")).to_be_visible()
-    _press_until(page, "security")
+    press_until(page, "security")
     page.keyboard.press("Space")
-    _press_until(page, "Comment")
+    press_until(page, "Comment")
     page.keyboard.type("Read it all")
-    _press_until(page, "Approve")
+    press_until(page, "Approve")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("Your vote is on record.")
     assert [one[0] for one in desk.done] == ["vote"]
@@ -189,9 +177,9 @@ def test_a_held_call_is_answered_without_a_pointer(
     looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
 ) -> None:
     page = looking().go(f"/console/holds/{waiting[1].id}")
-    _press_until(page, "Reason")
+    press_until(page, "Reason")
     page.keyboard.type("The customer called")
-    _press_until(page, "Approve this call")
+    press_until(page, "Approve this call")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("Your answer is on record.")
     assert desk.done[0][-1] == "The customer called"
@@ -237,18 +225,18 @@ def test_an_agent_is_suspended_and_an_alert_resolved_without_a_pointer(
     looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
 ) -> None:
     page = looking().go(f"/console/agents/{waiting[0].agent}")
-    _press_until(page, "Suspend")
+    press_until(page, "Suspend")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Suspend: support-copilot")).to_be_visible()
-    _press_until(page, "Reason")
+    press_until(page, "Reason")
     page.keyboard.type("It answers nonsense")
-    _press_until(page, "Suspend")
+    press_until(page, "Suspend")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").first).to_have_text("It is suspended.")
     page.goto(page.url.split("/console")[0] + "/console/alerts")
-    _press_until(page, "Note")
+    press_until(page, "Note")
     page.keyboard.type("seen")
-    _press_until(page, "Resolve")
+    press_until(page, "Resolve")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").first).to_have_text("The alert is updated.")
     assert [one[0] for one in desk.done] == ["suspend", "resolve"]

@@ -57,5 +57,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "console:people:pages", "identity-console §3.3", "the list of people neither skips nor repeats anybody"
     ),
+    Requirement(
+        "console:life:whole", "issue 3 §6", "people lead an agent's whole life from a real console, by keyboard"
+    ),
+    Requirement("console:life:hostile", "DESIGN §11", "hostile manifests deceive nobody in a real console"),
     Requirement("console:fault:typed", "STYLE §4", "a refused form says why and loses nothing that was typed"),
 )
