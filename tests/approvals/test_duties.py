@@ -69,7 +69,11 @@ def _tie(draw: Random, who: list[PersonId], at_us: int) -> AccountTie:
 
 
 def drawn(draw: Random) -> tuple[Organisation, Parties, list[PersonId]]:
-    """A small organisation full of ways round: every size is small, so that they meet."""
+    """A small organisation full of ways round: every size is small, so that they meet.
+
+    In half of them fewer things are in the way, so that many can vote.
+    """
+    calm = draw.random() < 0.5
     who = [PersonId(f"psn_{number}") for number in range(draw.randint(2, 9))]
     names = [f"group-{number}" for number in range(draw.randint(0, 4))]
 
@@ -78,7 +82,7 @@ def drawn(draw: Random) -> tuple[Organisation, Parties, list[PersonId]]:
                             NOW_US - TIE_US + 1])  # fmt: skip
 
     def hands() -> frozenset[PersonId]:
-        return frozenset(draw.sample(who, draw.choice([0, 0, 0, 1, 2])))
+        return frozenset(draw.sample(who, 0 if calm else draw.choice([0, 0, 0, 1, 2])))
 
     def holder() -> str:
         return f"group:{draw.choice(names)}" if names and draw.random() < 0.5 else draw.choice(who)
@@ -87,7 +91,7 @@ def drawn(draw: Random) -> tuple[Organisation, Parties, list[PersonId]]:
     for one in who:
         if draw.random() < 0.05:
             continue
-        bot = draw.random() < 0.2
+        bot = draw.random() < (0.05 if calm else 0.2)
         controllers = frozenset(holder() for _ in range(draw.randint(0, 2))) if bot else frozenset()
         known[one] = Person(one, f"{one}@example.com", bot, controllers, draw.random() < 0.05)
     groups = {
@@ -114,7 +118,7 @@ def drawn(draw: Random) -> tuple[Organisation, Parties, list[PersonId]]:
             draw.choice([OLD_US, OLD_US, moment()]),
             draw.choice([None, None, None, NOW_US]),
         )
-        for number in range(draw.randint(1, 5))
+        for number in range(draw.randint(4, 12) if calm else draw.randint(1, 5))
     )
     delegations = tuple(
         Delegation(
@@ -128,8 +132,13 @@ def drawn(draw: Random) -> tuple[Organisation, Parties, list[PersonId]]:
         for number in range(draw.choice([0, 1, 2, 4]))
         for holder, to in [_two(draw, who)]
     )
-    ties = tuple(_tie(draw, who, moment()) for _ in range(draw.choice([0, 0, 1, 3])))
-    parties = Parties(draw.choice([None, *who]), hands(), frozenset(draw.sample(who, draw.choice([0, 1]))), frozenset())
+    ties = tuple(_tie(draw, who, moment()) for _ in range(0 if calm else draw.choice([0, 0, 1, 3])))
+    parties = Parties(
+        draw.choice([None, *who]),
+        hands(),
+        frozenset(draw.sample(who, draw.choice([0, 1]))),
+        frozenset(draw.sample(who, draw.choice([0, 0, 1]))),
+    )
     return Organisation(known, groups, grants, delegations, ties), parties, who
 
 
@@ -137,8 +146,10 @@ def drawn(draw: Random) -> tuple[Organisation, Parties, list[PersonId]]:
 def test_ten_thousand_random_organisations_agree_with_the_naive_answer_and_let_nobody_asking_through() -> None:
     draw = Random(20261124)
     seen: Counter[str] = Counter()
+    with_somebody = 0
     for _ in range(ORGANISATIONS):
         organisation, parties, who = drawn(draw)
+        before = seen["in another's place"] + seen["in their own name"]
         asking = same_persons(organisation, parties, NOW_US)
         others = tuple(
             vote_by(draw.choice(who), for_person=draw.choice([None, *who])) for _ in range(draw.choice([0, 0, 1]))
@@ -157,8 +168,13 @@ def test_ten_thousand_random_organisations_agree_with_the_naive_answer_and_let_n
                 seen["in another's place" if for_person else "in their own name"] += 1
             else:
                 seen[answer.reason] += 1
-    assert set(seen) >= {*BarredReason, "in another's place", "in their own name"} - {BarredReason.BENEFICIARY}
-    assert min(seen.values()) >= 50, seen
+        with_somebody += seen["in another's place"] + seen["in their own name"] > before
+    # not vacuous: every reason and both ways of voting come up often, and many organisations have somebody who may
+    assert ORGANISATIONS >= 10_000
+    assert set(seen) == {*BarredReason, "in another's place", "in their own name"}
+    assert min(seen.values()) >= 100, seen
+    assert seen["in their own name"] >= 4_000
+    assert with_somebody >= ORGANISATIONS // 5
 
 
 @pytest.mark.requirement("duties:law:monotone")

@@ -102,7 +102,7 @@ def server(name: str = "crm", environment: str = "production", **facts: Any) -> 
         "apiVersion": "accredit/v1",
         "kind": "ToolServer",
         "metadata": {"name": name, "environment": environment},
-        "spec": {"url": "http://127.0.0.1:9/mcp", "tools": told | facts},
+        "spec": {"url": f"http://127.0.0.1:{9 if environment == 'production' else 8}/mcp", "tools": told | facts},
     }
 
 
@@ -265,8 +265,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(path: Path, *, at: Callable[[str], None] = lambda _: None) -> AsyncIterator[House]:
-    """One process; `at` is called between any two steps of a procedure."""
+async def house(
+    path: Path, *, at: Callable[[str], None] = lambda _: None, within: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[House]:
+    """One process; `at` is called between any two steps of a procedure, `within` at each step of every transaction."""
     place, clock, ids = Place(path), ScriptedClock(NOW_US), RandomIds()
     sealer, store = AesGcmSealer(bytes(32), ids), SqliteRecordStore(path / "audit.db", stream=STREAM)
     log = LogWriter(store, sealer=sealer, signer=signer(), clock=clock, ids=ids)
@@ -280,6 +282,7 @@ async def house(path: Path, *, at: Callable[[str], None] = lambda _: None) -> As
         clock=clock,
         ids=ids,
         retry_s=3_600,
+        at=within,
     )
     await control.start()
     identity, offers = IdentityState(control), Offers()

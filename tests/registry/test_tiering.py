@@ -173,6 +173,13 @@ def test_no_floor_is_overridden_by_any_score(tiers_of_all: dict[tuple[Any, ...],
             assert all(rank == 2 for (_, flags), rank in tiers_of_all.items() if flags[place])
 
 
+@pytest.mark.requirement("registry:tier:monotone")
+def test_a_higher_tier_that_it_can_invoke_never_lowers_its_own() -> None:
+    for vector, egress in product(VECTORS, (False, True)):
+        ranks = [tier_rank(tier_of(Levels(*vector, egress=egress, delegate=one))) for one in (None, *TIERS)]
+        assert ranks == sorted(ranks)
+
+
 @pytest.mark.requirement("registry:tier:floors")
 @pytest.mark.parametrize(
     ("levels", "rule", "tier"),

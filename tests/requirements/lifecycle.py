@@ -18,6 +18,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("lifecycle:retire:many-keys", "DESIGN §11", "no number of credentials keeps one of them alive"),
     Requirement("lifecycle:retire:plan", "issue 3 §4", "the plan says from registration on what retirement does"),
     Requirement("lifecycle:kill:between-steps", "issue 3 §4", "killed between any two steps, a procedure is completed"),
+    Requirement("lifecycle:kill:within-steps", "issue 3, faults", "killed within a step it is completed or not begun"),
     Requirement(
         "lifecycle:halt", "DESIGN §6", "suspended and quarantined agents keep their keys and lose their tokens"
     ),
