@@ -507,3 +507,30 @@ def test_the_dossier_says_what_it_cannot_find_out(tmp_path: Path, monkeypatch: p
             assert [each.partition(":")[0] for each in dossier.unanswered] == ["restrictions"]
 
     run(story())
+
+
+@pytest.mark.requirement("lifecycle:operations:new-approval")
+def test_a_quarantine_is_lifted_by_no_approval_that_was_given_before_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            found = await place.active()
+            request = await place.submitted(purpose="be governed better")
+            await place.approve(request.id)
+            place.clock.advance(60)
+            await place.operations.quarantine(SAM, found.id, "its key was seen elsewhere")
+            with pytest.raises(ForbiddenError) as refused:
+                await place.operations.activate(DANA, found.id)
+            assert refused.value.code is Code.CLEARANCE_REQUIRED
+            assert place.agent().state is AgentState.QUARANTINED
+            present = place.approvals.get(request.id)
+            assert present is not None
+            assert (present.state, present.votes) == (ApprovalState.OPEN, ())
+            text, _ = place.approvals.view(request.id)
+            assert f'"quarantined_us": {place.clock.now().wall_us}' in text, "whoever votes now knows of it"
+            again = await place.approve(request.id)
+            await place.operations.activate(DANA, found.id)
+            assert place.agent().state is AgentState.ACTIVE
+            assert place.agent().version.digest == again.subject.digest
+
+    run(story())

@@ -40,9 +40,11 @@ class Counted:
 def judged(request: ApprovalRequest, need: RoleNeed, grounds: Grounds) -> Digest:
     """The digest over all that a role judges: what a vote binds to."""
     version = request.subject.kind == SubjectKind.AGENT_VERSION
+    quarantined = {} if grounds.quarantined_us is None else {"quarantined_us": grounds.quarantined_us}
     return digest_value(
         "judged",
-        {
+        quarantined
+        | {
             "assessment": request.assessment if need.assessment else None,
             "facets": {facet: grounds.facets.get(facet) for facet in need.facets},
             "kind": request.subject.kind,

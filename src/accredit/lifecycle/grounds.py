@@ -15,7 +15,7 @@ from accredit.kernel.errors import ConflictError, NotFoundError
 from accredit.kernel.ids import ToolId
 from accredit.lifecycle.judging import Judging
 from accredit.policy.releases import PolicyReleases
-from accredit.registry.model import Agent, AgentVersion, Tool
+from accredit.registry.model import Agent, AgentState, AgentVersion, Tool
 from accredit.registry.service import Registry
 
 __all__ = ["PresentGrounds"]
@@ -69,6 +69,7 @@ class PresentGrounds:
             excess=tuple(str(one) for one in access.excess),
             validation=access.digest,
             policies=frozenset(policy.id for policy in self._releases.current.policies),
+            quarantined_us=_quarantined_us(agent),
             view={
                 "access": {**access.document(), "release": access.release},
                 "agent": _agent_doc(agent),
@@ -112,11 +113,16 @@ def _tool_facts(tool: Tool) -> dict[str, Any]:
     }
 
 
+def _quarantined_us(agent: Agent) -> int | None:
+    return agent.since_us if agent.state is AgentState.QUARANTINED else None
+
+
 def _agent_doc(agent: Agent) -> dict[str, Any]:
     return {
         "environment": agent.environment.value,
         "id": agent.id,
         "name": agent.name,
+        "quarantined_us": _quarantined_us(agent),
         "team": {"id": agent.team.id, "name": agent.team.name},
     }
 

@@ -252,6 +252,7 @@ def _agent(
         halted_from=None if halted_from is None else AgentState(halted_from),
         promoted_from=None if promoted_from is None else AgentId(promoted_from),
         registered_us=doc.get("registered_us", 0),
+        since_us=doc.get("state_us", 0),
         registered_by=None if registered_by is None else PersonId(registered_by),
         tier=None if tier is None else Tier(tier),
     )

@@ -301,6 +301,8 @@ class Agent:
     """The agent of the same name and team in a lower environment that this one was promoted from."""
     registered_us: int = 0
     registered_by: PersonId | None = None
+    since_us: int = 0
+    """When it came into its state."""
     tier: Tier | None = None
     """The one the version in force was approved under, in production; elsewhere nobody judges it. What it comes to now
     is computed anew by whoever asks."""
