@@ -290,6 +290,22 @@ def test_a_group_that_gives_a_role_since_it_was_judged_gets_no_member_by_it() ->
 
 
 @pytest.mark.requirement("registry:proposal:ground")
+def test_a_group_put_into_another_is_as_it_was_judged_down_to_its_innermost_members() -> None:
+    fleet = Fleet.staffed()
+    cat = fleet.person("cat@example.com")
+    for document in (group_document("inmost"), group_document("inner", [], ["inmost"]), group_document("outer")):
+        fleet.enact(_pending(fleet, document))
+    fleet.enact(_role(fleet, group="outer"))
+    proposal = _pending(fleet, group_document("outer", [], ["inner"]))
+    assert proposal.content["persons"] == []
+    fleet.enact(_pending(fleet, group_document("inmost", ["cat@example.com"])))
+    _moved(fleet, proposal)
+    assert fleet.registry.organisation.roles_of(cat) == set()
+    again = _pending(fleet, group_document("outer", [], ["inner"]))
+    assert (again.content["persons"], again.beneficiaries) == ([cat], {cat})
+
+
+@pytest.mark.requirement("registry:proposal:ground")
 def test_a_group_with_somebody_who_left_meanwhile_is_not_composed() -> None:
     fleet = Fleet.staffed()
     cat = fleet.person("cat@example.com")
@@ -379,6 +395,20 @@ def test_in_development_a_new_server_and_new_tools_are_ones_own_business_and_old
     back = changed(changed(server_document(), "spec.tools.add_note.effect", "read"), "spec.tools.add_note.scope", ...)
     _pending(fleet, back)
     _pending(fleet, server_document())
+
+
+@pytest.mark.requirement("registry:proposal:tool-facts")
+def test_a_new_server_in_development_that_leads_where_one_of_another_environment_does_takes_two_persons() -> None:
+    fleet = Fleet.staffed()
+    live = changed(elsewhere(server_document()), "spec.url", "https://crm.example.com/mcp")
+    fleet.enact(_pending(fleet, live))
+    beside = changed(changed(elsewhere(live, "development"), "metadata.name", "beside"), "spec.credential", ...)
+    _pending(fleet, beside)
+    _pending(fleet, changed(beside, "spec.url", "https://crm.example.com:0443/other"))
+    away = changed(beside, "spec.url", "https://sandbox.example.com/mcp")
+    _pending(fleet, changed(away, "spec.credential", server_document()["spec"]["credential"]))
+    assert fleet.apply(away)[0].outcome is ApplyOutcome.CREATED
+    _pending(fleet, beside)
 
 
 @pytest.mark.requirement("registry:proposal:tool-facts")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from accredit.audit.model import Facts
 from accredit.audit.ports import Actor, Change, Row, StateView, Write
@@ -580,11 +581,12 @@ def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, 
     """Whether a tool server's change takes two persons: nothing is proposed that only takes tools away.
 
     In development a new server, and a tool that was never pinned, are somebody's own business. A tool that was there
-    once is not: taken away and listed again it could come back with other facts.
+    once is not: taken away and listed again it could come back with other facts. Nor is a server that leads where one
+    of another environment does: drafts, which nobody signs off, would act there by what one person says of its tools.
     """
     development = doc["environment"] == Environment.DEVELOPMENT
     if before is None:
-        return not development
+        return not development or _leads_beyond(doc, view)
     if any(before[key] != doc[key] for key in ("credential", "url")):
         return True
     known = {entry["name"]: entry for entry in before["tools"]}
@@ -596,6 +598,24 @@ def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, 
         elif pinned or not development:
             return True
     return False
+
+
+def _leads_beyond(doc: Mapping[str, Any], view: StateView) -> bool:
+    """Whether a server outside of development is at the same place, or is called with the same credential."""
+    return any(
+        row.doc["environment"] != Environment.DEVELOPMENT
+        and (
+            _place_of(row.doc["url"]) == _place_of(doc["url"]) or doc["credential"] in {row.doc["credential"]} - {None}
+        )
+        for row in view.scan(rows.SERVER)
+    )
+
+
+def _place_of(url: str) -> tuple[str | None, str]:
+    """Host and port; a port that cannot be is left as it stands."""
+    parts = urlsplit(url)
+    _, _, port = parts.netloc.rpartition("]")[2].partition(":")
+    return parts.hostname, port.lstrip("0") or ("443" if parts.scheme == "https" else "80")
 
 
 def _lower(view: StateView, environment: Environment, name: str, team: str) -> AgentId | None:

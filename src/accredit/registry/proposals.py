@@ -6,7 +6,8 @@ group that gets a role, which roles a group gives that gets a member). Enacting 
 
 change   kind         content
 role     role-grant   grant, role, holder, team, persons (who would hold it), by
-group    role-grant   name, members, groups, before {members, groups}, ground, roles (that membership gives), by
+group    role-grant   name, members, groups, persons (who is in these), before {members, groups}, ground, roles
+                      (that membership gives), by
 server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
 repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
 
@@ -208,8 +209,14 @@ def group_content(
         "change": "group",
         "ground": row.digest if row else None,
         "name": name,
+        "persons": _within(organisation, groups),
         "roles": roles_through(organisation, name),
     }
+
+
+def _within(organisation: Organisation, groups: Iterable[str]) -> list[PersonId]:
+    """Everybody in some groups and in the groups in them, sorted."""
+    return sorted(frozenset[PersonId]().union(*(organisation.persons(f"group:{name}") for name in groups)))
 
 
 def enact_group(
@@ -228,6 +235,8 @@ def enact_group(
         raise _moved(f"the group `{name}`")
     if roles_through(organisation, name) != [list(one) for one in content["roles"]]:
         raise _moved(f"what being in the group `{name}` gives")
+    if _within(organisation, content["groups"]) != list(content["persons"]):
+        raise _moved(f"who is in the groups in `{name}`")
     gone = [
         PersonId(one) for one in content["members"] if (known := organisation.people.get(one)) is None or known.left
     ]
