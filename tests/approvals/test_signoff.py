@@ -305,6 +305,65 @@ def test_a_role_that_a_clock_set_back_dates_before_the_request_ends_the_request(
 
 
 @pytest.mark.requirement("signoff:clock")
+def test_no_role_comes_about_in_a_process_that_started_with_the_clock_before_an_open_request() -> None:
+    async def scenario(office: Office) -> None:
+        request = await office.asked()
+        office.clock.step_wall(-3_600)
+        office.restart()  # which sees no step
+        asked = await office.approvals.open_proposal(role_proposal(), operator(DANA))
+        await office.vote(asked, MIRA)
+        with pytest.raises(UnavailableError) as refused:
+            office.cleared(asked)
+        assert refused.value.code is Code.CLOCK_UNCONFIRMED
+        assert request.id in refused.value.message
+        office.clock.advance(3_601)
+        office.restart()
+        office.cleared(asked)
+        await office.record_role(grant(UNA, Role.SECURITY, since_us=office.clock.now().wall_us))
+        assert (await refusal_of(office.vote(request, UNA, Role.SECURITY))).code is Code.SEPARATION_OF_DUTIES
+
+    run(scenario)
+
+
+@pytest.mark.requirement("signoff:clock")
+@pytest.mark.parametrize("end", ["withdrawn", "used"])
+def test_a_request_that_is_over_or_used_keeps_no_role_from_coming_about(end: str) -> None:
+    async def scenario(office: Office) -> None:
+        request = await office.approved()
+        if end == "used":
+            await office.approvals.mark_used(request.id, actor=office.slow.events[-1].actor)
+        else:
+            await office.approvals.withdraw(request.id, operator(DANA))
+        office.clock.step_wall(-3_600)
+        office.restart()
+        asked = await office.approvals.open_proposal(role_proposal(), operator(DANA))
+        await office.vote(asked, MIRA)
+        office.cleared(asked)
+
+    run(scenario)
+
+
+@pytest.mark.requirement("signoff:clock", "signoff:expiry")
+@pytest.mark.parametrize("seconds", [-86_400 * 40, -3_600, -3, 3, 3_600, 86_400 * 13, 86_400 * 15])
+def test_no_step_of_the_clock_approves_anything_or_prolongs_a_request(seconds: int) -> None:
+    async def scenario(office: Office) -> None:
+        office.organise(grants=(*office.organisation.grants, grant(UNA, Role.SECURITY, since_us=NOW_US + 1)))
+        request = await office.asked()  # at NOW_US: una holds the role since a moment later
+        office.clock.step_wall(seconds)
+        for person in (SAM, UNA, LENA):
+            refused = await refusal_of(office.vote(request, person, Role.SECURITY if person == UNA else None))
+            assert refused.code in {Code.CLOCK_UNCONFIRMED, Code.CONFLICT}
+        office.watch.confirm(office.clock.now())
+        refused = await refusal_of(office.vote(request, UNA, Role.SECURITY))
+        assert refused.code in {Code.SEPARATION_OF_DUTIES, Code.CONFLICT}
+        office.clock.advance(14 * DAY_S)
+        assert office.present(request).state is ApprovalState.EXPIRED, "it outlived its term"
+        not_cleared(office, request)
+
+    run(scenario)
+
+
+@pytest.mark.requirement("signoff:clock")
 def test_nothing_is_approved_or_cleared_while_the_clock_is_in_doubt() -> None:
     async def scenario(office: Office) -> None:
         request = await office.approved()

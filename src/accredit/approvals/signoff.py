@@ -454,6 +454,8 @@ class Approvals:
         self._require_proven()
         self._require_roles(operator)
         self._require_steady(now)
+        if kept.request.subject.kind == SubjectKind.ROLE_GRANT:
+            self._require_none_ahead(now)
         present = self._present(kept, now)
         if present.state is not ApprovalState.APPROVED:
             raise _not_cleared(f"the request is {present.state.value}{_missing(present)}")
@@ -591,6 +593,16 @@ class Approvals:
     def _require_steady(self, now: Instant) -> None:
         if not self._steady(now):
             raise UnavailableError(Code.CLOCK_UNCONFIRMED, "the wall clock stepped: nothing is approved")
+
+    def _require_none_ahead(self, now: Instant) -> None:
+        # a process that starts with the clock set back sees no step; a role that came about then would pass for older
+        # than a request which was open before it, also in the next process, whose clock is right again
+        ahead = [kept.request for kept in self._kept.values() if kept.request.opened_us > now.wall_us]
+        if live := sorted(one.id for one in ahead if one.state in _LIVE and one.used_us is None):
+            raise UnavailableError(
+                Code.CLOCK_UNCONFIRMED,
+                f"the wall clock stands before the opening of request `{live[0]}`: no role comes about",
+            )
 
     def _require_roles(self, operator: Operator) -> None:
         if operator.basis != Basis.ROLES:
