@@ -176,7 +176,7 @@ class Grounds:
     policies: frozenset[str] = frozenset()
     """Ids of the policies in force: what a risk assessment may count on."""
     quarantined_us: int | None = None
-    """Since when the agent is quarantined, if it is: a vote from before, which knew nothing of it, lifts no quarantine."""
+    """Since when the agent is quarantined, if it is: a vote from before knew nothing of it, and lifts no quarantine."""
     view: Mapping[str, Any] = field(default_factory=dict)
     """The raw values of all of this, to be shown to whoever votes; any JSON."""
 
