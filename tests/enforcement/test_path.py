@@ -508,6 +508,21 @@ def test_a_step_of_the_clock_denies_what_depends_on_the_hour_until_somebody_conf
     asyncio.run(live())
 
 
+@pytest.mark.requirement("enforcement:clock:step")
+def test_a_clock_set_back_brings_no_agent_to_life_whose_last_day_is_over(tmp_path: Path) -> None:
+    until_today = agent("brief", [{"allow": ["read"]}], expires="2026-11-23")
+
+    async def live() -> None:
+        async with place(tmp_path / "data", until_today) as at:
+            at.settle(_admitted(await at.admit(await at.principal("brief"))))
+            at.site.clock.advance(14 * 3600)
+            _refused(await at.admit(await at.principal("brief")), Code.AGENT_NOT_ACTIVE)
+            at.site.clock.step_wall(-14 * 3600)
+            _refused(await at.admit(await at.principal("brief")), Code.CLOCK_UNCONFIRMED)
+
+    asyncio.run(live())
+
+
 @pytest.mark.requirement("enforcement:task-lapsed")
 @pytest.mark.parametrize("why", [Code.TASK_CLOSED, Code.TASK_STATUS_STALE, None])
 def test_a_task_that_does_not_count_any_more_is_named_as_what_was_the_matter(tmp_path: Path, why: Code | None) -> None:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from accredit.identity import rows
+from accredit.identity import enrolment, rows
 from accredit.identity.keys import agent_key
 from accredit.identity.model import CredentialState, Revocation, RevocationKind
 from accredit.kernel.codes import Code
@@ -210,6 +210,39 @@ def test_a_join_token_ends_after_fifteen_minutes_and_when_its_agent_is_revoked()
         voided = await world.enrolment.issue_join_token(SUPPORT, actor=ADMIN)
         await world.revocations.revoke_agent(SUPPORT, actor=ADMIN)
         assert (await _refused(world, voided.secret, public(_key()))).code is Code.JOIN_TOKEN_INVALID
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:enrolment:expiry")
+def test_a_clock_set_back_brings_no_join_token_to_life_again() -> None:
+    async def scenario() -> None:
+        world = await World().started()
+        late = await world.enrolment.issue_join_token(SUPPORT, actor=ADMIN)
+        world.clock.advance(900)
+        world.clock.step_wall(-900)
+        assert (await _refused(world, late.secret, public(_key()))).cause == "expired"
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:enrolment:bounds")
+def test_join_tokens_that_nobody_used_are_bounded_and_those_that_ended_make_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(enrolment, "_MAX_CREDENTIALS", 2)
+
+    async def scenario() -> None:
+        world = await World().started()
+        await world.enrolment.issue_join_token(SUPPORT, actor=ADMIN, ttl_s=60)
+        used = await world.enrolment.issue_join_token(SUPPORT, actor=ADMIN)
+        with pytest.raises(ConflictError):
+            await world.enrolment.issue_join_token(SUPPORT, actor=ADMIN)
+        await world.enrolment.enrol(used.secret, public(_key()), source="127.0.0.1")
+        world.clock.advance(60)
+        await world.enrolment.issue_join_token(SUPPORT, actor=ADMIN)
+        kept = [row.doc["credential"] is None for row in world.control.view.scan(rows.JOIN_TOKEN)]
+        assert sorted(kept) == [False, True], "the used one is kept, so that a second use is found out"
 
     run(scenario())
 

@@ -200,7 +200,7 @@ class Enforcer:
             return await self._refuse_limited(passage, limited)
         # 2 look up
         self._name_the_served(passage)
-        found = self._look_up(passage, snapshot)
+        found = self._look_up(passage, snapshot, now)
         if isinstance(found, Code):
             return await self._refuse(passage, found)
         agent, server, tool = found
@@ -241,7 +241,7 @@ class Enforcer:
             fresh.append(mapping)
         passage.pseudonyms = tuple(mapping for mapping in fresh if mapping is not None)
 
-    def _look_up(self, passage: Passage, snapshot: Snapshot) -> tuple[Agent, ToolServer, Tool] | Code:
+    def _look_up(self, passage: Passage, snapshot: Snapshot, now: Instant) -> tuple[Agent, ToolServer, Tool] | Code:
         call = passage.call
         if (code := snapshot.unproven_for(call.principal.agent, call.server, call.tool)) is not None:
             return code
@@ -249,8 +249,11 @@ class Enforcer:
         if agent is None:
             return Code.AGENT_UNKNOWN
         passage.agent = agent
-        if agent.version.expires_us is not None and passage.time_us >= agent.version.expires_us:
-            return Code.AGENT_NOT_ACTIVE
+        if agent.version.expires_us is not None:
+            if passage.time_us >= agent.version.expires_us:
+                return Code.AGENT_NOT_ACTIVE
+            if not self._watch.steady(now):  # a clock set back brings nothing to life again
+                return Code.CLOCK_UNCONFIRMED
         server = snapshot.catalogue.server(call.server)
         if server is None:
             return Code.SERVER_UNKNOWN

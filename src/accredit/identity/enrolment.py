@@ -24,7 +24,7 @@ from accredit.identity.model import Credential, CredentialState
 from accredit.identity.ports import AgentDirectory, AttemptGate
 from accredit.identity.state import IdentityState
 from accredit.kernel.canonical import Digest
-from accredit.kernel.clock import Clock
+from accredit.kernel.clock import BothClocks, Clock, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
     AccreditError,
@@ -46,6 +46,8 @@ _TTL_S: Final = 900
 _MAX_TTL_S: Final = 86_400
 _MAX_BODY: Final = 4096
 _MAX_CREDENTIALS: Final = 1000
+"""Of one agent; no more join tokens wait to be used."""
+_AT_ONCE: Final = 100
 _PREFIX: Final = "accj_"
 _BEFORE_ACTIVE: Final = frozenset({AgentState.DRAFT, AgentState.SUBMITTED, AgentState.REJECTED})
 
@@ -80,6 +82,7 @@ class Enrolment:
         self._ids = ids
         self._attempts = attempts
         self._token_endpoint = token_endpoint
+        self._clocks = BothClocks(clock.now())
 
     def _agent(self, view: StateView, agent: AgentId) -> Agent:
         """The agent, if it takes keys."""
@@ -107,6 +110,7 @@ class Enrolment:
             NotFoundError: no such agent.
             ForbiddenError: `enrolment_closed`, `agent_not_active`: the agent takes no keys as it stands.
             InvalidInputError: the life, the thumbprint or the address range has another form.
+            ConflictError: too many wait to be used.
         """
         self._agent(self._control.view, agent)
         if not 1 <= ttl_s <= _MAX_TTL_S:
@@ -140,8 +144,16 @@ class Enrolment:
 
         def build(view: StateView) -> Change:
             facts = Facts("join_token.issued", agent=agent, environment=self._agent(view, agent).environment.value)
+            now = self._clock.now()
+            unused = [row for row in view.scan(rows.JOIN_TOKEN) if _unused(row.doc, agent)]
+            over = [row for row in unused if self._clocks.passed(row.doc["expires_us"], now)]
+            if len(unused) - len(over) >= _MAX_CREDENTIALS:
+                raise ConflictError(
+                    Code.CONFLICT, f"{_MAX_CREDENTIALS} join tokens of the agent wait to be used", hint="use them first"
+                )
             write = Write(rows.JOIN_TOKEN, rows.secret_hash(secret), doc)
-            return Change(facts, (write,), actor, {"expires_us": expires_us})
+            gone = [Write(row.kind, row.key, None) for row in over[:_AT_ONCE]]
+            return Change(facts, (write, *gone), actor, {"expires_us": expires_us})
 
         await self._control.transact(build)
         return JoinToken(secret, agent, expires_us)
@@ -193,7 +205,7 @@ class Enrolment:
                 refusal.append(ForbiddenError(Code.JOIN_TOKEN_REUSED, "the join token was used before", cause=source))
                 return _lock(view, CredentialId(row.doc["credential"]), AgentId(row.doc["agent"]))
             now = self._clock.now()
-            self._admissible(row.doc, key.thumbprint, source, now.wall_us)
+            self._admissible(row.doc, key.thumbprint, source, now)
             agent = self._agent(view, AgentId(row.doc["agent"]))
             if view.get(rows.KEY_THUMBPRINT, key.thumbprint) is not None or (
                 (rows.KEY_THUMBPRINT, key.thumbprint) in self._control.unproven
@@ -259,9 +271,8 @@ class Enrolment:
         await self._control.transact(build)
         return confirmed[0]
 
-    @staticmethod
-    def _admissible(doc: Mapping[str, Any], thumbprint: str, source: str, wall_us: int) -> None:
-        if wall_us >= doc["expires_us"]:
+    def _admissible(self, doc: Mapping[str, Any], thumbprint: str, source: str, now: Instant) -> None:
+        if self._clocks.passed(doc["expires_us"], now):
             raise _invalid("expired")
         if doc["pin"] is not None and doc["pin"] != thumbprint:
             raise _invalid("pinned to another key")
@@ -288,6 +299,11 @@ def may_enrol(agent: Agent, *, opened_for: Digest | None) -> Code | None:
         return Code.AGENT_NOT_ACTIVE
     versions = {agent.version.digest} | ({agent.candidate.digest} if agent.candidate else set())
     return None if opened_for in versions else Code.ENROLMENT_CLOSED
+
+
+def _unused(join_token: Mapping[str, Any], agent: AgentId) -> bool:
+    """Whether it is that agent's and enrolled nobody; a used one is kept, so that a second use is found out."""
+    return join_token["agent"] == agent and join_token["credential"] is None
 
 
 def _owners(agent: Agent) -> frozenset[str]:

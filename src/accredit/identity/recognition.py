@@ -13,7 +13,7 @@ from accredit.identity import rows
 from accredit.identity.model import ApiToken, Operator, TokenKind
 from accredit.identity.state import IdentityState
 from accredit.kernel.clearance import Basis
-from accredit.kernel.clock import Instant
+from accredit.kernel.clock import BothClocks, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import PersonId
 from accredit.registry.model import Role
@@ -31,7 +31,7 @@ class Recognition:
         """`began` is when this process did."""
         self._state = state
         self._organisation = organisation
-        self._began = began
+        self._clocks = BothClocks(began)
         self._used: dict[str, Instant] = {}
 
     # -- credentials
@@ -100,11 +100,8 @@ class Recognition:
 
     def passed(self, at_us: int, now: Instant) -> bool:
         """Whether a moment is over by the later of both clocks: a wall clock set back revives nothing."""
-        return max(now.wall_us, self._by_boot_us(now)) >= at_us
+        return self._clocks.passed(at_us, now)
 
     def surely_us(self, now: Instant) -> int:
         """The present by the slower of both clocks: a wall clock that leaps ahead makes nothing long over."""
-        return min(now.wall_us, self._by_boot_us(now))
-
-    def _by_boot_us(self, now: Instant) -> int:
-        return self._began.wall_us + now.boot_us - self._began.boot_us
+        return self._clocks.surely_us(now)

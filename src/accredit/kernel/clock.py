@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Clock", "ClockWatch", "Deadline", "Instant", "ScriptedClock", "SystemClock"]
+__all__ = ["BothClocks", "Clock", "ClockWatch", "Deadline", "Instant", "ScriptedClock", "SystemClock"]
 
 _STEP_US = 2_000_000
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -75,6 +75,24 @@ class Deadline:
 
     def passed(self, now: Instant) -> bool:
         return now.wall_us >= self.wall_us or now.boot_us >= self.boot_us
+
+
+class BothClocks:
+    """The present by the wall clock, and by the boot clock counted from one reading on."""
+
+    def __init__(self, began: Instant) -> None:
+        self._began = began
+
+    def passed(self, at_us: int, now: Instant) -> bool:
+        """Whether a moment is over by the later of both: a wall clock set back revives nothing."""
+        return max(now.wall_us, self._by_boot_us(now)) >= at_us
+
+    def surely_us(self, now: Instant) -> int:
+        """The present by the slower of both: a wall clock that leaps ahead makes nothing long over."""
+        return min(now.wall_us, self._by_boot_us(now))
+
+    def _by_boot_us(self, now: Instant) -> int:
+        return self._began.wall_us + now.boot_us - self._began.boot_us
 
 
 class ClockWatch:
