@@ -6,10 +6,12 @@ import inspect
 
 import pytest
 
+from accredit.identity import people as module
 from accredit.identity.model import Operator
 from accredit.identity.people import Login, People
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
+    ConflictError,
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
@@ -142,6 +144,31 @@ def test_a_further_token_never_has_more_scopes_than_its_maker() -> None:
         with pytest.raises(InvalidInputError):
             await world.people.issue_token(operator, "ci", scopes=["read"], ttl_s=10**9)
         assert [token.profile for token in world.people.tokens(operator)] == ["laptop", "ci"]
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:people:room")
+def test_nobody_uses_up_the_room_of_all_and_nobody_is_kept_out_by_what_was_done_with_their_account(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_MAX_ALIVE_EACH", 3)
+
+    async def scenario() -> None:
+        world = World()
+        first, operator = await _signed_in(world)
+        made = []
+        for _ in range(2):
+            world.clock.advance(1)
+            made.append((await world.people.issue_token(operator, "ci", scopes=["read"])).secret)
+        with pytest.raises(ConflictError) as refused:
+            await world.people.issue_token(operator, "ci", scopes=["read"])
+        assert refused.value.code is Code.CONFLICT
+        world.clock.advance(1)
+        link = await world.people.sign_in_link(operator, operator.person)
+        fresh = await world.people.login(link, "laptop", source="127.0.0.1")
+        assert _code(world, first.secret) is Code.CREDENTIAL_REVOKED, "the oldest made room"
+        assert {_code(world, secret) for secret in (*made, fresh.secret)} == {None}
 
     run(scenario())
 

@@ -125,6 +125,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("identity:people:no-secrets", "DESIGN §4", "Links and tokens of people are stored as hashes."),
     Requirement("identity:people:older-rows", "STYLE §8", "Tokens of earlier releases go on working."),
     Requirement("identity:people:revoke", "DESIGN §4", "A revoked API token is refused at once."),
+    Requirement("identity:people:room", "DESIGN §11", "One person's tokens leave room for everybody else's."),
     Requirement("identity:people:scopes", "DESIGN §4", "A token never has more scopes than its maker."),
     Requirement("identity:people:service-accounts", "DESIGN §6", "A service account has tokens and no session."),
     Requirement("identity:people:single-use", "DESIGN §4", "A link signs in once, within its hour."),

@@ -67,6 +67,8 @@ _KEPT_US: Final = 86_400_000_000
 _ADMIN: Final = "admin"
 _CONSOLE: Final = "console"
 _MAX_ALIVE: Final = 10_000
+_MAX_ALIVE_EACH: Final = 100
+"""Of one person, so that nobody can use up the room of all."""
 _AT_ONCE: Final = 200
 """Writes of one change."""
 _SYSTEM = Actor(basis="system")
@@ -395,8 +397,10 @@ class People:
             self._check_room(now)
             login = make(person, now)
             made.append(login)
-            besides = self._joined(view, person, now) if row.doc.get("second") else []
-            kind = "admin.joined" if besides else None
+            if row.doc.get("second"):
+                kind, besides = "admin.joined", self._joined(view, person, now)
+            else:
+                kind, besides = None, list(self._oldest(person, now))
             return _issued(
                 login, Actor(person=person, credential=login.token.id, basis=self._recognition.basis(person)),
                 Write(rows.LOGIN_LINK, link_key, None), *besides, kind=kind, source=source,
@@ -429,6 +433,10 @@ class People:
         def build(_: StateView) -> Change:
             now = self._clock.now()
             self._check_room(now)
+            if len(self._alive(operator.person, now)) >= _MAX_ALIVE_EACH:
+                raise ConflictError(
+                    Code.CONFLICT, f"{_MAX_ALIVE_EACH} of your tokens are alive already", hint="revoke some"
+                )
             if not self._recognition.stands(operator, now):
                 # ended while this waited for its turn: what comes after would outlive the ending
                 raise ForbiddenError(Code.NOT_AUTHORISED, "the credential you ask with has ended")
@@ -599,6 +607,21 @@ class People:
         )
         if alive >= _MAX_ALIVE:
             raise ConflictError(Code.CONFLICT, f"{_MAX_ALIVE} tokens are alive already", hint="revoke some")
+
+    def _alive(self, person: PersonId, now: Instant) -> list[tuple[str, ApiToken]]:
+        """What a person's tokens and sessions are that did not end, oldest first."""
+        found = [
+            (key, token)
+            for key, token in self._state.keyed_api_tokens()
+            if token.person == person and not token.revoked and token.expires_us > now.wall_us
+        ]
+        return sorted(found, key=lambda each: (each[1].issued_us, each[1].id))
+
+    def _oldest(self, person: PersonId, now: Instant) -> Iterator[Write]:
+        """What ends so that a person can sign in: nobody is kept out by what somebody else did with their account."""
+        alive = self._alive(person, now)
+        for key, token in alive[: max(len(alive) - _MAX_ALIVE_EACH + 1, 0)][:_AT_ONCE]:
+            yield Write(rows.API_TOKEN, key, rows.api_token_doc(replace(token, revoked=True)))
 
     def _secret(self, prefix: str) -> str:
         return prefix + urlsafe_b64encode(self._ids.secret(32)).rstrip(b"=").decode()
