@@ -457,7 +457,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         operations=room.operations,
         catalogue=lambda: plane.registry.catalogue,
         organisation=lambda: plane.registry.organisation,
-        tier_of=room.judging.tier_of,
+        tiers=room.judging,
         dossiers=room.dossiers,
         requests=room.approvals,
         holds=plane.holds,

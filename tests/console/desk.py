@@ -30,7 +30,7 @@ from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clearance import Subject
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
+from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.lifecycle.dossier import Dossier
 from accredit.monitoring.model import Alert, AlertState
@@ -120,6 +120,10 @@ class Desk:
         self.held: dict[HoldId, Hold] = {}
         self.done: list[tuple[Any, ...]] = []
         self.tiers: dict[AgentId, Tier | None] = {}
+        self.kept: dict[AgentId, Tier | None] = {}
+        self.unproven: set[AgentId] = set()
+        self.judging_s = 0.0
+        """How long it takes to compute one tier."""
         self.told: list[Alert] = []
         self.called: list[RecentCall] = []
         self.dossier_words = "Read it all"
@@ -350,7 +354,7 @@ class Desk:
             operations=self,
             catalogue=lambda: self.fleet,
             organisation=lambda: self.organisation,
-            tier_of=lambda agent: self.tiers.get(agent.id, Tier.MEDIUM),
+            tiers=_Tiers(self),
             dossiers=_Dossiers(self),
             requests=self,
             holds=holds,
@@ -379,6 +383,20 @@ class _Holds:
             for one in self._desk.held.values()
             if (agent is None or one.agent == agent) and (state is None or one.state is state)
         ]
+
+
+class _Tiers:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def tier_of(self, agent: Agent) -> Tier | None:
+        self._desk.clock.advance(self._desk.judging_s)
+        if agent.id in self._desk.unproven:
+            raise UnavailableError(Code.STATE_UNPROVEN, "a stored agent is not what the audit log proves")
+        return self._desk.tiers.get(agent.id, Tier.MEDIUM)
+
+    def kept_tier(self, agent: Agent) -> tuple[Tier | None] | None:
+        return (self._desk.kept[agent.id],) if agent.id in self._desk.kept else None
 
 
 class _Dossiers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from accredit.console.fleet import FleetQuery, fleet_page
 from accredit.kernel.errors import InvalidInputError
 from accredit.registry.model import Agent, AgentState, Environment, Tier
-from tests.console.desk import Fleet
+from tests.console.desk import Desk, Fleet
 
 
 def _fleet(size: int) -> list[Agent]:
@@ -27,8 +28,8 @@ def _fleet(size: int) -> list[Agent]:
     return fleet.agents()
 
 
-def _tier(agent: Agent) -> Tier | None:
-    return (Tier.LOW, Tier.HIGH, None)[len(agent.name) % 3]
+def _tier(agent: Agent) -> str:
+    return (Tier.LOW, Tier.HIGH, "none")[len(agent.name) % 3]
 
 
 @pytest.mark.requirement("console:fleet:pages")
@@ -78,3 +79,32 @@ def test_a_filter_keeps_exactly_what_it_names(asked: dict[str, str], holds: Call
 def test_a_question_that_makes_no_sense_is_refused(asked: dict[str, str]) -> None:
     with pytest.raises(InvalidInputError):
         FleetQuery.of(asked)
+
+
+@pytest.mark.requirement("console:fleet:tiers")
+def test_a_list_says_how_many_tiers_are_not_known_yet_and_leaves_none_out_for_long(
+    visit: Callable[[str], httpx2.Client], desk: Desk
+) -> None:
+    agents = [desk.fleet.add(f"agent-{at:03d}") for at in range(60)]
+    desk.judging_s = 0.01
+    desk.kept = dict.fromkeys([one.id for one in agents[:30]], Tier.MEDIUM)
+    client = visit("sam")
+    first = client.get("/console", params={"tier": "medium"}).text
+    assert "36 agents match" in first
+    assert "The risk tiers of 24 more are being computed anew" in first
+    desk.kept = dict.fromkeys([one.id for one in agents], Tier.MEDIUM)
+    assert "60 agents match" in client.get("/console", params={"tier": "medium"}).text
+    assert "computed anew" not in client.get("/console").text
+
+
+@pytest.mark.requirement("console:fleet:tiers")
+def test_an_agent_whose_tier_cannot_be_told_is_listed_as_such_and_hides_no_other(
+    visit: Callable[[str], httpx2.Client], desk: Desk
+) -> None:
+    first, second = desk.fleet.add("agent-a"), desk.fleet.add("agent-b")
+    desk.unproven = {first.id}
+    client = visit("sam")
+    page = client.get("/console").text
+    assert "not told now" in page
+    assert second.id in page
+    assert "1 agent matches" in client.get("/console", params={"tier": "medium"}).text

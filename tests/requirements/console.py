@@ -61,5 +61,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "console:life:whole", "issue 3 §6", "people lead an agent's whole life from a real console, by keyboard"
     ),
     Requirement("console:life:hostile", "DESIGN §11", "hostile manifests deceive nobody in a real console"),
+    Requirement("console:fleet:tiers", "DESIGN §10", "listed tiers are those of now, and lists wait for none"),
     Requirement("console:fault:typed", "STYLE §4", "a refused form says why and loses nothing that was typed"),
 )

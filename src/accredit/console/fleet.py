@@ -96,10 +96,15 @@ class FleetPage:
     total: int
     """How many match, on all pages together."""
     more: bool
+    unjudged: int = 0
+    """How many would match but for the tier, which is not known yet."""
 
 
 def fleet_page(agents: Iterable[Agent], query: FleetQuery, *, tier_of: Callable[[Agent], str | None]) -> FleetPage:
-    """The page that was asked for. `tier_of` is asked only about agents that match in everything else."""
+    """The page that was asked for.
+
+    `tier_of` is asked only about agents that match in everything else; None: it is not known yet.
+    """
     name, team = query.name.lower(), query.team.lower()
     found = [
         agent
@@ -108,11 +113,15 @@ def fleet_page(agents: Iterable[Agent], query: FleetQuery, *, tier_of: Callable[
         and (not team or team == agent.team.name)
         and (query.environment is None or agent.environment is query.environment)
         and (query.state is None or agent.state is query.state)
-        and (query.tier is None or tier_of(agent) == query.tier)
     ]
+    unjudged = 0
+    if query.tier is not None:
+        tiers = [(agent, tier_of(agent)) for agent in found]
+        unjudged = sum(tier is None for _, tier in tiers)
+        found = [agent for agent, tier in tiers if tier == query.tier]
     ahead = found if query.after is None else [agent for agent in found if _place(agent) > query.after]
     page = heapq.nsmallest(query.limit + 1, ahead, key=_place)
-    return FleetPage(tuple(page[: query.limit]), len(found), more=len(page) > query.limit)
+    return FleetPage(tuple(page[: query.limit]), len(found), len(page) > query.limit, unjudged)
 
 
 def _place(agent: Agent) -> _Place:

@@ -35,6 +35,7 @@ __all__ = [
     "Registered",
     "Requests",
     "Sessions",
+    "Tiers",
 ]
 
 
@@ -186,6 +187,18 @@ class AlertList(Protocol):
     ) -> Sequence[Alert]: ...
 
 
+class Tiers(Protocol):
+    """The risk tiers of the versions in force. Both raise UnavailableError where one cannot be told now."""
+
+    def tier_of(self, agent: Agent) -> Tier | None:
+        """None: it has none."""
+        ...
+
+    def kept_tier(self, agent: Agent) -> tuple[Tier | None] | None:
+        """The same if it need not be computed, else None."""
+        ...
+
+
 class DossierReader(Protocol):
     """Puts together what is known of one agent. Reads the log: to be called from a thread."""
 
@@ -208,8 +221,7 @@ class ConsoleServices:
     operations: ConsoleOperations
     catalogue: Callable[[], Registered]
     organisation: Callable[[], Organisation]
-    tier_of: Callable[[Agent], Tier | None]
-    """Of the version in force; raises UnavailableError where it cannot be told now."""
+    tiers: Tiers
     dossiers: DossierReader
     requests: Requests
     holds: HeldCalls

@@ -34,6 +34,8 @@ __all__ = ["Views"]
 _INBOX: Final = 50
 _MARKED: Final = 200
 """How many open alerts are looked at for marks in the list."""
+_JUDGING_US: Final = 60_000
+"""How long a list computes tiers that nobody asked for since they could have changed; it says how many are left."""
 _FIRST: Final = ("grounds", "proposal", "assessment")
 """What of a view comes first; then the rest, and nothing is left out."""
 _TOLD_APART: Final = ("blocks", "excess")
@@ -95,13 +97,21 @@ class Views:
         return marks
 
     def _fleet(self, query: FleetQuery, agents: list[Agent]) -> tuple[FleetPage, dict[AgentId, str]]:
-        page = fleet_page(agents, query, tier_of=self._tier)
-        return page, {agent.id: self._tier(agent) for agent in page.agents}
+        clock = self._services.clock
+        until_us = clock.now().boot_us + _JUDGING_US
 
-    def _tier(self, agent: Agent) -> str:
-        """A tier, `none`, or that it cannot be told now: one agent's row that is not proven hides no other."""
+        def in_time(agent: Agent) -> str | None:
+            return self._tier(agent, compute=clock.now().boot_us < until_us)
+
+        page = fleet_page(agents, query, tier_of=in_time)
+        return page, {agent.id: self._tier(agent, compute=True) or "unknown" for agent in page.agents}
+
+    def _tier(self, agent: Agent, *, compute: bool) -> str | None:
+        """A tier, `none`, or `unknown`: one agent's row that is not proven hides no other. None: not computed."""
         try:
-            return self._services.tier_of(agent) or "none"
+            if (kept := self._services.tiers.kept_tier(agent)) is not None:
+                return kept[0] or "none"
+            return (self._services.tiers.tier_of(agent) or "none") if compute else None
         except AccreditError:
             return "unknown"
 

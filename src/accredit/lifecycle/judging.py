@@ -7,19 +7,23 @@ beside the calls, whose compiled slices must not make room for it, and may be as
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 from accredit.enforcement.snapshot import Snapshot
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
+from accredit.kernel.errors import AccreditError
+from accredit.kernel.ids import AgentId
 from accredit.monitoring.model import PresentTier
 from accredit.policy.enforced import enforced_by
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.validation import AccessReport, access_report
-from accredit.registry.model import Agent, AgentVersion, Tier
+from accredit.registry.catalogue import Catalogue
+from accredit.registry.model import Agent, AgentVersion, Agreement, Tier
 from accredit.registry.risk import risk_facts
 from accredit.registry.service import Registry
 from accredit.registry.tiering import Enforced, RiskFacts, Tiering, floors_of, levels_of, tier_of, tiering
@@ -30,6 +34,7 @@ _KEPT: Final = 20_000
 _REPORTS: Final = 256
 
 _Key = tuple[str, Digest, Digest]
+_Grounds = tuple[Any, ...]
 _ReportKey = tuple[str, Digest, Digest, Tier]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -48,6 +53,10 @@ class Judging:
         self._enforced: _Kept[_Key, Enforced] = _Kept(_KEPT)
         self._reports: _Kept[_ReportKey, AccessReport] = _Kept(_REPORTS)
         self._tierings: _Kept[RiskFacts, Tiering] = _Kept(_REPORTS)
+        self._tiers: dict[AgentId, tuple[Agent, _Grounds, Tier | None]] = {}
+        """The newest answer about each agent, and what it rests on."""
+        self._complete: tuple[Catalogue, Digest, Mapping[str, Agreement]] | None = None
+        """For which catalogue, policies and agreements every tier was kept."""
 
     def tiering(self, agent: Agent, version: AgentVersion) -> Tiering:
         """The version's tier, explained.
@@ -60,9 +69,61 @@ class Judging:
 
     def tier_of(self, agent: Agent) -> Tier | None:
         """The tier of the version in force, for lists; None if it has none (see `tiering` for why)."""
+        if (kept := self.kept_tier(agent)) is not None:
+            return kept[0]
+        grounds = self._grounds(agent)  # first: what changes meanwhile makes this answer one that is not kept
         facts = self._facts(agent, agent.version)
         blocked = not facts.owner_present or facts.prohibited or facts.supplier_faults
-        return None if blocked else tier_of(levels_of(facts))
+        tier = None if blocked else tier_of(levels_of(facts))
+        if grounds is not None:
+            self._tiers[agent.id] = (agent, grounds, tier)
+        return tier
+
+    def kept_tier(self, agent: Agent) -> tuple[Tier | None] | None:
+        """The same if it need not be computed, else None. Raises as `tiering`."""
+        found = self._tiers.get(agent.id)
+        return (found[2],) if found and found[0] is agent and found[1] == self._grounds(agent) else None
+
+    async def keep_tiers(self, *, at_most: int = 1_000) -> None:
+        """Compute tiers that are not kept, a bounded number of them, so that lists need not. Calls go first."""
+        catalogue, digest, agreements = self._registry.catalogue, self._snapshot().digest, self._registry.agreements
+        done = self._complete
+        if done is not None and done[0] is catalogue and done[1:] == (digest, agreements):
+            return
+        left = at_most
+        for number, agent in enumerate(catalogue.agents()):
+            if left == 0:
+                return
+            try:
+                if self.kept_tier(agent) is None and self._grounds(agent) is not None:
+                    left -= 1
+                    self.tier_of(agent)
+                    await asyncio.sleep(0)
+                elif number % 100 == 0:
+                    await asyncio.sleep(0)
+            except AccreditError:
+                continue  # it cannot be told now, which a list says
+        self._complete = (catalogue, digest, agreements)
+
+    def _grounds(self, agent: Agent) -> _Grounds | None:
+        """What the tier of the version in force rests on beside the agent itself; None: on other agents as well."""
+        spec = agent.version.manifest["spec"]
+        if spec["delegates"]:
+            return None
+        return (
+            self._snapshot().digest,
+            self._registry.organisation.people.get(spec["owner"]),
+            self._agreements(spec["models"]) if spec["models"] else (),
+            self._registry.incidents_of(agent.id),
+        )
+
+    def _agreements(self, models: Iterable[Mapping[str, Any]]) -> tuple[tuple[Agreement | None, bool], ...]:
+        """What these models are used under, and whether that is over."""
+        now_us, known = self._clock.now().wall_us, self._registry.agreements
+        named = [known.get(model["agreement"]) for model in models if model["agreement"] is not None]
+        return tuple(
+            (one, one is not None and one.expires_us is not None and now_us >= one.expires_us) for one in named
+        )
 
     def present(self, agent: Agent) -> PresentTier:
         """What the version in force comes to now, whoever owns it. Raises as `tiering`."""

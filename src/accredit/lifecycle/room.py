@@ -78,6 +78,7 @@ class LifecycleRoom:
             rounds += 1
             try:
                 await self.operations.watch()
+                await self.judging.keep_tiers()
                 if rounds % TIDY_EVERY == 0:
                     await self.operations.tidy()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
