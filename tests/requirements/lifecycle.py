@@ -31,6 +31,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("lifecycle:operations:carried-over", "DESIGN §6", "a decision becomes the state of that version only"),
     Requirement("lifecycle:operations:submit", "issue 3 §1", "without a tier nothing is submitted; twice is once"),
     Requirement("lifecycle:operations:people", "issue 3, bad input", "nothing of whoever left works any more"),
+    Requirement("lifecycle:bad-input:owner", "issue 3, bad input", "who is not there owns nothing that comes to run"),
+    Requirement("lifecycle:bad-input:expiry", "issue 3, bad input", "a request that runs out leaves a draft"),
+    Requirement("lifecycle:bad-input:clock", "issue 3, bad input", "a clock that steps approves and appoints nobody"),
+    Requirement("lifecycle:bad-input:at-once", "issue 3, bad input", "acts at once are as if one after the other"),
+    Requirement("lifecycle:bad-input:without-role", "issue 3, bad input", "without the role nobody approves"),
+    Requirement("lifecycle:bad-input:cyclic-groups", "issue 3, bad input", "groups that contain each other end"),
+    Requirement("lifecycle:bad-input:hostile-text", "issue 3, bad input", "text is shown as what it is, whole"),
     Requirement(
         "lifecycle:remedies", "DESIGN §7", "an alert's answer is carried out once, and says that nobody did it"
     ),

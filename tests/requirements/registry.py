@@ -61,6 +61,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "registry:person:account", "DESIGN §4", "People answer for service accounts, which never become people."
     ),
     Requirement("registry:person:look-alike", "issue 3", "An address that looks like another one is no other person."),
+    Requirement(
+        "registry:names:look-alike", "issue 3", "A name that looks like another is refused, or is another thing."
+    ),
     Requirement("registry:person:left", "issue 3", "Who left owns nothing anew and does not come back unseen."),
     Requirement("registry:role:revoked", "DESIGN §4", "A role is taken back by one person, at once."),
     Requirement("registry:role:delegated", "DESIGN §6", "A vote is lent by its holder, to a person, for a time."),
