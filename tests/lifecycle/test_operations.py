@@ -12,6 +12,7 @@ import pytest
 
 from accredit.approvals.model import ApprovalState, VoteVerdict
 from accredit.audit.archive import verify_archive
+from accredit.audit.ports import Write
 from accredit.audit.records import header_of
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
@@ -19,7 +20,8 @@ from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableErr
 from accredit.kernel.ids import PersonId, ServerName
 from accredit.lifecycle.model import ProcedureEnd, Step
 from accredit.registry import rows
-from accredit.registry.model import AgentState, Role
+from accredit.registry.model import AgentState, RestrictionKind, Role
+from accredit.registry.organisation import RoleGrant
 from tests.audit.building import signer
 from tests.lifecycle.house import agent, file, house, operator, server
 
@@ -532,5 +534,35 @@ def test_a_quarantine_is_lifted_by_no_approval_that_was_given_before_it(tmp_path
             await place.operations.activate(DANA, found.id)
             assert place.agent().state is AgentState.ACTIVE
             assert place.agent().version.digest == again.subject.digest
+
+    run(story())
+
+
+@pytest.mark.requirement("lifecycle:operations:not-by-owners")
+def test_what_security_put_on_an_agent_is_not_taken_off_by_its_owner_whatever_role_they_hold(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            held = RoleGrant("rgr_dana", Role.SECURITY, DANA.person, None, frozenset(), 1)
+            await place.put(Write(rows.ROLE_GRANT, held.id, rows.role_grant_doc(held)))
+            found = await place.active()
+            act, until_us = place.operations, place.clock.now().wall_us + 3_600_000_000
+            slowed = await act.restrict(SAM, found.id, RestrictionKind.READ_ONLY, cause="a look", until_us=until_us)
+            assert slowed is not None
+            flag = await act.flag_incident(SAM, found.id, 2)
+            await act.quarantine(DANA, found.id, "stopping it is everybody's")
+            refused: list[Coroutine[Any, Any, Any]] = [
+                act.lift_restriction(DANA, slowed.id, "fine"),
+                act.close_incident(DANA, flag.id, "fine"),
+                act.lift(DANA, found.id, "fine"),
+            ]
+            for each in refused:
+                with pytest.raises(ForbiddenError) as error:
+                    await each
+                assert error.value.code is Code.NOT_AUTHORISED
+            await act.lift_restriction(SAM, slowed.id, "fine")
+            await act.close_incident(SAM, flag.id, "fine")
+            await act.lift(SAM, found.id, "fine")
+            assert place.agent().state is AgentState.ACTIVE
 
     run(story())

@@ -27,6 +27,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("lifecycle:operations:declaring", "DESIGN §6", "naming oneself owner gives nothing over what is there"),
     Requirement("lifecycle:operations:two-persons", "DESIGN §4", "what takes two persons is in force after both"),
     Requirement("lifecycle:operations:enacted-later", "ADR 6", "a kill after the last vote loses neither vote nor act"),
+    Requirement("lifecycle:operations:not-by-owners", "issue 3 §4", "what security put on is not taken off by owners"),
     Requirement("lifecycle:operations:new-approval", "issue 3 §4", "an approval from before lifts no quarantine"),
     Requirement("lifecycle:operations:carried-over", "DESIGN §6", "a decision becomes the state of that version only"),
     Requirement("lifecycle:operations:submit", "issue 3 §1", "without a tier nothing is submitted; twice is once"),

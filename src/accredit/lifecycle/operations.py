@@ -451,7 +451,8 @@ class Operations:
 
     async def lift_restriction(self, who: Operator, restriction: str, reason: str) -> Receipt | None:
         """End a restriction before its time. Raises as `Registry.lift_restriction`."""
-        self._require(Act.LIFT_RESTRICTION, who)
+        found = self._registry.restriction(restriction)
+        self._require(Act.LIFT_RESTRICTION, who, agent=self._known(found.agent) if found else None)
         return await self._registry.lift_restriction(restriction, _actor(who), reason)
 
     async def acknowledge(self, who: Operator, alert: str, note: str = "") -> Alert:
@@ -471,7 +472,8 @@ class Operations:
 
     async def close_incident(self, who: Operator, incident: str, note: str = "") -> Receipt | None:
         """Close a flag. Raises as `Registry.close_incident`."""
-        self._require(Act.FLAG_INCIDENT, who)
+        found = self._registry.incident(incident)
+        self._require(Act.CLOSE_INCIDENT, who, agent=self._known(found.agent) if found else None)
         return await self._registry.close_incident(incident, _actor(who), note)
 
     # -- what is due without anybody asking

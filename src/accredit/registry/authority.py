@@ -1,7 +1,8 @@
 """Which act on the control plane a person may do, and in what capacity. Pure.
 
 Voting is not here: who may vote on what is `approvals.duties`'. Acts that only narrow are open to more people than
-those that widen, so that stopping an agent never waits for anybody.
+those that widen, so that stopping an agent never waits for anybody. What security put on an agent is taken off by
+somebody else than its owners, whatever role they hold; in development, where nobody signs an agent off, by them too.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Act(StrEnum):
     PUBLISH_POLICY = "propose policies"
     REVOKE_ISSUER = "revoke issuers"
     FLAG_INCIDENT = "flag incidents"
+    CLOSE_INCIDENT = "close incidents"
     CONFIRM_CLOCK = "confirm the clock"
     READ = "read"
 
@@ -73,8 +75,10 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.PUBLISH_POLICY: (Role.TEAM_LEAD, Role.OPERATOR, Role.SECURITY),
     Act.REVOKE_ISSUER: (Role.OPERATOR, Role.SECURITY, Role.ADMIN),
     Act.FLAG_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
+    Act.CLOSE_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
 }
+_NOT_BY_OWNERS = frozenset({Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,14 @@ def authority(
     where = environment or (agent.environment if agent else None)
     if single_admin and where is not Environment.PRODUCTION and organisation.held(person, Role.ADMIN, None):
         return Permitted("single-admin")
+    if act in _NOT_BY_OWNERS and where is not Environment.DEVELOPMENT and _owns(person, agent):
+        return Unauthorised(tuple(f"{one} who does not own the agent" for one in who_may))
     of_team = team or (agent.team.id if agent else None)
     if act is Act.READ:
         roles = sorted(role for role, _ in organisation.roles_of(person))
-        owned = agent is not None and person in {agent.owner, agent.backup_owner}
-        return Permitted(roles[0] if roles else "owner") if roles or owned or agent is None else Unauthorised(who_may)
+        if roles or agent is None or _owns(person, agent):
+            return Permitted(roles[0] if roles else "owner")
+        return Unauthorised(who_may)
     for capacity in _MAY[act]:
         match capacity:
             case _As.OWNER if agent is not None and agent.owner == person:
@@ -128,3 +135,7 @@ def authority(
             case _:
                 continue
     return Unauthorised(who_may)
+
+
+def _owns(person: PersonId, agent: Agent | None) -> bool:
+    return agent is not None and person in {agent.owner, agent.backup_owner}

@@ -260,6 +260,14 @@ class Registry:
         self._require_proven({rows.RESTRICTION})
         return tuple(sorted(self._tables.restrictions_of(agent), key=lambda one: (one.opened_us, one.id)))
 
+    def restriction(self, restriction: str) -> Restriction | None:
+        """The restriction of that id, if it was not lifted; from memory."""
+        return self._tables.restriction(restriction)
+
+    def incident(self, incident: str) -> Incident | None:
+        """The flag of that id; from memory."""
+        return self._tables.incident(incident)
+
     def incidents_of(self, agent: AgentId) -> tuple[Incident, ...]:
         """The agent's incident flags, oldest first, closed ones included.
 
