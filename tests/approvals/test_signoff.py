@@ -156,6 +156,38 @@ def test_an_assessment_that_counts_on_a_policy_which_is_not_in_force_any_more_cl
     run(scenario, tier=Tier.HIGH)
 
 
+@pytest.mark.requirement("signoff:assessment:accepted")
+def test_a_residual_risk_is_accepted_by_the_vote_of_whoever_the_assessment_names_or_in_their_place() -> None:
+    async def scenario(office: Office) -> None:
+        office.organise(
+            grants=(*office.organisation.grants, grant(MIRA, Role.BUSINESS_OWNER)),
+            delegations=(Delegation("d", BO, UNA, Role.BUSINESS_OWNER, OLD_US, NOW_US + 10**12),),
+        )
+        request = await office.asked()
+        await office.approvals.attach_assessment(request.id, operator(DANA), ASSESSMENT)
+        for person in (SAM, CARA):
+            await office.vote(request, person)
+        other = await refusal_of(office.vote(request, MIRA, Role.BUSINESS_OWNER))
+        assert (other.code, "somebody else" in other.message) == (Code.ASSESSMENT_REQUIRED, True)
+        voted = await office.vote(request, UNA, Role.BUSINESS_OWNER)
+        assert voted.votes[-1].for_person == BO
+        assert office.cleared(voted).by == (SAM, CARA, UNA)
+
+    run(scenario, tier=Tier.HIGH)
+
+
+@pytest.mark.requirement("signoff:assessment:accepted")
+def test_somebody_else_than_who_is_to_accept_the_residual_risk_may_reject() -> None:
+    async def scenario(office: Office) -> None:
+        office.organise(grants=(*office.organisation.grants, grant(MIRA, Role.BUSINESS_OWNER)))
+        request = await office.asked()
+        await office.approvals.attach_assessment(request.id, operator(DANA), ASSESSMENT)
+        rejected = await office.vote(request, MIRA, Role.BUSINESS_OWNER, VoteVerdict.REJECT)
+        assert rejected.state is ApprovalState.REJECTED
+
+    run(scenario, tier=Tier.HIGH)
+
+
 @pytest.mark.requirement("signoff:assessment:form")
 @pytest.mark.parametrize(
     "change",

@@ -67,6 +67,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("gates:facets", "issue 3 §3", "every facet is judged by at least one role at every tier"),
     Requirement("signoff:clearance:voters", "DESIGN §2", "a clearance names what, the voters and their credentials"),
     Requirement("signoff:clearance:again", "DESIGN §6", "everything a clearance rests on is judged again at use"),
+    Requirement("signoff:assessment:accepted", "issue 3 §3", "a residual risk is accepted by nobody but who is named"),
     Requirement("signoff:assessment:bound", "DESIGN §6", "a high gate's votes name the assessment's digest"),
     Requirement(
         "signoff:assessment:holds", "DESIGN §6", "an assessment holds while the policies it names are in force"

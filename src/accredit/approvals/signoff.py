@@ -376,6 +376,7 @@ class Approvals:
                 )
             if verdict is VoteVerdict.APPROVE:
                 self._require_approvable(request, need, grounds)
+                self._require_accepter(request, need, operator.person, answer)
             if not comment.strip() and (verdict is VoteVerdict.REJECT or need.comment):
                 raise InvalidInputError(Code.COMMENT_REQUIRED, f"this vote as `{role.value}` needs a comment")
             vote = Vote(
@@ -582,6 +583,17 @@ class Approvals:
             raise ForbiddenError(Code.APPROVAL_BLOCKED, f"nobody can approve this: {'; '.join(against)[:1_000]}")
         if need.assessment and (faults := self._assessment_faults(request, grounds)):
             raise ForbiddenError(Code.ASSESSMENT_REQUIRED, faults)
+
+    def _require_accepter(self, request: ApprovalRequest, need: RoleNeed, person: PersonId, answer: Eligible) -> None:
+        # a residual risk is accepted by whoever the assessment names and nobody else: it is their vote that says so
+        if not need.assessment or need.role is not Role.BUSINESS_OWNER:
+            return
+        assessment = self._assessment(request)
+        if assessment is None or assessment["form"]["acceptedBy"] not in {person, answer.for_person}:
+            raise ForbiddenError(
+                Code.ASSESSMENT_REQUIRED, "the assessment names somebody else as who accepts the residual risk",
+                hint="they vote on it, or an assessment that names you is attached",
+            )  # fmt: skip
 
     def _require_proven(self) -> None:
         # any row that the log contradicts could be the one that would have barred somebody or raised the tier
