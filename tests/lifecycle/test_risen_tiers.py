@@ -233,6 +233,28 @@ def test_a_new_version_approved_under_the_tier_it_rose_to_ends_hold_and_alert(tm
     run(story())
 
 
+@pytest.mark.requirement("lifecycle:remedies:one")
+def test_whoever_resolves_an_alert_again_and_again_leaves_room_for_every_other_restriction(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await approved(place, RISES["an incident is opened"])
+            await incident(place)
+            for number in range(4):
+                await place.operations.watch()
+                (still,) = holds(place)
+                assert place.decision().outcome is Outcome.HOLD
+                (open_,) = [one for one in told(place) if one.closed_us is None]
+                assert still.alert == open_.id
+                if number < 3:
+                    await place.operations.resolve(DANA, open_.id, "fine")
+                    place.clock.advance(1)
+            await no_incident(place)
+            await place.operations.watch()
+            assert holds(place) == []
+
+    run(story())
+
+
 @pytest.mark.requirement("monitoring:tier:over")
 def test_what_a_person_placed_and_what_another_alert_asked_for_stays_when_a_tier_is_right_again(tmp_path: Path) -> None:
     async def story() -> None:

@@ -42,6 +42,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "lifecycle:remedies", "DESIGN §7", "an alert's answer is carried out once, and says that nobody did it"
     ),
+    Requirement("lifecycle:remedies:one", "DESIGN §11", "alerts on one matter leave one restriction, however many"),
     Requirement("lifecycle:dossier:five-questions", "DESIGN §6", "five questions, each answered with its record"),
     Requirement("lifecycle:dossier:plain", "DESIGN §6", "what nobody did or cannot be found out is said"),
 )

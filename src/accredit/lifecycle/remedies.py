@@ -19,7 +19,7 @@ from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError
 from accredit.lifecycle.service import Lifecycle
 from accredit.monitoring.model import Remediation, RemediationKind
 from accredit.monitoring.service import Monitor
-from accredit.registry.model import RestrictionKind, Role
+from accredit.registry.model import Restriction, RestrictionKind, Role
 from accredit.registry.service import Registry
 
 __all__ = ["REMEDY", "Remedies"]
@@ -76,15 +76,28 @@ class Remedies:
 
     async def _restrict(self, remediation: Remediation, why: str) -> None:
         kind = remediation.restriction or RestrictionKind.READ_ONLY
+        until_us = self._clock.now().wall_us + (remediation.for_s or _DEFAULT_S) * 1_000_000
         await self._registry.restrict(
             remediation.agent,
             kind,
             REMEDY,
             cause=why[:500],
-            until_us=self._clock.now().wall_us + (remediation.for_s or _DEFAULT_S) * 1_000_000,
+            until_us=until_us,
             tool=remediation.tool,
             calls_per_minute=_THROTTLED if kind is RestrictionKind.THROTTLE else None,
             role=Role.SECURITY if kind is RestrictionKind.HOLD else None,
             until_approved=remediation.until_approved,
             alert=remediation.alert,
         )
+        for one in self._registry.restrictions_of(remediation.agent):
+            # what an alert that somebody resolved left behind goes on in this one: else whoever resolves alerts could
+            # make restrictions pile up to where no other finds room
+            same = (one.kind, one.tool, one.until_approved) == (kind, remediation.tool, remediation.until_approved)
+            if same and one.until_us <= until_us and self._left_behind(one, remediation):
+                await self._registry.lift_restriction(one.id, REMEDY, f"goes on by alert {remediation.alert}")
+
+    def _left_behind(self, restriction: Restriction, remediation: Remediation) -> bool:
+        if restriction.alert in {None, remediation.alert}:
+            return False
+        alert = self._monitor.alert(str(restriction.alert))
+        return alert is not None and alert.closed_us is not None
