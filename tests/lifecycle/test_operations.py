@@ -20,8 +20,8 @@ from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableErr
 from accredit.kernel.ids import PersonId, ServerName
 from accredit.lifecycle.model import ProcedureEnd, Step
 from accredit.registry import rows
-from accredit.registry.model import AgentState, RestrictionKind, Role
-from accredit.registry.organisation import RoleGrant
+from accredit.registry.model import AgentState, Person, RestrictionKind, Role
+from accredit.registry.organisation import Group, Membership, RoleGrant
 from tests.audit.building import signer
 from tests.lifecycle.house import agent, file, house, operator, server
 
@@ -564,5 +564,30 @@ def test_what_security_put_on_an_agent_is_not_taken_off_by_its_owner_whatever_ro
             await act.close_incident(SAM, flag.id, "fine")
             await act.lift(SAM, found.id, "fine")
             assert place.agent().state is AgentState.ACTIVE
+
+    run(story())
+
+
+@pytest.mark.requirement("lifecycle:operations:authority")
+def test_a_service_account_acts_in_no_role_that_votes_also_if_a_group_holds_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            bot = Person(PersonId("psn_bot"), "bot@example.com", bot=True, controllers=frozenset({DANA.person}))
+            night = Group("night", (Membership(bot.id, frozenset(), 1),))
+            roles = [
+                RoleGrant(f"rgr_bot_{role.value}", role, "group:night", None, frozenset(), 1)
+                for role in (Role.SECURITY, Role.OPERATOR)
+            ]
+            await place.put(
+                Write(rows.PERSON, bot.id, rows.person_doc(bot, salt="00")),
+                Write(rows.GROUP, "night", rows.group_doc(night)),
+                *(Write(rows.ROLE_GRANT, one.id, rows.role_grant_doc(one)) for one in roles),
+            )
+            found = await place.active()
+            await place.operations.quarantine(operator("bot"), found.id, "stopping it takes no vote")
+            with pytest.raises(ForbiddenError) as refused:
+                await place.operations.lift(operator("bot"), found.id, "fine")
+            assert refused.value.code is Code.NOT_AUTHORISED
 
     run(story())

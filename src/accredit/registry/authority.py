@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from accredit.kernel.ids import PersonId, TeamId
-from accredit.registry.model import Agent, Environment, Role
+from accredit.registry.model import APPROVER_ROLES, Agent, Environment, Role
 from accredit.registry.organisation import Organisation
 
 __all__ = ["Act", "Permitted", "Unauthorised", "authority"]
@@ -130,6 +130,8 @@ def authority(
                 return Permitted(capacity)
             case _As.BACKUP if agent is not None and agent.backup_owner == person:
                 return Permitted(capacity)
+            case Role() if known.bot and capacity in APPROVER_ROLES:
+                continue  # which a group may have lent it: a role that votes is a person's
             case Role() if organisation.held(person, capacity, of_team):
                 return Permitted(capacity)
             case _:
