@@ -177,12 +177,13 @@ async def run(
         stack.callback(records.close)
         # -- control state, proven by it
         faults: list[Exception] = []
+        latest: list[int] = []
         control = ProvenControlLog(
             store=SqliteControlStore(data.control_db),
             log=log,
             records=records,
             reserve=data.reserve(),
-            verify_log=lambda: _require_verified(data.audit_db, signer),
+            verify_log=lambda: latest.append(_require_verified(data.audit_db, signer)),
             sealer=sealer,
             clock=clock,
             ids=ids,
@@ -229,7 +230,7 @@ async def run(
         )
         upstream = Upstream(max_result_bytes=settings.max_result_bytes)
         looks = UpstreamDefinitions(upstream, broker)
-        watch = ClockWatch(clock.now())
+        watch = ClockWatch(clock.now(), max(latest))
         holds = Holds(
             control,
             ids,
@@ -382,7 +383,9 @@ def _signer(key: Ed25519PrivateKey, stream: str) -> CheckpointSigner:
     return CheckpointSigner(log_origin(public.hex()[:16], stream), key.private_bytes_raw())
 
 
-def _require_verified(path: Path, signer: CheckpointSigner) -> None:
+def _require_verified(path: Path, signer: CheckpointSigner) -> int:
+    """The latest time that the verified log states."""
+
     def opened() -> LogReader:
         return SqliteRecordReader(path)
 
@@ -391,6 +394,7 @@ def _require_verified(path: Path, signer: CheckpointSigner) -> None:
         raise UnavailableError(
             Code.LOG_INVALID, f"the audit log does not verify: {report.what}", hint="run `accredit audit verify`"
         )
+    return report.latest_us
 
 
 def _trouble(log: LogWriter, control: ProvenControlLog, faults: list[Exception]) -> str | None:

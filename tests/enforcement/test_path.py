@@ -509,6 +509,31 @@ def test_a_step_of_the_clock_denies_what_depends_on_the_hour_until_somebody_conf
 
 
 @pytest.mark.requirement("enforcement:clock:step")
+def test_a_process_that_starts_before_the_newest_record_trusts_its_clock_only_once_somebody_confirms_it(
+    tmp_path: Path,
+) -> None:
+    hours = {"window": "08:00-18:00", "days": ["mon", "tue", "wed", "thu", "fri"], "zone": "UTC"}
+
+    async def live() -> None:
+        async with site(tmp_path / "data") as empty:
+            async with empty.started() as at:
+                await empty.register(at, agent("clerk", [{"allow": ["read"]}], hours=hours))
+                at.settle(_admitted(await at.admit(await at.principal("clerk"))))
+                await at.settled()
+            empty.clock.step_wall(-3600)
+            empty.identities["clerk"].forget_tokens()
+            for _ in range(2):  # and what the first such process records makes the next one none the wiser
+                async with empty.started() as at:
+                    _refused(await at.admit(await at.principal("clerk")), Code.CLOCK_UNCONFIRMED)
+                    await at.settled()
+            async with empty.started() as at:
+                await at.operator.post("clock/confirm", {})
+                at.settle(_admitted(await at.admit(await at.principal("clerk"))))
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("enforcement:clock:step")
 def test_a_clock_set_back_brings_no_agent_to_life_whose_last_day_is_over(tmp_path: Path) -> None:
     until_today = agent("brief", [{"allow": ["read"]}], expires="2026-11-23")
 

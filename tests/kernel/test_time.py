@@ -101,6 +101,12 @@ def test_a_step_of_the_wall_clock_is_distrusted_until_confirmed() -> None:
     assert not watch.steady(clock.now())
     assert watch.confirm(clock.now()) == -7200 * 1_000_000
     assert watch.steady(clock.now())
+    later_us = clock.now().wall_us
+    clock.step_wall(-60)
+    behind = ClockWatch(clock.now(), later_us)
+    assert not behind.steady(clock.now())
+    assert behind.stepped_us == -60 * 1_000_000
+    assert ClockWatch(clock.now(), clock.now().wall_us + 1_000_000).steady(clock.now())
 
 
 @pytest.mark.requirement("kernel:clock:deadline")

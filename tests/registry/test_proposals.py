@@ -302,7 +302,8 @@ def test_a_group_put_into_another_is_as_it_was_judged_down_to_its_innermost_memb
     _moved(fleet, proposal)
     assert fleet.registry.organisation.roles_of(cat) == set()
     again = _pending(fleet, group_document("outer", [], ["inner"]))
-    assert (again.content["persons"], again.beneficiaries) == ([cat], {cat})
+    assert again.content["persons"] == [cat]
+    assert again.beneficiaries == {cat}
 
 
 @pytest.mark.requirement("registry:proposal:ground")

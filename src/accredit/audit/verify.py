@@ -75,6 +75,8 @@ class VerifyReport:
     opened: int = 0
     erased: int = 0
     """Parts without a key, each with its tombstone."""
+    latest_us: int = 0
+    """The latest time that a record states."""
 
 
 class _FaultError(Exception):
@@ -95,6 +97,7 @@ class _Checked:
     """(seq, counts it states, counts of this range before it)."""
     tombstones: list[tuple[int, str]] = field(default_factory=list)
     missing: list[tuple[int, str]] = field(default_factory=list)
+    latest_us: int = 0
     usage: _Fold = field(default_factory=dict)
     opened: int = 0
     fault: tuple[int, str] | None = None
@@ -151,6 +154,7 @@ def _check_row(row: StoredRow, leaf: bytes, stream: str, done: _Checked) -> str 
     fields = orjson.loads(body[32:])
     if fields.get("outbox") != outbox_id:
         return "has another outbox id than its body"
+    done.latest_us = max(done.latest_us, facts["time"])
     kind = facts["kind"]
     count = done.kinds.get(kind)
     if count is None:
@@ -223,12 +227,14 @@ class _Joined:
         self.missing: list[tuple[int, str]] = []
         self.opened = 0
         self.signed = 0
+        self.latest_us = 0
         self._reader = reader
         self._heads = heads
         """Still to be compared, in order of size."""
         self._last_census = -1
 
     def add(self, checked: _Checked) -> None:
+        self.latest_us = max(self.latest_us, checked.latest_us)
         censuses = {seq for seq, _, _ in checked.censuses}
         at = 0
         while self._heads and self._heads[0].size <= checked.start + len(checked.leaves):
@@ -326,7 +332,9 @@ def verify_log(
         return VerifyReport(False, error.message, None, size, signed, checkpoints, label, caveat)
     what = "every record verifies"
     erased = len(joined.missing)
-    return VerifyReport(True, what, None, size, joined.signed, checkpoints, label, caveat, joined.opened, erased)
+    return VerifyReport(
+        True, what, None, size, joined.signed, checkpoints, label, caveat, joined.opened, erased, joined.latest_us
+    )
 
 
 def _heads(totals: LogTotals, verifier: CheckpointVerifier) -> list[Checkpoint]:

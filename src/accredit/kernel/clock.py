@@ -96,11 +96,15 @@ class BothClocks:
 
 
 class ClockWatch:
-    """Notices a step of the wall clock against the boot clock and stays alarmed until confirmed."""
+    """Notices a step of the wall clock against the boot clock and stays alarmed until confirmed.
 
-    def __init__(self, start: Instant) -> None:
+    `latest_us` is the latest wall time known from before the start: a clock that stands before it was set back.
+    """
+
+    def __init__(self, start: Instant, latest_us: int = 0) -> None:
         self._offset_us = start.wall_us - start.boot_us
-        self._stepped_us = 0
+        behind_us = latest_us - start.wall_us
+        self._stepped_us = -behind_us if behind_us > _STEP_US else 0
 
     def steady(self, now: Instant) -> bool:
         """Whether the wall clock can be trusted at this reading. Slewing below 2 s is followed."""
