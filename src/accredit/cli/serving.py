@@ -38,5 +38,9 @@ async def _serve(data: Path, settings: Settings) -> None:
             print(f"log key: {running.vkey}", flush=True)
             if running.link:
                 print(f"sign in, once, with: accredit login '{running.link}'", flush=True)
+                print("or open that link in a browser: the console is at /console", flush=True)
+            if behind_us := -running.plane.watch.stepped_us:
+                print(f"warning: the clock stands {behind_us // 1_000_000} s before the newest record", file=sys.stderr)
+                print("hint: what depends on time is refused until `accredit doctor --confirm-clock`", file=sys.stderr)
             await stopping.wait()
             print("stopping", file=sys.stderr)
