@@ -213,7 +213,7 @@ _TAKEN_AWAY: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = {
     ),
     "who may": ("suspended", (("lifecycle.operations.authority", lambda *_, **__: Permitted("any")),)),
     "blocks": ("no_tier", (("lifecycle.judging.tiering", _unblocked),)),
-    "clearance": ("approved_low", (("lifecycle.joining.VersionSignOff.cleared", _always_cleared),)),
+    "clearance": ("own_vote", (("lifecycle.joining.VersionSignOff.cleared", _always_cleared),)),
     "votes judged again": ("outlived", (("approvals.counting.duty", _anybody),)),
     "age of roles": ("outlived", (("approvals.signoff.duty", _new_roles_too),)),
     "access validation": (
