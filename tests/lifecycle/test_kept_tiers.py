@@ -10,8 +10,8 @@ from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import PersonId
 from accredit.registry import rows
 from accredit.registry.model import Tier
-from tests.lifecycle.house import House, agent, file, house
-from tests.lifecycle.test_risen_tiers import DANA, MIRA, RISES, approved, facts, run
+from tests.lifecycle.house import House, agent, file, house, server
+from tests.lifecycle.test_risen_tiers import DANA, ENDING, MIRA, OLIVE, RISES, approved, facts, release, run
 
 
 def _listed(place: House) -> Tier | None:
@@ -65,5 +65,30 @@ def test_a_kept_tier_goes_with_the_owner_the_version_and_the_proof(
             assert place.room.judging.kept_tier(place.agent("other")) == (Tier.LOW,)
             await place.operations.person_left(MIRA, PersonId(found.owner), "moved on")
             assert _listed(place) is None
+
+    run(story())
+
+
+@pytest.mark.requirement("console:fleet:tiers")
+@pytest.mark.parametrize("where", ["scope", "condition"])
+def test_a_policy_that_names_one_agent_moves_no_other_however_alike_they_are(tmp_path: Path, where: str) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.operations.apply(OLIVE, file(server("crm-dev", "development", **ENDING)))
+            tools = [{"server": "crm-dev", "allow": ["write"]}]
+            for name in ("one", "two"):
+                document = agent(name, "development", tools=tools, autonomy="each-act-approved")
+                await place.operations.apply(DANA, file(document))
+            judging = place.room.judging
+            one, two = (place.agent(name, "development") for name in ("one", "two"))
+            before = [judging.tiering(each, each.version).score for each in (one, two)]
+            assert before[0] == before[1]
+            scope = f'principal == Agent::"{one.id}"'
+            text = f"forbid ({scope}, action, resource);"
+            if where == "condition":
+                text = f"forbid (principal, action, resource) when {{ {scope} }};"
+            await release(place, {"org/held.cedar": f'@hold("business-owner") {text}'})
+            after = [judging.tiering(each, each.version).score for each in (one, two)]
+            assert (after[0] < before[0], after[1]) == (True, before[1])
 
     run(story())

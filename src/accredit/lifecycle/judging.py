@@ -8,6 +8,7 @@ beside the calls, whose compiled slices must not make room for it, and may be as
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId
 from accredit.monitoring.model import PresentTier
 from accredit.policy.enforced import enforced_by
+from accredit.policy.release import Release
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.validation import AccessReport, access_report
 from accredit.registry.catalogue import Catalogue
@@ -33,7 +35,8 @@ __all__ = ["Judging"]
 _KEPT: Final = 20_000
 _REPORTS: Final = 256
 
-_Key = tuple[str, Digest, Digest]
+_AGENT: Final = re.compile(r"agt_[0-9A-Za-z_-]+")
+_Key = tuple[Any, ...]
 _Grounds = tuple[Any, ...]
 _ReportKey = tuple[str, Digest, Digest, Tier]
 _K = TypeVar("_K")
@@ -55,6 +58,7 @@ class Judging:
         self._tierings: _Kept[RiskFacts, Tiering] = _Kept(_REPORTS)
         self._tiers: dict[AgentId, tuple[Agent, _Grounds, Tier | None]] = {}
         """The newest answer about each agent, and what it rests on."""
+        self._named: tuple[Release, frozenset[str]] | None = None
         self._complete: tuple[Catalogue, Digest, Mapping[str, Agreement]] | None = None
         """For which catalogue, policies and agreements every tier was kept."""
 
@@ -84,7 +88,7 @@ class Judging:
         found = self._tiers.get(agent.id)
         return (found[2],) if found and found[0] is agent and found[1] == self._grounds(agent) else None
 
-    async def keep_tiers(self, *, at_most: int = 1_000) -> None:
+    async def keep_tiers(self, *, at_most: int = 5_000) -> None:
         """Compute tiers that are not kept, a bounded number of them, so that lists need not. Calls go first."""
         catalogue, digest, agreements = self._registry.catalogue, self._snapshot().digest, self._registry.agreements
         done = self._complete
@@ -98,9 +102,8 @@ class Judging:
                 if self.kept_tier(agent) is None and self._grounds(agent) is not None:
                     left -= 1
                     self.tier_of(agent)
-                    await asyncio.sleep(0)
-                elif number % 100 == 0:
-                    await asyncio.sleep(0)
+                if number % 10 == 0:
+                    await asyncio.sleep(0.001)
             except AccreditError:
                 continue  # it cannot be told now, which a list says
         self._complete = (catalogue, digest, agreements)
@@ -152,7 +155,10 @@ class Judging:
         snapshot = self._snapshot()
 
         def enforced(agent: Agent, version: AgentVersion) -> Enforced:
-            key = (agent.id, version.digest, snapshot.digest)
+            named = agent.id if agent.id in self._named_by(snapshot.policy) else None
+            grants = tuple((grant.tool, grant.digest) for grant in version.grants)
+            # INVARIANT: all of an agent that a policy which does not name it can tell apart (policy.entities)
+            key = (snapshot.digest, named, agent.team.name, agent.environment, version.data, grants)
             return self._enforced.get(key, lambda: self._asked(snapshot.policy, agent, version))
 
         return risk_facts(
@@ -165,6 +171,16 @@ class Judging:
             incidents=self._registry.incidents_of,
             now_us=self._clock.now().wall_us,
         )
+
+    def _named_by(self, policy: PolicySnapshot) -> frozenset[str]:
+        """The agents that a policy in force speaks of: in its scope, or anywhere else in its text."""
+        known = self._named
+        if known is None or known[0] is not policy.release:
+            policies = policy.release.policies
+            scoped = {entity.id for one in policies for entity in one.scope.principal.entities or ()}
+            told = {name for one in policies for name in _AGENT.findall(one.body)}
+            known = self._named = (policy.release, frozenset(scoped | told))
+        return known[1]
 
     def _asked(self, policy: PolicySnapshot, agent: Agent, version: AgentVersion) -> Enforced:
         with self._alone:
