@@ -108,6 +108,7 @@ def _cases(it: Things) -> list[Case]:
         Case("invitation_withdraw", "invitations", None, none, "DELETE"),
         Case("sign_in_link", f"persons/{ANY}/sign-in-link", {}, frozenset({"admin"})),
         Case("person_leave", f"persons/{ANY}/leave", why, frozenset({"admin"})),
+        Case("person_sign_out", f"persons/{ANY}/sign-out", why, frozenset({"admin"})),
         Case("role_grant", "roles", {"role": "auditor", "person": ANY}, frozenset({"admin"})),
         Case("role_revoke", "roles/rgr_none/revoke", why, frozenset({"admin"})),
         # what is registered

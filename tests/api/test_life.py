@@ -152,6 +152,29 @@ def test_a_high_agent_is_asked_the_five_questions_and_each_answer_names_its_reco
     assert answers["security_review"]["at"]
 
 
+@pytest.mark.requirement("api:life:signed-out")
+def test_a_person_who_is_signed_out_has_nothing_that_works_and_signs_in_anew(firm: Company) -> None:
+    (made,) = firm.apply("mira", person("wanda@example.com"))
+    path = f"persons/{made['id']}"
+
+    def signed_in() -> dict[str, str]:
+        link = firm.post("mira", f"{path}/sign-in-link", {})["link"].partition("#")[2]
+        token = firm["una"].post("/api/v1/login", json={"link": link, "name": "x"}).json()["token"]
+        return {"authorization": f"Bearer {token}"}
+
+    def status(headers: dict[str, str]) -> int:
+        return firm["una"].get("/api/v1/whoami", headers=headers).status_code
+
+    one, other = signed_in(), signed_in()
+    unused = firm.post("mira", f"{path}/sign-in-link", {})["link"].partition("#")[2]
+    assert firm.attempt("una", f"{path}/sign-out", {"reason": "x"}) == (403, "not_authorised")
+    assert (status(one), status(other)) == (200, 200)
+    assert firm.post("mira", f"{path}/sign-out", {"reason": "a laptop was stolen"}) == {"signed_out": made["id"]}
+    assert (status(one), status(other)) == (401, 401)
+    assert firm.attempt("una", "login", {"link": unused, "name": "x"}) == (401, "link_invalid")
+    assert status(signed_in()) == 200
+
+
 @pytest.mark.requirement("api:life:expiry")
 def test_a_request_that_ran_out_while_it_was_open_takes_no_vote(firm: Company) -> None:
     request = firm.submitted(agent("forgotten"))

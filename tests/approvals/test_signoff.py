@@ -121,6 +121,19 @@ def test_a_complete_gate_gives_a_clearance_that_names_the_voters_and_their_crede
     ]
 
 
+@pytest.mark.requirement("signoff:votes:record")
+def test_a_vote_is_recorded_with_those_who_could_sign_in_as_its_voter() -> None:
+    async def scenario(office: Office) -> None:
+        office.organise(ties=(AccountTie(LENA, MIRA, NOW_US), AccountTie(SAM, MIRA, NOW_US - 31 * DAY_S * 1_000_000)))
+        request = await office.asked()
+        await office.vote(request, LENA)
+        await office.vote(request, SAM)
+
+    office = run(scenario)
+    votes = [event for event in office.slow.events if event.facts.kind == "approval.voted"]
+    assert [event.body["account_by"] for event in votes] == [[MIRA], []]
+
+
 @pytest.mark.requirement("signoff:assessment:bound", "signoff:comment")
 def test_a_high_gate_takes_an_assessment_three_people_and_their_words() -> None:
     async def scenario(office: Office) -> None:

@@ -46,6 +46,7 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("DELETE", "invitation_withdraw"): ["person", "uninvite"],
     ("POST", "sign_in_link"): ["person", "link", "psn_x"],
     ("POST", "person_leave"): ["person", "leave", "psn_x", *_REASON],
+    ("POST", "person_sign_out"): ["person", "sign-out", "psn_x", *_REASON],
     ("POST", "role_grant"): ["role", "grant", "security", "--person", "psn_x"],
     ("POST", "role_revoke"): ["role", "revoke", "rol_x", *_REASON],
     ("POST", "delegation_add"): ["delegation", "add", "psn_x", "--role", "security", "--days", "3"],

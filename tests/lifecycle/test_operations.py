@@ -17,8 +17,9 @@ from accredit.audit.records import header_of
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableError
-from accredit.kernel.ids import PersonId, ServerName
+from accredit.kernel.ids import CredentialId, PersonId, ServerName
 from accredit.lifecycle.model import ProcedureEnd, Step
+from accredit.monitoring.model import AlertState, RemediationKind
 from accredit.registry import rows
 from accredit.registry.model import AgentState, Person, RestrictionKind, Role
 from accredit.registry.organisation import Group, Membership, RoleGrant
@@ -538,6 +539,28 @@ def test_a_quarantine_is_lifted_by_no_approval_that_was_given_before_it(tmp_path
     run(story())
 
 
+@pytest.mark.requirement("lifecycle:remedies")
+def test_a_lifted_quarantine_is_over_and_what_is_so_again_is_answered_anew(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            found = await place.active()
+            for number in (1, 2):
+                said = {"prompt": "sha256:" + str(number) * 64}
+                place.room.monitor.note_posture(found.id, CredentialId("crd_1"), said)
+                await place.operations.watch()
+                assert place.agent().state is AgentState.QUARANTINED, number
+                (alert,) = place.room.monitor.alerts(agent=found.id, state=AlertState.OPEN)
+                assert alert.remediation is RemediationKind.QUARANTINE
+                await place.operations.lift(SAM, found.id, "the old deployment is gone")
+                assert place.agent().state is AgentState.ACTIVE
+                over = place.room.monitor.alert(alert.id)
+                assert over is not None
+                assert (over.state, over.by) == (AlertState.RESOLVED, SAM.person)
+
+    run(story())
+
+
 @pytest.mark.requirement("lifecycle:operations:not-by-owners")
 def test_what_security_put_on_an_agent_is_not_taken_off_by_its_owner_whatever_role_they_hold(tmp_path: Path) -> None:
     async def story() -> None:
@@ -555,6 +578,7 @@ def test_what_security_put_on_an_agent_is_not_taken_off_by_its_owner_whatever_ro
                 act.lift_restriction(DANA, slowed.id, "fine"),
                 act.close_incident(DANA, flag.id, "fine"),
                 act.lift(DANA, found.id, "fine"),
+                act.resume(DANA, found.id, "fine"),
             ]
             for each in refused:
                 with pytest.raises(ForbiddenError) as error:

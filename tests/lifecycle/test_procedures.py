@@ -270,6 +270,28 @@ def test_an_abandoned_change_leaves_the_running_version_as_it_was(tmp_path: Path
     run(story())
 
 
+@pytest.mark.requirement("lifecycle:retire:many-keys")
+def test_an_abandoned_first_activation_leaves_no_key_alive_however_many_were_enrolled(tmp_path: Path) -> None:
+    async def story() -> None:
+        yard = Yard(tmp_path)
+
+        def at(passed: str) -> None:
+            if passed == "credential given":
+                yard.approved.discard(V1)
+
+        async with yard.running(at=at) as process:
+            await yard.begin(process)
+            for start in range(0, 450, 150):
+                await process.put(*(("key", f"crd_x{each}", {"live": True}) for each in range(start, start + 150)))
+            with pytest.raises(ForbiddenError):
+                await process.lifecycle.activate(AGENT, OLIVE)
+            assert [row for row in process.rows("key").values() if row["live"]] == []
+            assert process.lifecycle.unfinished() == ()
+            assert not process.runs
+
+    run(story())
+
+
 @pytest.mark.requirement("lifecycle:retire:any-moment")
 def test_a_retirement_waits_for_no_activation(tmp_path: Path) -> None:
     async def story() -> None:

@@ -35,6 +35,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("api:life:whole", "issue 3 item 7", "an agent is taken from registration to its receipt over the API"),
     Requirement("api:life:votes", "DESIGN §6", "a new version carries over unaffected votes and voids the others"),
+    Requirement("api:life:signed-out", "DESIGN §4", "all credentials of a person can be ended, nothing else"),
     Requirement("api:life:expiry", "issue 3 Bad input", "a request that expired while open takes no vote"),
     Requirement("api:life:at-once", "issue 3 Bad input", "of votes at once in one role exactly one counts"),
     Requirement("api:life:owners", "issue 3 Bad input", "without an owner who is there an agent is not submitted"),

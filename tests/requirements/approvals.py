@@ -88,6 +88,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("signoff:carried", "DESIGN §6", "a new version carries unaffected votes over and says so"),
     Requirement("signoff:carried:fresh", "DESIGN §6", "no version is approved by carried votes alone"),
     Requirement("signoff:open:once", "issue 3", "one live request for one subject"),
+    Requirement("signoff:votes:record", "DESIGN §4", "a vote says who else could sign in as its voter"),
     Requirement("signoff:view:raw", "DESIGN §11", "a voter sees all raw values, and nothing that deceives the eye"),
     Requirement("signoff:view:recorded", "issue 3 §3", "a record of the view shown goes with each vote"),
     Requirement("signoff:expiry", "DESIGN §6, §11", "requests expire by tier on both clocks, restarts included"),

@@ -27,6 +27,7 @@ __all__ = [
     "RevokedRole",
     "RoleRow",
     "SignInLink",
+    "SignedOut",
     "VoidedInvitation",
     "people",
 ]
@@ -75,6 +76,13 @@ class LeftPerson:
     """Who left; nothing of theirs works any more."""
 
     left: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    """Whose tokens, sessions and links ended."""
+
+    signed_out: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +183,11 @@ def people(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def person_leave(who: Who, person: Named, form: Reason) -> Json:
         await operations.person_left(who, PersonId(person), form.reason)
         return Json(LeftPerson(person))
+
+    @app.post("/api/v1/persons/{person}/sign-out", response_model=SignedOut)
+    async def person_sign_out(who: Who, person: Named, form: Reason) -> Json:
+        await operations.end_credentials(who, PersonId(person), form.reason)
+        return Json(SignedOut(person))
 
     @app.get("/api/v1/roles", response_model=Items[RoleRow])
     async def roles(who: Who, limit: Limit = MOST, after: After = None) -> Json:

@@ -26,7 +26,7 @@ from accredit.kernel.ids import PersonId, TeamId
 from accredit.registry.model import Role
 from accredit.registry.organisation import Organisation
 
-__all__ = ["Barred", "BarredReason", "Eligible", "duty"]
+__all__ = ["Barred", "BarredReason", "Eligible", "account_makers", "duty"]
 
 TIE_US: Final = 30 * 86_400_000_000
 
@@ -169,13 +169,18 @@ def duty(
     return Barred(found)
 
 
+def account_makers(organisation: Organisation, person: PersonId, *, now_us: int) -> frozenset[PersonId]:
+    """Who could sign in as somebody: whoever created, linked or re-addressed the account in the last 30 days."""
+    return frozenset(
+        tie.by for tie in organisation.ties_of(person) if tie.account == person and now_us - tie.at_us < TIE_US
+    )
+
+
 def _case(organisation: Organisation, parties: Parties, *, opened_us: int, now_us: int) -> _Case:
     asking = _asking_side(organisation, parties, now_us)
     barred: dict[PersonId, BarredReason] = {}
     for person in asking:
-        for tie in organisation.ties_of(person):
-            if tie.account == person and now_us - tie.at_us < TIE_US:
-                barred[tie.by] = BarredReason.ACCOUNT_TIE
+        barred |= dict.fromkeys(account_makers(organisation, person, now_us=now_us), BarredReason.ACCOUNT_TIE)
     delegates = {
         side
         for person in asking

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from accredit.approvals.assessment import assessment_digest, read_assessment
 from accredit.approvals.counting import Counted, carried, counted, judged, obstacles
-from accredit.approvals.duties import Barred, Eligible, duty
+from accredit.approvals.duties import Barred, Eligible, account_makers, duty
 from accredit.approvals.gates import USE_US, answer_us, gate
 from accredit.approvals.model import (
     ApprovalRequest,
@@ -399,6 +399,8 @@ class Approvals:
                     after, state=ApprovalState.APPROVED, decided_us=now.wall_us, expires_us=now.wall_us + USE_US
                 )
             body = {
+                # two accounts that one person could sign in to may be one voter: an auditor is to see it
+                "account_by": sorted(account_makers(self._organisation(), vote.person, now_us=now.wall_us)),
                 "assessment": vote.assessment,
                 "for": vote.for_person,
                 "judged": vote.judged,

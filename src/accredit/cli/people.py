@@ -81,6 +81,18 @@ def _person_leave(person: str, *, reason: str, output: Out = TABLE) -> None:
         show(api.post(f"/api/v1/persons/{segment(person_id(api, person))}/leave", {"reason": reason}), output)
 
 
+@person.command(name="sign-out")
+def _person_sign_out(person: str, *, reason: str, output: Out = TABLE) -> None:
+    """End somebody's tokens, sessions and links now; they sign in anew by a new link. One's own takes no right.
+
+    Args:
+        person: Their address or id.
+        reason: Why, for the record.
+    """
+    with changing() as api:
+        show(api.post(f"/api/v1/persons/{segment(person_id(api, person))}/sign-out", {"reason": reason}), output)
+
+
 @role.command(name="list")
 def _role_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List who holds which role, in which team, and who gave it."""

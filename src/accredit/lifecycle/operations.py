@@ -8,6 +8,7 @@ state is carried over in the same way, so repeating it is always safe.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from accredit.lifecycle.model import Procedure, RetirementReceipt
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
-from accredit.monitoring.model import Alert
+from accredit.monitoring.model import Alert, AlertState, RemediationKind
 from accredit.monitoring.service import Monitor
 from accredit.policy.release import PolicyInvalidError
 from accredit.policy.releases import PolicyReleases, release_subject
@@ -251,6 +252,18 @@ class Operations:
         await self._registry.person_left(person, _actor(who), reason)
         await self._people.end_credentials_of(person, _actor(who), reason)
 
+    async def end_credentials(self, who: Operator, person: PersonId, reason: str) -> None:
+        """End somebody's tokens, sessions and links; who is still there signs in anew. One's own takes no right.
+
+        Raises:
+            NotFoundError: no such person.
+            UnavailableError: it could not be recorded; it is in force all the same.
+        """
+        _require_admin_scope(who)
+        if person != who.person:
+            self._require(Act.MANAGE_PEOPLE, who)
+        await self._people.end_credentials_of(person, _actor(who), reason)
+
     async def propose_role(
         self,
         who: Operator,
@@ -382,9 +395,16 @@ class Operations:
         await self._lifecycle.quarantine(agent, _actor(who), reason)
 
     async def lift(self, who: Operator, agent: AgentId, reason: str) -> None:
-        """End a quarantine. Raises as `Lifecycle.lift`."""
+        """End a quarantine, and the alerts that it answered: what is so again, or still, is told and answered anew.
+
+        Raises as `Lifecycle.lift`.
+        """
         self._require(Act.LIFT_QUARANTINE, who, agent=self._known(agent))
         await self._lifecycle.lift(agent, _actor(who), reason)
+        for alert in self._monitor.alerts(agent=agent):
+            if alert.remediation is RemediationKind.QUARANTINE and alert.state is not AlertState.RESOLVED:
+                with contextlib.suppress(ConflictError):  # it was resolved meanwhile, or is being answered
+                    await self._monitor.resolve(alert.id, who, reason)
 
     async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt:
         """End an agent for good. Raises as `Lifecycle.retire`."""

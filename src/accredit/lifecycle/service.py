@@ -214,8 +214,14 @@ class Lifecycle:
                 return None
             case = self._case(agent, agent.version)
             undone = [self._steps[done.step].undo(view, case, done) for done in reversed(standing.done)]
+            writes = tuple(write for effect in undone for write in effect.writes)
+            if any(effect.more for effect in undone):
+                return Change(
+                    _facts("activation.stepped", agent, case.version), writes, _actor_of(procedure),
+                    {"procedure": procedure.id}, narrowing=True,
+                )  # fmt: skip
             ended = replace(standing, ended_us=case.now_us, outcome=ProcedureEnd.ABANDONED)
-            writes = (*(write for effect in undone for write in effect.writes), self._row(view, ended))
+            writes = (*writes, self._row(view, ended))
             return Change(
                 _facts("activation.abandoned", agent, case.version),
                 writes,
@@ -225,7 +231,9 @@ class Lifecycle:
                 narrowing=True,
             )
 
-        await self._control.transact(build)
+        while await self._control.transact(build) is not None:
+            if all(one.id != procedure.id for one in self.unfinished()):
+                break
         self._at("activation abandoned")
 
     # -- retirement

@@ -78,7 +78,7 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.CLOSE_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
 }
-_NOT_BY_OWNERS = frozenset({Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
+_NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 
 
 @dataclass(frozen=True, slots=True)
