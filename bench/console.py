@@ -243,7 +243,7 @@ async def _nothing() -> None:
 
 
 async def _measure(*, quick: bool) -> None:
-    records, rounds = (20_000, 6) if quick else (1_000_000, 30)
+    records, rounds = (10_000, 4) if quick else (1_000_000, 30)
     with tempfile.TemporaryDirectory(prefix="accredit-bench-") as directory:
         began = time.perf_counter()
         async with _started(Path(directory) / "data", records) as asking:

@@ -34,7 +34,7 @@ __all__ = ["Views"]
 _INBOX: Final = 50
 _MARKED: Final = 200
 """How many open alerts are looked at for marks in the list."""
-_JUDGING_US: Final = 60_000
+_JUDGING_US: Final = 40_000
 """How long a list computes tiers that nobody asked for since they could have changed; it says how many are left."""
 _FIRST: Final = ("grounds", "proposal", "assessment")
 """What of a view comes first; then the rest, and nothing is left out."""
