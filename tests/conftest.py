@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+# how long an example takes says how busy the machine is
+hypothesis.settings.register_profile("accredit", deadline=None)
+hypothesis.settings.load_profile("accredit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -113,7 +113,7 @@ def test_a_credential_sent_back_reaches_neither_agent_nor_log_nor_record(
 
 
 @pytest.mark.requirement("gateway:upstream:credential-unseen")
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, 400), max_size=6), escaped=st.booleans())
 def test_a_credential_split_over_pieces_of_a_stream_is_found(cuts: list[int], escaped: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
     async def script(writer: asyncio.StreamWriter, seen: Seen) -> None:

@@ -139,7 +139,7 @@ def test_a_revocation_while_the_tasks_issuer_is_asked_keeps_the_token_from_being
 
 
 @pytest.mark.requirement("identity:revoke:race")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(["ask", "revoke", "enrol", "turn"]), max_size=8))
 def test_no_interleaving_of_issues_and_revocations_leaves_a_token_of_before_alive(steps: list[str]) -> None:
     async def scenario() -> None:

@@ -286,7 +286,7 @@ def _agree(randoms: list[Given], context: dict[str, Any], tool: str, lift: list[
 
 
 @pytest.mark.requirement("policy:slice:flat", "policy:hold:semantics", "policy:scope:forms")
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(_policies(ROLES), max_size=8), CONTEXTS, TOOLS, LIFTS)
 def test_a_slice_decides_as_the_flat_set_with_reasons_errors_and_holds(
     randoms: list[Given], context: dict[str, Any], tool: str, lift: list[bool]
@@ -295,7 +295,7 @@ def test_a_slice_decides_as_the_flat_set_with_reasons_errors_and_holds(
 
 
 @pytest.mark.requirement("policy:hold:semantics")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(_policies(st.sampled_from(["crm-owner", "security"])).filter(lambda one: not one.permits), max_size=5),
     LIFTS,
@@ -305,7 +305,7 @@ def test_holds_alone_are_lifted_exactly_by_their_own_grants(randoms: list[Given]
 
 
 @pytest.mark.requirement("policy:decide:forbid-wins")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(_policies(ROLES), max_size=6), _policies(ROLES).filter(lambda one: not one.permits), CONTEXTS)
 def test_adding_a_forbid_never_allows_more(randoms: list[Given], added: Given, context: dict[str, Any]) -> None:
     before, *_ = _both(randoms, context, REFUND, [])

@@ -52,7 +52,7 @@ def test_every_golden_permit_is_read_back_by_the_engine(name: str) -> None:
 
 
 @pytest.mark.requirement("policy:grant:escaping")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(TEXT)
 def test_a_literal_means_the_very_text_it_was_made_of(text: str) -> None:
     (source,) = ENGINE.read(f"permit (principal, action, resource) when {{ {quoted(text)} == context.x }};")
@@ -60,7 +60,7 @@ def test_a_literal_means_the_very_text_it_was_made_of(text: str) -> None:
 
 
 @pytest.mark.requirement("policy:grant:escaping")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(TEXT, TEXT)
 def test_a_role_is_satisfied_by_that_very_role_alone(role: str, other: str) -> None:
     name = tool_id("crm", "read")
@@ -72,7 +72,7 @@ def test_a_role_is_satisfied_by_that_very_role_alone(role: str, other: str) -> N
 
 
 @pytest.mark.requirement("policy:grant:escaping")
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(TEXT.filter(bool), TEXT.filter(bool).filter(lambda name: "." not in name))
 def test_any_tool_and_argument_name_can_be_granted(own: str, argument: str) -> None:
     name = tool_id("crm", own)

@@ -291,7 +291,7 @@ def _shape(kind: dict[str, Any], commons: dict[str, Any]) -> Any:
 
 
 @pytest.mark.requirement("policy:publish:oracle")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.dictionaries(st.sampled_from("vwxyz"), _PROPERTY | _OBJECT, min_size=1, max_size=4), st.data())
 def test_arguments_are_typed_as_the_official_generator_types_them(
     properties: dict[str, Any], data: st.DataObject

@@ -52,7 +52,7 @@ def running() -> Agent:
 
 
 @pytest.mark.requirement("policy:tier:lowers-nothing")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(SPEAKING, max_size=3, unique=True), SILENT)
 def test_a_tool_counts_as_held_or_closed_only_if_it_is_so_in_every_tier(speaking: list[str], silent: str) -> None:
     under, by = snapshot("\n".join([silent, *speaking]), PRODUCTION), running()
@@ -69,7 +69,7 @@ def test_a_tool_counts_as_held_or_closed_only_if_it_is_so_in_every_tier(speaking
 
 
 @pytest.mark.requirement("policy:tier:lowers-nothing")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(Tier), st.booleans(), st.booleans(), SILENT)
 def test_a_policy_about_one_tier_enforces_nothing_whatever_it_says_of_it(
     tier: Tier, hold: bool, scoped: bool, silent: str  # noqa: FBT001 - drawn

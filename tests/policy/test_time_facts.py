@@ -58,7 +58,7 @@ def test_an_hour_that_comes_twice_is_open_twice_and_one_that_is_skipped_never(mo
 
 
 @pytest.mark.requirement("policy:hours:kernel")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 1439),
     st.integers(1, 1440),

@@ -113,7 +113,7 @@ def _keys(value: Any) -> set[str]:
 
 
 @pytest.mark.requirement("policy:trap:2-entity-injection")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(st.text(max_size=6), _JSON, max_size=3))
 def test_the_scan_finds_a_reserved_key_exactly_when_there_is_one(context: dict[str, Any]) -> None:
     assert (reserved_key(context) is not None) is bool(_keys(context) & {"__entity", "__extn", "__expr"})

@@ -346,7 +346,7 @@ CONTEXTS = st.fixed_dictionaries(
 
 
 @pytest.mark.requirement("policy:access:decided")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(POLICIES, st.lists(CONTEXTS, min_size=1, max_size=5), st.sampled_from([READ, UPDATE, REFUND]))
 def test_what_is_said_beforehand_is_what_every_call_meets(
     policies: list[str], contexts: list[dict[str, Any]], on: ToolId

@@ -27,7 +27,7 @@ MASKED = desk(query={"effect": "read", "data": ["internal", "personal"], "fields
 
 
 @pytest.mark.requirement("registry:tier:facts")
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     effects=st.lists(st.sampled_from(EFFECTS), min_size=1, max_size=3),
     carried=st.lists(st.frozensets(st.sampled_from(CLASSES), max_size=2), min_size=3, max_size=3),

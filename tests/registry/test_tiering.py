@@ -246,7 +246,7 @@ FACTS = st.builds(
     ).map(tuple),
     incident=st.sampled_from([False, False, True]),
 )
-EXAMPLES = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 
 def rank(facts: RiskFacts) -> int:

@@ -34,7 +34,7 @@ async def _lived(data: Path) -> tuple[list[str], dict[str, int]]:
             *joins,
             "c-17",
             "o-secret-order",
-            "ada@example.com",
+            "ada@customers.example",
         ]
         # only looked at: who opens and closes a database's file here would let go of its locks
         modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(data) if _lasts(entry.name)}
@@ -49,7 +49,7 @@ async def _call(place: World) -> str:
     copilot, desk = place.agents["support-copilot"], place.agents["refund-desk"]
     token = await copilot.token(user="kim@example.com", roles=("customer-support",), ticket="T-1")
     read = await copilot.call("read_customer", {"customer_id": "c-17"}, token=token)
-    assert "ada@example.com" in str(read.content)
+    assert "ada@customers.example" in str(read.content)
     held = await desk.call("refund_order", {"order_id": "o-secret-order", "cents": 1}, token=await desk.token())
     told = held.structured_content or {}
     assert told["code"] == "held"

@@ -95,7 +95,7 @@ def _tamper(rows: _Rows, older: list[_Rows], how: str, draw: int) -> None:
 
 
 @pytest.mark.requirement("state:proof:exactly-the-tampered")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_CHANGES, _TAMPERINGS)
 def test_exactly_the_rows_that_were_tampered_with_are_unproven(
     changes: list[dict[tuple[str, str], dict[str, int] | None]], tamperings: list[tuple[str, int]]
@@ -122,7 +122,7 @@ def test_exactly_the_rows_that_were_tampered_with_are_unproven(
         asyncio.run(scenario(Installation(Path(path))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(st.tuples(st.sampled_from("xy"), _KEYS), _DOCS, max_size=5),
     st.tuples(st.sampled_from("xy"), _KEYS),

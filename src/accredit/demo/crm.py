@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 __all__ = ["Crm"]
 
 _CUSTOMERS: Mapping[str, Mapping[str, str]] = {
-    "c-17": {"name": "Ada Example", "email": "ada@example.com", "plan": "gold"},
-    "c-42": {"name": "Bo Sample", "email": "bo@example.com", "plan": "basic"},
+    "c-17": {"name": "Ada Example", "email": "ada@customers.example", "plan": "gold"},
+    "c-42": {"name": "Bo Sample", "email": "bo@customers.example", "plan": "basic"},
 }
 _ORDERS: Mapping[str, tuple[Mapping[str, str | int], ...]] = {
     "c-17": ({"order_id": "o-1", "cents": 4900}, {"order_id": "o-2", "cents": 1500}),

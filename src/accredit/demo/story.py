@@ -103,7 +103,7 @@ class Story(Life):
         """Support-copilot reads the customer of its ticket (MCP 2026-07-28)."""
         result = await self._read_customer("c-17", await self._support_token(), era=MODERN)
         allowed(result)
-        require("ada@example.com" in str(result.content), f"the CRM's answer did not come back: {result.content}")
+        require("ada@customers.example" in str(result.content), f"the CRM's answer did not come back: {result.content}")
 
     async def allowed_sessions(self) -> None:
         """And again as a client of the era of sessions (MCP 2025-11-25)."""
