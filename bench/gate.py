@@ -141,9 +141,10 @@ class _Gate:
         if accepter is None:
             return None
         await self.approvals.attach_assessment(request.id, self._operator(owner), _assessment(accepter))
-        for need in request.needs:
+        # who accepts the residual risk votes first, before another role takes them
+        for need in sorted(request.needs, key=lambda need: need.role is not Role.BUSINESS_OWNER):
             found = self.approvals.get(request.id)
-            person = None if found is None else self._who(found, need.role)
+            person = accepter if need.role is Role.BUSINESS_OWNER else self._who(found, need.role) if found else None
             if person is None:
                 return None
             _, view = self.approvals.view(request.id)

@@ -6,10 +6,13 @@ who may.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -55,6 +58,14 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _Answering(APIRoute):
+    """A route that keeps what it answers for the description, whose schemas are made when somebody asks for it."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, response_model: Any = None, **more: Any) -> None:
+        self.answer = response_model
+        super().__init__(path, endpoint, response_model=None, **more)
+
+
 class _Described(FastAPI):
     """Says in its description only what it answers."""
 
@@ -62,11 +73,25 @@ class _Described(FastAPI):
         fresh = self.openapi_schema is None
         described = super().openapi()
         if fresh:
+            self._describe_answers(described)
             for operation in (each for path in described["paths"].values() for each in path.values()):
                 operation["responses"].pop("422", None)  # the framework's own; here it is a problem with status 400
             for name in ("HTTPValidationError", "ValidationError"):
                 described["components"]["schemas"].pop(name, None)
         return described
+
+    def _describe_answers(self, described: dict[str, Any]) -> None:
+        routes = [route for route in self.routes if isinstance(route, _Answering) and route.answer is not None]
+        schemas, parts = TypeAdapter.json_schemas(
+            [(number, "serialization", TypeAdapter(route.answer)) for number, route in enumerate(routes)],
+            ref_template="#/components/schemas/{model}",
+        )
+        described["components"]["schemas"] |= parts["$defs"]
+        for number, route in enumerate(routes):
+            for method in route.methods or ():
+                answers = described["paths"][route.path_format][method.lower()]["responses"]
+                schema = schemas[number, "serialization"]
+                answers[str(route.status_code or 200)]["content"] = {"application/json": {"schema": schema}}
 
 
 def control_api(plane: ControlPlane) -> FastAPI:
@@ -82,6 +107,7 @@ def control_api(plane: ControlPlane) -> FastAPI:
             Exception: unexpected,
         },
     )  # fmt: skip
+    app.router.route_class = _Answering
     app.add_middleware(ControlEntry, plane=plane)
     asking = Asking(plane)
     for subject in _SUBJECTS:
