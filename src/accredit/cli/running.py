@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from cyclopts import App
@@ -31,6 +32,7 @@ def _up(
         from accredit.demo.running import run_demo_fleet  # noqa: PLC0415 - the demo needs an extra
 
         return run_demo_fleet(data, port)
+    gc.disable()  # until all is loaded: none of it is garbage
     from accredit.cli.serving import run_up  # noqa: PLC0415 - only this command needs the server
 
     return run_up(data or DATA, port)

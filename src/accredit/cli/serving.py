@@ -36,6 +36,7 @@ async def _serve(data: Path, settings: Settings) -> None:
         port = int(listener.getsockname()[1])
         async with run(data, settings, port=port) as running, served(running.app, listener) as address:
             gc.collect()
+            gc.enable()
             gc.freeze()  # what was loaded stays: looking through it again stops every call, at 10,000 agents for 0.5 s
             print(f"accredit answers at {running.plane.public_url} (listening on {address})", flush=True)
             print(f"log key: {running.vkey}", flush=True)
