@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from accredit.api.plane import ControlPlane
 from accredit.demo.world import World, world
 from accredit.kernel.clock import Clock, SystemClock
 from tests.api.conformance import Conformance
+from tests.living import living
 
 _T = TypeVar("_T")
 _PATIENCE_S = 30
@@ -109,41 +109,14 @@ def installation(
     furnish: Callable[[World], Coroutine[Any, Any, None]] = _sample_fleet,
 ) -> Iterator[Installation]:
     """One with its first admin signed in, and unless said otherwise with the sample fleet in it."""
-    ready = threading.Event()
-    over: list[asyncio.Event] = []
-    made: list[tuple[World, asyncio.AbstractEventLoop, str, str]] = []
-    failed: list[BaseException] = []
+    with living(world(data, clock or SystemClock())) as (started, loop):
+        link = started.running.link
+        assert link is not None
 
-    async def living() -> None:
-        async with world(data, clock or SystemClock()) as started:
-            link = started.running.link
-            assert link is not None
+        async def furnished() -> str:
             answer = await started.sign_in()
             await furnish(started)
-            end = asyncio.Event()
-            over.append(end)
-            made.append((started, asyncio.get_running_loop(), str(answer["token"]), link))
-            ready.set()
-            await end.wait()
+            return str(answer["token"])
 
-    def running() -> None:
-        try:
-            asyncio.run(living())
-        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
-            failed.append(error)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=running, name="installation")
-    thread.start()
-    try:
-        assert ready.wait(_PATIENCE_S), "the installation did not start"
-        if not made:
-            raise failed[0]
-        yield Installation(*made[0])
-    finally:
-        if made:
-            made[0][1].call_soon_threadsafe(over[0].set)
-        thread.join(_PATIENCE_S)
-    if failed:
-        raise failed[0]
+        token = asyncio.run_coroutine_threadsafe(furnished(), loop).result(_PATIENCE_S)
+        yield Installation(started, loop, token, link)

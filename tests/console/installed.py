@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from accredit.api.plane import ControlPlane
 from accredit.demo import fleet
 from accredit.demo.world import DemoPerson, World, world
 from accredit.kernel.clock import SystemClock
+from tests.living import living
 
 __all__ = ["House", "house"]
 
@@ -127,38 +127,6 @@ class House:
 @contextlib.contextmanager
 def house(data: Path) -> Iterator[House]:
     """An installation on which nobody has signed in and nothing is registered."""
-    ready = threading.Event()
-    over: list[asyncio.Event] = []
-    made: list[House] = []
-    failed: list[BaseException] = []
-
-    async def living() -> None:
-        async with world(data, SystemClock()) as started:
-            started.people["ada"] = started.operator
-            end = asyncio.Event()
-            over.append(end)
-            made.append(House(started, asyncio.get_running_loop()))
-            ready.set()
-            await end.wait()
-
-    def running() -> None:
-        try:
-            asyncio.run(living())
-        except BaseException as error:  # noqa: BLE001 - told by the thread that waits
-            failed.append(error)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=running, name="installation")
-    thread.start()
-    try:
-        assert ready.wait(_PATIENCE_S), "the installation did not start"
-        if not made:
-            raise failed[0]
-        yield made[0]
-    finally:
-        if made:
-            made[0].loop.call_soon_threadsafe(over[0].set)
-        thread.join(_PATIENCE_S)
-    if failed:
-        raise failed[0]
+    with living(world(data, SystemClock())) as (started, loop):
+        started.people["ada"] = started.operator
+        yield House(started, loop)
