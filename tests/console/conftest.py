@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx2
 import pytest
@@ -17,6 +15,7 @@ from accredit.console.app import console_app
 from accredit.serving import bound, served
 from tests.console.desk import Desk
 from tests.console.looking import Looking
+from tests.living import living
 
 _FLAGS = (
     "--disable-gpu",
@@ -29,38 +28,12 @@ _FLAGS = (
 _PATIENCE_S = 30
 
 
-@contextlib.contextmanager
-def _serving(desk: Desk) -> Iterator[str]:
-    loop = asyncio.new_event_loop()
-    ready = threading.Event()
-    stop = asyncio.Event()
-    urls: list[str] = []
-
-    async def living() -> None:
-        listener = bound("127.0.0.1", 0)
-        app = console_app(desk.services(f"http://127.0.0.1:{listener.getsockname()[1]}"))
-        async with served(app, listener) as url:
-            urls.append(url)
-            ready.set()
-            await stop.wait()
-
-    def running() -> None:
-        try:
-            loop.run_until_complete(living())
-        finally:
-            ready.set()
-            loop.close()
-
-    thread = threading.Thread(target=running, name="console")
-    thread.start()
-    try:
-        assert ready.wait(_PATIENCE_S)
-        assert urls, "the console did not start"
-        yield urls[0]
-    finally:
-        if urls:
-            loop.call_soon_threadsafe(stop.set)
-        thread.join(_PATIENCE_S)
+@contextlib.asynccontextmanager
+async def _serving(desk: Desk) -> AsyncIterator[str]:
+    listener = bound("127.0.0.1", 0)
+    app = console_app(desk.services(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+    async with served(app, listener) as url:
+        yield url
 
 
 @pytest.fixture
@@ -70,7 +43,7 @@ def desk() -> Desk:
 
 @pytest.fixture
 def url(desk: Desk) -> Iterator[str]:
-    with _serving(desk) as at:
+    with living(_serving(desk)) as (at, _):
         yield at
 
 
