@@ -207,11 +207,11 @@ class Organisation:
 
     def ties_of(self, person: PersonId) -> tuple[AccountTie, ...]:
         """Every tie in which a person stands on either side."""
-        return self._ties_of.get(person, ())
+        return tuple(self._ties_of.get(person, ()))
 
     def delegations_of(self, person: PersonId) -> tuple[Delegation, ...]:
         """Every delegation in which a person stands on either side, over ones included."""
-        return self._delegations_of.get(person, ())
+        return tuple(self._delegations_of.get(person, ()))
 
     def _reach(self, person: PersonId) -> list[tuple[str, int, frozenset[PersonId]]]:
         """The person and every group it is in: (holder, since when, by whom).
@@ -246,9 +246,12 @@ class Organisation:
 
     @cached_property
     def _memberships(self) -> Mapping[PersonId, list[tuple[str, Membership]]]:
-        return _indexed(
-            (member.person, (group.name, member)) for group in self.groups.values() for member in group.members
-        )
+        found: defaultdict[PersonId, list[tuple[str, Membership]]] = defaultdict(list)
+        for group in self.groups.values():
+            name = group.name
+            for member in group.members:
+                found[member.person].append((name, member))
+        return found
 
     @cached_property
     def _outer(self) -> Mapping[str, list[tuple[str, int]]]:
@@ -261,14 +264,17 @@ class Organisation:
         return _indexed((holder, bot.id) for bot in self.people.values() if bot.bot for holder in bot.controllers)
 
     @cached_property
-    def _ties_of(self) -> Mapping[PersonId, tuple[AccountTie, ...]]:
-        found = _indexed((side, tie) for tie in self.ties for side in {tie.account, tie.by})
-        return {person: tuple(ties) for person, ties in found.items()}
+    def _ties_of(self) -> Mapping[PersonId, list[AccountTie]]:
+        found: defaultdict[PersonId, list[AccountTie]] = defaultdict(list)
+        for tie in self.ties:
+            found[tie.account].append(tie)
+            if tie.by != tie.account:
+                found[tie.by].append(tie)
+        return found
 
     @cached_property
-    def _delegations_of(self) -> Mapping[PersonId, tuple[Delegation, ...]]:
-        found = _indexed((side, one) for one in self.delegations for side in {one.holder, one.to})
-        return {person: tuple(ones) for person, ones in found.items()}
+    def _delegations_of(self) -> Mapping[PersonId, list[Delegation]]:
+        return _indexed((side, one) for one in self.delegations for side in {one.holder, one.to})
 
 
 def _indexed(pairs: Iterable[tuple[_K, _V]]) -> dict[_K, list[_V]]:
