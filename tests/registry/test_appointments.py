@@ -190,7 +190,7 @@ def test_a_vote_is_lent_by_its_holder_for_a_time_and_given_back_by_either_side()
     cat, dana, lee = (fleet.person(f"{name}@example.com") for name in ("cat", "dana", "lee"))
     fleet.grant(Role.SECURITY, cat)
     delegation = _delegated(fleet, cat, dana)
-    assert fleet.registry.organisation.delegations_of(dana) == (delegation,)
+    assert fleet.registry.organisation.delegations_of(dana) == [delegation]
     with pytest.raises(ForbiddenError):
         asyncio.run(fleet.registry.end_delegation(delegation.id, _as(lee)))
     fleet.clock.advance(60)

@@ -218,9 +218,8 @@ def people(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
 
     @app.get("/api/v1/delegations", response_model=Items[DelegationRow])
     async def delegations(who: Who, limit: Limit = MOST, after: After = None) -> Json:
-        found = registry.organisation.delegations
-        if not asking.sees_all(who):
-            found = registry.organisation.delegations_of(who.person)
+        known = registry.organisation
+        found = known.delegations if asking.sees_all(who) else known.delegations_of(who.person)
         now_us = plane.clock.now().wall_us
         running = (one for one in found if now_us < one.until_us)
         chosen, following = page(running, lambda one: (since(one.since_us), one.id), limit, after)

@@ -171,21 +171,21 @@ def duty(
 
 def account_makers(organisation: Organisation, person: PersonId, *, now_us: int) -> frozenset[PersonId]:
     """Who could sign in as somebody: whoever created, linked or re-addressed the account in the last 30 days."""
-    return frozenset(
-        tie.by for tie in organisation.ties_of(person) if tie.account == person and now_us - tie.at_us < TIE_US
-    )
+    ties = organisation.ties_of(person)
+    return frozenset(tie.by for tie in ties if tie.account == person and now_us - tie.at_us < TIE_US)
 
 
 def _case(organisation: Organisation, parties: Parties, *, opened_us: int, now_us: int) -> _Case:
     asking = _asking_side(organisation, parties, now_us)
     barred: dict[PersonId, BarredReason] = {}
     for person in asking:
-        barred |= dict.fromkeys(account_makers(organisation, person, now_us=now_us), BarredReason.ACCOUNT_TIE)
+        for tie in organisation.ties_of(person):
+            if tie.account == person and now_us - tie.at_us < TIE_US:
+                barred[tie.by] = BarredReason.ACCOUNT_TIE
     delegates = {
         side
-        for person in asking
-        for delegation in organisation.delegations_of(person)
-        if delegation.until_us >= opened_us
+        for delegation in organisation.delegations
+        if delegation.until_us >= opened_us and (delegation.holder in asking or delegation.to in asking)
         for side in (delegation.holder, delegation.to)
     }
     barred |= dict.fromkeys(delegates, BarredReason.DELEGATE)

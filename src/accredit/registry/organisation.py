@@ -6,7 +6,7 @@ This module says what is; whether somebody may vote is decided in `approvals.dut
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -176,20 +176,19 @@ class Organisation:
         """The bots that any of some persons control, through groups and through other bots as well."""
         found: set[PersonId] = set()
         groups: set[str] = set()
-        waiting = list(persons)
+        waiting: Iterable[PersonId] = persons
         while waiting:
-            person = waiting.pop()
-            fresh = set(self._bots_of.get(person, ()))
-            inside = [name for name, _ in self._memberships.get(person, ())]
-            while inside:
-                name = inside.pop()
-                if name not in groups:
-                    groups.add(name)
-                    fresh.update(self._bots_of.get(_GROUP + name, ()))
-                    inside += [outer for outer, _ in self._outer.get(name, ())]
-            fresh -= found
+            fresh: set[PersonId] = set()
+            inside: set[str] = set()
+            for person in waiting:
+                fresh.update(self._bots_of.get(person, ()))
+                inside.update([name for name, _ in self._memberships.get(person, ())])
+            while inside := inside - groups:  # groups may contain each other
+                groups |= inside
+                fresh.update(*(self._bots_of.get(_GROUP + name, ()) for name in inside))
+                inside = {outer for name in inside for outer, _ in self._outer.get(name, ())}
+            waiting = fresh - found
             found |= fresh
-            waiting += fresh
         return frozenset(found)
 
     def controllers(self, bot: PersonId) -> frozenset[PersonId]:
@@ -205,13 +204,13 @@ class Organisation:
                         waiting.append(person)
         return frozenset(found)
 
-    def ties_of(self, person: PersonId) -> tuple[AccountTie, ...]:
+    def ties_of(self, person: PersonId) -> Sequence[AccountTie]:
         """Every tie in which a person stands on either side."""
-        return tuple(self._ties_of.get(person, ()))
+        return self._ties_of.get(person, ())
 
-    def delegations_of(self, person: PersonId) -> tuple[Delegation, ...]:
+    def delegations_of(self, person: PersonId) -> Sequence[Delegation]:
         """Every delegation in which a person stands on either side, over ones included."""
-        return tuple(self._delegations_of.get(person, ()))
+        return self._delegations_of.get(person, ())
 
     def _reach(self, person: PersonId) -> list[tuple[str, int, frozenset[PersonId]]]:
         """The person and every group it is in: (holder, since when, by whom).
