@@ -208,12 +208,7 @@ def _asking_side(organisation: Organisation, parties: Parties, now_us: int) -> f
         found |= organisation.controllers(party)
     fresh = found
     while fresh:
-        made = {
-            tie.account
-            for person in fresh
-            for tie in organisation.ties_of(person)
-            if tie.by == person and now_us - tie.at_us < TIE_US
-        }
+        made = {tie.account for person in fresh for tie in organisation.ties_by(person) if now_us - tie.at_us < TIE_US}
         fresh = (made | organisation.controlled_by(*fresh)) - found
         found |= fresh
     return frozenset(found)

@@ -176,13 +176,18 @@ class Organisation:
         """The bots that any of some persons control, through groups and through other bots as well."""
         found: set[PersonId] = set()
         groups: set[str] = set()
-        waiting: Iterable[PersonId] = persons
+        waiting = set(persons)
         while waiting:
             fresh: set[PersonId] = set()
             inside: set[str] = set()
-            for person in waiting:
-                fresh.update(self._bots_of.get(person, ()))
-                inside.update([name for name, _ in self._memberships.get(person, ())])
+            if len(waiting) > len(self.groups):  # then nearly every group has one of them among its first members
+                fresh.update(*(bots for holder, bots in self._bots_of.items() if holder in waiting))
+                groups_of = self.groups.items()
+                inside.update(name for name, group in groups_of if any(one.person in waiting for one in group.members))
+            else:
+                for person in waiting:
+                    fresh.update(self._bots_of.get(person, ()))
+                    inside.update([name for name, _ in self._memberships.get(person, ())])
             while inside := inside - groups:  # groups may contain each other
                 groups |= inside
                 fresh.update(*(self._bots_of.get(_GROUP + name, ()) for name in inside))
@@ -207,6 +212,10 @@ class Organisation:
     def ties_of(self, person: PersonId) -> Sequence[AccountTie]:
         """Every tie in which a person stands on either side."""
         return self._ties_of.get(person, ())
+
+    def ties_by(self, person: PersonId) -> Sequence[AccountTie]:
+        """Every tie of an account that a person created, linked or re-addressed."""
+        return self._ties_by.get(person, ())
 
     def delegations_of(self, person: PersonId) -> Sequence[Delegation]:
         """Every delegation in which a person stands on either side, over ones included."""
@@ -269,6 +278,13 @@ class Organisation:
             found[tie.account].append(tie)
             if tie.by != tie.account:
                 found[tie.by].append(tie)
+        return found
+
+    @cached_property
+    def _ties_by(self) -> Mapping[PersonId, list[AccountTie]]:
+        found: defaultdict[PersonId, list[AccountTie]] = defaultdict(list)
+        for tie in self.ties:
+            found[tie.by].append(tie)
         return found
 
     @cached_property
