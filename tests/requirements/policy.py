@@ -36,6 +36,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("policy:hold:semantics", "DESIGN §3.11", "A hold is exactly what the design says, on random policies."),
     Requirement("policy:hold:grant", "DESIGN §3.11", "A grant lifts its own policy once it is needed, and no other."),
     Requirement("policy:hold:not-a-way-round", "DESIGN §3.11", "No hold hides a forbid, an error or a missing role."),
+    Requirement(
+        "policy:observe:apart", "DESIGN §3.14", "An observed policy changes nothing, until its observation ends."
+    ),
     Requirement("policy:slice:flat", "DESIGN §3.9", "A slice decides as the flat set, reasons and errors included."),
     Requirement("policy:slice:shared", "DESIGN §3.7", "Equal policies of different agents share one handle."),
     Requirement("policy:scope:forms", "DESIGN §3.8", "Every form of scope slices as the engine means it."),

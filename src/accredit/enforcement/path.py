@@ -290,6 +290,7 @@ class Enforcer:
                 lifted=holds.grants_for(request) if request else frozenset(),
                 time_trusted=steady,
                 restrictions=restrictions,
+                time_us=passage.time_us,
             ),
             snapshot.policy,
         )

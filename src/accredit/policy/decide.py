@@ -9,17 +9,20 @@ Steps, as DESIGN §3.4 and §3.9 to §3.11 order them:
    them was granted for exactly this call
 6. a denial by default says which condition of the agent's own grant did not hold
 7. restrictions in force take away from what is left
+
+Policies that are only observed stand aside from all of it. The decision with them enforced is made beside it, and said.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.policy.context import reserved_key
 from accredit.policy.grants import Condition
-from accredit.policy.model import CallRequest, Decision, HoldNeed, Outcome, PolicyFault
+from accredit.policy.model import CallRequest, Decision, HoldNeed, Observation, Outcome, PolicyFault
 from accredit.policy.ports import EngineOutcome, Verdict
 from accredit.policy.restrictions import narrowed
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
@@ -49,8 +52,18 @@ def _by_policies(request: CallRequest, snapshot: PolicySnapshot) -> Decision:
             return Decision(Outcome.DENY, part.code, release=release, detail=part.detail)
     except (InvalidInputError, UnavailableError) as error:
         return Decision(Outcome.DENY, _code(error), release=release, detail=_detail(error))
+    # while the clock is not confirmed nothing is still being observed
+    aside = part.observed(request.time_us) if part.observes and request.time_trusted else _NONE
+    decision = _apart_from(aside, request, snapshot, part)
+    if not aside:
+        return decision
+    strict = _apart_from(_NONE, request, snapshot, part)
+    return replace(decision, observed=Observation(strict.outcome, strict.code, strict.policies))
+
+
+def _apart_from(aside: frozenset[int], request: CallRequest, snapshot: PolicySnapshot, part: Slice) -> Decision:
     try:
-        return _judged(request, snapshot, part)
+        return _judged(request, snapshot, part, aside)
     except (InvalidInputError, UnavailableError) as error:
         return _denied(snapshot, part, _code(error), detail=_detail(error))
 
@@ -87,13 +100,14 @@ def _denied(
     )
 
 
-def _judged(request: CallRequest, snapshot: PolicySnapshot, part: Slice) -> Decision:
+def _judged(request: CallRequest, snapshot: PolicySnapshot, part: Slice, aside: frozenset[int]) -> Decision:
     withdrawn = _NONE
     if not request.time_trusted:
         if part.clocked_forbids:  # a forbid at night must not be passed by a clock that says noon
             return _denied(snapshot, part, Code.CLOCK_UNCONFIRMED)
         withdrawn = part.clocked_permits
-    compiled = snapshot.compiled(part, withdrawn)
+    left_out = aside | withdrawn
+    compiled = snapshot.compiled(part, left_out)
     context = compiled.projection.of(request.context)  # 3
     verdict = _evaluated(snapshot, part, compiled.handle, context)  # 4
     faults = _faults(part, verdict) if verdict.errors else ()
@@ -112,7 +126,7 @@ def _judged(request: CallRequest, snapshot: PolicySnapshot, part: Slice) -> Deci
         code = Code.OUTSIDE_HOURS if beyond else Code.FORBIDDEN_BY_POLICY
         return _denied(snapshot, part, code, policies=policies, faults=faults)
     # 5. INVARIANT: every reason is a hold and no forbid errored, so nothing else stands against the call
-    without = withdrawn | {int(name) for name in verdict.reasons}
+    without = left_out | {int(name) for name in verdict.reasons}
     second = _evaluated(snapshot, part, snapshot.compiled(part, without).handle, context)
     if second.outcome is EngineOutcome.NONE:
         return _denied(snapshot, part, Code.NO_DECISION, policies=policies, faults=faults)

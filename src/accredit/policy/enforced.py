@@ -105,12 +105,15 @@ def access(agent: Agent, tool: ToolId, snapshot: PolicySnapshot) -> Access:
     ceilings = tuple(
         policy
         for policy in part.policies
-        if not policy.permits and policy is not part.permit.ceiling and (policy.reads or policy in decided)
+        if not policy.permits
+        and policy is not part.permit.ceiling
+        and policy.observed_until_us is None
+        and (policy.reads or policy in decided)
     )
     if refusing := [policy for policy in decided if policy.hold is None or policy.id in errors]:
         return Access(AccessOutcome.FORBIDDEN, _ids(refusing), slice=part.digest)
     allowed = _judged(part, snapshot, permits=True)
-    depends = [policy for policy in part.policies if policy.reads]
+    depends = [policy for policy in part.policies if policy.reads and policy.observed_until_us is None]
     if allowed.outcome is not EngineOutcome.ALLOW and not any(policy.permits for policy in depends):
         return Access(AccessOutcome.FORBIDDEN, slice=part.digest, code=Code.TOOL_NOT_GRANTED)
     if decided:
@@ -124,7 +127,12 @@ def access(agent: Agent, tool: ToolId, snapshot: PolicySnapshot) -> Access:
 
 def _judged(part: Slice, snapshot: PolicySnapshot, *, permits: bool) -> Verdict:
     """Permits or forbids of a slice that read nothing of a call, evaluated."""
-    left_out = frozenset(at for at, policy in enumerate(part.policies) if policy.reads or policy.permits is not permits)
+    # what is only observed holds and closes nothing, whenever its observation ends
+    left_out = frozenset(
+        at
+        for at, policy in enumerate(part.policies)
+        if policy.reads or policy.permits is not permits or policy.observed_until_us is not None
+    )
     if len(left_out) == len(part.policies):
         return Verdict(EngineOutcome.DENY, (), ())
     handle = snapshot.compiled(part, left_out).handle

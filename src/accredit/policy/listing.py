@@ -25,5 +25,6 @@ def listed(agent: Agent, tool: ToolId, snapshot: PolicySnapshot) -> bool:
     if isinstance(part, Inadmissible):
         return False
     return any(policy.permits for policy in part.policies) and not any(
-        not policy.permits and not policy.conditions and policy.hold is None for policy in part.policies
+        not policy.permits and not policy.conditions and policy.hold is None and policy.observed_until_us is None
+        for policy in part.policies
     )

@@ -12,7 +12,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.ids import ToolId
 from accredit.registry.model import Agent, Restriction
 
-__all__ = ["CallRequest", "Decision", "HoldNeed", "Outcome", "PolicyFault"]
+__all__ = ["CallRequest", "Decision", "HoldNeed", "Observation", "Outcome", "PolicyFault"]
 
 
 class Outcome(StrEnum):
@@ -38,6 +38,8 @@ class CallRequest:
     """False after a clock step: time-dependent permits deny."""
     restrictions: tuple[Restriction, ...] = ()
     """Those in force on the agent."""
+    time_us: int = 0
+    """The record's clock, Unix time: observed policies are enforced from the end of their observation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,15 @@ class PolicyFault:
 
     policy: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the decision would have been with the observed policies enforced. It changes nothing."""
+
+    outcome: Outcome
+    code: Code
+    policies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +88,5 @@ class Decision:
     """Digests of the entity facts the engine saw: principal, action, resource."""
     detail: str = ""
     """For the caller: which path or value was at fault; never internals."""
+    observed: Observation | None = None
+    """Set if a policy in scope is only observed."""

@@ -18,7 +18,14 @@ from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.entities import RISK_TIER, action_facts, action_groups, resource_facts
 from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
-from accredit.policy.release import PolicyFinding, PolicyInvalidError, Release, layer_of, read_release
+from accredit.policy.release import (
+    PolicyFinding,
+    PolicyInvalidError,
+    Release,
+    is_policy,
+    layer_of,
+    read_release,
+)
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Layer, Policy
 from accredit.registry.manifest import data_classes
@@ -92,7 +99,7 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
     found += check.typed([policy for policy in release.policies if policy.id not in blamed], engine)
     found += [
         PolicyFinding(path, "", f"{layer} `{name}` is not registered", f"register the {layer}, or move the file")
-        for path in sorted(files)
+        for path in sorted(filter(is_policy, files))
         for layer, name in (layer_of(path),)
         if (layer is Layer.TEAM and name not in installation.teams)
         or (layer is Layer.AGENT and name not in installation.agents)
@@ -128,6 +135,9 @@ class _Check:
 
     def findings(self, policy: Policy) -> Iterator[PolicyFinding]:
         """What is wrong with a policy before any type is looked at."""
+        if policy.permits and policy.observed_until_us is not None:
+            message = "a permit is observed: it would begin to permit when its observation ends"
+            yield PolicyFinding(policy.path, policy.id, message, "publish the permit when it is to be in force")
         for message, fix in (*self._scope_faults(policy), *self._name_faults(policy), *self._read_faults(policy)):
             yield PolicyFinding(policy.path, policy.id, message, fix)
 

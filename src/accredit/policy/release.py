@@ -1,26 +1,28 @@
 """A release: the immutable set of hand-written policies that is in force, addressed by one digest.
 
-The digest covers every text, the engine's version and the agent ids that names were resolved to, so two replicas with
-one digest decide alike and an agent that reuses a name inherits nothing.
+The digest covers every text (policies, their tests and settings), the engine's version and the agent ids that names
+were resolved to, so two replicas with one digest decide alike and an agent that reuses a name inherits nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from accredit.kernel.canonical import Digest, digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
+from accredit.policy.config import CONFIG_FILE, PolicyConfig, read_config
 from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
 from accredit.policy.sources import Layer, Policy, policy_of
 
-__all__ = ["PolicyFinding", "PolicyInvalidError", "Release", "layer_of", "read_release"]
+__all__ = ["PolicyFinding", "PolicyInvalidError", "Release", "is_policy", "is_test", "layer_of", "read_release"]
 
 _PATH = re.compile(r"(?:org|(?:team|agent)/[a-z][a-z0-9-]{0,62})/[a-z0-9][a-z0-9_.-]{0,62}\.cedar")
+_TESTS = re.compile(r"tests/(?:[a-z0-9][a-z0-9_.-]{0,62}/){0,3}[a-z0-9][a-z0-9_.-]{0,62}\.ya?ml")
 _MAX_FILES = 50_000
 
 
@@ -57,6 +59,22 @@ class Release:
     agents: Mapping[str, str]
     """Agent names the texts use, and the ids they meant when this was published."""
     policies: tuple[Policy, ...]
+    config: PolicyConfig = field(default_factory=PolicyConfig)
+
+    @property
+    def tests(self) -> Mapping[str, str]:
+        """The files of test cases, by path."""
+        return {path: text for path, text in self.files.items() if is_test(path)}
+
+
+def is_test(path: str) -> bool:
+    """Whether a file of a policy directory holds test cases."""
+    return _TESTS.fullmatch(path) is not None
+
+
+def is_policy(path: str) -> bool:
+    """Whether a file is one of policies, or should be: neither test cases nor the settings."""
+    return path != CONFIG_FILE and not is_test(path)
 
 
 def layer_of(path: str) -> tuple[Layer, str]:
@@ -69,7 +87,8 @@ def layer_of(path: str) -> tuple[Layer, str]:
         raise InvalidInputError(
             Code.POLICY_INVALID,
             f"`{path[:120]}` is not a path of a policy file",
-            hint="use `org/NAME.cedar`, `team/TEAM/NAME.cedar` or `agent/AGENT/NAME.cedar`",
+            hint="use `org/NAME.cedar`, `team/TEAM/NAME.cedar`, `agent/AGENT/NAME.cedar`, `tests/NAME.yaml` or"
+            f" `{CONFIG_FILE}`",
         )
     kind, _, rest = path.partition("/")
     return Layer(kind), rest.partition("/")[0] if kind != Layer.ORG else ""
@@ -110,12 +129,21 @@ def read_release(files: Mapping[str, str], engine: Engine, *, agents: Mapping[st
     policies: list[Policy] = []
     named: set[str] = set()
     seen: set[str] = set()
-    for path in sorted(files):
+    config = PolicyConfig()
+    if CONFIG_FILE in files:
+        config, faults = read_config(files[CONFIG_FILE])
+        found += [PolicyFinding(CONFIG_FILE, "", message, fix) for message, fix in faults]
+    for path in sorted(filter(is_policy, files)):
         for policy in _read_file(engine, path, files[path], agents, found, named):
             if policy.id in seen:
                 found.append(PolicyFinding(path, policy.id, "the same policy stands twice", "remove one of them"))
             seen.add(policy.id)
-            policies.append(policy)
+            until = config.observe.get(policy.id, config.observe.get(path))
+            policies.append(policy if until is None else replace(policy, observed_until_us=until))
+    known = {*seen, *files}
+    for name in sorted(config.observe.keys() - known):
+        message = f"`{name[:120]}` is observed, and there is no such policy or file"
+        found.append(PolicyFinding(CONFIG_FILE, "", message, "correct the name; an id changes with its policy's text"))
     if found:
         raise PolicyInvalidError(tuple(found))
     used = {name: agents[name] for name in sorted(named & agents.keys())}
@@ -126,4 +154,5 @@ def read_release(files: Mapping[str, str], engine: Engine, *, agents: Mapping[st
         files=MappingProxyType(dict(files)),
         agents=MappingProxyType(used),
         policies=tuple(policies),
+        config=config,
     )

@@ -85,6 +85,16 @@ class Slice:
     resource: Uid
     entities: Any
     entity_digests: Mapping[str, Digest]
+    observes: bool
+    """Whether any of the policies is, or was, only observed."""
+
+    def observed(self, time_us: int) -> frozenset[int]:
+        """Positions of the policies that are only observed at that moment."""
+        return frozenset(
+            i
+            for i, policy in enumerate(self.policies)
+            if policy.observed_until_us is not None and time_us < policy.observed_until_us
+        )
 
     def ids(self, local: Iterable[str]) -> tuple[str, ...]:
         """The policy ids that local ids stand for, sorted."""
@@ -307,7 +317,7 @@ class PolicySnapshot:
             permit=permit,
             policies=tuple(policies),
             key=(tool.definition_digest, *[policy.body for policy in policies]),
-            digest=digest("slice", "".join([f"{policy.id} {_stamp(policy.body)}\n" for policy in policies]).encode()),
+            digest=digest("slice", "".join(map(_line, policies)).encode()),
             principal=_uid(principal.name),
             action=place.action_uid,
             resource=place.resource_uid,
@@ -317,6 +327,7 @@ class PolicySnapshot:
                 "action": place.action.digest,
                 "resource": place.resource.digest,
             },
+            observes=any(policy.observed_until_us is not None for policy in policies),
         )
 
     def _place(self, tool: Tool, server: ToolServer) -> _Place:
@@ -354,6 +365,11 @@ _stamp = lru_cache(maxsize=65_536)(lambda body: digest("body", body.encode())[7:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _line(policy: Policy) -> str:
+    until = "" if policy.observed_until_us is None else f" observed {policy.observed_until_us}"
+    return f"{policy.id} {_stamp(policy.body)}{until}\n"
 
 
 def _by_body(policy: Policy) -> tuple[str, str]:

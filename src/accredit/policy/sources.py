@@ -55,6 +55,8 @@ class Policy:
     conditions: int
     body: str
     """What the engine compiles: equal policies of different agents have equal bodies and share one handle."""
+    observed_until_us: int | None = None
+    """Until then it is evaluated apart and changes nothing; None: it is enforced."""
 
     @property
     def clocked(self) -> bool:
