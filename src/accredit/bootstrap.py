@@ -25,6 +25,7 @@ from accredit.audit.anchor import CheckpointFile
 from accredit.audit.checkpoint import CheckpointSigner, CheckpointVerifier, log_origin
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.doctor import StateDoctor
+from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import Actor, LogReader
 from accredit.audit.records import PartKeys, open_part, part_values
 from accredit.audit.verify import Anchor, VerifyReport, verify_log
@@ -66,6 +67,7 @@ from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.listing import listed
 from accredit.policy.publish import ClaimKind, ContextTypes, Installation
+from accredit.policy.rehearsing import Rehearsals
 from accredit.policy.releases import PolicyReleases
 from accredit.registry.model import Agent
 from accredit.registry.pinning import definition_digest
@@ -222,6 +224,7 @@ async def run(
                     user=_claim_kinds(identity, IssuerKind.USER), task=_claim_kinds(identity, IssuerKind.TASK)
                 ),
             ),
+            _release_signer(key),
         )
         keeper = SnapshotKeeper(control, releases, engine)
         directory_of_agents.keeper = keeper
@@ -319,6 +322,7 @@ async def run(
             ),
             clock=clock,
             ids=ids,
+            rehearse=Rehearsals(releases, now_us=lambda: clock.now().wall_us).rehearse,
             steady=watch.steady,
             forget=definitions.forget,
         )
@@ -381,6 +385,12 @@ async def run(
 def _signer(key: Ed25519PrivateKey, stream: str) -> CheckpointSigner:
     public = key.public_key().public_bytes_raw()
     return CheckpointSigner(log_origin(public.hex()[:16], stream), key.private_bytes_raw())
+
+
+def _release_signer(key: Ed25519PrivateKey) -> NoteSigner:
+    """The installation's key under another name: what it signs of a log is never taken for a release."""
+    public = key.public_key().public_bytes_raw()
+    return NoteSigner(f"accredit.policy/{public.hex()[:16]}", key.private_bytes_raw())
 
 
 def _require_verified(path: Path, signer: CheckpointSigner) -> int:

@@ -37,7 +37,7 @@ from tests.faults.office import (
 pytestmark = pytest.mark.timeout(300)
 LABEL = {"ticket": "T-1", "label": "refund"}
 STOPS_LOW = frozenset({"agent", "version", "server", "tool", "epoch", "credential", "policy_current", "policy_release",
-                       "restriction", "team"})  # fmt: skip
+                       "policy_publication", "restriction", "team"})  # fmt: skip
 """Kinds on which the calls of an agent rest: with one gone none of them goes through."""
 
 

@@ -131,6 +131,8 @@ _SPOILT: Mapping[str, Callable[[Site], tuple[str, str]]] = {
     "an epoch deleted": _deleted("epoch"),
     "a release edited": _edited("policy_release", lambda doc: doc.update(files={})),
     "a release deleted": _deleted("policy_release"),
+    "who approved a release changed": _edited("policy_publication", lambda doc: doc.update(approved_by=["psn_1"])),
+    "who published a release deleted": _deleted("policy_publication"),
     "the release in force changed": _edited("policy_current", lambda doc: doc.update(digest="sha256:" + "2" * 64)),
     "the release in force deleted": _deleted("policy_current"),
 }
@@ -171,7 +173,7 @@ def test_a_row_changed_by_hand_denies_what_rests_on_it_until_doctor_puts_it_righ
             allowed = await _told(at, tokens)
         assert not all(allowed.values())
         assert len(empty.box.calls) == reached + sum(allowed.values())
-        if kind in {"team", "server", "policy_release", "policy_current"}:
+        if kind in {"team", "server", "policy_release", "policy_publication", "policy_current"}:
             assert not any(allowed.values()), "both rest on it"
         with look_at(empty.data, repair=True) as offline:
             assert not offline.doctor.repair().sound

@@ -16,6 +16,7 @@ from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.model import Facts
+from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import Actor, Change, Write
 from accredit.audit.writer import LogWriter
 from accredit.enforcement.snapshot import Snapshot, SnapshotKeeper
@@ -35,6 +36,7 @@ from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.model import CallRequest, Decision
 from accredit.policy.publish import Installation
+from accredit.policy.rehearsing import Rehearsals
 from accredit.policy.releases import PolicyReleases
 from accredit.registry import rows
 from accredit.registry.manifest import Document, read_manifests
@@ -296,6 +298,7 @@ async def house(
             teams=frozenset(team.name for team in keeper.current.catalogue.teams()),
             agents={one.name: one.id for one in keeper.current.catalogue.agents()},
         ),
+        NoteSigner("accredit.policy/test", bytes(32)),
     )
     keeper = SnapshotKeeper(control, releases, engine)
     registry = Registry(control, ids=ids, clock=clock, definitions=offers, bootstrapping=lambda: False)
@@ -321,6 +324,7 @@ async def house(
         at=at,
         clock=clock,
         ids=ids,
+        rehearse=Rehearsals(releases, now_us=lambda: clock.now().wall_us).rehearse,
         steady=lambda _: steadiness.steady,
     )
     await room.start()

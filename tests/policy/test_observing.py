@@ -30,6 +30,7 @@ def _decided(text: str, **changes: Any) -> Decision:
     return decide(_asked(**changes), world.snapshot({"org/no.cedar": text, "accredit.toml": OBSERVE}))
 
 
+@pytest.mark.requirement("policy:observe:apart")
 @pytest.mark.parametrize(("text", "strict"), [(FORBID, Outcome.DENY), (HOLD, Outcome.HOLD)])
 def test_an_observed_policy_changes_nothing_and_says_what_it_would_have(text: str, strict: Outcome) -> None:
     plain = decide(_asked(), world.snapshot())
@@ -42,12 +43,14 @@ def test_an_observed_policy_changes_nothing_and_says_what_it_would_have(text: st
     assert plain.observed is None
 
 
+@pytest.mark.requirement("policy:observe:apart")
 def test_it_is_enforced_from_the_moment_named_and_while_the_clock_is_in_doubt() -> None:
     assert _decided(FORBID, time_us=END_US).observed is None
     assert _decided(FORBID, time_us=END_US).code is Code.FORBIDDEN_BY_POLICY
     assert _decided(FORBID, time_trusted=False).code is Code.FORBIDDEN_BY_POLICY
 
 
+@pytest.mark.requirement("policy:observe:apart")
 def test_a_policy_that_errors_while_observed_denies_nothing() -> None:
     found = _decided("forbid (principal, action, resource) when { context.task.customer_id == context.nothing };")
     assert (found.outcome, found.faults) == (Outcome.ALLOW, ())
@@ -55,6 +58,7 @@ def test_a_policy_that_errors_while_observed_denies_nothing() -> None:
     assert (found.observed.outcome, found.observed.code) == (Outcome.DENY, Code.POLICY_ERROR)
 
 
+@pytest.mark.requirement("policy:observe:apart")
 def test_what_is_observed_neither_lowers_a_tier_nor_hides_a_tool() -> None:
     holding = world.snapshot({"org/no.cedar": HOLD, "accredit.toml": OBSERVE})
     assert not enforced_by(holding, world.COPILOT, world.COPILOT.version).held
@@ -63,11 +67,13 @@ def test_what_is_observed_neither_lowers_a_tier_nor_hides_a_tool() -> None:
     assert not enforced_by(hiding, world.COPILOT, world.COPILOT.version).closed
 
 
+@pytest.mark.requirement("policy:observe:apart")
 def test_the_mode_is_part_of_the_release() -> None:
     observed = world.release({"org/no.cedar": FORBID, "accredit.toml": OBSERVE})
     assert observed.digest != world.release({"org/no.cedar": FORBID}).digest
 
 
+@pytest.mark.requirement("policy:observe:apart")
 @pytest.mark.parametrize(
     ("files", "words"),
     [

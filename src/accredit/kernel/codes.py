@@ -366,6 +366,16 @@ class Code(Enum):
         "the agent has no risk tier, so it cannot be submitted",
         "see what blocks it in the tier's explanation",
     )
+    REHEARSAL_REQUIRED = (
+        "rehearsal_required",
+        "this release was not tested and simulated as it stands",
+        "run its tests and its simulation, then propose it again",
+    )
+    POLICY_TESTS_FAILED = (
+        "policy_tests_failed",
+        "the release's own test cases do not pass, or there are none",
+        "run `accredit policy test DIRECTORY` and correct the policies or the cases",
+    )
     CLEARANCE_REQUIRED = ("clearance_required", "this act needs a sign-off that was not given", "ask for the sign-off")
     SEPARATION_OF_DUTIES = (
         "separation_of_duties",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
@@ -43,7 +43,7 @@ from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
 from accredit.monitoring.model import Alert, AlertState, RemediationKind
 from accredit.monitoring.service import Monitor
-from accredit.policy.release import PolicyInvalidError
+from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.releases import PolicyReleases, release_subject
 from accredit.registry.authority import Act, Unauthorised, authority
 from accredit.registry.lifecycle import AgentEvent
@@ -108,6 +108,7 @@ class Operations:
         lifecycle: Lifecycle,
         remedies: Remedies,
         judging: Judging,
+        rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
         forget: Callable[[ServerName], None] = lambda _: None,
     ) -> None:
         self._registry = registry
@@ -123,6 +124,7 @@ class Operations:
         self._lifecycle = lifecycle
         self._remedies = remedies
         self._judging = judging
+        self._rehearse = rehearse
         self._forget = forget
         self._told: set[str] = set()
         """Requests whose enacting failed, said once."""
@@ -202,22 +204,28 @@ class Operations:
     async def publish(self, who: Operator, files: Mapping[str, str]) -> str | ApprovalRequest:
         """Put policies in force, or ask for that once there are two administrators. Gives the release's digest.
 
+        Their tests are run and history is replayed before, so that nothing unrehearsed is asked for.
+
         Raises:
             PolicyInvalidError: with every finding; nothing was asked for.
+            PolicyTestsError: a test case failed, or there is none.
             ConflictError: exactly this release is in force already.
         """
         self._require(Act.PUBLISH_POLICY, who)
         subject = Subject(SubjectKind.POLICY_RELEASE.value, release_subject(files))
+        rehearsal = await self._rehearse(files)
         if who.basis == Basis.SINGLE_ADMIN:
             clearance = Clearance(subject, Basis.SINGLE_ADMIN, (who.person,), who.credential)
-            return (await self._releases.publish(files, clearance=clearance, actor=_actor(who))).digest
-        if findings := await asyncio.to_thread(self._releases.lint, files):
-            raise PolicyInvalidError(findings)
+            published = await self._releases.publish(
+                files, clearance=clearance, actor=_actor(who), rehearsal=rehearsal, author=who.person
+            )
+            return published.digest
         content = {
             "by": who.person,
             "change": _POLICY,
             "files": [[path, files[path]] for path in sorted(files)],
             "previous": self._releases.current.digest,
+            "rehearsal": rehearsal.document(),
         }
         proposal = Proposal(
             subject.kind, subject.digest, f"policy:{subject.digest}", content, None, frozenset({who.person})
@@ -588,7 +596,8 @@ class Operations:
             return  # a process before this one did it
         if self._releases.current.digest != content["previous"]:
             raise ConflictError(Code.CONFLICT, "another release was published meanwhile", hint="propose it again")
-        await self._releases.publish(files, clearance=cleared(), actor=actor)
+        rehearsal = Rehearsal.from_document(content["rehearsal"])
+        await self._releases.publish(files, clearance=cleared(), actor=actor, rehearsal=rehearsal, author=content["by"])
 
     # -- who may
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +34,7 @@ from accredit.lifecycle.timeline import Timeline
 from accredit.limits.service import Limits
 from accredit.monitoring.baselines import BaselineKeeper
 from accredit.monitoring.service import Monitor
+from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.scope import EntityName
 from accredit.registry.model import Agent
@@ -109,6 +110,7 @@ def furnished(
     archive: Archive,
     clock: Clock,
     ids: IdSource,
+    rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
     steady: Callable[[Instant], bool] = lambda _: True,
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
@@ -178,6 +180,7 @@ def furnished(
         lifecycle=lifecycle,
         remedies=Remedies(lifecycle, registry, monitor, clock),
         judging=judging,
+        rehearse=rehearse,
         forget=forget,
     )
     timeline = Timeline(records)
