@@ -39,6 +39,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "policy:observe:apart", "DESIGN §3.14", "An observed policy changes nothing, until its observation ends."
     ),
+    Requirement(
+        "policy:release:history", "issue 4 §1", "Each publication stays on record, with who made and approved it."
+    ),
+    Requirement("policy:release:signed", "issue 4 §1", "A release that is not signed as it stands is not loaded."),
+    Requirement("policy:release:rehearsed", "issue 4 §1", "Only what was tested and simulated comes into force."),
     Requirement("policy:slice:flat", "DESIGN §3.9", "A slice decides as the flat set, reasons and errors included."),
     Requirement("policy:slice:shared", "DESIGN §3.7", "Equal policies of different agents share one handle."),
     Requirement("policy:scope:forms", "DESIGN §3.8", "Every form of scope slices as the engine means it."),

@@ -19,6 +19,8 @@ class Rehearsal:
     """The tests and the simulation of exactly one release."""
 
     release: Digest
+    base: Digest
+    """The release in force that it was compared with."""
     tests: int
     """How many cases passed. None failed, or there is no rehearsal."""
     covered: int

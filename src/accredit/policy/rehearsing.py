@@ -25,6 +25,7 @@ class Rehearsals:
             PolicyInvalidError: with every finding.
         """
         release = await asyncio.to_thread(self._releases.candidate, files)
+        base = self._releases.current.digest
         return Rehearsal(
-            release.digest, 0, 0, len(release.policies), self._now_us(), 0, 0, 0, 0, 0, 0, 0, 0, 0, release.digest
+            release.digest, base, 0, 0, len(release.policies), self._now_us(), 0, 0, 0, 0, 0, 0, 0, 0, 0, release.digest
         )

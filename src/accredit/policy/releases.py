@@ -165,7 +165,8 @@ class PolicyReleases:
         Raises:
             PolicyInvalidError: with every finding.
             ForbiddenError: the clearance is not for these texts.
-            ConflictError: this release is in force already, or what was rehearsed is another one.
+            ConflictError: this release is in force already, what was rehearsed is another one, or it was compared with
+                a release that is not in force any more.
             UnavailableError: it could not be made durable, and is not in force.
         """
         clearance.covers("policy-release", release_subject(files))
@@ -182,6 +183,10 @@ class PolicyReleases:
             previous = before.doc["digest"] if before else None
             if previous == release.digest and self._loaded:
                 raise ConflictError(Code.CONFLICT, "exactly this release is in force already")
+            if rehearsal.base != self._current.digest:
+                raise ConflictError(
+                    Code.CONFLICT, "another release was published meanwhile", hint="look at it, and propose yours again"
+                )
             content = {"agents": dict(release.agents), "engine": release.engine, "files": dict(release.files)}
             number = 1 + max((row.doc["number"] for row in view.scan(PUBLICATION)), default=0)
             publication: dict[str, Any] = {
