@@ -15,6 +15,7 @@ Policies that are only observed stand aside from all of it. The decision with th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from accredit.policy.ports import EngineOutcome, Verdict
 from accredit.policy.restrictions import narrowed
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
 
-__all__ = ["decide"]
+__all__ = ["decide", "decide_without"]
 
 _ORDER = (Code.USER_ROLE_REQUIRED, Code.TASK_MISMATCH, Code.OUTSIDE_HOURS)
 _NONE: frozenset[int] = frozenset()
@@ -35,13 +36,21 @@ _NONE: frozenset[int] = frozenset()
 
 def decide(request: CallRequest, snapshot: PolicySnapshot) -> Decision:
     """Judge one call. The same request and snapshot always give the same decision; whatever fails, denies."""
-    decision = _by_policies(request, snapshot)
+    return _narrowed(_by_policies(request, snapshot), request, snapshot)
+
+
+def decide_without(request: CallRequest, snapshot: PolicySnapshot, policies: Collection[str]) -> Decision:
+    """What the decision would be if these policies were not in scope: for explaining, never for deciding."""
+    return _narrowed(_by_policies(request, snapshot, policies), request, snapshot)
+
+
+def _narrowed(decision: Decision, request: CallRequest, snapshot: PolicySnapshot) -> Decision:
     if not request.restrictions or decision.outcome is Outcome.DENY:
         return decision
     return narrowed(decision, request, snapshot.tools[request.tool])  # 7
 
 
-def _by_policies(request: CallRequest, snapshot: PolicySnapshot) -> Decision:
+def _by_policies(request: CallRequest, snapshot: PolicySnapshot, without: Collection[str] = ()) -> Decision:
     release = snapshot.release.digest
     try:
         reserved = reserved_key(request.context)  # 1
@@ -54,6 +63,9 @@ def _by_policies(request: CallRequest, snapshot: PolicySnapshot) -> Decision:
         return Decision(Outcome.DENY, _code(error), release=release, detail=_detail(error))
     # while the clock is not confirmed nothing is still being observed
     aside = part.observed(request.time_us) if part.observes and request.time_trusted else _NONE
+    if without:
+        left_out = frozenset(i for i, policy in enumerate(part.policies) if policy.id in without)
+        return _apart_from(aside | left_out, request, snapshot, part)
     decision = _apart_from(aside, request, snapshot, part)
     if not aside:
         return decision

@@ -13,7 +13,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.scope import EntityName
 
-__all__ = ["Read", "context_reads", "named_entities"]
+__all__ = ["Read", "chain", "context_reads", "named_entities"]
 
 _BINARY = {"==", "!=", "<", "<=", ">", ">=", "&&", "||", "+", "-", "*", "in", "contains", "containsAll", "containsAny"}
 _BINARY |= {"hasTag", "getTag"}
@@ -30,19 +30,19 @@ class Read(NamedTuple):
     value: bool
 
 
-def _chain(node: Any) -> tuple[str, ...] | None:
+def chain(node: Any) -> tuple[str, ...] | None:
     """The path of an attribute chain that starts at `context`, if this is one."""
     match node:
         case {"Var": "context"}:
             return ()
         case {".": {"left": left, "attr": str(attr)}}:
-            before = _chain(left)
+            before = chain(left)
             return None if before is None else (*before, attr)
     return None
 
 
 def _walk(node: Any) -> Iterator[Read]:
-    path = _chain(node)
+    path = chain(node)
     if path is not None:
         yield Read(path, value=True)
         return
@@ -53,7 +53,7 @@ def _walk(node: Any) -> Iterator[Read]:
         case ("Value", _) | ("Var", "principal" | "action" | "resource"):
             return
         case "has", {"left": left, "attr": str(attr)}:
-            asked = _chain(left)
+            asked = chain(left)
             if asked is None:
                 yield from _walk(left)
             else:

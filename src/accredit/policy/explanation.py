@@ -1,0 +1,290 @@
+"""Why a decision came out as it did: what determined it, which facts that read, and what would have changed it.
+
+Nothing here is guessed from text. A change is named only after the same `decide` was asked with that change made, and
+came to another outcome. Which changes are tried is read from the conditions: the values a fact is compared with, the
+other side of a comparison of two facts, presence for what is asked with `has`; one fact at a time, then two, and never
+more than `MOST_TRIALS` in all. An explanation changes nothing and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Final
+
+import orjson
+
+from accredit.policy.decide import decide, decide_without
+from accredit.policy.model import CallRequest, Decision, Outcome
+from accredit.policy.reads import chain
+from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
+from accredit.policy.sources import Policy
+
+__all__ = ["MOST_TRIALS", "Alternative", "ExplainedPolicy", "Explanation", "ReadFact", "explain"]
+
+MOST_TRIALS: Final = 200
+_VOUCHED: Final[Mapping[str, str]] = {
+    "actors": "the token's chain of actors, verified",
+    "declared": "the agent's own claim: nobody vouches for it",
+    "input": "the call's arguments, as the agent sent them and the pinned schema allows",
+    "instance": "measured by us over all calls with this credential",
+    "now": "our clock, in the zone registered for the agent",
+    "origin": "measured by us: where the argument's value was seen before",
+    "session": "measured by us over this agent's calls for this user and task",
+    "task": "the registered task issuer, signed",
+    "user": "the registered user issuer, signed",
+}
+_COMPARED: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "contains", "containsAll", "containsAny", "in"})
+_DECIMALS: Final = frozenset({"lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"})
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFact:
+    """One fact that a policy reads."""
+
+    path: str
+    present: bool
+    value: Any
+    """As it was recorded; None if it was absent."""
+    vouched: str
+    """Who vouches for it, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedPolicy:
+    """A policy that determined the outcome, or whose conditions were not met."""
+
+    id: str
+    layer: str
+    effect: str
+    role: str | None
+    """Of its `@hold`."""
+    text: str
+    facts: tuple[ReadFact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Something that would have changed the outcome, tried with the same engine."""
+
+    change: str
+    outcome: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that can be said of one decision from its own facts."""
+
+    outcome: str
+    code: str
+    meaning: str
+    remedy: str
+    detail: str
+    unmet: tuple[str, ...]
+    policies: tuple[ExplainedPolicy, ...]
+    alternatives: tuple[Alternative, ...]
+    observed: Alternative | None
+    """What the decision would have been with the observed policies enforced."""
+
+
+def explain(request: CallRequest, snapshot: PolicySnapshot) -> Explanation:
+    """Explain the decision on a request. The same arguments always give the same explanation."""
+    decision = decide(request, snapshot)
+    part = snapshot.slice_for(request.agent, request.tool)
+    determining: tuple[Policy, ...] = ()
+    if isinstance(part, Slice):
+        named = set(decision.policies)
+        determining = tuple(policy for policy in part.policies if policy.id in named)
+        if not determining and decision.outcome is Outcome.DENY:
+            determining = (part.permit.policy,)
+    seen = decision.observed
+    return Explanation(
+        outcome=decision.outcome.value,
+        code=decision.code.value,
+        meaning=decision.code.meaning,
+        remedy=decision.code.remedy,
+        detail=decision.detail,
+        unmet=decision.unmet,
+        policies=tuple(_explained(policy, request.context) for policy in determining),
+        alternatives=tuple(_alternatives(request, snapshot, part, decision, determining)),
+        observed=Alternative("the observed policies were enforced", seen.outcome.value, seen.code.value)
+        if seen
+        else None,
+    )
+
+
+def _explained(policy: Policy, context: Mapping[str, Any]) -> ExplainedPolicy:
+    paths = sorted({read.path for read in policy.reads})
+    return ExplainedPolicy(
+        id=policy.id,
+        layer=policy.layer.value,
+        effect="permit" if policy.permits else "forbid",
+        role=policy.hold,
+        text=policy.text,
+        facts=tuple(_fact(path, context) for path in paths),
+    )
+
+
+def _fact(path: tuple[str, ...], context: Mapping[str, Any]) -> ReadFact:
+    value = _at(context, path)
+    present = value is not _ABSENT
+    vouched = _VOUCHED.get(path[0], "nobody") if path else "all of the above"
+    return ReadFact(".".join(("context", *path)), present, value if present else None, vouched)
+
+
+def _at(context: Any, path: tuple[str, ...]) -> Any:
+    for step in path:
+        if not isinstance(context, Mapping) or step not in context:
+            return _ABSENT
+        context = context[step]
+    return context
+
+
+def _with(context: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Mapping[str, Any] | None:
+    """The context with that value at that path; None if something that is no record stands in the way."""
+    below = context.get(path[0], {})
+    if len(path) == 1:
+        if value is _ABSENT:
+            return {key: kept for key, kept in context.items() if key != path[0]}
+        return {**context, path[0]: value}
+    if not isinstance(below, Mapping):
+        return None
+    changed = _with(below, path[1:], value)
+    return None if changed is None else {**context, path[0]: changed}
+
+
+_Change = tuple[tuple[str, ...], Any]
+
+
+def _alternatives(
+    request: CallRequest,
+    snapshot: PolicySnapshot,
+    part: Slice | Inadmissible,
+    decision: Decision,
+    determining: tuple[Policy, ...],
+) -> Iterator[Alternative]:
+    if isinstance(part, Inadmissible):
+        return
+    for policy in determining:
+        if policy.id in decision.policies:
+            yield from _told(f"without policy {policy.id}", decision, decide_without(request, snapshot, {policy.id}))
+    if len(decision.policies) > 1:
+        yield from _told(
+            "without all of these policies", decision, decide_without(request, snapshot, {*decision.policies})
+        )
+    if request.restrictions:
+        yield from _told("without the restrictions", decision, decide(replace(request, restrictions=()), snapshot))
+    if decision.needs:
+        lifted = request.lifted | {need.policy for need in decision.needs}
+        roles = " and ".join(sorted({f"`{need.role}`" for need in decision.needs}))
+        yield from _told(f"a person of {roles} approves", decision, decide(replace(request, lifted=lifted), snapshot))
+    changes = list(dict.fromkeys(_keyed(change) for change in _candidates(determining, request.context)))
+    tried = 0
+    for size in (1, 2):
+        found = False
+        for chosen in combinations(changes, size):
+            if tried >= MOST_TRIALS or len({path for path, _ in chosen}) < size:
+                continue
+            tried += 1
+            context: Mapping[str, Any] | None = request.context
+            for path, value in chosen:
+                context = None if context is None else _with(context, path, _unkeyed(value))
+            if context is None:
+                continue
+            told = list(_told(_words(chosen), decision, decide(replace(request, context=context), snapshot)))
+            found = found or bool(told)
+            yield from told
+        if found:
+            return  # what takes two changes is no news where one is enough
+
+
+def _told(change: str, before: Decision, after: Decision) -> Iterator[Alternative]:
+    if after.outcome is not before.outcome:
+        yield Alternative(change, after.outcome.value, after.code.value)
+
+
+def _words(chosen: Iterable[tuple[tuple[str, ...], bytes]]) -> str:
+    return " and ".join(
+        f"`context.{'.'.join(path)}` is absent" if value == _GONE else f"`context.{'.'.join(path)}` is {value.decode()}"
+        for path, value in chosen
+    )
+
+
+_GONE: Final = b""
+
+
+def _keyed(change: _Change) -> tuple[tuple[str, ...], bytes]:
+    path, value = change
+    return path, _GONE if value is _ABSENT else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _unkeyed(value: bytes) -> Any:
+    return _ABSENT if value == _GONE else orjson.loads(value)
+
+
+def _candidates(policies: Iterable[Policy], context: Mapping[str, Any]) -> Iterator[_Change]:
+    for policy in policies:
+        for condition in orjson.loads(policy.body)["conditions"]:
+            yield from _suggested(condition["body"], context)
+
+
+def _suggested(node: Any, context: Mapping[str, Any]) -> Iterator[_Change]:
+    """Values that would turn a comparison in this expression round."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _suggested(item, context)
+        return
+    if not isinstance(node, Mapping):
+        return
+    for kind, inner in node.items():
+        match kind, inner:
+            case "has", {"left": left, "attr": str(attr)}:
+                path = chain(left)
+                if path and _at(context, (*path, attr)) is not _ABSENT:
+                    yield (*path, attr), _ABSENT
+            case _, {"left": left, "right": right} if kind in _COMPARED:
+                yield from _compared(left, right, context)
+            case _, [left, right] if kind in _DECIMALS:
+                yield from _compared(left, right, context)
+            case _:
+                pass
+        yield from _suggested(inner, context)
+
+
+def _compared(left: Any, right: Any, context: Mapping[str, Any]) -> Iterator[_Change]:
+    for side, other in ((left, right), (right, left)):
+        path = chain(side)
+        if not path:
+            continue
+        against = chain(other)
+        if against:
+            value = _at(context, against)
+            if value is not _ABSENT and not isinstance(value, Mapping):
+                yield path, value
+            continue
+        known = _at(context, path)
+        for literal in _literals(other):
+            if isinstance(known, list | tuple):
+                listed = list(known)
+                yield path, [one for one in listed if one != literal] if literal in listed else [*listed, literal]
+            else:
+                yield path, literal
+                if type(literal) is int:
+                    yield from ((path, literal - 1), (path, literal + 1))
+            if known is _ABSENT and isinstance(literal, str):
+                yield path, [literal]
+
+
+def _literals(node: Any) -> Iterator[Any]:
+    match node:
+        case {"Value": str() | bool() | int() as value}:
+            yield value
+        case {"Set": list(items)}:
+            for item in items:
+                yield from _literals(item)
+        case {"decimal": [{"Value": str(text)}]}:
+            number = float(text)
+            yield from (number, number - 1, number + 1)
