@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.policy.config import read_config, with_mode
 from accredit.policy.decide import decide
 from accredit.policy.enforced import enforced_by
 from accredit.policy.listing import listed
@@ -103,3 +105,32 @@ def test_settings_that_say_nothing_sensible_are_refused(files: dict[str, str], w
     with pytest.raises(PolicyInvalidError) as refused:
         publish(files, world.ENGINE, world.INSTALLATION)
     assert any(words in finding.message and finding.fix for finding in refused.value.findings)
+
+
+_COUNTERS = """# caps
+[counters.refunds]
+tools = ["shop/refund"]  # [observe] in a comment
+window = "1h"
+"""
+
+
+@pytest.mark.requirement("policy:observe:mode")
+@pytest.mark.parametrize("text", ["", OBSERVE, _COUNTERS, OBSERVE + "\n" + _COUNTERS, _COUNTERS + "\n" + OBSERVE])
+def test_the_mode_of_one_policy_is_changed_and_everything_else_stays(text: str) -> None:
+    before, _ = read_config(text)
+    observed = with_mode(text, "team/sales/x.cedar@0123456789ab", END_US)
+    after, faults = read_config(observed)
+    assert not faults
+    assert after.counters == before.counters
+    assert dict(after.observe) == {**before.observe, "team/sales/x.cedar@0123456789ab": END_US}
+    back = with_mode(observed, "team/sales/x.cedar@0123456789ab", None)
+    assert read_config(back)[0] == before
+    assert all(line in observed for line in _COUNTERS.splitlines() if _COUNTERS in text)
+    assert dict(read_config(with_mode(text, "org/no.cedar", None))[0].observe) == {}
+
+
+@pytest.mark.requirement("policy:observe:mode")
+@pytest.mark.parametrize("text", ["observe = {}", 'observe."org/a.cedar" = 2027-01-01', "[observe", "[other]"])
+def test_what_cannot_be_changed_with_certainty_is_left_to_its_author(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be changed"):
+        with_mode(text, "org/no.cedar", END_US)

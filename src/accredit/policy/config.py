@@ -10,6 +10,7 @@ lasts), `per` session or task.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,9 +20,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import ToolId
 
-__all__ = ["BUILT_IN", "CONFIG_FILE", "Counter", "CounterScope", "PolicyConfig", "read_config"]
+__all__ = ["BUILT_IN", "CONFIG_FILE", "Counter", "CounterScope", "PolicyConfig", "read_config", "with_mode"]
 
 CONFIG_FILE = "accredit.toml"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -80,6 +83,44 @@ def read_config(text: str) -> tuple[PolicyConfig, tuple[tuple[str, str], ...]]:
 
 
 _TABLES = {"observe", "counters"}
+_OBSERVE_TABLE = re.compile(
+    r"^[ \t]*\[[ \t]*observe[ \t]*\][^\n]*\n(?:[ \t]*(?![ \t\[#])[^\n]*(?:\n|\Z))*", re.MULTILINE
+)
+
+
+def with_mode(text: str, name: str, until_us: int | None) -> str:
+    """The text with a policy or file observed until a moment, or (None) enforced; everything else stays as it is.
+
+    Raises:
+        InvalidInputError: the text cannot be changed so with certainty.
+    """
+    before, faults = read_config(text)
+    observe = {**before.observe}
+    observe.pop(name, None)
+    if until_us is not None:
+        observe[name] = until_us
+    lines = [
+        f"{_quoted(one)} = {datetime.fromtimestamp(at // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}\n"
+        for one, at in sorted(observe.items())
+    ]
+    table = "".join(["[observe]\n", *lines]) if lines else ""
+    rest = _OBSERVE_TABLE.sub("", text if text.endswith("\n") or not text else f"{text}\n")
+    changed = (
+        f"{rest.rstrip()}\n\n{table}".lstrip() if table and rest.strip() else f"{table}{rest.strip()}".strip() + "\n"
+    )
+    after, more = read_config(changed)
+    if faults or more or after.counters != before.counters or dict(after.observe) != observe:
+        raise InvalidInputError(
+            Code.POLICY_INVALID,
+            f"`{CONFIG_FILE}` cannot be changed by this command as it is written",
+            hint=f"change [observe] in `{CONFIG_FILE}` yourself and publish it",
+        )
+    return changed
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML."""
+    return json.dumps(text, ensure_ascii=True)
 
 
 def _observed(table: Any, faults: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
