@@ -43,6 +43,7 @@ from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
 from accredit.monitoring.model import Alert, AlertState, RemediationKind
 from accredit.monitoring.service import Monitor
+from accredit.policy.config import CONFIG_FILE, with_mode
 from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.releases import PolicyReleases, release_subject
 from accredit.registry.authority import Act, Unauthorised, authority
@@ -231,6 +232,31 @@ class Operations:
             subject.kind, subject.digest, f"policy:{subject.digest}", content, None, frozenset({who.person})
         )
         return await self._approvals.open_proposal(proposal, who)
+
+    async def roll_back(self, who: Operator, release: str) -> str | ApprovalRequest:
+        """Publish an earlier release again, named by number or digest; asked for, tested and simulated like any other.
+
+        Raises:
+            NotFoundError: it names no release, or several.
+            Otherwise as `publish`.
+        """
+        self._require(Act.PUBLISH_POLICY, who)
+        texts, _ = self._releases.find(release)
+        return await self.publish(who, dict(texts["files"]))
+
+    async def set_mode(self, who: Operator, policy: str, until_us: int | None) -> str | ApprovalRequest:
+        """Publish the release in force with one policy, or all of a file, observed until a moment or (None) enforced.
+
+        Raises:
+            InvalidInputError: `accredit.toml` is written in a way that has to be changed by hand.
+            Otherwise as `publish`.
+        """
+        self._require(Act.PUBLISH_POLICY, who)
+        files = dict(self._releases.current.files)
+        files[CONFIG_FILE] = with_mode(files.get(CONFIG_FILE, ""), policy, until_us)
+        if not files[CONFIG_FILE].strip():
+            del files[CONFIG_FILE]
+        return await self.publish(who, files)
 
     # -- people and roles
 

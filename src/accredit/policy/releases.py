@@ -19,6 +19,7 @@ from accredit.kernel.clearance import Clearance
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, InvalidInputError, NotFoundError
+from accredit.policy.config import CONFIG_FILE
 from accredit.policy.ports import Engine
 from accredit.policy.publish import Installation, publish
 from accredit.policy.rehearsal import Rehearsal
@@ -26,6 +27,7 @@ from accredit.policy.release import PolicyFinding, PolicyInvalidError, Release, 
 
 __all__ = [
     "CURRENT",
+    "LONGEST_OBSERVATION_US",
     "PUBLICATION",
     "RELEASE",
     "PolicyReleases",
@@ -41,6 +43,8 @@ PUBLICATION = "policy_publication"
 One for each time that a release was put in force; a rollback is one more."""
 CURRENT = "policy_current"
 """Row kind: key = `current`, document {digest, number, previous}."""
+LONGEST_OBSERVATION_US = 90 * 86_400_000_000
+_DAY_US = 86_400_000_000
 _CURRENT_KEY = "current"
 _MAX_BYTES = 512 * 1024
 _BRIEF = 6
@@ -140,7 +144,21 @@ class PolicyReleases:
             PolicyInvalidError: with every finding.
             InvalidInputError: the texts are too many or too large.
         """
-        return publish(_bounded(files), self._engine, self._installation())
+        release = publish(_bounded(files), self._engine, self._installation())
+        latest_us = self._clock.now().wall_us + LONGEST_OBSERVATION_US
+        overlong = tuple(
+            PolicyFinding(
+                CONFIG_FILE,
+                "",
+                f"`{name[:120]}` is observed for longer than {LONGEST_OBSERVATION_US // _DAY_US} days",
+                "name an earlier moment; it can be moved when it comes near",
+            )
+            for name, until_us in release.config.observe.items()
+            if until_us > latest_us
+        )
+        if overlong:
+            raise PolicyInvalidError(overlong)
+        return release
 
     def find(self, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """A release and its latest publication, by number, digest or the beginning of one.
