@@ -127,6 +127,8 @@ def _cases(it: Things) -> list[Case]:
         Case("issuer_revoke", "issuers/iss_none/revoke", why, frozenset({"operator", "security", "admin"})),
         Case("upstream_credential", "upstream-credentials/x", upstream, frozenset({"operator"}), "PUT"),
         Case("policy_publish", "policy/publish", {"files": {"org/a.cedar": "?"}}, frozenset({"operator", "security"})),
+        Case("policy_rollback", "policy/rollback", {"release": "none"}, frozenset({"operator", "security"})),
+        Case("policy_mode", "policy/mode", {"policy": "org/none.cedar"}, frozenset({"operator", "security"})),
         Case("policy_lint", "policy/lint", {"files": {"org/a.cedar": "?"}}, staff),
         Case("clock_confirm", "clock/confirm", {}, frozenset({"operator", "admin"})),
         # an agent's life

@@ -132,7 +132,7 @@ def test_a_mistake_of_ours_keeps_its_text_inside(
 
     monkeypatch.setattr(place.plane.releases, "history", mistaken)
     with place.client() as http:
-        answer = http.get("/api/v1/policy/release")
+        answer = http.get("/api/v1/policy/releases")
     found = _problem(answer, 500, "internal")
     assert "innermost" not in answer.text
     assert found["detail"] == "internal error"
@@ -167,6 +167,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                 for about in ("baseline", "limits", "plan", "receipt", "tier", "timeline", "usage", "validation")
             },
             "/api/v1/approvals/{approval}": ["apr_none"],
+            "/api/v1/policy/releases/{release}": ["1"],
             "/api/v1/servers/{name}": ["crm"],
             "/api/v1/holds/{hold}": [held["hold"]],
             "/api/v1/decisions/{decision}": [newest["body"]["decision_id"], held["decision_id"]],

@@ -77,6 +77,8 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("PUT", "upstream_credential"): ["credential", "set", "x", "--origin", "http://127.0.0.1:1"],
     ("POST", "policy_lint"): ["policy", "lint", "policies"],
     ("POST", "policy_publish"): ["policy", "publish", "policies"],
+    ("POST", "policy_rollback"): ["policy", "rollback", "3"],
+    ("POST", "policy_mode"): ["policy", "mode", "org/a.cedar", "enforce"],
     ("POST", "clock_confirm"): ["doctor", "--confirm-clock"],
 }
 _READS: dict[str, list[str]] = {
@@ -109,6 +111,8 @@ _READS: dict[str, list[str]] = {
     "holds": ["hold", "list"],
     "hold": ["hold", "get", "hld_x"],
     "policy_release": ["policy", "show"],
+    "policy_history": ["policy", "history"],
+    "policy_texts": ["policy", "show", "3"],
     "alerts": ["alert", "list"],
     "restrictions": ["restriction", "list"],
     "incidents": ["incident", "list"],
