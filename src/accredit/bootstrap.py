@@ -34,6 +34,7 @@ from accredit.console.app import console_app
 from accredit.console.live import RecentCalls
 from accredit.console.ports import ConsoleServices
 from accredit.enforcement.arguments import ArgumentChecks
+from accredit.enforcement.history import History
 from accredit.enforcement.path import Enforcer
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
@@ -211,7 +212,7 @@ async def run(
         stack.push_async_callback(fetch.aclose)
         tasks = TaskStatus(fetch, clock=clock)
         broker = SealedBroker(control, sealer)
-        engine = CedarEngine()
+        engine, release_signer = CedarEngine(), _release_signer(key)
         releases = PolicyReleases(
             control,
             engine,
@@ -224,7 +225,7 @@ async def run(
                     user=_claim_kinds(identity, IssuerKind.USER), task=_claim_kinds(identity, IssuerKind.TASK)
                 ),
             ),
-            _release_signer(key),
+            release_signer,
         )
         keeper = SnapshotKeeper(control, releases, engine)
         directory_of_agents.keeper = keeper
@@ -334,6 +335,7 @@ async def run(
             log=log,
             records=records,
             part_keys=PartKeys(sealer, store.stream),
+            history=History(records, PartKeys(sealer, store.stream), engine, release_signer, clock),
             registry=registry,
             releases=releases,
             snapshots=keeper,

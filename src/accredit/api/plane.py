@@ -9,6 +9,7 @@ from accredit.approvals.service import Holds
 from accredit.audit.ports import ControlLog, LogReader
 from accredit.audit.records import PartKeys
 from accredit.audit.writer import LogWriter
+from accredit.enforcement.history import History
 from accredit.enforcement.path import Enforcer
 from accredit.enforcement.ports import DefinitionWatch
 from accredit.enforcement.snapshot import SnapshotKeeper
@@ -39,6 +40,7 @@ class ControlPlane:
     log: LogWriter
     records: LogReader
     part_keys: PartKeys
+    history: History
     registry: Registry
     releases: PolicyReleases
     snapshots: SnapshotKeeper

@@ -127,6 +127,10 @@ class ProvenControlLog:
         return self._position
 
     @property
+    def recorded(self) -> int | None:
+        return None if any(waiting.in_force for waiting in self._waiting) else self._position
+
+    @property
     def waiting(self) -> int:
         """How many changes are not in the log yet; more than 0 means the log or the store refuses them."""
         return len(self._waiting)
@@ -299,9 +303,10 @@ class ProvenControlLog:
             self._at("appended")
             await self._place(waiting, waiting.receipt)
             self._at("placed")
+            # before anybody is told: what they make of the change is of this position
+            self._position = max(self._position, waiting.receipt.seq)
             if not waiting.in_force:
                 self._enforce(waiting.outgoing.shape.less(self._narrowed()))
-            self._position = max(self._position, waiting.receipt.seq)
             self._at("enforced")
 
     async def _record(self, waiting: _Waiting) -> Receipt:

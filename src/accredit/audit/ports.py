@@ -246,7 +246,15 @@ class ControlLog(Protocol):
 
     @property
     def position(self) -> int:
-        """The seq of the newest control record in force, -1 before the first: what a decision's record refers to."""
+        """The seq of the newest control record in force, -1 before the first."""
+        ...
+
+    @property
+    def recorded(self) -> int | None:
+        """The same, if the log up to it tells the whole state in force: what a decision's record refers to.
+
+        None while a narrowing change is in force that is not in the log yet. Cheap: asked on every call.
+        """
         ...
 
     async def transact(self, build: Callable[[StateView], Change | None]) -> Receipt | None:

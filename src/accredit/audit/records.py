@@ -58,9 +58,11 @@ __all__ = [
     "leaf_hashes",
     "open_part",
     "part_commitment",
+    "part_texts",
     "part_values",
     "sealed_parts",
     "stored_record",
+    "unseal_part",
     "verify_disclosure",
 ]
 
@@ -85,6 +87,7 @@ _PAIR_NODE: Final = b"\x05"
 _ZERO_NONCE = bytes(12)
 _RESERVED = frozenset({"parts", "outbox", "counted"})
 _KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _PART_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 _U16 = [length.to_bytes(2, "big") for length in range(MAX_PATH + 1)]
@@ -422,13 +425,11 @@ def open_part(record: StoredRecord, name: str, keys: PartKeys) -> bytes:
     part = next((part for part in record.parts if part.name == name), None)
     if part is None or part.wrapped_key is None:
         raise InvalidInputError(Code.NOT_FOUND, f"record {record.seq} has no part `{name[:40]}` that can be opened")
-    belongs_to = keys.belongs_to(record.seq, name)
-    key = keys.unwrap(record.seq, part.wrapped_key, belongs_to)
+    plaintext = unseal_part(record.seq, name, part.ciphertext, part.wrapped_key, keys)
     stated = body_of(record).get("parts", {}).get(name, {})
     try:
-        plaintext = AESGCM(key).decrypt(_ZERO_NONCE, part.ciphertext, belongs_to)
         holds = part_commitment(plaintext, stated["pairs"], bytes.fromhex(stated["commitment"]))
-    except (InvalidTag, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(Code.LOG_INVALID, f"part `{name[:40]}` of record {record.seq} does not open") from error
     if not holds:
         raise InvalidInputError(Code.LOG_INVALID, f"part `{name[:40]}` of record {record.seq} is not the one committed")
@@ -478,8 +479,33 @@ def _pair(item: bytes) -> tuple[bytes, str, bytes]:
 
 def part_values(plaintext: bytes) -> dict[str, Any]:
     """The pairs that were kept whole, by path. Those cut or left out are absent; the body counts them."""
-    pairs = (_pair(item) for item in _items(plaintext) if item[:1] == _WHOLE)
-    return {path: json.loads(text) for _, path, text in pairs}
+    return {path: _loads(text) for path, text in part_texts(plaintext)}
+
+
+def part_texts(plaintext: bytes) -> Iterator[tuple[str, bytes]]:
+    """The same with each value as its JSON text."""
+    for item in _items(plaintext):
+        if item[:1] == _WHOLE:
+            _, path, text = _pair(item)
+            yield path, text
+
+
+def unseal_part(seq: int, name: str, ciphertext: bytes, wrapped: bytes, keys: PartKeys) -> bytes:
+    """The plaintext of one stored part. That it is the one committed to is for `open_part` and `audit verify`.
+
+    Raises:
+        InvalidInputError: the key or the ciphertext was changed, or belongs elsewhere.
+    """
+    belongs_to = keys.belongs_to(seq, name)
+    try:
+        return AESGCM(keys.unwrap(seq, wrapped, belongs_to)).decrypt(_ZERO_NONCE, ciphertext, belongs_to)
+    except (InvalidTag, ValueError) as error:
+        raise InvalidInputError(Code.LOG_INVALID, f"part `{name[:40]}` of record {seq} does not open") from error
+
+
+def _loads(text: bytes) -> Any:
+    # the fast parser makes a float of an integer beyond 64 bits
+    return json.loads(text) if len(text) > 18 and _LONG_NUMBER.search(text) else orjson.loads(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,20 +280,18 @@ class Enforcer:
         request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
         steady = self._watch.steady(now)
         restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady)
-        passage.restrictions, known = restrictions, snapshot.restrictions.get(agent.id)
+        known = snapshot.restrictions.get(agent.id)
         # 6 decide
-        decision = self._controls.decide(
-            CallRequest(
-                agent=agent,
-                tool=tool.id,
-                context=passage.context,
-                lifted=holds.grants_for(request) if request else frozenset(),
-                time_trusted=steady,
-                restrictions=restrictions,
-                time_us=passage.time_us,
-            ),
-            snapshot.policy,
+        passage.request = CallRequest(
+            agent=agent,
+            tool=tool.id,
+            context=passage.context,
+            lifted=holds.grants_for(request) if request else frozenset(),
+            time_trusted=steady,
+            restrictions=restrictions,
+            time_us=passage.time_us,
         )
+        decision = self._controls.decide(passage.request, snapshot.policy)
         passage.decision = decision
         match decision.outcome:
             case Outcome.DENY:

@@ -17,8 +17,9 @@ from accredit.kernel.codes import Code
 from accredit.kernel.ids import DecisionId
 from accredit.limits.folding import reservation_fact, settled_fact
 from accredit.limits.model import Reservation
-from accredit.policy.model import Decision
-from accredit.registry.model import Agent, Restriction, Tool
+from accredit.policy.model import CallRequest, Decision
+from accredit.policy.recorded import judgement_fact
+from accredit.registry.model import Agent, Tool
 
 __all__ = ["Passage", "decision_entry", "outcome_entry", "unauthenticated_entry"]
 
@@ -34,12 +35,13 @@ class Passage:
     decision_id: DecisionId
     time_us: int
     boot_us: int
-    control: int
-    """Position of the newest control record in force."""
+    control: int | None
+    """Position of the control state it is judged in; None if the log does not tell all of that yet."""
     snapshot: str
     agent: Agent | None = None
     tool: Tool | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    request: CallRequest | None = None
     decision: Decision | None = None
     session: str | None = None
     reservation: Reservation | None = None
@@ -54,8 +56,6 @@ class Passage:
     """Keyed fingerprint of a tool name that is not registered."""
     mask: frozenset[str] = frozenset()
     """Data classes that the agent's grant takes out of the tool's results."""
-    restrictions: tuple[Restriction, ...] = ()
-    """Those in force."""
 
 
 def _facts(passage: Passage, kind: str, outcome: str) -> Facts:
@@ -85,26 +85,18 @@ def decision_entry(passage: Passage, outcome: str, code: Code) -> Entry:
         "decision_id": passage.decision_id,
         "definition": passage.tool.definition_digest if passage.tool else None,
         "engines": _ENGINES,
-        "entities": dict(decision.entities) if decision and decision.entities else None,
-        "faults": [fault.policy for fault in decision.faults] if decision else [],
         "grants": list(passage.grants),
         "hold": passage.hold,
-        "lifted": list(decision.lifted) if decision else [],
         "mask": sorted(passage.mask),
-        "needs": [[need.policy, need.role] for need in decision.needs] if decision else [],
-        "policies": list(decision.policies) if decision else [],
         "protocol": call.protocol,
-        "release": decision.release if decision else None,
         "reservation": reservation_fact(reservation) if reservation else None,
-        "restrictions": [one.id for one in passage.restrictions],
         "run": passage.run,
         "session": passage.session,
-        "slice": decision.slice if decision else None,
         "snapshot": passage.snapshot,
         "task": passage.task,
         "unknown_tool": passage.unknown_tool,
-        "unmet": list(decision.unmet) if decision else [],
         "user": passage.user,
+        **judgement_fact(passage.request, decision),
     }
     request: dict[str, Any] = {"tool": call.tool, "server": call.server, "source": call.source}
     if call.run_label is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from accredit.audit.ports import Change, ControlLog
 from accredit.identity.model import Principal
@@ -30,8 +30,8 @@ class Snapshot:
 
     catalogue: Catalogue
     policy: PolicySnapshot
-    position: int
-    """Seq of the newest control record in force."""
+    position: int | None
+    """Of the newest control record; None while something is in force that the log does not tell yet."""
     unproven: frozenset[tuple[str, str]]
     policy_proven: bool
     restrictions: Mapping[AgentId, tuple[Restriction, ...]] = field(default_factory=dict)
@@ -90,18 +90,25 @@ class SnapshotKeeper:
         catalogue = Catalogue.of(control.view)
         policy = PolicySnapshot(releases.current, catalogue.servers(), engine)
         restrictions = _grouped(rows.restriction_from(row.key, row.doc) for row in control.view.scan(rows.RESTRICTION))
-        self.current = self._made(catalogue, policy, restrictions)
+        self._current = self._made(catalogue, policy, restrictions)
         # after the releases': a listener that subscribed earlier is called earlier
         control.subscribe(self._follow)
+
+    @property
+    def current(self) -> Snapshot:
+        """The snapshot of now."""
+        if self._current.position != self._control.recorded:  # a narrowing change got its record
+            self._current = replace(self._current, position=self._control.recorded)
+        return self._current
 
     def _made(
         self, catalogue: Catalogue, policy: PolicySnapshot, restrictions: Mapping[AgentId, tuple[Restriction, ...]]
     ) -> Snapshot:
         control = self._control
-        return Snapshot(catalogue, policy, control.position, control.unproven, self._releases.proven, restrictions)
+        return Snapshot(catalogue, policy, control.recorded, control.unproven, self._releases.proven, restrictions)
 
     def _follow(self, change: Change) -> None:
-        before = self.current
+        before = self._current
         catalogue = before.catalogue.with_change(change, self._control.view)
         policy = before.policy
         if any(write.kind in {"server", "tool"} for write in change.writes):
@@ -111,7 +118,7 @@ class SnapshotKeeper:
         for write in change.writes:
             if write.kind == "agent" and (agent := catalogue.agent(AgentId(write.key))) is not None:
                 policy.grants.warm(agent.version.grants)  # else the agent's first call would pay for it
-        self.current = self._made(catalogue, policy, _restricted(before.restrictions, change))
+        self._current = self._made(catalogue, policy, _restricted(before.restrictions, change))
 
 
 def _grouped(restrictions: Iterable[Restriction]) -> Mapping[AgentId, tuple[Restriction, ...]]:

@@ -31,6 +31,10 @@ class MemoryControlLog:
     def position(self) -> int:
         return len(self.events) - 1
 
+    @property
+    def recorded(self) -> int | None:
+        return self.position
+
     async def transact(self, build: Callable[[StateView], Change | None]) -> Receipt | None:
         change = build(self._state)
         if change is None:

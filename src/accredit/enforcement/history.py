@@ -1,0 +1,273 @@
+"""The past as enforcement saw it: every recorded call with the control state it was judged in, rebuilt from the log.
+
+Control records are fed, in their order, to the same classes that keep the present: what they make of them is what was
+in force then. A call names the position of the control state it was judged in, and is recorded behind it, so the
+snapshots of the latest positions are kept. The log is not verified here (`audit verify` does that); a part that was
+changed does not open, and a call that cannot be rebuilt exactly is said to be so, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from accredit.audit.model import Facts, Receipt, StoredRecord, StoredRow
+from accredit.audit.notes import NoteSigner
+from accredit.audit.ports import Actor, Change, LogReader, StateView, Write
+from accredit.audit.records import (
+    PartKeys,
+    open_part,
+    part_values,
+    sealed_parts,
+    unseal_part,
+)
+from accredit.audit.state import STATE_PART, LiveState, changes_of, shape, state_path
+from accredit.enforcement.snapshot import Snapshot, SnapshotKeeper
+from accredit.kernel.clock import Clock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
+from accredit.policy.model import CallRequest
+from accredit.policy.ports import Engine
+from accredit.policy.recorded import Judgement
+from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleases
+from accredit.policy.replay import Unrepeatable
+from accredit.policy.snapshot import PolicySnapshot
+from accredit.registry import rows
+from accredit.registry.model import Agent
+
+__all__ = ["History", "PastCall"]
+
+_KINDS: Final = frozenset(
+    {
+        rows.AGENT,
+        rows.DEFINITION,
+        rows.PERSON,
+        rows.RESTRICTION,
+        rows.SERVER,
+        rows.TEAM,
+        rows.TOOL,
+        rows.VERSION,
+        CURRENT,
+        PUBLICATION,
+        RELEASE,
+    }
+)
+"""What a snapshot is made of. Other rows are not even opened."""
+_PAGE: Final = 512
+_KEPT: Final = 256
+"""So many positions back a call may have been judged: calls wait for their record for milliseconds."""
+_DECISION: Final = b'"kind":"decision"'
+
+
+class _PastControl:
+    """A `ControlLog` that is told what happened instead of making it happen."""
+
+    def __init__(self) -> None:
+        self._state = LiveState()
+        self._listeners: list[Callable[[Change], None]] = []
+        self.position = -1
+        self.unproven: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def recorded(self) -> int | None:
+        return self.position
+
+    @property
+    def view(self) -> StateView:
+        return self._state
+
+    def subscribe(self, listener: Callable[[Change], None]) -> None:
+        self._listeners.append(listener)
+
+    async def transact(self, build: Callable[[StateView], Change | None]) -> Receipt | None:  # noqa: ARG002 - the port's
+        raise UnavailableError(Code.STATE_UNPROVEN, "the past cannot be changed")
+
+    def feed(self, seq: int, change: Change) -> None:
+        checked = shape(change)
+        self._state.enforce(checked)
+        self.position = seq
+        for listener in self._listeners:
+            listener(checked.change)
+
+
+@dataclass(slots=True)
+class PastCall:
+    """One recorded decision, and what it can be made again from."""
+
+    seq: int
+    header: Mapping[str, Any]
+    body: Mapping[str, Any]
+    judgement: Judgement | None
+    """None: no policy was asked, or (see `why`) the record does not say."""
+    snapshot: Snapshot | None
+    why: Unrepeatable | None
+    _row: StoredRow
+    _wrapped: Mapping[str, bytes]
+    _keys: PartKeys
+
+    @property
+    def policy(self) -> PolicySnapshot | None:
+        """Release and catalogue it was judged by."""
+        return self.snapshot.policy if self.snapshot is not None else None
+
+    @property
+    def agent(self) -> Agent | None:
+        """The agent as it was."""
+        return self.snapshot.catalogue.agent(self.header["agent"]) if self.snapshot is not None else None
+
+    def parts(self) -> tuple[bytes, bytes]:
+        """Arguments and context as they were sealed.
+
+        Raises:
+            InvalidInputError: one of them does not open.
+        """
+        sealed = dict(sealed_parts(self._row[4]))
+        wrapped = self._wrapped
+        return (
+            unseal_part(self.seq, "arguments", sealed["arguments"], wrapped["arguments"], self._keys),
+            unseal_part(self.seq, "context", sealed["context"], wrapped["context"], self._keys),
+        )
+
+    def request(self) -> CallRequest:
+        """The very request that was judged.
+
+        Raises:
+            InvalidInputError: it cannot be rebuilt; `why` says so for what is known before it is opened.
+        """
+        snapshot, judgement, header = self.snapshot, self.judgement, self.header
+        agent = self.agent
+        if snapshot is None or judgement is None or agent is None or agent.version.digest != header["version"]:
+            raise InvalidInputError(Code.STATE_UNPROVEN, "the control state of this call is not known")
+        arguments, context = self.parts()
+        known = {one.id: one for one in snapshot.restrictions.get(agent.id, ())}
+        return CallRequest(
+            agent=agent,
+            tool=header["tool"],
+            context={**part_values(context), "input": part_values(arguments)},
+            lifted=judgement.granted,
+            time_trusted=judgement.steady,
+            restrictions=tuple(known[one] for one in sorted(judgement.restrictions)),
+            time_us=header["time"],
+        )
+
+
+class History:
+    """Reads the past of one log."""
+
+    def __init__(self, reader: LogReader, keys: PartKeys, engine: Engine, signer: NoteSigner, clock: Clock) -> None:
+        self._reader = reader
+        self._keys = keys
+        self._engine = engine
+        self._signer = signer
+        self._clock = clock
+
+    def size(self) -> int:
+        """How many records there are."""
+        return self._reader.size()
+
+    def first_since(self, since_us: int) -> int:
+        """The seq of the first record that is not older, to within what records of one moment overlap."""
+        low, high = 0, self.size()
+        while low < high:
+            middle = (low + high) // 2
+            row = next(iter(self._reader.rows(middle, middle + 1)), None)
+            if row is not None and orjson.loads(row[1][2:])["time"] < since_us:
+                low = middle + 1
+            else:
+                high = middle
+        return max(0, low - _PAGE)
+
+    def find(self, decision: str, *, within: int) -> PastCall | None:
+        """The call of that decision, among the newest so many records."""
+        wanted, end = orjson.dumps(decision), self.size()
+        for start in range(max(0, end - _PAGE), max(-1, end - within - _PAGE), -_PAGE):
+            for row in self._reader.rows(max(0, start), min(end, start + _PAGE)):
+                if wanted in row[2] and _DECISION in row[1]:
+                    found = next(self.calls(row[0], row[0] + 1), None)
+                    if found is not None and found.body["decision_id"] == decision:
+                        return found
+        return None
+
+    def calls(self, start: int = 0, stop: int | None = None) -> Iterator[PastCall]:
+        """The decisions recorded from `start` on, in the order of the log.
+
+        Raises:
+            UnavailableError: the log cannot be read.
+        """
+        stop = self.size() if stop is None else stop
+        control = _PastControl()
+        # whatever was in force well before the first call is fed without making a snapshot of each step
+        begin = max(0, start - 16 * _PAGE)
+        past = self._control_records(0)
+        ahead = next(past, None)
+        while ahead is not None and ahead.seq < begin:
+            self._feed(control, ahead)
+            ahead = next(past, None)
+        releases = PolicyReleases(control, self._engine, self._clock, _nothing_installed, self._signer)
+        keeper = SnapshotKeeper(control, releases, self._engine)
+        kept: OrderedDict[int, Snapshot] = OrderedDict({control.position: keeper.current})
+        for page in range(start, stop, _PAGE):
+            end = min(stop, page + _PAGE)
+            wrapped = self._reader.wrapped_keys(page, end)
+            for row in self._reader.rows(page, end):
+                while ahead is not None and ahead.seq < row[0]:
+                    self._feed(control, ahead)
+                    kept[control.position] = keeper.current
+                    if len(kept) > _KEPT:
+                        kept.popitem(last=False)
+                    ahead = next(past, None)
+                if _DECISION in row[1]:
+                    yield self._call(row, wrapped.get(row[0], {}), kept)
+
+    def _call(self, row: StoredRow, wrapped: Mapping[str, bytes], kept: Mapping[int, Snapshot]) -> PastCall:
+        header, body = orjson.loads(row[1][2:]), orjson.loads(row[2][32:])
+        judgement = Judgement.read(body)
+        snapshot = kept.get(body["control"])
+        why: Unrepeatable | None = None
+        if judgement is None:
+            why = Unrepeatable.OLDER if body.get("release") is not None and "judged" not in body else None
+        elif snapshot is None or not _known(snapshot, header, judgement):
+            why = Unrepeatable.STATE
+        elif "arguments" not in wrapped or "context" not in wrapped:
+            why = Unrepeatable.ERASED
+        else:
+            parts = body["parts"]
+            if "truncated" in parts["arguments"] or "truncated" in parts["context"]:
+                why = Unrepeatable.CUT
+        return PastCall(row[0], header, body, judgement, snapshot, why, row, wrapped, self._keys)
+
+    def _control_records(self, start: int) -> Iterator[StoredRecord]:
+        return self._reader.control_records(start)
+
+    def _feed(self, control: _PastControl, record: StoredRecord) -> None:
+        changed = [change for change in changes_of(record) if change[0] in _KINDS]
+        if not changed:
+            control.position = record.seq
+            return
+        try:
+            docs = part_values(open_part(record, STATE_PART, self._keys))
+            writes = tuple(
+                Write(kind, key, None if digest is None else docs[state_path(kind, key)])
+                for kind, key, digest in changed
+            )
+        except (AccreditError, KeyError):
+            # what an erased part said is not known any more: calls that rest on it will not be found as they were
+            control.position = record.seq
+            return
+        control.feed(record.seq, Change(Facts(kind="past"), writes, Actor(basis="system"), {}))
+
+
+def _known(snapshot: Snapshot, header: Mapping[str, Any], judgement: Judgement) -> bool:
+    agent = snapshot.catalogue.agent(header["agent"])
+    if agent is None or agent.version.digest != header["version"]:
+        return False
+    known = {one.id for one in snapshot.restrictions.get(agent.id, ())}
+    return known.issuperset(judgement.restrictions)
+
+
+def _nothing_installed() -> Any:
+    raise UnavailableError(Code.STATE_UNPROVEN, "nothing is published in the past")
