@@ -36,6 +36,7 @@ __all__ = [
     "canonical_manifest",
     "expiry_us",
     "facets",
+    "grant_of",
     "money_doc",
     "money_from",
     "version_digest",
@@ -190,17 +191,33 @@ def expiry_us(last_day: str | None) -> int | None:
 
 
 def _grant(entry: Mapping[str, Any], hours: Hours | None) -> ToolGrant:
-    own = _hours_from(entry["hours"]) or hours
-    same_as = tuple((left, right) for left, right in entry["sameAs"])
+    return grant_of(
+        ToolId(entry["tool"]),
+        user_role=entry["userRole"],
+        same_as=[(left, right) for left, right in entry["sameAs"]],
+        hours=_hours_from(entry["hours"]) or hours,
+        mask=entry["mask"],
+    )
+
+
+def grant_of(
+    tool: ToolId,
+    *,
+    user_role: str | None = None,
+    same_as: Iterable[tuple[str, str]] = (),
+    hours: Hours | None = None,
+    mask: Iterable[str] = (),
+) -> ToolGrant:
+    """The grant of one tool, under the digest of what it means."""
+    pairs, masked = sorted(same_as), sorted(mask)
     means = {
-        "hours": _hours_doc(own) if own else None,
-        "mask": entry["mask"],
-        "same_as": entry["sameAs"],
-        "tool": entry["tool"],
-        "user_role": entry["userRole"],
+        "hours": _hours_doc(hours) if hours else None,
+        "mask": masked,
+        "same_as": [list(pair) for pair in pairs],
+        "tool": tool,
+        "user_role": user_role,
     }
-    digest = digest_value("tool-grant", means)
-    return ToolGrant(ToolId(entry["tool"]), digest, entry["userRole"], same_as, own, frozenset(entry["mask"]))
+    return ToolGrant(tool, digest_value("tool-grant", means), user_role, tuple(pairs), hours, frozenset(masked))
 
 
 def _hours_doc(hours: Hours) -> dict[str, Any]:

@@ -1,0 +1,338 @@
+"""Test cases of a policy directory, as YAML (`tests/*.yaml`; docs/policy-tests.md has the whole form).
+
+A case is one call and what is to come of it. It names registered agents and tools, or such as the file itself declares,
+so a library of policies can be tested where nothing is registered. Read strictly: an unknown key, a repeated key or an
+alias is an error, since a case that is not read as it was meant passes for the wrong reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from accredit.kernel.canonical import digest_value
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.kernel.hours import Hours
+from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId, tool_id
+from accredit.registry.model import (
+    Agent,
+    AgentLimits,
+    AgentState,
+    AgentVersion,
+    Effect,
+    Environment,
+    Team,
+    Tier,
+    Tool,
+    ToolServer,
+    WriteScope,
+)
+from accredit.registry.reading import read_documents
+from accredit.registry.versions import grant_of
+
+__all__ = ["CaseFile", "Expected", "PolicyCase", "read_cases"]
+
+MOST_CASES: Final = 5_000
+_CLOCK: Final = "2026-01-05T10:00:00Z"  # a Monday
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+_Facts = dict[Annotated[str, StringConstraints(max_length=128)], Any]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _ToolForm(_Strict):
+    effect: Effect
+    scope: WriteScope | None = None
+    data: Annotated[list[_Text], Field(max_length=32)] = []
+    input: dict[str, Any] = {"type": "object"}
+    """The JSON Schema of its arguments."""
+
+
+class _ServerForm(_Strict):
+    environment: Environment = Environment.PRODUCTION
+    tools: Annotated[dict[_Text, _ToolForm], Field(max_length=200)]
+
+
+class _HoursForm(_Strict):
+    window: _Text
+    days: Annotated[list[str], Field(max_length=7)] = ["mon", "tue", "wed", "thu", "fri"]
+    zone: _Text = "UTC"
+
+
+class _GrantForm(_Strict):
+    tool: _Text
+    user_role: Annotated[_Text | None, Field(alias="userRole")] = None
+    same_as: Annotated[dict[_Text, _Text], Field(alias="sameAs", max_length=16)] = {}
+    hours: _HoursForm | None = None
+    mask: Annotated[list[_Text], Field(max_length=32)] = []
+
+
+class _AgentForm(_Strict):
+    team: _Name = "team"
+    environment: Environment = Environment.PRODUCTION
+    state: AgentState = AgentState.ACTIVE
+    tier: Tier | None = Tier.HIGH
+    zone: _Text = "UTC"
+    data: Annotated[list[_Text], Field(max_length=32)] = []
+    tools: Annotated[list[_Text | _GrantForm], Field(max_length=200)]
+
+
+class _CallForm(_Strict):
+    tool: _Text
+    input: _Facts = {}
+
+
+class _ExpectForm(_Strict):
+    outcome: Literal["allow", "deny", "hold"]
+    policy: _Text | list[_Text] | None = None
+    code: _Text | None = None
+    role: _Text | list[_Text] | None = None
+    unmet: Annotated[list[_Text] | None, Field(max_length=32)] = None
+
+
+class _Given(_Strict):
+    agent: _Text | None = None
+    state: AgentState | None = None
+    tier: Tier | None = None
+    user: _Facts | None = None
+    task: _Facts | None = None
+    origin: dict[_Text, _Text] | None = None
+    declared: _Facts | None = None
+    session: _Facts | None = None
+    instance: _Facts | None = None
+    actors: Annotated[list[_Text] | None, Field(max_length=16)] = None
+    clock: _Text | None = None
+    call: _CallForm | None = None
+    input: _Facts | None = None
+    """Arguments over those of `call`."""
+    granted: Annotated[list[_Text] | None, Field(max_length=32)] = None
+    """Policies whose hold a person lifted for this very call."""
+
+
+class _CaseForm(_Given):
+    name: _Text
+    expect: Literal["allow", "deny", "hold"] | _ExpectForm | None = None
+    table: Annotated[list[_RowForm] | None, Field(min_length=1, max_length=1_000)] = None
+
+
+class _RowForm(_Given):
+    name: _Text | None = None
+    expect: Literal["allow", "deny", "hold"] | _ExpectForm | None = None
+
+
+class _FileForm(_Strict):
+    agents: Annotated[dict[_Name, _AgentForm], Field(max_length=200)] = {}
+    servers: Annotated[dict[_Name, _ServerForm], Field(max_length=100)] = {}
+    defaults: _Given = _Given()
+    cases: Annotated[list[_CaseForm], Field(max_length=MOST_CASES)]
+
+
+_CaseForm.model_rebuild()
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a case demands of the decision; None demands nothing."""
+
+    outcome: str
+    policies: tuple[str, ...] = ()
+    """Ids, paths of files, or `grant/server/tool`: each must be among what determined the outcome."""
+    code: str | None = None
+    roles: tuple[str, ...] = ()
+    unmet: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCase:
+    """One call and what is to come of it."""
+
+    path: str
+    name: str
+    agent: str
+    state: AgentState | None
+    tier: Tier | None
+    tool: ToolId
+    arguments: Mapping[str, Any]
+    context: Mapping[str, Any]
+    """All of it but `input`, `now`, and what is measured of the first call of a session."""
+    clock_us: int
+    granted: tuple[str, ...]
+    expected: Expected
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFile:
+    """A file of cases."""
+
+    path: str
+    agents: Mapping[str, Agent]
+    servers: tuple[ToolServer, ...]
+    cases: tuple[PolicyCase, ...]
+
+
+def read_cases(path: str, text: str) -> CaseFile:
+    """The cases of one file.
+
+    Raises:
+        InvalidInputError: it is not of the form, with the line and key at fault.
+    """
+    try:
+        documents = read_documents(text.encode())
+    except UnicodeEncodeError as error:
+        raise _refused(path, "is not text") from error
+    except InvalidInputError as error:
+        raise _refused(path, error.message, hint=error.hint) from error
+    if len(documents) != 1 or not isinstance(documents[0].value, dict):
+        raise _refused(path, "does not hold one document of keys and values")
+    try:
+        form = _FileForm.model_validate(documents[0].value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = tuple(
+            step for step in fault["loc"] if isinstance(step, int) or step in documents[0].value or len(step) < 64
+        )
+        line = next(
+            (documents[0].lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in documents[0].lines), 0
+        )
+        spelled = ".".join(map(str, fault["loc"]))[:160]
+        raise _refused(path, f"line {line}: `{spelled}`: {fault['msg'][:200]}") from error
+    servers = tuple(_server(name, one) for name, one in form.servers.items())
+    agents = {name: _agent(path, name, one) for name, one in form.agents.items()}
+    cases = tuple(case for one in form.cases for case in _cases(path, one, form.defaults))
+    if len(cases) > MOST_CASES:
+        raise _refused(path, f"holds more than {MOST_CASES} cases", hint="split the file")
+    return CaseFile(path, agents, servers, cases)
+
+
+def _refused(path: str, what: str, *, hint: str = "") -> InvalidInputError:
+    return InvalidInputError(Code.POLICY_TESTS_FAILED, f"{path}: {what}", hint=hint or "see docs/policy-tests.md")
+
+
+def _server(name: str, form: _ServerForm) -> ToolServer:
+    tools = {}
+    for own, one in form.tools.items():
+        definition = {"name": own, "inputSchema": one.input}
+        tools[own] = Tool(
+            id=tool_id(name, own),
+            server=ServerName(name),
+            name=own,
+            effect=one.effect,
+            scope=(one.scope or WriteScope.RECORD) if one.effect is Effect.WRITE else None,
+            data=frozenset(one.data),
+            price=None,
+            definition=definition,
+            definition_digest=digest_value("test-definition", definition),
+        )
+    return ToolServer(ServerName(name), form.environment, "http://127.0.0.1:1", None, tools)
+
+
+def _agent(path: str, name: str, form: _AgentForm) -> Agent:
+    grants = []
+    for one in form.tools:
+        grant = _GrantForm(tool=one) if isinstance(one, str) else one
+        hours = grant.hours
+        try:
+            parsed = Hours.parse(hours.window, hours.days, hours.zone) if hours else None
+        except InvalidInputError as error:
+            raise _refused(path, f"agent `{name}`: {error.message}", hint=error.hint) from error
+        grants.append(
+            grant_of(
+                ToolId(grant.tool),
+                user_role=grant.user_role,
+                same_as=grant.same_as.items(),
+                hours=parsed,
+                mask=grant.mask,
+            )
+        )
+    version = AgentVersion(
+        digest=digest_value("test-version", [name, [grant.digest for grant in grants], sorted(form.data)]),
+        manifest={},
+        facets={},
+        grants=tuple(grants),
+        data=frozenset(form.data),
+        zone=form.zone,
+        limits=AgentLimits(1, 1, 1.0, 1.0, None),
+    )
+    team = Team(TeamId(f"test_{form.team}"), form.team, frozenset({form.zone}))
+    return Agent(
+        AgentId(f"test_{name}"),
+        name,
+        team,
+        form.environment,
+        form.state,
+        PersonId("test"),
+        None,
+        version,
+        tier=form.tier,
+    )
+
+
+def _cases(path: str, form: _CaseForm, defaults: _Given) -> Iterator[PolicyCase]:
+    rows = form.table or [_RowForm()]
+    for number, row in enumerate(rows, 1):
+        given: dict[str, Any] = {}
+        for layer in (defaults, form, row):
+            given |= {key: getattr(layer, key) for key in _Given.model_fields if getattr(layer, key) is not None}
+        arguments = {**(given["call"].input if "call" in given else {})}
+        for layer in (defaults, form, row):
+            arguments |= layer.input or {}
+        name = form.name if form.table is None else f"{form.name}: {row.name or number}"
+        expect = row.expect or form.expect
+        if expect is None or "call" not in given or "agent" not in given:
+            raise _refused(path, f"case `{name}` lacks one of agent, call and expect")
+        yield PolicyCase(
+            path=path,
+            name=name,
+            agent=given["agent"],
+            state=given.get("state"),
+            tier=given.get("tier"),
+            tool=ToolId(given["call"].tool),
+            arguments=arguments,
+            context={
+                key: given[key]
+                for key in ("user", "task", "origin", "declared", "session", "instance", "actors")
+                if key in given
+            },
+            clock_us=_clock_us(path, name, given.get("clock", _CLOCK)),
+            granted=tuple(given.get("granted", ())),
+            expected=_expected(expect),
+        )
+
+
+def _clock_us(path: str, name: str, text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _refused(
+            path, f"case `{name}`: `{text[:40]}` is no time", hint="write 2026-11-23T10:00:00+01:00"
+        ) from error
+    if moment.tzinfo is None:
+        raise _refused(path, f"case `{name}`: the clock has no zone", hint="write 2026-11-23T10:00:00+01:00")
+    return int(moment.astimezone(UTC).timestamp() * 1_000_000)
+
+
+def _expected(form: str | _ExpectForm) -> Expected:
+    if isinstance(form, str):
+        return Expected(form)
+    return Expected(
+        outcome=form.outcome,
+        policies=_several(form.policy),
+        code=form.code,
+        roles=_several(form.role),
+        unmet=None if form.unmet is None else tuple(form.unmet),
+    )
+
+
+def _several(value: str | list[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)

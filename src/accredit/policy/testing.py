@@ -1,0 +1,268 @@
+"""Runs the test cases of a release through the same `decide` as every call, and says what they leave untested.
+
+A case is judged by the release it stands in, over what is registered and what its file declares. Its arguments are
+checked against the tool's schema first, as calls are: a case that could never reach a policy is an error, not a pass.
+
+Coverage has two branches for a policy: that it determined an outcome, and (if it has conditions) that it was in scope
+of a call and did not. Mutation drops each policy in turn; a policy whose loss no case notices is a survivor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from accredit.kernel.errors import InvalidInputError
+from accredit.policy.cases import CaseFile, PolicyCase, read_cases
+from accredit.policy.context import now_facts
+from accredit.policy.decide import decide
+from accredit.policy.model import CallRequest, Decision
+from accredit.policy.ports import Engine
+from accredit.policy.release import Release, read_release
+from accredit.policy.snapshot import PolicySnapshot, Slice
+from accredit.registry.model import Agent, Environment, ToolServer
+from accredit.registry.schemas import compile_arguments
+
+__all__ = ["CaseResult", "Fleet", "PolicyCoverage", "TestRun", "run_tests"]
+
+_LEGIBLE: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The registered agents and tools that cases may name beside those of their own file."""
+
+    agents: Mapping[str, Agent]
+    """By environment/name."""
+    servers: tuple[ToolServer, ...]
+
+    def named(self, name: str) -> Agent | None:
+        """An agent by environment/name, or by name alone: production before staging before development."""
+        for environment in (Environment.PRODUCTION, Environment.STAGING, Environment.DEVELOPMENT):
+            found = self.agents.get(name if "/" in name else f"{environment}/{name}")
+            if found is not None:
+                return found
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """How one case ended."""
+
+    path: str
+    name: str
+    passed: bool
+    why: str = ""
+    """What was expected and what happened instead; empty if it passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCoverage:
+    """Which branches of a policy the cases took."""
+
+    policy: str
+    in_scope: bool
+    determined: bool
+    stood_aside: bool
+    """In scope of a case, and its conditions did not hold."""
+    conditional: bool
+
+    @property
+    def covered(self) -> int:
+        """Branches taken, of `branches`."""
+        return self.determined + (self.conditional and self.stood_aside)
+
+    @property
+    def branches(self) -> int:
+        """How many there are."""
+        return 1 + self.conditional
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What came of all cases."""
+
+    __test__ = False  # for test frameworks: this is no test
+
+    cases: tuple[CaseResult, ...]
+    coverage: tuple[PolicyCoverage, ...]
+    survivors: tuple[str, ...] | None = None
+    """Policies whose loss no case notices; None if that was not asked."""
+
+    @property
+    def failed(self) -> tuple[CaseResult, ...]:
+        """Cases that did not come out as expected."""
+        return tuple(one for one in self.cases if not one.passed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are cases, and all of them came out as expected."""
+        return bool(self.cases) and not self.failed
+
+    @property
+    def determined(self) -> int:
+        """Policies that determined an outcome in some case."""
+        return sum(one.determined for one in self.coverage)
+
+    @property
+    def branch_share(self) -> float:
+        """Branches taken, of all; 1.0 where there are none."""
+        total = sum(one.branches for one in self.coverage)
+        return sum(one.covered for one in self.coverage) / total if total else 1.0
+
+
+@dataclass(slots=True)
+class _Bench:
+    """A file's cases over what they are judged by."""
+
+    file: CaseFile
+    snapshot: PolicySnapshot
+    fleet: Fleet
+
+    def request(self, case: PolicyCase) -> CallRequest | str:
+        """The call of a case; or why there is none."""
+        agent = self.file.agents.get(case.agent) or self.fleet.named(case.agent)
+        if agent is None:
+            return f"no agent is called `{case.agent[:80]}`: register it, or declare it under `agents`"
+        agent = replace(agent, state=case.state or agent.state, tier=case.tier or agent.tier)
+        tool = self.snapshot.tools.get(case.tool)
+        if tool is None:
+            return f"there is no tool `{case.tool[:120]}`: register it, or declare it under `servers`"
+        try:
+            checks = compile_arguments(tool.definition.get("inputSchema"), allow_undeclared=tool.allow_undeclared)
+        except InvalidInputError as error:
+            return f"the schema of `{case.tool}` is refused: {error.message}"
+        if (fault := checks.fault(case.arguments)) is not None:
+            return f"the call is refused before any policy is asked: `{fault.path}`: expected {fault.expected}"
+        return CallRequest(
+            agent=agent,
+            tool=case.tool,
+            context=_context(case, agent),
+            lifted=self._granted(agent, case),
+            time_us=case.clock_us,
+        )
+
+    def _granted(self, agent: Agent, case: PolicyCase) -> frozenset[str]:
+        if not case.granted:
+            return frozenset()
+        part = self.snapshot.slice_for(agent, case.tool)
+        ids = [policy.id for policy in part.policies] if isinstance(part, Slice) else []
+        return frozenset(one for one in ids if any(_names(wanted, one) for wanted in case.granted))
+
+
+def _names(wanted: str, policy: str) -> bool:
+    return wanted in {policy, policy.partition("@")[0]}
+
+
+def _context(case: PolicyCase, agent: Agent) -> dict[str, Any]:
+    context = {**case.context, "input": case.arguments, "now": now_facts(case.clock_us, agent.version.zone)}
+    context["session"] = {**_FIRST_CALL, **case.context.get("session", {})}
+    context["instance"] = {"calls": 1, **case.context.get("instance", {})}
+    context.setdefault("actors", [])
+    if "user" in case.context:
+        context["user"] = {"id": "user", "roles": [], **case.context["user"]}
+    if "task" in case.context:
+        context["task"] = {"id": "task", **case.context["task"]}
+    return context
+
+
+_FIRST_CALL: Final[Mapping[str, Any]] = {
+    "id": "ses_test", "calls": 1, "calls_of_tool": 1, "denied": 0, "seconds": 0
+}  # fmt: skip
+"""What is measured of the first call of a session."""
+
+
+def run_tests(release: Release, engine: Engine, fleet: Fleet, *, mutation: bool = False) -> TestRun:
+    """Run the release's own cases; with `mutation`, once more without each policy that a case has in scope.
+
+    Raises:
+        InvalidInputError: a file of cases is not of the form.
+        PolicyInvalidError: the policies do not read with the names a file of cases declares.
+    """
+    benches = [_bench(read_cases(path, text), release, engine, fleet) for path, text in sorted(release.tests.items())]
+    results: list[CaseResult] = []
+    seen = {policy.id: [False, False, False] for policy in release.policies}
+    touched: dict[str, list[tuple[_Bench, PolicyCase]]] = {}
+    for bench in benches:
+        for case in bench.file.cases:
+            request = bench.request(case)
+            if isinstance(request, str):
+                results.append(CaseResult(case.path, case.name, passed=False, why=request))
+                continue
+            decision = decide(request, bench.snapshot)
+            why = _wrong(case, decision)
+            results.append(CaseResult(case.path, case.name, passed=not why, why=why))
+            part = bench.snapshot.slice_for(request.agent, request.tool)
+            for policy in part.policies if isinstance(part, Slice) else ():
+                if policy.id in seen:
+                    took = seen[policy.id]
+                    took[0] = True
+                    took[1 if policy.id in decision.policies else 2] = True
+                    touched.setdefault(policy.id, []).append((bench, case))
+    coverage = tuple(
+        PolicyCoverage(policy.id, in_scope, determined, stood_aside, policy.conditions > 0)
+        for policy in release.policies
+        for in_scope, determined, stood_aside in (seen[policy.id],)
+    )
+    survivors = _survivors(release, touched) if mutation else None
+    return TestRun(tuple(results), coverage, survivors)
+
+
+def _bench(file: CaseFile, release: Release, engine: Engine, fleet: Fleet) -> _Bench:
+    own = {name: str(agent.id) for name, agent in file.agents.items()}
+    read = release
+    if own:
+        read = read_release(release.files, engine, agents={**release.agents, **own})
+    declared = {server.name for server in file.servers}
+    servers = [*(one for one in fleet.servers if one.name not in declared), *file.servers]
+    return _Bench(file, PolicySnapshot(read, servers, engine), fleet)
+
+
+def _survivors(release: Release, touched: Mapping[str, list[tuple[_Bench, PolicyCase]]]) -> tuple[str, ...]:
+    return tuple(policy.id for policy in release.policies if not _missed(policy.id, touched.get(policy.id, [])))
+
+
+def _missed(policy: str, cases: Iterable[tuple[_Bench, PolicyCase]]) -> bool:
+    """Whether some case that had the policy in scope fails without it."""
+    without: dict[int, _Bench] = {}
+    for bench, case in cases:
+        mutant = without.get(id(bench))
+        if mutant is None:
+            kept = tuple(one for one in bench.snapshot.release.policies if one.id != policy)
+            snapshot = bench.snapshot.with_release(replace(bench.snapshot.release, policies=kept))
+            mutant = without[id(bench)] = replace(bench, snapshot=snapshot)
+        request = mutant.request(case)
+        if isinstance(request, str) or _wrong(case, decide(request, mutant.snapshot)):
+            return True
+    return False
+
+
+def _wrong(case: PolicyCase, decision: Decision) -> str:
+    """What is not as expected, and what happened; empty if all is."""
+    wanted = case.expected
+    happened = f"it came to {decision.outcome} ({decision.code}) by {_listed(decision.policies) or 'no policy'}"
+    if decision.unmet:
+        happened += f"; unmet: {_listed(decision.unmet)}"
+    if decision.faults:
+        happened += f"; failed: {_listed(fault.policy for fault in decision.faults)}"
+    if decision.outcome.value != wanted.outcome:
+        return f"expected {wanted.outcome}; {happened}"
+    for policy in wanted.policies:
+        if not any(_names(policy, one) for one in decision.policies):
+            return f"expected `{policy}` to determine it; {happened}"
+    if wanted.code is not None and decision.code.value != wanted.code:
+        return f"expected code {wanted.code}; {happened}"
+    roles = {need.role for need in decision.needs}
+    for role in wanted.roles:
+        if role not in roles:
+            return f"expected to wait for role {role}, it waits for {_listed(sorted(roles)) or 'none'}; {happened}"
+    if wanted.unmet is not None and not set(wanted.unmet) <= set(decision.unmet):
+        return f"expected {_listed(wanted.unmet)} to be unmet; {happened}"
+    return ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = list(names)
+    more = f" and {len(found) - _LEGIBLE} more" if len(found) > _LEGIBLE else ""
+    return ", ".join(f"`{name}`" for name in found[:_LEGIBLE]) + more
