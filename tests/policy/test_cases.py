@@ -94,7 +94,7 @@ def test_cases_pass_or_say_what_happened_instead() -> None:
         ),
         (
             "{agent: support-copilot, call: {tool: shop/refund, input: {amount: 1}},"
-            + " expect: {outcome: allow, policy: org/rules.cedar}}",
+            " expect: {outcome: allow, policy: org/rules.cedar}}",
             "expected `org/rules.cedar` to determine it",
         ),
     ],
@@ -110,7 +110,7 @@ def test_coverage_is_by_policy_and_by_branch() -> None:
     assert _run().branch_share == 1.0
     assert _run().determined == 2
     first = "  - name: small refunds\n    call: {tool: shop/refund, input: {amount: 10}}\n    expect: allow\n"
-    only = CASES.split("  - name: a person")[0].replace(first, "")
+    only = CASES.split("  - name: a person", maxsplit=1)[0].replace(first, "")
     run = _run(only)
     assert {(one.in_scope, one.determined, one.stood_aside) for one in run.coverage} == {
         (True, True, False),
@@ -155,8 +155,6 @@ cases:
 """
 OF_PAYER = """@hold("security")
 forbid (principal == Agent::"payer", action, resource) unless { principal in RiskTier::"low" };"""
-    '@hold("security") forbid (principal == Agent::"payer", action, resource) unless { principal in RiskTier::"low" };'
-)
 
 
 @pytest.mark.requirement("policy:tests:fixtures")
