@@ -93,8 +93,10 @@ def test_cases_pass_or_say_what_happened_instead() -> None:
             "before any policy is asked",
         ),
         (
-            "{agent: support-copilot, call: {tool: shop/refund, input: {amount: 1}},"
-            " expect: {outcome: allow, policy: org/rules.cedar}}",
+            (
+                "{agent: support-copilot, call: {tool: shop/refund, input: {amount: 1}},"
+                " expect: {outcome: allow, policy: org/rules.cedar}}"
+            ),
             "expected `org/rules.cedar` to determine it",
         ),
     ],
