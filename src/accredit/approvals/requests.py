@@ -8,8 +8,6 @@ beyond 64 bits, dates.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,17 +17,10 @@ from accredit.approvals.model import HeldCall
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
+from accredit.kernel.legible import visible
 from accredit.policy.model import HoldNeed
 
-__all__ = ["exact_json", "plain", "request_digest", "view_digest", "view_text", "visible"]
-
-_ABOVE_ASCII = re.compile(r"[^\x00-\x7e]")
-_DECEIVING = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs", "Me"})
-"""Categories of controls, bidi and zero-width characters, tags and spaces that are not the space."""
-_UNSEEN = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
-"""Letters and marks by category that show nothing all the same."""
+__all__ = ["exact_json", "plain", "request_digest", "view_digest", "view_text"]
 
 
 def exact_json(value: Any, *, indent: bool = False) -> bytes:
@@ -112,22 +103,6 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def visible(text: str) -> str:
-    """The text with every character that shows nothing, or could deceive the eye, spelled as JSON escapes it.
-
-    Control characters of ASCII are not among them: in JSON they are escaped already.
-    """
-    return _ABOVE_ASCII.sub(_escaped, text)
-
-
 def view_digest(text: str) -> Digest:
     """The digest of a view as shown."""
     return digest("hold-view", text.encode())
-
-
-def _escaped(match: re.Match[str]) -> str:
-    character = match[0]
-    if unicodedata.category(character) not in _DECEIVING and not _UNSEEN.match(character):
-        return character
-    code_units = character.encode("utf-16-be")
-    return "".join(f"\\u{code_units[at : at + 2].hex()}" for at in range(0, len(code_units), 2))

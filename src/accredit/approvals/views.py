@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from accredit.approvals.model import ApprovalRequest, Grounds
-from accredit.approvals.requests import exact_json, plain, view_digest, visible
+from accredit.approvals.requests import exact_json, plain, view_digest
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import PersonId
+from accredit.kernel.legible import visible
 from accredit.registry.organisation import Organisation
 
 __all__ = ["request_view"]
