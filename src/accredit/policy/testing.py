@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.cases import CaseFile, PolicyCase, read_cases
+from accredit.policy.config import Counter, PolicyConfig
 from accredit.policy.context import now_facts
 from accredit.policy.decide import decide
 from accredit.policy.model import CallRequest, Decision
@@ -138,7 +139,7 @@ class _Bench:
         return CallRequest(
             agent=agent,
             tool=case.tool,
-            context=_context(case, agent),
+            context=_context(case, agent, self.snapshot.release.config),
             lifted=self._granted(agent, case),
             time_us=case.clock_us,
         )
@@ -155,10 +156,12 @@ def _names(wanted: str, policy: str) -> bool:
     return wanted in {policy, policy.partition("@")[0]}
 
 
-def _context(case: PolicyCase, agent: Agent) -> dict[str, Any]:
+def _context(case: PolicyCase, agent: Agent, config: PolicyConfig) -> dict[str, Any]:
+    """The context of a call; what is measured and not given is as at the first call of a session."""
     context = {**case.context, "input": case.arguments, "now": now_facts(case.clock_us, agent.version.zone)}
-    context["session"] = {**_FIRST_CALL, **case.context.get("session", {})}
-    context["instance"] = {"calls": 1, **case.context.get("instance", {})}
+    counted = {counter.name: _first(counter, case) for counter in config.counters}
+    context["session"] = {**_FIRST_CALL, **counted, **case.context.get("session", {})}
+    context["instance"] = {"calls": 1, "data": [], **case.context.get("instance", {})}
     context.setdefault("actors", [])
     if "user" in case.context:
         context["user"] = {"id": "user", "roles": [], **case.context["user"]}
@@ -167,10 +170,21 @@ def _context(case: PolicyCase, agent: Agent) -> dict[str, Any]:
     return context
 
 
+def _first(counter: Counter, case: PolicyCase) -> Any:
+    if case.tool not in counter.tools:
+        return 0
+    return 1 if counter.sum is None else case.arguments.get(counter.sum, 0)
+
+
 _FIRST_CALL: Final[Mapping[str, Any]] = {
-    "id": "ses_test", "calls": 1, "calls_of_tool": 1, "denied": 0, "seconds": 0
-}  # fmt: skip
-"""What is measured of the first call of a session."""
+    "id": "ses_test",
+    "calls": 1,
+    "calls_of_tool": 1,
+    "denied": 0,
+    "seconds": 0,
+    "used": [],
+    "data": [],
+}
 
 
 def run_tests(release: Release, engine: Engine, fleet: Fleet, *, mutation: bool = False) -> TestRun:
