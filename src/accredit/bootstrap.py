@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
 from accredit.enforcement.recovery import recover, started_entry
 from accredit.enforcement.sessions import SessionLedger
+from accredit.enforcement.sharding import ShardedHistory
 from accredit.enforcement.snapshot import SnapshotKeeper
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
@@ -70,6 +72,8 @@ from accredit.policy.listing import listed
 from accredit.policy.publish import ClaimKind, ContextTypes, Installation
 from accredit.policy.rehearsing import Rehearsals
 from accredit.policy.releases import PolicyReleases
+from accredit.policy.simulating import Simulations
+from accredit.policy.testing import Fleet
 from accredit.registry.model import Agent
 from accredit.registry.pinning import definition_digest
 from accredit.registry.service import Registry
@@ -80,7 +84,7 @@ from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 
-__all__ = ["Offline", "Running", "check_log", "holder_of", "look_at", "run"]
+__all__ = ["Offline", "Running", "check_log", "holder_of", "look_at", "open_history", "run"]
 
 _log = logging.getLogger("accredit")
 _SYSTEM = Actor(basis="system")
@@ -305,6 +309,25 @@ async def run(
             token_endpoint=token_endpoint(public_url),
         )
         revocations = Revocations(control, directory_of_agents)
+        history = History(records, PartKeys(sealer, store.stream), engine, release_signer, clock)
+        simulations = Simulations(
+            ShardedHistory(history, functools.partial(open_history, directory)),
+            lambda: keeper.current.policy,
+            lambda: {agent.id: agent for agent in keeper.current.catalogue.agents()},
+            clock=clock,
+            ids=ids,
+        )
+        stack.push_async_callback(simulations.close)
+        rehearsals = Rehearsals(
+            releases,
+            engine,
+            lambda: Fleet(
+                {f"{agent.environment}/{agent.name}": agent for agent in keeper.current.catalogue.agents()},
+                tuple(keeper.current.catalogue.servers()),
+            ),
+            simulations,
+            now_us=lambda: clock.now().wall_us,
+        )
         room = furnished(
             control=control,
             records=records,
@@ -323,7 +346,7 @@ async def run(
             ),
             clock=clock,
             ids=ids,
-            rehearse=Rehearsals(releases, now_us=lambda: clock.now().wall_us).rehearse,
+            rehearse=rehearsals.rehearse,
             steady=watch.steady,
             forget=definitions.forget,
         )
@@ -335,7 +358,9 @@ async def run(
             log=log,
             records=records,
             part_keys=PartKeys(sealer, store.stream),
-            history=History(records, PartKeys(sealer, store.stream), engine, release_signer, clock),
+            history=history,
+            rehearsals=rehearsals,
+            simulations=simulations,
             registry=registry,
             releases=releases,
             snapshots=keeper,
@@ -505,6 +530,23 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 # -- looking at an installation that may be running elsewhere
+
+
+@contextlib.contextmanager
+def open_history(directory: Path) -> Iterator[History]:
+    """The past of an installation, read by a process of its own.
+
+    Raises:
+        NotFoundError: there is no such installation.
+        UnavailableError: its log cannot be read.
+    """
+    data = DataDirectory.read(directory, ids=RandomIds())
+    with contextlib.ExitStack() as stack:
+        stack.callback(data.close)
+        reader = SqliteRecordReader(data.audit_db)
+        stack.callback(reader.close)
+        signer = _release_signer(data.signing_key())
+        yield History(reader, PartKeys(data.sealer, reader.stream), CedarEngine(), signer, SystemClock())
 
 
 @dataclass(frozen=True, slots=True)

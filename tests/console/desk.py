@@ -22,7 +22,7 @@ from accredit.approvals.model import (
     Vote,
     VoteVerdict,
 )
-from accredit.approvals.requests import view_digest, visible
+from accredit.approvals.requests import view_digest
 from accredit.console.live import RecentCall
 from accredit.console.ports import ConsoleServices
 from accredit.identity.model import ApiToken, Operator
@@ -32,6 +32,7 @@ from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
+from accredit.kernel.legible import visible
 from accredit.lifecycle.dossier import Dossier
 from accredit.monitoring.model import Alert, AlertState
 from accredit.policy.model import HoldNeed

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accredit.approvals.requests import visible
 from accredit.console.text import datum, moment, rows_alike, short
+from accredit.kernel.legible import visible
 
 
 class _Shape(HTMLParser):

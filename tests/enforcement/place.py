@@ -31,6 +31,7 @@ from accredit.sdk.identity import AsyncAgentIdentity
 from accredit.serving import bound, served
 from accredit.settings import Settings
 from tests.gateway.stage import RawServer, Script, Seen, answer_ok, http_json, legacy, modern
+from tests.policies import with_cases
 
 MONDAY_TEN_US = 1_795_428_000_000_000  # 2026-11-23T10:00:00Z
 SECRET = "0123456789abcdef-brokered"
@@ -337,7 +338,7 @@ class Site:
         credential = {"origin": origin, "header": "Authorization", "value": SECRET}
         await place.operator.put("upstream-credentials/crm-key", credential)
         await place.apply(*self.people(), self.crm(), *agents)
-        await place.operator.post("policy/publish", {"files": GUARDRAILS})
+        await place.operator.post("policy/publish", {"files": with_cases(GUARDRAILS)})
         for each in agents:
             await place.enrol(each["metadata"]["name"])
 

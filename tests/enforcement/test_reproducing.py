@@ -19,6 +19,7 @@ from accredit.policy.release import Release, read_release
 from accredit.policy.replay import Unrepeatable, replay, reproduce
 from accredit.registry.model import RestrictionKind
 from tests.enforcement.place import GUARDRAILS, HELPER, KIM, TICKET, WORKER, Place, place
+from tests.policies import with_cases
 
 OPERATOR = Actor(person="per_operator", credential="tok_1", basis="single-admin")
 LIMIT = 'forbid (principal, action == Action::"crm/refund", resource) when { context.input.cents > 100 };'
@@ -30,7 +31,7 @@ def _history(at: Place) -> History:
 
 
 async def _publish(at: Place, files: Mapping[str, str]) -> None:
-    await at.operator.post("policy/publish", {"files": dict(files)})
+    await at.operator.post("policy/publish", {"files": with_cases(files)})
 
 
 async def _call(at: Place, who: Any, tool: str, arguments: Mapping[str, Any] | None = None) -> None:

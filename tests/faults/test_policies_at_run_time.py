@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.enforcement.place import GUARDRAILS, agent, site, tool
+from tests.policies import with_cases
 
 
 @pytest.mark.requirement("faults:policies:runtime")
@@ -23,7 +24,7 @@ def test_a_forbid_that_overflows_on_a_call_denies_it_and_says_which(tmp_path: Pa
                 "origin": empty.raw.url.removesuffix("/mcp"), "header": "Authorization",
                 "value": "0123456789abcdef-brokered"})  # fmt: skip
             await at.apply(*empty.people(), empty.crm(facts), agent("adder", [{"allow": ["add"]}]))
-            await at.operator.post("policy/publish", {"files": {**GUARDRAILS, "org/squares.cedar": text}})
+            await at.operator.post("policy/publish", {"files": with_cases({**GUARDRAILS, "org/squares.cedar": text})})
             await at.enrol("adder")
             token = await at.token("adder")
             assert (await at.call(token, "add", {"n": 6})).allowed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from accredit.audit.control import ProvenControlLog
 from accredit.audit.model import Facts
 from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import Actor, Change, Write
+from accredit.audit.records import PartKeys
 from accredit.audit.writer import LogWriter
+from accredit.enforcement.history import History
+from accredit.enforcement.sharding import ShardedHistory
 from accredit.enforcement.snapshot import Snapshot, SnapshotKeeper
 from accredit.identity.broker import SealedBroker
 from accredit.identity.enrolment import Enrolment
@@ -38,6 +42,8 @@ from accredit.policy.model import CallRequest, Decision
 from accredit.policy.publish import Installation
 from accredit.policy.rehearsing import Rehearsals
 from accredit.policy.releases import PolicyReleases
+from accredit.policy.simulating import Simulations
+from accredit.policy.testing import Fleet
 from accredit.registry import rows
 from accredit.registry.manifest import Document, read_manifests
 from accredit.registry.model import Agent, Person, Role, ToolServer
@@ -289,6 +295,7 @@ async def house(
     await control.start()
     identity, offers = IdentityState(control), Offers()
     broker, engine = SealedBroker(control, sealer), CedarEngine()
+    policy_signer = NoteSigner("accredit.policy/test", bytes(32))
     releases = PolicyReleases(
         control,
         engine,
@@ -298,11 +305,20 @@ async def house(
             teams=frozenset(team.name for team in keeper.current.catalogue.teams()),
             agents={one.name: one.id for one in keeper.current.catalogue.agents()},
         ),
-        NoteSigner("accredit.policy/test", bytes(32)),
+        policy_signer,
     )
     keeper = SnapshotKeeper(control, releases, engine)
     registry = Registry(control, ids=ids, clock=clock, definitions=offers, bootstrapping=lambda: False)
     holds, steadiness = Holds(control, ids, clock), Steadiness()
+    history = History(store, PartKeys(sealer, STREAM), engine, policy_signer, clock)
+    simulations = Simulations(
+        ShardedHistory(history, lambda: contextlib.nullcontext(history)),
+        lambda: keeper.current.policy,
+        lambda: {one.id: one for one in keeper.current.catalogue.agents()},
+        clock=clock,
+        ids=ids,
+    )
+    rehearsals = Rehearsals(releases, engine, lambda: Fleet({}, ()), simulations, now_us=lambda: clock.now().wall_us)
     room = furnished(
         control=control,
         records=store,
@@ -324,7 +340,7 @@ async def house(
         at=at,
         clock=clock,
         ids=ids,
-        rehearse=Rehearsals(releases, now_us=lambda: clock.now().wall_us).rehearse,
+        rehearse=rehearsals.rehearse,
         steady=lambda _: steadiness.steady,
     )
     await room.start()

@@ -18,6 +18,7 @@ from accredit.registry import rows
 from accredit.registry.errors import ManifestError
 from accredit.registry.model import AgentState, Role
 from tests.lifecycle.house import House, agent, file, house, operator, server
+from tests.policies import with_cases
 
 DANA, LEE, LENA, MIRA, OLIVE, SAM, UNA = (
     operator(name) for name in ("dana", "lee", "lena", "mira", "olive", "sam", "una")
@@ -386,7 +387,9 @@ def test_hostile_text_of_a_tool_a_manifest_or_a_policy_is_shown_as_what_it_is(tm
             assert shown
             asked = await place.operations.publish(
                 OLIVE,
-                {"org/no.cedar": f'// {UNSEEN}\nforbid (principal, action in Action::"@irreversible", resource);'},
+                with_cases(
+                    {"org/no.cedar": f'// {UNSEEN}\nforbid (principal, action in Action::"@irreversible", resource);'}
+                ),
             )
             assert not isinstance(asked, str)
             assert "\\u202e" in _seen(place, asked)

@@ -25,6 +25,7 @@ from accredit.registry.model import AgentState, Person, RestrictionKind, Role
 from accredit.registry.organisation import Group, Membership, RoleGrant
 from tests.audit.building import signer
 from tests.lifecycle.house import agent, file, house, operator, server
+from tests.policies import with_cases
 
 NOTHING = Digest("sha256:" + "0" * 64)
 DANA, OLIVE, SAM, UNA, MIRA = (operator(name) for name in ("dana", "olive", "sam", "una", "mira"))
@@ -183,7 +184,7 @@ def test_what_takes_two_persons_is_in_force_from_the_last_vote_on_and_not_before
 
 @pytest.mark.requirement("lifecycle:operations:two-persons")
 def test_a_release_is_published_by_the_vote_that_completes_its_gate(tmp_path: Path) -> None:
-    files = {"org/no.cedar": 'forbid (principal, action in Action::"@irreversible", resource);'}
+    files = with_cases({"org/no.cedar": 'forbid (principal, action in Action::"@irreversible", resource);'})
 
     async def story() -> None:
         async with house(tmp_path) as place:

@@ -19,6 +19,7 @@ from accredit.policy.model import Outcome
 from accredit.registry import rows
 from accredit.registry.model import AgentState, Restriction, RestrictionKind, Role, Tier
 from tests.lifecycle.house import House, agent, file, house, operator, server
+from tests.policies import with_cases
 
 DANA, OLIVE, SAM, MIRA = (operator(name) for name in ("dana", "olive", "sam", "mira"))
 DAY_S = 86_400
@@ -38,7 +39,7 @@ def agreement(expires: str | None) -> dict[str, Any]:
 
 
 async def release(place: House, files: Mapping[str, str]) -> None:
-    asked = await place.operations.publish(OLIVE, files)
+    asked = await place.operations.publish(OLIVE, with_cases(files))
     assert not isinstance(asked, str)
     await place.approve(asked.id)
 

@@ -23,7 +23,9 @@ from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, ClockWatch
 from accredit.lifecycle.room import LifecycleRoom
 from accredit.limits.service import Limits
+from accredit.policy.rehearsing import Rehearsals
 from accredit.policy.releases import PolicyReleases
+from accredit.policy.simulating import Simulations
 from accredit.registry.service import Registry
 
 __all__ = ["ControlPlane"]
@@ -41,6 +43,8 @@ class ControlPlane:
     records: LogReader
     part_keys: PartKeys
     history: History
+    rehearsals: Rehearsals
+    simulations: Simulations
     registry: Registry
     releases: PolicyReleases
     snapshots: SnapshotKeeper

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from accredit.approvals.requests import visible
+from accredit.kernel.legible import visible
 
 __all__ = ["Datum", "datum", "moment", "nests", "remaining", "rows_alike", "said", "short"]
 

@@ -254,9 +254,9 @@ def live_agents() -> dict[str, dict[str, Any]]:
 
 
 def policies() -> dict[str, str]:
-    """The hand-written layers of the sample fleet, by path."""
+    """The hand-written layers of the sample fleet and their test cases, by path."""
     root = resources.files("accredit.demo").joinpath("policies")
-    paths = ("org/guardrails.cedar", "team/customer-support/ceilings.cedar")
+    paths = ("org/guardrails.cedar", "team/customer-support/ceilings.cedar", "tests/guardrails.yaml")
     return {path: root.joinpath(path).read_text() for path in paths}
 
 

@@ -161,7 +161,7 @@ class History:
     def __init__(self, reader: LogReader, keys: PartKeys, engine: Engine, signer: NoteSigner, clock: Clock) -> None:
         self._reader = reader
         self._keys = keys
-        self._engine = engine
+        self.engine = engine
         self._signer = signer
         self._clock = clock
 
@@ -207,8 +207,8 @@ class History:
         while ahead is not None and ahead.seq < begin:
             self._feed(control, ahead)
             ahead = next(past, None)
-        releases = PolicyReleases(control, self._engine, self._clock, _nothing_installed, self._signer)
-        keeper = SnapshotKeeper(control, releases, self._engine)
+        releases = PolicyReleases(control, self.engine, self._clock, _nothing_installed, self._signer)
+        keeper = SnapshotKeeper(control, releases, self.engine)
         kept: OrderedDict[int, Snapshot] = OrderedDict({control.position: keeper.current})
         for page in range(start, stop, _PAGE):
             end = min(stop, page + _PAGE)

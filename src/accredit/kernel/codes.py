@@ -376,6 +376,7 @@ class Code(Enum):
         "the release's own test cases do not pass, or there are none",
         "run `accredit policy test DIRECTORY` and correct the policies or the cases",
     )
+    BUSY = ("busy", "too much of this kind is running already", "try again when it is done")
     CLEARANCE_REQUIRED = ("clearance_required", "this act needs a sign-off that was not given", "ask for the sign-off")
     SEPARATION_OF_DUTIES = (
         "separation_of_duties",
