@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,14 @@ from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
 from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
+from accredit.policy.junit import test_document
 from accredit.policy.listing import listed
 from accredit.policy.publish import ClaimKind, ContextTypes, Installation
 from accredit.policy.rehearsing import Rehearsals
+from accredit.policy.release import read_release
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
-from accredit.policy.testing import Fleet
+from accredit.policy.testing import Fleet, run_tests
 from accredit.registry.model import Agent
 from accredit.registry.pinning import definition_digest
 from accredit.registry.service import Registry
@@ -84,7 +86,7 @@ from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 
-__all__ = ["Offline", "Running", "check_log", "holder_of", "look_at", "open_history", "run"]
+__all__ = ["Offline", "Running", "check_log", "holder_of", "look_at", "open_history", "run", "tried_offline"]
 
 _log = logging.getLogger("accredit")
 _SYSTEM = Actor(basis="system")
@@ -527,6 +529,17 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
+
+
+def tried_offline(files: Mapping[str, str], *, mutation: bool = False) -> dict[str, Any]:
+    """Run a policy directory's cases where nothing is registered: they may name only what their file declares.
+
+    Raises:
+        PolicyInvalidError: the policies do not read.
+        InvalidInputError: a file of cases is not of the form.
+    """
+    engine = CedarEngine()
+    return test_document(run_tests(read_release(files, engine, agents={}), engine, Fleet({}, ()), mutation=mutation))
 
 
 # -- looking at an installation that may be running elsewhere

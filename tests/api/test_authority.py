@@ -129,6 +129,11 @@ def _cases(it: Things) -> list[Case]:
         Case("policy_publish", "policy/publish", {"files": {"org/a.cedar": "?"}}, frozenset({"operator", "security"})),
         Case("policy_rollback", "policy/rollback", {"release": "none"}, frozenset({"operator", "security"})),
         Case("policy_mode", "policy/mode", {"policy": "org/none.cedar"}, frozenset({"operator", "security"})),
+        Case("policy_test", "policy/test", {"files": {"org/a.cedar": "?"}}, staff),
+        Case("policy_diff", "policy/diff", {}, staff),
+        Case("policy_simulate", "policy/simulate", {"files": {"org/a.cedar": "?"}},
+             frozenset({"operator", "security"})),
+        Case("policy_replay", "policy/replay", {"days": 0}, EVERYBODY),
         Case("policy_lint", "policy/lint", {"files": {"org/a.cedar": "?"}}, staff),
         Case("clock_confirm", "clock/confirm", {}, frozenset({"operator", "admin"})),
         # an agent's life

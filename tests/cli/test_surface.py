@@ -77,6 +77,10 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("PUT", "upstream_credential"): ["credential", "set", "x", "--origin", "http://127.0.0.1:1"],
     ("POST", "policy_lint"): ["policy", "lint", "policies"],
     ("POST", "policy_publish"): ["policy", "publish", "policies"],
+    ("POST", "policy_test"): ["policy", "test", "policies"],
+    ("POST", "policy_simulate"): ["policy", "simulate", "--candidate", "policies"],
+    ("POST", "policy_replay"): ["policy", "replay"],
+    ("POST", "policy_diff"): ["policy", "diff", "policies"],
     ("POST", "policy_rollback"): ["policy", "rollback", "3"],
     ("POST", "policy_mode"): ["policy", "mode", "org/a.cedar", "enforce"],
     ("POST", "clock_confirm"): ["doctor", "--confirm-clock"],
@@ -117,9 +121,24 @@ _READS: dict[str, list[str]] = {
     "restrictions": ["restriction", "list"],
     "incidents": ["incident", "list"],
     "records": ["audit", "tail"],
-    "decision": ["policy", "explain", "dec_x"],
+    "decision": ["policy", "explain", "dec_x", "--record"],
+    "explanation": ["policy", "explain", "dec_x"],
+    "policy_simulation": ["policy", "simulate", "--candidate", "policies"],
     "prove": ["audit", "prove", "1"],
 }
+
+
+_REPORT: dict[str, Any] = {
+    "base": "b", "candidate": "c", "since_us": 0, "until_seq": 0, "calls": 0, "untouched": 0, "replayed": 0,
+    "denied": 0, "held": 0, "failing": 0, "allowed": 0, "breaking": 0, "slices_total": 0, "unrepeatable": {},
+    "missing": {}, "impacts": [], "workflows": [], "agents": [], "slices": [], "unused": [], "breaks": False,
+    "denies_everything": False,
+}  # fmt: skip
+_TRIED: dict[str, Any] = {
+    "id": "sim_x", "state": "done", "report": _REPORT, "proof": {"exact": True, "differences": []}, "files": [],
+    "passed": True, "cases": [{"passed": True}], "coverage": [], "determined": 0, "policies": 0, "branch_share": 1.0,
+    "survivors": None,
+}  # fmt: skip
 
 
 @pytest.mark.requirement("cli:parity:api")
@@ -134,7 +153,7 @@ def test_whatever_the_api_can_change_or_show_a_command_can(
 
     def called(_: ApiClient, method: str, path: str, **__: object) -> Any:
         asked.append((method, path))
-        return dict(answer)
+        return answer | (_TRIED if path.startswith("/api/v1/policy/") else {})
 
     monkeypatch.setattr(ApiClient, "_call", called)
     (tmp_path / "a.yaml").write_text("a: 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -16,12 +16,26 @@ from accredit.api.paging import Limit
 from accredit.api.people import AskedFor
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
-from accredit.api.shown import Items, dated, moment
+from accredit.api.shown import Items, dated, moment, optional_moment
 from accredit.approvals.model import ApprovalRequest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
+from accredit.policy.difference import release_diff
+from accredit.policy.junit import test_document
+from accredit.policy.simulating import Simulation
+from accredit.registry.authority import Act
 
-__all__ = ["FindingRow", "PublicationRow", "PublishedRelease", "PublishedTexts", "ReleaseShown", "policies"]
+__all__ = [
+    "DiffShown",
+    "FindingRow",
+    "PublicationRow",
+    "PublishedRelease",
+    "PublishedTexts",
+    "ReleaseShown",
+    "SimulationShown",
+    "TestRunShown",
+    "policies",
+]
 
 
 class _Policies(Form):
@@ -88,6 +102,76 @@ class PublishedTexts:
     """Its number, author, approvers, rehearsal, and the signed note over all of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class TestRunShown:
+    """What came of a release's own cases."""
+
+    __test__ = False
+
+    passed: bool
+    cases: list[dict[str, Any]]
+    """Each with path, name, whether it passed, and if not why."""
+    coverage: list[dict[str, Any]]
+    determined: int
+    """Policies that determined an outcome in some case,"""
+    policies: int
+    """of so many."""
+    branch_share: float
+    survivors: list[str] | None
+    """With mutation: policies whose loss no case notices."""
+    junit: str
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationShown:
+    """A simulation, running or over."""
+
+    id: str
+    state: str
+    candidate: str | None
+    base: str
+    records: int
+    looked_at: int
+    fault: str
+    report: dict[str, Any] | None
+    """Of a candidate (schema `accredit/simulation/v1`)."""
+    proof: dict[str, Any] | None
+    """Of the past: whether every decision came out again exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffShown:
+    """What is different between two releases."""
+
+    base: str
+    candidate: str
+    added: list[str]
+    removed: list[str]
+    observed: list[list[Any]]
+    files: list[dict[str, Any]]
+    """Each with path, change and a unified diff."""
+
+
+class _Tested(_Policies):
+    mutation: bool = False
+
+
+class _Simulated(_Policies):
+    days: Annotated[int, Field(ge=1, le=3650)] = 30
+    agents: Annotated[list[Annotated[str, Field(max_length=200)]] | None, Field(max_length=1000)] = None
+
+
+class _Proven(Form):
+    days: Annotated[int, Field(ge=1, le=3650)] = 30
+
+
+class _Compared(Form):
+    base: Annotated[str | None, Field(max_length=80)] = None
+    """A release; None: the one in force."""
+    candidate: Annotated[str | None, Field(max_length=80)] = None
+    files: Annotated[dict[str, Annotated[str, Field(max_length=2**20)]] | None, Field(max_length=5000)] = None
+
+
 class _RollBack(Form):
     release: Annotated[str, Field(min_length=1, max_length=80)]
 
@@ -107,6 +191,55 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         asking.require_reader(who)
         found = await asyncio.to_thread(plane.releases.lint, form.files)
         return Json(Items([FindingRow(one.path, one.policy, one.message, one.fix) for one in found]))
+
+    @app.post("/api/v1/policy/test", response_model=TestRunShown)
+    async def policy_test(who: Who, form: _Tested) -> Json:
+        asking.require_reader(who)
+        release = await asyncio.to_thread(plane.releases.candidate, form.files)
+        run = await plane.rehearsals.tested(release, mutation=form.mutation)
+        return Json(TestRunShown(**test_document(run)))
+
+    @app.post("/api/v1/policy/simulate", response_model=SimulationShown, status_code=202)
+    async def policy_simulate(who: Who, form: _Simulated) -> Json:
+        asking.require(Act.PUBLISH_POLICY, who)
+        release = await asyncio.to_thread(plane.releases.candidate, form.files)
+        named = None if form.agents is None else frozenset(str(asking.agent(name).id) for name in form.agents)
+        return Json(_simulation(plane.simulations.start(release, days=form.days, agents=named)), 202)
+
+    @app.post("/api/v1/policy/replay", response_model=SimulationShown, status_code=202)
+    async def policy_replay(who: Who, form: _Proven) -> Json:
+        if not asking.sees_all(who):
+            asking.seen_agent(who, None)
+        return Json(_simulation(plane.simulations.start(None, days=form.days)), 202)
+
+    @app.get("/api/v1/policy/simulations/{simulation}", response_model=SimulationShown)
+    async def policy_simulation(who: Who, simulation: Named) -> Json:
+        asking.seen_agent(who, None)
+        return Json(_simulation(plane.simulations.get(simulation)))
+
+    @app.post("/api/v1/policy/diff", response_model=DiffShown)
+    async def policy_diff(who: Who, form: _Compared) -> Json:
+        asking.require_reader(who)
+        base = plane.releases.current if form.base is None else plane.releases.read(form.base)
+        if (form.files is None) is (form.candidate is None):
+            raise InvalidInputError(
+                Code.BODY_MALFORMED, "compare with either `files` or a `candidate`", hint="name one of them"
+            )
+        if form.candidate is not None:
+            candidate = plane.releases.read(form.candidate)
+        else:
+            candidate = await asyncio.to_thread(plane.releases.candidate, form.files or {})
+        found = await asyncio.to_thread(release_diff, base, candidate)
+        return Json(
+            DiffShown(
+                base=found.base,
+                candidate=found.candidate,
+                added=list(found.added),
+                removed=list(found.removed),
+                observed=[[name, optional_moment(old), optional_moment(new)] for name, old, new in found.observed],
+                files=[asdict(one) for one in found.files],
+            )
+        )
 
     waits: Final[dict[int | str, dict[str, Any]]] = {
         202: {"model": AskedFor, "description": "it waits for the sign-off of a second person"}
@@ -165,6 +298,21 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
                 publication=dated(publication),
             )
         )
+
+
+def _simulation(one: Simulation) -> SimulationShown:
+    proof = one.proof
+    return SimulationShown(
+        id=one.id,
+        state=one.state.value,
+        candidate=one.candidate,
+        base=one.base,
+        records=one.records,
+        looked_at=one.looked_at,
+        fault=one.fault,
+        report=None if one.report is None else one.report.document(),
+        proof=None if proof is None else {**asdict(proof), "exact": proof.exact},
+    )
 
 
 def _until_us(until: datetime | None) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final
 
 import orjson
@@ -20,10 +20,12 @@ from accredit.audit.model import Entry, Facts, StoredRecord
 from accredit.audit.ports import Actor
 from accredit.audit.proof import prove_record
 from accredit.audit.records import body_of, header_of, leaf_data, open_part, part_values
+from accredit.enforcement.history import PastCall
 from accredit.identity import rows
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId
+from accredit.policy.explanation import explain
 from accredit.registry.authority import Act
 
 __all__ = ["ConfirmedClock", "ProofShown", "records"]
@@ -75,6 +77,17 @@ def records(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         await shown.opened(actor_of(who), found)
         return Json(found | {kind: found[kind] | {"parts": parts} for kind, parts in shown.parts(found).items()})
 
+    @app.get("/api/v1/decisions/{decision}/explanation", response_model=dict[str, Any])
+    async def explanation(who: Who, decision: Named) -> Json:
+        asking.require_reader(who)
+        call = await asyncio.to_thread(plane.history.find, decision, within=_SEARCHED)
+        if call is None:
+            raise NotFoundError(Code.NOT_FOUND, f"no decision `{decision[:80]}` is among the newest records")
+        agent = call.header["agent"]
+        asking.seen_agent(who, None if agent is None else AgentId(agent))
+        await shown.opened(actor_of(who), {"decision": {"seq": call.seq}})
+        return Json(await asyncio.to_thread(_explained, call))
+
     @app.get("/api/v1/audit/prove/{seq}", response_model=ProofShown)
     async def prove(who: Who, seq: Annotated[int, Path(ge=0, lt=2**63)]) -> Json:
         asking.seen_agent(who, None)
@@ -88,6 +101,34 @@ def records(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def clock_confirm(who: Who, _: Nothing | None = None) -> Json:
         asking.require(Act.CONFIRM_CLOCK, who)
         return Json(ConfirmedClock(await shown.confirm_clock(actor_of(who)) / 1_000_000))
+
+
+def _explained(call: PastCall) -> dict[str, Any]:
+    """A decision, and why it came out so as far as its record can be judged again."""
+    header, code = call.header, Code(call.body["code"])  # type: ignore[call-arg]  # by value
+    head = {
+        "decision": call.body["decision_id"],
+        "agent": header["agent"],
+        "tool": header["tool"],
+        "time": moment(header["time"]),
+        "record": call.seq,
+        "outcome": header["decision"],
+        "code": code.value,
+        "meaning": code.meaning,
+        "remedy": code.remedy,
+        "release": call.body["release"],
+    }
+    if call.judgement is None or call.policy is None or call.why is not None:
+        said = (
+            "no policy was asked"
+            if call.judgement is None and call.why is None
+            else f"cannot be judged again: {call.why}"
+        )
+        return {**head, "unexplained": said}
+    found = asdict(explain(call.request(), call.policy))
+    # a later step may have refused what policies allowed: that is the record's own code
+    by_policies = {"outcome": found.pop("outcome"), "code": found.pop("code")}
+    return {**found, **head, "by_policies": by_policies}
 
 
 def _named(kind: str, key: str, digest: str | None) -> list[str | None]:

@@ -1,16 +1,32 @@
-"""A test run as JUnit XML, the form that CI systems read."""
+"""A test run as others take it: plain data, and JUnit XML, the form that CI systems read."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from dataclasses import asdict
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from accredit.policy.testing import CaseResult, TestRun
 
-__all__ = ["junit_xml"]
+__all__ = ["junit_xml", "test_document"]
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def test_document(run: TestRun) -> dict[str, Any]:
+    """The run as plain data, its JUnit XML included."""
+    return {
+        "passed": run.passed and not run.survivors,
+        "cases": [asdict(one) for one in run.cases],
+        "coverage": [asdict(one) for one in run.coverage],
+        "determined": run.determined,
+        "policies": len(run.coverage),
+        "branch_share": run.branch_share,
+        "survivors": None if run.survivors is None else list(run.survivors),
+        "junit": junit_xml(run),
+    }
 
 
 def junit_xml(run: TestRun, *, seconds: float = 0.0) -> str:

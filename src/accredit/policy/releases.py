@@ -175,6 +175,16 @@ class PolicyReleases:
             )
         return release.doc, found[0].doc
 
+    def read(self, name: str) -> Release:
+        """The release that was published under a number or digest, as this engine reads it.
+
+        Raises:
+            NotFoundError: there is no such release, or more than one begins so.
+            PolicyInvalidError: this engine does not read it any more.
+        """
+        texts, _ = self.find(name)
+        return read_release(texts["files"], self._engine, agents=texts["agents"])
+
     async def publish(
         self, files: Mapping[str, str], *, clearance: Clearance, actor: Actor, rehearsal: Rehearsal, author: str | None
     ) -> Release:

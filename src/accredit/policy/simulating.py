@@ -66,7 +66,8 @@ class Simulation:
     """One simulation, running or over."""
 
     id: str
-    candidate: Digest
+    candidate: Digest | None
+    """None: the past is proven, by what was in force then."""
     base: Digest
     since_us: int
     agents: frozenset[str] | None
@@ -77,6 +78,7 @@ class Simulation:
     looked_at: int = 0
     """and so many were."""
     report: SimulationReport | None = None
+    proof: Reproduced | None = None
     fault: str = ""
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -119,9 +121,9 @@ class Simulations:
         return found
 
     def start(
-        self, candidate: Release, *, days: int = DEFAULT_DAYS, agents: frozenset[str] | None = None
+        self, candidate: Release | None, *, days: int = DEFAULT_DAYS, agents: frozenset[str] | None = None
     ) -> Simulation:
-        """Begin to simulate a candidate on what these agents (or all) did in the last days.
+        """Begin to simulate a candidate on what these agents (or all) did in the last days; None proves the past.
 
         Raises:
             UnavailableError: too many wait already.
@@ -133,7 +135,7 @@ class Simulations:
         now_us = self._clock.now().wall_us
         made = Simulation(
             id=self._ids.new("sim"),
-            candidate=candidate.digest,
+            candidate=None if candidate is None else candidate.digest,
             base=self._snapshot().release.digest,
             since_us=max(0, now_us - days * _DAY_US),
             agents=agents,
@@ -186,12 +188,15 @@ class Simulations:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _run(self, made: Simulation, candidate: Release) -> None:
+    async def _run(self, made: Simulation, candidate: Release | None) -> None:
         try:
             async with self._one_at_a_time:
                 base, fleet = self._snapshot(), self._fleet()
                 made.base = base.release.digest
-                made.report = await asyncio.to_thread(self._simulated, made, candidate, base, fleet)
+                if candidate is None:
+                    made.proof = await asyncio.to_thread(self._proven, made)
+                else:
+                    made.report = await asyncio.to_thread(self._simulated, made, candidate, base, fleet)
                 made.state = SimulationState.DONE
         except asyncio.CancelledError:
             made.state, made.fault = SimulationState.FAILED, "the server is stopping"
@@ -203,15 +208,23 @@ class Simulations:
         finally:
             made.over.set()
 
-    def _simulated(
-        self, made: Simulation, candidate: Release, base: PolicySnapshot, fleet: Mapping[str, Agent]
-    ) -> SimulationReport:
+    def _window(self, made: Simulation) -> tuple[int, int, Callable[[int], None]]:
         start, stop = self._past.first_since(made.since_us), self._past.size()
         made.records = stop - start
 
         def told(looked_at: int) -> None:
             made.looked_at = looked_at
 
+        return start, stop, told
+
+    def _proven(self, made: Simulation) -> Reproduced:
+        start, stop, told = self._window(made)
+        return self._past.reproduce(start, stop, progress=told)
+
+    def _simulated(
+        self, made: Simulation, candidate: Release, base: PolicySnapshot, fleet: Mapping[str, Agent]
+    ) -> SimulationReport:
+        start, stop, told = self._window(made)
         asked = [agent for name, agent in fleet.items() if made.agents is None or name in made.agents]
         changed = slice_diff(base, base.with_release(candidate), asked)
         found = self._past.replay(candidate, start, stop, agents=made.agents, progress=told)
