@@ -76,7 +76,7 @@ class ShardedHistory:
         Raises:
             UnavailableError: the log cannot be read, or a worker died.
         """
-        task = _Task(start, stop, candidate.files, candidate.agents, agents)
+        task = _Task(start, stop, dict(candidate.files), dict(candidate.agents), agents)
         return self._spread(task, candidate, Replayed(), progress)
 
     def reproduce(self, start: int, stop: int, *, progress: Callable[[int], None] = lambda _: None) -> Reproduced:
