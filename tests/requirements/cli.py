@@ -39,4 +39,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("cli:newcomer:readme", "issue 2 Done means", "README's own-agent section works as it is written"),
     Requirement("cli:newcomer:survives", "DESIGN §11", "a stopped installation goes on where it was"),
     Requirement("cli:newcomer:demo", "issue 2 §8", "`up --demo` prints a line per decision and ends cleanly"),
+    Requirement("cli:policy:rehearsed", "issue 4 §1", "What is published was tested and simulated as it stands."),
+    Requirement(
+        "cli:policy:mode", "issue 4 §1", "A policy is observed before it is enforced, by a release of its own."
+    ),
+    Requirement("cli:policy:init", "issue 4 §9", "The starter policies are there to begin with, and pass their tests."),
 )
