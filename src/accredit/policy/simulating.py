@@ -126,10 +126,10 @@ class Simulations:
         """Begin to simulate a candidate on what these agents (or all) did in the last days; None proves the past.
 
         Raises:
-            UnavailableError: too many wait already.
+            ConflictError: too many wait already.
         """
         if len(self._running) > _WAITING:
-            raise UnavailableError(
+            raise ConflictError(
                 Code.BUSY, f"{len(self._running)} simulations are running or waiting", hint=Code.BUSY.remedy
             )
         now_us = self._clock.now().wall_us
