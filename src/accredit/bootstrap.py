@@ -39,7 +39,7 @@ from accredit.enforcement.history import History
 from accredit.enforcement.path import Enforcer
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
-from accredit.enforcement.recovery import recover, started_entry
+from accredit.enforcement.recovery import past_activity, recover, started_entry, touched_by
 from accredit.enforcement.sessions import SessionLedger
 from accredit.enforcement.sharding import ShardedHistory
 from accredit.enforcement.snapshot import SnapshotKeeper
@@ -256,6 +256,7 @@ async def run(
             clock=clock,
         )
         stack.push_async_callback(definitions.aclose)
+        sessions, pseudonyms = SessionLedger(ids, idle_s=settings.session_idle_minutes * 60), log.pseudonyms()
         enforcer = Enforcer(
             replaced(
                 Controls(
@@ -271,8 +272,8 @@ async def run(
                 )
             ),
             snapshot=lambda: keeper.current,
-            sessions=SessionLedger(ids, idle_s=settings.session_idle_minutes * 60),
-            pseudonyms=Pseudonyms(ids, log.pseudonyms()),
+            sessions=sessions,
+            pseudonyms=Pseudonyms(ids, pseudonyms),
             watch=watch,
             clock=clock,
             ids=ids,
@@ -289,6 +290,20 @@ async def run(
         limits.restore(
             recovered.facts,
             limits_of=lambda agent: found.version.limits if (found := directory_of_agents.get(agent)) else None,
+        )
+        counters = releases.current.config.counters
+        lookback_us = max([sessions.idle_us, *(counter.window_us or 0 for counter in counters)])
+        sessions.restore(
+            past_activity(
+                records,
+                PartKeys(sealer, store.stream),
+                since_us=now.wall_us - lookback_us,
+                counted={tool for counter in counters for tool in counter.tools},
+                named={one.pseudonym: one.value for one in pseudonyms},
+            ),
+            now,
+            counters=counters,
+            touched=touched_by(records.usage(), keeper.current.catalogue),
         )
         registry = Registry(
             control, ids=ids, clock=clock, definitions=looks, bootstrapping=lambda: identity.bootstrapping

@@ -331,14 +331,20 @@ class Site:
             )
             yield Place(self, running, url, http, DemoPerson(http), ports)
 
-    async def register(self, place: Place, *agents: Mapping[str, Any]) -> None:
+    async def register(
+        self,
+        place: Place,
+        *agents: Mapping[str, Any],
+        facts: Mapping[str, Mapping[str, Any]] = CRM_FACTS,
+        files: Mapping[str, str] = GUARDRAILS,
+    ) -> None:
         """Sign in, and register people, issuers, the tool server, its credential, policies and these agents."""
         await place.sign_in()
         origin = self.raw.url.removesuffix("/mcp")
         credential = {"origin": origin, "header": "Authorization", "value": SECRET}
         await place.operator.put("upstream-credentials/crm-key", credential)
-        await place.apply(*self.people(), self.crm(), *agents)
-        await place.operator.post("policy/publish", {"files": with_cases(GUARDRAILS)})
+        await place.apply(*self.people(), self.crm(facts), *agents)
+        await place.operator.post("policy/publish", {"files": with_cases(files)})
         for each in agents:
             await place.enrol(each["metadata"]["name"])
 

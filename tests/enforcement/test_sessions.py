@@ -67,7 +67,7 @@ def test_counts_are_the_calls_that_stand_and_those_in_flight(
             assert turn.session["calls_of_tool"] == sum(one[1] == tool for one in mine)
             assert turn.elapsed_us == now - min(one[2] for one in mine)
             assert turn.session["seconds"] == turn.elapsed_us // 1_000_000
-            assert turn.instance == {"calls": len(standing) + len(flying)}
+            assert turn.instance["calls"] == len(standing) + len(flying)
             assert turn.session["denied"] == denied[keys[which]]
         elif flying:
             turn, at = flying.pop(pick % len(flying))
@@ -165,8 +165,8 @@ def test_a_session_is_keyed_by_agent_user_and_task() -> None:
 def test_an_instance_is_counted_across_users_and_tasks() -> None:
     desk = Desk()
     desk.done(KEY)
-    assert desk.begin(OTHER).instance == {"calls": 2}
-    assert desk.begin(KEY, credential=CredentialId("crd_2")).instance == {"calls": 1}
+    assert desk.begin(OTHER).instance["calls"] == 2
+    assert desk.begin(KEY, credential=CredentialId("crd_2")).instance["calls"] == 1
 
 
 @pytest.mark.requirement("sessions:bounded")

@@ -34,18 +34,8 @@ def _installation() -> Installation:
         for server in file.servers:
             assert all(tools.get(server.name, {}).get(name, tool) == tool for name, tool in server.tools.items())
             tools.setdefault(server.name, {}).update(server.tools)
-    strings, text, number = ClaimKind.STRINGS, ClaimKind.STRING, ClaimKind.INTEGER
-    types = ContextTypes(
-        task={"creator": text, "reason": text},
-        session={
-            "calls_of_tool": number,
-            "data": strings,
-            "refunded_cents_hour": number,
-            "refunds_hour": number,
-            "used": strings,
-        },
-        instance={"data": strings},
-    )
+    text = ClaimKind.STRING
+    types = ContextTypes(task={"creator": text, "reason": text})
     registered = tuple(
         ToolServer(ServerName(name), one.environment, one.url, None, tools[name]) for name, one in servers.items()
     )

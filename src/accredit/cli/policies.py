@@ -200,7 +200,8 @@ def _finished(api: ApiClient, begun: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console  # noqa: PLC0415 - only this command shows progress
     from rich.progress import Progress  # noqa: PLC0415
 
-    wait_s, now = 0.05, api.get(f"/api/v1/policy/simulations/{segment(begun['id'])}")
+    now: dict[str, Any] = api.get(f"/api/v1/policy/simulations/{segment(begun['id'])}")
+    wait_s = 0.05
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("recorded calls", total=None)
         while now["state"] == "running":

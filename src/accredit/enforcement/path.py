@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -39,6 +39,7 @@ from accredit.kernel.sealing import Sealer
 from accredit.limits.model import LimitRefusal, Spend
 from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Outcome
+from accredit.policy.origins import origins, texts
 from accredit.policy.restrictions import forbidding, throttle
 from accredit.registry import rows
 from accredit.registry.lifecycle import runs
@@ -217,7 +218,14 @@ class Enforcer:
                 return await self._refuse(passage, changed)
         # 5 gather
         turn = self._sessions.begin(
-            SessionKey.of(call.principal), credential=call.principal.credential, tool=tool.id, now=now
+            SessionKey.of(call.principal),
+            credential=call.principal.credential,
+            tool=tool.id,
+            now=now,
+            data=tool.shown(passage.mask),
+            cost_nanos=tool.price.nanos if tool.price is not None else 0,
+            counters=snapshot.policy.release.config.counters,
+            arguments=call.arguments,
         )
         passage.session = str(turn.session["id"])
         try:
@@ -276,6 +284,8 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         passage.context = _context(call, agent, turn, now)
+        if snapshot.policy.reads_origin:
+            passage.context["origin"] = self._origins(call, tool, turn)
         held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
         request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
         steady = self._watch.steady(now)
@@ -345,6 +355,19 @@ class Enforcer:
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
         )
 
+    def _origins(self, call: Call, tool: Tool, turn: SessionTurn) -> dict[str, str]:
+        principal, results = call.principal, self._sessions.results(turn)
+        schema = tool.definition.get("inputSchema")
+        claims = [principal.user.subject, principal.user.claims] if principal.user is not None else []
+        claims += [principal.task.id, principal.task.claims] if principal.task is not None else []
+        return origins(
+            call.arguments,
+            schema if isinstance(schema, Mapping) else {},
+            verified=texts(claims),
+            declared=texts(call.declared),
+            results=results.has if results is not None else lambda _: False,
+        )
+
     async def _use_grants(self, request: Digest, decision: Decision, call: Call) -> tuple[str, ...]:
         used = await self._controls.holds.consume(request, decision.lifted, credential=call.principal.credential)
         if isinstance(used, HoldRefusal):
@@ -400,7 +423,9 @@ class Enforcer:
         elif reservation is not None:
             self._controls.spend.release(reservation)
         if result.sent:
-            self._sessions.commit(opened.turn, now)
+            if result.result is not None and self._snapshot().policy.reads_origin:
+                self._sessions.remember(opened.turn, result.result)
+            self._sessions.commit(opened.turn, now, ended_well=result.end is CallEnd.OK)
         else:
             self._sessions.give_back(opened.turn)
         self._append(outcome_entry(passage, result, time_us=now.wall_us, boot_us=now.boot_us, cost_nanos=cost))

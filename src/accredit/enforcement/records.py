@@ -6,7 +6,6 @@ sealed part; users and tasks appear as pseudonyms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -40,7 +39,7 @@ class Passage:
     snapshot: str
     agent: Agent | None = None
     tool: Tool | None = None
-    context: Mapping[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
     request: CallRequest | None = None
     decision: Decision | None = None
     session: str | None = None

@@ -6,19 +6,24 @@ without an outcome is closed as `outcome_unknown` at its full price, since its e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from accredit import __version__
-from accredit.audit.model import Entry, Facts, StoredRecord, Usage
+from accredit.audit.model import Entry, Facts, StoredRecord, Usage, UsageDay
 from accredit.audit.ports import RecordReader
-from accredit.audit.records import body_of, header_of
+from accredit.audit.records import PartKeys, body_of, header_of, open_part, part_values
+from accredit.enforcement.sessions import PastActivity, SessionKey
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.kernel.ids import AgentId, CredentialId, ToolId
 from accredit.limits.folding import ReservedFact, SettledFact
+from accredit.registry.catalogue import Catalogue
 
-__all__ = ["Recovered", "recover", "started_entry"]
+__all__ = ["Recovered", "past_activity", "recover", "started_entry", "touched_by"]
 
 STARTED = "replica.started"
 _DAY_US = 86_400_000_000
@@ -72,6 +77,75 @@ def recover(records: RecordReader, now: Instant) -> Recovered:
         if settled is not None:
             found.facts.append(settled)
     return found
+
+
+def past_activity(
+    records: RecordReader,
+    keys: PartKeys,
+    *,
+    since_us: int,
+    counted: Collection[str],
+    named: Mapping[str, str],
+) -> list[PastActivity]:
+    """The calls that were let through since then, oldest first, for the ledger of sessions.
+
+    `counted` are the tools whose arguments counters add up, `named` whom the pseudonyms stand for. A call for somebody
+    whose pseudonym was erased belongs to no session that can go on.
+    """
+    found: list[PastActivity] = []
+    ends: dict[str, Mapping[str, Any]] = {}
+    for record in _backwards(records):
+        header = header_of(record)
+        if header["time"] < since_us:
+            break
+        if header["kind"] == "outcome":
+            body = body_of(record)
+            ends[body["decision_id"]] = body
+        if header["kind"] != "decision" or header["decision"] != "allow":
+            continue
+        body = body_of(record)
+        end = ends.pop(body["decision_id"], {"sent": None, "end": "unknown", "settled": None})
+        served = [named.get(body[kind]) if body[kind] is not None else None for kind in ("user", "task")]
+        erased = any(
+            body[kind] is not None and whom is None for kind, whom in zip(("user", "task"), served, strict=True)
+        )
+        if end["sent"] is False or body["session"] is None or erased:
+            continue
+        reserved = body["reservation"]
+        found.append(
+            PastActivity(
+                key=SessionKey(AgentId(header["agent"]), *served),
+                credential=CredentialId(body["credential"]),
+                session=body["session"],
+                tool=ToolId(header["tool"]),
+                data=frozenset(header["data_classes"] or ()),
+                time_us=header["time"],
+                ended_well=end["end"] == "ok",
+                cost_nanos=reserved["cost"] if reserved else 0,
+                arguments=_arguments(record, keys) if header["tool"] in counted else None,
+            )
+        )
+    return found[::-1]
+
+
+def _arguments(record: StoredRecord, keys: PartKeys) -> Mapping[str, Any] | None:
+    try:
+        return part_values(open_part(record, "arguments", keys))
+    except InvalidInputError:  # erased: what it added cannot be known any more
+        return None
+
+
+def touched_by(usage: Iterable[UsageDay], catalogue: Catalogue) -> dict[AgentId, frozenset[str]]:
+    """The data classes that each agent ever reached, by the roll-up of all its calls and the tools as they are now."""
+    found: defaultdict[AgentId, frozenset[str]] = defaultdict(frozenset)
+    for day in usage:
+        tool = catalogue.tool(ToolId(day.tool)) if day.usage.allows else None
+        agent = catalogue.agent(AgentId(day.agent)) if tool is not None else None
+        if tool is None or agent is None:
+            continue
+        grant = next((grant for grant in agent.version.grants if grant.tool == tool.id), None)
+        found[agent.id] |= tool.shown(grant.mask if grant is not None else frozenset())
+    return dict(found)
 
 
 def _ending(header: dict[str, Any], body: dict[str, Any], now: Instant) -> Entry:

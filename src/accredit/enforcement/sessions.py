@@ -3,26 +3,39 @@
 A session is a window of activity that ends after idle time. Its key is made of verified things only; a client's run
 label neither joins nor splits sessions (DESIGN §3.15). Facts include the call being decided and every call in flight,
 so that two calls at once cannot both be "the fifth"; a call that is refused or never sent gives its share back.
+
+What a session touched is counted from the moment a call is on its way (`data`, `spend`, counters), since a call beside
+it must not pass as if it had not been; what it has done (`used`) only once that ended well. The data classes that an
+instance ever touched outlive its sessions: they are those of its own calls and, from before a start, of its agent's.
+
+Counters with a window outlive sessions too: waiting until a session ends does not begin an hour anew.
 No clock, no lock: readings are handed in, and one event loop owns a ledger.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from accredit.identity.model import Principal
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import UnavailableError
+from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ToolId
+from accredit.policy.config import Counter, CounterScope
+from accredit.policy.measured import amount_of, fact_of
+from accredit.policy.origins import ResultWords
 
-__all__ = ["SessionKey", "SessionLedger", "SessionTurn"]
+__all__ = ["PastActivity", "SessionKey", "SessionLedger", "SessionTurn"]
 
 _SWEPT = 2  # more than one per newcomer, so that ended ones leave faster than new ones come
+_MOST_COUNTED = 1_000_000
+"""Calls that all counters together remember."""
+_NANO = Decimal(1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +61,63 @@ class SessionTurn:
     key: SessionKey
     credential: CredentialId
     tool: ToolId
-    session: Mapping[str, str | int]
-    """`context.session`: id, calls, calls_of_tool, denied, seconds."""
-    instance: Mapping[str, int]
-    """`context.instance`: calls of this credential, whatever the user and task."""
+    session: Mapping[str, Any]
+    """`context.session`: id, calls, calls_of_tool, denied, seconds, since_last, used, data, spend, and the counters."""
+    instance: Mapping[str, Any]
+    """`context.instance`: calls and data classes of this credential, whatever the user and task."""
     elapsed_us: int
     """Since the session's first call: what the run timeout is measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastActivity:
+    """One call that an earlier process let through, as the log tells it."""
+
+    key: SessionKey
+    credential: CredentialId
+    session: str
+    tool: ToolId
+    data: frozenset[str]
+    time_us: int
+    """By the wall clock."""
+    ended_well: bool
+    cost_nanos: int
+    arguments: Mapping[str, Any] | None
+    """None if they are not needed, or cannot be opened any more."""
 
 
 class _Activity:
     """Counts of one session or instance."""
 
-    __slots__ = ("calls", "denied", "first_us", "id", "in_flight", "last_us", "tools")
+    __slots__ = (
+        "calls",
+        "classes",
+        "denied",
+        "first_us",
+        "id",
+        "in_flight",
+        "last_us",
+        "results",
+        "spent",
+        "sums",
+        "tools",
+        "used",
+    )
 
     def __init__(self, new_id: str, now_us: int) -> None:
         self.id = new_id
         self.calls = 0
         self.denied = 0
         self.tools: dict[ToolId, int] = {}
+        self.classes: dict[ToolId, frozenset[str]] = {}
+        """Data classes of each tool called."""
+        self.used: set[ToolId] = set()
+        """Tools of which a call ended well."""
+        self.spent = 0
+        """Nano-units, of calls that stand or are in flight."""
+        self.sums: dict[Counter, Decimal] = {}
+        """Of counters that last as long as the session."""
+        self.results: ResultWords | None = None
         self.in_flight: dict[int, int] = {}
         """Turn number -> begun at, oldest first."""
         self.first_us: int | None = None
@@ -73,22 +125,32 @@ class _Activity:
         self.last_us = now_us
         """When it was last active: a refused call is no activity, or hammering would keep a session from ending."""
 
-    def begin(self, number: int, tool: ToolId, now_us: int) -> None:
+    def begin(self, number: int, tool: ToolId, data: frozenset[str], cost_nanos: int, now_us: int) -> None:
         self.in_flight[number] = now_us
         self.calls += 1
         self.tools[tool] = self.tools.get(tool, 0) + 1
+        self.classes[tool] = self.classes[tool] | data if tool in self.classes else data
+        self.spent += cost_nanos
 
-    def commit(self, number: int, now_us: int) -> None:
+    def commit(self, number: int, tool: ToolId, now_us: int, *, ended_well: bool) -> None:
         begun_us = self.in_flight.pop(number)
         self.first_us = begun_us if self.first_us is None else min(self.first_us, begun_us)
         self.last_us = now_us
+        if ended_well:
+            self.used.add(tool)
 
-    def give_back(self, number: int, tool: ToolId) -> None:
+    def give_back(self, number: int, tool: ToolId, cost_nanos: int) -> None:
         del self.in_flight[number]
         self.calls -= 1
+        self.spent -= cost_nanos
         self.tools[tool] -= 1
         if not self.tools[tool]:
             del self.tools[tool]
+            del self.classes[tool]
+
+    def touched(self) -> set[str]:
+        """Data classes of every call that stands or is in flight."""
+        return set().union(*self.classes.values())
 
     def started_us(self) -> int:
         """When the oldest call that stands or is in flight was begun."""
@@ -135,6 +197,11 @@ class _Activities(Generic[_Key]):
         self._live[key] = found
         return found
 
+    def begin_as(self, known_id: str, key: _Key, now_us: int) -> _Activity:
+        """The activity of a key begun anew under an id it had before."""
+        made = self._live[key] = _Activity(known_id, now_us)
+        return made
+
     def _sweep(self, now_us: int) -> None:
         for key in list(islice(self._live, _SWEPT)):
             activity = self._live[key]
@@ -144,58 +211,267 @@ class _Activities(Generic[_Key]):
                 self._live.move_to_end(key)
 
 
+class _Counted:
+    """What one counter holds for one key: calls, oldest first, and their sum."""
+
+    __slots__ = ("entries", "total")
+
+    def __init__(self) -> None:
+        self.entries: deque[tuple[int, int, Decimal]] = deque()
+        """(begun at, turn number, amount); in the order they were begun."""
+        self.total = Decimal(0)
+
+
+class _Counters:
+    """Every counter with a window, of every key, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[tuple[Counter, Hashable], _Counted] = OrderedDict()
+        self._entries = 0
+
+    def total(self, counter: Counter, key: Hashable, now_us: int) -> Decimal:
+        held = self._held.get((counter, key))
+        if held is None:
+            return Decimal(0)
+        self._prune((counter, key), held, now_us)
+        return held.total
+
+    def add(self, counter: Counter, key: Hashable, number: int, amount: Decimal, at_us: int) -> None:
+        """Raises UnavailableError: forgetting a call would hand its agent fresh counts."""
+        self._sweep(at_us)
+        if self._entries >= _MOST_COUNTED:
+            raise UnavailableError(
+                Code.LIMITS_UNAVAILABLE,
+                f"counters remember {_MOST_COUNTED} calls and no more are kept",
+                hint="declare fewer counters, or shorter windows",
+            )
+        held = self._held.setdefault((counter, key), _Counted())
+        held.entries.append((at_us, number, amount))
+        held.total += amount
+        self._entries += 1
+
+    def take_back(self, counter: Counter, key: Hashable, number: int) -> None:
+        held = self._held.get((counter, key))
+        for entry in reversed(held.entries) if held is not None else ():
+            if entry[1] == number and held is not None:
+                held.entries.remove(entry)
+                held.total -= entry[2]
+                self._entries -= 1
+                return
+
+    def _prune(self, where: tuple[Counter, Hashable], held: _Counted, now_us: int) -> None:
+        window_us = where[0].window_us
+        while window_us is not None and held.entries and now_us - held.entries[0][0] >= window_us:
+            held.total -= held.entries.popleft()[2]
+            self._entries -= 1
+        if not held.entries:
+            self._held.pop(where, None)
+
+    def _sweep(self, now_us: int) -> None:
+        for where in list(islice(self._held, _SWEPT)):
+            self._held.move_to_end(where)
+            self._prune(where, self._held[where], now_us)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Where a turn counts."""
+
+    session: _Activity
+    instance: _Activity
+    cost_nanos: int
+    counted: list[tuple[Counter, Hashable, Decimal]]
+    """What it added to which counter."""
+
+
 class SessionLedger:
     """Every live session of this process, in bounded memory."""
 
     def __init__(self, ids: IdSource, *, idle_s: float = 1800, capacity: int = 200_000) -> None:
         idle_us = int(idle_s * 1_000_000)
+        self.idle_us = idle_us
+        self._ids = ids
         self._sessions: _Activities[SessionKey] = _Activities(ids, "ses", idle_us=idle_us, capacity=capacity)
         self._instances: _Activities[CredentialId] = _Activities(ids, "ins", idle_us=idle_us, capacity=capacity)
-        self._turns: dict[int, tuple[_Activity, _Activity]] = {}
+        self._counters = _Counters()
+        self._tainted: defaultdict[CredentialId, set[str]] = defaultdict(set)
+        """Data classes each instance touched and that stand, for good: one entry per credential that made a call."""
+        self._inherited: dict[AgentId, frozenset[str]] = {}
+        self._turns: dict[int, _Begun] = {}
         self._number = 0
 
     def __len__(self) -> int:
         """How many sessions are remembered."""
         return len(self._sessions)
 
-    def begin(self, key: SessionKey, *, credential: CredentialId, tool: ToolId, now: Instant) -> SessionTurn:
+    def begin(
+        self,
+        key: SessionKey,
+        *,
+        credential: CredentialId,
+        tool: ToolId,
+        now: Instant,
+        data: frozenset[str] = frozenset(),
+        cost_nanos: int = 0,
+        counters: Iterable[Counter] = (),
+        arguments: Mapping[str, Any] | None = None,
+    ) -> SessionTurn:
         """Count one call that is about to be decided, and tell the facts with it counted.
 
+        `data` are the classes of what its result shows; they are told to later calls, not to this one.
+
         Raises:
-            UnavailableError: the ledger is full of live sessions.
+            UnavailableError: the ledger is full of live sessions, or of counted calls.
+            InvalidInputError: an argument that a counter sums is no number that can be counted.
         """
         now_us = now.boot_us
+        matching = [counter for counter in counters if tool in counter.tools]
+        amounts = [(counter, amount_of(counter, arguments or {})) for counter in matching]
         session = self._sessions.at(key, now_us)
         instance = self._instances.at(credential, now_us)
+        idle_us = now_us - session.last_us
+        known = bool(session.calls)
+        touched = session.touched()
+        held = self._inherited.get(key.agent, frozenset()) | self._tainted.get(credential, set()) | instance.touched()
         self._number += 1
         number = self._number
-        session.begin(number, tool, now_us)
-        instance.begin(number, tool, now_us)
-        self._turns[number] = (session, instance)
-        elapsed_us = now_us - session.started_us()
-        facts: dict[str, str | int] = {
-            "id": session.id,
-            "calls": session.calls,
-            "calls_of_tool": session.tools[tool],
-            "denied": session.denied,
-            "seconds": elapsed_us // 1_000_000,
-        }
-        return SessionTurn(number, key, credential, tool, facts, {"calls": instance.calls}, elapsed_us)
+        session.begin(number, tool, data, cost_nanos, now_us)
+        instance.begin(number, tool, data, 0, now_us)
+        begun = self._turns[number] = _Begun(session, instance, cost_nanos, [])
+        try:
+            for counter, amount in amounts:
+                self._count(counter, key, begun, number, amount, now_us)
+            elapsed_us = now_us - session.started_us()
+            facts: dict[str, Any] = {
+                "id": session.id,
+                "calls": session.calls,
+                "calls_of_tool": session.tools[tool],
+                "denied": session.denied,
+                "seconds": elapsed_us // 1_000_000,
+                "used": sorted(session.used),
+                "data": sorted(touched),
+                "spend": fact_of((Decimal(session.spent) / _NANO).quantize(Decimal("0.0001"), "ROUND_UP")),
+            }
+            if known:
+                facts["since_last"] = idle_us // 1_000_000
+            for counter in counters:
+                if counter.window_us is None:
+                    total = session.sums.get(counter, Decimal(0))
+                else:
+                    total = self._counters.total(counter, _scope(counter, key), now_us)
+                facts[counter.name] = fact_of(total)
+        except BaseException:
+            self._undo(number, tool)
+            raise
+        return SessionTurn(
+            number, key, credential, tool, facts, {"calls": instance.calls, "data": sorted(held)}, elapsed_us
+        )
 
-    def commit(self, turn: SessionTurn, now: Instant) -> bool:
+    def _count(
+        self, counter: Counter, key: SessionKey, begun: _Begun, number: int, amount: Decimal, at_us: int
+    ) -> None:
+        where = _scope(counter, key)
+        if counter.window_us is None:
+            begun.session.sums[counter] = begun.session.sums.get(counter, Decimal(0)) + amount
+        else:
+            self._counters.add(counter, where, number, amount, at_us)
+        begun.counted.append((counter, where, amount))
+
+    def commit(self, turn: SessionTurn, now: Instant, *, ended_well: bool = True) -> bool:
         """The call was sent and has ended: its counts stand. False, and nothing done, the second time."""
-        activities = self._turns.pop(turn.number, None)
-        for activity in activities or ():
-            activity.commit(turn.number, now.boot_us)
-        return activities is not None
+        begun = self._turns.pop(turn.number, None)
+        if begun is None:
+            return False
+        self._tainted[turn.credential] |= begun.session.classes.get(turn.tool, frozenset())
+        for activity in (begun.session, begun.instance):
+            activity.commit(turn.number, turn.tool, now.boot_us, ended_well=ended_well)
+        return True
 
     def give_back(self, turn: SessionTurn, *, denied: bool = False) -> bool:
         """The call was refused (`denied` if by a decision) or never sent: its counts are undone.
 
         False, and nothing done, the second time.
         """
-        activities = self._turns.pop(turn.number, None)
-        for activity in activities or ():
-            activity.give_back(turn.number, turn.tool)
+        begun = self._turns.get(turn.number)
+        if begun is None:
+            return False
+        self._undo(turn.number, turn.tool)
+        for activity in (begun.session, begun.instance):
             activity.denied += denied
-        return activities is not None
+        return True
+
+    def _undo(self, number: int, tool: ToolId) -> None:
+        begun = self._turns.pop(number)
+        begun.session.give_back(number, tool, begun.cost_nanos)
+        begun.instance.give_back(number, tool, 0)
+        for counter, where, amount in begun.counted:
+            if counter.window_us is None:
+                begun.session.sums[counter] -= amount
+            else:
+                self._counters.take_back(counter, where, number)
+
+    # -- results
+
+    def results(self, turn: SessionTurn) -> ResultWords | None:
+        """What results of the turn's session said; None if none was remembered."""
+        begun = self._turns.get(turn.number)
+        return begun.session.results if begun is not None else None
+
+    def remember(self, turn: SessionTurn, result: Any) -> None:
+        """Keep what a call answered, for the origins of later arguments. To be called before the turn is committed."""
+        begun = self._turns.get(turn.number)
+        if begun is None:
+            return
+        if begun.session.results is None:
+            begun.session.results = ResultWords(self._ids.secret(32))
+        begun.session.results.add(result)
+
+    # -- what an earlier process left
+
+    def restore(
+        self,
+        past: Iterable[PastActivity],
+        now: Instant,
+        *,
+        counters: Collection[Counter] = (),
+        touched: Mapping[AgentId, frozenset[str]],
+    ) -> None:
+        """Take over calls that earlier processes let through, oldest first.
+
+        `touched` are the data classes each agent ever reached: which of its instances did is not told so far back, so
+        all of them count as having.
+        """
+        self._inherited = dict(touched)
+        for call in past:
+            at_us = now.boot_us - (now.wall_us - call.time_us)
+            live = now.boot_us - at_us < self.idle_us
+            begun = self._restored(call, at_us) if live else None
+            for counter in counters:
+                if call.tool not in counter.tools or call.arguments is None:
+                    continue
+                try:
+                    amount = amount_of(counter, call.arguments)
+                except InvalidInputError:  # let through when nobody counted it
+                    continue
+                if counter.window_us is not None and now.boot_us - at_us < counter.window_us:
+                    self._number += 1
+                    self._counters.add(counter, _scope(counter, call.key), self._number, amount, at_us)
+                elif counter.window_us is None and begun is not None:
+                    begun.sums[counter] = begun.sums.get(counter, Decimal(0)) + amount
+
+    def _restored(self, call: PastActivity, at_us: int) -> _Activity:
+        session, instance = self._sessions.at(call.key, at_us), self._instances.at(call.credential, at_us)
+        if session.id != call.session:
+            session = self._sessions.begin_as(call.session, call.key, at_us)
+        self._number += 1
+        session.begin(self._number, call.tool, call.data, call.cost_nanos, at_us)
+        instance.begin(self._number, call.tool, call.data, 0, at_us)
+        for activity in (session, instance):
+            activity.commit(self._number, call.tool, at_us, ended_well=call.ended_well)
+        self._tainted[call.credential] |= call.data
+        return session
+
+
+def _scope(counter: Counter, key: SessionKey) -> Hashable:
+    """Over what a counter with a window is kept: everything of the session's key, or of the agent's task."""
+    return (key.agent, key.task) if counter.per is CounterScope.TASK else key

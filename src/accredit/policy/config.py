@@ -5,7 +5,7 @@ enforced policies and change nothing, from then on they are enforced.
 
 `[counters.NAME]` declares a fact that is measured by us and read as `context.session.NAME`: over the calls of `tools`,
 the sum of the argument `sum` (without it, how many), within `window` (such as `"1h"`; without it as long as the session
-lasts), `per` session or task.
+lasts), `per` session or task; a task needs a window.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Counter:
     sum: str | None = None
     """The top-level argument whose values are added up; None counts calls."""
     window_us: int | None = None
-    """Calls older than this do not count any more; None: as long as the session (or the task's ledger) lasts."""
+    """Calls older than this do not count any more; None: as long as the session lasts."""
     per: CounterScope = CounterScope.SESSION
 
 
@@ -166,6 +166,8 @@ def _counter(name: str, table: Any) -> Counter | tuple[str, str]:
         if not 0 < seconds <= _MAX_WINDOW_S:
             return "has no window of at most seven days", 'write `window = "1h"`: a number and s, m, h or d'
         window_us = seconds * 1_000_000
+    if per == CounterScope.TASK and window_us is None:
+        return "is kept over a task without a window", 'write `window = "24h"`: a task has no end that we see'
     if per not in set(CounterScope):
         return "is kept over neither a session nor a task", 'write `per = "session"` or `per = "task"`'
     return Counter(name, frozenset(ToolId(one) for one in tools), summed, window_us, CounterScope(per))

@@ -8,6 +8,7 @@ A number is never rounded on its way: what does not fit exactly is an error of i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
@@ -19,7 +20,7 @@ from accredit.kernel.hours import local_time
 from accredit.policy.arguments import ArgumentKind, ArgumentType
 from accredit.policy.reads import Read
 
-__all__ = ["Projection", "now_facts", "reserved_key"]
+__all__ = ["LooksAt", "Projection", "now_facts", "reserved_key"]
 
 _RESERVED = frozenset({"__entity", "__extn", "__expr"})
 _MAX_DEPTH = 128
@@ -156,12 +157,23 @@ def _selected(part: _Part, value: Mapping[str, Any]) -> dict[str, Any]:
     return selected
 
 
+@dataclass(frozen=True, slots=True)
+class LooksAt:
+    """What of a context is enough to project it."""
+
+    parts: frozenset[str]
+    """Names of the whole context's parts; arguments stand under `input`."""
+    arguments: frozenset[str] | None
+    """Names of arguments; None: all of them."""
+
+
 class Projection:
     """Which paths of the context are sent to the engine, and how each is typed: compiled once per slice."""
 
-    def __init__(self, reads: Iterable[Read], arguments: ArgumentType) -> None:
-        """For these reads, `context.input` being typed as the tool's pinned schema says."""
-        self._root = _Part(ArgumentType(ArgumentKind.RECORD, fields={"input": arguments}), "")
+    def __init__(self, reads: Iterable[Read], arguments: ArgumentType, session: ArgumentType | None = None) -> None:
+        """For these reads, `context.input` being typed as the tool's pinned schema says, `context.session` as given."""
+        fields = {"input": arguments} if session is None else {"input": arguments, "session": session}
+        self._root = _Part(ArgumentType(ArgumentKind.RECORD, fields=fields), "")
         for read in sorted(reads):
             part = self._root
             for step in read.path:
@@ -172,6 +184,18 @@ class Projection:
                 part = known
             part.whole = part.whole or read.value
         self._root.settle()
+
+    @property
+    def looks_at(self) -> LooksAt | None:
+        """The parts of the context that are looked at, by their first step; None: all of them."""
+        root = self._root
+        if root.whole:
+            return None
+        arguments = root.parts.get("input")
+        return LooksAt(
+            frozenset(root.parts),
+            frozenset() if arguments is None else None if arguments.whole else frozenset(arguments.parts),
+        )
 
     def of(self, context: Mapping[str, Any]) -> str:
         """The projected context as JSON text.

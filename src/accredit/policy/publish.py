@@ -15,7 +15,9 @@ from typing import Any
 import orjson
 
 from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
+from accredit.policy.config import CONFIG_FILE, Counter
 from accredit.policy.entities import RISK_TIER, action_facts, action_groups, resource_facts
+from accredit.policy.measured import INSTANCE_TYPE, counter_faults, session_type
 from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
 from accredit.policy.release import (
@@ -62,8 +64,6 @@ class ContextTypes:
     task: Mapping[str, ClaimKind] = field(default_factory=dict)
     """Beyond `id`: the typed claims of the registered task issuer."""
     declared: Mapping[str, ClaimKind] = field(default_factory=dict)
-    session: Mapping[str, ClaimKind] = field(default_factory=lambda: {"calls": ClaimKind.INTEGER})
-    instance: Mapping[str, ClaimKind] = field(default_factory=lambda: {"calls": ClaimKind.INTEGER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,9 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
         UnavailableError: the engine refused the schema generated from the pinned definitions.
     """
     release = read_release(files, engine, agents=installation.agents)
-    check = _Check(installation)
-    found = [finding for policy in release.policies for finding in check.findings(policy)]
+    check = _Check(installation, release.config.counters)
+    found = [PolicyFinding(CONFIG_FILE, "", message, fix) for message, fix in check.faults]
+    found += [finding for policy in release.policies for finding in check.findings(policy)]
     blamed = {finding.policy for finding in found}
     found += check.typed([policy for policy in release.policies if policy.id not in blamed], engine)
     found += [
@@ -112,8 +113,11 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
 class _Check:
     """One publish: the installation, prepared once for all policies."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, counters: Sequence[Counter]) -> None:
         self._installation = installation
+        tools = {tool.id: tool for tool, _ in installation.tools()}
+        self.faults = tuple(counter_faults(counters, tools))
+        self._session = session_type(counters, tools)
         self._inputs = {tool.id: input_type(tool.definition) for tool, _ in installation.tools()}
         self._places = [
             (tool, action_facts(tool), resource_facts(tool, server)) for tool, server in installation.tools()
@@ -229,15 +233,15 @@ class _Check:
 
     def _action(self, arguments: ArgumentType, groups: Iterable[str]) -> dict[str, Any]:
         types = self._installation.types
-        origins = dict.fromkeys(arguments.fields, ClaimKind.STRING)
+        origins = {name: {"type": "String", "required": name in arguments.required} for name in arguments.fields}
         attributes = {
             "input": {**arguments.document(), "required": True},
-            "origin": _record(origins),
+            "origin": {"type": "Record", "required": True, "attributes": origins},
             "user": _record({**types.user, "id": ClaimKind.STRING, "roles": ClaimKind.STRINGS}),
             "task": _record({**types.task, "id": ClaimKind.STRING}),
             "declared": _record(types.declared),
-            "session": _record(types.session),
-            "instance": _record(types.instance),
+            "session": {**self._session.document(), "required": True},
+            "instance": {**INSTANCE_TYPE.document(), "required": True},
             "actors": {**ClaimKind.STRINGS.document(), "required": False},
             "now": {
                 **_record(

@@ -28,6 +28,7 @@ from accredit.policy.entities import (
     resource_facts,
 )
 from accredit.policy.grants import GrantBook, GrantPermit
+from accredit.policy.measured import session_type
 from accredit.policy.ports import Engine, Uid
 from accredit.policy.release import Release
 from accredit.policy.scope import EntityName
@@ -128,10 +129,12 @@ class _Index:
         self._any: list[Policy] = []
         self._named: defaultdict[EntityName, list[Policy]] = defaultdict(list)
         self.tiered = False
+        self.reads_origin = False
         for policy in policies:
             constraint = policy.scope.principal
             # the text of a body says it wherever a tier is named in it; more often does no harm
             self.tiered = self.tiered or RISK_TIER in policy.body
+            self.reads_origin = self.reads_origin or any(read.path[:1] in {(), ("origin",)} for read in policy.reads)
             if constraint.entities is None:
                 self._any.append(policy)
             else:
@@ -188,6 +191,9 @@ class PolicySnapshot:
         self._cache, self._index = _shared or (HandleCache(budget_bytes), _Index(release.policies))
         self._org_permits = any(policy.permits for policy in release.policies)
         self._basis = object()
+        self._session = session_type(release.config.counters, self.tools)
+        counters = release.config.counters
+        self._measured = tuple((counter.name, str(self._session.fields.get(counter.name))) for counter in counters)
 
     def with_release(self, release: Release) -> PolicySnapshot:
         """The same catalogue under another release; handles of equal content are kept."""
@@ -226,6 +232,11 @@ class PolicySnapshot:
     def tiered(self) -> bool:
         """Whether a policy may say something of agents of one risk tier and not of another."""
         return self._index.tiered
+
+    @property
+    def reads_origin(self) -> bool:
+        """Whether a policy reads where arguments come from: else nobody need find out."""
+        return self._index.reads_origin
 
     @property
     def bytes_held(self) -> int:
@@ -267,7 +278,7 @@ class PolicySnapshot:
         Raises:
             UnavailableError: the engine refused policies it should accept.
         """
-        key = ("apart", part.permit.policy.id, part.tool.definition_digest)
+        key = ("apart", part.permit.policy.id, part.tool.definition_digest, self._measured)
         known: Compiled | None = self._cache.get(key)
         if known is None:
             named = [(str(i), policy) for i, policy in enumerate(part.permit.apart)]
@@ -278,7 +289,7 @@ class PolicySnapshot:
     def _compile(self, tool: Tool, named: list[tuple[str, Policy]]) -> Compiled:
         handle = self.engine.compile([(name, policy.body) for name, policy in named])
         reads = {read for _, policy in named for read in policy.reads}
-        return Compiled(handle, Projection(reads, input_type(tool.definition)))
+        return Compiled(handle, Projection(reads, input_type(tool.definition), self._session))
 
     def _slice(self, agent: Agent, tool_id: ToolId) -> Slice | Inadmissible:
         if not runs(agent.environment, agent.state):
@@ -316,7 +327,7 @@ class PolicySnapshot:
             basis=self._basis,
             permit=permit,
             policies=tuple(policies),
-            key=(tool.definition_digest, *[policy.body for policy in policies]),
+            key=(tool.definition_digest, self._measured, *[policy.body for policy in policies]),
             digest=digest("slice", "".join(map(_line, policies)).encode()),
             principal=_uid(principal.name),
             action=place.action_uid,

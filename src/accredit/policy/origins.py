@@ -1,0 +1,170 @@
+"""Where the value of an argument was seen before: `context.origin.<argument>` (DESIGN §3.6).
+
+How a value is matched. Text is normalised (NFKC, case folded) and cut into words: runs of letters and digits. A value
+matches a text if its words, written together, are the same as those of a run of consecutive whole words in the text.
+So `US13 3000 0012` matches `us1330000012`, and neither `Ann` in `Joanna` nor words that stand apart ever match. Written
+together a value must have at least four characters; shorter ones match nothing, since everything contains them. Of a
+value of more than eight words every eight in a row must be found.
+
+An argument has the weakest origin of all the values in it, in this order:
+
+unknown        seen nowhere, too short, or not looked at for its size
+tool_result    in a result of an earlier call of this session
+user_declared  in what the agent's client says of the user's request: the agent vouches for it
+user_verified  in the claims of the verified task or user
+constant       the tool's pinned schema leaves no choice of its own: `const`, an `enum`, a boolean, null
+
+Words of verified claims are compared as they are. Of results only keyed hashes are kept, for as long as the session
+lasts. Nothing here asks who wrote a result: whoever can make a tool answer something can make it `tool_result`, and
+nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+__all__ = ["MOST_RUNS", "ResultWords", "origins", "runs", "texts"]
+
+MOST_RUNS: Final = 50_000
+"""Hashes kept of the results of one session; what comes later is `unknown`."""
+_MOST_TEXT: Final = 65_536
+"""Characters of one text that are looked at."""
+_MOST_VALUES: Final = 2_000
+_DEEPEST: Final = 32
+_LONGEST_RUN: Final = 8
+_SHORTEST: Final = 4
+_WORD: Final = re.compile(r"[^\W_]+")
+_STRENGTH: Final = ("unknown", "tool_result", "user_declared", "user_verified")
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", text[:_MOST_TEXT]).casefold())
+
+
+def runs(text: str) -> Iterator[str]:
+    """Every run of one to eight whole words of a text, written together, that is long enough to match."""
+    words = _words(text)
+    for start in range(len(words)):
+        run = ""
+        for word in words[start : start + _LONGEST_RUN]:
+            run += word
+            if len(run) >= _SHORTEST:
+                yield run
+
+
+def _wanted(text: str) -> tuple[str, ...]:
+    """The runs that a text must have to contain a value; empty if nothing can be said of it."""
+    words = _words(text)
+    if sum(map(len, words)) < _SHORTEST or len(text) > _MOST_TEXT:
+        return ()
+    if len(words) <= _LONGEST_RUN:
+        return ("".join(words),)
+    return tuple(
+        run
+        for at in range(len(words) - _LONGEST_RUN + 1)
+        if len(run := "".join(words[at : at + _LONGEST_RUN])) >= _SHORTEST
+    )
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text and number in a value, keys left out, within bounds."""
+    level, seen = [value], 0
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for item in level:
+            if seen >= _MOST_VALUES:
+                return
+            if isinstance(item, str):
+                seen += 1
+                yield item
+            elif isinstance(item, Mapping):
+                below += item.values()
+            elif isinstance(item, list | tuple):
+                below += item
+            elif isinstance(item, int | float) and not isinstance(item, bool):
+                seen += 1
+                yield repr(item)
+        if not below:
+            return
+        level = below
+
+
+class ResultWords:
+    """What the results of one session said, as keyed hashes of runs."""
+
+    __slots__ = ("_key", "_seen")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._seen: set[bytes] = set()
+
+    def add(self, result: Any) -> None:
+        """Take in one result."""
+        for text in texts(result):
+            for run in runs(text):
+                if len(self._seen) >= MOST_RUNS:
+                    return
+                self._seen.add(self._hash(run))
+
+    def has(self, run: str) -> bool:
+        """Whether a result had this run of words."""
+        return self._hash(run) in self._seen
+
+    def _hash(self, run: str) -> bytes:
+        return hashlib.blake2b(run.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8).digest()
+
+
+def origins(
+    arguments: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    *,
+    verified: Iterable[str],
+    declared: Iterable[str],
+    results: Callable[[str], bool],
+) -> dict[str, str]:
+    """The origin of each top-level argument.
+
+    `schema` is the pinned input schema; `verified` and `declared` are the texts of the verified claims and of the
+    agent's own; `results` says whether an earlier result of the session had a run of words.
+    """
+    properties = schema.get("properties")
+    known = properties if isinstance(properties, Mapping) else {}
+    by_claims = {run for text in verified for run in runs(text)}
+    by_agent: set[str] | None = None
+    found = {}
+    for name, value in arguments.items():
+        if _fixed(known.get(name), value):
+            found[name] = "constant"
+            continue
+        weakest = len(_STRENGTH) - 1
+        said = list(texts(value))
+        if not said or len(said) >= _MOST_VALUES:
+            weakest = 0
+        for text in said:
+            wanted = _wanted(text)
+            if not wanted:
+                weakest = 0
+            elif all(run in by_claims for run in wanted):
+                continue
+            else:
+                if by_agent is None:
+                    by_agent = {run for one in declared for run in runs(one)}
+                if all(run in by_agent for run in wanted):
+                    weakest = min(weakest, 2)
+                else:
+                    weakest = min(weakest, 1 if all(map(results, wanted)) else 0)
+            if not weakest:
+                break
+        found[name] = _STRENGTH[weakest]
+    return found
+
+
+def _fixed(schema: Any, value: Any) -> bool:
+    """Whether the schema leaves no choice that somebody's text could have made."""
+    if value is None or isinstance(value, bool):
+        return True
+    return isinstance(schema, Mapping) and ("const" in schema or "enum" in schema)
