@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from _report import report
 
-_KINDS, _TEAMS, _AHEAD, _AT_ONCE, _SESSIONS = 100, 20, 4_000, 200, 64
+_AGENTS, _BUSY, _KINDS, _TEAMS, _AHEAD, _AT_ONCE, _SESSIONS = 10_000, 1_000, 100, 20, 4_000, 200, 64
 _TOOLS: dict[str, dict[str, Any]] = {
     "read_customer": {"effect": "read", "data": ["personal"], "price": "0 USD"},
     "search_orders": {"effect": "read", "data": ["internal"], "price": "0 USD"},
@@ -178,7 +178,7 @@ async def _fill(log: Any, snapshot: Any, began_us: int, count: int) -> None:
 
     server = ServerName("crm")
     tools = snapshot.catalogue.server(server).tools
-    agents = sorted(snapshot.catalogue.agents(), key=lambda agent: agent.name)
+    agents = Random(2).sample(sorted(snapshot.catalogue.agents(), key=lambda agent: agent.name), _BUSY)
     made: dict[Any, Any] = {}
     waiting: deque[Awaitable[Any]] = deque()
 
@@ -223,7 +223,7 @@ async def _fill(log: Any, snapshot: Any, began_us: int, count: int) -> None:
         await each
 
 
-async def _build(data: Path, agents: int, calls: int) -> None:
+async def _build(data: Path, calls: int) -> None:
     from accredit.audit.checkpoint import CheckpointSigner, log_origin
     from accredit.audit.writer import LogWriter
     from accredit.bootstrap import run
@@ -259,7 +259,7 @@ async def _build(data: Path, agents: int, calls: int) -> None:
             *(_agent(kind) for kind in range(_KINDS)),
         ]  # fmt: skip
         await operate("POST", "apply", {"files": [{"name": "f.json", "text": json.dumps(documents)}]})
-        await _multiply(running, agents)
+        await _multiply(running, _AGENTS)
         await operate("POST", "policy/publish", {"files": policies()})
         snapshot = running.plane.snapshots.current
         began_us = running.plane.clock.now().wall_us
@@ -283,16 +283,16 @@ async def _build(data: Path, agents: int, calls: int) -> None:
 
 
 @contextlib.contextmanager
-def _installation(agents: int, calls: int) -> Iterator[Path]:
+def _installation(calls: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="accredit-bench-") as directory:
         data, began = Path(directory) / "data", time.perf_counter()
-        built = subprocess.run([sys.executable, __file__, "--build", str(data), str(agents), str(calls)], check=False)
+        built = subprocess.run([sys.executable, __file__, "--build", str(data), str(calls)], check=False)
         if built.returncode:
             raise SystemExit("the data directory was not built")
         size = sum(file.stat().st_size for file in data.glob("*.db*")) / 1e6
         print(
-            f"{agents:,} agents of {_KINDS} kinds and {calls:,} calls, outcomes beside: {size:,.0f} MB, built in "
-            f"{time.perf_counter() - began:.0f} s."
+            f"{_AGENTS:,} agents of {_KINDS} kinds, {calls:,} calls of {_BUSY:,} of them and their outcomes: "
+            f"{size:,.0f} MB, built in {time.perf_counter() - began:.0f} s."
         )
         yield data
 
@@ -352,13 +352,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    with _installation(1_000, 100_000 if quick else 1_000_000) as data:
+    with _installation(100_000 if quick else 1_000_000) as data:
         metrics = _replay(data)
     report("replay", metrics)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--build"]:
-        uvloop.run(_build(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
+        uvloop.run(_build(Path(sys.argv[2]), int(sys.argv[3])))
     else:
         main()

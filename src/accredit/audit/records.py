@@ -24,7 +24,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -58,7 +58,6 @@ __all__ = [
     "leaf_hashes",
     "open_part",
     "part_commitment",
-    "part_texts",
     "part_values",
     "sealed_parts",
     "stored_record",
@@ -477,17 +476,27 @@ def _pair(item: bytes) -> tuple[bytes, str, bytes]:
     return item[start : body - 2], item[body:end].decode(), item[end:]
 
 
-def part_values(plaintext: bytes) -> dict[str, Any]:
-    """The pairs that were kept whole, by path. Those cut or left out are absent; the body counts them."""
-    return {path: _loads(text) for path, text in part_texts(plaintext)}
+def part_values(plaintext: bytes, names: Container[str] | None = None) -> dict[str, Any]:
+    """The pairs that were kept whole, by path; if `names` are given, no other. The body counts those cut or left out.
 
-
-def part_texts(plaintext: bytes) -> Iterator[tuple[str, bytes]]:
-    """The same with each value as its JSON text."""
-    for item in _items(plaintext):
-        if item[:1] == _WHOLE:
-            _, path, text = _pair(item)
-            yield path, text
+    Raises:
+        ValueError: the framing is broken.
+    """
+    # one loop over offsets, for it is the inner one of judging history again
+    found: dict[str, Any] = {}
+    at, end, number = 0, len(plaintext), int.from_bytes
+    while at < end:
+        start = at + 4
+        at = start + number(plaintext[at:start], "big")
+        if at > end or at <= start:
+            raise ValueError("an item is cut short")
+        if plaintext[start] == _WHOLE[0]:
+            path = start + 1 + SALT_SIZE + 2
+            text = path + number(plaintext[path - 2 : path], "big")
+            name = plaintext[path:text].decode()
+            if names is None or name in names:
+                found[name] = _loads(plaintext[text:at])
+    return found
 
 
 def unseal_part(seq: int, name: str, ciphertext: bytes, wrapped: bytes, keys: PartKeys) -> bytes:

@@ -30,6 +30,7 @@ from accredit.enforcement.snapshot import Snapshot, SnapshotKeeper
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
+from accredit.policy.context import LooksAt
 from accredit.policy.model import CallRequest
 from accredit.policy.ports import Engine
 from accredit.policy.recorded import Judgement
@@ -37,7 +38,7 @@ from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleas
 from accredit.policy.replay import Unrepeatable
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry import rows
-from accredit.registry.model import Agent
+from accredit.registry.model import Agent, Restriction
 
 __all__ = ["History", "PastCall"]
 
@@ -61,6 +62,8 @@ _PAGE: Final = 512
 _KEPT: Final = 256
 """So many positions back a call may have been judged: calls wait for their record for milliseconds."""
 _DECISION: Final = b'"kind":"decision"'
+_RESERVED: Final = b"__e"
+"""How every reserved key begins (`policy/context.py`)."""
 
 
 class _PastControl:
@@ -104,8 +107,10 @@ class PastCall:
     judgement: Judgement | None
     """None: no policy was asked, or (see `why`) the record does not say."""
     snapshot: Snapshot | None
+    agent: Agent | None
+    """The agent as it was."""
     why: Unrepeatable | None
-    _row: StoredRow
+    _sealed: bytes
     _wrapped: Mapping[str, bytes]
     _keys: PartKeys
 
@@ -114,44 +119,40 @@ class PastCall:
         """Release and catalogue it was judged by."""
         return self.snapshot.policy if self.snapshot is not None else None
 
-    @property
-    def agent(self) -> Agent | None:
-        """The agent as it was."""
-        return self.snapshot.catalogue.agent(self.header["agent"]) if self.snapshot is not None else None
+    def request(self, looks_at: LooksAt | None = None) -> CallRequest | None:
+        """The very request that was judged; or, if that is enough, with no more of its context than is looked at.
 
-    def parts(self) -> tuple[bytes, bytes]:
-        """Arguments and context as they were sealed.
-
-        Raises:
-            InvalidInputError: one of them does not open.
-        """
-        sealed = dict(sealed_parts(self._row[4]))
-        wrapped = self._wrapped
-        return (
-            unseal_part(self.seq, "arguments", sealed["arguments"], wrapped["arguments"], self._keys),
-            unseal_part(self.seq, "context", sealed["context"], wrapped["context"], self._keys),
-        )
-
-    def request(self) -> CallRequest:
-        """The very request that was judged.
+        None: in what would be left out, a reserved key may stand.
 
         Raises:
             InvalidInputError: it cannot be rebuilt; `why` says so for what is known before it is opened.
         """
-        snapshot, judgement, header = self.snapshot, self.judgement, self.header
-        agent = self.agent
-        if snapshot is None or judgement is None or agent is None or agent.version.digest != header["version"]:
+        snapshot, judgement, agent, seq, keys = self.snapshot, self.judgement, self.agent, self.seq, self._keys
+        if snapshot is None or judgement is None or agent is None:
             raise InvalidInputError(Code.STATE_UNPROVEN, "the control state of this call is not known")
-        arguments, context = self.parts()
-        known = {one.id: one for one in snapshot.restrictions.get(agent.id, ())}
+        try:
+            sealed, wrapped = dict(sealed_parts(self._sealed)), self._wrapped
+            arguments = unseal_part(seq, "arguments", sealed["arguments"], wrapped["arguments"], keys)
+            context = unseal_part(seq, "context", sealed["context"], wrapped["context"], keys)
+            if looks_at is None:
+                facts = part_values(context)
+                facts["input"] = part_values(arguments)
+            # a name stands there as it is, and nothing escapes an underscore: what is not in the bytes is nowhere
+            elif _RESERVED in arguments or _RESERVED in context:
+                return None
+            else:
+                facts = part_values(context, looks_at.parts)
+                if "input" in looks_at.parts:
+                    facts["input"] = part_values(arguments, looks_at.arguments)
+        except (ValueError, KeyError) as error:
+            raise InvalidInputError(Code.LOG_INVALID, f"the parts of record {seq} do not open") from error
+        restrictions: tuple[Restriction, ...] = ()
+        if judgement.restrictions:
+            known = {one.id: one for one in snapshot.restrictions[agent.id]}
+            restrictions = tuple(known[one] for one in judgement.restrictions)
+        header = self.header
         return CallRequest(
-            agent=agent,
-            tool=header["tool"],
-            context={**part_values(context), "input": part_values(arguments)},
-            lifted=judgement.granted,
-            time_trusted=judgement.steady,
-            restrictions=tuple(known[one] for one in sorted(judgement.restrictions)),
-            time_us=header["time"],
+            agent, header["tool"], facts, judgement.granted, judgement.steady, restrictions, header["time"]
         )
 
 
@@ -224,13 +225,18 @@ class History:
                     yield self._call(row, wrapped.get(row[0], {}), kept)
 
     def _call(self, row: StoredRow, wrapped: Mapping[str, bytes], kept: Mapping[int, Snapshot]) -> PastCall:
-        header, body = orjson.loads(row[1][2:]), orjson.loads(row[2][32:])
-        judgement = Judgement.read(body)
+        try:
+            header, body = orjson.loads(row[1][2:]), orjson.loads(row[2][32:])
+        except ValueError as error:
+            raise InvalidInputError(
+                Code.LOG_INVALID, f"record {row[0]} is not framed as a record", hint="accredit audit verify"
+            ) from error
+        judgement, agent = Judgement.read(body), None
         snapshot = kept.get(body["control"])
         why: Unrepeatable | None = None
         if judgement is None:
             why = Unrepeatable.OLDER if body.get("release") is not None and "judged" not in body else None
-        elif snapshot is None or not _known(snapshot, header, judgement):
+        elif snapshot is None or (agent := _agent(snapshot, header, judgement)) is None:
             why = Unrepeatable.STATE
         elif "arguments" not in wrapped or "context" not in wrapped:
             why = Unrepeatable.ERASED
@@ -238,7 +244,7 @@ class History:
             parts = body["parts"]
             if "truncated" in parts["arguments"] or "truncated" in parts["context"]:
                 why = Unrepeatable.CUT
-        return PastCall(row[0], header, body, judgement, snapshot, why, row, wrapped, self._keys)
+        return PastCall(row[0], header, body, judgement, snapshot, agent, why, row[4], wrapped, self._keys)
 
     def _control_records(self, start: int) -> Iterator[StoredRecord]:
         return self._reader.control_records(start)
@@ -261,12 +267,15 @@ class History:
         control.feed(record.seq, Change(Facts(kind="past"), writes, Actor(basis="system"), {}))
 
 
-def _known(snapshot: Snapshot, header: Mapping[str, Any], judgement: Judgement) -> bool:
+def _agent(snapshot: Snapshot, header: Mapping[str, Any], judgement: Judgement) -> Agent | None:
+    """The agent as it was; None if state does not tell, neither of it nor of the restrictions on it."""
     agent = snapshot.catalogue.agent(header["agent"])
     if agent is None or agent.version.digest != header["version"]:
-        return False
-    known = {one.id for one in snapshot.restrictions.get(agent.id, ())}
-    return known.issuperset(judgement.restrictions)
+        return None
+    if judgement.restrictions:
+        known = {one.id for one in snapshot.restrictions.get(agent.id, ())}
+        return agent if known.issuperset(judgement.restrictions) else None
+    return agent
 
 
 def _nothing_installed() -> Any:

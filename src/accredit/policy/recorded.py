@@ -7,13 +7,13 @@ Beside this a decision's record carries the context and arguments (sealed parts)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from accredit.kernel.canonical import Digest
 from accredit.policy.model import CallRequest, Decision
 
-__all__ = ["Judgement", "judgement_fact"]
+__all__ = ["Judgement", "differing", "judgement_fact"]
+
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 def judgement_fact(request: CallRequest | None, decision: Decision | None) -> dict[str, Any]:
@@ -21,15 +21,23 @@ def judgement_fact(request: CallRequest | None, decision: Decision | None) -> di
 
     What a later step made of it (a limit that refused what policies allowed) is the record's own code and outcome.
     """
-    judged: dict[str, Any] | None = None
+    made_with = None
     if request is not None and decision is not None:
+        restrictions = tuple(sorted(one.id for one in request.restrictions))
+        made_with = request.lifted, request.time_trusted, restrictions
+    return _fact(made_with, decision)
+
+
+def _fact(made_with: tuple[frozenset[str], bool, tuple[str, ...]] | None, decision: Decision | None) -> dict[str, Any]:
+    judged: dict[str, Any] | None = None
+    if made_with is not None and decision is not None:
         seen = decision.observed
         judged = {
             "code": decision.code.value,
-            "granted": sorted(request.lifted),
+            "granted": sorted(made_with[0]),
             "observed": None if seen is None else [seen.outcome.value, seen.code.value, list(seen.policies)],
             "outcome": decision.outcome.value,
-            "steady": request.time_trusted,
+            "steady": made_with[1],
         }
     return {
         "entities": dict(decision.entities) if decision and decision.entities else None,
@@ -39,63 +47,48 @@ def judgement_fact(request: CallRequest | None, decision: Decision | None) -> di
         "needs": [[need.policy, need.role] for need in decision.needs] if decision else [],
         "policies": list(decision.policies) if decision else [],
         "release": decision.release if decision else None,
-        "restrictions": sorted(one.id for one in request.restrictions) if request else [],
+        "restrictions": list(made_with[2]) if made_with else [],
         "slice": decision.slice if decision else None,
         "unmet": list(decision.unmet) if decision else [],
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """One recorded judgement."""
+class Judgement(NamedTuple):
+    """One recorded judgement: what it was, and what it was made with beside the context."""
 
     outcome: str
     code: str
-    observed: tuple[Any, ...] | None
     granted: frozenset[str]
+    """The policies whose hold a person had lifted for this call."""
     steady: bool
+    """Whether the clock was trusted."""
     restrictions: tuple[str, ...]
-    stated: tuple[Any, ...]
-    """Everything else that has to come out again: policies, needs, faults, lifted, unmet, slice, entities."""
-    release: Digest | None
+    """Ids of those in force."""
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> Judgement | None:
-        """The judgement that a record's body holds; None if there was none, or an older release did not keep it.
+        """The judgement that a record's body holds; None if there was none, or an older version did not keep it.
 
         Which of both is said by `release`: what was judged names the release it was judged by.
         """
         judged = body.get("judged")
         if judged is None:
             return None
-        seen = judged["observed"]
+        granted, restrictions = judged["granted"], body["restrictions"]
         return cls(
-            outcome=judged["outcome"],
-            code=judged["code"],
-            observed=None if seen is None else (seen[0], seen[1], tuple(seen[2])),
-            granted=frozenset(judged["granted"]),
-            steady=judged["steady"],
-            restrictions=tuple(body["restrictions"]),
-            stated=_stated(body),
-            release=body["release"],
+            judged["outcome"],
+            judged["code"],
+            frozenset(granted) if granted else _NONE,
+            judged["steady"],
+            tuple(restrictions) if restrictions else (),
         )
 
-    @classmethod
-    def of(cls, request: CallRequest, decision: Decision) -> Judgement:
-        """The same of a decision just made: equal to what was read exactly if the decision came out again."""
-        found = cls.read(judgement_fact(request, decision))
-        assert found is not None  # noqa: S101 - both are given
-        return found
 
-
-def _stated(body: Mapping[str, Any]) -> tuple[Any, ...]:
-    entities = body["entities"]
-    return (
-        tuple(body["policies"]),
-        tuple(tuple(need) for need in body["needs"]),
-        tuple(body["faults"]),
-        tuple(body["lifted"]),
-        tuple(body["unmet"]),
-        body["slice"],
-        None if entities is None else tuple(sorted(entities.items())),
-    )
+def differing(body: Mapping[str, Any], judgement: Judgement, again: Decision) -> tuple[str, ...]:
+    """What a record's body states otherwise than a judgement made again with the same: nothing if it is exact."""
+    fact = _fact((judgement.granted, judgement.steady, judgement.restrictions), again)
+    names = [name for name, value in fact.items() if body[name] != value]
+    if "judged" in names:
+        names.remove("judged")
+        names += [name for name, value in fact["judged"].items() if body["judged"][name] != value]
+    return tuple(sorted(names))

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
+from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.policy.context import reserved_key
+from accredit.kernel.ids import ToolId
+from accredit.policy.context import LooksAt
 from accredit.policy.decide import decide
 from accredit.policy.model import CallRequest, Decision, Outcome
-from accredit.policy.recorded import Judgement
+from accredit.policy.recorded import Judgement, differing
 from accredit.policy.release import Release
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
 from accredit.registry.model import Agent
@@ -35,10 +37,11 @@ __all__ = [
     "reproduce",
 ]
 
+_PAIRS: Final = 20_000
 _REMEMBERED: Final = 200_000
 _EXAMPLES: Final = 20
-FAILING: Final = frozenset(
-    str(code)
+FAILING: Final[frozenset[str]] = frozenset(
+    code.value
     for code in (
         Code.POLICY_ERROR,
         Code.UNENCODABLE_INPUT,
@@ -71,6 +74,8 @@ class PastJudgement(Protocol):
     header: Mapping[str, Any]
     body: Mapping[str, Any]
     judgement: Judgement | None
+    agent: Agent | None
+    """The agent as it was."""
     why: Unrepeatable | None
     """Why it cannot be judged again as it was; None if it can, or was not judged at all."""
 
@@ -79,57 +84,123 @@ class PastJudgement(Protocol):
         """Release and catalogue it was judged by."""
         ...
 
-    @property
-    def agent(self) -> Agent | None:
-        """The agent as it was."""
-        ...
+    def request(self, looks_at: LooksAt | None = None) -> CallRequest | None:
+        """The very request; or, if that is enough, with no more of its context than is looked at.
 
-    def request(self) -> CallRequest:
-        """The very request; raises InvalidInputError if it does not open."""
+        None: in what would be left out, a reserved key may stand. Raises InvalidInputError if it does not open.
+        """
         ...
 
 
 # -- asking once
 
 
+class _Pair:
+    """Calls of one agent to one tool under one snapshot."""
+
+    __slots__ = ("agent", "answers", "looks_at", "measured", "part", "policy", "projection", "refused")
+
+    def __init__(self, agent: Agent, tool: str, policy: PolicySnapshot, measured: _Measured) -> None:
+        self.agent, self.policy = agent, policy
+        self.answers: dict[Any, Decision] = {}
+        self.part: Slice | None = None
+        self.refused = False
+        """Whether no policy is asked at all, whatever the call."""
+        self.measured: tuple[tuple[str, ...], ...] = ()
+        try:
+            part = policy.slice_for(agent, ToolId(tool))
+            if isinstance(part, Inadmissible):
+                self.refused = True
+                return
+            self.projection = policy.compiled(part).projection
+        except (InvalidInputError, UnavailableError):
+            return  # `decide` says it in its own way
+        self.part, self.looks_at = part, self.projection.looks_at
+        self.measured = measured.of(part)
+
+
+class _Measured:
+    """Which facts that we measure the policies of a slice read: older records may not have them."""
+
+    def __init__(self) -> None:
+        self._known: dict[Digest, tuple[tuple[str, ...], ...]] = {}
+
+    def of(self, part: Slice) -> tuple[tuple[str, ...], ...]:
+        """Paths below origin, session and instance."""
+        paths = self._known.get(part.digest)
+        if paths is None:
+            reads = {read.path for policy in part.policies if not policy.permits for read in policy.reads}
+            paths = tuple(sorted(path for path in reads if path and path[0] in {"origin", "session", "instance"}))
+            self._known[part.digest] = paths
+        return paths
+
+
 class _Asked:
     """`decide`, remembering the answers to questions that are the same as far as policies can see."""
 
     def __init__(self) -> None:
-        self._answers: dict[Any, Decision] = {}
+        self._pairs: dict[tuple[int, str, str], _Pair] = {}
+        self._answers: dict[Any, dict[Any, Decision]] = {}
+        self._measured = _Measured()
+        self._remembered = 0
         self.distinct = 0
 
-    def decision(self, request: CallRequest, policy: PolicySnapshot) -> Decision:
-        key = self._question(request, policy)
-        known = self._answers.get(key) if key is not None else None
+    def pair(self, agent: Agent, tool: str, policy: PolicySnapshot) -> _Pair:
+        """What calls of an agent to a tool have in common."""
+        key = (id(policy), agent.id, tool)  # a pair holds its snapshot, so that no other gets the id meanwhile
+        known = self._pairs.get(key)
+        if known is None or known.agent is not agent:
+            if len(self._pairs) >= _PAIRS:
+                self._pairs.clear()
+            known = self._pairs[key] = _Pair(agent, tool, policy, self._measured)
+            if (part := known.part) is not None:
+                # the slice names its policies, but neither what the tool does nor how its arguments are typed
+                same = (policy.release.digest, part.digest, part.tool.definition_digest, *part.entity_digests.values())
+                known.answers = self._answers.setdefault(same, {})
+        return known
+
+    def decision(self, call: PastJudgement, pair: _Pair) -> tuple[Decision, CallRequest]:
+        """The decision on a call, and as much of the request as it takes.
+
+        Raises:
+            InvalidInputError: its facts do not open.
+        """
+        request = call.request(pair.looks_at) if pair.part is not None else None
+        if request is None:
+            request = call.request()
+            assert request is not None  # noqa: S101 - nothing is left out
+            key = None
+        else:
+            key = self._question(request, pair)
+        known = pair.answers.get(key) if key is not None else None
         if known is not None:
-            return known
+            return known, request
         self.distinct += 1
-        made = decide(request, policy)
+        made = decide(request, pair.policy)
         if key is not None:
-            if len(self._answers) >= _REMEMBERED:
-                self._answers.clear()
-            self._answers[key] = made
-        return made
+            if self._remembered >= _REMEMBERED:
+                self._remembered = 0
+                for answers in self._answers.values():
+                    answers.clear()
+            self._remembered += 1
+            pair.answers[key] = made
+        return made, request
 
     @staticmethod
-    def _question(request: CallRequest, policy: PolicySnapshot) -> Any:
-        """Everything the answer depends on; None if that is not known beforehand."""
+    def _question(request: CallRequest, pair: _Pair) -> Any:
+        """Everything the answer depends on beside the slice; None if that is not known beforehand."""
         try:
-            part = policy.slice_for(request.agent, request.tool)
-            if isinstance(part, Inadmissible) or reserved_key(request.context) is not None:
-                return None
             # INVARIANT: what is sent is all that any policy of the slice, observed ones included, reads; the grant's
             # conditions taken apart read no more than the grant
-            sent = policy.compiled(part).projection.of(request.context)
-        except (InvalidInputError, UnavailableError):
-            return None
+            sent = pair.projection.of(request.context)
+        except InvalidInputError:
+            return None  # `decide` says which value it is
+        part = pair.part
+        assert part is not None  # noqa: S101 - else there is no projection
+        if request.time_trusted and not part.observes and not request.lifted and not request.restrictions:
+            return sent
         watched = part.observed(request.time_us) if part.observes else None
-        principal = part.entity_digests["principal"]
-        return (
-            policy.release.digest, part.digest, principal, sent, request.lifted, request.time_trusted, watched,
-            request.restrictions,
-        )  # fmt: skip
+        return sent, request.lifted, request.time_trusted, watched, request.restrictions
 
 
 # -- proving the past
@@ -195,37 +266,24 @@ def reproduce(calls: Iterable[PastJudgement], tick: Callable[[int], None] = lamb
         if judgement is None and call.why is None:
             continue
         found.judged += 1
-        if judgement is None or policy is None or call.why is not None:
+        if judgement is None or policy is None or call.agent is None or call.why is not None:
             found.unrepeatable[call.why or Unrepeatable.STATE] += 1
             continue
         try:
-            request = call.request()
+            made, _ = asked.decision(call, asked.pair(call.agent, call.header["tool"], policy))
         except InvalidInputError:
             found.unrepeatable[Unrepeatable.UNOPENED] += 1
             continue
         found.again += 1
-        decision = asked.decision(request, policy)
-        again = Judgement.of(request, decision)
-        what = _differing(judgement, again, call.body)
+        what = differing(call.body, judgement, made)
         if not what:
             found.same += 1
         elif len(found.differences) < _EXAMPLES:
             found.differences.append(
-                Divergence(call.body["decision_id"], call.seq, judgement.outcome, again.outcome, what)
+                Divergence(call.body["decision_id"], call.seq, judgement.outcome, made.outcome.value, what)
             )
     found.distinct = asked.distinct
     return found
-
-
-def _differing(before: Judgement, after: Judgement, body: Mapping[str, Any]) -> tuple[str, ...]:
-    if before == after:
-        return ()
-    found = [
-        name for name in ("outcome", "code", "observed", "stated") if getattr(before, name) != getattr(after, name)
-    ]
-    if before.release != after.release:
-        found.append(f"release (the engine then: {body['engines']['cedar']})")
-    return tuple(found)
 
 
 # -- trying a candidate
@@ -328,30 +386,37 @@ def replay(
         if found.decisions % 1024 == 0:
             tick(call.seq)
         found.decisions += 1
-        judgement = call.judgement
+        judgement, agent, policy, tool = call.judgement, call.agent, call.policy, call.header["tool"]
         if agents is not None and call.header["agent"] not in agents:
             continue
         if judgement is None and call.why is None:
             continue
         found.judged += 1
         run = _run_of(call, found)
-        if judgement is None or call.policy is None or call.why is Unrepeatable.STATE:
+        if judgement is None or agent is None or policy is None or call.why is Unrepeatable.STATE:
             found.unrepeatable[call.why or Unrepeatable.STATE] += 1
             continue
-        after = _judged_by(call, trial, asked, found)
+        pair = asked.pair(agent, tool, trial.under(policy))
+        # no release changes what no policy is asked about
+        if pair.refused or (pair.part is not None and pair.part.digest == call.body["slice"]):
+            found.untouched += 1
+            _counted(call, judgement.outcome, judgement.outcome, found)
+            continue
+        after = _judged_by(call, pair, asked, found)
         if after is not None:
-            _tallied(call, judgement, after, run, found)
+            _counted(call, judgement.outcome, after.outcome, found)
+            if after.outcome != judgement.outcome or (after.code.value in FAILING and judgement.code not in FAILING):
+                _changed(call, judgement, after, run, found)
     found.distinct = asked.distinct
     return found
 
 
 class _Trials:
-    """The snapshots of the past under the candidate, and what its slices need that older records have not."""
+    """The snapshots of the past under the candidate."""
 
     def __init__(self, candidate: Release) -> None:
         self._candidate = candidate
         self._snapshots: dict[int, tuple[PolicySnapshot, PolicySnapshot]] = {}
-        self._measured: dict[Any, tuple[tuple[str, ...], ...]] = {}
 
     def under(self, policy: PolicySnapshot) -> PolicySnapshot:
         known = self._snapshots.get(id(policy))
@@ -361,52 +426,25 @@ class _Trials:
             known = self._snapshots[id(policy)] = (policy, policy.with_release(self._candidate))
         return known[1]
 
-    def measured(self, part: Slice) -> tuple[tuple[str, ...], ...]:
-        """What its policies read of facts that we measure: paths below origin, session and instance."""
-        paths = self._measured.get(part.key)
-        if paths is None:
-            reads = {read.path for policy in part.policies if not policy.permits for read in policy.reads}
-            paths = tuple(sorted(path for path in reads if path and path[0] in {"origin", "session", "instance"}))
-            self._measured[part.key] = paths
-        return paths
 
-
-_SAME: Final = object()
-
-
-def _judged_by(call: PastJudgement, trial: _Trials, asked: _Asked, found: Replayed) -> Any:
-    """The candidate's decision, `_SAME` if it cannot differ, None if it cannot be known."""
-    before = call.policy
-    assert before is not None  # noqa: S101 - the caller looked
-    after = trial.under(before)
-    agent = call.agent
-    try:
-        part = after.slice_for(agent, call.header["tool"]) if agent is not None else None
-        if isinstance(part, Inadmissible):
-            found.untouched += 1
-            return _SAME  # no release changes what no policy is asked about
-        if part is not None and part.digest == call.body["slice"]:
-            found.untouched += 1
-            return _SAME
-    except (InvalidInputError, UnavailableError):
-        pass  # `decide` says it in its own way
+def _judged_by(call: PastJudgement, pair: _Pair, asked: _Asked, found: Replayed) -> Decision | None:
+    """The candidate's decision, None if it cannot be known."""
     if call.why is not None:
         found.unrepeatable[call.why] += 1
         return None
     try:
-        request = call.request()
+        made, request = asked.decision(call, pair)
     except InvalidInputError:
         found.unrepeatable[Unrepeatable.UNOPENED] += 1
         return None
+    for path in pair.measured:
+        below: Any = request.context
+        for step in path:
+            below = below.get(step) if isinstance(below, Mapping) else None
+        if below is None:
+            found.missing[".".join(("context", *path))] += 1
     found.again += 1
-    if isinstance(part, Slice):
-        for path in trial.measured(part):
-            below: Any = request.context
-            for step in path:
-                below = below.get(step) if isinstance(below, Mapping) else None
-            if below is None:
-                found.missing[".".join(("context", *path))] += 1
-    return asked.decision(request, after)
+    return made
 
 
 def _run_of(call: PastJudgement, found: Replayed) -> RunSeen | None:
@@ -421,24 +459,25 @@ def _run_of(call: PastJudgement, found: Replayed) -> RunSeen | None:
     return run
 
 
-def _tallied(call: PastJudgement, before: Judgement, after: Any, run: RunSeen | None, found: Replayed) -> None:
+def _counted(call: PastJudgement, before: str, after: str, found: Replayed) -> None:
     pair = call.header["agent"], call.header["tool"]
-    outcome = before.outcome if after is _SAME else after.outcome.value
-    if before.outcome == Outcome.ALLOW:
+    if before == Outcome.ALLOW:
         found.used[pair] += 1
-    if outcome != Outcome.DENY:
+    if after != Outcome.DENY:
         found.usable[pair] += 1
-    if after is _SAME or (outcome == before.outcome and not _fails_newly(before, after)):
-        return
+
+
+def _changed(call: PastJudgement, before: Judgement, after: Decision, run: RunSeen | None, found: Replayed) -> None:
     change = CallChange(
-        *pair, before.outcome, outcome, after.code.value, after.policies or tuple(call.body["policies"])
+        call.header["agent"],
+        call.header["tool"],
+        before.outcome,
+        after.outcome.value,
+        after.code.value,
+        after.policies or tuple(call.body["policies"]),
     )
     found.changes[change] += 1
     first = (call.seq, call.body["decision_id"])
     found.examples[change] = min(first, found.examples.get(change, first))
     if run is not None and before.outcome == Outcome.ALLOW and (run.breaks is None or call.seq < run.breaks):
         run.breaks, run.example = call.seq, call.body["decision_id"]
-
-
-def _fails_newly(before: Judgement, after: Decision) -> bool:
-    return after.code.value in FAILING and before.code not in FAILING
