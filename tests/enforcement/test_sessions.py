@@ -10,6 +10,7 @@ from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, SeededIds, ToolId
+from accredit.policy.config import Counter, CounterScope
 
 READ, WRITE = ToolId("crm/read_customer"), ToolId("crm/write_note")
 KEY = SessionKey(AgentId("agt_1"), "u", "t")
@@ -183,3 +184,53 @@ def test_a_ledger_full_of_live_sessions_refuses_and_forgets_only_ended_ones() ->
     for key in keys[11:]:
         desk.ledger.give_back(desk.begin(key))
     assert len(desk.ledger) <= 4
+
+
+_REFUND = ToolId("shop/refund")
+_COUNTERS = (
+    Counter("hour", frozenset({_REFUND}), window_us=3_600_000_000),
+    Counter("sum", frozenset({_REFUND}), sum="amount", window_us=3_600_000_000),
+    Counter("all", frozenset({_REFUND}), sum="amount"),
+    Counter("task", frozenset({_REFUND, READ}), window_us=60_000_000, per=CounterScope.TASK),
+)
+
+
+@pytest.mark.requirement("sessions:counters:cap")
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["b", "c", "g"]), st.integers(0, 1), st.sampled_from([_REFUND, READ]), st.integers(0, 1200)
+        ),
+        max_size=40,
+    )
+)
+def test_counters_are_what_a_list_of_all_calls_says(script: list[tuple[str, int, ToolId, int]]) -> None:
+    desk = Desk()
+    keys = [KEY, OTHER]
+    calls: list[tuple[int, SessionTurn, int]] = []
+    flying: list[tuple[int, SessionTurn, int]] = []
+    for act, which, tool, pick in script:
+        desk.clock.advance(pick)
+        now_us = desk.clock.now().boot_us
+        if act == "b":
+            amount = pick % 7
+            turn = desk.ledger.begin(
+                keys[which], credential=CREDENTIAL, tool=tool, now=desk.clock.now(), counters=_COUNTERS,
+                arguments={"amount": amount},
+            )  # fmt: skip
+            calls.append((now_us, turn, amount))
+            flying.append(calls[-1])
+            mine = [one for one in calls if one[1].key == keys[which]]
+            hour = [one for one in mine if one[1].tool == _REFUND and now_us - one[0] < 3_600_000_000]
+            assert turn.session["hour"] == len(hour)
+            assert turn.session["sum"] == sum(one[2] for one in hour)
+            same = [one for one in mine if one[1].session["id"] == turn.session["id"]]
+            assert turn.session["all"] == sum(one[2] for one in same if one[1].tool == _REFUND)
+            assert turn.session["task"] == sum(now_us - one[0] < 60_000_000 for one in mine)
+        elif flying:
+            ended = flying.pop(pick % len(flying))
+            if act == "c":
+                desk.ledger.commit(ended[1], desk.clock.now())
+            else:
+                desk.ledger.give_back(ended[1])
+                calls.remove(ended)

@@ -1,0 +1,102 @@
+"""How a value is matched: whole words written together, of four characters at least, the weakest origin of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accredit.policy.measured import ORIGINS
+from accredit.policy.origins import MOST_RUNS, ResultWords, origins, runs, texts
+
+SCHEMA = {
+    "properties": {
+        "to": {"type": "string"},
+        "cc": {"type": "array", "items": {"type": "string"}},
+        "mode": {"enum": ["fast", "slow"]},
+        "kind": {"const": "mail"},
+        "urgent": {"type": "boolean"},
+    }
+}
+
+
+def _origin(value: Any, *, claims: str = "", said: str = "", result: str = "", name: str = "to") -> str:
+    words = ResultWords(b"k" * 32)
+    words.add({"content": [{"text": result}]})
+    return origins({name: value}, SCHEMA, verified=[claims], declared=[said], results=words.has)[name]
+
+
+@pytest.mark.requirement("policy:origin:matching")
+@pytest.mark.parametrize(
+    ("value", "text", "matches"),
+    [
+        ("mark@example.com", "write to Mark@Example.com please", True),
+        ("mark@example.com", "write to mark and example.com please", False),
+        ("mark@example.com", "xmark@example.com", False),
+        ("US13 3000 0012", "pay us1330000012 now", True),
+        ("us1330000012", "pay US13 3000 0012 now", True),
+        ("us1330000012", "pay US13 3000 00123 now", False),
+        ("anna", "Joanna", False),
+        ("ann", "ann", False),
+        ("Straße", "STRASSE", True),
+        ("ﬁle-1", "file 1", True),
+        (20261126, "on 20261126", True),
+        (12.5, "12.5", False),
+        ("", "", False),
+        ("one two three four five six seven eight nine", "x one two three four five six seven eight nine y", True),
+        ("one two three four five six seven eight nine", "one two three four five six seven eight nine0", False),
+    ],
+)
+def test_values_match_runs_of_whole_words(value: Any, text: str, *, matches: bool) -> None:
+    assert _origin(value, claims=text) == ("user_verified" if matches else "unknown")
+    assert _origin(value, result=text) == ("tool_result" if matches else "unknown")
+
+
+@pytest.mark.requirement("policy:origin:matching")
+def test_the_strongest_source_counts_for_a_value_and_the_weakest_value_for_an_argument() -> None:
+    assert _origin("kim@example.com", claims="kim@example.com", result="kim@example.com") == "user_verified"
+    assert _origin("kim@example.com", said="kim@example.com", result="kim@example.com") == "user_declared"
+    several = ["kim@example.com", "eve@example.com"]
+    assert _origin(several, claims="kim@example.com", result="eve@example.com", name="cc") == "tool_result"
+    assert _origin([*several, "nobody@example.com"], claims="kim@example.com eve@example.com", name="cc") == "unknown"
+
+
+@pytest.mark.requirement("policy:origin:matching")
+def test_what_the_schema_fixes_is_constant_and_nothing_else() -> None:
+    for name, value in (("mode", "fast"), ("kind", "mail"), ("urgent", True), ("to", None)):
+        assert _origin(value, name=name) == "constant"
+    assert _origin("fast") == "unknown"
+    assert _origin([], name="cc") == "unknown"
+
+
+@pytest.mark.requirement("policy:origin:bounded")
+def test_more_than_can_be_remembered_or_looked_at_is_unknown() -> None:
+    words = ResultWords(b"k" * 32)
+    words.add([f"word{number}" for number in range(MOST_RUNS + 1000)])
+    assert words.has("word1")
+    assert not words.has(f"word{MOST_RUNS + 999}")
+    assert _origin("x" * 70_000, claims="x" * 70_000) == "unknown"
+    assert _origin(["abcd"] * 5000, claims="abcd", name="cc") == "unknown"
+    deep: Any = "abcd"
+    for _ in range(100):
+        deep = [deep]
+    assert _origin(deep, claims="abcd", name="cc") == "unknown"
+
+
+_TEXT = st.text(alphabet="ab1 -.@Aß\u0130\ufb01", max_size=40)
+
+
+@pytest.mark.requirement("policy:origin:matching")
+@given(_TEXT, _TEXT, _TEXT)
+def test_a_value_is_found_in_every_text_that_has_it_between_spaces_and_never_by_a_result(
+    value: str, before: str, after: str
+) -> None:
+    text = f"{before} {value} {after}"
+    found = _origin(value, claims=text)
+    words = "".join(runs(value))
+    assert found in ORIGINS
+    assert (found == "user_verified") == bool(words)
+    assert _origin(value, result=text) == ("tool_result" if words else "unknown")
+    assert list(texts({"a": [value]})) == [value]
