@@ -11,5 +11,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "policy:replay:changes", "issue 4 §4", "A replay names what a candidate would deny, hold, allow, fail."
     ),
     Requirement("policy:replay:shards", "issue 4 §4", "Parts of the log add up to the whole in any order."),
+    Requirement(
+        "policy:replay:processes", "issue 4 §4", "Several processes find what one finds, or say that they did not."
+    ),
     Requirement("policy:replay:missing", "issue 4 §4", "A fact that was not recorded is counted, not made up."),
 )
