@@ -76,7 +76,7 @@ from accredit.policy.release import read_release
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet, run_tests
-from accredit.registry.model import Agent
+from accredit.registry.model import Agent, Role
 from accredit.registry.pinning import definition_digest
 from accredit.registry.service import Registry
 from accredit.settings import Settings
@@ -230,6 +230,8 @@ async def run(
                 types=ContextTypes(
                     user=_claim_kinds(identity, IssuerKind.USER), task=_claim_kinds(identity, IssuerKind.TASK)
                 ),
+                held_roles=frozenset(role for role in Role if registry.organisation.holders(role)),
+                fleet=tuple(keeper.current.catalogue.agents()),
             ),
             release_signer,
         )

@@ -42,7 +42,7 @@ def test_every_layer_publishes_what_its_scope_allows() -> None:
     release = put(
         {
             "org/rules.cedar": 'forbid (principal in State::"retired", action, resource in DataClass::"secret");'
-            '@hold("crm-owner") forbid (principal, action in Action::"@external", resource);'
+            '@hold("business-owner") forbid (principal, action in Action::"@external", resource);'
             f'permit (principal in Team::"sales", action == Action::"{READ}", resource in Server::"crm");',
             "team/sales/quiet.cedar": 'forbid (principal in Team::"sales", action in Action::"@write", resource);'
             'forbid (principal is Agent in Team::"sales", action in Action::"@external", resource);',

@@ -47,10 +47,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("policy:explain:changes", "issue 4 §5", "An explanation names texts, facts and real changes."),
     Requirement("policy:explain:true", "issue 4 §5", "What is explained is the decision, on random calls."),
     Requirement("policy:observe:mode", "issue 4 §1", "The mode of one policy changes as a release of its own."),
-    Requirement(
-        "policy:origin:matching", "DESIGN §3.6", "Values match runs of whole words, four characters long."
-    ),
+    Requirement("policy:origin:matching", "DESIGN §3.6", "Values match runs of whole words, four characters long."),
     Requirement("policy:origin:bounded", "DESIGN §11", "What is too much to remember or to look at is unknown."),
+    Requirement("policy:lint:refused", "issue 4 §2", "What could never act as it was meant is refused, with its fix."),
+    Requirement("policy:lint:warned", "issue 4 §2", "What is doubtful is said, and what can act is left alone."),
+    Requirement("policy:lint:ten", "research peers §3.3", "Ten ordinary deny rules, nine inert in a peer, fire here."),
+    Requirement("policy:lint:names", "DESIGN §3.5", "Tool names are mangled reversibly and never collide."),
+    Requirement("policy:lint:hostile", "issue 4 Bad input", "Hostile text is refused, and does nothing else."),
     Requirement("policy:slice:flat", "DESIGN §3.9", "A slice decides as the flat set, reasons and errors included."),
     Requirement("policy:slice:shared", "DESIGN §3.7", "Equal policies of different agents share one handle."),
     Requirement("policy:scope:forms", "DESIGN §3.8", "Every form of scope slices as the engine means it."),

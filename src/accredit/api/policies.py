@@ -50,6 +50,9 @@ class FindingRow:
     policy: str | None
     message: str
     fix: str
+    rule: str
+    severity: str
+    """`refused`: nothing is published; `warning`: it is, and said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,7 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def policy_lint(who: Who, form: _Policies) -> Json:
         asking.require_reader(who)
         found = await asyncio.to_thread(plane.releases.lint, form.files)
-        return Json(Items([FindingRow(one.path, one.policy, one.message, one.fix) for one in found]))
+        return Json(Items([FindingRow(**asdict(one)) for one in found]))
 
     @app.post("/api/v1/policy/test", response_model=TestRunShown)
     async def policy_test(who: Who, form: _Tested) -> Json:

@@ -42,7 +42,7 @@ _CHANGES: Final = 3
 _WOULD_BREAK: Final = 8
 _LONGEST_DAYS: Final = 3650
 _LAYERS = ("org/", "team/", "agent/", "ext/")
-_FINDING = ("path", "policy", "message", "fix")
+_FINDING = ("severity", "rule", "path", "policy", "message", "fix")
 
 
 class _Mode(StrEnum):
@@ -71,12 +71,12 @@ def _belongs(name: str) -> bool:
 
 @policy.command(name="lint")
 def _policy_lint(directory: Path, *, output: Out = TABLE) -> int:
-    """Check org/, team/<name>/ and agent/<name>/ policies as publishing would; exit 1 if there is a finding."""
+    """Check org/, team/<name>/ and agent/<name>/ policies as publishing would; exit 1 if something is refused."""
     files = _policy_files(directory)
     with client() as api:
         found = api.post("/api/v1/policy/lint", {"files": files})
     show(found, output, columns=_FINDING)
-    return 1 if found["items"] else 0
+    return 1 if any(one["severity"] == "refused" for one in found["items"]) else 0
 
 
 @policy.command(name="init")

@@ -17,6 +17,7 @@ import orjson
 from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.config import CONFIG_FILE, Counter
 from accredit.policy.entities import RISK_TIER, action_facts, action_groups, resource_facts
+from accredit.policy.lint import linted, sized
 from accredit.policy.measured import INSTANCE_TYPE, counter_faults, session_type
 from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
@@ -24,6 +25,7 @@ from accredit.policy.release import (
     PolicyFinding,
     PolicyInvalidError,
     Release,
+    Severity,
     is_policy,
     layer_of,
     read_release,
@@ -31,9 +33,9 @@ from accredit.policy.release import (
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Layer, Policy
 from accredit.registry.manifest import data_classes
-from accredit.registry.model import AgentState, Effect, Environment, Tier, Tool, ToolServer, WriteScope
+from accredit.registry.model import Agent, AgentState, Effect, Environment, Tier, Tool, ToolServer, WriteScope
 
-__all__ = ["ClaimKind", "ContextTypes", "Installation", "publish"]
+__all__ = ["ClaimKind", "ContextTypes", "Installation", "examine", "publish"]
 
 _ROOTS = ("input", "origin", "user", "task", "declared", "session", "instance", "actors", "now")
 _NO_TOOL = "@no-tool"
@@ -77,6 +79,10 @@ class Installation:
     """Names and the ids they stand for now."""
     types: ContextTypes = field(default_factory=ContextTypes)
     data_classes: frozenset[str] = field(default_factory=lambda: frozenset(data_classes()))
+    held_roles: frozenset[str] | None = None
+    """Roles that somebody holds; None: not known."""
+    fleet: tuple[Agent, ...] = ()
+    """Agents whose slices are measured."""
 
     def tools(self) -> Iterator[tuple[Tool, ToolServer]]:
         """Every registered tool with its server."""
@@ -89,7 +95,22 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
     """The release of these files, checked against everything registered.
 
     Raises:
-        PolicyInvalidError: with every finding, each naming path, policy, fault and fix.
+        PolicyInvalidError: with every finding that refuses it, each naming path, policy, fault and fix.
+        UnavailableError: the engine refused the schema generated from the pinned definitions.
+    """
+    release, found = examine(files, engine, installation)
+    if refused := tuple(one for one in found if one.severity is Severity.REFUSED):
+        raise PolicyInvalidError(refused)
+    return release
+
+
+def examine(
+    files: Mapping[str, str], engine: Engine, installation: Installation
+) -> tuple[Release, tuple[PolicyFinding, ...]]:
+    """The release of these files and every finding, warnings included, by path and policy.
+
+    Raises:
+        PolicyInvalidError: they do not read.
         UnavailableError: the engine refused the schema generated from the pinned definitions.
     """
     release = read_release(files, engine, agents=installation.agents)
@@ -105,9 +126,11 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
         if (layer is Layer.TEAM and name not in installation.teams)
         or (layer is Layer.AGENT and name not in installation.agents)
     ]
-    if found:
-        raise PolicyInvalidError(tuple(sorted(found, key=lambda finding: (finding.path, finding.policy))))
-    return release
+    claims = {*installation.types.user, *installation.types.task, "id", "roles"}
+    found += linted(release, list(installation.tools()), claims, installation.held_roles)
+    if not found or all(one.severity is Severity.WARNING for one in found):
+        found += sized(release, installation.servers, installation.fleet, engine)
+    return release, tuple(sorted(found, key=lambda finding: (finding.severity, finding.path, finding.policy)))
 
 
 class _Check:

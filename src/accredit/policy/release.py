@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from types import MappingProxyType
 
 from accredit.kernel.canonical import Digest, digest, digest_value
@@ -19,11 +20,29 @@ from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
 from accredit.policy.sources import Layer, Policy, policy_of
 
-__all__ = ["PolicyFinding", "PolicyInvalidError", "Release", "is_policy", "is_test", "layer_of", "read_release"]
+__all__ = [
+    "PolicyFinding",
+    "PolicyInvalidError",
+    "Release",
+    "Severity",
+    "is_policy",
+    "is_test",
+    "layer_of",
+    "read_release",
+]
 
 _PATH = re.compile(r"(?:org|(?:team|agent)/[a-z][a-z0-9-]{0,62})/[a-z0-9][a-z0-9_.-]{0,62}\.cedar")
 _TESTS = re.compile(r"tests/(?:[a-z0-9][a-z0-9_.-]{0,62}/){0,3}[a-z0-9][a-z0-9_.-]{0,62}\.ya?ml")
 _MAX_FILES = 50_000
+
+
+class Severity(StrEnum):
+    """What a finding does."""
+
+    REFUSED = "refused"
+    """Nothing is published."""
+    WARNING = "warning"
+    """It is published, and said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +54,9 @@ class PolicyFinding:
     """The policy's id; empty if the file could not be read that far."""
     message: str
     fix: str
+    rule: str = "invalid"
+    """Which kind of fault it is."""
+    severity: Severity = Severity.REFUSED
 
     def __str__(self) -> str:
         return f"{self.policy or self.path}: {self.message}"

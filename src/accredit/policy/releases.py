@@ -21,7 +21,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, InvalidInputError, NotFoundError
 from accredit.policy.config import CONFIG_FILE
 from accredit.policy.ports import Engine
-from accredit.policy.publish import Installation, publish
+from accredit.policy.publish import Installation, examine, publish
 from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.release import PolicyFinding, PolicyInvalidError, Release, read_release
 
@@ -130,35 +130,38 @@ class PolicyReleases:
         return self._signer.vkey
 
     def lint(self, files: Mapping[str, str]) -> tuple[PolicyFinding, ...]:
-        """Everything that publishing these texts would refuse."""
+        """Everything that publishing these texts would refuse, and what it would warn of."""
         try:
-            self.candidate(files)
+            release, found = examine(_bounded(files), self._engine, self._installation())
         except PolicyInvalidError as error:
             return error.findings
-        return ()
+        return (*self._overlong(release), *found)
 
     def candidate(self, files: Mapping[str, str]) -> Release:
         """The release that publishing these texts now would make.
 
         Raises:
-            PolicyInvalidError: with every finding.
+            PolicyInvalidError: with every finding that refuses it.
             InvalidInputError: the texts are too many or too large.
         """
         release = publish(_bounded(files), self._engine, self._installation())
+        if overlong := self._overlong(release):
+            raise PolicyInvalidError(overlong)
+        return release
+
+    def _overlong(self, release: Release) -> tuple[PolicyFinding, ...]:
         latest_us = self._clock.now().wall_us + LONGEST_OBSERVATION_US
-        overlong = tuple(
+        return tuple(
             PolicyFinding(
                 CONFIG_FILE,
                 "",
                 f"`{name[:120]}` is observed for longer than {LONGEST_OBSERVATION_US // _DAY_US} days",
                 "name an earlier moment; it can be moved when it comes near",
+                "observed-long",
             )
             for name, until_us in release.config.observe.items()
             if until_us > latest_us
         )
-        if overlong:
-            raise PolicyInvalidError(overlong)
-        return release
 
     def find(self, name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """A release and its latest publication, by number, digest or the beginning of one.

@@ -55,6 +55,8 @@ class Policy:
     conditions: int
     body: str
     """What the engine compiles: equal policies of different agents have equal bodies and share one handle."""
+    notes: frozenset[str] = frozenset()
+    """Names of its annotations."""
     observed_until_us: int | None = None
     """Until then it is evaluated apart and changes nothing; None: it is enforced."""
 
@@ -161,6 +163,7 @@ def policy_of(
         reads=_share_reads(context_reads(tree)),
         conditions=len(tree["conditions"]),
         body=_body(tree, scope),
+        notes=frozenset(tree.get("annotations", ())),
     )
 
 

@@ -1,0 +1,253 @@
+"""What is wrong with policies that are understood: those that could never act, would act everywhere, or trust a claim.
+
+A finding is refused where a policy would be silently without force, or open, although its author meant it to act;
+otherwise it is a warning, which is published and said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from accredit.kernel.legible import visible
+from accredit.policy.contradiction import impossible
+from accredit.policy.entities import action_facts, resource_facts
+from accredit.policy.ports import Engine
+from accredit.policy.release import PolicyFinding, Release, Severity
+from accredit.policy.scope import Constraint, EntityName
+from accredit.policy.snapshot import PolicySnapshot, Slice
+from accredit.policy.sources import Policy
+from accredit.registry.model import APPROVER_ROLES, Agent, Role, Tool, ToolServer
+
+__all__ = ["SLICE_BUDGET", "SLICE_LIMIT", "linted", "sized"]
+
+SLICE_BUDGET: Final = 15
+"""Policies in a slice beyond which it is said."""
+SLICE_LIMIT: Final = 200
+"""And beyond which nothing is published."""
+_MOST_WILDCARDS: Final = 8
+_KNOWN_NOTES: Final = frozenset({"hold", "description", "owner", "ticket", "severity"})
+_Said = tuple[str, Severity, str, str]
+"""Rule, severity, message, fix."""
+
+
+def linted(
+    release: Release,
+    places: Sequence[tuple[Tool, ToolServer]],
+    claims: Iterable[str],
+    held_roles: frozenset[str] | None,
+) -> Iterator[PolicyFinding]:
+    """Everything wrong with policies one by one and side by side.
+
+    `claims` are the names of verified claims, `held_roles` the roles that somebody holds (None: not known).
+    """
+    known = [(tool, action_facts(tool), resource_facts(tool, server)) for tool, server in places]
+    groups = {action.name: action.ancestors for _, action, _ in known}
+    verified = frozenset(claims)
+    for policy in release.policies:
+        tools = [
+            tool
+            for tool, action, resource in known
+            if policy.scope.action.admits(action.name, action.ancestors)
+            and policy.scope.resource.admits(resource.name, resource.ancestors)
+        ]
+        said = [
+            *_notes(policy), *_hold(policy, held_roles), *_hidden(policy), *_globs(policy),
+            *_scope(policy, tools, known), *_never(policy, tools), *_declared(policy, verified),
+        ]  # fmt: skip
+        for rule, severity, message, fix in said:
+            yield PolicyFinding(policy.path, policy.id, message, fix, rule, severity)
+    yield from _shadowed(release.policies, groups)
+
+
+def _notes(policy: Policy) -> Iterator[_Said]:
+    for name in sorted(policy.notes):
+        if name in _KNOWN_NOTES:
+            continue
+        near = _near(name.casefold(), "hold")
+        yield (
+            "annotation-unknown",
+            Severity.REFUSED if near else Severity.WARNING,
+            f"`@{visible(name)[:60]}` means nothing here" + (": it holds no call" if near else ""),
+            'write `@hold("role")`' if near else "leave it out, or use @description, @owner, @ticket or @severity",
+        )
+
+
+def _near(one: str, other: str) -> bool:
+    """Whether a word could be meant for the other: at most two letters put in, left out or changed."""
+    before = list(range(len(other) + 1))
+    for at, char in enumerate(one, 1):
+        now = [at]
+        for to, wanted in enumerate(other, 1):
+            now.append(min(before[to] + 1, now[-1] + 1, before[to - 1] + (char != wanted)))
+        before = now
+    return before[-1] <= 2
+
+
+def _hold(policy: Policy, held: frozenset[str] | None) -> Iterator[_Said]:
+    role = policy.hold
+    if role is None:
+        return
+    if role not in {str(one) for one in APPROVER_ROLES}:
+        named = ", ".join(sorted(APPROVER_ROLES))
+        known = " is a role that answers no hold" if role in set(Role) else " is no role"
+        yield "hold-role", Severity.REFUSED, f'`@hold("{role[:60]}")`: `{role[:60]}`{known}', f"use one of {named}"
+    elif held is not None and role not in held:
+        message = f"nobody holds the role `{role}`, so every call it holds waits in vain"
+        yield "hold-unanswered", Severity.WARNING, message, f"`accredit role grant {role} --person …`"
+
+
+def _hidden(policy: Policy) -> Iterator[_Said]:
+    written = f"{policy.body}{policy.scope.principal.entities}{sorted(policy.notes)}"
+    if visible(written) != written:
+        message = f"a name or text has characters that show nothing or deceive the eye: {_excerpt(written)}"
+        yield "hidden-characters", Severity.REFUSED, message, "write what is meant in plain characters"
+
+
+def _excerpt(text: str) -> str:
+    shown = visible(text)
+    at = next((i for i, (one, other) in enumerate(zip(text, shown, strict=False)) if one != other), 0)
+    return f"`{shown[max(0, at - 20) : at + 40]}`"
+
+
+def _globs(policy: Policy) -> Iterator[_Said]:
+    if any(found > _MOST_WILDCARDS for found in _wildcards(orjson.loads(policy.body)["conditions"])):
+        message = f"a pattern has more than {_MOST_WILDCARDS} wildcards"
+        yield "glob-heavy", Severity.REFUSED, message, "use fewer `*`: matching time grows with each"
+
+
+def _wildcards(node: Any) -> Iterator[int]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _wildcards(item)
+    elif isinstance(node, Mapping):
+        match node:
+            case {"like": {"pattern": list(pattern), **rest}}:
+                yield sum(part == "Wildcard" for part in pattern)
+                yield from _wildcards(rest)
+            case _:
+                for item in node.values():
+                    yield from _wildcards(item)
+
+
+def _scope(policy: Policy, tools: Sequence[Tool], known: Sequence[Any]) -> Iterator[_Said]:
+    scope = policy.scope
+    if scope.principal.free and scope.action.free and scope.resource.free:
+        message = "speaks of every agent, tool and thing, and stands in every slice"
+        yield "scope-free", Severity.WARNING, message, 'name a group such as `action in Action::"@write"`'
+    elif known and not tools:
+        message = "no registered tool is in its scope: it acts on nothing yet"
+        yield "unreachable", Severity.WARNING, message, "correct the scope, unless the tool is still to come"
+
+
+def _never(policy: Policy, tools: Sequence[Tool]) -> Iterator[_Said]:
+    fact = impossible(policy, _enums(tools))
+    if fact is None:
+        return
+    said = fact if not fact.startswith("context.") else f"no call can have `{fact}` as it demands"
+    yield "always-false", Severity.REFUSED, f"can never act: {said}", "correct the condition, or leave the policy out"
+
+
+def _enums(tools: Sequence[Tool]) -> dict[tuple[str, ...], frozenset[str]]:
+    """The texts an argument can be, where every tool in scope that has it fixes them."""
+    found: defaultdict[tuple[str, ...], list[frozenset[str] | None]] = defaultdict(list)
+    for tool in tools:
+        schema = tool.definition.get("inputSchema")
+        properties = schema.get("properties") if isinstance(schema, Mapping) else None
+        for name, one in properties.items() if isinstance(properties, Mapping) else ():
+            values = one.get("enum") if isinstance(one, Mapping) else None
+            if isinstance(one, Mapping) and "const" in one:
+                values = [one["const"]]
+            fixed = isinstance(values, list) and all(isinstance(value, str) for value in values)
+            found["input", name].append(frozenset(values) if fixed and isinstance(values, list) else None)
+    return {
+        path: frozenset[str]().union(*(one for one in each if one is not None))
+        for path, each in found.items()
+        if None not in each
+    }
+
+
+def _declared(policy: Policy, verified: frozenset[str]) -> Iterator[_Said]:
+    for path in sorted({read.path for read in policy.reads if read.path[:1] == ("declared",) and len(read.path) > 1}):
+        if path[1] in verified:
+            yield (
+                "declared-claim",
+                Severity.REFUSED,
+                f"reads `context.{'.'.join(path)}`, which the agent claims itself, where a verified `{path[1]}` exists",
+                f"read it from `context.user` or `context.task`, where an issuer vouches for `{path[1]}`",
+            )
+
+
+def _shadowed(
+    policies: Sequence[Policy], groups: Mapping[EntityName, frozenset[EntityName]]
+) -> Iterator[PolicyFinding]:
+    """Policies that cannot matter beside another: equal ones, and those under a refusal without conditions."""
+    first: dict[object, Policy] = {}
+    total = [one for one in policies if not one.permits and not one.conditions and one.hold is None]
+    total = [one for one in total if one.observed_until_us is None]
+    for policy in policies:
+        key = (policy.body, policy.scope, policy.hold, policy.observed_until_us)
+        same = first.setdefault(key, policy)
+        over = next((one for one in total if one is not policy and _covers(one, policy, groups)), None)
+        if same is not policy:
+            message, fix = f"says what `{same.id}` says", "keep one of them"
+        elif over is not None and not (over.body == policy.body and over.scope == policy.scope):
+            message, fix = (
+                f"can change nothing: `{over.id}` refuses all it speaks of",
+                "leave it out, or narrow that one",
+            )
+        else:
+            continue
+        yield PolicyFinding(policy.path, policy.id, message, fix, "shadowed", Severity.WARNING)
+
+
+def _covers(wide: Policy, narrow: Policy, groups: Mapping[EntityName, frozenset[EntityName]]) -> bool:
+    one, other = wide.scope, narrow.scope
+    return (
+        _contains(one.principal, other.principal, {})
+        and _contains(one.action, other.action, groups)
+        and _contains(one.resource, other.resource, {})
+    )
+
+
+def _contains(wide: Constraint, narrow: Constraint, groups: Mapping[EntityName, frozenset[EntityName]]) -> bool:
+    if wide == narrow or (wide.entities is None and wide.type in {None, narrow.type}):
+        return True
+    if wide.type is not None or wide.entities is None or narrow.entities is None:
+        return False
+    if wide.exact:
+        return narrow.exact and set(narrow.entities) <= set(wide.entities)
+    return all(groups.get(name, frozenset({name})) & set(wide.entities) for name in narrow.entities)
+
+
+def sized(
+    release: Release, servers: Sequence[ToolServer], fleet: Iterable[Agent], engine: Engine
+) -> Iterator[PolicyFinding]:
+    """Slices of this fleet over the budget. Agents of equal parents and no policy of their own count once."""
+    snapshot = PolicySnapshot(release, servers, engine)
+    named = {name for policy in release.policies for name in policy.scope.principal.entities or ()}
+    seen: set[object] = set()
+    sizes: Tally[int] = Tally()
+    largest: tuple[int, str, str] = (0, "", "")
+    for agent in fleet:
+        own = agent.id if EntityName("Agent", agent.id) in named else None
+        for grant in agent.version.grants:
+            key = (own, agent.team.name, agent.environment, agent.state, agent.tier, grant.tool)
+            if key in seen:
+                continue
+            seen.add(key)
+            part = snapshot.slice_for(agent, grant.tool)
+            if isinstance(part, Slice):
+                sizes[len(part.policies)] += 1
+                largest = max(largest, (len(part.policies), f"{agent.environment}/{agent.name}", grant.tool))
+    size, who, tool = largest
+    if size > SLICE_BUDGET:
+        over = sum(count for length, count in sizes.items() if length > SLICE_BUDGET)
+        message = f"{over} of {sum(sizes.values())} kinds of call meet more than {SLICE_BUDGET} policies; {who} calling"
+        message += f" `{tool}` meets {size}"
+        severity = Severity.REFUSED if size > SLICE_LIMIT else Severity.WARNING
+        yield PolicyFinding("", "", message, "scope policies by team, tool group or data class", "slice-size", severity)
