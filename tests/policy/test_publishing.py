@@ -55,7 +55,7 @@ def test_every_layer_publishes_what_its_scope_allows() -> None:
     )
     assert len(release.policies) == 6
     assert dict(release.agents) == {"support-copilot": COPILOT.id}
-    assert [policy.hold for policy in release.policies if policy.hold] == ["crm-owner"]
+    assert [policy.hold for policy in release.policies if policy.hold] == ["business-owner"]
 
 
 @pytest.mark.requirement("policy:publish:layers")
