@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from accredit.bootstrap import open_history
 from accredit.enforcement import sharding
 from accredit.enforcement.history import History
 from accredit.enforcement.sharding import ShardedHistory
+from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.release import Release, read_release
@@ -85,16 +85,12 @@ def _dies() -> AbstractContextManager[History]:
     os._exit(7)
 
 
-@contextmanager
-def _locked() -> Iterator[History]:
-    raise UnavailableError(sharding.Code.AUDIT_UNAVAILABLE, "the log is on holiday")
-    yield
+def _locked() -> AbstractContextManager[History]:
+    raise UnavailableError(Code.AUDIT_UNAVAILABLE, "the log is on holiday")
 
 
-@contextmanager
-def _broken() -> Iterator[History]:
+def _broken() -> AbstractContextManager[History]:
     raise ZeroDivisionError
-    yield
 
 
 @pytest.mark.requirement("policy:replay:processes")
