@@ -14,7 +14,7 @@ from accredit.kernel.ids import tool_id, tool_name
 from accredit.policy.lint import SLICE_BUDGET
 from accredit.policy.model import Outcome
 from accredit.policy.publish import ClaimKind, ContextTypes, Installation, examine, publish
-from accredit.policy.release import PolicyFinding, PolicyInvalidError, Severity
+from accredit.policy.release import LintLevel, PolicyFinding, PolicyInvalidError
 from tests.policy import world
 
 PLACE = replace(
@@ -90,7 +90,7 @@ REFUSED: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("fault", REFUSED)
 def test_what_could_never_act_as_meant_is_refused_with_its_fix(fault: str) -> None:
     text, words = REFUSED[fault]
-    found = [one for one in _found(text) if one.severity is Severity.REFUSED]
+    found = [one for one in _found(text) if one.severity is LintLevel.REFUSED]
     assert found, "it would have been published"
     assert any(words in one.message for one in found), found
     assert all(one.fix and one.rule for one in found)
@@ -133,7 +133,7 @@ WARNED: dict[str, tuple[str, str]] = {
 def test_what_is_only_doubtful_is_published_and_said(rule: str) -> None:
     text, words = WARNED[rule]
     found = _found(text)
-    assert {one.severity for one in found} == {Severity.WARNING}
+    assert {one.severity for one in found} == {LintLevel.WARNING}
     assert any(one.rule == rule and words in one.message and one.fix for one in found), found
     assert publish({"org/rules.cedar": text}, world.ENGINE, PLACE).policies
 
@@ -148,7 +148,7 @@ def test_equal_policies_in_two_files_and_slices_beyond_the_budget_are_said() -> 
     assert f"meets {SLICE_BUDGET + 1}" in sizes[0].message
     beyond = "\n".join(f'{READ} when {{ context.input.customer_id == "c{number}" }};' for number in range(220))
     (over,) = [one for one in _found(beyond) if one.rule == "slice-size"]
-    assert over.severity is Severity.REFUSED
+    assert over.severity is LintLevel.REFUSED
 
 
 @pytest.mark.requirement("policy:lint:warned")
@@ -240,7 +240,7 @@ def test_whatever_is_written_is_linted_or_refused_and_nothing_else_happens(text:
     ],
 )
 def test_huge_and_deep_text_is_refused(text: str) -> None:
-    assert [one for one in _found(text) if one.severity is Severity.REFUSED]
+    assert [one for one in _found(text) if one.severity is LintLevel.REFUSED]
 
 
 @pytest.mark.requirement("policy:lint:hostile")

@@ -17,7 +17,7 @@ from accredit.kernel.legible import visible
 from accredit.policy.contradiction import impossible
 from accredit.policy.entities import action_facts, resource_facts
 from accredit.policy.ports import Engine
-from accredit.policy.release import PolicyFinding, Release, Severity
+from accredit.policy.release import LintLevel, PolicyFinding, Release
 from accredit.policy.scope import Constraint, EntityName
 from accredit.policy.snapshot import PolicySnapshot, Slice
 from accredit.policy.sources import Policy
@@ -31,7 +31,7 @@ SLICE_LIMIT: Final = 200
 """And beyond which nothing is published."""
 _MOST_WILDCARDS: Final = 8
 _KNOWN_NOTES: Final = frozenset({"hold", "description", "owner", "ticket", "severity"})
-_Said = tuple[str, Severity, str, str]
+_Said = tuple[str, LintLevel, str, str]
 """Rule, severity, message, fix."""
 
 
@@ -71,7 +71,7 @@ def _notes(policy: Policy) -> Iterator[_Said]:
         near = _near(name.casefold(), "hold")
         yield (
             "annotation-unknown",
-            Severity.REFUSED if near else Severity.WARNING,
+            LintLevel.REFUSED if near else LintLevel.WARNING,
             f"`@{visible(name)[:60]}` means nothing here" + (": it holds no call" if near else ""),
             'write `@hold("role")`' if near else "leave it out, or use @description, @owner, @ticket or @severity",
         )
@@ -95,17 +95,17 @@ def _hold(policy: Policy, held: frozenset[str] | None) -> Iterator[_Said]:
     if role not in {str(one) for one in APPROVER_ROLES}:
         named = ", ".join(sorted(APPROVER_ROLES))
         known = " is a role that answers no hold" if role in set(Role) else " is no role"
-        yield "hold-role", Severity.REFUSED, f'`@hold("{role[:60]}")`: `{role[:60]}`{known}', f"use one of {named}"
+        yield "hold-role", LintLevel.REFUSED, f'`@hold("{role[:60]}")`: `{role[:60]}`{known}', f"use one of {named}"
     elif held is not None and role not in held:
         message = f"nobody holds the role `{role}`, so every call it holds waits in vain"
-        yield "hold-unanswered", Severity.WARNING, message, f"`accredit role grant {role} --person …`"
+        yield "hold-unanswered", LintLevel.WARNING, message, f"`accredit role grant {role} --person …`"
 
 
 def _hidden(policy: Policy) -> Iterator[_Said]:
     written = f"{policy.body}{policy.scope.principal.entities}{sorted(policy.notes)}"
     if visible(written) != written:
         message = f"a name or text has characters that show nothing or deceive the eye: {_excerpt(written)}"
-        yield "hidden-characters", Severity.REFUSED, message, "write what is meant in plain characters"
+        yield "hidden-characters", LintLevel.REFUSED, message, "write what is meant in plain characters"
 
 
 def _excerpt(text: str) -> str:
@@ -117,7 +117,7 @@ def _excerpt(text: str) -> str:
 def _globs(policy: Policy) -> Iterator[_Said]:
     if any(found > _MOST_WILDCARDS for found in _wildcards(orjson.loads(policy.body)["conditions"])):
         message = f"a pattern has more than {_MOST_WILDCARDS} wildcards"
-        yield "glob-heavy", Severity.REFUSED, message, "use fewer `*`: matching time grows with each"
+        yield "glob-heavy", LintLevel.REFUSED, message, "use fewer `*`: matching time grows with each"
 
 
 def _wildcards(node: Any) -> Iterator[int]:
@@ -138,10 +138,10 @@ def _scope(policy: Policy, tools: Sequence[Tool], known: Sequence[Any]) -> Itera
     scope = policy.scope
     if scope.principal.free and scope.action.free and scope.resource.free:
         message = "speaks of every agent, tool and thing, and stands in every slice"
-        yield "scope-free", Severity.WARNING, message, 'name a group such as `action in Action::"@write"`'
+        yield "scope-free", LintLevel.WARNING, message, 'name a group such as `action in Action::"@write"`'
     elif known and not tools:
         message = "no registered tool is in its scope: it acts on nothing yet"
-        yield "unreachable", Severity.WARNING, message, "correct the scope, unless the tool is still to come"
+        yield "unreachable", LintLevel.WARNING, message, "correct the scope, unless the tool is still to come"
 
 
 def _never(policy: Policy, tools: Sequence[Tool]) -> Iterator[_Said]:
@@ -149,7 +149,7 @@ def _never(policy: Policy, tools: Sequence[Tool]) -> Iterator[_Said]:
     if fact is None:
         return
     said = fact if not fact.startswith("context.") else f"no call can have `{fact}` as it demands"
-    yield "always-false", Severity.REFUSED, f"can never act: {said}", "correct the condition, or leave the policy out"
+    yield "always-false", LintLevel.REFUSED, f"can never act: {said}", "correct the condition, or leave the policy out"
 
 
 def _enums(tools: Sequence[Tool]) -> dict[tuple[str, ...], frozenset[str]]:
@@ -176,7 +176,7 @@ def _declared(policy: Policy, verified: frozenset[str]) -> Iterator[_Said]:
         if path[1] in verified:
             yield (
                 "declared-claim",
-                Severity.REFUSED,
+                LintLevel.REFUSED,
                 f"reads `context.{'.'.join(path)}`, which the agent claims itself, where a verified `{path[1]}` exists",
                 f"read it from `context.user` or `context.task`, where an issuer vouches for `{path[1]}`",
             )
@@ -202,7 +202,7 @@ def _shadowed(
             )
         else:
             continue
-        yield PolicyFinding(policy.path, policy.id, message, fix, "shadowed", Severity.WARNING)
+        yield PolicyFinding(policy.path, policy.id, message, fix, "shadowed", LintLevel.WARNING)
 
 
 def _covers(wide: Policy, narrow: Policy, groups: Mapping[EntityName, frozenset[EntityName]]) -> bool:
@@ -249,5 +249,5 @@ def sized(
         over = sum(count for length, count in sizes.items() if length > SLICE_BUDGET)
         message = f"{over} of {sum(sizes.values())} kinds of call meet more than {SLICE_BUDGET} policies; {who} calling"
         message += f" `{tool}` meets {size}"
-        severity = Severity.REFUSED if size > SLICE_LIMIT else Severity.WARNING
+        severity = LintLevel.REFUSED if size > SLICE_LIMIT else LintLevel.WARNING
         yield PolicyFinding("", "", message, "scope policies by team, tool group or data class", "slice-size", severity)

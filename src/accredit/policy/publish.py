@@ -22,10 +22,10 @@ from accredit.policy.measured import INSTANCE_TYPE, counter_faults, session_type
 from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
 from accredit.policy.release import (
+    LintLevel,
     PolicyFinding,
     PolicyInvalidError,
     Release,
-    Severity,
     is_policy,
     layer_of,
     read_release,
@@ -99,7 +99,7 @@ def publish(files: Mapping[str, str], engine: Engine, installation: Installation
         UnavailableError: the engine refused the schema generated from the pinned definitions.
     """
     release, found = examine(files, engine, installation)
-    if refused := tuple(one for one in found if one.severity is Severity.REFUSED):
+    if refused := tuple(one for one in found if one.severity is LintLevel.REFUSED):
         raise PolicyInvalidError(refused)
     return release
 
@@ -128,7 +128,7 @@ def examine(
     ]
     claims = {*installation.types.user, *installation.types.task, "id", "roles"}
     found += linted(release, list(installation.tools()), claims, installation.held_roles)
-    if not found or all(one.severity is Severity.WARNING for one in found):
+    if not found or all(one.severity is LintLevel.WARNING for one in found):
         found += sized(release, installation.servers, installation.fleet, engine)
     return release, tuple(sorted(found, key=lambda finding: (finding.severity, finding.path, finding.policy)))
 

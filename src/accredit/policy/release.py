@@ -21,10 +21,10 @@ from accredit.policy.reads import named_entities
 from accredit.policy.sources import Layer, Policy, policy_of
 
 __all__ = [
+    "LintLevel",
     "PolicyFinding",
     "PolicyInvalidError",
     "Release",
-    "Severity",
     "is_policy",
     "is_test",
     "layer_of",
@@ -36,7 +36,7 @@ _TESTS = re.compile(r"tests/(?:[a-z0-9][a-z0-9_.-]{0,62}/){0,3}[a-z0-9][a-z0-9_.
 _MAX_FILES = 50_000
 
 
-class Severity(StrEnum):
+class LintLevel(StrEnum):
     """What a finding does."""
 
     REFUSED = "refused"
@@ -56,7 +56,7 @@ class PolicyFinding:
     fix: str
     rule: str = "invalid"
     """Which kind of fault it is."""
-    severity: Severity = Severity.REFUSED
+    severity: LintLevel = LintLevel.REFUSED
 
     def __str__(self) -> str:
         return f"{self.policy or self.path}: {self.message}"

@@ -84,11 +84,15 @@ class PastJudgement(Protocol):
         """Release and catalogue it was judged by."""
         ...
 
-    def request(self, looks_at: LooksAt | None = None) -> CallRequest | None:
-        """The very request; or, if that is enough, with no more of its context than is looked at.
+    def facts(self, looks_at: LooksAt | None = None) -> Mapping[str, Any] | None:
+        """The context that was judged; or, if that is enough, no more of it than is looked at.
 
         None: in what would be left out, a reserved key may stand. Raises InvalidInputError if it does not open.
         """
+        ...
+
+    def request(self, facts: Mapping[str, Any] | None = None) -> CallRequest:
+        """The very request; `facts` if its context was read before. Raises as `facts`."""
         ...
 
 
@@ -159,24 +163,23 @@ class _Asked:
                 known.answers = self._answers.setdefault(same, {})
         return known
 
-    def decision(self, call: PastJudgement, pair: _Pair) -> tuple[Decision, CallRequest]:
-        """The decision on a call, and as much of the request as it takes.
+    def decision(self, call: PastJudgement, pair: _Pair) -> tuple[Decision, Mapping[str, Any]]:
+        """The decision on a call, and as much of its context as it takes.
 
         Raises:
             InvalidInputError: its facts do not open.
         """
-        request = call.request(pair.looks_at) if pair.part is not None else None
-        if request is None:
+        facts = call.facts(pair.looks_at) if pair.part is not None else None
+        if facts is None:
+            self.distinct += 1
             request = call.request()
-            assert request is not None  # noqa: S101 - nothing is left out
-            key = None
-        else:
-            key = self._question(request, pair)
+            return decide(request, pair.policy), request.context
+        key = self._question(call, pair, facts)
         known = pair.answers.get(key) if key is not None else None
         if known is not None:
-            return known, request
+            return known, facts
         self.distinct += 1
-        made = decide(request, pair.policy)
+        made = decide(call.request(facts), pair.policy)
         if key is not None:
             if self._remembered >= _REMEMBERED:
                 self._remembered = 0
@@ -184,21 +187,23 @@ class _Asked:
                     answers.clear()
             self._remembered += 1
             pair.answers[key] = made
-        return made, request
+        return made, facts
 
     @staticmethod
-    def _question(request: CallRequest, pair: _Pair) -> Any:
+    def _question(call: PastJudgement, pair: _Pair, facts: Mapping[str, Any]) -> Any:
         """Everything the answer depends on beside the slice; None if that is not known beforehand."""
         try:
             # INVARIANT: what is sent is all that any policy of the slice, observed ones included, reads; the grant's
             # conditions taken apart read no more than the grant
-            sent = pair.projection.of(request.context)
+            sent = pair.projection.of(facts)
         except InvalidInputError:
             return None  # `decide` says which value it is
-        part = pair.part
+        part, judgement = pair.part, call.judgement
         assert part is not None  # noqa: S101 - else there is no projection
-        if request.time_trusted and not part.observes and not request.lifted and not request.restrictions:
+        assert judgement is not None  # noqa: S101 - else nothing is judged again
+        if judgement.steady and not part.observes and not judgement.granted and not judgement.restrictions:
             return sent
+        request = call.request(facts)
         watched = part.observed(request.time_us) if part.observes else None
         return sent, request.lifted, request.time_trusted, watched, request.restrictions
 
@@ -433,12 +438,12 @@ def _judged_by(call: PastJudgement, pair: _Pair, asked: _Asked, found: Replayed)
         found.unrepeatable[call.why] += 1
         return None
     try:
-        made, request = asked.decision(call, pair)
+        made, facts = asked.decision(call, pair)
     except InvalidInputError:
         found.unrepeatable[Unrepeatable.UNOPENED] += 1
         return None
     for path in pair.measured:
-        below: Any = request.context
+        below: Any = facts
         for step in path:
             below = below.get(step) if isinstance(below, Mapping) else None
         if below is None:
