@@ -125,9 +125,7 @@ def _explained(call: PastCall) -> dict[str, Any]:
             else f"cannot be judged again: {call.why}"
         )
         return {**head, "unexplained": said}
-    request = call.request()
-    assert request is not None  # noqa: S101 - nothing is left out
-    found = asdict(explain(request, call.policy))
+    found = asdict(explain(call.request(), call.policy))
     # a later step may have refused what policies allowed: that is the record's own code
     by_policies = {"outcome": found.pop("outcome"), "code": found.pop("code")}
     return {**found, **head, "by_policies": by_policies}

@@ -24,7 +24,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -476,7 +476,7 @@ def _pair(item: bytes) -> tuple[bytes, str, bytes]:
     return item[start : body - 2], item[body:end].decode(), item[end:]
 
 
-def part_values(plaintext: bytes, names: Container[str] | None = None) -> dict[str, Any]:
+def part_values(plaintext: bytes, names: Collection[str] | None = None) -> dict[str, Any]:
     """The pairs that were kept whole, by path; if `names` are given, no other. The body counts those cut or left out.
 
     Raises:
@@ -485,7 +485,8 @@ def part_values(plaintext: bytes, names: Container[str] | None = None) -> dict[s
     # one loop over offsets, for it is the inner one of judging history again
     found: dict[str, Any] = {}
     at, end, number = 0, len(plaintext), int.from_bytes
-    while at < end:
+    wanted = end if names is None else len(names)  # no pair is shorter than a byte
+    while at < end and wanted:
         start = at + 4
         at = start + number(plaintext[at:start], "big")
         if at > end or at <= start:
@@ -496,6 +497,7 @@ def part_values(plaintext: bytes, names: Container[str] | None = None) -> dict[s
             name = plaintext[path:text].decode()
             if names is None or name in names:
                 found[name] = _loads(plaintext[text:at])
+                wanted -= 1
     return found
 
 

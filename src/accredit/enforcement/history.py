@@ -38,7 +38,7 @@ from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleas
 from accredit.policy.replay import Unrepeatable
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry import rows
-from accredit.registry.model import Agent, Restriction
+from accredit.registry.model import Agent
 
 __all__ = ["History", "PastCall"]
 
@@ -119,40 +119,48 @@ class PastCall:
         """Release and catalogue it was judged by."""
         return self.snapshot.policy if self.snapshot is not None else None
 
-    def request(self, looks_at: LooksAt | None = None) -> CallRequest | None:
-        """The very request that was judged; or, if that is enough, with no more of its context than is looked at.
+    def facts(self, looks_at: LooksAt | None = None) -> dict[str, Any] | None:
+        """The context that was judged; or, if that is enough, no more of it than is looked at.
 
         None: in what would be left out, a reserved key may stand.
 
         Raises:
-            InvalidInputError: it cannot be rebuilt; `why` says so for what is known before it is opened.
+            InvalidInputError: it does not open; `why` says so for what is known before.
         """
-        snapshot, judgement, agent, seq, keys = self.snapshot, self.judgement, self.agent, self.seq, self._keys
-        if snapshot is None or judgement is None or agent is None:
-            raise InvalidInputError(Code.STATE_UNPROVEN, "the control state of this call is not known")
+        seq, keys, wrapped = self.seq, self._keys, self._wrapped
         try:
-            sealed, wrapped = dict(sealed_parts(self._sealed)), self._wrapped
+            sealed = dict(sealed_parts(self._sealed))
             arguments = unseal_part(seq, "arguments", sealed["arguments"], wrapped["arguments"], keys)
             context = unseal_part(seq, "context", sealed["context"], wrapped["context"], keys)
             if looks_at is None:
-                facts = part_values(context)
-                facts["input"] = part_values(arguments)
+                return {**part_values(context), "input": part_values(arguments)}
             # a name stands there as it is, and nothing escapes an underscore: what is not in the bytes is nowhere
-            elif _RESERVED in arguments or _RESERVED in context:
-                return None
-            else:
-                facts = part_values(context, looks_at.parts)
-                if "input" in looks_at.parts:
-                    facts["input"] = part_values(arguments, looks_at.arguments)
+            suspect = _RESERVED in arguments or _RESERVED in context
+            found = {} if suspect else part_values(context, looks_at.parts)
+            if not suspect and "input" in looks_at.parts:
+                found["input"] = part_values(arguments, looks_at.arguments)
         except (ValueError, KeyError) as error:
             raise InvalidInputError(Code.LOG_INVALID, f"the parts of record {seq} do not open") from error
-        restrictions: tuple[Restriction, ...] = ()
-        if judgement.restrictions:
-            known = {one.id: one for one in snapshot.restrictions[agent.id]}
-            restrictions = tuple(known[one] for one in judgement.restrictions)
-        header = self.header
+        return None if suspect else found
+
+    def request(self, facts: Mapping[str, Any] | None = None) -> CallRequest:
+        """The very request that was judged; `facts` if its context was read before.
+
+        Raises:
+            InvalidInputError: it cannot be rebuilt; `why` says so for what is known before it is opened.
+        """
+        snapshot, judgement, agent = self.snapshot, self.judgement, self.agent
+        if snapshot is None or judgement is None or agent is None:
+            raise InvalidInputError(Code.STATE_UNPROVEN, "the control state of this call is not known")
+        known = {one.id: one for one in snapshot.restrictions.get(agent.id, ())}
         return CallRequest(
-            agent, header["tool"], facts, judgement.granted, judgement.steady, restrictions, header["time"]
+            agent=agent,
+            tool=self.header["tool"],
+            context=facts if facts is not None else self.facts() or {},
+            lifted=judgement.granted,
+            time_trusted=judgement.steady,
+            restrictions=tuple(known[one] for one in judgement.restrictions),
+            time_us=self.header["time"],
         )
 
 
