@@ -70,6 +70,7 @@ from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.junit import test_document
 from accredit.policy.listing import listed
+from accredit.policy.ports import VetoEngine
 from accredit.policy.publish import ClaimKind, ContextTypes, Installation
 from accredit.policy.rehearsing import Rehearsals
 from accredit.policy.release import read_release
@@ -218,7 +219,7 @@ async def run(
         stack.push_async_callback(fetch.aclose)
         tasks = TaskStatus(fetch, clock=clock)
         broker = SealedBroker(control, sealer)
-        engine, release_signer = CedarEngine(), _release_signer(key)
+        engine, veto, release_signer = CedarEngine(), _second_engine(), _release_signer(key)
         releases = PolicyReleases(
             control,
             engine,
@@ -230,12 +231,13 @@ async def run(
                 types=ContextTypes(
                     user=_claim_kinds(identity, IssuerKind.USER), task=_claim_kinds(identity, IssuerKind.TASK)
                 ),
+                veto=veto,
                 held_roles=frozenset(role for role in Role if registry.organisation.holders(role)),
                 fleet=tuple(keeper.current.catalogue.agents()),
             ),
             release_signer,
         )
-        keeper = SnapshotKeeper(control, releases, engine)
+        keeper = SnapshotKeeper(control, releases, engine, veto)
         directory_of_agents.keeper = keeper
         verifier = AccessTokenVerifier(
             identity, signing, directory_of_agents, tasks, clock=clock, public_url=public_url
@@ -328,7 +330,7 @@ async def run(
             token_endpoint=token_endpoint(public_url),
         )
         revocations = Revocations(control, directory_of_agents)
-        history = History(records, PartKeys(sealer, store.stream), engine, release_signer, clock)
+        history = History(records, PartKeys(sealer, store.stream), engine, release_signer, clock, veto)
         simulations = Simulations(
             ShardedHistory(history, functools.partial(open_history, directory)),
             lambda: keeper.current.policy,
@@ -346,6 +348,7 @@ async def run(
             ),
             simulations,
             now_us=lambda: clock.now().wall_us,
+            veto=veto,
         )
         room = furnished(
             control=control,
@@ -431,6 +434,15 @@ async def run(
 def _signer(key: Ed25519PrivateKey, stream: str) -> CheckpointSigner:
     public = key.public_key().public_bytes_raw()
     return CheckpointSigner(log_origin(public.hex()[:16], stream), key.private_bytes_raw())
+
+
+def _second_engine() -> VetoEngine | None:
+    """Rego, where the extra `rego` is installed."""
+    try:
+        from accredit.policy.engines.rego import RegoEngine  # noqa: PLC0415 - an extra: it may not be there
+    except ImportError:
+        return None
+    return RegoEngine()
 
 
 def _release_signer(key: Ed25519PrivateKey) -> NoteSigner:
@@ -556,7 +568,8 @@ def tried_offline(files: Mapping[str, str], *, mutation: bool = False) -> dict[s
         InvalidInputError: a file of cases is not of the form.
     """
     engine = CedarEngine()
-    return test_document(run_tests(read_release(files, engine, agents={}), engine, Fleet({}, ()), mutation=mutation))
+    release = read_release(files, engine, agents={})
+    return test_document(run_tests(release, engine, Fleet({}, ()), mutation=mutation, veto=_second_engine()))
 
 
 # -- looking at an installation that may be running elsewhere
@@ -576,7 +589,8 @@ def open_history(directory: Path) -> Iterator[History]:
         reader = SqliteRecordReader(data.audit_db)
         stack.callback(reader.close)
         signer = _release_signer(data.signing_key())
-        yield History(reader, PartKeys(data.sealer, reader.stream), CedarEngine(), signer, SystemClock())
+        keys = PartKeys(data.sealer, reader.stream)
+        yield History(reader, keys, CedarEngine(), signer, SystemClock(), _second_engine())
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
 from accredit.policy.context import LooksAt
 from accredit.policy.model import CallRequest
-from accredit.policy.ports import Engine
+from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.recorded import Judgement
 from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleases
 from accredit.policy.replay import Unrepeatable
@@ -167,7 +167,16 @@ class PastCall:
 class History:
     """Reads the past of one log."""
 
-    def __init__(self, reader: LogReader, keys: PartKeys, engine: Engine, signer: NoteSigner, clock: Clock) -> None:
+    def __init__(
+        self,
+        reader: LogReader,
+        keys: PartKeys,
+        engine: Engine,
+        signer: NoteSigner,
+        clock: Clock,
+        veto: VetoEngine | None = None,
+    ) -> None:
+        self._veto = veto
         self._reader = reader
         self._keys = keys
         self.engine = engine
@@ -217,7 +226,7 @@ class History:
             self._feed(control, ahead)
             ahead = next(past, None)
         releases = PolicyReleases(control, self.engine, self._clock, _nothing_installed, self._signer)
-        keeper = SnapshotKeeper(control, releases, self.engine)
+        keeper = SnapshotKeeper(control, releases, self.engine, self._veto)
         kept: OrderedDict[int, Snapshot] = OrderedDict({control.position: keeper.current})
         for page in range(start, stop, _PAGE):
             end = min(stop, page + _PAGE)

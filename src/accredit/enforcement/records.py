@@ -6,8 +6,9 @@ sealed part; users and tasks appear as pseudonyms.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from accredit.audit.model import Entry, Facts, Part, Pseudonym, Usage
@@ -24,6 +25,8 @@ __all__ = ["Passage", "decision_entry", "outcome_entry", "unauthenticated_entry"
 
 _MAX_TEXT = 1024
 _ENGINES = {"cedar": f"cedarpy {version('cedarpy')}", "tzdata": version("tzdata")}
+with suppress(PackageNotFoundError):
+    _ENGINES["rego"] = f"regorus {version('gordon-to-regorus')}"
 
 
 @dataclass(slots=True)

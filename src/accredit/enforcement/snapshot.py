@@ -14,7 +14,7 @@ from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, PersonId, ServerName, tool_id
-from accredit.policy.ports import Engine
+from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry import rows
@@ -84,11 +84,13 @@ class Snapshot:
 class SnapshotKeeper:
     """Keeps the snapshot of now."""
 
-    def __init__(self, control: ControlLog, releases: PolicyReleases, engine: Engine) -> None:
+    def __init__(
+        self, control: ControlLog, releases: PolicyReleases, engine: Engine, veto: VetoEngine | None = None
+    ) -> None:
         self._control = control
         self._releases = releases
         catalogue = Catalogue.of(control.view)
-        policy = PolicySnapshot(releases.current, catalogue.servers(), engine)
+        policy = PolicySnapshot(releases.current, catalogue.servers(), engine, veto=veto)
         restrictions = _grouped(rows.restriction_from(row.key, row.doc) for row in control.view.scan(rows.RESTRICTION))
         self._current = self._made(catalogue, policy, restrictions)
         # after the releases': a listener that subscribed earlier is called earlier

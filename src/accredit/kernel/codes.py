@@ -366,6 +366,16 @@ class Code(Enum):
         "the agent has no risk tier, so it cannot be submitted",
         "see what blocks it in the tier's explanation",
     )
+    VETOED = (
+        "vetoed",
+        "a rule of the second policy engine refuses it",
+        "see the rule that the decision names",
+    )
+    VETO_FAILED = (
+        "veto_failed",
+        "the second policy engine could not judge it, and that refuses",
+        "ask an operator: its rules fail on this call, or it does not answer",
+    )
     REHEARSAL_REQUIRED = (
         "rehearsal_required",
         "this release was not tested and simulated as it stands",

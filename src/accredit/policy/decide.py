@@ -8,7 +8,8 @@ Steps, as DESIGN §3.4 and §3.9 to §3.11 order them:
 5. a denial by `@hold` forbids alone, which without them would be an allow, is a hold, or an allow if every one of
    them was granted for exactly this call
 6. a denial by default says which condition of the agent's own grant did not hold
-7. restrictions in force take away from what is left
+7. a second engine, if the release has rules for one, may refuse what is left
+8. restrictions in force take away from what is left
 
 Policies that are only observed stand aside from all of it. The decision with them enforced is made beside it, and said.
 """
@@ -47,7 +48,7 @@ def decide_without(request: CallRequest, snapshot: PolicySnapshot, policies: Col
 def _narrowed(decision: Decision, request: CallRequest, snapshot: PolicySnapshot) -> Decision:
     if not request.restrictions or decision.outcome is Outcome.DENY:
         return decision
-    return narrowed(decision, request, snapshot.tools[request.tool])  # 7
+    return narrowed(decision, request, snapshot.tools[request.tool])  # 8
 
 
 def _by_policies(request: CallRequest, snapshot: PolicySnapshot, without: Collection[str] = ()) -> Decision:
@@ -75,7 +76,15 @@ def _by_policies(request: CallRequest, snapshot: PolicySnapshot, without: Collec
 
 def _apart_from(aside: frozenset[int], request: CallRequest, snapshot: PolicySnapshot, part: Slice) -> Decision:
     try:
-        return _judged(request, snapshot, part, aside)
+        decision = _judged(request, snapshot, part, aside)
+        if decision.outcome is Outcome.DENY or not snapshot.vetoes:
+            return decision
+        answer = snapshot.veto(part, request.context)  # 7
+        if not answer.policies and not answer.fault:
+            return decision
+        code = Code.VETO_FAILED if answer.fault else Code.VETOED
+        faults = (*decision.faults, PolicyFault(answer.policies[0], answer.fault)) if answer.fault else decision.faults
+        return _denied(snapshot, part, code, policies=answer.policies, faults=faults)
     except (InvalidInputError, UnavailableError) as error:
         return _denied(snapshot, part, _code(error), detail=_detail(error))
 

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Engine", "EngineOutcome", "EngineSource", "Objection", "Uid", "Verdict"]
+__all__ = [
+    "Engine",
+    "EngineOutcome",
+    "EngineSource",
+    "Objection",
+    "Uid",
+    "Verdict",
+    "VetoAnswer",
+    "VetoEngine",
+]
 
 Uid = Mapping[str, str]
 """An entity's name as the engine takes it: `{"type": …, "id": …}`."""
@@ -46,6 +55,45 @@ class Objection:
 
     position: int
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class VetoAnswer:
+    """What an engine that may only refuse says of one call."""
+
+    policies: tuple[str, ...] = ()
+    """Ids of those that refuse, or could not judge; empty: none stands against the call."""
+    fault: str = ""
+    """Why one could not judge; that refuses too."""
+
+
+class VetoEngine(Protocol):
+    """A second engine, asked of what the first would let through. It can take away and never give."""
+
+    @property
+    def version(self) -> str:
+        """Name and version, part of the digest of a release that uses it."""
+        ...
+
+    def check(self, path: str, text: str) -> None:
+        """Read one module.
+
+        Raises:
+            InvalidInputError: it would not load, could not refuse, or could answer one call in two ways.
+        """
+        ...
+
+    def compile(self, modules: Mapping[str, str]) -> Any:
+        """Make a handle of modules by their ids; usable from any thread.
+
+        Raises:
+            InvalidInputError: one does not load.
+        """
+        ...
+
+    def ask(self, handle: Any, document: str) -> VetoAnswer:
+        """Ask about one call, given as a JSON document. Never raises to say no: a failure is a refusal with a fault."""
+        ...
 
 
 class Engine(Protocol):

@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 
+from accredit.kernel.errors import InvalidInputError
 from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.config import CONFIG_FILE, Counter
 from accredit.policy.entities import RISK_TIER, action_facts, action_groups, resource_facts
 from accredit.policy.lint import linted, sized
 from accredit.policy.measured import INSTANCE_TYPE, counter_faults, session_type
-from accredit.policy.ports import Engine
+from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.reads import named_entities
 from accredit.policy.release import (
     LintLevel,
@@ -27,6 +28,7 @@ from accredit.policy.release import (
     PolicyInvalidError,
     Release,
     is_policy,
+    is_veto,
     layer_of,
     read_release,
 )
@@ -81,6 +83,8 @@ class Installation:
     data_classes: frozenset[str] = field(default_factory=lambda: frozenset(data_classes()))
     held_roles: frozenset[str] | None = None
     """Roles that somebody holds; None: not known."""
+    veto: VetoEngine | None = None
+    """The second engine, if it is installed."""
     fleet: tuple[Agent, ...] = ()
     """Agents whose slices are measured."""
 
@@ -126,11 +130,24 @@ def examine(
         if (layer is Layer.TEAM and name not in installation.teams)
         or (layer is Layer.AGENT and name not in installation.agents)
     ]
+    found += _vetoes(files, installation.veto)
     claims = {*installation.types.user, *installation.types.task, "id", "roles"}
     found += linted(release, list(installation.tools()), claims, installation.held_roles)
     if not found or all(one.severity is LintLevel.WARNING for one in found):
         found += sized(release, installation.servers, installation.fleet, engine)
     return release, tuple(sorted(found, key=lambda finding: (finding.severity, finding.path, finding.policy)))
+
+
+def _vetoes(files: Mapping[str, str], engine: VetoEngine | None) -> Iterator[PolicyFinding]:
+    for path in sorted(filter(is_veto, files)):
+        if engine is None:
+            message, fix = "the second engine is not installed", "install `accredit[rego]`, or leave the file out"
+            yield PolicyFinding(path, "", message, fix, "veto-engine")
+            continue
+        try:
+            engine.check(path, files[path])
+        except InvalidInputError as error:
+            yield PolicyFinding(path, "", error.message, error.hint, "veto-invalid")
 
 
 class _Check:

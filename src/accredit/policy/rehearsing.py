@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
-from accredit.policy.ports import Engine
+from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.release import Release
 from accredit.policy.releases import PolicyReleases
@@ -41,12 +41,14 @@ class Rehearsals:
         simulations: Simulations,
         *,
         now_us: Callable[[], int],
+        veto: VetoEngine | None = None,
     ) -> None:
         self._releases = releases
         self._engine = engine
         self._fleet = fleet
         self._simulations = simulations
         self._now_us = now_us
+        self._veto = veto
 
     async def tested(self, release: Release, *, mutation: bool = False) -> TestRun:
         """Run a release's own cases.
@@ -54,7 +56,9 @@ class Rehearsals:
         Raises:
             InvalidInputError: a file of cases is not of the form.
         """
-        return await asyncio.to_thread(run_tests, release, self._engine, self._fleet(), mutation=mutation)
+        return await asyncio.to_thread(
+            run_tests, release, self._engine, self._fleet(), mutation=mutation, veto=self._veto
+        )
 
     async def rehearse(self, files: Mapping[str, str]) -> Rehearsal:
         """Test and simulate the release that these texts would be. A release without any policy needs no case.

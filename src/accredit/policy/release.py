@@ -27,10 +27,12 @@ __all__ = [
     "Release",
     "is_policy",
     "is_test",
+    "is_veto",
     "layer_of",
     "read_release",
 ]
 
+_VETO = re.compile(r"org/[a-z0-9][a-z0-9_.-]{0,62}\.rego")
 _PATH = re.compile(r"(?:org|(?:team|agent)/[a-z][a-z0-9-]{0,62})/[a-z0-9][a-z0-9_.-]{0,62}\.cedar")
 _TESTS = re.compile(r"tests/(?:[a-z0-9][a-z0-9_.-]{0,62}/){0,3}[a-z0-9][a-z0-9_.-]{0,62}\.ya?ml")
 _MAX_FILES = 50_000
@@ -82,6 +84,8 @@ class Release:
     """Agent names the texts use, and the ids they meant when this was published."""
     policies: tuple[Policy, ...]
     config: PolicyConfig = field(default_factory=PolicyConfig)
+    vetoes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Modules of the second engine, by id."""
 
     @property
     def tests(self) -> Mapping[str, str]:
@@ -94,9 +98,14 @@ def is_test(path: str) -> bool:
     return _TESTS.fullmatch(path) is not None
 
 
+def is_veto(path: str) -> bool:
+    """Whether a file is a module of the second engine."""
+    return _VETO.fullmatch(path) is not None
+
+
 def is_policy(path: str) -> bool:
-    """Whether a file is one of policies, or should be: neither test cases nor the settings."""
-    return path != CONFIG_FILE and not is_test(path)
+    """Whether a file is one of policies, or should be: neither test cases, nor settings, nor of the second engine."""
+    return path != CONFIG_FILE and not is_test(path) and not is_veto(path)
 
 
 def layer_of(path: str) -> tuple[Layer, str]:
@@ -109,8 +118,8 @@ def layer_of(path: str) -> tuple[Layer, str]:
         raise InvalidInputError(
             Code.POLICY_INVALID,
             f"`{path[:120]}` is not a path of a policy file",
-            hint="use `org/NAME.cedar`, `team/TEAM/NAME.cedar`, `agent/AGENT/NAME.cedar`, `tests/NAME.yaml` or"
-            f" `{CONFIG_FILE}`",
+            hint="use `org/NAME.cedar`, `team/TEAM/NAME.cedar`, `agent/AGENT/NAME.cedar`, `org/NAME.rego`,"
+            f" `tests/NAME.yaml` or `{CONFIG_FILE}`",
         )
     kind, _, rest = path.partition("/")
     return Layer(kind), rest.partition("/")[0] if kind != Layer.ORG else ""
@@ -177,4 +186,7 @@ def read_release(files: Mapping[str, str], engine: Engine, *, agents: Mapping[st
         agents=MappingProxyType(used),
         policies=tuple(policies),
         config=config,
+        vetoes=MappingProxyType(
+            {f"{path}@{digest('policy', files[path].encode())[7:19]}": files[path] for path in filter(is_veto, files)}
+        ),
     )

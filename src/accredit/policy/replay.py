@@ -111,6 +111,8 @@ class _Pair:
         self.refused = False
         """Whether no policy is asked at all, whatever the call."""
         self.measured: tuple[tuple[str, ...], ...] = ()
+        if policy.vetoes:
+            return  # a second engine reads the whole call, so every call is a question of its own
         try:
             part = policy.slice_for(agent, ToolId(tool))
             if isinstance(part, Inadmissible):

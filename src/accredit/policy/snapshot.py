@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import orjson
+
 from accredit.kernel.canonical import Digest, digest, digest_value
 from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import ServerName, ToolId
 from accredit.policy.arguments import input_type
 from accredit.policy.cache import HandleCache
@@ -29,7 +32,7 @@ from accredit.policy.entities import (
 )
 from accredit.policy.grants import GrantBook, GrantPermit
 from accredit.policy.measured import session_type
-from accredit.policy.ports import Engine, Uid
+from accredit.policy.ports import Engine, Uid, VetoAnswer, VetoEngine
 from accredit.policy.release import Release
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Policy
@@ -178,11 +181,14 @@ class PolicySnapshot:
         *,
         budget_bytes: int = _BUDGET,
         grants: GrantBook | None = None,
+        veto: VetoEngine | None = None,
         _shared: tuple[HandleCache, _Index] | None = None,
     ) -> None:
         """`grants` may be shared between snapshots; `budget_bytes` bounds handles and entities together."""
         self.release = release
         self.engine = engine
+        self._veto = veto
+        self._vetoing: Any = None
         self.servers: Mapping[ServerName, ToolServer] = {server.name: server for server in servers}
         self.tools: Mapping[ToolId, Tool] = {
             tool.id: tool for server in self.servers.values() for tool in server.tools.values()
@@ -192,23 +198,51 @@ class PolicySnapshot:
         self._org_permits = any(policy.permits for policy in release.policies)
         self._basis = object()
         self._session = session_type(release.config.counters, self.tools)
+        self._vetoed = [f"{name}\n" for name in sorted(release.vetoes)]
         counters = release.config.counters
         self._measured = tuple((counter.name, str(self._session.fields.get(counter.name))) for counter in counters)
 
     def with_release(self, release: Release) -> PolicySnapshot:
         """The same catalogue under another release; handles of equal content are kept."""
-        shared = (self._cache, _Index(release.policies))
-        return PolicySnapshot(release, self.servers.values(), self.engine, grants=self.grants, _shared=shared)
+        return self._with(release, self.servers.values(), (self._cache, _Index(release.policies)))
 
     def with_catalogue(self, servers: Iterable[ToolServer]) -> PolicySnapshot:
         """The same release over another catalogue; handles of equal content are kept."""
-        shared = (self._cache, self._index)
-        return PolicySnapshot(self.release, servers, self.engine, grants=self.grants, _shared=shared)
+        return self._with(self.release, servers, (self._cache, self._index))
 
     def beside(self) -> PolicySnapshot:
         """The same release and catalogue with caches of its own: for questions that must not crowd out the calls'."""
-        shared = (HandleCache(_BUDGET), self._index)
-        return PolicySnapshot(self.release, self.servers.values(), self.engine, grants=self.grants, _shared=shared)
+        return self._with(self.release, self.servers.values(), (HandleCache(_BUDGET), self._index))
+
+    def _with(
+        self, release: Release, servers: Iterable[ToolServer], shared: tuple[HandleCache, _Index]
+    ) -> PolicySnapshot:
+        return PolicySnapshot(release, servers, self.engine, grants=self.grants, veto=self._veto, _shared=shared)
+
+    @property
+    def vetoes(self) -> bool:
+        """Whether a second engine has to be asked of what the first lets through; it reads whole calls."""
+        return bool(self.release.vetoes)
+
+    def veto(self, part: Slice, context: Mapping[str, Any]) -> VetoAnswer:
+        """What the second engine says of a call. Where it is not installed, or fails, it refuses."""
+        named = tuple(sorted(self.release.vetoes))
+        if self._veto is None:
+            return VetoAnswer(named, "the second engine is not installed")
+        try:
+            if self._vetoing is None:
+                self._vetoing = self._veto.compile(self.release.vetoes)
+            principal = principal_facts(part.agent, self.tools)
+            place = self._place(part.tool, self.servers[part.tool.server])
+            described = {
+                "principal": _described(principal),
+                "action": _described(place.action),
+                "resource": _described(place.resource),
+                "context": context,
+            }
+            return self._veto.ask(self._vetoing, orjson.dumps(described).decode())
+        except (InvalidInputError, TypeError, ValueError, RecursionError) as error:
+            return VetoAnswer(named, type(error).__name__)
 
     @cached_property
     def digest(self) -> Digest:
@@ -328,7 +362,7 @@ class PolicySnapshot:
             permit=permit,
             policies=tuple(policies),
             key=(tool.definition_digest, self._measured, *[policy.body for policy in policies]),
-            digest=digest("slice", "".join(map(_line, policies)).encode()),
+            digest=digest("slice", "".join([*map(_line, policies), *self._vetoed]).encode()),
             principal=_uid(principal.name),
             action=place.action_uid,
             resource=place.resource_uid,
@@ -400,6 +434,11 @@ def _same(one: Agent, other: Agent) -> bool:
 def _lacking(facts: EntityFacts) -> str:
     missing = missing_parents(facts)
     return f"`{facts.name.type}` lacks {', '.join(missing)}" if missing else ""
+
+
+def _described(facts: EntityFacts) -> dict[str, Any]:
+    parents = [{"type": kind, "id": name} for kind, name in facts.parents]
+    return {"type": facts.name.type, "id": facts.name.id, "parents": parents}
 
 
 def _uid(name: EntityName) -> Uid:

@@ -19,7 +19,7 @@ from accredit.policy.config import Counter, PolicyConfig
 from accredit.policy.context import now_facts
 from accredit.policy.decide import decide
 from accredit.policy.model import CallRequest, Decision
-from accredit.policy.ports import Engine
+from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.release import Release, read_release
 from accredit.policy.snapshot import PolicySnapshot, Slice
 from accredit.registry.model import Agent, Environment, ToolServer
@@ -187,16 +187,20 @@ _FIRST_CALL: Final[Mapping[str, Any]] = {
 }
 
 
-def run_tests(release: Release, engine: Engine, fleet: Fleet, *, mutation: bool = False) -> TestRun:
+def run_tests(
+    release: Release, engine: Engine, fleet: Fleet, *, mutation: bool = False, veto: VetoEngine | None = None
+) -> TestRun:
     """Run the release's own cases; with `mutation`, once more without each policy that a case has in scope.
 
     Raises:
         InvalidInputError: a file of cases is not of the form.
         PolicyInvalidError: the policies do not read with the names a file of cases declares.
     """
-    benches = [_bench(read_cases(path, text), release, engine, fleet) for path, text in sorted(release.tests.items())]
+    benches = [
+        _bench(read_cases(path, text), release, engine, fleet, veto) for path, text in sorted(release.tests.items())
+    ]
     results: list[CaseResult] = []
-    seen = {policy.id: [False, False, False] for policy in release.policies}
+    seen = {name: [False, False, False] for name in (*(policy.id for policy in release.policies), *release.vetoes)}
     touched: dict[str, list[tuple[_Bench, PolicyCase]]] = {}
     for bench in benches:
         for case in bench.file.cases:
@@ -208,33 +212,36 @@ def run_tests(release: Release, engine: Engine, fleet: Fleet, *, mutation: bool 
             why = _wrong(case, decision)
             results.append(CaseResult(case.path, case.name, passed=not why, why=why))
             part = bench.snapshot.slice_for(request.agent, request.tool)
-            for policy in part.policies if isinstance(part, Slice) else ():
-                if policy.id in seen:
-                    took = seen[policy.id]
+            if not isinstance(part, Slice):
+                continue
+            for name in (*(policy.id for policy in part.policies), *release.vetoes):
+                if name in seen:
+                    took = seen[name]
                     took[0] = True
-                    took[1 if policy.id in decision.policies else 2] = True
-                    touched.setdefault(policy.id, []).append((bench, case))
+                    took[1 if name in decision.policies else 2] = True
+                    touched.setdefault(name, []).append((bench, case))
+    conditional = {policy.id for policy in release.policies if policy.conditions} | set(release.vetoes)
     coverage = tuple(
-        PolicyCoverage(policy.id, in_scope, determined, stood_aside, policy.conditions > 0)
-        for policy in release.policies
-        for in_scope, determined, stood_aside in (seen[policy.id],)
+        PolicyCoverage(name, in_scope, determined, stood_aside, name in conditional)
+        for name, (in_scope, determined, stood_aside) in seen.items()
     )
     survivors = _survivors(release, touched) if mutation else None
     return TestRun(tuple(results), coverage, survivors)
 
 
-def _bench(file: CaseFile, release: Release, engine: Engine, fleet: Fleet) -> _Bench:
+def _bench(file: CaseFile, release: Release, engine: Engine, fleet: Fleet, veto: VetoEngine | None) -> _Bench:
     own = {name: str(agent.id) for name, agent in file.agents.items()}
     read = release
     if own:
         read = read_release(release.files, engine, agents={**release.agents, **own})
     declared = {server.name for server in file.servers}
     servers = [*(one for one in fleet.servers if one.name not in declared), *file.servers]
-    return _Bench(file, PolicySnapshot(read, servers, engine), fleet)
+    return _Bench(file, PolicySnapshot(read, servers, engine, veto=veto), fleet)
 
 
 def _survivors(release: Release, touched: Mapping[str, list[tuple[_Bench, PolicyCase]]]) -> tuple[str, ...]:
-    return tuple(policy.id for policy in release.policies if not _missed(policy.id, touched.get(policy.id, [])))
+    names = (*(policy.id for policy in release.policies), *release.vetoes)
+    return tuple(name for name in names if not _missed(name, touched.get(name, [])))
 
 
 def _missed(policy: str, cases: Iterable[tuple[_Bench, PolicyCase]]) -> bool:
@@ -243,8 +250,10 @@ def _missed(policy: str, cases: Iterable[tuple[_Bench, PolicyCase]]) -> bool:
     for bench, case in cases:
         mutant = without.get(id(bench))
         if mutant is None:
-            kept = tuple(one for one in bench.snapshot.release.policies if one.id != policy)
-            snapshot = bench.snapshot.with_release(replace(bench.snapshot.release, policies=kept))
+            whole = bench.snapshot.release
+            kept = tuple(one for one in whole.policies if one.id != policy)
+            vetoes = {name: text for name, text in whole.vetoes.items() if name != policy}
+            snapshot = bench.snapshot.with_release(replace(whole, policies=kept, vetoes=vetoes))
             mutant = without[id(bench)] = replace(bench, snapshot=snapshot)
         request = mutant.request(case)
         if isinstance(request, str) or _wrong(case, decide(request, mutant.snapshot)):

@@ -1,0 +1,195 @@
+"""Rego through regorus: the one place that touches it. It may only refuse what Cedar would let through.
+
+A module says `package accredit.NAME` and a set `deny` of messages; a call is refused if any of them is not empty. What
+is undefined, fails or is no set of texts refuses as well: a second engine that cannot judge has not agreed.
+
+Why so careful: an engine belongs to the thread that made it and panics in any other, and a panic is a BaseException. It
+cannot be stopped once it evaluates, so modules are bounded in size and number, and tests run them. Whatever would make
+two evaluations of one call differ (clocks, chance, the environment, the network) is refused when a module is read: the
+time of a call is `input.context.now`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final
+from weakref import ref
+
+import orjson
+import regorus
+
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.policy.ports import VetoAnswer
+
+__all__ = ["RegoEngine"]
+
+_MAX_BYTES: Final = 32 * 1024
+_MAX_DEPTH: Final = 32
+_PACKAGE: Final = re.compile(r"data\.accredit\.[a-z][a-z0-9_]{0,62}")
+_CODE: Final = re.compile(r'"(?:\\.|[^"\\\n])*"|`[^`]*`|#[^\n]*')
+_CHANGING: Final = re.compile(
+    r"\b(?:time\s*\.\s*now_ns|rand\s*\.|opa\s*\.|uuid\s*\.|http\s*\.|net\s*\.\s*lookup\w*|io\s*\.\s*jwt\s*\.\s*decode_verify"
+    r"|walk\s*\(|numbers\s*\.\s*range|trace\s*\(|print\s*\()"
+)
+_DENY: Final = re.compile(r"^\s*deny\b", re.MULTILINE)
+_MESSAGE: Final = 200
+
+
+class _Compiled:
+    """The modules of one release."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self.modules = dict(modules)
+        self.rules: dict[str, str] = {}
+
+
+class _Here(threading.local):
+    """This thread's engines. One is dropped by the thread that made it, and no other may."""
+
+    def __init__(self) -> None:
+        self.engines: dict[int, tuple[ref[_Compiled], Any]] = {}
+
+
+_HERE: Final = _Here()
+
+
+class RegoEngine:
+    """Rego as regorus evaluates it. Used from any thread."""
+
+    def __init__(self) -> None:
+        self._version = f"regorus {version('gordon-to-regorus')}"
+
+    @property
+    def version(self) -> str:
+        """Name and version, part of the digest of a release that has such modules."""
+        return self._version
+
+    def check(self, path: str, text: str) -> None:
+        """Read one module.
+
+        Raises:
+            InvalidInputError: it does not parse, has another form, or could answer one call in two ways.
+        """
+        code = _CODE.sub(" ", text)
+        if len(text.encode("utf-8", "surrogatepass")) > _MAX_BYTES or _depth(code) > _MAX_DEPTH:
+            raise _refused("is too long or nested too deeply", f"keep it to {_MAX_BYTES} bytes and {_MAX_DEPTH} levels")
+        if changing := _CHANGING.search(code):
+            raise _refused(
+                f"calls `{changing[0].strip()}`, which may answer one call in two ways or cost without bound",
+                "use what `input` holds; the time is `input.context.now`",
+            )
+        engine, packages = _new(path, text)
+        if len(packages) != 1 or not _PACKAGE.fullmatch(packages[0]):
+            raise _refused("is in no package of its own", "begin with `package accredit.NAME`")
+        if not _DENY.search(code):
+            raise _refused("has no `deny`, so it could never refuse", "write `deny contains message if { … }`")
+        found = _asked(engine, f"{packages[0]}.deny", "{}")
+        if found.fault:
+            raise _refused(f"does not evaluate: {found.fault}", "let `deny` be a set of texts")
+
+    def compile(self, modules: Mapping[str, str]) -> Any:
+        """A handle of modules by their ids.
+
+        Raises:
+            InvalidInputError: one does not parse.
+        """
+        made = _Compiled(modules)
+        self._engine(made)
+        return made
+
+    def ask(self, handle: Any, document: str) -> VetoAnswer:
+        """What the modules say of one call, given as JSON. Never raises to say no."""
+        try:
+            engine = self._engine(handle)
+            engine.set_input_json(document)
+            refusing, faults = [], []
+            for name, rule in handle.rules.items():
+                said = _evaluated(engine, rule)
+                if said.fault:
+                    faults.append(f"{name}: {said.fault}")
+                if said.fault or said.messages:
+                    refusing.append(name)
+            return VetoAnswer(tuple(sorted(refusing)), fault="; ".join(sorted(faults))[:_MESSAGE])
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a panic of the engine is no Exception, and refuses like any failure
+            return VetoAnswer(tuple(sorted(handle.modules)), fault=type(error).__name__)
+
+    def _engine(self, handle: _Compiled) -> Any:
+        engines = _HERE.engines
+        known = engines.get(id(handle))
+        if known is not None and known[0]() is handle:
+            return known[1]
+        for key in [key for key, (made_of, _) in engines.items() if made_of() is None]:
+            del engines[key]
+        engine, packages = _together(handle.modules)
+        handle.rules = {name: f"{package}.deny" for name, package in packages.items()}
+        engines[id(handle)] = (ref(handle), engine)
+        return engine
+
+
+def _depth(code: str) -> int:
+    depth = deepest = 0
+    for char in code:
+        depth += (char in "([{") - (char in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _refused(what: str, hint: str) -> InvalidInputError:
+    return InvalidInputError(Code.POLICY_INVALID, what, hint=hint)
+
+
+def _new(path: str, text: str) -> tuple[Any, list[str]]:
+    try:
+        engine = regorus.Engine()
+        engine.add_policy(path, text)
+        return engine, list(engine.get_packages())
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise _refused(f"does not parse: {_first_lines(error)}", "correct the text where the parser points") from error
+
+
+def _together(modules: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
+    engine, packages = regorus.Engine(), {}
+    for name, text in sorted(modules.items()):
+        _, found = _new(name, text)
+        packages[name] = found[0]
+        engine.add_policy(name, text)
+    return engine, packages
+
+
+def _first_lines(error: BaseException) -> str:
+    return " ".join(str(error).partition("Stack backtrace")[0].split())[:_MESSAGE]
+
+
+class _Said:
+    """What one rule came to."""
+
+    __slots__ = ("fault", "messages")
+
+    def __init__(self, messages: tuple[str, ...] = (), fault: str = "") -> None:
+        self.messages = messages
+        self.fault = fault
+
+
+def _evaluated(engine: Any, rule: str) -> _Said:
+    try:
+        value = orjson.loads(engine.eval_rule_as_json(rule))
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - as in `ask`
+        return _Said(fault=type(error).__name__)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        return _Said(fault="`deny` is undefined, or no set of texts")
+    return _Said(tuple(value))
+
+
+def _asked(engine: Any, rule: str, document: str) -> _Said:
+    engine.set_input_json(document)
+    return _evaluated(engine, rule)
