@@ -119,9 +119,7 @@ def test_without_the_engine_and_with_one_that_panics_everything_is_refused() -> 
 @pytest.mark.requirement("policy:rego:never-widens")
 @given(
     rego=st.sampled_from([CRM, HEAD + "deny contains m if { false; m := 1 }\n", *FAULTS.values()]),
-    st.sampled_from(
-        ["", "forbid (principal, action, resource);", '@hold("security") forbid (principal, action, resource);']
-    ),
+    cedar=st.sampled_from(["", FORBID, f'@hold("security") {FORBID}']),
     case=st.sampled_from(list(CASES)),
     granted=st.booleans(),
 )
