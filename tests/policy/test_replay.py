@@ -1,0 +1,221 @@
+"""Laws of judging the past again: what is asked once, or not at all, comes out as if every call were asked whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import ToolId
+from accredit.policy import replay as module
+from accredit.policy.context import LooksAt
+from accredit.policy.decide import decide
+from accredit.policy.model import CallRequest, Decision, Outcome
+from accredit.policy.recorded import Judgement, judgement_fact
+from accredit.policy.replay import CallChange, Unrepeatable, replay, reproduce
+from accredit.policy.snapshot import PolicySnapshot
+from accredit.registry.model import Agent, Restriction, RestrictionKind, Role
+from tests.policy.test_equivalence import CONDITIONS, CONTEXTS, TOOLS
+from tests.policy.world import COPILOT, READ, UPDATE, office_call, release, snapshot
+
+HIDDEN = {"customer_id": {"deep": [{"__entity": {"type": "Agent", "id": "x"}}]}}
+RESTRICTIONS = tuple(
+    Restriction(f"rst_{kind}", COPILOT.id, kind, None, "alr_1", 0, 10**18, role=Role.SECURITY)
+    for kind in (RestrictionKind.READ_ONLY, RestrictionKind.HOLD)
+)
+FAILING = {Code.POLICY_ERROR, Code.UNENCODABLE_INPUT, Code.NO_DECISION, Code.ENGINE_FAILED, Code.ENTITY_INCOMPLETE}
+
+
+@dataclass
+class Past:
+    """A recorded decision in memory."""
+
+    seq: int
+    made: CallRequest
+    snapshot: PolicySnapshot
+    decision: Decision
+    why: Unrepeatable | None = None
+
+    def __post_init__(self) -> None:
+        self.header: Mapping[str, Any] = {"agent": self.made.agent.id, "tool": self.made.tool, "decision": self.outcome}
+        fact = judgement_fact(self.made, self.decision)
+        stored = orjson.loads(orjson.dumps(fact))
+        self.body: Mapping[str, Any] = stored | {"decision_id": f"dec_{self.seq}", "session": f"ses_{self.seq % 3}"}
+        self.judgement = Judgement.read(self.body)
+        self.agent: Agent | None = self.made.agent
+        self.opened = 0
+
+    @property
+    def outcome(self) -> str:
+        return self.decision.outcome.value
+
+    @property
+    def policy(self) -> PolicySnapshot | None:
+        return self.snapshot
+
+    def facts(self, looks_at: LooksAt | None = None) -> Mapping[str, Any] | None:
+        self.opened += 1
+        whole = self.made.context
+        if looks_at is None:
+            return whole
+        if b"__e" in orjson.dumps(whole):
+            return None
+        found = {name: value for name, value in whole.items() if name in looks_at.parts}
+        if "input" in found and looks_at.arguments is not None:
+            found["input"] = {name: value for name, value in whole["input"].items() if name in looks_at.arguments}
+        return found
+
+    def request(self, facts: Mapping[str, Any] | None = None) -> CallRequest:
+        return replace(self.made, context=self.made.context if facts is None else facts)
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> dict[str, str]:
+    """A release of up to four policies, one of which may be observed until moment 50."""
+    lines = []
+    for _ in range(draw(st.integers(0, 4))):
+        hold = draw(st.sampled_from(["", "", '@hold("security") ']))
+        action = draw(st.sampled_from(["action", f'action == Action::"{READ}"', 'action in Action::"@write"']))
+        lines.append(f"{hold}forbid (principal, {action}, resource) {draw(st.sampled_from(CONDITIONS))};")
+    files = {f"org/p{number}.cedar": line for number, line in enumerate(dict.fromkeys(lines))}
+    observes = draw(st.booleans())
+    if files and observes:
+        files["accredit.toml"] = f'[observe]\n"{draw(st.sampled_from(sorted(files)))}" = 1970-01-02\n'
+    return files
+
+
+@st.composite
+def requests(draw: st.DrawFn, lift: list[str]) -> CallRequest:
+    """A call as it may come: held before or not, by a steady clock or not, under a restriction or not."""
+    context = draw(CONTEXTS)
+    if draw(st.integers(0, 9)) == 0:
+        context = {**context, "input": HIDDEN}
+    return CallRequest(
+        COPILOT,
+        draw(TOOLS),
+        context,
+        lifted=frozenset(draw(st.lists(st.sampled_from(lift), max_size=2))) if lift else frozenset(),
+        time_trusted=draw(st.sampled_from([True, True, True, False])),
+        restrictions=draw(st.sampled_from([(), (), (), *((one,) for one in RESTRICTIONS)])),
+        time_us=draw(st.sampled_from([1, 2 * 86_400_000_000])),
+    )
+
+
+@pytest.mark.requirement("policy:replay:once")
+@settings(max_examples=80)
+@given(st.data())
+def test_asking_once_is_as_good_as_asking_every_time(data: st.DataObject) -> None:
+    base = snapshot(data.draw(texts()))
+    candidate = release(data.draw(texts()))
+    after = base.with_release(candidate)
+    lift = sorted(policy.id for each in (base.release, candidate) for policy in each.policies if policy.hold)
+    calls = []
+    for seq, asked in enumerate(data.draw(st.lists(requests(lift), max_size=12))):
+        calls.append(Past(seq, asked, base, decide(asked, base)))
+    proof = reproduce(calls)
+    assert proof.differences == []
+    assert proof.same == proof.judged == len(calls)
+
+    expected: Counter[CallChange] = Counter()
+    for call in calls:
+        now = decide(call.made, after)
+        was = call.decision
+        if now.outcome is not was.outcome or (now.code in FAILING and was.code not in FAILING):
+            policies = now.policies or was.policies
+            expected[CallChange(COPILOT.id, call.made.tool, was.outcome, now.outcome, now.code.value, policies)] += 1
+    found = replay(calls, candidate)
+    assert found.changes == expected
+    assert found.again + found.untouched == len(calls)
+    usable = Counter((COPILOT.id, call.made.tool) for call in calls if decide(call.made, after).outcome != "deny")
+    assert found.usable == usable
+
+
+def _calls(count: int, base: PolicySnapshot, on: ToolId = READ) -> list[Past]:
+    made = [CallRequest(COPILOT, on, office_call(session={"calls": 1, "seconds": n})) for n in range(count)]
+    return [Past(seq, one, base, decide(one, base)) for seq, one in enumerate(made)]
+
+
+@pytest.mark.requirement("policy:replay:once")
+def test_equal_questions_are_asked_once_and_of_untouched_calls_nothing_is_opened() -> None:
+    base = snapshot("forbid (principal, action, resource) when { context.session.calls > 5 };")
+    reads, updates = _calls(40, base), _calls(40, base, UPDATE)
+    narrower = {**base.release.files, "org/more.cedar": f'forbid (principal, action == Action::"{READ}", resource);'}
+    found = replay([*reads, *updates], release(narrower))
+    assert (found.distinct, found.again, found.untouched) == (1, 40, 40)
+    assert {call.opened for call in updates} == {0}
+    # a policy that looks at what no two calls share makes every call a question of its own
+    finer = release("forbid (principal, action, resource) when { context.session.seconds > 99 };")
+    assert replay(reads, finer).distinct == 40
+
+
+@pytest.mark.requirement("policy:replay:once")
+@pytest.mark.parametrize("observed", [True, False])
+def test_one_context_is_another_question_with_another_grant_clock_moment_or_restriction(observed: bool) -> None:
+    files = {
+        "org/held.cedar": '@hold("security") forbid (principal, action, resource);',
+        "org/night.cedar": "forbid (principal, action, resource) when { context.now.minute < 60 };",
+    }
+    if observed:
+        files["org/later.cedar"] = "forbid (principal, action, resource) when { context.session.calls > 0 };"
+        files["accredit.toml"] = '[observe]\n"org/later.cedar" = 1970-01-02\n'
+    base = snapshot(files)
+    (held,) = (policy.id for policy in base.release.policies if policy.hold)
+    calls: list[Past] = []
+    for lifted, steady, time_us, restrictions in product(
+        (frozenset(), frozenset({held})), (True, False), (1, 2 * 86_400_000_000), ((), RESTRICTIONS[:1], RESTRICTIONS)
+    ):
+        context = office_call(session={"calls": 1})
+        asked = CallRequest(COPILOT, UPDATE, context, lifted, steady, restrictions, time_us)
+        calls.append(Past(len(calls), asked, base, decide(asked, base)))
+    assert len({repr(call.decision) for call in calls}) == (5 if observed else 4)
+    for some in (calls, calls[::-1]):
+        assert reproduce(some).same == len(calls) == 24
+
+
+@pytest.mark.requirement("policy:replay:once")
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    monkeypatch.setattr(module, "_PAIRS", 1)
+    base = snapshot()
+    calls = [one for pair in zip(_calls(30, base), _calls(30, base, UPDATE), strict=True) for one in pair]
+    finer = release("forbid (principal, action, resource) when { context.session.seconds == 7 };")
+    found = replay(calls, finer)
+    assert sum(found.changes.values()) == 2
+    assert found.distinct == 60
+
+
+@pytest.mark.requirement("policy:replay:once")
+def test_a_tool_that_touches_other_data_is_another_question() -> None:
+    before = snapshot("forbid (principal, action, resource) when { context.session.calls > 5 };")
+    public = [replace(one, tools={k: replace(t, data=frozenset({"public"})) for k, t in one.tools.items()})
+              for one in before.servers.values()]  # fmt: skip
+    moved = replace(COPILOT, version=replace(COPILOT.version, data=COPILOT.version.data | {"public"}))
+    after = before.with_catalogue(public)
+    asked = [(CallRequest(moved, READ, office_call(session={"calls": 1})), policy) for policy in (before, after)]
+    calls = [Past(seq, one, policy, decide(one, policy)) for seq, (one, policy) in enumerate(asked)]
+    assert calls[0].body["slice"] == calls[1].body["slice"]
+    assert calls[0].body["entities"] != calls[1].body["entities"]
+    assert reproduce(calls).same == 2
+
+
+@pytest.mark.requirement("enforcement:reproduce:told")
+@settings(max_examples=30)
+@given(st.sampled_from(["outcome", "code", "policies", "unmet", "slice", "entities", "faults", "observed", "lifted"]))
+def test_every_stated_thing_that_does_not_come_out_again_is_named(name: str) -> None:
+    base = snapshot('@hold("security") forbid (principal, action, resource) when { context.session.calls > 0 };')
+    (call,) = _calls(1, base)
+    within = name in {"outcome", "code", "observed"}
+    other: Any = "deny" if name == "outcome" else "another" if name == "code" else ["another"]
+    judged = {**call.body["judged"], name: other} if within else call.body["judged"]
+    call.body = {**call.body, "judged": judged} if within else {**call.body, name: other}
+    (difference,) = reproduce([call]).differences
+    assert difference.what == (name,)
+    assert (call.outcome, difference.again) == (Outcome.HOLD, "hold")
