@@ -19,12 +19,13 @@ from accredit.policy import replay as module
 from accredit.policy.context import LooksAt
 from accredit.policy.decide import decide
 from accredit.policy.model import CallRequest, Decision, Outcome
+from accredit.policy.ports import VetoAnswer
 from accredit.policy.recorded import Judgement, judgement_fact
 from accredit.policy.replay import CallChange, Unrepeatable, replay, reproduce
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent, Restriction, RestrictionKind, Role
 from tests.policy.test_equivalence import CONDITIONS, CONTEXTS, TOOLS
-from tests.policy.world import COPILOT, READ, UPDATE, office_call, release, snapshot
+from tests.policy.world import COPILOT, ENGINE, READ, SERVERS, UPDATE, digest, office_call, release, snapshot
 
 HIDDEN = {"customer_id": {"deep": [{"__entity": {"type": "Agent", "id": "x"}}]}}
 RESTRICTIONS = tuple(
@@ -158,7 +159,7 @@ def test_equal_questions_are_asked_once_and_of_untouched_calls_nothing_is_opened
 
 @pytest.mark.requirement("policy:replay:once")
 @pytest.mark.parametrize("observed", [True, False])
-def test_one_context_is_another_question_with_another_grant_clock_moment_or_restriction(observed: bool) -> None:
+def test_one_context_is_another_question_with_another_grant_clock_moment_or_restriction(*, observed: bool) -> None:
     files = {
         "org/held.cedar": '@hold("security") forbid (principal, action, resource);',
         "org/night.cedar": "forbid (principal, action, resource) when { context.now.minute < 60 };",
@@ -204,6 +205,36 @@ def test_a_tool_that_touches_other_data_is_another_question() -> None:
     assert calls[0].body["slice"] == calls[1].body["slice"]
     assert calls[0].body["entities"] != calls[1].body["entities"]
     assert reproduce(calls).same == 2
+
+
+class _Odd:
+    """A second engine that refuses calls of an odd second: what no policy of the first looks at."""
+
+    version = "odd 1"
+
+    def check(self, path: str, text: str) -> None:
+        """Anything loads."""
+
+    def compile(self, modules: Mapping[str, str]) -> Any:
+        return sorted(modules)
+
+    def ask(self, handle: Any, document: str) -> VetoAnswer:
+        odd = orjson.loads(document)["context"]["session"]["seconds"] % 2
+        return VetoAnswer(tuple(handle)) if odd else VetoAnswer()
+
+
+@pytest.mark.requirement("policy:replay:once")
+def test_what_a_second_engine_reads_is_never_taken_for_the_same_question() -> None:
+    alone = PolicySnapshot(release(), SERVERS, ENGINE, veto=_Odd())
+    both = replace(alone.release, digest=digest("both"), vetoes={"org/odd.rego@1": ""})
+    calls = _calls(10, alone)
+    found = replay(calls, both)
+    assert (found.again, sum(found.changes.values())) == (10, 5)
+    assert {one.code for one in found.changes} == {Code.VETOED.value}
+    judged = [Past(c.seq, c.made, alone.with_release(both), decide(c.made, alone.with_release(both))) for c in calls]
+    assert reproduce(judged).same == 10
+    # under the same rules of both engines nothing can change
+    assert replay(judged, both).untouched == 10
 
 
 @pytest.mark.requirement("enforcement:reproduce:told")

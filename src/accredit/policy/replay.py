@@ -102,7 +102,7 @@ class PastJudgement(Protocol):
 class _Pair:
     """Calls of one agent to one tool under one snapshot."""
 
-    __slots__ = ("agent", "answers", "looks_at", "measured", "part", "policy", "projection", "refused")
+    __slots__ = ("agent", "alone", "answers", "looks_at", "measured", "part", "policy", "projection", "refused")
 
     def __init__(self, agent: Agent, tool: str, policy: PolicySnapshot, measured: _Measured) -> None:
         self.agent, self.policy = agent, policy
@@ -111,8 +111,8 @@ class _Pair:
         self.refused = False
         """Whether no policy is asked at all, whatever the call."""
         self.measured: tuple[tuple[str, ...], ...] = ()
-        if policy.vetoes:
-            return  # a second engine reads the whole call, so every call is a question of its own
+        self.alone = policy.vetoes
+        """Whether every call is a question of its own: a second engine reads all of it."""
         try:
             part = policy.slice_for(agent, ToolId(tool))
             if isinstance(part, Inadmissible):
@@ -136,7 +136,9 @@ class _Measured:
         paths = self._known.get(part.digest)
         if paths is None:
             reads = {read.path for policy in part.policies if not policy.permits for read in policy.reads}
-            paths = tuple(sorted(path for path in reads if path and path[0] in {"origin", "session", "instance"}))
+            paths = tuple(
+                sorted(path for path in reads if path and path[0] in {"origin", "source", "session", "instance"})
+            )
             self._known[part.digest] = paths
         return paths
 
@@ -171,7 +173,7 @@ class _Asked:
         Raises:
             InvalidInputError: its facts do not open.
         """
-        facts = call.facts(pair.looks_at) if pair.part is not None else None
+        facts = call.facts(pair.looks_at) if pair.part is not None and not pair.alone else None
         if facts is None:
             self.distinct += 1
             request = call.request()
