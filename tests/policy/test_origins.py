@@ -24,8 +24,9 @@ SCHEMA = {
 
 def _origin(value: Any, *, claims: str = "", said: str = "", result: str = "", name: str = "to") -> str:
     words = ResultWords(b"k" * 32)
-    words.add({"content": [{"text": result}]})
-    return origins({name: value}, SCHEMA, verified=[claims], declared=[said], results=words.has)[name]
+    words.add({"content": [{"text": result}]}, "crm/read")
+    found, _ = origins({name: value}, SCHEMA, verified=[claims], declared=[said], results=words.tools)
+    return found[name]
 
 
 @pytest.mark.requirement("policy:origin:matching")
@@ -74,15 +75,33 @@ def test_what_the_schema_fixes_is_constant_and_nothing_else() -> None:
 @pytest.mark.requirement("policy:origin:bounded")
 def test_more_than_can_be_remembered_or_looked_at_is_unknown() -> None:
     words = ResultWords(b"k" * 32)
-    words.add([f"word{number}" for number in range(MOST_RUNS + 1000)])
-    assert words.has("word1")
-    assert not words.has(f"word{MOST_RUNS + 999}")
+    words.add([f"word{number}" for number in range(MOST_RUNS + 1000)], "crm/read")
+    assert words.tools("word1") == {"crm/read"}
+    assert not words.tools(f"word{MOST_RUNS + 999}")
     assert _origin("x" * 70_000, claims="x" * 70_000) == "unknown"
     assert _origin(["abcd"] * 5000, claims="abcd", name="cc") == "unknown"
     deep: Any = "abcd"
     for _ in range(100):
         deep = [deep]
     assert _origin(deep, claims="abcd", name="cc") == "unknown"
+
+
+@pytest.mark.requirement("policy:origin:sources")
+def test_a_source_is_a_tool_in_whose_results_every_value_of_the_argument_was() -> None:
+    words = ResultWords(b"k" * 32)
+    words.add("kim@example.com and eve@example.com", "mail/read")
+    words.add("kim@example.com", "book/find")
+
+    def sources(value: Any, claims: str = "") -> list[str]:
+        asked = origins({"to": value}, SCHEMA, verified=[claims], declared=[], results=words.tools)
+        return asked[1]["to"]
+
+    assert sources("kim@example.com") == ["book/find", "mail/read"]
+    assert sources("eve@example.com") == ["mail/read"]
+    assert sources(["kim@example.com", "eve@example.com"]) == ["mail/read"]
+    assert sources(["kim@example.com", "nobody@example.com"]) == []
+    assert sources("kim@example.com", claims="kim@example.com") == []
+    assert sources(["kim@example.com", "dana@example.com"], claims="dana@example.com") == ["book/find", "mail/read"]
 
 
 _TEXT = st.text(alphabet="ab1 -.@Aß\u0130\ufb01", max_size=40)

@@ -48,6 +48,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("policy:explain:true", "issue 4 §5", "What is explained is the decision, on random calls."),
     Requirement("policy:observe:mode", "issue 4 §1", "The mode of one policy changes as a release of its own."),
     Requirement("policy:origin:matching", "DESIGN §3.6", "Values match runs of whole words, four characters long."),
+    Requirement("policy:origin:sources", "issue 4 §6", "A source is a tool in whose results every value was seen."),
     Requirement("policy:origin:bounded", "DESIGN §11", "What is too much to remember or to look at is unknown."),
     Requirement("policy:lint:refused", "issue 4 §2", "What could never act as it was meant is refused, with its fix."),
     Requirement("policy:lint:warned", "issue 4 §2", "What is doubtful is said, and what can act is left alone."),

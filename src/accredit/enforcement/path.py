@@ -285,7 +285,7 @@ class Enforcer:
         call, holds = passage.call, self._controls.holds
         passage.context = _context(call, agent, turn, now)
         if snapshot.policy.reads_origin:
-            passage.context["origin"] = self._origins(call, tool, turn)
+            passage.context["origin"], passage.context["source"] = self._origins(call, tool, turn)
         held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
         request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
         steady = self._watch.steady(now)
@@ -355,7 +355,7 @@ class Enforcer:
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
         )
 
-    def _origins(self, call: Call, tool: Tool, turn: SessionTurn) -> dict[str, str]:
+    def _origins(self, call: Call, tool: Tool, turn: SessionTurn) -> tuple[dict[str, str], dict[str, list[str]]]:
         principal, results = call.principal, self._sessions.results(turn)
         schema = tool.definition.get("inputSchema")
         claims = [principal.user.subject, principal.user.claims] if principal.user is not None else []
@@ -365,7 +365,7 @@ class Enforcer:
             schema if isinstance(schema, Mapping) else {},
             verified=texts(claims),
             declared=texts(call.declared),
-            results=results.has if results is not None else lambda _: False,
+            results=results.tools if results is not None else lambda _: frozenset(),
         )
 
     async def _use_grants(self, request: Digest, decision: Decision, call: Call) -> tuple[str, ...]:

@@ -424,7 +424,7 @@ class SessionLedger:
             return
         if begun.session.results is None:
             begun.session.results = ResultWords(self._ids.secret(32))
-        begun.session.results.add(result)
+        begun.session.results.add(result, turn.tool)
 
     # -- what an earlier process left
 

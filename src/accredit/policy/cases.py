@@ -106,6 +106,7 @@ class _Given(_Strict):
     user: _Facts | None = None
     task: _Facts | None = None
     origin: dict[_Text, _Text] | None = None
+    source: dict[_Text, list[_Text]] | None = None
     declared: _Facts | None = None
     session: _Facts | None = None
     instance: _Facts | None = None
@@ -299,7 +300,7 @@ def _cases(path: str, form: _CaseForm, defaults: _Given) -> Iterator[PolicyCase]
             arguments=arguments,
             context={
                 key: given[key]
-                for key in ("user", "task", "origin", "declared", "session", "instance", "actors")
+                for key in ("user", "task", "origin", "source", "declared", "session", "instance", "actors")
                 if key in given
             },
             clock_us=_clock_us(path, name, given.get("clock", _CLOCK)),

@@ -31,6 +31,7 @@ _VOUCHED: Final[Mapping[str, str]] = {
     "instance": "measured by us over all calls with this credential",
     "now": "our clock, in the zone registered for the agent",
     "origin": "measured by us: where the argument's value was seen before",
+    "source": "measured by us: the tools in whose results the argument's value was seen",
     "session": "measured by us over this agent's calls for this user and task",
     "task": "the registered task issuer, signed",
     "user": "the registered user issuer, signed",

@@ -1,4 +1,4 @@
-"""Where the value of an argument was seen before: `context.origin.<argument>` (DESIGN §3.6).
+"""Where the value of an argument was seen before: `context.origin.<argument>`, `context.source.<argument>`.
 
 How a value is matched. Text is normalised (NFKC, case folded) and cut into words: runs of letters and digits. A value
 matches a text if its words, written together, are the same as those of a run of consecutive whole words in the text.
@@ -14,9 +14,12 @@ user_declared  in what the agent's client says of the user's request: the agent 
 user_verified  in the claims of the verified task or user
 constant       the tool's pinned schema leaves no choice of its own: `const`, an `enum`, a boolean, null
 
+Of what comes from results the source tells more: the tools in whose results every such value of the argument was seen.
+An address from the address book is not one from a mail that somebody sent (bench/attacks.py measures the difference).
+
 Words of verified claims are compared as they are. Of results only keyed hashes are kept, for as long as the session
-lasts. Nothing here asks who wrote a result: whoever can make a tool answer something can make it `tool_result`, and
-nothing more.
+lasts. Nothing here asks who wrote a result: whoever can make a tool answer something can make it `tool_result` from
+that tool, and nothing more.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ _MOST_VALUES: Final = 2_000
 _DEEPEST: Final = 32
 _LONGEST_RUN: Final = 8
 _SHORTEST: Final = 4
+_NONE: Final[frozenset[str]] = frozenset()
 _WORD: Final = re.compile(r"[^\W_]+")
 _STRENGTH: Final = ("unknown", "tool_result", "user_declared", "user_verified")
 
@@ -94,25 +98,30 @@ def texts(value: Any) -> Iterator[str]:
 
 
 class ResultWords:
-    """What the results of one session said, as keyed hashes of runs."""
+    """What the results of one session said, as keyed hashes of runs, and of which tools they were."""
 
     __slots__ = ("_key", "_seen")
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._seen: set[bytes] = set()
+        self._seen: dict[bytes, frozenset[str]] = {}
 
-    def add(self, result: Any) -> None:
-        """Take in one result."""
+    def add(self, result: Any, tool: str) -> None:
+        """Take in one result of a tool."""
+        one = frozenset({tool})
         for text in texts(result):
             for run in runs(text):
-                if len(self._seen) >= MOST_RUNS:
-                    return
-                self._seen.add(self._hash(run))
+                hashed = self._hash(run)
+                known = self._seen.get(hashed)
+                if known is not None:
+                    if tool not in known:
+                        self._seen[hashed] = known | one
+                elif len(self._seen) < MOST_RUNS:
+                    self._seen[hashed] = one
 
-    def has(self, run: str) -> bool:
-        """Whether a result had this run of words."""
-        return self._hash(run) in self._seen
+    def tools(self, run: str) -> frozenset[str]:
+        """The tools in whose results this run of words was."""
+        return self._seen.get(self._hash(run), _NONE)
 
     def _hash(self, run: str) -> bytes:
         return hashlib.blake2b(run.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8).digest()
@@ -124,23 +133,25 @@ def origins(
     *,
     verified: Iterable[str],
     declared: Iterable[str],
-    results: Callable[[str], bool],
-) -> dict[str, str]:
-    """The origin of each top-level argument.
+    results: Callable[[str], frozenset[str]],
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Origin and sources of each top-level argument.
 
     `schema` is the pinned input schema; `verified` and `declared` are the texts of the verified claims and of the
-    agent's own; `results` says whether an earlier result of the session had a run of words.
+    agent's own; `results` gives the tools in whose earlier results of the session a run of words was.
     """
     properties = schema.get("properties")
     known = properties if isinstance(properties, Mapping) else {}
     by_claims = {run for text in verified for run in runs(text)}
     by_agent: set[str] | None = None
-    found = {}
+    found: dict[str, str] = {}
+    sources: dict[str, list[str]] = {}
     for name, value in arguments.items():
+        sources[name] = []
         if _fixed(known.get(name), value):
             found[name] = "constant"
             continue
-        weakest = len(_STRENGTH) - 1
+        weakest, shared = len(_STRENGTH) - 1, None
         said = list(texts(value))
         if not said or len(said) >= _MOST_VALUES:
             weakest = 0
@@ -156,11 +167,15 @@ def origins(
                 if all(run in by_agent for run in wanted):
                     weakest = min(weakest, 2)
                 else:
-                    weakest = min(weakest, 1 if all(map(results, wanted)) else 0)
+                    where = frozenset[str].intersection(*map(results, wanted))
+                    weakest = min(weakest, 1 if where else 0)
+                    shared = where if shared is None else shared & where
             if not weakest:
                 break
         found[name] = _STRENGTH[weakest]
-    return found
+        if weakest == 1 and shared:
+            sources[name] = sorted(shared)
+    return found, sources
 
 
 def _fixed(schema: Any, value: Any) -> bool:

@@ -39,7 +39,7 @@ from accredit.registry.model import Agent, AgentState, Effect, Environment, Tier
 
 __all__ = ["ClaimKind", "ContextTypes", "Installation", "examine", "publish"]
 
-_ROOTS = ("input", "origin", "user", "task", "declared", "session", "instance", "actors", "now")
+_ROOTS = ("input", "origin", "source", "user", "task", "declared", "session", "instance", "actors", "now")
 _NO_TOOL = "@no-tool"
 
 
@@ -224,7 +224,7 @@ class _Check:
         tools = self._places_of(policy)
         values = {read.path for read in policy.reads if read.value}
         for path in sorted({read.path for read in policy.reads}):
-            if path in values and path in {(), ("input",), ("origin",)}:
+            if path in values and path in {(), ("input",), ("origin",), ("source",)}:
                 whole = ".".join(("context", *path))
                 yield f"the whole of `{whole}` is read", "read single values of it"
             elif path[0] not in _ROOTS:
@@ -274,9 +274,13 @@ class _Check:
     def _action(self, arguments: ArgumentType, groups: Iterable[str]) -> dict[str, Any]:
         types = self._installation.types
         origins = {name: {"type": "String", "required": name in arguments.required} for name in arguments.fields}
+        sources = {
+            name: {**ClaimKind.STRINGS.document(), "required": name in arguments.required} for name in arguments.fields
+        }
         attributes = {
             "input": {**arguments.document(), "required": True},
             "origin": {"type": "Record", "required": True, "attributes": origins},
+            "source": {"type": "Record", "required": True, "attributes": sources},
             "user": _record({**types.user, "id": ClaimKind.STRING, "roles": ClaimKind.STRINGS}),
             "task": _record({**types.task, "id": ClaimKind.STRING}),
             "declared": _record(types.declared),

@@ -137,7 +137,9 @@ class _Index:
             constraint = policy.scope.principal
             # the text of a body says it wherever a tier is named in it; more often does no harm
             self.tiered = self.tiered or RISK_TIER in policy.body
-            self.reads_origin = self.reads_origin or any(read.path[:1] in {(), ("origin",)} for read in policy.reads)
+            self.reads_origin = self.reads_origin or any(
+                read.path[:1] in {(), ("origin",), ("source",)} for read in policy.reads
+            )
             if constraint.entities is None:
                 self._any.append(policy)
             else:
