@@ -56,7 +56,8 @@ fuzz: .venv/.test
 	$(BIN)/python -m tests.api.fuzzing --examples 150
 
 bench: .venv/.test
-	set -e; for each in bench/*.py; do case $$each in bench/_*) ;; *) $(BIN)/python $$each ;; esac; done
+	set -e; for each in bench/*.py; do case $$each in bench/_*|bench/attacks.py) ;; *) $(BIN)/python $$each ;; esac; done
+	test -z "$(TRACES)" || $(BIN)/python bench/attacks.py --traces "$(TRACES)"
 
 lock:
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
