@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from accredit.kernel.ids import ServerName
 from accredit.policy.cases import CaseFile, read_cases
 from accredit.policy.publish import ClaimKind, ContextTypes, Installation, publish
 from accredit.policy.release import Release, is_policy, read_release
 from accredit.policy.starter import starter_files
 from accredit.policy.testing import Fleet, TestRun, run_tests
-from accredit.registry.model import APPROVER_ROLES, ServerName, Tool, ToolServer
+from accredit.registry.model import APPROVER_ROLES, Tool, ToolServer
 from tests.policy import world
 
 FILES = starter_files()
@@ -22,8 +23,8 @@ def _release(files: dict[str, str] = FILES) -> Release:
     return read_release(files, world.ENGINE, agents={})
 
 
-def _run(files: dict[str, str] = FILES, **how: bool) -> TestRun:
-    return run_tests(_release(files), world.ENGINE, Fleet({}, ()), **how)
+def _run(files: dict[str, str] = FILES, *, mutation: bool = False) -> TestRun:
+    return run_tests(_release(files), world.ENGINE, Fleet({}, ()), mutation=mutation)
 
 
 def _installation() -> Installation:
