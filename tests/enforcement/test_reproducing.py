@@ -23,7 +23,7 @@ from tests.policies import with_cases
 
 OPERATOR = Actor(person="per_operator", credential="tok_1", basis="single-admin")
 LIMIT = 'forbid (principal, action == Action::"crm/refund", resource) when { context.input.cents > 100 };'
-SERVED = {"user": KIM, "ticket": TICKET, "roles": ["support"]}
+SERVED: dict[str, Any] = {"user": KIM, "ticket": TICKET, "roles": ["support"]}
 
 
 def _history(at: Place) -> History:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accredit.kernel.codes import Code
+from accredit.kernel.ids import tool_id
 from accredit.policy.decide import decide
 from accredit.policy.explanation import MOST_TRIALS, Explanation, explain
 from accredit.policy.model import CallRequest
@@ -75,7 +76,7 @@ def test_a_hold_names_the_person_who_could_lift_it_and_the_fact_that_would_have_
 
 @pytest.mark.requirement("policy:explain:changes")
 def test_what_no_policy_decided_is_explained_by_its_code_alone() -> None:
-    found = explain(CallRequest(world.COPILOT, world.tool_id("crm", "nothing"), {}), world.snapshot())
+    found = explain(CallRequest(world.COPILOT, tool_id("crm", "nothing"), {}), world.snapshot())
     assert (found.code, found.meaning) == ("tool_not_granted", Code.TOOL_NOT_GRANTED.meaning)
     assert not found.policies
     assert not found.alternatives

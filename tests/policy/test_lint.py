@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import tool_id, tool_name
 from accredit.policy.lint import SLICE_BUDGET
 from accredit.policy.model import Outcome
-from accredit.policy.publish import ClaimKind, ContextTypes, Installation, examine, publish
+from accredit.policy.publish import ClaimKind, ContextTypes, examine, publish
 from accredit.policy.release import LintLevel, PolicyFinding, PolicyInvalidError
 from tests.policy import world
 
@@ -27,9 +28,9 @@ REFUND = 'forbid (principal, action == Action::"shop/refund", resource)'
 READ = 'forbid (principal, action == Action::"crm/read_customer", resource)'
 
 
-def _found(text: str, place: Installation = PLACE, **files: str) -> list[PolicyFinding]:
+def _found(text: str, files: Mapping[str, str] | None = None) -> list[PolicyFinding]:
     try:
-        return list(examine({"org/rules.cedar": text, **files}, world.ENGINE, place)[1])
+        return list(examine({"org/rules.cedar": text, **(files or {})}, world.ENGINE, PLACE)[1])
     except PolicyInvalidError as error:
         return list(error.findings)
 
@@ -140,7 +141,7 @@ def test_what_is_only_doubtful_is_published_and_said(rule: str) -> None:
 
 @pytest.mark.requirement("policy:lint:warned")
 def test_equal_policies_in_two_files_and_slices_beyond_the_budget_are_said() -> None:
-    found = _found(f"{READ};", **{"org/same.cedar": f"{READ};"})
+    found = _found(f"{READ};", {"org/same.cedar": f"{READ};"})
     assert [one.rule for one in found] == ["shadowed"]
     many = "\n".join(f'{READ} when {{ context.input.customer_id == "c{number}" }};' for number in range(SLICE_BUDGET))
     sizes = [one for one in _found(many) if one.rule == "slice-size"]

@@ -150,7 +150,7 @@ def test_a_release_that_is_not_signed_as_it_stands_is_not_taken_over(spoil: Any)
     source = Office()
     source.publish(FIRST)
     source.publish(SECOND)
-    (number, publication), (digest, release) = source.row(PUBLICATION), ("", {})
+    number, publication = source.row(PUBLICATION)
     digest, release = next(
         (row.key, dict(row.doc)) for row in source.control.view.scan(RELEASE) if row.doc["files"] == SECOND
     )
