@@ -9,7 +9,8 @@ unsealing and rebuilding of the control state included:
 - `all_distinct_seconds`: one that reads an argument which no two calls have in common, so that nothing is asked once;
 - `one_team_seconds`: one that changes a policy of one team of twenty;
 - `reproduced`: the share of recorded decisions that come out again exactly by the releases and state of then;
-- `simulate_s`, `simulate_rss_mb`: lint, slices of 10,000 agents and replay for the first candidate, a second history.
+- `simulate_s`, `simulate_rss_mb`: the first candidate validated, compared for all 10,000 agents, replayed and reported;
+  the most that this process and its workers together resided in.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import argparse
 import contextlib
 import functools
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from random import Random  # noqa: TID251 - seeded draws, the same in every run
@@ -61,6 +63,11 @@ _REFERENCE = 'forbid (principal, action, resource) when { context.input.referenc
 _TEAM = (
     'forbid (principal in Team::"team-{}", action in Action::"@write", resource) when {{ context.input.amount > {} }};'
 )
+_CANDIDATES = {
+    "seconds": {_ORG: _AMOUNT.format(850)},
+    "all_distinct_seconds": {_ORG: _AMOUNT.format(950) + _REFERENCE},
+    "one_team_seconds": {"team/team-7/own.cedar": _TEAM.format(7, 800)},
+}
 _CASE = """
 servers: {probe: {tools: {look: {effect: read}}}}
 agents: {stranger: {tools: []}}
@@ -305,46 +312,76 @@ def _took(call: Any) -> tuple[float, Any]:
 
 def _resident_mb() -> float:
     """The most that this process ever resided in, and as much for each worker as the largest of them."""
-    import os
-
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return (own + len(os.sched_getaffinity(0)) * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1e3
 
 
-def _replay(data: Path) -> dict[str, float]:
+def _judged(past: Any, engine: Any) -> dict[str, float]:
+    """Each candidate, then the past itself."""
+    from accredit.policy.release import read_release
+
+    metrics: dict[str, float] = {}
+    for name, change in _CANDIDATES.items():
+        release = read_release({**policies(), **change}, engine, agents={})
+        metrics[name], found = _took(lambda release=release: past.replay(release, 0, past.size()))
+        kinds: Counter[str] = Counter()
+        for one, count in found.changes.items():
+            kinds[f"{one.before} -> {one.after}"] += count
+        print(
+            f"{name}: {metrics[name]:.1f} s, {found.judged / metrics[name]:,.0f} calls/s; of {found.judged:,}, "
+            f"{found.untouched:,} are untouched and {found.again:,} judged again, with {found.distinct:,} questions in "
+            f"all workers; changed: {dict(kinds)}; not repeatable: {dict(found.unrepeatable)}; {len(found.runs):,} runs."
+        )
+    metrics["reproduce_s"], proof = _took(lambda: past.reproduce(0, past.size()))
+    metrics["reproduced"] = proof.same / proof.decisions
+    print(
+        f"Judged by what was in force then: {proof.same:,} of {proof.decisions:,} came out exactly so, in "
+        f"{metrics['reproduce_s']:.1f} s."
+    )
+    return metrics
+
+
+def _simulated(past: Any, history: Any) -> dict[str, float]:
+    """A change of one policy of the organisation, from its text to the report."""
+    from accredit.policy.difference import release_diff, slice_diff
+    from accredit.policy.publish import ClaimKind, ContextTypes, Installation, publish
+    from accredit.policy.simulation import simulation_report
+
+    newest = next(history.calls(past.size() - 512)).snapshot
+    catalogue, base = newest.catalogue, newest.policy
+    fleet = {agent.id: agent for agent in catalogue.agents()}
+    installation = Installation(
+        servers=tuple(catalogue.servers()),
+        teams=frozenset(team.name for team in catalogue.teams()),
+        agents={agent.name: agent.id for agent in fleet.values()},
+        types=ContextTypes(user={"roles": ClaimKind.STRINGS}),
+        fleet=tuple(fleet.values()),
+    )
+    files = {**policies(), **_CANDIDATES["seconds"]}
+    steps: dict[str, float] = {}
+    steps["validate"], candidate = _took(lambda: publish(files, history.engine, installation))
+    steps["compare"], changed = _took(lambda: slice_diff(base, base.with_release(candidate), fleet.values()))
+    steps["replay"], found = _took(lambda: past.replay(candidate, 0, past.size()))
+    steps["report"], report = _took(
+        lambda: simulation_report(
+            release_diff(base.release, candidate), changed, found, fleet, since_us=0, until_seq=past.size()
+        ).document()
+    )
+    print(
+        f"Simulated: {', '.join(f'{name} {took:.1f} s' for name, took in steps.items())}; {len(changed):,} of "
+        f"{len(fleet):,} x {len(_TOOLS)} agents and tools have other rules, {report['denied']:,} calls would be denied, "
+        f"{report['breaking']:,} runs would break."
+    )
+    return {"simulate_s": sum(steps.values()), "simulate_rss_mb": _resident_mb()}
+
+
+def _measured(data: Path) -> dict[str, float]:
     from accredit.bootstrap import open_history
     from accredit.enforcement.sharding import ShardedHistory
-    from accredit.policy.release import read_release
 
     with open_history(data) as history:
         past = ShardedHistory(history, functools.partial(open_history, data))
-        size = past.size()
-        candidates = {
-            "seconds": {_ORG: _AMOUNT.format(850)},
-            "all_distinct_seconds": {_ORG: _AMOUNT.format(950) + _REFERENCE},
-            "one_team_seconds": {"team/team-7/own.cedar": _TEAM.format(7, 800)},
-        }
-        metrics: dict[str, float] = {}
-        for name, change in candidates.items():
-            release = read_release({**policies(), **change}, history.engine, agents={})
-            metrics[name], found = _took(lambda release=release: past.replay(release, 0, size))
-            kinds: dict[str, int] = {}
-            for one, count in found.changes.items():
-                kinds[f"{one.before} -> {one.after}"] = kinds.get(f"{one.before} -> {one.after}", 0) + count
-            print(
-                f"{name}: {metrics[name]:.1f} s, {found.judged / metrics[name]:,.0f} decisions/s; {found.judged:,} "
-                f"judged, {found.untouched:,} untouched, {found.again:,} judged again by {found.distinct:,} questions; "
-                f"changed: {kinds}; not repeatable: {dict(found.unrepeatable)}; {len(found.runs):,} runs."
-            )
-            if name == "seconds":
-                metrics["distinct"] = found.distinct
-        metrics["reproduce_s"], proof = _took(lambda: past.reproduce(0, size))
-        metrics["reproduced"] = proof.same / proof.decisions
-        print(
-            f"Judged by what was in force then: {proof.same:,} of {proof.decisions:,} came out exactly so, in "
-            f"{metrics['reproduce_s']:.1f} s by {proof.distinct:,} questions."
-        )
-        return metrics
+        return _judged(past, history.engine) | _simulated(past, history)
 
 
 def main() -> None:
@@ -353,8 +390,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
     with _installation(100_000 if quick else 1_000_000) as data:
-        metrics = _replay(data)
-    report("replay", metrics)
+        metrics = _measured(data)
+    report("replay", {**metrics, "distinct": 8_000 if quick else 80_000})
 
 
 if __name__ == "__main__":
