@@ -20,4 +20,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "policy:starter:linted", "issue 4 §9", "The starter policies can be published where their names exist."
     ),
     Requirement("policy:starter:readable", "issue 4 §9", "Each starter file says what it does and what to adapt."),
+    Requirement("policy:ci:action", "issue 4 §3", "The action lints, tests, simulates and reports; no input is code."),
+    Requirement("policy:ci:comment", "issue 4 §3", "The report is one comment of the pull request, updated in place."),
+    Requirement("policy:ci:hook", "issue 4 §3", "Hooks for pre-commit call the command line."),
 )
