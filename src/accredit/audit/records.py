@@ -82,6 +82,9 @@ REFUSED_BYTES: Final = 4_096
 
 _HASH = 32
 _WHOLE, _CUT, _REST = b"\x04", b"\x06", b"\x07"
+_WHOLE_AS_NUMBER: Final = _WHOLE[0]
+_PATH_AT: Final = 1 + SALT_SIZE + 2
+"""Where the path stands in a whole pair."""
 _PAIR_NODE: Final = b"\x05"
 _ZERO_NONCE = bytes(12)
 _RESERVED = frozenset({"parts", "outbox", "counted"})
@@ -484,16 +487,16 @@ def part_values(plaintext: bytes, names: Collection[str] | None = None) -> dict[
     """
     # one loop over offsets, for it is the inner one of judging history again
     found: dict[str, Any] = {}
-    at, end, number = 0, len(plaintext), int.from_bytes
+    at, end = 0, len(plaintext)
     wanted = end if names is None else len(names)  # no pair is shorter than a byte
     while at < end and wanted:
         start = at + 4
-        at = start + number(plaintext[at:start], "big")
+        at = start + int.from_bytes(plaintext[at:start], "big")
         if at > end or at <= start:
             raise ValueError("an item is cut short")
-        if plaintext[start] == _WHOLE[0]:
-            path = start + 1 + SALT_SIZE + 2
-            text = path + number(plaintext[path - 2 : path], "big")
+        if plaintext[start] == _WHOLE_AS_NUMBER:
+            path = start + _PATH_AT
+            text = path + int.from_bytes(plaintext[path - 2 : path], "big")
             name = plaintext[path:text].decode()
             if names is None or name in names:
                 found[name] = _loads(plaintext[text:at])
