@@ -31,6 +31,8 @@ __all__ = ["STEPS", "StepFailedError", "Story", "live", "run_demo"]
 _MONDAY_TEN = int(datetime.fromisoformat("2026-11-23T10:00:00+01:00").timestamp()) * 1_000_000
 _AGENTS = ("support-copilot", "refund-desk", "ticket-counter")
 _SUPPORT = ("customer-support",)
+_INERT = 'forbid (principal, action == Action::"crm/refund_order", resource) when { context.now.minute >= 1440 };'
+_CLOSE = 'forbid (principal, action == Action::"crm/read_customer", resource);'
 
 
 class StepFailedError(Exception):
@@ -300,6 +302,50 @@ class Story(Life):
             report = await asyncio.to_thread(lambda: check_log(cut, kept=kept))
             require(not report.ok, "a log cut short verifies against a checkpoint kept elsewhere")
 
+    async def untested(self) -> None:
+        """A release whose own cases do not pass is not published, and neither is one that could never act."""
+        operator = self._world.operator
+        wrong = {path: text.replace("limit: 21", "limit: 19") for path, text in fleet.policies().items()}
+        inert = fleet.policies() | {"org/inert.cedar": _INERT}
+        for files, code in ((wrong, "policy_tests_failed"), (inert, "policy_invalid")):
+            status, answer = await operator.attempt("policy/publish", {"files": files})
+            require(status == 400 and answer["code"] == code, f"expected `{code}`, got {status} {answer}")
+
+    async def simulated(self) -> None:
+        """What a stricter policy would stop of the calls on record is seen before it is in force."""
+        operator = self._world.operator
+        made = await operator.post("policy/simulate", {"files": fleet.policies() | {"org/close.cedar": _CLOSE}})
+        while made["state"] == "running":
+            await asyncio.sleep(0.02)
+            made = await operator.get(f"policy/simulations/{made['id']}")
+        report = made["report"]
+        stopped = {(one["tool"], one["kind"]) for one in report["impacts"]}
+        require(report["breaks"] and ("crm/read_customer", "denied") in stopped, f"the simulation found {stopped}")
+        require({one["owner"] for one in report["agents"]} != set(), "nobody would be told")
+        require(
+            made["base"] == (await operator.get("policy/release"))["release"], "a simulation changed what is in force"
+        )
+
+    async def explained(self) -> None:
+        """A refusal is explained by its policies, their facts, and what would have changed it."""
+        refusal = await self._read_customer("c-99", await self._support_token())
+        code = told(refusal).get("code")
+        decision = told(refusal).get("decision_id", "")
+        found = await self._world.operator.get(f"decisions/{decision}/explanation")
+        require(found["code"] == code and found["policies"], f"the explanation of {code} says {found}")
+        changes = {one["change"]: one["outcome"] for one in found["alternatives"]}
+        require("allow" in changes.values(), f"nothing would have changed {code}: {changes}")
+
+    async def reproduced(self) -> None:
+        """Every decision on record comes out again exactly, by the policies that were in force then."""
+        operator = self._world.operator
+        made = await operator.post("policy/replay", {"days": 30})
+        while made["state"] == "running":
+            await asyncio.sleep(0.02)
+            made = await operator.get(f"policy/simulations/{made['id']}")
+        proof = made["proof"]
+        require(proof["exact"] and proof["same"] > 20, f"history does not come out as recorded: {proof}")
+
     async def proven_state(self) -> None:
         """Doctor rebuilds the control state from the log and finds it equal."""
 
@@ -333,10 +379,14 @@ STEPS: tuple[str, ...] = (
     "budget",
     "rate",
     "outside_hours",
+    "untested",
+    "simulated",
+    "explained",
     "revoked",
     "reused_join_token",
     *LIFE,
     "recorded",
+    "reproduced",
     "verified",
     "tampered",
     "unproven",
