@@ -15,5 +15,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "policy:replay:processes", "issue 4 §4", "Several processes find what one finds, or say that they did not."
     ),
     Requirement("policy:replay:once", "issue 4 §4", "A question asked once comes out as if every call were asked."),
+    Requirement("policy:replay:given-up", "issue 4 §4", "A server that stops does not wait for what it simulates."),
     Requirement("policy:replay:missing", "issue 4 §4", "A fact that was not recorded is counted, not made up."),
 )

@@ -213,6 +213,8 @@ class Simulations:
         made.records = stop - start
 
         def told(looked_at: int) -> None:
+            if made.over.is_set():  # a thread cannot be cancelled: it gives up when it tells how far it is
+                raise UnavailableError(Code.AUDIT_UNAVAILABLE, "the simulation was given up")
             made.looked_at = looked_at
 
         return start, stop, told
