@@ -328,7 +328,7 @@ class Story(Life):
 
     async def explained(self) -> None:
         """A refusal is explained by its policies, their facts, and what would have changed it."""
-        records = (await self._world.operator.get("audit/records?kind=decision&limit=1000"))["items"]
+        records = (await self._world.operator.get("audit/records", limit=1000, kind="decision"))["items"]
         refusal = next(one["body"]["decision_id"] for one in records if one["code"] == "task_mismatch")
         found = await self._world.operator.get(f"decisions/{refusal}/explanation")
         require(found["policies"] and found["unmet"], f"the explanation says {found}")
