@@ -46,6 +46,7 @@ from accredit.enforcement.snapshot import SnapshotKeeper
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
 from accredit.gateway.mcp import McpGateway
+from accredit.gateway.opa import OpaServer
 from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint
@@ -261,6 +262,10 @@ async def run(
         )
         stack.push_async_callback(definitions.aclose)
         sessions, pseudonyms = SessionLedger(ids, idle_s=settings.session_idle_minutes * 60), log.pseudonyms()
+        outside = None
+        if settings.opa_url:
+            outside = OpaServer(settings.opa_url, timeout_s=settings.opa_timeout_ms / 1000)
+            stack.push_async_callback(outside.aclose)
         enforcer = Enforcer(
             replaced(
                 Controls(
@@ -273,6 +278,7 @@ async def run(
                     decide=decide,
                     listed=listed,
                     audit=log,
+                    outside=outside,
                 )
             ),
             snapshot=lambda: keeper.current,

@@ -57,6 +57,11 @@ class Settings(BaseModel):
     checkpoint_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     """How often a signed checkpoint is published while records arrive."""
 
+    opa_url: str = ""
+    """A data document of an Open Policy Agent (`http://127.0.0.1:8181/v1/data/accredit/deny`) that may refuse calls."""
+    opa_timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
+    """A call that it does not answer for in this time is refused."""
+
     @model_validator(mode="after")
     def _protect_each_other(self) -> Self:
         try:
@@ -66,6 +71,8 @@ class Settings(BaseModel):
         scheme = urlsplit(self.public_url).scheme if self.public_url else "http"
         if scheme not in {"http", "https"} or self.public_url.endswith("/"):
             raise ValueError("`public_url` must be an http(s) URL without a slash at its end")
+        if self.opa_url and urlsplit(self.opa_url).scheme not in {"http", "https"}:
+            raise ValueError("`opa_url` must be an http(s) URL")
         if not loopback and scheme != "https":
             raise ValueError(
                 "listening beyond loopback needs `public_url` with https, ended by a proxy before accredit"

@@ -308,10 +308,22 @@ class Site:
     async def started(self, **settings: Any) -> AsyncIterator[Place]:
         """One process; the next one gets the same address."""
         ports: dict[str, Port] = {}
-        names = ("verifier", "definitions", "broker", "spend", "holds", "validate", "decide", "listed", "audit")
+        names = (
+            "verifier",
+            "definitions",
+            "broker",
+            "spend",
+            "holds",
+            "validate",
+            "decide",
+            "listed",
+            "audit",
+            "outside",
+        )
 
         def replaced(controls: Controls) -> Controls:
-            ports.update({name: Port(getattr(controls, name)) for name in names})
+            given = {name: getattr(controls, name) for name in names}
+            ports.update({name: Port(real) for name, real in given.items() if real is not None})
             swapped: Any = replace(controls, **ports)
             return swapped  # type: ignore[no-any-return]  # a port that forwards everything has every method
 

@@ -160,6 +160,7 @@ class PastCall:
             lifted=judgement.granted,
             time_trusted=judgement.steady,
             restrictions=tuple(known[one] for one in judgement.restrictions),
+            outside=judgement.outside,
             time_us=self.header["time"],
         )
 

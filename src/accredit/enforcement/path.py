@@ -40,7 +40,9 @@ from accredit.limits.model import LimitRefusal, Spend
 from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Outcome
 from accredit.policy.origins import origins, texts
+from accredit.policy.ports import VetoAnswer
 from accredit.policy.restrictions import forbidding, throttle
+from accredit.policy.snapshot import Slice
 from accredit.registry import rows
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, Restriction, Tool, ToolGrant, ToolServer
@@ -302,6 +304,10 @@ class Enforcer:
             time_us=passage.time_us,
         )
         decision = self._controls.decide(passage.request, snapshot.policy)
+        if decision.outcome is not Outcome.DENY and self._controls.outside is not None:
+            # asked of what would pass alone: what our own policies refuse costs no way out and back
+            passage.request = replace(passage.request, outside=await self._asked_outside(passage.request, snapshot))
+            decision = self._controls.decide(passage.request, snapshot.policy)
         passage.decision = decision
         match decision.outcome:
             case Outcome.DENY:
@@ -367,6 +373,16 @@ class Enforcer:
             declared=texts(call.declared),
             results=results.tools if results is not None else lambda _: frozenset(),
         )
+
+    async def _asked_outside(self, request: CallRequest, snapshot: Snapshot) -> VetoAnswer:
+        outside, part = self._controls.outside, snapshot.policy.slice_for(request.agent, request.tool)
+        if outside is None or not isinstance(part, Slice):
+            return VetoAnswer(fault="not asked")
+        try:
+            document = snapshot.policy.described(part, request.context)
+        except TypeError:
+            return VetoAnswer(fault="the call is no JSON")
+        return await outside.ask(document)
 
     async def _use_grants(self, request: Digest, decision: Decision, call: Call) -> tuple[str, ...]:
         used = await self._controls.holds.consume(request, decision.lifted, credential=call.principal.credential)

@@ -15,11 +15,20 @@ from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, CredentialId, HoldId, ServerName, ToolId
 from accredit.limits.model import LimitRefusal, Reservation, Spend
 from accredit.policy.model import CallRequest, Decision, HoldNeed
+from accredit.policy.ports import VetoAnswer
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent, Tool, ToolServer
 from accredit.registry.schemas import ArgumentFault
 
-__all__ = ["Controls", "CredentialBroker", "DefinitionWatch", "HoldControl", "SpendControl", "TokenVerifier"]
+__all__ = [
+    "Controls",
+    "CredentialBroker",
+    "DefinitionWatch",
+    "HoldControl",
+    "OutsideVeto",
+    "SpendControl",
+    "TokenVerifier",
+]
 
 
 class TokenVerifier(Protocol):
@@ -94,6 +103,14 @@ class HoldControl(Protocol):
     ) -> tuple[str, ...] | HoldRefusal: ...
 
 
+class OutsideVeto(Protocol):
+    """An engine outside of this process that may refuse what our policies let through."""
+
+    async def ask(self, document: bytes) -> VetoAnswer:
+        """What it says of one call, given as JSON. A failure is a refusal with a fault, never an error."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Controls:
     """Everything that can say no to a call."""
@@ -107,3 +124,4 @@ class Controls:
     decide: Callable[[CallRequest, PolicySnapshot], Decision]
     listed: Callable[[Agent, ToolId, PolicySnapshot], bool]
     audit: AuditLog
+    outside: OutsideVeto | None = None

@@ -8,7 +8,7 @@ Steps, as DESIGN §3.4 and §3.9 to §3.11 order them:
 5. a denial by `@hold` forbids alone, which without them would be an allow, is a hold, or an allow if every one of
    them was granted for exactly this call
 6. a denial by default says which condition of the agent's own grant did not hold
-7. a second engine, if the release has rules for one, may refuse what is left
+7. a second engine, if the release has rules for one, or one that was asked outside, may refuse what is left
 8. restrictions in force take away from what is left
 
 Policies that are only observed stand aside from all of it. The decision with them enforced is made beside it, and said.
@@ -25,7 +25,7 @@ from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.policy.context import reserved_key
 from accredit.policy.grants import Condition
 from accredit.policy.model import CallRequest, Decision, HoldNeed, Observation, Outcome, PolicyFault
-from accredit.policy.ports import EngineOutcome, Verdict
+from accredit.policy.ports import EngineOutcome, Verdict, VetoAnswer
 from accredit.policy.restrictions import narrowed
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
 
@@ -77,16 +77,22 @@ def _by_policies(request: CallRequest, snapshot: PolicySnapshot, without: Collec
 def _apart_from(aside: frozenset[int], request: CallRequest, snapshot: PolicySnapshot, part: Slice) -> Decision:
     try:
         decision = _judged(request, snapshot, part, aside)
-        if decision.outcome is Outcome.DENY or not snapshot.vetoes:
-            return decision
-        answer = snapshot.veto(part, request.context)  # 7
-        if not answer.policies and not answer.fault:
-            return decision
-        code = Code.VETO_FAILED if answer.fault else Code.VETOED
-        faults = (*decision.faults, PolicyFault(answer.policies[0], answer.fault)) if answer.fault else decision.faults
-        return _denied(snapshot, part, code, policies=answer.policies, faults=faults)
+        if decision.outcome is not Outcome.DENY and snapshot.vetoes:  # 7
+            decision = _vetoed(decision, snapshot.veto(part, request.context), snapshot, part)
     except (InvalidInputError, UnavailableError) as error:
         return _denied(snapshot, part, _code(error), detail=_detail(error))
+    if decision.outcome is not Outcome.DENY and request.outside is not None:
+        decision = _vetoed(decision, request.outside, snapshot, part)
+    return decision
+
+
+def _vetoed(decision: Decision, answer: VetoAnswer, snapshot: PolicySnapshot, part: Slice) -> Decision:
+    if not answer.policies and not answer.fault:
+        return decision
+    code = Code.VETO_FAILED if answer.fault else Code.VETOED
+    blamed = answer.policies[0] if answer.policies else ""
+    faults = (*decision.faults, PolicyFault(blamed, answer.fault)) if answer.fault else decision.faults
+    return _denied(snapshot, part, code, policies=answer.policies, faults=faults)
 
 
 def _code(error: InvalidInputError | UnavailableError) -> Code:

@@ -10,6 +10,7 @@ from typing import Any
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import ToolId
+from accredit.policy.ports import VetoAnswer
 from accredit.registry.model import Agent, Restriction
 
 __all__ = ["CallRequest", "Decision", "HoldNeed", "Observation", "Outcome", "PolicyFault"]
@@ -40,6 +41,8 @@ class CallRequest:
     """Those in force on the agent."""
     time_us: int = 0
     """The record's clock, Unix time: observed policies are enforced from the end of their observation."""
+    outside: VetoAnswer | None = None
+    """What an engine outside of this process said, which was asked before; None if there is none, or none was asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from accredit.policy.model import CallRequest, Decision
+from accredit.policy.ports import VetoAnswer
 
 __all__ = ["Judgement", "differing", "judgement_fact"]
 
@@ -24,19 +25,23 @@ def judgement_fact(request: CallRequest | None, decision: Decision | None) -> di
     made_with = None
     if request is not None and decision is not None:
         restrictions = tuple(sorted(one.id for one in request.restrictions))
-        made_with = request.lifted, request.time_trusted, restrictions
+        made_with = request.lifted, request.time_trusted, restrictions, request.outside
     return _fact(made_with, decision)
 
 
-def _fact(made_with: tuple[frozenset[str], bool, tuple[str, ...]] | None, decision: Decision | None) -> dict[str, Any]:
+_MadeWith = tuple[frozenset[str], bool, tuple[str, ...], VetoAnswer | None]
+
+
+def _fact(made_with: _MadeWith | None, decision: Decision | None) -> dict[str, Any]:
     judged: dict[str, Any] | None = None
     if made_with is not None and decision is not None:
-        seen = decision.observed
+        seen, outside = decision.observed, made_with[3]
         judged = {
             "code": decision.code.value,
             "granted": sorted(made_with[0]),
             "observed": None if seen is None else [seen.outcome.value, seen.code.value, list(seen.policies)],
             "outcome": decision.outcome.value,
+            "outside": None if outside is None else [list(outside.policies), outside.fault],
             "steady": made_with[1],
         }
     return {
@@ -64,6 +69,8 @@ class Judgement(NamedTuple):
     """Whether the clock was trusted."""
     restrictions: tuple[str, ...]
     """Ids of those in force."""
+    outside: VetoAnswer | None = None
+    """What an engine outside of the process had said."""
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> Judgement | None:
@@ -74,21 +81,22 @@ class Judgement(NamedTuple):
         judged = body.get("judged")
         if judged is None:
             return None
-        granted, restrictions = judged["granted"], body["restrictions"]
+        granted, restrictions, outside = judged["granted"], body["restrictions"], judged.get("outside")
         return cls(
             judged["outcome"],
             judged["code"],
             frozenset(granted) if granted else _NONE,
             judged["steady"],
             tuple(restrictions) if restrictions else (),
+            None if outside is None else VetoAnswer(tuple(outside[0]), outside[1]),
         )
 
 
 def differing(body: Mapping[str, Any], judgement: Judgement, again: Decision) -> tuple[str, ...]:
     """What a record's body states otherwise than a judgement made again with the same: nothing if it is exact."""
-    fact = _fact((judgement.granted, judgement.steady, judgement.restrictions), again)
+    fact = _fact((judgement.granted, judgement.steady, judgement.restrictions, judgement.outside), again)
     names = [name for name, value in fact.items() if body[name] != value]
     if "judged" in names:
         names.remove("judged")
-        names += [name for name, value in fact["judged"].items() if body["judged"][name] != value]
+        names += [name for name, value in fact["judged"].items() if body["judged"].get(name) != value]
     return tuple(sorted(names))

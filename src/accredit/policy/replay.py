@@ -205,11 +205,12 @@ class _Asked:
         part, judgement = pair.part, call.judgement
         assert part is not None  # noqa: S101 - else there is no projection
         assert judgement is not None  # noqa: S101 - else nothing is judged again
-        if judgement.steady and not part.observes and not judgement.granted and not judgement.restrictions:
+        plain = judgement.steady and not part.observes and judgement.outside is None
+        if plain and not judgement.granted and not judgement.restrictions:
             return sent
         request = call.request(facts)
         watched = part.observed(request.time_us) if part.observes else None
-        return sent, request.lifted, request.time_trusted, watched, request.restrictions
+        return sent, request.lifted, request.time_trusted, watched, request.restrictions, request.outside
 
 
 # -- proving the past

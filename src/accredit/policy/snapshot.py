@@ -226,6 +226,22 @@ class PolicySnapshot:
         """Whether a second engine has to be asked of what the first lets through; it reads whole calls."""
         return bool(self.release.vetoes)
 
+    def described(self, part: Slice, context: Mapping[str, Any]) -> bytes:
+        """A whole call as JSON, for engines that are not asked by scope.
+
+        Raises:
+            TypeError: the context is no JSON.
+        """
+        place = self._place(part.tool, self.servers[part.tool.server])
+        return orjson.dumps(
+            {
+                "principal": _described(principal_facts(part.agent, self.tools)),
+                "action": _described(place.action),
+                "resource": _described(place.resource),
+                "context": context,
+            }
+        )
+
     def veto(self, part: Slice, context: Mapping[str, Any]) -> VetoAnswer:
         """What the second engine says of a call. Where it is not installed, or fails, it refuses."""
         named = tuple(sorted(self.release.vetoes))
@@ -234,15 +250,7 @@ class PolicySnapshot:
         try:
             if self._vetoing is None:
                 self._vetoing = self._veto.compile(self.release.vetoes)
-            principal = principal_facts(part.agent, self.tools)
-            place = self._place(part.tool, self.servers[part.tool.server])
-            described = {
-                "principal": _described(principal),
-                "action": _described(place.action),
-                "resource": _described(place.resource),
-                "context": context,
-            }
-            return self._veto.ask(self._vetoing, orjson.dumps(described).decode())
+            return self._veto.ask(self._vetoing, self.described(part, context).decode())
         except (InvalidInputError, TypeError, ValueError, RecursionError) as error:
             return VetoAnswer(named, type(error).__name__)
 
