@@ -34,6 +34,7 @@ import aiohttp
 import orjson
 import uvloop
 
+from _policies import CASE
 from _report import report
 
 _AGENTS, _EACH, _PEOPLE, _TEAMS, _BUSY, _AHEAD, _AT_ONCE = 10_000, 50, 5_000, 20, 200, 4_000, 250
@@ -202,6 +203,11 @@ class _Asking:
     releases: int = 0
     people: deque[str] = field(default_factory=deque)
 
+    async def get(self, path: str) -> Any:
+        async with self.api.get(f"/api/v1/{path}") as answer:
+            assert answer.status < 300, await answer.text()
+            return await answer.json()
+
     async def post(self, path: str, body: Any) -> Any:
         async with self.api.post(f"/api/v1/{path}", json=body) as answer:
             assert answer.status < 300, await answer.text()
@@ -210,7 +216,12 @@ class _Asking:
     async def published(self) -> None:
         """A release that differs from the one before: what was judged under it is judged anew."""
         self.releases += 1
-        await self.post("policy/publish", {"files": {"org/guardrails.cedar": _POLICIES % self.releases}})
+        files = {"org/guardrails.cedar": _POLICIES % self.releases, "tests/any.yaml": CASE}
+        made = await self.post("policy/simulate", {"files": files, "days": 1})
+        while made["state"] == "running":
+            await asyncio.sleep(0.1)
+            made = await self.get(f"policy/simulations/{made['id']}")
+        await self.post("policy/publish", {"files": files})
 
     async def asked_for_role(self) -> None:
         """An open request more, and an organisation whose indexes are made anew."""

@@ -24,6 +24,7 @@ import aiohttp
 import uvloop
 
 from _mcp import Measured, bare_server, caller, drive
+from _policies import CASE
 from _report import report
 
 _ROLES = ["customer-support"]
@@ -70,7 +71,9 @@ async def _serve_gateway(upstream: str, data: Path) -> None:
                       {"origin": upstream, "header": "Authorization", "value": "Bearer 0123456789abcdef"})  # fmt: skip
         fleet = _fleet(upstream, directory, desk, desk_url)
         await operate("POST", "/api/v1/apply", {"files": [{"name": "f.json", "text": json.dumps(fleet)}]})
-        await operate("POST", "/api/v1/policy/publish", {"files": {"org/guardrails.cedar": _POLICIES}})
+        await operate(
+            "POST", "/api/v1/policy/publish", {"files": {"org/guardrails.cedar": _POLICIES, "tests/any.yaml": CASE}}
+        )
         joined = await operate("POST", "/api/v1/agents/bench/join-tokens", {})
         shown = await (await http.get("/api/v1/agents/bench")).json()
         identity = await AsyncAgentIdentity.enrol(url, joined["join_token"])

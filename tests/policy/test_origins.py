@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accredit.policy.measured import ORIGINS
-from accredit.policy.origins import MOST_RUNS, ResultWords, origins, runs, texts
+from accredit.policy.origins import MOST_RUNS, ResultWords, RoomLeft, origins, runs, texts
 
 SCHEMA = {
     "properties": {
@@ -74,10 +74,18 @@ def test_what_the_schema_fixes_is_constant_and_nothing_else() -> None:
 
 @pytest.mark.requirement("policy:origin:bounded")
 def test_more_than_can_be_remembered_or_looked_at_is_unknown() -> None:
-    words = ResultWords(b"k" * 32)
-    words.add([f"word{number}" for number in range(MOST_RUNS + 1000)], "crm/read")
+    room = RoomLeft(MOST_RUNS + 10)
+    words, other = ResultWords(b"k" * 32, room), ResultWords(b"o" * 32, room)
+    for part in range(0, MOST_RUNS + 1000, 1000):
+        words.add([f"word{number}" for number in range(part, part + 1000)], "crm/read")
     assert words.tools("word1") == {"crm/read"}
     assert not words.tools(f"word{MOST_RUNS + 999}")
+    other.add([f"word{number}" for number in range(20)], "crm/read")  # all sessions share what room there is
+    assert sum(bool(other.tools(f"word{number}")) for number in range(20)) == 10
+    del words
+    assert room.left == MOST_RUNS
+    other.add("x" * 40_000 + " beyond", "crm/read")
+    assert not other.tools("beyond")
     assert _origin("x" * 70_000, claims="x" * 70_000) == "unknown"
     assert _origin(["abcd"] * 5000, claims="abcd", name="cc") == "unknown"
     deep: Any = "abcd"

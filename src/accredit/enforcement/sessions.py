@@ -28,7 +28,7 @@ from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ToolId
 from accredit.policy.config import Counter, CounterScope
 from accredit.policy.measured import amount_of, fact_of
-from accredit.policy.origins import ResultWords
+from accredit.policy.origins import ResultWords, RoomLeft
 
 __all__ = ["PastActivity", "SessionKey", "SessionLedger", "SessionTurn"]
 
@@ -294,6 +294,7 @@ class SessionLedger:
         self._sessions: _Activities[SessionKey] = _Activities(ids, "ses", idle_us=idle_us, capacity=capacity)
         self._instances: _Activities[CredentialId] = _Activities(ids, "ins", idle_us=idle_us, capacity=capacity)
         self._counters = _Counters()
+        self._room = RoomLeft()
         self._tainted: defaultdict[CredentialId, set[str]] = defaultdict(set)
         """Data classes each instance touched and that stand, for good: one entry per credential that made a call."""
         self._inherited: dict[AgentId, frozenset[str]] = {}
@@ -423,7 +424,7 @@ class SessionLedger:
         if begun is None:
             return
         if begun.session.results is None:
-            begun.session.results = ResultWords(self._ids.secret(32))
+            begun.session.results = ResultWords(self._ids.secret(32), self._room)
         begun.session.results.add(result, turn.tool)
 
     # -- what an earlier process left

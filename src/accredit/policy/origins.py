@@ -30,12 +30,16 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-__all__ = ["MOST_RUNS", "ResultWords", "origins", "runs", "texts"]
+__all__ = ["MOST_REMEMBERED", "MOST_RUNS", "ResultWords", "RoomLeft", "origins", "runs", "texts"]
 
 MOST_RUNS: Final = 50_000
 """Hashes kept of the results of one session; what comes later is `unknown`."""
 _MOST_TEXT: Final = 65_536
-"""Characters of one text that are looked at."""
+"""Characters of one value that are looked at."""
+_MOST_RESULT: Final = 32_768
+"""Characters of one result that are remembered: it is done between calls, and must not hold them up."""
+MOST_REMEMBERED: Final = 4_000_000
+"""Hashes kept of all sessions together; beyond it what results say is `unknown`."""
 _MOST_VALUES: Final = 2_000
 _DEEPEST: Final = 32
 _LONGEST_RUN: Final = 8
@@ -97,27 +101,44 @@ def texts(value: Any) -> Iterator[str]:
         level = below
 
 
+class RoomLeft:
+    """How many hashes all sessions together may still keep."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = MOST_REMEMBERED) -> None:
+        self.left = left
+
+
 class ResultWords:
     """What the results of one session said, as keyed hashes of runs, and of which tools they were."""
 
-    __slots__ = ("_key", "_seen")
+    __slots__ = ("_key", "_room", "_seen")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, room: RoomLeft | None = None) -> None:
         self._key = key
+        self._room = room or RoomLeft()
         self._seen: dict[bytes, frozenset[str]] = {}
+
+    def __del__(self) -> None:
+        self._room.left += len(self._seen)
 
     def add(self, result: Any, tool: str) -> None:
         """Take in one result of a tool."""
-        one = frozenset({tool})
+        one, left = frozenset({tool}), _MOST_RESULT
         for text in texts(result):
-            for run in runs(text):
+            if left <= 0:
+                return
+            for run in runs(text[:left]):
                 hashed = self._hash(run)
                 known = self._seen.get(hashed)
                 if known is not None:
                     if tool not in known:
                         self._seen[hashed] = known | one
-                elif len(self._seen) < MOST_RUNS:
+                elif len(self._seen) < MOST_RUNS and self._room.left > 0:
                     self._seen[hashed] = one
+                    self._room.left -= 1
+            left -= len(text)
 
     def tools(self, run: str) -> frozenset[str]:
         """The tools in whose results this run of words was."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.cases import CaseFile, PolicyCase, read_cases
 from accredit.policy.config import Counter, PolicyConfig
@@ -28,6 +29,9 @@ from accredit.registry.schemas import compile_arguments
 __all__ = ["CaseResult", "Fleet", "PolicyCoverage", "TestRun", "run_tests"]
 
 _LEGIBLE: Final = 20
+MOST_CASES_OF_ALL: Final = 10_000
+MOST_MUTATIONS: Final = 100_000
+"""Cases run again in all: each policy is dropped for every case it is in scope of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +203,10 @@ def run_tests(
     benches = [
         _bench(read_cases(path, text), release, engine, fleet, veto) for path, text in sorted(release.tests.items())
     ]
+    if sum(len(bench.file.cases) for bench in benches) > MOST_CASES_OF_ALL:
+        raise InvalidInputError(
+            Code.POLICY_TESTS_FAILED, f"there are more than {MOST_CASES_OF_ALL} cases", hint="keep those that differ"
+        )
     results: list[CaseResult] = []
     seen = {name: [False, False, False] for name in (*(policy.id for policy in release.policies), *release.vetoes)}
     touched: dict[str, list[tuple[_Bench, PolicyCase]]] = {}
@@ -225,6 +233,10 @@ def run_tests(
         PolicyCoverage(name, in_scope, determined, stood_aside, name in conditional)
         for name, (in_scope, determined, stood_aside) in seen.items()
     )
+    if mutation and sum(map(len, touched.values())) > MOST_MUTATIONS:
+        raise InvalidInputError(
+            Code.POLICY_TESTS_FAILED, f"mutation would run more than {MOST_MUTATIONS} cases", hint="run it by parts"
+        )
     survivors = _survivors(release, touched) if mutation else None
     return TestRun(tuple(results), coverage, survivors)
 
