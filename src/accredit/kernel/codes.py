@@ -95,6 +95,16 @@ class Code(Enum):
         "apply the agent and its tool server again",
     )
     ACTION_UNKNOWN = ("action_unknown", "no such operation is registered", "register the tool server's tool")
+    TYPE_UNKNOWN = (
+        "type_unknown",
+        "the release in force defines no such type of subject or resource",
+        "define it under `ext/` of the policy directory, or correct the name",
+    )
+    NOT_PERMITTED = (
+        "not_permitted",
+        "no policy for types of other applications permits this",
+        "see the files under `ext/` of the policy directory",
+    )
     STATE_UNPROVEN = (
         "state_unproven",
         "stored state about this agent is not what the audit log proves",

@@ -24,7 +24,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.policy.context import reserved_key
 from accredit.policy.grants import Condition
-from accredit.policy.model import CallRequest, Decision, HoldNeed, Observation, Outcome, PolicyFault
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, HoldNeed, Observation, Outcome, PolicyFault
 from accredit.policy.ports import EngineOutcome, Verdict, VetoAnswer
 from accredit.policy.restrictions import narrowed
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
@@ -35,8 +35,13 @@ _ORDER = (Code.USER_ROLE_REQUIRED, Code.TASK_MISMATCH, Code.OUTSIDE_HOURS)
 _NONE: frozenset[int] = frozenset()
 
 
-def decide(request: CallRequest, snapshot: PolicySnapshot) -> Decision:
-    """Judge one call. The same request and snapshot always give the same decision; whatever fails, denies."""
+def decide(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot) -> Decision:
+    """Judge one call, or a question about types of other applications (`external.py`).
+
+    The same request and snapshot always give the same decision; whatever fails, denies.
+    """
+    if isinstance(request, ExternalRequest):
+        return snapshot.external.decide(request)
     return _narrowed(_by_policies(request, snapshot), request, snapshot)
 
 

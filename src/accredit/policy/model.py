@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -13,7 +13,16 @@ from accredit.kernel.ids import ToolId
 from accredit.policy.ports import VetoAnswer
 from accredit.registry.model import Agent, Restriction
 
-__all__ = ["CallRequest", "Decision", "HoldNeed", "Observation", "Outcome", "PolicyFault"]
+__all__ = [
+    "CallRequest",
+    "Decision",
+    "ExternalName",
+    "ExternalRequest",
+    "HoldNeed",
+    "Observation",
+    "Outcome",
+    "PolicyFault",
+]
 
 
 class Outcome(StrEnum):
@@ -43,6 +52,32 @@ class CallRequest:
     """The record's clock, Unix time: observed policies are enforced from the end of their observation."""
     outside: VetoAnswer | None = None
     """What an engine outside of this process said, which was asked before; None if there is none, or none was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalName:
+    """Somebody or something of another application, as that names and describes it."""
+
+    type: str
+    id: str
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """They count only for what the release itself does not name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalRequest:
+    """One question of a registered enforcement point about types that a release defines."""
+
+    subject: ExternalName
+    action: str
+    resource: ExternalName
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Properties of the action."""
+    context: Mapping[str, Any] = field(default_factory=dict)
+    caller: str = ""
+    """The name of the enforcement point."""
+    time_us: int = 0
+    time_trusted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

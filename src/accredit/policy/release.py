@@ -16,6 +16,7 @@ from accredit.kernel.canonical import Digest, digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.config import CONFIG_FILE, PolicyConfig, read_config
+from accredit.policy.external import ExternalModel, is_external, read_external
 from accredit.policy.ports import Engine
 from accredit.policy.reads import named_entities
 from accredit.policy.sources import Layer, Policy, policy_of
@@ -86,6 +87,8 @@ class Release:
     config: PolicyConfig = field(default_factory=PolicyConfig)
     vetoes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Modules of the second engine, by id."""
+    external: ExternalModel = field(default_factory=ExternalModel)
+    """Types of other applications: apart from all that is about agents."""
 
     @property
     def tests(self) -> Mapping[str, str]:
@@ -104,8 +107,11 @@ def is_veto(path: str) -> bool:
 
 
 def is_policy(path: str) -> bool:
-    """Whether a file is one of policies, or should be: neither test cases, nor settings, nor of the second engine."""
-    return path != CONFIG_FILE and not is_test(path) and not is_veto(path)
+    """Whether a file is one of policies, or should be: neither test cases, nor settings, nor of the second engine.
+
+    Files about types of other applications stand apart too.
+    """
+    return path != CONFIG_FILE and not is_test(path) and not is_veto(path) and not is_external(path)
 
 
 def layer_of(path: str) -> tuple[Layer, str]:
@@ -119,7 +125,7 @@ def layer_of(path: str) -> tuple[Layer, str]:
             Code.POLICY_INVALID,
             f"`{path[:120]}` is not a path of a policy file",
             hint="use `org/NAME.cedar`, `team/TEAM/NAME.cedar`, `agent/AGENT/NAME.cedar`, `org/NAME.rego`,"
-            f" `tests/NAME.yaml` or `{CONFIG_FILE}`",
+            f" `ext/NAME.cedar`, `ext/NAME.json`, `tests/NAME.yaml` or `{CONFIG_FILE}`",
         )
     kind, _, rest = path.partition("/")
     return Layer(kind), rest.partition("/")[0] if kind != Layer.ORG else ""
@@ -175,6 +181,8 @@ def read_release(files: Mapping[str, str], engine: Engine, *, agents: Mapping[st
     for name in sorted(config.observe.keys() - known):
         message = f"`{name[:120]}` is observed, and there is no such policy or file"
         found.append(PolicyFinding(CONFIG_FILE, "", message, "correct the name; an id changes with its policy's text"))
+    external, faults_outside = read_external(files, engine)
+    found += [PolicyFinding(*fault, rule="external") for fault in faults_outside]
     if found:
         raise PolicyInvalidError(tuple(found))
     used = {name: agents[name] for name in sorted(named & agents.keys())}
@@ -189,4 +197,5 @@ def read_release(files: Mapping[str, str], engine: Engine, *, agents: Mapping[st
         vetoes=MappingProxyType(
             {f"{path}@{digest('policy', files[path].encode())[7:19]}": files[path] for path in filter(is_veto, files)}
         ),
+        external=external,
     )

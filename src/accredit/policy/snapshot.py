@@ -30,6 +30,7 @@ from accredit.policy.entities import (
     principal_facts,
     resource_facts,
 )
+from accredit.policy.external import ExternalPolicies
 from accredit.policy.grants import GrantBook, GrantPermit
 from accredit.policy.measured import session_type
 from accredit.policy.ports import Engine, Uid, VetoAnswer, VetoEngine
@@ -220,6 +221,16 @@ class PolicySnapshot:
         self, release: Release, servers: Iterable[ToolServer], shared: tuple[HandleCache, _Index]
     ) -> PolicySnapshot:
         return PolicySnapshot(release, servers, self.engine, grants=self.grants, veto=self._veto, _shared=shared)
+
+    @cached_property
+    def external(self) -> ExternalPolicies:
+        """Types of other applications, as the release defines them."""
+        key = ("external", self.release.digest)
+        known: ExternalPolicies | None = self._cache.get(key)
+        if known is None:
+            known = ExternalPolicies(self.release.external, self.engine, self.release.digest)
+            self._cache.put(key, known, 0)  # it bounds itself
+        return known
 
     @property
     def vetoes(self) -> bool:

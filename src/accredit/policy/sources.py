@@ -31,12 +31,16 @@ _OPTIONS = orjson.OPT_SORT_KEYS
 
 
 class Layer(StrEnum):
-    """Who a policy belongs to. Only `grant` (compiled from manifests) and, with a list, `org` may permit."""
+    """Who a policy belongs to. Only `grant` (compiled from manifests) and, with a list, `org` may permit.
+
+    `ext` stands apart: its policies are of other applications' types, and never in scope of a call.
+    """
 
     ORG = "org"
     TEAM = "team"
     AGENT = "agent"
     GRANT = "grant"
+    EXTERNAL = "ext"
 
 
 @dataclass(frozen=True, slots=True)
