@@ -54,6 +54,7 @@ from accredit.identity.enrolment import Enrolment
 from accredit.identity.metadata import token_endpoint
 from accredit.identity.model import IssuerKind
 from accredit.identity.people import People
+from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
@@ -336,6 +337,7 @@ async def run(
             token_endpoint=token_endpoint(public_url),
         )
         revocations = Revocations(control, directory_of_agents)
+        points = EnforcementPoints(control, clock=clock, ids=ids)
         history = History(records, PartKeys(sealer, store.stream), engine, release_signer, clock, veto)
         simulations = Simulations(
             ShardedHistory(history, functools.partial(open_history, directory)),
@@ -364,6 +366,7 @@ async def run(
             people=people,
             enrolment=enrolment,
             revocations=revocations,
+            points=points,
             broker=broker,
             releases=releases,
             snapshot=lambda: keeper.current,
@@ -402,6 +405,7 @@ async def run(
             ),
             signing=signing,
             revocations=revocations,
+            points=points,
             broker=broker,
             definitions=definitions,
             limits=limits,

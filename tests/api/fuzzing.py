@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
+import orjson
 import schemathesis
 from schemathesis.checks import CheckContext
 from schemathesis.core.transport import Response
@@ -115,6 +116,8 @@ def _known(place: Installation) -> Mapping[str, list[str]]:
             "hold": holds,
             "incident": of("incidents?state=all"),
             "issuer": of("issuers"),
+            "key": [key["id"] for one in http.get("/api/v1/enforcement-points").json()["items"] for key in one["keys"]],
+            "point": of("enforcement-points", "name"),
             "name": of("agents"),
             "person": people,
             "restriction": of("restrictions"),
@@ -182,7 +185,11 @@ def inhabited(place: Installation) -> None:
                 json={"kind": "read-only", "minutes": 60, "cause": "while we look"},
             ),
         ]
-    assert [one.status_code for one in made] == [201, 201]
+        point = {"apiVersion": "accredit/v1", "kind": "EnforcementPoint", "metadata": {"name": "gate"}, "spec": {}}
+        files = [{"name": "gate.json", "text": orjson.dumps(point).decode()}]
+        assert http.post("/api/v1/apply", json={"files": files}).status_code == 200
+        made.append(http.post("/api/v1/enforcement-points/gate/keys", json={}))
+    assert [one.status_code for one in made] == [201, 201, 201]
 
 
 def _main() -> int:

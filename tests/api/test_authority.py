@@ -125,6 +125,13 @@ def _cases(it: Things) -> list[Case]:
         Case("apply", "apply", _file(person("dana@example.com"), it.declared), none),  # all of it or nothing
         Case("server_repin", "servers/none/repin", {}, frozenset({"operator"})),
         Case("issuer_revoke", "issuers/iss_none/revoke", why, frozenset({"operator", "security", "admin"})),
+        Case("enforcement_point_key", "enforcement-points/none/keys", {}, frozenset({"admin", "operator"})),
+        Case("enforcement_point_key_revoke", "enforcement-points/none/keys/pky_none/revoke", why,
+             frozenset({"operator", "security", "admin"})),
+        Case("enforcement_point_revoke", "enforcement-points/none/revoke", why,
+             frozenset({"operator", "security", "admin"})),
+        Case("apply", "apply", _file(_document("EnforcementPoint", {"name": "gate"}, types=["user"])),
+             frozenset({"admin", "operator"})),
         Case("upstream_credential", "upstream-credentials/x", upstream, frozenset({"operator"}), "PUT"),
         Case("policy_publish", "policy/publish", {"files": {"org/a.cedar": "?"}}, frozenset({"operator", "security"})),
         Case("policy_rollback", "policy/rollback", {"release": "none"}, frozenset({"operator", "security"})),

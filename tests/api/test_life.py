@@ -288,7 +288,8 @@ def test_who_has_no_part_in_it_learns_nothing(firm: Company) -> None:
         found = nick.get(f"/api/v1/{path}", params={"state": "all"} if path in {"approvals", "holds", "alerts"} else {})
         assert (found.status_code, found.json()["items"]) == (200, []), path
     for path in ("persons", "roles", "groups", "teams", "servers", "issuers", "agreements", "upstream-credentials",
-                 "policy/release", "audit/records", "audit/prove/0", "decisions/dec_none", "servers/crm"):  # fmt: skip
+                 "enforcement-points", "policy/release", "audit/records", "audit/prove/0", "decisions/dec_none",
+                 "servers/crm"):  # fmt: skip
         assert nick.get(f"/api/v1/{path}").status_code == 403, path
     for path in ("credentials", "alerts", "restrictions", "approvals", "incidents", "audit/records"):
         assert nick.get(f"/api/v1/{path}", params={"agent": "development/private"}).status_code == 404, path

@@ -28,6 +28,7 @@ from accredit.identity.broker import SealedBroker
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.model import Operator
 from accredit.identity.people import People
+from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
 from accredit.identity.state import IdentityState
 from accredit.kernel.clock import ScriptedClock
@@ -329,6 +330,7 @@ async def house(
             control, registry, identity, clock=clock, ids=ids, attempts=Gate(), token_endpoint="https://a.example/t"
         ),
         revocations=Revocations(control, registry),
+        points=EnforcementPoints(control, clock=clock, ids=ids),
         broker=broker,
         releases=releases,
         snapshot=lambda: keeper.current,

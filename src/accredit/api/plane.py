@@ -17,6 +17,7 @@ from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.people import People
+from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
@@ -54,6 +55,7 @@ class ControlPlane:
     tokens: TokenEndpoint
     signing: SigningKeys
     revocations: Revocations
+    points: EnforcementPoints
     broker: SealedBroker
     definitions: DefinitionWatch
     limits: Limits

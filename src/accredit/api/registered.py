@@ -1,4 +1,4 @@
-"""What is registered: applied manifests, teams, tool servers, issuers, agreements, and the forms of all of them."""
+"""What is registered: applied manifests, teams, tool servers, issuers, enforcement points, agreements, their forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accredit.api.people import AskedFor
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.revocations import EndedCredentials, timed
-from accredit.api.shown import Items, money, optional_moment
+from accredit.api.shown import Items, moment, money, optional_moment
 from accredit.approvals.assessment import assessment_schema
 from accredit.approvals.model import ApprovalRequest
 from accredit.identity.model import Issuer
@@ -26,7 +26,19 @@ from accredit.lifecycle.operations import Applied
 from accredit.registry.manifest import KINDS, schema
 from accredit.registry.model import Tool
 
-__all__ = ["AgreementRow", "AppliedRow", "IssuerRow", "RepinnedRow", "ServerRow", "TeamRow", "ToolRow", "registered"]
+__all__ = [
+    "AgreementRow",
+    "AppliedRow",
+    "IssuerRow",
+    "PointKeyMade",
+    "PointKeyRow",
+    "PointRow",
+    "RepinnedRow",
+    "ServerRow",
+    "TeamRow",
+    "ToolRow",
+    "registered",
+]
 
 _ASSESSMENT = "assessment"
 
@@ -38,6 +50,10 @@ class _File(Form):
 
 class _Apply(Form):
     files: Annotated[list[_File], Field(min_length=1, max_length=200)]
+
+
+class _PointLife(Form):
+    days: Annotated[int, Field(ge=1, le=365)] = 90
 
 
 class _Repin(Form):
@@ -75,6 +91,37 @@ class IssuerRow:
     issuer: str
     claims: dict[str, str]
     revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PointKeyRow:
+    """A key of an enforcement point, without its secret."""
+
+    id: str
+    issued: str
+    expires: str
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PointRow:
+    """Who may ask for decisions, and about what."""
+
+    name: str
+    types: list[str]
+    servers: list[str]
+    calls_per_minute: int
+    revoked: bool
+    keys: list[PointKeyRow]
+
+
+@dataclass(frozen=True, slots=True)
+class PointKeyMade:
+    """A key of an enforcement point, shown once."""
+
+    id: str
+    secret: str
+    expires: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +213,32 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     @app.post("/api/v1/issuers/{issuer}/revoke", response_model=EndedCredentials)
     async def issuer_revoke(who: Who, issuer: Named, form: Reason) -> Json:
         return Json(await timed(plane, issuer, operations.revoke_issuer(who, issuer, form.reason)))
+
+    @app.get("/api/v1/enforcement-points", response_model=Items[PointRow])
+    async def enforcement_points(who: Who, limit: Limit = MOST, after: After = None) -> Json:
+        asking.require_reader(who)
+        found, following = page(plane.points.points(), lambda one: (one.name,), limit, after)
+        return Json(Items([
+            PointRow(
+                one.name, sorted(one.types), sorted(one.servers), one.calls_per_minute, one.revoked,
+                [PointKeyRow(key.id, moment(key.issued_us), moment(key.expires_us), key.revoked)
+                 for key in plane.points.keys(one.name)],
+            )
+            for one in found
+        ], following))  # fmt: skip
+
+    @app.post("/api/v1/enforcement-points/{point}/keys", response_model=PointKeyMade, status_code=201)
+    async def enforcement_point_key(who: Who, point: Named, form: _PointLife) -> Json:
+        made = await operations.issue_point_key(who, point, form.days)
+        return Json(PointKeyMade(made.id, made.secret, moment(made.expires_us)), 201)
+
+    @app.post("/api/v1/enforcement-points/{point}/keys/{key}/revoke", response_model=EndedCredentials)
+    async def enforcement_point_key_revoke(who: Who, point: Named, key: Named, form: Reason) -> Json:
+        return Json(await timed(plane, key, operations.revoke_point_key(who, point, key, form.reason)))
+
+    @app.post("/api/v1/enforcement-points/{point}/revoke", response_model=EndedCredentials)
+    async def enforcement_point_revoke(who: Who, point: Named, form: Reason) -> Json:
+        return Json(await timed(plane, point, operations.revoke_point(who, point, form.reason)))
 
     @app.get("/api/v1/servers", response_model=Items[ServerRow])
     async def servers(who: Who, limit: Limit = MOST, after: After = None) -> Json:

@@ -1,4 +1,4 @@
-"""What is registered: manifests as files, tool servers, issuers, agreements, and the forms of all of them."""
+"""What is registered: manifests as files, tool servers, issuers, enforcement points, agreements, and their forms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ app = App()
 server = App(name="server", help="Tool servers and their pinned definitions.")
 issuer = App(name="issuer", help="Registered issuers of users and tasks.")
 agreement = App(name="agreement", help="What suppliers may process.")
-for group in (server, issuer, agreement):
+point = App(name="enforcement-point", help="Applications and gateways that ask for decisions (AuthZEN).")
+for group in (server, issuer, point, agreement):
     app.command(group)
 
 
@@ -26,7 +27,7 @@ for group in (server, issuer, agreement):
 def _apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], output: Out = TABLE) -> int:
     """Register or update what YAML or JSON files declare; exit 3 if some of it waits for a second person.
 
-    Kinds: Person, Group, Team, Issuer, Agreement, ToolServer, Agent.
+    Kinds: Person, Group, Team, Issuer, Agreement, ToolServer, EnforcementPoint, Agent.
 
     Args:
         file: A file, or a directory of *.yaml, *.yml and *.json.
@@ -81,6 +82,31 @@ def _issuer_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
 def _issuer_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
     """Stop trusting an issuer now: every token it vouched for dies."""
     return act(f"/api/v1/issuers/{segment(name)}/revoke", output, {"reason": reason})
+
+
+@point.command(name="list")
+def _point_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
+    """List enforcement points, what they may ask about and their keys."""
+    listed("/api/v1/enforcement-points", output, "name", "types", "servers", "calls_per_minute", "revoked", page=page)
+
+
+@point.command(name="key")
+def _point_key(name: str, *, days: int = 90, output: Out = TABLE) -> int:
+    """Make a key for an enforcement point; it is shown once."""
+    return act(f"/api/v1/enforcement-points/{segment(name)}/keys", output, {"days": days})
+
+
+@point.command(name="revoke-key")
+def _point_revoke_key(name: str, key: str, *, reason: str, output: Out = TABLE) -> int:
+    """End one key of an enforcement point."""
+    path = f"/api/v1/enforcement-points/{segment(name)}/keys/{segment(key)}/revoke"
+    return act(path, output, {"reason": reason})
+
+
+@point.command(name="revoke")
+def _point_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """End an enforcement point and all its keys, for good."""
+    return act(f"/api/v1/enforcement-points/{segment(name)}/revoke", output, {"reason": reason})
 
 
 @agreement.command(name="list")

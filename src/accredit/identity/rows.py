@@ -13,12 +13,13 @@ secret          name                      a brokered upstream credential, sealed
 api_token       SHA-256 of the secret     a person's token, or session of the console
 login_link      SHA-256 of the secret     {person, expires_us, by?, second?}: a single-use sign-in link, who made it,
                                           and whether opening it makes the second administrator
+enforcement_key SHA-256 of the secret     a key of an enforcement point (`points.py`)
 first_admin     `first`                   {person}
 second_admin    `second`                  {person}: ends the time of the single administrator, for good
 
-The registry owns kinds `person`, `role_grant`, `account_tie` and `issuer`. Here the first two administrators are
-registered and get their role, and whoever makes a sign-in link is tied to its account; of an issuer this room reads the
-row and, to revoke it, sets `revoked`.
+The registry owns kinds `person`, `role_grant`, `account_tie`, `issuer` and `enforcement_point`. Here the first two
+administrators are registered and get their role, and whoever makes a sign-in link is tied to its account; of an issuer
+or enforcement point this room reads the row and, to revoke it, sets `revoked`.
 """
 
 from __future__ import annotations

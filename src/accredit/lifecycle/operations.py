@@ -22,6 +22,7 @@ from accredit.identity.broker import BrokeredCredential, SealedBroker
 from accredit.identity.enrolment import Enrolment, JoinToken
 from accredit.identity.model import Credential, Operator
 from accredit.identity.people import People
+from accredit.identity.points import EnforcementPoints, PointKey
 from accredit.identity.revocation import Revocations
 from accredit.identity.state import IdentityState
 from accredit.kernel.canonical import Digest
@@ -52,6 +53,7 @@ from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
     Document,
+    EnforcementPointManifest,
     GroupManifest,
     IssuerManifest,
     PersonManifest,
@@ -101,6 +103,7 @@ class Operations:
         people: People,
         enrolment: Enrolment,
         revocations: Revocations,
+        points: EnforcementPoints,
         broker: SealedBroker,
         releases: PolicyReleases,
         approvals: ApprovalDesk,
@@ -117,6 +120,7 @@ class Operations:
         self._people = people
         self._enrolment = enrolment
         self._revocations = revocations
+        self._points = points
         self._broker = broker
         self._releases = releases
         self._approvals = approvals
@@ -156,7 +160,7 @@ class Operations:
         match document:
             case PersonManifest() | GroupManifest() | TeamManifest():
                 self._require(Act.MANAGE_PEOPLE, who)
-            case IssuerManifest() | AgreementManifest():
+            case IssuerManifest() | AgreementManifest() | EnforcementPointManifest():
                 self._require(Act.MANAGE_ISSUERS, who)
             case ToolServerManifest():
                 self._require(Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment))
@@ -475,6 +479,21 @@ class Operations:
         """End an issuer's registration and all that rests on its word. Raises as `Revocations.revoke_issuer`."""
         self._require(Act.REVOKE_ISSUER, who)
         return await self._revocations.revoke_issuer(issuer, actor=_actor(who), reason=reason)
+
+    async def issue_point_key(self, who: Operator, point: str, days: int) -> PointKey:
+        """Make a key for an enforcement point. Raises as `EnforcementPoints.issue_key`."""
+        self._require(Act.MANAGE_ISSUERS, who)
+        return await self._points.issue_key(point, days=days, actor=_actor(who))
+
+    async def revoke_point_key(self, who: Operator, point: str, key: str, reason: str) -> Receipt | None:
+        """End one key of an enforcement point. Raises as `EnforcementPoints.revoke_key`."""
+        self._require(Act.REVOKE_ISSUER, who)
+        return await self._points.revoke_key(point, key, actor=_actor(who), reason=reason)
+
+    async def revoke_point(self, who: Operator, point: str, reason: str) -> Receipt | None:
+        """End an enforcement point and all its keys. Raises as `EnforcementPoints.revoke`."""
+        self._require(Act.REVOKE_ISSUER, who)
+        return await self._points.revoke(point, actor=_actor(who), reason=reason)
 
     # -- restrictions, alerts, incidents
 

@@ -16,6 +16,7 @@ from accredit.identity.broker import SealedBroker
 from accredit.identity.credentials import AgentCredentials
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.people import People
+from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
 from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, Instant
@@ -102,6 +103,7 @@ def furnished(
     people: People,
     enrolment: Enrolment,
     revocations: Revocations,
+    points: EnforcementPoints,
     broker: SealedBroker,
     releases: PolicyReleases,
     snapshot: Callable[[], Snapshot],
@@ -172,6 +174,7 @@ def furnished(
         people=people,
         enrolment=enrolment,
         revocations=revocations,
+        points=points,
         broker=broker,
         releases=releases,
         approvals=approvals,

@@ -22,7 +22,7 @@ class Act(StrEnum):
     """What can be done on the control plane."""
 
     MANAGE_PEOPLE = "manage people"
-    MANAGE_ISSUERS = "manage issuers and agreements"
+    MANAGE_ISSUERS = "manage issuers, agreements and enforcement points"
     REGISTER_SERVER = "register tool servers"
     STORE_CREDENTIAL = "store upstream credentials"
     REGISTER_AGENT = "register agents"
@@ -40,7 +40,7 @@ class Act(StrEnum):
     RETIRE = "retire agents"
     HANDLE_ALERT = "handle alerts"
     PUBLISH_POLICY = "propose policies"
-    REVOKE_ISSUER = "revoke issuers"
+    REVOKE_ISSUER = "revoke issuers and enforcement points"
     FLAG_INCIDENT = "flag incidents"
     CLOSE_INCIDENT = "close incidents"
     CONFIRM_CLOCK = "confirm the clock"

@@ -30,6 +30,7 @@ from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
     Document,
+    EnforcementPointManifest,
     GroupManifest,
     IssuerManifest,
     PersonManifest,
@@ -110,6 +111,8 @@ class Declarations:
                 yield partial(self._put_agreement, document, actor)
             case IssuerManifest():
                 yield partial(self._put_issuer, document, actor)
+            case EnforcementPointManifest():
+                yield partial(self._put_enforcement_point, document, actor)
             case ToolServerManifest():
                 offer = offers[document.metadata.name]
                 yield partial(self._put_server, document, offer, actor)
@@ -277,6 +280,29 @@ class Declarations:
         team = known.id if known else TeamId(self._ids.new("team"))
         kind = "team.updated" if known else "team.registered"
         return Change(Facts(kind), (Write(rows.TEAM, team, doc),), actor, {"team": team, **doc})
+
+    def _put_enforcement_point(
+        self, manifest: EnforcementPointManifest, actor: Actor, view: StateView
+    ) -> Change | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        doc = {
+            "calls_per_minute": spec.calls.per_minute,
+            "servers": sorted(spec.servers),
+            "types": sorted(spec.types),
+        }
+        row = view.get(rows.ENFORCEMENT_POINT, name)
+        if row is not None and row.doc.get("revoked"):
+            # registering it again would revive what was revoked
+            raise _fault(
+                manifest, "metadata.name", Code.CREDENTIAL_REVOKED, f"the enforcement point `{name}` was revoked",
+                "register it under another name",
+            )  # fmt: skip
+        if row is not None and row.doc == doc:
+            return None
+        kind = "enforcement_point.updated" if row else "enforcement_point.registered"
+        return Change(
+            Facts(kind), (Write(rows.ENFORCEMENT_POINT, name, doc),), actor, {"enforcement_point": name, **doc}
+        )
 
     def _put_issuer(self, manifest: IssuerManifest, actor: Actor, view: StateView) -> Change | None:
         spec, name = manifest.spec, manifest.metadata.name

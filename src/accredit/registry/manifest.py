@@ -41,6 +41,7 @@ __all__ = [
     "AgentManifest",
     "AgreementManifest",
     "Document",
+    "EnforcementPointManifest",
     "GroupManifest",
     "IssuerManifest",
     "PersonManifest",
@@ -80,6 +81,7 @@ _INPUT_PATH = r"^input(\.[A-Za-z][A-Za-z0-9_]{0,63}){1,8}$"
 _TASK_PATH = r"^task\.[A-Za-z][A-Za-z0-9_]{0,62}$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _BASE64URL = r"^[A-Za-z0-9_-]+$"
+_EXTERNAL_TYPE = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 
 _HINTS = {
     _LABEL: "use visible characters and single plain spaces; no control, bidi, zero-width or tag characters",
@@ -99,6 +101,7 @@ _HINTS = {
     _TASK_PATH: "the right side is a claim of the task such as `task.customer_id`",
     _DIGEST: "write `sha256:` and 64 lower-case hex digits",
     _BASE64URL: "write base64url without padding",
+    _EXTERNAL_TYPE: "a letter or `_`, then letters, digits and `_`: the type as callers write it, without `Ext::`",
 }
 
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -557,9 +560,37 @@ class IssuerManifest(_Form):
     spec: Annotated[_UserIssuerSpec | _TaskIssuerSpec, Field(discriminator="use")]
 
 
+class _PointCallsForm(_Form):
+    per_minute: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _PointSpec(_Form):
+    types: Annotated[
+        list[Annotated[str, StringConstraints(pattern=_EXTERNAL_TYPE)]],
+        Field(max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(default=[], description="types under `ext/` of the policy release that it may ask about")
+    servers: Annotated[
+        list[_Name], Field(max_length=200, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+    ] = Field(default=[], description="tool servers whose tools it may ask about, whichever agent would call")
+    calls: _PointCallsForm = Field(
+        default_factory=lambda: _PointCallsForm.model_construct(per_minute=6_000), description="questions it may ask"
+    )
+
+
+class EnforcementPointManifest(_Form):
+    """An application or gateway that asks for decisions (AuthZEN) and enforces them itself."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["EnforcementPoint"]
+    metadata: _NamedMetadata
+    spec: _PointSpec
+
+
 Document = (
     AgentManifest
     | AgreementManifest
+    | EnforcementPointManifest
     | GroupManifest
     | IssuerManifest
     | PersonManifest
@@ -574,6 +605,7 @@ KINDS: Mapping[str, type[Document]] = {
     "Agreement": AgreementManifest,
     "Issuer": IssuerManifest,
     "ToolServer": ToolServerManifest,
+    "EnforcementPoint": EnforcementPointManifest,
     "Agent": AgentManifest,
 }
 """Every kind, in the order in which they are applied: what others name comes first."""

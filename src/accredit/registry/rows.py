@@ -11,6 +11,9 @@ account_tie  account/by          {account, by, at_us}: the newest time that one 
 agreement    name                {provider, covers, document, expires_us}
 issuer       name                {name, use, issuer, jwks, audience, claims, token_type, roles_claim, role_names:
                                  [[theirs, ours]], status_url, revoked?}; read by identity, which alone sets `revoked`
+enforcement_point
+             name                {types, servers, calls_per_minute, revoked?}; read by identity, which alone sets
+                                 `revoked`
 server       name                {environment, url, credential, tools: [{name, effect, scope, data, price, fields,
                                  allow_undeclared}]}: what the operator says, sorted by name
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
@@ -48,6 +51,7 @@ __all__ = [
     "AGREEMENT",
     "DEFINITION",
     "DELEGATION",
+    "ENFORCEMENT_POINT",
     "GROUP",
     "INCIDENT",
     "ISSUER",
@@ -85,6 +89,7 @@ AGENT_NAME: Final = "agent_name"
 AGREEMENT: Final = "agreement"
 DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
+ENFORCEMENT_POINT: Final = "enforcement_point"
 GROUP: Final = "group"
 INCIDENT: Final = "incident"
 ISSUER: Final = "issuer"

@@ -51,6 +51,7 @@ from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
     Document,
+    EnforcementPointManifest,
     GroupManifest,
     IssuerManifest,
     PersonManifest,
@@ -383,7 +384,7 @@ class Registry:
             case TeamManifest():
                 team = team_named(view, document.metadata.name)
                 return ApplyResult("Team", document.metadata.name, team.id if team else "", outcome)
-            case IssuerManifest() | GroupManifest() | AgreementManifest():
+            case IssuerManifest() | GroupManifest() | AgreementManifest() | EnforcementPointManifest():
                 return ApplyResult(document.kind, document.metadata.name, document.metadata.name, outcome)
             case ToolServerManifest():
                 name = document.metadata.name
