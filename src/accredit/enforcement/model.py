@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from accredit.approvals.model import Hold, HoldState
 from accredit.identity.model import Principal
+from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import DecisionId, HoldId, ServerName
+from accredit.policy.model import Outcome
 from accredit.registry.model import Tool
 
-__all__ = ["Admitted", "Call", "CallEnd", "CallResult", "Refused"]
+__all__ = ["Admitted", "Advice", "Call", "CallEnd", "CallResult", "Refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Call:
     """The client's own label of its run: never trusted, only a label (DESIGN §3.15)."""
     declared: Mapping[str, Any] = field(default_factory=dict)
     """The agent's own claims; they never satisfy a verified condition."""
+    asked_by: str | None = None
+    """The enforcement point that asks whether this call would be allowed; None: the agent itself speaks."""
     hold: HoldId | None = None
     """The hold this call says it continues; taken only from state this gateway sealed, or from the agent's `_meta`
     (it names a hold, it proves nothing)."""
@@ -85,6 +90,26 @@ class Admitted:
     """Properties that must be taken out of the result, at any depth, before the agent sees any of it."""
     cancel: Callable[[Code], None] | None = None
     """Set by the protocol while the call is in flight; revocation calls it from the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a call, or a question of an enforcement point, comes to. It is on record, and nothing was reserved."""
+
+    decision_id: DecisionId
+    outcome: Outcome
+    code: Code
+    request: Digest | None = None
+    """Of a hold, or where an approval was named: exactly what a person would approve."""
+    hold: Hold | None = None
+    """That was opened for it, or that the caller named as its approval."""
+    standing: HoldState | None = None
+    """Where the approval that the caller named stood before; None if it is none for this."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the caller may go ahead."""
+        return self.outcome is Outcome.ALLOW
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,16 @@ from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
-from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
+from accredit.enforcement.model import Admitted, Advice, Call, CallEnd, CallResult, Refused
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
-from accredit.enforcement.records import Passage, decision_entry, outcome_entry, unauthenticated_entry
+from accredit.enforcement.records import (
+    Passage,
+    advice_entry,
+    decision_entry,
+    outcome_entry,
+    unauthenticated_entry,
+)
 from accredit.enforcement.sessions import SessionKey, SessionLedger, SessionTurn
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.model import Principal, Revocation
@@ -34,7 +40,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock, ClockWatch, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
-from accredit.kernel.ids import AgentId, DecisionId, IdSource, ServerName
+from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
 from accredit.limits.model import LimitRefusal, Spend
 from accredit.policy.context import now_facts
@@ -176,9 +182,18 @@ class Enforcer:
 
     async def admit(self, call: Call) -> Admitted | Refused:
         """Decide, reserve and record one call; `Admitted` means the record is durable."""
-        now = self._clock.now()
-        snapshot = self._snapshot()
-        passage = Passage(
+        now, snapshot = self._clock.now(), self._snapshot()
+        passage = self._passage(call, snapshot, now)
+        try:
+            return await self._pass(passage, snapshot, now)
+        except AccreditError as error:
+            return await self._refuse(passage, error.code)
+        except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
+            _log.exception("deciding on call %s failed", passage.decision_id)
+            return await self._refuse(passage, Code.INTERNAL)
+
+    def _passage(self, call: Call, snapshot: Snapshot, now: Instant) -> Passage:
+        return Passage(
             call=call,
             decision_id=DecisionId(self._ids.new("dec")),
             time_us=now.wall_us,
@@ -187,13 +202,6 @@ class Enforcer:
             snapshot=snapshot.digest,
             run=self._fingerprint("run", call.run_label) if call.run_label is not None else None,
         )
-        try:
-            return await self._pass(passage, snapshot, now)
-        except AccreditError as error:
-            return await self._refuse(passage, error.code)
-        except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
-            _log.exception("deciding on call %s failed", passage.decision_id)
-            return await self._refuse(passage, Code.INTERNAL)
 
     async def _pass(self, passage: Passage, snapshot: Snapshot, now: Instant) -> Admitted | Refused:
         """Take the steps in order. Whatever a control raises ends the call as refused, with all that was taken back."""
@@ -219,6 +227,20 @@ class Enforcer:
             if changed is not None:
                 return await self._refuse(passage, changed)
         # 5 gather
+        turn = self._turn(passage, snapshot, tool, now)
+        try:
+            answer = await self._judge(passage, snapshot, agent, server, tool, turn, now)
+        except BaseException:
+            self._sessions.give_back(turn)
+            raise
+        if isinstance(answer, Refused):
+            self._sessions.give_back(turn, denied=answer.code is not Code.HELD)
+        else:
+            self._open[passage.decision_id] = _Open(answer, passage, turn)
+        return answer
+
+    def _turn(self, passage: Passage, snapshot: Snapshot, tool: Tool, now: Instant) -> SessionTurn:
+        call = passage.call
         turn = self._sessions.begin(
             SessionKey.of(call.principal),
             credential=call.principal.credential,
@@ -230,16 +252,7 @@ class Enforcer:
             arguments=call.arguments,
         )
         passage.session = str(turn.session["id"])
-        try:
-            answer = await self._judge(passage, snapshot, agent, server, tool, turn, now)
-        except BaseException:
-            self._sessions.give_back(turn)
-            raise
-        if isinstance(answer, Refused):
-            self._sessions.give_back(turn, denied=answer.code is not Code.HELD)
-        else:
-            self._open[passage.decision_id] = _Open(answer, passage, turn)
-        return answer
+        return turn
 
     def _name_the_served(self, passage: Passage) -> None:
         principal, fresh = passage.call.principal, []
@@ -285,30 +298,13 @@ class Enforcer:
         now: Instant,
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
-        passage.context = _context(call, agent, turn, now)
-        if snapshot.policy.reads_origin:
-            passage.context["origin"], passage.context["source"] = self._origins(call, tool, turn)
         held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
         request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
-        steady = self._watch.steady(now)
-        restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady)
         known = snapshot.restrictions.get(agent.id)
         # 6 decide
-        passage.request = CallRequest(
-            agent=agent,
-            tool=tool.id,
-            context=passage.context,
-            lifted=holds.grants_for(request) if request else frozenset(),
-            time_trusted=steady,
-            restrictions=restrictions,
-            time_us=passage.time_us,
+        decision = await self._decide(
+            passage, snapshot, agent, tool, turn, now, holds.grants_for(request) if request else frozenset()
         )
-        decision = self._controls.decide(passage.request, snapshot.policy)
-        if decision.outcome is not Outcome.DENY and self._controls.outside is not None:
-            # asked of what would pass alone: what our own policies refuse costs no way out and back
-            passage.request = replace(passage.request, outside=await self._asked_outside(passage.request, snapshot))
-            decision = self._controls.decide(passage.request, snapshot.policy)
-        passage.decision = decision
         match decision.outcome:
             case Outcome.DENY:
                 # a task that is closed, or not known to be open, is absent: that is then what was the matter
@@ -323,6 +319,7 @@ class Enforcer:
             case _:
                 assert_never(decision.outcome)
         # 8 reserve
+        restrictions = passage.request.restrictions if passage.request is not None else ()
         slowed = throttle(restrictions, tool) if restrictions else None
         reserved = self._controls.spend.reserve(
             Spend.of(agent.id, tool, agent.version.limits, throttle=slowed), now=now
@@ -360,6 +357,116 @@ class Enforcer:
             recheck=lambda: self._recheck(call, agent, server, tool, known),
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
         )
+
+    async def _decide(
+        self,
+        passage: Passage,
+        snapshot: Snapshot,
+        agent: Agent,
+        tool: Tool,
+        turn: SessionTurn,
+        now: Instant,
+        lifted: frozenset[str],
+    ) -> Decision:
+        """Put together all that a decision may depend on, and make it; both stay in the passage."""
+        passage.context = _context(passage.call, agent, turn, now)
+        if snapshot.policy.reads_origin:
+            passage.context["origin"], passage.context["source"] = self._origins(passage.call, tool, turn)
+        steady = self._watch.steady(now)
+        passage.request = CallRequest(
+            agent=agent,
+            tool=tool.id,
+            context=passage.context,
+            lifted=lifted,
+            time_trusted=steady,
+            restrictions=snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady),
+            time_us=passage.time_us,
+        )
+        decision = self._controls.decide(passage.request, snapshot.policy)
+        if decision.outcome is not Outcome.DENY and self._controls.outside is not None:
+            # asked of what would pass alone: what our own policies refuse costs no way out and back
+            passage.request = replace(passage.request, outside=await self._asked_outside(passage.request, snapshot))
+            decision = self._controls.decide(passage.request, snapshot.policy)
+        passage.decision = decision
+        return decision
+
+    # -- advice: the same judgement, without a call
+
+    async def advise(self, call: Call, *, approval: HoldId | None = None, ask: bool = False) -> Advice:
+        """What a call would come to: on record before the answer, with nothing reserved, counted or forwarded.
+
+        Whether the tool is at its server as pinned, and whether limits have room, only a call finds out. With
+        `approval` the caller means to enforce the answer itself: an approval for exactly this call is used up by it.
+        With `ask`, a hold is opened where a person has to approve.
+
+        Raises:
+            UnavailableError: the answer could not be put on record.
+        """
+        now, snapshot = self._clock.now(), self._snapshot()
+        passage = self._passage(call, snapshot, now)
+        advice = Advice(passage.decision_id, Outcome.DENY, Code.INTERNAL)
+        try:
+            advice = await self._advised(passage, snapshot, now, approval, ask=ask)
+        except AccreditError as error:
+            advice = replace(advice, code=error.code)
+        except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
+            _log.exception("advising on call %s failed", passage.decision_id)
+        await self._controls.audit.append(advice_entry(passage, advice.outcome.value, advice.code))
+        self._pseudonyms.became_durable(passage.pseudonyms)
+        return advice
+
+    async def foresee(self, call: Call) -> Outcome:
+        """What a call would come to, for a search among many: it leaves no record, and arguments may be missing."""
+        now, snapshot = self._clock.now(), self._snapshot()
+        passage = self._passage(call, snapshot, now)
+        try:
+            found = self._look_up(passage, snapshot, now)
+            if isinstance(found, Code):
+                return Outcome.DENY
+            agent, _, tool = found
+            turn = self._turn(passage, snapshot, tool, now)
+            try:
+                return (await self._decide(passage, snapshot, agent, tool, turn, now, frozenset())).outcome
+            finally:
+                self._sessions.give_back(turn)
+        except AccreditError:
+            return Outcome.DENY
+
+    async def _advised(
+        self, passage: Passage, snapshot: Snapshot, now: Instant, approval: HoldId | None, *, ask: bool
+    ) -> Advice:
+        """Steps 2, 3, 5 and 6 of a call; and 7 or 9 if the caller asks for that."""
+        call, holds = passage.call, self._controls.holds
+        self._name_the_served(passage)
+        found = self._look_up(passage, snapshot, now)
+        if isinstance(found, Code):
+            return Advice(passage.decision_id, Outcome.DENY, found)
+        agent, _, tool = found
+        if (grant := _grant_of(agent, tool)) is not None:
+            passage.mask = grant.mask
+            if (fault := self._controls.validate(tool, call.arguments)) is not None:
+                return Advice(passage.decision_id, Outcome.DENY, fault.code)
+        held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
+        request = request_digest(held)
+        standing = holds.state(approval, agent.id, request) if approval is not None else None
+        lifted = holds.grants_for(request) if standing is HoldState.GRANTED else frozenset()
+        turn = self._turn(passage, snapshot, tool, now)
+        try:
+            decision = await self._decide(passage, snapshot, agent, tool, turn, now, lifted)
+        finally:
+            self._sessions.give_back(turn)
+        advice = Advice(passage.decision_id, decision.outcome, decision.code, request=request, standing=standing)
+        if decision.outcome is Outcome.ALLOW and decision.lifted:
+            passage.grants = await self._use_grants(request, decision, call)
+        elif decision.outcome is Outcome.HOLD and ask:
+            hold = await holds.open(held, decision.needs)
+            if isinstance(hold, HoldRefusal):
+                return replace(advice, outcome=Outcome.DENY, code=hold.code)
+            passage.hold = hold.id
+            return replace(advice, hold=hold)
+        elif decision.outcome is Outcome.DENY and call.principal.task_out and decision.code is Code.TASK_MISMATCH:
+            return replace(advice, code=call.principal.task_out)
+        return advice
 
     def _origins(self, call: Call, tool: Tool, turn: SessionTurn) -> tuple[dict[str, str], dict[str, list[str]]]:
         principal, results = call.principal, self._sessions.results(turn)

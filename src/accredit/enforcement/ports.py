@@ -14,7 +14,7 @@ from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, CredentialId, HoldId, ServerName, ToolId
 from accredit.limits.model import LimitRefusal, Reservation, Spend
-from accredit.policy.model import CallRequest, Decision, HoldNeed
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, HoldNeed
 from accredit.policy.ports import VetoAnswer
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent, Tool, ToolServer
@@ -121,7 +121,7 @@ class Controls:
     spend: SpendControl
     holds: HoldControl
     validate: Callable[[Tool, Mapping[str, Any]], ArgumentFault | None]
-    decide: Callable[[CallRequest, PolicySnapshot], Decision]
+    decide: Callable[[CallRequest | ExternalRequest, PolicySnapshot], Decision]
     listed: Callable[[Agent, ToolId, PolicySnapshot], bool]
     audit: AuditLog
     outside: OutsideVeto | None = None

@@ -6,6 +6,7 @@ sealed part; users and tasks appear as pseudonyms.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -17,11 +18,19 @@ from accredit.kernel.codes import Code
 from accredit.kernel.ids import DecisionId
 from accredit.limits.folding import reservation_fact, settled_fact
 from accredit.limits.model import Reservation
-from accredit.policy.model import CallRequest, Decision
+from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalRequest, Outcome
 from accredit.policy.recorded import judgement_fact
 from accredit.registry.model import Agent, Tool
 
-__all__ = ["Passage", "decision_entry", "outcome_entry", "unauthenticated_entry"]
+__all__ = [
+    "Passage",
+    "advice_entry",
+    "decision_entry",
+    "external_entry",
+    "outcome_entry",
+    "search_entry",
+    "unauthenticated_entry",
+]
 
 _MAX_TEXT = 1024
 _ENGINES = {"cedar": f"cedarpy {version('cedarpy')}", "tzdata": version("tzdata")}
@@ -60,7 +69,7 @@ class Passage:
     """Data classes that the agent's grant takes out of the tool's results."""
 
 
-def _facts(passage: Passage, kind: str, outcome: str) -> Facts:
+def _facts(passage: Passage, kind: str, outcome: str, action: str = "enforced") -> Facts:
     agent, tool = passage.agent, passage.tool
     return Facts(
         kind=kind,
@@ -72,14 +81,38 @@ def _facts(passage: Passage, kind: str, outcome: str) -> Facts:
         scope=tool.scope.value if tool and tool.scope else None,
         data_classes=tuple(sorted(tool.shown(passage.mask))) if tool else (),
         decision=outcome,
-        action="enforced",
+        action=action,
     )
 
 
 def decision_entry(passage: Passage, outcome: str, code: Code) -> Entry:
     """The record that must be durable before anything is forwarded, or that says why nothing was."""
+    return Entry(
+        facts=_facts(passage, "decision", outcome),
+        time_us=passage.time_us,
+        body=_body(passage, code),
+        parts=_parts(passage),
+        usage=Usage(allows=outcome == "allow", denies=outcome == "deny", holds=outcome == "hold"),
+        refused=outcome != "allow",
+        pseudonyms=passage.pseudonyms,
+    )
+
+
+def advice_entry(passage: Passage, outcome: str, code: Code) -> Entry:
+    """The record of a call that was only asked about: durable before the answer, and no part of the agent's usage."""
+    return Entry(
+        facts=_facts(passage, "advice", outcome, "advice"),
+        time_us=passage.time_us,
+        body={**_body(passage, code), "asked_by": passage.call.asked_by},
+        parts=_parts(passage),
+        refused=outcome != "allow",
+        pseudonyms=passage.pseudonyms,
+    )
+
+
+def _body(passage: Passage, code: Code) -> dict[str, Any]:
     call, decision, reservation = passage.call, passage.decision, passage.reservation
-    body: dict[str, Any] = {
+    return {
         "actors": list(call.principal.actors),
         "code": code.value,
         "control": passage.control,
@@ -100,6 +133,10 @@ def decision_entry(passage: Passage, outcome: str, code: Code) -> Entry:
         "user": passage.user,
         **judgement_fact(passage.request, decision),
     }
+
+
+def _parts(passage: Passage) -> tuple[Part, ...]:
+    call, decision = passage.call, passage.decision
     request: dict[str, Any] = {"tool": call.tool, "server": call.server, "source": call.source}
     if call.run_label is not None:
         request["run"] = call.run_label
@@ -107,14 +144,75 @@ def decision_entry(passage: Passage, outcome: str, code: Code) -> Entry:
         request["faults"] = [[fault.policy, fault.message] for fault in decision.faults]
     # the arguments are a part of their own, so that one field of them can be opened or all of them erased alone
     context = {key: value for key, value in passage.context.items() if key != "input"}
+    return Part("arguments", call.arguments), Part("context", context), Part("request", request)
+
+
+def external_entry(
+    request: ExternalRequest, decision: Decision, *, decision_id: DecisionId, key: str, source: str, control: int | None
+) -> Entry:
+    """The record of a question about other applications' types. Who and what it is about may be personal: sealed."""
+    allowed = decision.outcome is Outcome.ALLOW
+    asked: dict[str, Any] = {
+        "subject": _named(request.subject),
+        "action": {"name": request.action, "properties": dict(request.arguments)},
+        "resource": _named(request.resource),
+        "source": source,
+    }
+    if decision.faults:
+        asked["faults"] = [[fault.policy, fault.message] for fault in decision.faults]
     return Entry(
-        facts=_facts(passage, "decision", outcome),
-        time_us=passage.time_us,
-        body=body,
-        parts=(Part("arguments", call.arguments), Part("context", context), Part("request", request)),
-        usage=Usage(allows=outcome == "allow", denies=outcome == "deny", holds=outcome == "hold"),
-        refused=outcome != "allow",
-        pseudonyms=passage.pseudonyms,
+        facts=Facts("advice", decision=decision.outcome.value, action="advice"),
+        time_us=request.time_us,
+        body={
+            "asked_by": request.caller,
+            "code": decision.code.value,
+            "control": control,
+            "credential": key,
+            "decision_id": decision_id,
+            "engines": _ENGINES,
+            "entities": dict(decision.entities) if decision.entities else None,
+            "faults": [fault.policy for fault in decision.faults],
+            "policies": list(decision.policies),
+            "release": decision.release,
+            "slice": decision.slice,
+            "steady": request.time_trusted,
+        },
+        parts=(Part("context", dict(request.context)), Part("request", asked)),
+        refused=not allowed,
+    )
+
+
+def _named(name: ExternalName) -> dict[str, Any]:
+    return {"type": name.type, "id": name.id, "properties": dict(name.properties)}
+
+
+def search_entry(
+    question: Mapping[str, Any],
+    found: Sequence[str],
+    *,
+    what: str,
+    judged: int,
+    agent: str | None,
+    asked_by: str | None,
+    credential: str,
+    decision_id: DecisionId,
+    release: str,
+    time_us: int,
+) -> Entry:
+    """The one record of a search: what was looked for, how much was judged, and what was told."""
+    return Entry(
+        facts=Facts("advice", agent=agent, action="advice"),
+        time_us=time_us,
+        body={
+            "asked_by": asked_by,
+            "credential": credential,
+            "decision_id": decision_id,
+            "found": len(found),
+            "judged": judged,
+            "release": release,
+            "search": what,
+        },
+        parts=(Part("request", question), Part("result", {"found": list(found)})),
     )
 
 

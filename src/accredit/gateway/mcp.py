@@ -8,7 +8,6 @@ bounded in size and time; 5 one strict JSON-RPC message; 6 its era, header = bod
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import re
@@ -41,6 +40,7 @@ from accredit.gateway.routing import (
 )
 from accredit.gateway.sessions import ClientSession, SealedSessions
 from accredit.gateway.sse import event_frame
+from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.identity.metadata import challenge
 from accredit.identity.model import Principal
@@ -75,9 +75,6 @@ _MAX_DECLARED_BYTES = 4096
 _MAX_HOLD = 64
 _MAX_HEADER_PLANS = 4096
 _LAST_WORDS_S = 1.0
-_SWALLOWED_BYTES = 8 * 2**20
-_SWALLOWED_S = 0.5
-"""How much of a body that is too large is taken in and forgotten, so that its sender reads the refusal."""
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
@@ -283,7 +280,7 @@ class McpGateway:
             await reply.bare(204, b"", _NO_STORE)
             return
         _check_negotiation(head)  # 3
-        body = await self._body(receive, head)  # 4
+        body = await read_upload(receive, head, max_bytes=self._max_body_bytes, timeout_s=self._upload_timeout_s)  # 4
         if body is None:
             reply.done = True
             return
@@ -304,50 +301,6 @@ class McpGateway:
             (b"www-authenticate", challenge(self._public_url, path).encode()),
             status=401,
             data={"code": Code.UNAUTHENTICATED.value, "hint": Code.UNAUTHENTICATED.remedy},
-        )
-
-    async def _body(self, receive: Receive, head: Mapping[str, str]) -> bytes | None:
-        """The whole body, or None if the client left before sending it."""
-        declared = head.get("content-length")
-        if declared is not None and declared.isdigit() and int(declared) > self._max_body_bytes:
-            raise await self._oversized(receive)
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._upload_timeout_s):
-                while True:
-                    event = await receive()
-                    if event["type"] == "http.disconnect":
-                        return None
-                    chunk: bytes = event.get("body", b"")
-                    size += len(chunk)
-                    if size > self._max_body_bytes:
-                        raise await self._oversized(receive)
-                    if not event.get("more_body"):
-                        return chunk if not chunks else b"".join((*chunks, chunk))
-                    chunks.append(chunk)
-        except TimeoutError as error:
-            raise RpcError(
-                RpcNumber.REQUEST,
-                f"the body did not arrive within {self._upload_timeout_s:g} s",
-                status=408,
-                headers=((b"connection", b"close"),),
-            ) from error
-
-    async def _oversized(self, receive: Receive) -> RpcError:
-        # a connection closed on unread bytes is reset, and the client never sees why (RFC 9112 §9.6)
-        left = _SWALLOWED_BYTES
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SWALLOWED_S):
-                while left > 0 and (event := await receive()).get("more_body"):
-                    left -= len(event.get("body", b""))
-        return RpcError(
-            RpcNumber.REQUEST,
-            f"the body is larger than {self._max_body_bytes} bytes",
-            code=Code.BODY_OVERSIZED,
-            status=413,
-            hint=Code.BODY_OVERSIZED.remedy,
-            headers=((b"connection", b"close"),),
         )
 
     # -- methods

@@ -83,6 +83,17 @@ class Limits:
         except UnavailableError:
             return _unavailable()
 
+    def asked(self, point: str, per_minute: int) -> LimitRefusal | None:
+        """Count one question of an enforcement point against the rate it was registered with.
+
+        Its addresses are not counted: it asks for many, and was let in by whoever registered it.
+        """
+        bucket = Attempt(AttemptKind.CREDENTIAL, f"point/{point}", Rate.per_minute(per_minute))
+        try:
+            return self._counters.attempt([bucket], self._clock.now())
+        except UnavailableError:
+            return _unavailable()
+
     def reserve(self, spend: Spend, *, now: Instant | None = None) -> Reservation | LimitRefusal:
         """Take rate, concurrency and budget for one call, or nothing.
 
