@@ -34,6 +34,7 @@ from accredit.audit.writer import LogSettings, LogWriter
 from accredit.console.app import console_app
 from accredit.console.live import RecentCalls
 from accredit.console.ports import ConsoleServices
+from accredit.enforcement.advice import Adviser
 from accredit.enforcement.arguments import ArgumentChecks
 from accredit.enforcement.history import History
 from accredit.enforcement.path import Enforcer
@@ -44,6 +45,7 @@ from accredit.enforcement.sessions import SessionLedger
 from accredit.enforcement.sharding import ShardedHistory
 from accredit.enforcement.snapshot import SnapshotKeeper
 from accredit.gateway.addresses import HostAllowList
+from accredit.gateway.authzen import AuthzenGateway
 from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.opa import OpaServer
@@ -267,21 +269,22 @@ async def run(
         if settings.opa_url:
             outside = OpaServer(settings.opa_url, timeout_s=settings.opa_timeout_ms / 1000)
             stack.push_async_callback(outside.aclose)
+        controls = replaced(
+            Controls(
+                verifier=verifier,
+                definitions=definitions,
+                broker=broker,
+                spend=limits,
+                holds=holds,
+                validate=ArgumentChecks().fault,
+                decide=decide,
+                listed=listed,
+                audit=log,
+                outside=outside,
+            )
+        )
         enforcer = Enforcer(
-            replaced(
-                Controls(
-                    verifier=verifier,
-                    definitions=definitions,
-                    broker=broker,
-                    spend=limits,
-                    holds=holds,
-                    validate=ArgumentChecks().fault,
-                    decide=decide,
-                    listed=listed,
-                    audit=log,
-                    outside=outside,
-                )
-            ),
+            controls,
             snapshot=lambda: keeper.current,
             sessions=sessions,
             pseudonyms=Pseudonyms(ids, pseudonyms),
@@ -426,6 +429,26 @@ async def run(
             max_body_bytes=settings.max_body_bytes,
         )
         stack.push_async_callback(gateway.aclose)
+        authzen = AuthzenGateway(
+            Adviser(
+                enforcer,
+                points,
+                holds,
+                audit=controls.audit,
+                decide=controls.decide,
+                attempt=controls.spend.attempt,
+                asked=lambda point: limits.asked(point.name, point.calls_per_minute),
+                snapshot=lambda: keeper.current,
+                watch=watch,
+                clock=clock,
+                ids=ids,
+            ),
+            public_url=public_url,
+            sealer=sealer,
+            clock=clock,
+            allowed_hosts=settings.allowed_hosts,
+            max_body_bytes=settings.max_body_bytes,
+        )
         # what nobody awaited is durable before the log closes
         stack.push_async_callback(enforcer.drained)
         stack.callback(lambda: enforcer.tick(closing=True))
@@ -438,7 +461,7 @@ async def run(
             asyncio.create_task(_housekeeping(enforcer, holds, people), name="housekeeping"),
         ]
         stack.push_async_callback(_ended, background)
-        yield Running(plane, _app(plane, gateway, settings), data, signer.vkey, first_link)
+        yield Running(plane, _app(plane, gateway, authzen, settings), data, signer.vkey, first_link)
 
 
 def _signer(key: Ed25519PrivateKey, stream: str) -> CheckpointSigner:
@@ -502,7 +525,7 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _app(
-    plane: ControlPlane, gateway: McpGateway, settings: Settings
+    plane: ControlPlane, gateway: McpGateway, authzen: AuthzenGateway, settings: Settings
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """One port: each request goes to its room by its path, with nothing in between."""
     control, outer, console = control_api(plane), outer_api(plane), console_app(_shown(plane))
@@ -517,6 +540,8 @@ def _app(
             await gateway(scope, receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
+        elif authzen.serves(path):
+            await authzen(scope, receive, send)
         elif (refusal := _misdirected(addresses, scope)) is not None:
             await refusal(scope, receive, send)
         elif path.startswith("/api/"):

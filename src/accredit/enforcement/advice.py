@@ -25,6 +25,7 @@ from accredit.enforcement.records import external_entry, search_entry
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.model import Principal
 from accredit.identity.points import AskingPoint, EnforcementPoints, is_point_secret
+from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock, ClockWatch
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AttemptsLimitedError, ForbiddenError, UnauthenticatedError, UnavailableError
@@ -167,8 +168,19 @@ class Adviser:
             return await self._enforcer.advise(call, approval=question.approval)
         return await self._external(asker, question, call, source)
 
-    async def ask_approval(self, asker: Asker, question: Question, *, source: str) -> Advice:
+    def request_of(self, asker: Principal, question: Question) -> Digest | None:
+        """What an approval of exactly this question would bind to; None if it is about no call there can be.
+
+        Raises:
+            ForbiddenError: it is about another agent.
+        """
+        call = self._call(asker, question, "")
+        return self._enforcer.request_of(call) if isinstance(call, Call) else None
+
+    async def ask_approval(self, asker: Asker, question: Question, denied: DecisionId, *, source: str) -> Advice:
         """Judge one question, and where a person has to approve, ask one; an open request for the same is found again.
+
+        `denied` is the advice that said so before, for the record.
 
         Raises:
             ForbiddenError: the asker is no agent, or asks about another.
@@ -180,7 +192,7 @@ class Adviser:
         if not isinstance(asker, Principal) or not isinstance(call, Call):
             # what is approved is bound to user and task, for whom an enforcement point cannot vouch
             raise ForbiddenError(Code.NOT_AUTHORISED, "approvals are asked for by the agent itself")
-        return await self._enforcer.advise(call, ask=True)
+        return await self._enforcer.advise(replace(call, denied=denied), ask=True)
 
     def approval(self, asker: Asker, hold: HoldId, *, source: str) -> Hold | None:
         """How what the asker's agent asked for stands; None if there is no such thing for it.

@@ -35,6 +35,8 @@ class Call:
     """The client's own label of its run: never trusted, only a label (DESIGN §3.15)."""
     declared: Mapping[str, Any] = field(default_factory=dict)
     """The agent's own claims; they never satisfy a verified condition."""
+    denied: DecisionId | None = None
+    """The advice that a person had to approve this, which the agent now asks for."""
     asked_by: str | None = None
     """The enforcement point that asks whether this call would be allowed; None: the agent itself speaks."""
     hold: HoldId | None = None

@@ -415,6 +415,17 @@ class Enforcer:
         self._pseudonyms.became_durable(passage.pseudonyms)
         return advice
 
+    def request_of(self, call: Call) -> Digest | None:
+        """What an approval of exactly this call would bind to; None if agent or tool are not there.
+
+        Raises:
+            InvalidInputError: the arguments have no JSON form.
+        """
+        catalogue = self._snapshot().catalogue
+        agent, server = catalogue.agent(call.principal.agent), catalogue.server(call.server)
+        tool = server.tools.get(call.tool) if server is not None else None
+        return request_digest(HeldCall(agent, call.principal, tool, call.arguments)) if agent and tool else None
+
     async def foresee(self, call: Call) -> Outcome:
         """What a call would come to, for a search among many: it leaves no record, and arguments may be missing."""
         now, snapshot = self._clock.now(), self._snapshot()

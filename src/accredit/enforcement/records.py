@@ -103,7 +103,7 @@ def advice_entry(passage: Passage, outcome: str, code: Code) -> Entry:
     return Entry(
         facts=_facts(passage, "advice", outcome, "advice"),
         time_us=passage.time_us,
-        body={**_body(passage, code), "asked_by": passage.call.asked_by},
+        body={**_body(passage, code), "asked_by": passage.call.asked_by, "denied": passage.call.denied},
         parts=_parts(passage),
         refused=outcome != "allow",
         pseudonyms=passage.pseudonyms,
