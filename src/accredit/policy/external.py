@@ -168,7 +168,10 @@ def _out_of_bounds(policy: Policy) -> Iterator[tuple[str, str]]:
     operations = scope.action.entities
     if not operations:
         if policy.permits or operations is not None:
-            yield "a policy that permits, or names a list, names no operation", 'write `action == Action::"ext/<name>"` or a list of them'
+            yield (
+                "a policy that permits, or names a list, names no operation",
+                'write `action == Action::"ext/<name>"` or a list of them',
+            )
     elif any(
         name.type != "Action" or not name.id.startswith(_OPERATION) or name.id == _OPERATION for name in operations
     ):

@@ -8,9 +8,9 @@ resource); its handle is shared by every agent whose policies say the same.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import orjson
@@ -88,10 +88,22 @@ class Slice:
     principal: Uid
     action: Uid
     resource: Uid
-    entities: Any
     entity_digests: Mapping[str, Digest]
     observes: bool
     """Whether any of the policies is, or was, only observed."""
+    load: Callable[[], Any]
+    loaded: list[Any] = field(default_factory=list)
+
+    @property
+    def entities(self) -> Any:
+        """The handle of its three entities, made when a call is first judged: comparing slices needs none.
+
+        Raises:
+            UnavailableError: the engine refused entities it should accept.
+        """
+        if not self.loaded:
+            self.loaded.append(self.load())
+        return self.loaded[0]
 
     def observed(self, time_us: int) -> frozenset[int]:
         """Positions of the policies that are only observed at that moment."""
@@ -200,6 +212,7 @@ class PolicySnapshot:
         self._cache, self._index = _shared or (HandleCache(budget_bytes), _Index(release.policies))
         self._org_permits = any(policy.permits for policy in release.policies)
         self._basis = object()
+        self._latest: tuple[Agent, EntityFacts] | None = None
         self._session = session_type(release.config.counters, self.tools)
         self._vetoed = [f"{name}\n" for name in sorted(release.vetoes)]
         counters = release.config.counters
@@ -362,7 +375,9 @@ class PolicySnapshot:
         if tool is None or server is None:
             return Inadmissible(Code.ACTION_UNKNOWN, f"`{tool_id[:120]}`")
         place = self._place(tool, server)
-        principal = principal_facts(agent, self.tools)
+        if self._latest is None or self._latest[0] is not agent:  # whoever goes through a fleet asks tool by tool
+            self._latest = (agent, principal_facts(agent, self.tools))
+        principal = self._latest[1]
         if lacking := place.lacking or _lacking(principal):
             return Inadmissible(Code.ENTITY_INCOMPLETE, lacking)
         if unplaced := tool.unplaced(
@@ -387,13 +402,13 @@ class PolicySnapshot:
             principal=_uid(principal.name),
             action=place.action_uid,
             resource=place.resource_uid,
-            entities=self.engine.load(f"[{principal.document}]", place.entities),
             entity_digests={
                 "principal": principal.digest,
                 "action": place.action.digest,
                 "resource": place.resource.digest,
             },
             observes=any(policy.observed_until_us is not None for policy in policies),
+            load=partial(self.engine.load, f"[{principal.document}]", place.entities),
         )
 
     def _place(self, tool: Tool, server: ToolServer) -> _Place:
