@@ -13,13 +13,12 @@ from typing import Final
 
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, ToolId
-from accredit.policy.enforced import Access, AccessOutcome, access
+from accredit.policy.reach import Reach, Reaches
 from accredit.policy.release import Release
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
-from accredit.policy.sources import Policy
 from accredit.registry.model import Agent
 
-__all__ = ["FileChange", "Reach", "ReleaseDiff", "SliceChange", "release_diff", "slice_diff"]
+__all__ = ["FileChange", "ReleaseDiff", "SliceChange", "release_diff", "slice_diff"]
 
 _MOST_LINES: Final = 2_000
 
@@ -80,30 +79,6 @@ def _files(before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[File
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """What becomes of any call of an agent to a tool, as far as that can be said without the call.
-
-    Asked of the engine with no context at all (`enforced.access`): what no call can change is `always`, `never` or
-    `held`; everything else depends on what is named.
-    """
-
-    outcome: str
-    depends: tuple[str, ...] = ()
-    """What the answer depends on: conditions of the grant in the words of a refusal, and paths that policies read."""
-
-    @classmethod
-    def of(cls, found: Access, reads: Iterable[str] = ()) -> Reach:
-        """The reach that an access validation shows."""
-        words = {AccessOutcome.ALLOWED: "always", AccessOutcome.FORBIDDEN: "never", AccessOutcome.HELD: "held"}
-        word = words.get(found.outcome, "depends")
-        if word == "held" and found.conditions:
-            word = "held or denied"
-        if word in {"always", "never"}:
-            return cls(word)
-        return cls(word, tuple(sorted({*found.conditions, *reads})))
-
-
-@dataclass(frozen=True, slots=True)
 class SliceChange:
     """One agent and tool whose rules change."""
 
@@ -123,17 +98,13 @@ def slice_diff(base: PolicySnapshot, candidate: PolicySnapshot, agents: Iterable
     The snapshots must differ in their release alone.
     """
     before, after = base.beside(), candidate.beside()
-    judged: dict[object, tuple[Reach, Reach]] = {}
+    reaches = Reaches(before), Reaches(after)
     found = []
     for agent in sorted(agents, key=lambda one: one.id):
         for tool in sorted({grant.tool for grant in agent.version.grants}):
             old, new = _slice(before, agent, tool), _slice(after, agent, tool)
             if old is None or new is None or old.digest == new.digest:
                 continue
-            key = (old.key, old.observed(0), new.key, new.observed(0), old.permit.policy.id)
-            reach = judged.get(key)
-            if reach is None:
-                reach = judged[key] = (_reach(before, agent, old), _reach(after, agent, new))
             ids, others = _ids(old), _ids(new)
             found.append(
                 SliceChange(
@@ -142,8 +113,8 @@ def slice_diff(base: PolicySnapshot, candidate: PolicySnapshot, agents: Iterable
                     added=tuple(sorted(others.keys() - ids.keys())),
                     removed=tuple(sorted(ids.keys() - others.keys())),
                     observed=tuple(sorted(name for name in ids.keys() & others.keys() if ids[name] != others[name])),
-                    before=reach[0],
-                    after=reach[1],
+                    before=reaches[0].of(old),
+                    after=reaches[1].of(new),
                 )
             )
     return tuple(found)
@@ -160,15 +131,3 @@ def _slice(snapshot: PolicySnapshot, agent: Agent, tool: ToolId) -> Slice | None
 
 def _ids(part: Slice) -> dict[str, int | None]:
     return {policy.id: policy.observed_until_us for policy in part.policies}
-
-
-def _reach(snapshot: PolicySnapshot, agent: Agent, part: Slice) -> Reach:
-    try:
-        found = access(agent, part.tool.id, snapshot)
-    except (InvalidInputError, UnavailableError) as error:
-        return Reach("depends", (error.message,))
-    return Reach.of(found, (path for policy in part.policies if not policy.permits for path in _paths(policy)))
-
-
-def _paths(policy: Policy) -> Iterable[str]:
-    return (".".join(("context", *read.path)) for read in policy.reads)

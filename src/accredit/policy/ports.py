@@ -12,6 +12,7 @@ __all__ = [
     "EngineOutcome",
     "EngineSource",
     "Objection",
+    "Residual",
     "Uid",
     "Verdict",
     "VetoAnswer",
@@ -36,6 +37,19 @@ class Verdict(NamedTuple):
     outcome: EngineOutcome
     reasons: tuple[str, ...]
     errors: tuple[tuple[str, str], ...]
+
+
+class Residual(NamedTuple):
+    """What is left to ask of one policy when of a call only agent, operation and resource are known."""
+
+    truth: bool | None
+    """Whether its conditions hold, whatever the call says; None: that depends, or they cannot be judged."""
+    error: bool = False
+    """Whether they cannot be judged, whatever the call says."""
+    tree: Mapping[str, Any] | None = None
+    """The condition that is left, as a syntax tree."""
+    text: str = ""
+    """The same in the engine's words; empty if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,16 @@ class Engine(Protocol):
 
     def evaluate(self, handle: Any, principal: Uid, action: Uid, resource: Uid, context: str, entities: Any) -> Verdict:
         """Evaluate once. Never raises to say no: whatever goes wrong inside is outcome `none`."""
+        ...
+
+    def residuals(
+        self, handle: Any, principal: Uid, action: Uid, resource: Uid, entities: Any
+    ) -> Mapping[str, Residual]:
+        """What is left of each policy of a handle while nothing is known of the context. Tells; never decides.
+
+        Raises:
+            UnavailableError: the engine could not tell.
+        """
         ...
 
     def validate(self, policies: Sequence[str], schema: str) -> tuple[Objection, ...]:

@@ -8,7 +8,7 @@ results carry no metrics, and a panic is a BaseException: none of that leaves th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ import orjson
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.policy.ports import EngineOutcome, EngineSource, Objection, Uid, Verdict
+from accredit.policy.ports import EngineOutcome, EngineSource, Objection, Residual, Uid, Verdict
 
 __all__ = ["CedarEngine"]
 
@@ -92,7 +92,14 @@ class CedarEngine:
     def _alone(self, tree: dict[str, Any], *, template: bool) -> EngineSource:
         if template:  # the engine spells templates only inside a text, so their tree stands for it
             return EngineSource(orjson.dumps(tree, option=orjson.OPT_SORT_KEYS).decode(), tree, template=True)
-        text = cedarpy.policies_from_json_str(_set_of([("policy0", tree)])).strip()
+        try:
+            text = cedarpy.policies_from_json_str(_set_of([("policy0", tree)])).strip()
+        except ValueError as error:
+            raise InvalidInputError(
+                Code.POLICY_INVALID,
+                "the engine cannot spell a condition nested so deeply",
+                hint="about 50 terms in a row: list values in a set and ask `.contains(…)`, or write several policies",
+            ) from error
         again = orjson.loads(cedarpy.policies_to_json_str(text))["staticPolicies"]
         if again != {"policy0": tree}:
             raise InvalidInputError(
@@ -135,6 +142,25 @@ class CedarEngine:
         except BaseException as error:  # noqa: BLE001 - the boundary that turns a failure, panics included, into no decision
             return Verdict(EngineOutcome.NONE, (), (("", type(error).__name__),))
 
+    def residuals(
+        self, handle: Any, principal: Uid, action: Uid, resource: Uid, entities: Any
+    ) -> Mapping[str, Residual]:
+        names = {"principal": principal, "action": action, "resource": resource}
+        try:
+            # without a context, the context is unknown
+            found = cedarpy.is_authorized_partial({key: _spelled(uid) for key, uid in names.items()}, handle, entities)
+            errors = {name for name, _ in map(_blamed, found.diagnostics.errors)}
+            residuals = {name: _residual(tree, failed=name in errors) for name, tree in found.residuals.items()}
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # as above; and what is left of a long condition may be too deep
+            raise UnavailableError(
+                Code.ENGINE_FAILED, "what is left of the policies cannot be told", cause=type(error).__name__
+            ) from error
+        if len(residuals) != len(handle) or not errors <= residuals.keys():
+            raise UnavailableError(Code.ENGINE_FAILED, "what is left of the policies cannot be told")
+        return residuals
+
     def validate(self, policies: Sequence[str], schema: str) -> tuple[Objection, ...]:
         try:
             result = cedarpy.validate_policies("\n".join(policies), cedarpy.Schema.from_json_str(schema))
@@ -148,6 +174,64 @@ class CedarEngine:
 
 def _set_of(trees: Sequence[tuple[str, Any]]) -> str:
     return orjson.dumps({"templates": {}, "staticPolicies": dict(trees), "templateLinks": []}).decode()
+
+
+def _spelled(uid: Uid) -> str:
+    """An entity's name as the engine itself would write it: partial evaluation takes no other form."""
+    return f'{uid["type"]}::"{_QUOTES.sub(_ESCAPED, uid["id"])}"'
+
+
+_QUOTES = re.compile(r"[\"'\\]")
+_ESCAPED = r"\\\g<0>"
+
+
+def _residual(policy: Mapping[str, Any], *, failed: bool) -> Residual:
+    (condition,) = policy["conditions"]
+    tree = _plainer(condition["body"])
+    if failed:
+        return Residual(None, error=True)
+    if tree in ({"Value": True}, {"Value": False}):
+        return Residual(tree["Value"])
+    try:
+        alone = {**policy, "conditions": [{"kind": "when", "body": tree}]}
+        text = cedarpy.policies_from_json_str(_set_of([("policy0", alone)]))
+        text = text[text.index("when {") + 6 : text.rindex("}")].strip()
+    except ValueError:  # deeper than the engine spells
+        text = ""
+    return Residual(None, tree=tree, text=_legible(text))
+
+
+def _legible(text: str) -> str:
+    """A condition on one line, and the names in it without the engine's parentheses: `((context.a).b)`."""
+    text, before = _LINES.sub(" ", text), ""
+    while text != before:
+        text, before = _NAMED.sub(lambda found: found[1] or found[0], text), text
+    return text
+
+
+_LINES = re.compile(r"\s*\n\s*")
+"""Of the engine's layout: a literal has its own escaped."""
+_NAMED = re.compile(r'"(?:\\.|[^"\\])*"|(?<!\w)\((context(?:\.\w+)*)\)')
+_CONTEXT = {"unknown": [{"Value": "context"}]}
+_TRUE = {"Value": True}
+_NEGATED = {"<=": ">", "<": ">=", "==": "!="}
+
+
+def _plainer(node: Any) -> Any:
+    """A residual as a person would have written it: without the engine's own `true && …` and `!(a <= b)`."""
+    if isinstance(node, list):
+        return [_plainer(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node == _CONTEXT:
+        return {"Var": "context"}
+    plain = {key: _plainer(item) for key, item in node.items()}
+    match plain:
+        case {"&&": {"left": left, "right": right}} if left == _TRUE:
+            return right
+        case {"!": {"arg": {**compared}}} if len(compared) == 1 and compared.keys() <= _NEGATED.keys():
+            return {_NEGATED[str(kind)]: sides for kind, sides in compared.items()}
+    return plain
 
 
 def _blamed(line: str) -> tuple[str, str]:
