@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from accredit.enforcement.history import PastCall
 from accredit.enforcement.model import Admitted, CallEnd, Refused
 from accredit.kernel.codes import Code
 from tests.enforcement.place import KIM, TICKET, Place, ToolBox, agent, tool
@@ -209,7 +210,7 @@ def test_an_external_act_needs_a_recipient_of_the_verified_task_or_a_person(tmp_
         seen = [
             call.request().context["origin"]
             for call in at.running.plane.history.calls()
-            if call.header["tool"] == "crm/send"
+            if isinstance(call, PastCall) and call.header["tool"] == "crm/send"
         ]
         assert [one["recipient"] for one in seen] == ["user_verified", "unknown", "tool_result", "unknown"]
         nobody = await at.principal("nurse")

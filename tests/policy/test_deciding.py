@@ -211,6 +211,7 @@ class FailingEngine:
     compile = staticmethod(ENGINE.compile)
     load = staticmethod(ENGINE.load)
     validate = staticmethod(ENGINE.validate)
+    residuals = staticmethod(ENGINE.residuals)
 
     def evaluate(self, handle: Any, principal: Uid, action: Uid, resource: Uid, context: str, entities: Any) -> Verdict:
         return Verdict(EngineOutcome.NONE, (), ())

@@ -273,7 +273,7 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             ReleaseShown(
                 release=current.digest,
                 engine=current.engine,
-                policies=[one.id for one in current.policies],
+                policies=[one.id for one in (*current.policies, *current.external.policies)],
                 observed={name: moment(until_us) for name, until_us in sorted(current.config.observe.items())},
                 counters=[one.name for one in current.config.counters],
                 fault=plane.releases.fault,

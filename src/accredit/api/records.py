@@ -26,13 +26,14 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId
 from accredit.policy.explanation import explain
+from accredit.policy.replay import PastQuestion
 from accredit.registry.authority import Act
 
 __all__ = ["ConfirmedClock", "ProofShown", "records"]
 
 _PAGE: Final = 512
 _SEARCHED: Final = 200_000
-_BY_SECRET: Final = frozenset({rows.API_TOKEN, rows.JOIN_TOKEN, rows.LOGIN_LINK})
+_BY_SECRET: Final = frozenset({rows.API_TOKEN, rows.ENFORCEMENT_KEY, rows.JOIN_TOKEN, rows.LOGIN_LINK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,29 +104,26 @@ def records(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return Json(ConfirmedClock(await shown.confirm_clock(actor_of(who)) / 1_000_000))
 
 
-def _explained(call: PastCall) -> dict[str, Any]:
+def _explained(past: PastCall | PastQuestion) -> dict[str, Any]:
     """A decision, and why it came out so as far as its record can be judged again."""
-    header, code = call.header, Code(call.body["code"])  # type: ignore[call-arg]  # by value
+    header, body, code = past.header, past.body, Code(past.body["code"])  # type: ignore[call-arg]  # by value
     head = {
-        "decision": call.body["decision_id"],
+        "decision": body["decision_id"],
         "agent": header["agent"],
         "tool": header["tool"],
+        "asked_by": (body["asked_by"] or header["agent"]) if "asked_by" in body else None,
         "time": moment(header["time"]),
-        "record": call.seq,
+        "record": past.seq,
         "outcome": header["decision"],
         "code": code.value,
         "meaning": code.meaning,
         "remedy": code.remedy,
-        "release": call.body["release"],
+        "release": body["release"],
     }
-    if call.judgement is None or call.policy is None or call.why is not None:
-        said = (
-            "no policy was asked"
-            if call.judgement is None and call.why is None
-            else f"cannot be judged again: {call.why}"
-        )
+    if past.policy is None or past.why is not None or not past.judged:
+        said = f"cannot be judged again: {past.why}" if past.why is not None else "no policy was asked"
         return {**head, "unexplained": said}
-    found = asdict(explain(call.request(), call.policy))
+    found = asdict(explain(past.opened() if isinstance(past, PastQuestion) else past.request(), past.policy))
     # a later step may have refused what policies allowed: that is the record's own code
     by_policies = {"outcome": found.pop("outcome"), "code": found.pop("code")}
     return {**found, **head, "by_policies": by_policies}
@@ -166,12 +164,12 @@ class _Records:
             if wanted not in record.body:
                 continue
             header, body = header_of(record), body_of(record)
-            if body.get("decision_id") == decision and header["kind"] in {"decision", "outcome"}:
-                found[header["kind"]] = {
-                    "seq": header["seq"], "time": moment(header["time"]), "header": header, "body": body
-                }  # fmt: skip
-                if header["kind"] == "decision":
-                    texts = {one.id: one.text for one in self._plane.releases.current.policies}
+            if body.get("decision_id") == decision and header["kind"] in {"decision", "advice", "outcome"}:
+                kind = "outcome" if header["kind"] == "outcome" else "decision"
+                found[kind] = {"seq": header["seq"], "time": moment(header["time"]), "header": header, "body": body}
+                if kind == "decision":
+                    release = self._plane.releases.current
+                    texts = {one.id: one.text for one in (*release.policies, *release.external.policies)}
                     found["policies"] = {one: texts.get(one, "compiled from the manifest") for one in body["policies"]}
                     return found
         return None

@@ -8,6 +8,7 @@ changed does not open, and a call that cannot be rebuilt exactly is said to be s
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,11 +32,11 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
 from accredit.policy.context import LooksAt
-from accredit.policy.model import CallRequest
+from accredit.policy.model import CallRequest, ExternalName, ExternalRequest
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.recorded import Judgement
 from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleases
-from accredit.policy.replay import Unrepeatable
+from accredit.policy.replay import PastQuestion, Unrepeatable
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry import rows
 from accredit.registry.model import Agent
@@ -61,7 +62,7 @@ _KINDS: Final = frozenset(
 _PAGE: Final = 512
 _KEPT: Final = 256
 """So many positions back a call may have been judged: calls wait for their record for milliseconds."""
-_DECISION: Final = b'"kind":"decision"'
+_KIND: Final = re.compile(rb'"kind":"(?:decision|advice)"')
 _RESERVED: Final = b"__e"
 """How every reserved key begins (`policy/context.py`)."""
 
@@ -118,6 +119,11 @@ class PastCall:
     def policy(self) -> PolicySnapshot | None:
         """Release and catalogue it was judged by."""
         return self.snapshot.policy if self.snapshot is not None else None
+
+    @property
+    def judged(self) -> bool:
+        """Whether policies were asked at all."""
+        return self.judgement is not None
 
     def facts(self, looks_at: LooksAt | None = None) -> dict[str, Any] | None:
         """The context that was judged; or, if that is enough, no more of it than is looked at.
@@ -200,19 +206,19 @@ class History:
                 high = middle
         return max(0, low - _PAGE)
 
-    def find(self, decision: str, *, within: int) -> PastCall | None:
-        """The call of that decision, among the newest so many records."""
+    def find(self, decision: str, *, within: int) -> PastCall | PastQuestion | None:
+        """The call or question of that decision, among the newest so many records."""
         wanted, end = orjson.dumps(decision), self.size()
         for start in range(max(0, end - _PAGE), max(-1, end - within - _PAGE), -_PAGE):
             for row in self._reader.rows(max(0, start), min(end, start + _PAGE)):
-                if wanted in row[2] and _DECISION in row[1]:
+                if wanted in row[2] and _KIND.search(row[1]):
                     found = next(self.calls(row[0], row[0] + 1), None)
                     if found is not None and found.body["decision_id"] == decision:
                         return found
         return None
 
-    def calls(self, start: int = 0, stop: int | None = None) -> Iterator[PastCall]:
-        """The decisions recorded from `start` on, in the order of the log.
+    def calls(self, start: int = 0, stop: int | None = None) -> Iterator[PastCall | PastQuestion]:
+        """The decisions recorded from `start` on, in the order of the log, what was only asked included.
 
         Raises:
             UnavailableError: the log cannot be read.
@@ -239,16 +245,70 @@ class History:
                     if len(kept) > _KEPT:
                         kept.popitem(last=False)
                     ahead = next(past, None)
-                if _DECISION in row[1]:
-                    yield self._call(row, wrapped.get(row[0], {}), kept)
+                if not _KIND.search(row[1]):
+                    continue
+                try:
+                    header, body = orjson.loads(row[1][2:]), orjson.loads(row[2][32:])
+                except ValueError as error:
+                    raise InvalidInputError(
+                        Code.LOG_INVALID, f"record {row[0]} is not framed as a record", hint="accredit audit verify"
+                    ) from error
+                if "search" in body:  # what a search comes to is not recorded one by one
+                    continue
+                if "judged" in body or header["kind"] == "decision":
+                    yield self._call(row, header, body, wrapped.get(row[0], {}), kept)
+                else:
+                    yield self._question(row, header, body, wrapped.get(row[0], {}), kept)
 
-    def _call(self, row: StoredRow, wrapped: Mapping[str, bytes], kept: Mapping[int, Snapshot]) -> PastCall:
-        try:
-            header, body = orjson.loads(row[1][2:]), orjson.loads(row[2][32:])
-        except ValueError as error:
-            raise InvalidInputError(
-                Code.LOG_INVALID, f"record {row[0]} is not framed as a record", hint="accredit audit verify"
-            ) from error
+    def _question(
+        self,
+        row: StoredRow,
+        header: Mapping[str, Any],
+        body: Mapping[str, Any],
+        wrapped: Mapping[str, bytes],
+        kept: Mapping[int, Snapshot],
+    ) -> PastQuestion:
+        snapshot, keys = kept.get(body["control"]), self._keys
+
+        def opened() -> ExternalRequest:
+            try:
+                sealed = dict(sealed_parts(row[4]))
+                context, asked = (
+                    part_values(unseal_part(row[0], name, sealed[name], wrapped[name], keys))
+                    for name in ("context", "request")
+                )
+                return ExternalRequest(
+                    ExternalName(**asked["subject"]),
+                    asked["action"]["name"],
+                    ExternalName(**asked["resource"]),
+                    asked["action"]["properties"],
+                    context,
+                    caller=body["asked_by"],
+                    time_us=header["time"],
+                    time_trusted=body["steady"],
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise InvalidInputError(Code.LOG_INVALID, f"the parts of record {row[0]} do not open") from error
+
+        why: Unrepeatable | None = None
+        if body["release"] is not None:
+            if snapshot is None:
+                why = Unrepeatable.STATE
+            elif "context" not in wrapped or "request" not in wrapped:
+                why = Unrepeatable.ERASED
+            elif any("truncated" in body["parts"][name] for name in ("context", "request")):
+                why = Unrepeatable.CUT
+        policy = snapshot.policy if snapshot is not None else None
+        return PastQuestion(row[0], header, body, policy, why, opened)
+
+    def _call(
+        self,
+        row: StoredRow,
+        header: Mapping[str, Any],
+        body: Mapping[str, Any],
+        wrapped: Mapping[str, bytes],
+        kept: Mapping[int, Snapshot],
+    ) -> PastCall:
         judgement, agent = Judgement.read(body), None
         snapshot = kept.get(body["control"])
         why: Unrepeatable | None = None

@@ -19,7 +19,7 @@ from accredit.kernel.ids import DecisionId
 from accredit.limits.folding import reservation_fact, settled_fact
 from accredit.limits.model import Reservation
 from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalRequest, Outcome
-from accredit.policy.recorded import judgement_fact
+from accredit.policy.recorded import answer_fact, judgement_fact
 from accredit.registry.model import Agent, Tool
 
 __all__ = [
@@ -165,17 +165,12 @@ def external_entry(
         time_us=request.time_us,
         body={
             "asked_by": request.caller,
-            "code": decision.code.value,
             "control": control,
             "credential": key,
             "decision_id": decision_id,
             "engines": _ENGINES,
-            "entities": dict(decision.entities) if decision.entities else None,
-            "faults": [fault.policy for fault in decision.faults],
-            "policies": list(decision.policies),
-            "release": decision.release,
-            "slice": decision.slice,
             "steady": request.time_trusted,
+            **answer_fact(decision),
         },
         parts=(Part("context", dict(request.context)), Part("request", asked)),
         refused=not allowed,

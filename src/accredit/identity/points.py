@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from accredit.audit.model import Facts, Part, Receipt
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
-from accredit.identity.rows import secret_hash
+from accredit.identity.rows import ENFORCEMENT_KEY, secret_hash
 from accredit.identity.tokens import MAX_TOKEN_BYTES, refused
 from accredit.kernel.clock import BothClocks, Clock, Instant
 from accredit.kernel.codes import Code
@@ -24,7 +24,6 @@ from accredit.registry.rows import ENFORCEMENT_POINT
 
 __all__ = ["AskingPoint", "EnforcementPoints", "PointKey", "is_point_secret"]
 
-_KEY: Final = "enforcement_key"
 _PREFIX: Final = "acce_"
 _MAX_DAYS: Final = 365
 _MAX_ALIVE: Final = 5
@@ -74,7 +73,7 @@ class EnforcementPoints:
         self._clocks = BothClocks(clock.now())
         self._points: dict[str, AskingPoint] = {}
         self._keys: dict[str, PointKey] = {}
-        for kind in (ENFORCEMENT_POINT, _KEY):
+        for kind in (ENFORCEMENT_POINT, ENFORCEMENT_KEY):
             for row in control.view.scan(kind):
                 self._fold(row.kind, row.key, row.doc)
         control.subscribe(self._follow)
@@ -101,7 +100,7 @@ class EnforcementPoints:
         if key is None:
             raise refused(Code.API_TOKEN_UNKNOWN, "no such key of an enforcement point")
         point = self._points.get(key.point)
-        if not {(ENFORCEMENT_POINT, key.point), (_KEY, hashed)}.isdisjoint(self._control.unproven):
+        if not {(ENFORCEMENT_POINT, key.point), (ENFORCEMENT_KEY, hashed)}.isdisjoint(self._control.unproven):
             raise refused(Code.STATE_UNPROVEN, key.point, credential=key.id)
         if key.revoked or point is None or point.revoked:
             raise refused(Code.CREDENTIAL_REVOKED, key.point, credential=key.id)
@@ -138,7 +137,10 @@ class EnforcementPoints:
             made.append(key)
             return Change(
                 Facts("enforcement_key.issued"),
-                (Write(_KEY, secret_hash(secret), _doc(key)), *(Write(_KEY, at, None) for _, at in over)),
+                (
+                    Write(ENFORCEMENT_KEY, secret_hash(secret), _doc(key)),
+                    *(Write(ENFORCEMENT_KEY, at, None) for _, at in over),
+                ),
                 actor,
                 {"enforcement_point": point, "expires_us": expires_us, "key": key.id},
             )
@@ -154,11 +156,11 @@ class EnforcementPoints:
         """
 
         def build(view: StateView) -> Change | None:
-            for row in view.scan(_KEY):
+            for row in view.scan(ENFORCEMENT_KEY):
                 if row.doc["id"] == key_id and row.doc["point"] == point:
                     if row.doc["revoked"]:
                         return None
-                    write = Write(_KEY, row.key, {**row.doc, "revoked": True})
+                    write = Write(ENFORCEMENT_KEY, row.key, {**row.doc, "revoked": True})
                     body = {"enforcement_point": point, "key": key_id}
                     return _narrowing("enforcement_key.revoked", write, actor, body, reason)
             raise NotFoundError(Code.NOT_FOUND, f"`{point[:80]}` has no key `{key_id[:80]}`")
@@ -198,7 +200,7 @@ class EnforcementPoints:
                 self._points[key] = AskingPoint(
                     key, types, servers, doc["calls_per_minute"], revoked=bool(doc.get("revoked"))
                 )
-        elif kind == _KEY:
+        elif kind == ENFORCEMENT_KEY:
             self._keys.pop(key, None)
             if doc is not None:
                 self._keys[key] = PointKey(

@@ -34,6 +34,7 @@ from accredit.kernel.ids import AgentId, CredentialId, PersonId
 __all__ = [
     "API_TOKEN",
     "CREDENTIAL",
+    "ENFORCEMENT_KEY",
     "ENROLMENT",
     "EPOCH",
     "FIRST",
@@ -57,6 +58,7 @@ __all__ = [
 
 API_TOKEN = "api_token"  # noqa: S105 - the kind of a row, not a secret
 CREDENTIAL = "credential"
+ENFORCEMENT_KEY = "enforcement_key"
 ENROLMENT = "enrolment"
 EPOCH = "epoch"
 FIRST_ADMIN = "first_admin"

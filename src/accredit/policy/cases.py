@@ -1,8 +1,9 @@
 """Test cases of a policy directory, as YAML (`tests/*.yaml`; docs/policy-tests.md has the whole form).
 
-A case is one call and what is to come of it. It names registered agents and tools, or such as the file itself declares,
-so a library of policies can be tested where nothing is registered. Read strictly: an unknown key, a repeated key or an
-alias is an error, since a case that is not read as it was meant passes for the wrong reason.
+A case is one call, or one question of another application about its own types, and what is to come of it. It names
+registered agents and tools, or such as the file itself declares, so a library of policies can be tested where nothing
+is registered. Read strictly: an unknown key, a repeated key or an alias is an error, since a case that is not read as
+it was meant passes for the wrong reason.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.hours import Hours
 from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId, tool_id
+from accredit.policy.model import ExternalName, ExternalRequest
 from accredit.registry.model import (
     Agent,
     AgentLimits,
@@ -35,7 +37,7 @@ from accredit.registry.model import (
 from accredit.registry.reading import read_documents
 from accredit.registry.versions import grant_of
 
-__all__ = ["CaseFile", "Expected", "PolicyCase", "read_cases"]
+__all__ = ["CaseCall", "CaseFile", "Expected", "PolicyCase", "read_cases"]
 
 MOST_CASES: Final = 5_000
 _CLOCK: Final = "2026-01-05T10:00:00Z"  # a Monday
@@ -91,6 +93,26 @@ class _CallForm(_Strict):
     input: _Facts = {}
 
 
+class _NameForm(_Strict):
+    type: _Text
+    id: Annotated[str, StringConstraints(min_length=1, max_length=1_024)]
+    properties: _Facts = {}
+
+
+class _ActionForm(_Strict):
+    name: _Text
+    properties: _Facts = {}
+
+
+class _AskForm(_Strict):
+    subject: _NameForm | None = None
+    action: _Text | _ActionForm | None = None
+    resource: _NameForm | None = None
+    context: _Facts | None = None
+    caller: _Text | None = None
+    """The enforcement point that asks."""
+
+
 class _ExpectForm(_Strict):
     outcome: Literal["allow", "deny", "hold"]
     policy: _Text | list[_Text] | None = None
@@ -117,6 +139,8 @@ class _Given(_Strict):
     """Arguments over those of `call`."""
     granted: Annotated[list[_Text] | None, Field(max_length=32)] = None
     """Policies whose hold a person lifted for this very call."""
+    ask: _AskForm | None = None
+    """Instead of a call; a row may name only what is different."""
 
 
 class _CaseForm(_Given):
@@ -153,11 +177,9 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyCase:
-    """One call and what is to come of it."""
+class CaseCall:
+    """A call of an agent."""
 
-    path: str
-    name: str
     agent: str
     state: AgentState | None
     tier: Tier | None
@@ -167,6 +189,15 @@ class PolicyCase:
     """All of it but `input`, `now`, and what is measured of the first call of a session."""
     clock_us: int
     granted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCase:
+    """One call or question, and what is to come of it."""
+
+    path: str
+    name: str
+    asked: CaseCall | ExternalRequest
     expected: Expected
 
 
@@ -283,30 +314,55 @@ def _cases(path: str, form: _CaseForm, defaults: _Given) -> Iterator[PolicyCase]
         given: dict[str, Any] = {}
         for layer in (defaults, form, row):
             given |= {key: getattr(layer, key) for key in _Given.model_fields if getattr(layer, key) is not None}
-        arguments = {**(given["call"].input if "call" in given else {})}
-        for layer in (defaults, form, row):
-            arguments |= layer.input or {}
         name = form.name if form.table is None else f"{form.name}: {row.name or number}"
         expect = row.expect or form.expect
-        if expect is None or "call" not in given or "agent" not in given:
-            raise _refused(path, f"case `{name}` lacks one of agent, call and expect")
-        yield PolicyCase(
-            path=path,
-            name=name,
-            agent=given["agent"],
-            state=given.get("state"),
-            tier=given.get("tier"),
-            tool=ToolId(given["call"].tool),
-            arguments=arguments,
-            context={
-                key: given[key]
-                for key in ("user", "task", "origin", "source", "declared", "session", "instance", "actors")
-                if key in given
-            },
-            clock_us=_clock_us(path, name, given.get("clock", _CLOCK)),
-            granted=tuple(given.get("granted", ())),
-            expected=_expected(expect),
-        )
+        clock_us = _clock_us(path, name, given.get("clock", _CLOCK))
+        asked: CaseCall | ExternalRequest | None = None
+        if form.ask is not None or row.ask is not None or "call" not in given:
+            asked = _question([layer.ask for layer in (defaults, form, row) if layer.ask is not None], clock_us)
+        elif "agent" in given:
+            arguments = {**given["call"].input}
+            for layer in (defaults, form, row):
+                arguments |= layer.input or {}
+            asked = _call(given, arguments, clock_us)
+        if expect is None or asked is None:
+            raise _refused(path, f"case `{name}` lacks one of agent, call and expect, or of what `ask` needs")
+        yield PolicyCase(path, name, asked, _expected(expect))
+
+
+def _call(given: Mapping[str, Any], arguments: Mapping[str, Any], clock_us: int) -> CaseCall:
+    facts = ("user", "task", "origin", "source", "declared", "session", "instance", "actors")
+    return CaseCall(
+        agent=given["agent"],
+        state=given.get("state"),
+        tier=given.get("tier"),
+        tool=ToolId(given["call"].tool),
+        arguments=arguments,
+        context={key: given[key] for key in facts if key in given},
+        clock_us=clock_us,
+        granted=tuple(given.get("granted", ())),
+    )
+
+
+def _question(layers: list[_AskForm], clock_us: int) -> ExternalRequest | None:
+    """The question that layers make together, later ones replacing whole members; None if one is missing."""
+    given: dict[str, Any] = {}
+    for layer in layers:
+        given |= {key: getattr(layer, key) for key in _AskForm.model_fields if getattr(layer, key) is not None}
+    if not {"subject", "action", "resource"} <= given.keys():
+        return None
+    subject, action, resource = given["subject"], given["action"], given["resource"]
+    if isinstance(action, str):
+        action = _ActionForm(name=action)
+    return ExternalRequest(
+        ExternalName(subject.type, subject.id, subject.properties),
+        action.name,
+        ExternalName(resource.type, resource.id, resource.properties),
+        action.properties,
+        given.get("context", {}),
+        caller=given.get("caller", "test"),
+        time_us=clock_us,
+    )
 
 
 def _clock_us(path: str, name: str, text: str) -> int:

@@ -45,8 +45,12 @@ def decide(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot) -> 
     return _narrowed(_by_policies(request, snapshot), request, snapshot)
 
 
-def decide_without(request: CallRequest, snapshot: PolicySnapshot, policies: Collection[str]) -> Decision:
+def decide_without(
+    request: CallRequest | ExternalRequest, snapshot: PolicySnapshot, policies: Collection[str]
+) -> Decision:
     """What the decision would be if these policies were not in scope: for explaining, never for deciding."""
+    if isinstance(request, ExternalRequest):
+        return snapshot.external.without(policies).decide(request)
     return _narrowed(_by_policies(request, snapshot, policies), request, snapshot)
 
 

@@ -50,8 +50,8 @@ class ReleaseDiff:
 
 def release_diff(base: Release, candidate: Release) -> ReleaseDiff:
     """Compare two releases as texts and as policies."""
-    before = {policy.id: policy for policy in base.policies}
-    after = {policy.id: policy for policy in candidate.policies}
+    before = {policy.id: policy for policy in (*base.policies, *base.external.policies)}
+    after = {policy.id: policy for policy in (*candidate.policies, *candidate.external.policies)}
     return ReleaseDiff(
         base=base.digest,
         candidate=candidate.digest,

@@ -15,13 +15,14 @@ from typing import Any, Final
 
 import orjson
 
+from accredit.policy.context import now_facts
 from accredit.policy.decide import decide, decide_without
-from accredit.policy.model import CallRequest, Decision, Outcome
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, Outcome
 from accredit.policy.reads import chain
-from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
+from accredit.policy.snapshot import Inadmissible, PolicySnapshot
 from accredit.policy.sources import Policy
 
-__all__ = ["MOST_TRIALS", "Alternative", "ExplainedPolicy", "Explanation", "ReadFact", "explain"]
+__all__ = ["MOST_TRIALS", "Alternative", "ExplainedPolicy", "Explanation", "JudgedEntity", "ReadFact", "explain"]
 
 MOST_TRIALS: Final = 200
 _VOUCHED: Final[Mapping[str, str]] = {
@@ -35,6 +36,12 @@ _VOUCHED: Final[Mapping[str, str]] = {
     "session": "measured by us over this agent's calls for this user and task",
     "task": "the registered task issuer, signed",
     "user": "the registered user issuer, signed",
+}
+_VOUCHED_OUTSIDE: Final[Mapping[str, str]] = {
+    "action": "the enforcement point that asked",
+    "caller": "the enforcement point's own key, verified",
+    "now": "our clock, in UTC",
+    "request": "the enforcement point that asked",
 }
 _COMPARED: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "contains", "containsAll", "containsAny", "in"})
 _DECIMALS: Final = frozenset({"lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"})
@@ -76,6 +83,17 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedEntity:
+    """Somebody or something of another application, as it was judged."""
+
+    type: str
+    id: str
+    attributes: Mapping[str, Any]
+    """All that the release says of it; or of what was sent, what policies have a name for."""
+    vouched: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Everything that can be said of one decision from its own facts."""
 
@@ -89,19 +107,15 @@ class Explanation:
     alternatives: tuple[Alternative, ...]
     observed: Alternative | None
     """What the decision would have been with the observed policies enforced."""
+    entities: tuple[JudgedEntity, ...] = ()
+    """Subject and resource of a question about other applications' types."""
 
 
-def explain(request: CallRequest, snapshot: PolicySnapshot) -> Explanation:
+def explain(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot) -> Explanation:
     """Explain the decision on a request. The same arguments always give the same explanation."""
     decision = decide(request, snapshot)
-    part = snapshot.slice_for(request.agent, request.tool)
-    determining: tuple[Policy, ...] = ()
-    if isinstance(part, Slice):
-        named = set(decision.policies)
-        determining = tuple(policy for policy in part.policies if policy.id in named)
-        if not determining and decision.outcome is Outcome.DENY:
-            determining = (part.permit.policy,)
-    seen = decision.observed
+    determining = _determining(request, snapshot, decision)
+    seen, context = decision.observed, _facts(request)
     return Explanation(
         outcome=decision.outcome.value,
         code=decision.code.value,
@@ -109,15 +123,69 @@ def explain(request: CallRequest, snapshot: PolicySnapshot) -> Explanation:
         remedy=decision.code.remedy,
         detail=decision.detail,
         unmet=decision.unmet,
-        policies=tuple(_explained(policy, request.context) for policy in determining),
-        alternatives=tuple(_alternatives(request, snapshot, part, decision, determining)),
+        policies=tuple(
+            _explained(policy, context, _VOUCHED if isinstance(request, CallRequest) else _VOUCHED_OUTSIDE)
+            for policy in determining
+        ),
+        alternatives=tuple(_alternatives(request, snapshot, decision, determining)),
         observed=Alternative("the observed policies were enforced", seen.outcome.value, seen.code.value)
         if seen
         else None,
+        entities=() if isinstance(request, CallRequest) else _entities(request, snapshot),
     )
 
 
-def _explained(policy: Policy, context: Mapping[str, Any]) -> ExplainedPolicy:
+def _determining(
+    request: CallRequest | ExternalRequest, snapshot: PolicySnapshot, decision: Decision
+) -> tuple[Policy, ...]:
+    """The policies that determined the decision; of a denial by default, the permits that were not satisfied."""
+    permits: tuple[Policy, ...]
+    if isinstance(request, ExternalRequest):
+        scoped = snapshot.external.in_scope(request)
+        permits = tuple(policy for policy in scoped if policy.permits)
+    else:
+        part = snapshot.slice_for(request.agent, request.tool)
+        if isinstance(part, Inadmissible):
+            return ()
+        scoped, permits = part.policies, (part.permit.policy,)
+    named = set(decision.policies)
+    determining = tuple(policy for policy in scoped if policy.id in named)
+    return determining or (permits if decision.outcome is Outcome.DENY else ())
+
+
+def _entities(request: ExternalRequest, snapshot: PolicySnapshot) -> tuple[JudgedEntity, ...]:
+    external = snapshot.external
+    found = []
+    for asked in (request.subject, request.resource):
+        attributes, known = external.attributes(asked)
+        vouched = "the release" if known else "the enforcement point that asked"
+        found.append(JudgedEntity(asked.type, asked.id, attributes, vouched))
+    return tuple(found)
+
+
+def _facts(request: CallRequest | ExternalRequest) -> Mapping[str, Any]:
+    """What the conditions of policies read."""
+    if isinstance(request, CallRequest):
+        return request.context
+    return {
+        "action": request.arguments,
+        "caller": request.caller,
+        "now": now_facts(request.time_us, "UTC"),
+        "request": request.context,
+    }
+
+
+def _under(request: CallRequest | ExternalRequest, facts: Mapping[str, Any]) -> CallRequest | ExternalRequest | None:
+    """The same request over other facts; None if it cannot be had: of a question, the time."""
+    if isinstance(request, CallRequest):
+        return replace(request, context=facts)
+    if facts.get("now") != _facts(request)["now"]:
+        return None
+    action, sent = facts.get("action", {}), facts.get("request", {})
+    return replace(request, arguments=action, context=sent, caller=facts.get("caller", ""))
+
+
+def _explained(policy: Policy, context: Mapping[str, Any], vouched: Mapping[str, str]) -> ExplainedPolicy:
     paths = sorted({read.path for read in policy.reads})
     return ExplainedPolicy(
         id=policy.id,
@@ -125,15 +193,15 @@ def _explained(policy: Policy, context: Mapping[str, Any]) -> ExplainedPolicy:
         effect="permit" if policy.permits else "forbid",
         role=policy.hold,
         text=policy.text,
-        facts=tuple(_fact(path, context) for path in paths),
+        facts=tuple(_fact(path, context, vouched) for path in paths),
     )
 
 
-def _fact(path: tuple[str, ...], context: Mapping[str, Any]) -> ReadFact:
+def _fact(path: tuple[str, ...], context: Mapping[str, Any], vouched: Mapping[str, str]) -> ReadFact:
     value = _at(context, path)
     present = value is not _ABSENT
-    vouched = _VOUCHED.get(path[0], "nobody") if path else "all of the above"
-    return ReadFact(".".join(("context", *path)), present, value if present else None, vouched)
+    by = vouched.get(path[0], "nobody") if path else "all of the above"
+    return ReadFact(".".join(("context", *path)), present, value if present else None, by)
 
 
 def _at(context: Any, path: tuple[str, ...]) -> Any:
@@ -161,13 +229,12 @@ _Change = tuple[tuple[str, ...], Any]
 
 
 def _alternatives(
-    request: CallRequest,
+    request: CallRequest | ExternalRequest,
     snapshot: PolicySnapshot,
-    part: Slice | Inadmissible,
     decision: Decision,
     determining: tuple[Policy, ...],
 ) -> Iterator[Alternative]:
-    if isinstance(part, Inadmissible):
+    if not determining:
         return
     for policy in determining:
         if policy.id in decision.policies:
@@ -176,13 +243,10 @@ def _alternatives(
         yield from _told(
             "without all of these policies", decision, decide_without(request, snapshot, {*decision.policies})
         )
-    if request.restrictions:
-        yield from _told("without the restrictions", decision, decide(replace(request, restrictions=()), snapshot))
-    if decision.needs:
-        lifted = request.lifted | {need.policy for need in decision.needs}
-        roles = " and ".join(sorted({f"`{need.role}`" for need in decision.needs}))
-        yield from _told(f"a person of {roles} approves", decision, decide(replace(request, lifted=lifted), snapshot))
-    changes = list(dict.fromkeys(_keyed(change) for change in _candidates(determining, request.context)))
+    if isinstance(request, CallRequest):
+        yield from _lighter(request, snapshot, decision)
+    facts = _facts(request)
+    changes = list(dict.fromkeys(_keyed(change) for change in _candidates(determining, facts)))
     tried = 0
     for size in (1, 2):
         found = False
@@ -190,16 +254,27 @@ def _alternatives(
             if tried >= MOST_TRIALS or len({path for path, _ in chosen}) < size:
                 continue
             tried += 1
-            context: Mapping[str, Any] | None = request.context
+            changed: Mapping[str, Any] | None = facts
             for path, value in chosen:
-                context = None if context is None else _with(context, path, _unkeyed(value))
-            if context is None:
+                changed = None if changed is None else _with(changed, path, _unkeyed(value))
+            trial = None if changed is None else _under(request, changed)
+            if trial is None:
                 continue
-            told = list(_told(_words(chosen), decision, decide(replace(request, context=context), snapshot)))
+            told = list(_told(_words(chosen), decision, decide(trial, snapshot)))
             found = found or bool(told)
             yield from told
         if found:
             return  # what takes two changes is no news where one is enough
+
+
+def _lighter(request: CallRequest, snapshot: PolicySnapshot, decision: Decision) -> Iterator[Alternative]:
+    """The same call with less against it."""
+    if request.restrictions:
+        yield from _told("without the restrictions", decision, decide(replace(request, restrictions=()), snapshot))
+    if decision.needs:
+        lifted = request.lifted | {need.policy for need in decision.needs}
+        roles = " and ".join(sorted({f"`{need.role}`" for need in decision.needs}))
+        yield from _told(f"a person of {roles} approves", decision, decide(replace(request, lifted=lifted), snapshot))
 
 
 def _told(change: str, before: Decision, after: Decision) -> Iterator[Alternative]:

@@ -12,8 +12,8 @@ all that counts for it; only of an entity that it does not name are the attribut
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -79,6 +79,10 @@ class ExternalModel:
     """Every type that an entity or a policy names, without `Ext::`."""
     actions: tuple[str, ...] = ()
     """Every operation that a policy names, without `ext/`. Sorted."""
+
+    def without(self, policies: Collection[str]) -> ExternalModel:
+        """The same less some policies; types and operations stay known."""
+        return replace(self, policies=tuple(one for one in self.policies if one.id not in policies))
 
     def named(self, kind: str) -> tuple[str, ...]:
         """The ids of the entities of a type that the release names, sorted."""
@@ -333,7 +337,7 @@ class ExternalPolicies:
     """
 
     def __init__(self, model: ExternalModel, engine: Engine, release: Digest) -> None:
-        self._model = model
+        self.model = model
         self._engine = engine
         self._release = release
         self._cache = HandleCache(_BUDGET)
@@ -357,9 +361,14 @@ class ExternalPolicies:
             if (entity := model.entities.get(name)) is not None
         )
 
+    @property
+    def clocked(self) -> bool:
+        """Whether any answer may depend on the time of day."""
+        return any(policy.clocked for policy in self.model.policies)
+
     def decide(self, request: ExternalRequest) -> Decision:
         """Judge one question. Never raises to say no."""
-        if request.subject.type not in self._model.types or request.resource.type not in self._model.types:
+        if request.subject.type not in self.model.types or request.resource.type not in self.model.types:
             return self._denied(Code.TYPE_UNKNOWN)
         if request.action not in self._by_action:
             return self._denied(Code.ACTION_UNKNOWN)
@@ -377,6 +386,28 @@ class ExternalPolicies:
             return self._denied(Code.UNENCODABLE_INPUT, detail=error.message)
         except UnavailableError:
             return self._denied(Code.ENGINE_FAILED)
+
+    def without(self, policies: Collection[str]) -> ExternalPolicies:
+        """The same less some policies: for explaining and testing, never for deciding."""
+        return ExternalPolicies(self.model.without(policies), self._engine, self._release)
+
+    def in_scope(self, request: ExternalRequest) -> tuple[Policy, ...]:
+        """The policies that could have a say in a question, whatever their conditions read."""
+        if request.action not in self._by_action:
+            return ()
+        try:
+            principal, resource = self._entity(request.subject), self._entity(request.resource)
+        except InvalidInputError:  # no policy is asked about what the engine cannot be told
+            return ()
+        return self._scoped(request.action, principal, resource)
+
+    def attributes(self, asked: ExternalName) -> tuple[Mapping[str, Any], bool]:
+        """What policies can read of somebody or something, and whether the release itself says it."""
+        known = EntityName(f"{_NAMESPACE}{asked.type}", asked.id) in self.model.entities
+        try:
+            return orjson.loads(self._entity(asked).document)["attrs"], known
+        except InvalidInputError:  # no policy is asked about what the engine cannot be told
+            return {}, known
 
     def _judged(self, request: ExternalRequest, facts: dict[str, Any]) -> Decision:
         principal, resource = self._entity(request.subject), self._entity(request.resource)
@@ -449,18 +480,21 @@ class ExternalPolicies:
 
     def _entity(self, asked: ExternalName) -> ExternalEntity:
         name = EntityName(f"{_NAMESPACE}{asked.type}", asked.id)
-        known = self._model.entities.get(name)
+        known = self.model.entities.get(name)
         if known is not None:  # INVARIANT: what the caller says of it does not count
             return known
         attributes = orjson.loads(self._attributes.of(asked.properties)) if asked.properties else {}
         return ExternalEntity(name, _document(name, attributes, ()), frozenset({name}))
 
-    def _part(self, action: str, principal: ExternalEntity, resource: ExternalEntity) -> _Part:
-        policies = tuple(
+    def _scoped(self, action: str, principal: ExternalEntity, resource: ExternalEntity) -> tuple[Policy, ...]:
+        return tuple(
             policy
             for policy in self._by_action[action]
             if _admits(policy.scope.principal, principal) and _admits(policy.scope.resource, resource)
         )
+
+    def _part(self, action: str, principal: ExternalEntity, resource: ExternalEntity) -> _Part:
+        policies = self._scoped(action, principal, resource)
         key = tuple(policy.id for policy in policies)
         known: _Part | None = self._cache.get(key)
         if known is None:

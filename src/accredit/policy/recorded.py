@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from accredit.policy.model import CallRequest, Decision
 from accredit.policy.ports import VetoAnswer
 
-__all__ = ["Judgement", "differing", "judgement_fact"]
+__all__ = ["Judgement", "answer_fact", "differing", "judgement_fact"]
 
 _NONE: Final[frozenset[str]] = frozenset()
 
@@ -27,6 +27,18 @@ def judgement_fact(request: CallRequest | None, decision: Decision | None) -> di
         restrictions = tuple(sorted(one.id for one in request.restrictions))
         made_with = request.lifted, request.time_trusted, restrictions, request.outside
     return _fact(made_with, decision)
+
+
+def answer_fact(decision: Decision) -> dict[str, Any]:
+    """What goes into the body of the record of a question about other applications' types."""
+    return {
+        "code": decision.code.value,
+        "entities": dict(decision.entities) if decision.entities else None,
+        "faults": [fault.policy for fault in decision.faults],
+        "policies": list(decision.policies),
+        "release": decision.release,
+        "slice": decision.slice,
+    }
 
 
 _MadeWith = tuple[frozenset[str], bool, tuple[str, ...], VetoAnswer | None]

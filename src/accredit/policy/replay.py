@@ -1,17 +1,20 @@
 """Recorded calls judged again: by what was in force then, to prove it, or by a candidate, to see what it would change.
 
 Enforcement and replay share `decide`. A question is put to it once: calls whose slice reads equal facts are one, and a
-call whose slice is the same under the candidate needs no second answer. Tallies of parts of the log add up to the tally
-of the whole in any order.
+call whose slice is the same under the candidate needs no second answer. What was only asked is judged again as well,
+questions of other applications included, but is no use of a permission and part of no run. Tallies of parts of the log
+add up to the tally of the whole in any order.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Protocol
+
+import orjson
 
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
@@ -19,8 +22,8 @@ from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import ToolId
 from accredit.policy.context import LooksAt
 from accredit.policy.decide import decide
-from accredit.policy.model import CallRequest, Decision, Outcome
-from accredit.policy.recorded import Judgement, differing
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, Outcome
+from accredit.policy.recorded import Judgement, answer_fact, differing
 from accredit.policy.release import Release
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
 from accredit.registry.model import Agent
@@ -29,6 +32,7 @@ __all__ = [
     "CallChange",
     "Divergence",
     "PastJudgement",
+    "PastQuestion",
     "Replayed",
     "Reproduced",
     "RunSeen",
@@ -40,6 +44,7 @@ __all__ = [
 _PAIRS: Final = 20_000
 _REMEMBERED: Final = 200_000
 _EXAMPLES: Final = 20
+_LONGEST: Final = 300
 FAILING: Final[frozenset[str]] = frozenset(
     code.value
     for code in (
@@ -96,6 +101,26 @@ class PastJudgement(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class PastQuestion:
+    """One recorded question about other applications' types, as whoever reads the log hands it in."""
+
+    seq: int
+    header: Mapping[str, Any]
+    body: Mapping[str, Any]
+    policy: PolicySnapshot | None
+    """What it was judged by."""
+    why: Unrepeatable | None
+    """Why it cannot be judged again as it was; None if it can, or was not judged at all."""
+    opened: Callable[[], ExternalRequest]
+    """The very request. Raises InvalidInputError if it does not open."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether policies were asked at all."""
+        return self.body["release"] is not None
+
+
 # -- asking once
 
 
@@ -149,6 +174,7 @@ class _Asked:
     def __init__(self) -> None:
         self._pairs: dict[tuple[int, str, str], _Pair] = {}
         self._answers: dict[Any, dict[Any, Decision]] = {}
+        self._questions: dict[Any, Decision] = {}
         self._measured = _Measured()
         self._remembered = 0
         self.distinct = 0
@@ -192,6 +218,23 @@ class _Asked:
             self._remembered += 1
             pair.answers[key] = made
         return made, facts
+
+    def answer(self, question: PastQuestion, policy: PolicySnapshot) -> tuple[Decision, ExternalRequest]:
+        """The answer to a question about other applications' types.
+
+        Raises:
+            InvalidInputError: its facts do not open.
+        """
+        request = question.opened()
+        time_us = request.time_us if policy.external.clocked else 0
+        key = id(policy), orjson.dumps(replace(request, time_us=time_us), option=orjson.OPT_SORT_KEYS)
+        known = self._questions.get(key)
+        if known is None:
+            self.distinct += 1
+            if len(self._questions) >= _PAIRS:
+                self._questions.clear()
+            known = self._questions[key] = decide(request, policy)
+        return known, request
 
     @staticmethod
     def _question(call: PastJudgement, pair: _Pair, facts: Mapping[str, Any]) -> Any:
@@ -262,7 +305,9 @@ class Reproduced:
         self.differences = sorted([*self.differences, *other.differences], key=lambda one: one.seq)[:_EXAMPLES]
 
 
-def reproduce(calls: Iterable[PastJudgement], tick: Callable[[int], None] = lambda _: None) -> Reproduced:
+def reproduce(
+    calls: Iterable[PastJudgement | PastQuestion], tick: Callable[[int], None] = lambda _: None
+) -> Reproduced:
     """Judge recorded calls again, each by the release and state it was judged by.
 
     `tick` is told the place in the log now and then.
@@ -272,6 +317,9 @@ def reproduce(calls: Iterable[PastJudgement], tick: Callable[[int], None] = lamb
         if found.decisions % 1024 == 0:
             tick(call.seq)
         found.decisions += 1
+        if isinstance(call, PastQuestion):
+            _answered_again(call, asked, found)
+            continue
         judgement, policy = call.judgement, call.policy
         if judgement is None and call.why is None:
             continue
@@ -296,6 +344,28 @@ def reproduce(calls: Iterable[PastJudgement], tick: Callable[[int], None] = lamb
     return found
 
 
+def _answered_again(question: PastQuestion, asked: _Asked, found: Reproduced) -> None:
+    body, policy = question.body, question.policy
+    if not question.judged:
+        return
+    found.judged += 1
+    if question.why is not None or policy is None:
+        found.unrepeatable[question.why or Unrepeatable.STATE] += 1
+        return
+    try:
+        made, _ = asked.answer(question, policy)
+    except InvalidInputError:
+        found.unrepeatable[Unrepeatable.UNOPENED] += 1
+        return
+    found.again += 1
+    recorded, again = question.header["decision"], made.outcome.value
+    what = tuple(sorted(name for name, value in answer_fact(made).items() if body[name] != value))
+    if not what and recorded == again:
+        found.same += 1
+    elif len(found.differences) < _EXAMPLES:
+        found.differences.append(Divergence(body["decision_id"], question.seq, recorded, again, what or ("outcome",)))
+
+
 # -- trying a candidate
 
 
@@ -304,13 +374,17 @@ class CallChange:
     """One kind of change: how calls of an agent to a tool come out otherwise."""
 
     agent: str
+    """Empty for questions about types of other applications; then"""
     tool: str
+    """is the operation with the types of subject and resource."""
     before: str
     after: str
     code: str
     """Of the new outcome."""
     policies: tuple[str, ...]
     """That determine the new outcome; where nothing does, that determined the old one."""
+    asked_by: str = ""
+    """Who only asked: an enforcement point, or the agent itself. Empty: these were calls."""
 
     @property
     def failing(self) -> bool:
@@ -369,6 +443,11 @@ class Replayed:
     usable: Counter[tuple[str, str]] = field(default_factory=Counter)
     """those that would, or would after a person's approval."""
 
+    def changed(self, change: CallChange, seq: int, decision: str) -> None:
+        """Count one that comes out otherwise."""
+        self.changes[change] += 1
+        self.examples[change] = min((seq, decision), self.examples.get(change, (seq, decision)))
+
     def add(self, other: Replayed) -> None:
         """Take in the tally of another part of the log."""
         for name in ("decisions", "judged", "untouched", "again", "distinct"):
@@ -386,7 +465,7 @@ class Replayed:
 
 
 def replay(
-    calls: Iterable[PastJudgement],
+    calls: Iterable[PastJudgement | PastQuestion],
     candidate: Release,
     *,
     agents: frozenset[str] | None = None,
@@ -401,6 +480,10 @@ def replay(
         if found.decisions % 1024 == 0:
             tick(call.seq)
         found.decisions += 1
+        if isinstance(call, PastQuestion):
+            if agents is None:
+                _answered_by(call, asked, trial, found)
+            continue
         judgement, agent, policy, tool = call.judgement, call.agent, call.policy, call.header["tool"]
         if agents is not None and call.header["agent"] not in agents:
             continue
@@ -431,15 +514,62 @@ class _Trials:
 
     def __init__(self, candidate: Release) -> None:
         self._candidate = candidate
-        self._snapshots: dict[int, tuple[PolicySnapshot, PolicySnapshot]] = {}
+        self._snapshots: dict[int, tuple[PolicySnapshot, PolicySnapshot, bool]] = {}
 
     def under(self, policy: PolicySnapshot) -> PolicySnapshot:
+        return self._known(policy)[1]
+
+    def answers_alike(self, policy: PolicySnapshot) -> bool:
+        """Whether both say the same of other applications' types."""
+        return self._known(policy)[2]
+
+    def _known(self, policy: PolicySnapshot) -> tuple[PolicySnapshot, PolicySnapshot, bool]:
         known = self._snapshots.get(id(policy))
         if known is None:
             if len(self._snapshots) > 8:  # the past goes by once
                 self._snapshots.clear()
-            known = self._snapshots[id(policy)] = (policy, policy.with_release(self._candidate))
-        return known[1]
+            under = policy.with_release(self._candidate)
+            alike = policy.release.external == self._candidate.external
+            known = self._snapshots[id(policy)] = (policy, under, alike)
+        return known
+
+
+def _answered_by(question: PastQuestion, asked: _Asked, trial: _Trials, found: Replayed) -> None:
+    """What the candidate would answer."""
+    body, policy, before = question.body, question.policy, question.header["decision"]
+    if not question.judged:
+        return
+    found.judged += 1
+    if policy is None or question.why is Unrepeatable.STATE:
+        found.unrepeatable[question.why or Unrepeatable.STATE] += 1
+        return
+    if trial.answers_alike(policy):
+        found.untouched += 1
+        return
+    if question.why is not None:
+        found.unrepeatable[question.why] += 1
+        return
+    try:
+        after, request = asked.answer(question, trial.under(policy))
+    except InvalidInputError:
+        found.unrepeatable[Unrepeatable.UNOPENED] += 1
+        return
+    found.again += 1
+    if after.outcome == before and (after.code.value not in FAILING or body["code"] in FAILING):
+        return
+    found.changed(
+        CallChange(
+            agent="",
+            tool=f"ext/{request.action} {request.subject.type} {request.resource.type}"[:_LONGEST],
+            before=before,
+            after=after.outcome.value,
+            code=after.code.value,
+            policies=after.policies or tuple(body["policies"]),
+            asked_by=body["asked_by"],
+        ),
+        question.seq,
+        body["decision_id"],
+    )
 
 
 def _judged_by(call: PastJudgement, pair: _Pair, asked: _Asked, found: Replayed) -> Decision | None:
@@ -462,9 +592,14 @@ def _judged_by(call: PastJudgement, pair: _Pair, asked: _Asked, found: Replayed)
     return made
 
 
+def _only_asked_by(call: PastJudgement) -> str:
+    """Who asked about a call instead of making it; empty for a call."""
+    return (call.body["asked_by"] or call.header["agent"]) if "asked_by" in call.body else ""
+
+
 def _run_of(call: PastJudgement, found: Replayed) -> RunSeen | None:
     session = call.body["session"]
-    if session is None:
+    if session is None or _only_asked_by(call):
         return None
     run = found.runs.get(session)
     if run is None:
@@ -475,6 +610,8 @@ def _run_of(call: PastJudgement, found: Replayed) -> RunSeen | None:
 
 
 def _counted(call: PastJudgement, before: str, after: str, found: Replayed) -> None:
+    if _only_asked_by(call):
+        return
     pair = call.header["agent"], call.header["tool"]
     if before == Outcome.ALLOW:
         found.used[pair] += 1
@@ -490,9 +627,8 @@ def _changed(call: PastJudgement, before: Judgement, after: Decision, run: RunSe
         after.outcome.value,
         after.code.value,
         after.policies or tuple(call.body["policies"]),
+        _only_asked_by(call),
     )
-    found.changes[change] += 1
-    first = (call.seq, call.body["decision_id"])
-    found.examples[change] = min(first, found.examples.get(change, first))
+    found.changed(change, call.seq, call.body["decision_id"])
     if run is not None and before.outcome == Outcome.ALLOW and (run.breaks is None or call.seq < run.breaks):
         run.breaks, run.example = call.seq, call.body["decision_id"]

@@ -74,14 +74,23 @@ def _sections(report: Mapping[str, Any], called: Callable[[str], str]) -> Iterat
     impacts, flows = report["impacts"], report["workflows"]
     yield (
         "Calls that would come out otherwise",
-        ("calls", "agent", "tool", "before", "after", "code", "policies", "example"),
+        ("calls", "agent", "tool", "asked by", "before", "after", "code", "policies", "example"),
         [
-            [f"{one['calls']:,}", called(one["agent"]), one["tool"], one["before"], one["after"], one["code"],
-             ", ".join(one["policies"]) or "by default", one["example"]]
+            [
+                f"{one['calls']:,}",
+                called(one["agent"]),
+                one["tool"],
+                called(one["asked_by"]),
+                one["before"],
+                one["after"],
+                one["code"],
+                ", ".join(one["policies"]) or "by default",
+                one["example"],
+            ]
             for one in impacts[:_SHOWN]
         ],
         len(impacts),
-    )  # fmt: skip
+    )
     yield (
         "Runs that went through and would break, by kind of task (agent and tools used)",
         ("runs", "of", "agent", "tools", "example"),

@@ -31,7 +31,10 @@ class CallImpact:
     kind: str
     """`denied`, `allowed`, `held` or `failing`."""
     agent: str
+    """Empty for questions about other applications' types; then `tool` is the operation with both types."""
     tool: str
+    asked_by: str
+    """Who only asked: an enforcement point, or the agent itself. Empty: these were calls."""
     before: str
     after: str
     code: str
@@ -187,6 +190,7 @@ def _impacts(found: Replayed) -> tuple[CallImpact, ...]:
             kind=_kind(change),
             agent=change.agent,
             tool=change.tool,
+            asked_by=change.asked_by,
             before=change.before,
             after=change.after,
             code=change.code,
@@ -196,7 +200,11 @@ def _impacts(found: Replayed) -> tuple[CallImpact, ...]:
         )
         for change, count in found.changes.items()
     ]
-    return tuple(sorted(rows, key=lambda one: (-one.calls, one.agent, one.tool, one.kind, one.policies, one.example)))
+    return tuple(
+        sorted(
+            rows, key=lambda one: (-one.calls, one.agent, one.tool, one.asked_by, one.kind, one.policies, one.example)
+        )
+    )
 
 
 def _workflows(found: Replayed) -> tuple[BrokenWorkflow, ...]:
@@ -226,7 +234,8 @@ def _agents(
     calls: Counter[str] = Counter()
     breaking: Counter[str] = Counter()
     for impact in impacts:
-        calls[impact.agent] += impact.calls
+        if impact.agent:
+            calls[impact.agent] += impact.calls
     for workflow in workflows:
         breaking[workflow.agent] += workflow.runs
     rows = []

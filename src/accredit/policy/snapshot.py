@@ -238,10 +238,10 @@ class PolicySnapshot:
     @cached_property
     def external(self) -> ExternalPolicies:
         """Types of other applications, as the release defines them."""
-        key = ("external", self.release.digest)
+        key, model = ("external", self.release.digest), self.release.external
         known: ExternalPolicies | None = self._cache.get(key)
-        if known is None:
-            known = ExternalPolicies(self.release.external, self.engine, self.release.digest)
+        if known is None or known.model is not model:
+            known = ExternalPolicies(model, self.engine, self.release.digest)
             self._cache.put(key, known, 0)  # it bounds itself
         return known
 

@@ -1,7 +1,7 @@
 """Runs the test cases of a release through the same `decide` as every call, and says what they leave untested.
 
-A case is judged by the release it stands in, over what is registered and what its file declares. Its arguments are
-checked against the tool's schema first, as calls are: a case that could never reach a policy is an error, not a pass.
+A case is judged by the release it stands in, over what is registered and what its file declares. The arguments of a
+call are checked against the tool's schema first, as calls are: what could never reach a policy is an error, not a pass.
 
 Coverage has two branches for a policy: that it determined an outcome, and (if it has conditions) that it was in scope
 of a call and did not. Mutation drops each policy in turn; a policy whose loss no case notices is a survivor.
@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
-from accredit.policy.cases import CaseFile, PolicyCase, read_cases
+from accredit.policy.cases import CaseCall, CaseFile, PolicyCase, read_cases
 from accredit.policy.config import Counter, PolicyConfig
 from accredit.policy.context import now_facts
 from accredit.policy.decide import decide
-from accredit.policy.model import CallRequest, Decision
+from accredit.policy.model import CallRequest, Decision, ExternalRequest
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.release import Release, read_release
 from accredit.policy.snapshot import PolicySnapshot, Slice
@@ -125,8 +125,28 @@ class _Bench:
     snapshot: PolicySnapshot
     fleet: Fleet
 
-    def request(self, case: PolicyCase) -> CallRequest | str:
-        """The call of a case; or why there is none."""
+    def asked(self, case: PolicyCase) -> CallRequest | ExternalRequest | str:
+        """The call or question of a case; or why there is none."""
+        return case.asked if isinstance(case.asked, ExternalRequest) else self._call(case.asked)
+
+    def in_scope(self, request: CallRequest | ExternalRequest) -> tuple[str, ...]:
+        """The policies that could have a say in it."""
+        if isinstance(request, ExternalRequest):
+            return tuple(policy.id for policy in self.snapshot.external.in_scope(request))
+        part = self.snapshot.slice_for(request.agent, request.tool)
+        if not isinstance(part, Slice):
+            return ()
+        return (*(policy.id for policy in part.policies), *self.snapshot.release.vetoes)
+
+    def without(self, policy: str) -> _Bench:
+        """The same cases over a release that lacks a policy."""
+        whole = self.snapshot.release
+        kept = tuple(one for one in whole.policies if one.id != policy)
+        vetoes = {name: text for name, text in whole.vetoes.items() if name != policy}
+        release = replace(whole, policies=kept, vetoes=vetoes, external=whole.external.without({policy}))
+        return replace(self, snapshot=self.snapshot.with_release(release))
+
+    def _call(self, case: CaseCall) -> CallRequest | str:
         agent = self.file.agents.get(case.agent) or self.fleet.named(case.agent)
         if agent is None:
             return f"no agent is called `{case.agent[:80]}`: register it, or declare it under `agents`"
@@ -148,7 +168,7 @@ class _Bench:
             time_us=case.clock_us,
         )
 
-    def _granted(self, agent: Agent, case: PolicyCase) -> frozenset[str]:
+    def _granted(self, agent: Agent, case: CaseCall) -> frozenset[str]:
         if not case.granted:
             return frozenset()
         part = self.snapshot.slice_for(agent, case.tool)
@@ -160,7 +180,7 @@ def _names(wanted: str, policy: str) -> bool:
     return wanted in {policy, policy.partition("@")[0]}
 
 
-def _context(case: PolicyCase, agent: Agent, config: PolicyConfig) -> dict[str, Any]:
+def _context(case: CaseCall, agent: Agent, config: PolicyConfig) -> dict[str, Any]:
     """The context of a call; what is measured and not given is as at the first call of a session."""
     context = {**case.context, "input": case.arguments, "now": now_facts(case.clock_us, agent.version.zone)}
     counted = {counter.name: _first(counter, case) for counter in config.counters}
@@ -174,7 +194,7 @@ def _context(case: PolicyCase, agent: Agent, config: PolicyConfig) -> dict[str, 
     return context
 
 
-def _first(counter: Counter, case: PolicyCase) -> Any:
+def _first(counter: Counter, case: CaseCall) -> Any:
     if case.tool not in counter.tools:
         return 0
     return 1 if counter.sum is None else case.arguments.get(counter.sum, 0)
@@ -208,27 +228,25 @@ def run_tests(
             Code.POLICY_TESTS_FAILED, f"there are more than {MOST_CASES_OF_ALL} cases", hint="keep those that differ"
         )
     results: list[CaseResult] = []
-    seen = {name: [False, False, False] for name in (*(policy.id for policy in release.policies), *release.vetoes)}
+    every = (*release.policies, *release.external.policies)
+    seen = {name: [False, False, False] for name in (*(policy.id for policy in every), *release.vetoes)}
     touched: dict[str, list[tuple[_Bench, PolicyCase]]] = {}
     for bench in benches:
         for case in bench.file.cases:
-            request = bench.request(case)
+            request = bench.asked(case)
             if isinstance(request, str):
                 results.append(CaseResult(case.path, case.name, passed=False, why=request))
                 continue
             decision = decide(request, bench.snapshot)
             why = _wrong(case, decision)
             results.append(CaseResult(case.path, case.name, passed=not why, why=why))
-            part = bench.snapshot.slice_for(request.agent, request.tool)
-            if not isinstance(part, Slice):
-                continue
-            for name in (*(policy.id for policy in part.policies), *release.vetoes):
+            for name in bench.in_scope(request):
                 if name in seen:
                     took = seen[name]
                     took[0] = True
                     took[1 if name in decision.policies else 2] = True
                     touched.setdefault(name, []).append((bench, case))
-    conditional = {policy.id for policy in release.policies if policy.conditions} | set(release.vetoes)
+    conditional = {policy.id for policy in every if policy.conditions} | set(release.vetoes)
     coverage = tuple(
         PolicyCoverage(name, in_scope, determined, stood_aside, name in conditional)
         for name, (in_scope, determined, stood_aside) in seen.items()
@@ -237,7 +255,7 @@ def run_tests(
         raise InvalidInputError(
             Code.POLICY_TESTS_FAILED, f"mutation would run more than {MOST_MUTATIONS} cases", hint="run it by parts"
         )
-    survivors = _survivors(release, touched) if mutation else None
+    survivors = tuple(name for name in seen if not _missed(name, touched.get(name, []))) if mutation else None
     return TestRun(tuple(results), coverage, survivors)
 
 
@@ -251,23 +269,14 @@ def _bench(file: CaseFile, release: Release, engine: Engine, fleet: Fleet, veto:
     return _Bench(file, PolicySnapshot(read, servers, engine, veto=veto), fleet)
 
 
-def _survivors(release: Release, touched: Mapping[str, list[tuple[_Bench, PolicyCase]]]) -> tuple[str, ...]:
-    names = (*(policy.id for policy in release.policies), *release.vetoes)
-    return tuple(name for name in names if not _missed(name, touched.get(name, [])))
-
-
 def _missed(policy: str, cases: Iterable[tuple[_Bench, PolicyCase]]) -> bool:
     """Whether some case that had the policy in scope fails without it."""
     without: dict[int, _Bench] = {}
     for bench, case in cases:
         mutant = without.get(id(bench))
         if mutant is None:
-            whole = bench.snapshot.release
-            kept = tuple(one for one in whole.policies if one.id != policy)
-            vetoes = {name: text for name, text in whole.vetoes.items() if name != policy}
-            snapshot = bench.snapshot.with_release(replace(whole, policies=kept, vetoes=vetoes))
-            mutant = without[id(bench)] = replace(bench, snapshot=snapshot)
-        request = mutant.request(case)
+            mutant = without[id(bench)] = bench.without(policy)
+        request = mutant.asked(case)
         if isinstance(request, str) or _wrong(case, decide(request, mutant.snapshot)):
             return True
     return False
