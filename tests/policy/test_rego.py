@@ -162,7 +162,7 @@ BAD: dict[str, tuple[str, str]] = {
     "no deny": (HEAD + "allow := true\n", "has no `deny`"),
     "deny in a comment": (HEAD + "# deny\nallow := true\n", "has no `deny`"),
     "a clock": (HEAD + 'deny contains "x" if { time.now_ns() > 1 }\n', "two ways"),
-    "a clock with spaces": (HEAD + 'deny contains "x" if { time . now_ns() > 1 }\n', "two ways"),
+    "a clock with spaces": (HEAD + 'deny contains "x" if { time . now_ns() > 1 }\n', "does not parse"),
     "chance": (HEAD + 'deny contains "x" if { rand.intn("a", 9) > 1 }\n', "two ways"),
     "the network": (HEAD + 'deny contains "x" if { http.send({}) }\n', "two ways"),
     "the environment": (HEAD + 'deny contains "x" if { opa.runtime().env.A }\n', "two ways"),

@@ -4,9 +4,9 @@ A module says `package accredit.NAME` and a set `deny` of messages; a call is re
 is undefined, fails or is no set of texts refuses as well: a second engine that cannot judge has not agreed.
 
 Why so careful: an engine belongs to the thread that made it and panics in any other, and a panic is a BaseException. It
-cannot be stopped once it evaluates, so modules are bounded in size and number, and tests run them. Whatever would make
-two evaluations of one call differ (clocks, chance, the environment, the network) is refused when a module is read: the
-time of a call is `input.context.now`.
+cannot be stopped once it evaluates, and ends the process where it exhausts the stack. So a text is bounded before it is
+parsed (`rego_bounds`), and of what it says only what is listed passes (`rego_allowed`): nothing that could make two
+evaluations of one call differ. The time of a call is `input.context.now`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,13 @@ from weakref import ref
 import orjson
 import regorus
 
-from accredit.kernel.codes import Code
-from accredit.kernel.errors import InvalidInputError
+from accredit.policy.engines.rego_allowed import allowed, dependencies, settled
+from accredit.policy.engines.rego_bounds import bounded, refused
 from accredit.policy.ports import VetoAnswer
 
 __all__ = ["RegoEngine"]
 
-_MAX_BYTES: Final = 32 * 1024
-_MAX_DEPTH: Final = 32
 _PACKAGE: Final = re.compile(r"data\.accredit\.[a-z][a-z0-9_]{0,62}")
-_CODE: Final = re.compile(r'"(?:\\.|[^"\\\n])*"|`[^`]*`|#[^\n]*')
-_CHANGING: Final = re.compile(
-    r"\b(?:time\s*\.\s*now_ns|rand\s*\.|opa\s*\.|uuid\s*\.|http\s*\.|net\s*\.\s*lookup\w*|io\s*\.\s*jwt\s*\.\s*decode_verify"
-    r"|walk\s*\(|numbers\s*\.\s*range|trace\s*\(|print\s*\()"
-)
-_DENY: Final = re.compile(r"^\s*deny\b", re.MULTILINE)
 _MESSAGE: Final = 200
 
 
@@ -74,22 +66,15 @@ class RegoEngine:
         Raises:
             InvalidInputError: it does not parse, has another form, or could answer one call in two ways.
         """
-        code = _CODE.sub(" ", text)
-        if len(text.encode("utf-8", "surrogatepass")) > _MAX_BYTES or _depth(code) > _MAX_DEPTH:
-            raise _refused("is too long or nested too deeply", f"keep it to {_MAX_BYTES} bytes and {_MAX_DEPTH} levels")
-        if changing := _CHANGING.search(code):
-            raise _refused(
-                f"calls `{changing[0].strip()}`, which may answer one call in two ways or cost without bound",
-                "use what `input` holds; the time is `input.context.now`",
-            )
         engine, packages = _new(path, text)
         if len(packages) != 1 or not _PACKAGE.fullmatch(packages[0]):
-            raise _refused("is in no package of its own", "begin with `package accredit.NAME`")
-        if not _DENY.search(code):
-            raise _refused("has no `deny`, so it could never refuse", "write `deny contains message if { … }`")
+            raise refused("is in no package of its own", "begin with `package accredit.NAME`")
+        (module,) = _modules(engine)
+        if not allowed(module).refusing:
+            raise refused("has no `deny`, so it could never refuse", "write `deny contains message if { … }`")
         found = _asked(engine, f"{packages[0]}.deny", "{}")
         if found.fault:
-            raise _refused(f"does not evaluate: {found.fault}", "let `deny` be a set of texts")
+            raise refused(f"does not evaluate: {found.fault}", "let `deny` be a set of texts")
 
     def compile(self, modules: Mapping[str, str]) -> Any:
         """A handle of modules by their ids.
@@ -132,19 +117,8 @@ class RegoEngine:
         return engine
 
 
-def _depth(code: str) -> int:
-    depth = deepest = 0
-    for char in code:
-        depth += (char in "([{") - (char in ")]}")
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _refused(what: str, hint: str) -> InvalidInputError:
-    return InvalidInputError(Code.POLICY_INVALID, what, hint=hint)
-
-
 def _new(path: str, text: str) -> tuple[Any, list[str]]:
+    bounded(text)
     try:
         engine = regorus.Engine()
         engine.add_policy(path, text)
@@ -152,7 +126,7 @@ def _new(path: str, text: str) -> tuple[Any, list[str]]:
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        raise _refused(f"does not parse: {_first_lines(error)}", "correct the text where the parser points") from error
+        raise refused(f"does not parse: {_first_lines(error)}", "correct the text where the parser points") from error
 
 
 def _together(modules: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
@@ -161,7 +135,14 @@ def _together(modules: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
         _, found = _new(name, text)
         packages[name] = found[0]
         engine.add_policy(name, text)
+    settled(map(dependencies, _modules(engine)))
     return engine, packages
+
+
+def _modules(engine: Any) -> list[Any]:
+    """Text and syntax tree of each module."""
+    found: list[Any] = orjson.loads(engine.get_ast_as_json())
+    return found
 
 
 def _first_lines(error: BaseException) -> str:
