@@ -44,6 +44,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("policy:release:signed", "issue 4 §1", "A release that is not signed as it stands is not loaded."),
     Requirement("policy:release:rehearsed", "issue 4 §1", "Only what was tested and simulated comes into force."),
+    Requirement(
+        "policy:explain:questions", "issue 4 §5, §8", "Questions of other applications are explained likewise."
+    ),
     Requirement("policy:explain:changes", "issue 4 §5", "An explanation names texts, facts and real changes."),
     Requirement("policy:explain:true", "issue 4 §5", "What is explained is the decision, on random calls."),
     Requirement("policy:observe:mode", "issue 4 §1", "The mode of one policy changes as a release of its own."),
@@ -77,6 +80,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("policy:publish:names", "DESIGN §3.8", "Names nobody registered are refused."),
     Requirement("policy:publish:typed", "issue 2 §3", "Policies are typed by the pinned tool definitions."),
     Requirement("policy:publish:unmapped", "issue 2 §3", "A policy that reads an untyped argument is refused by name."),
+    Requirement(
+        "policy:external:tested", "issue 4 §3, §8", "Questions are cases, and count for coverage and mutation."
+    ),
+    Requirement("policy:external:isolated", "issue 4 §8", "Nothing under `ext/` reaches beyond it, nor back."),
+    Requirement("policy:external:linted", "issue 4 §2, §8", "What is under `ext/` is linted likewise."),
+    Requirement("policy:external:sliced-is-flat", "issue 4, speed", "External policies in scope decide as all would."),
     Requirement("policy:publish:collected", "issue 2, bad input", "Every fault of a release is named at once."),
     Requirement("policy:publish:oracle", "issue 2 §3", "Types agree with the official schema generator."),
     Requirement("policy:release:digest", "DESIGN §3.8", "A release digest covers texts, engine and resolved names."),

@@ -16,6 +16,7 @@ import orjson
 from accredit.kernel.legible import visible
 from accredit.policy.contradiction import impossible
 from accredit.policy.entities import action_facts, resource_facts
+from accredit.policy.external import ExternalModel
 from accredit.policy.ports import Engine
 from accredit.policy.release import LintLevel, PolicyFinding, Release
 from accredit.policy.scope import Constraint, EntityName
@@ -62,6 +63,19 @@ def linted(
         for rule, severity, message, fix in said:
             yield PolicyFinding(policy.path, policy.id, message, fix, rule, severity)
     yield from _shadowed(release.policies, groups)
+    yield from _external(release.external)
+
+
+def _external(external: ExternalModel) -> Iterator[PolicyFinding]:
+    """The same of types of other applications, as far as it can be told without knowing their calls."""
+    for policy in external.policies:
+        for rule, severity, message, fix in (*_notes(policy), *_hidden(policy), *_globs(policy), *_never(policy, ())):
+            yield PolicyFinding(policy.path, policy.id, message, fix, rule, severity)
+    for name in external.entities:
+        if visible(name.id) != name.id:
+            message = f"an entity's id has characters that show nothing or deceive the eye: {_excerpt(name.id)}"
+            yield PolicyFinding("ext/", "", message, "write it in plain characters", "hidden-characters")
+    yield from _shadowed(external.policies, {})
 
 
 def _notes(policy: Policy) -> Iterator[_Said]:
@@ -102,7 +116,9 @@ def _hold(policy: Policy, held: frozenset[str] | None) -> Iterator[_Said]:
 
 
 def _hidden(policy: Policy) -> Iterator[_Said]:
-    written = f"{policy.body}{policy.scope.principal.entities}{sorted(policy.notes)}"
+    scope = policy.scope
+    names = [str(name) for part in (scope.principal, scope.action, scope.resource) for name in part.entities or ()]
+    written = "\n".join([policy.body, *sorted(names), *sorted(policy.notes)])
     if visible(written) != written:
         message = f"a name or text has characters that show nothing or deceive the eye: {_excerpt(written)}"
         yield "hidden-characters", LintLevel.REFUSED, message, "write what is meant in plain characters"
