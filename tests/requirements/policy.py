@@ -83,6 +83,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "policy:external:tested", "issue 4 §3, §8", "Questions are cases, and count for coverage and mutation."
     ),
+    Requirement(
+        "policy:replay:questions", "issue 4 §4, §8", "What was only asked is reproduced, tried, and explained."
+    ),
     Requirement("policy:external:isolated", "issue 4 §8", "Nothing under `ext/` reaches beyond it, nor back."),
     Requirement("policy:external:linted", "issue 4 §2, §8", "What is under `ext/` is linted likewise."),
     Requirement("policy:external:sliced-is-flat", "issue 4, speed", "External policies in scope decide as all would."),
