@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +19,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.decide import decide
 from accredit.policy.engines.rego import RegoEngine
+from accredit.policy.engines.rego_bounds import bounded
 from accredit.policy.model import CallRequest, Decision, Outcome
 from accredit.policy.ports import VetoAnswer
 from accredit.policy.publish import Installation, examine, publish
@@ -170,6 +174,220 @@ BAD: dict[str, tuple[str, str]] = {
     "huge": (HEAD + "# " + "x" * 40_000 + '\ndeny contains "x" if { false }\n', "too long"),
     "deep": (HEAD + 'deny contains "x" if { x := ' + "[" * 100 + "]" * 100 + " }\n", "too deeply"),
 }  # fmt: skip
+
+
+def _body(body: str, more: str = "") -> str:
+    return f'{HEAD}deny contains "x" if {{\n{body}\n}}\n{more}'
+
+
+HUNDRED = f"m := {list(range(100))}\n"
+TWICE = "\n".join(f'a{number + 1} := concat("", [a{number}, a{number}])' for number in range(40))
+LISTS = "\n".join(f"a{number + 1} := array.concat(a{number}, a{number})" for number in range(40))
+NUMBERS = "\n".join(f"a{number + 1} := a{number} * a{number}" for number in range(40))
+CALLS = "".join(f"f{number}(x) := f{number + 1}(x) + f{number + 1}(x)\n" for number in range(28)) + "f28(x) := x"
+SQUARES = "".join(f"s{n + 1} contains [a, b] if {{ some a in s{n}; some b in s{n} }}\n" for n in range(3))
+HOLES: dict[str, tuple[str, str]] = {
+    "a clock by brackets": (_body('time["now_ns"]() > 1'), "by brackets"),
+    "a clock by an escape": (_body('time["now\\u005fns"]() > 1'), "by brackets"),
+    "a clock put in": (_body("f with time.parse_duration_ns as time.now_ns", "f := true"), "by `with`"),
+    "another input": (_body("f with input as {}", "f := true"), "by `with`"),
+    "the machine's zone": (_body('time.clock([input.ns, "Local"])[0] > 1'), "zone"),
+    "any zone": (_body('time.weekday([input.ns, "Europe/Lisbon"]) == "Monday"'), "zone"),
+    "a zone without a name": (_body('time.date([input.ns, ""])[0] > 1'), "zone"),
+    "a zone in a name": (_body('z := "Local"; time.clock([input.ns, z])[0] > 1'), "zone"),
+    "a zone in an argument": (_body("time.date(input.at)[0] > 1"), "zone"),
+    "a second zone": (_body('time.diff([1, "UTC"], [1, "Local"])[0] > 1'), "zone"),
+    "a range": (_body("numbers.range(1, 1000000000)[_] == 3"), "without bound"),
+    "addresses": (_body('count(net.cidr_expand("0.0.0.0/0")) > 1'), "without bound"),
+    "a tree": (_body("walk(input, [_, _])"), "without bound"),
+    "output": (_body('print("x")'), "two ways"),
+    "another vendor's": (_body("azure.policy.fn.range(1, 10000000)[_] == 1"), "two ways"),
+    "a name of the engine's": (_body("count(1)", "count(x) := 2"), "called `count`"),
+    "a name in dots": (_body("true", "a.b(x) := 2"), "called `a.b`"),
+    "an import by such a name": (f"{HEAD}import data.accredit.b as time\ndeny contains 1 if false\n", "as `time`"),
+    "an import of all": (f"{HEAD}import data as all\ndeny contains 1 if all.x\n", "imports `data`"),
+    "a function of another": (f"{HEAD}import data.accredit.b\ndeny contains 1 if b.f(1)\n", "two ways"),
+    "all modules": (_body("data[_]"), "as a whole"),
+    "a rule by a value": (_body('x := "deny"; data.accredit.crm[x]'), "as a whole"),
+    "itself": (_body("f(1)", "f(x) := f(x + 1)"), "depends on itself"),
+    "itself by the whole name": (_body("a", "a if data.accredit.crm.b\nb if a"), "depends on itself"),
+    "itself by an import": (f"{HEAD}import data.accredit.crm as me\ndeny contains 1 if me.deny\n", "depends on itself"),
+    "a long chain": (_body("r0", "".join(f"r{n} if r{n + 1}\n" for n in range(400)) + "r400 := true"), "too deeply"),
+    "brackets": (_body("x := " + "[" * 20 + "]" * 20), "too deeply"),
+    "operators in lines": (_body("x := 1" + "\n+ 1" * 200), "too deeply"),
+    "negative numbers in lines": (_body("x := 1" + "\n-1" * 3000), "too deeply"),
+    "signs in lines": (_body("x := " + "-\n" * 3000 + "1"), "too deeply"),
+    "steps": (_body("input" + ".a" * 100), "too deeply"),
+    "text behind an end": (_body("true") + "# \x00\n[[", "does not parse"),
+    "half a character": (_body('x := "\udc80"'), "does not parse"),
+    "a target": ('package accredit.crm\n__target__ := "x"\ndeny contains 1 if false\n', "__target__"),
+    "a wide form": (_body('sprintf("%1000000000d", [1]) == ""'), "width"),
+    "any form": (_body('sprintf(input.form, [1]) == ""'), "width"),
+    "a long number": (_body("x := " + "9" * 100), "number"),
+    "loops in loops": (_body("count([1 | m[_]; m[_]; m[_]; m[_]]) > 3", HUNDRED), "steps"),
+    "loops of names": (_body("m[i] == m[j]\nm[k] == m[l]\n", HUNDRED), "steps"),
+    "loops of names given anew": (_body("i := 1\n[1 | some i, j, k, l; m[i]; m[j]; m[k]; m[l]]", HUNDRED), "steps"),
+    "every of every": (_body("every a in m {\n" * 4 + "a\n" + "}" * 4, HUNDRED), "steps"),
+    "squares": (_body("count(s3) > 1", "s0 := m\n" + HUNDRED + SQUARES), "steps"),
+    "calls of calls": (_body("f0(1)", CALLS), "could cost"),
+    "a text that doubles": (_body(f'a0 := "{"a" * 99}"\n{TWICE}'), "memory"),
+    "a list that doubles": (_body("a0 := [1, 2]\n" + LISTS), "memory"),
+    "a number that doubles": (_body("a0 := 12345678901\n" + NUMBERS), "memory"),
+}  # fmt: skip
+
+
+@pytest.mark.requirement("policy:rego:allowed")
+@pytest.mark.parametrize("hole", HOLES)
+def test_what_is_not_listed_or_bounded_is_refused_and_the_finding_says_what_to_do(hole: str) -> None:
+    text, words = HOLES[hole]
+    with pytest.raises(InvalidInputError) as refused:
+        REGO.check("org/crm.rego", text)
+    assert words in refused.value.message
+    assert refused.value.hint
+
+
+FINE: dict[str, str] = {
+    "the example": CRM,
+    "lines as elsewhere": CRM.replace("\n", "\r\n"),
+    "a table": HEAD
+    + 'limits := {"read": 3, "pay": 40}\n'
+    + 'deny contains sprintf("too much for %s", [tool]) if { tool := input.action.id; input.n > limits[tool] }\n',
+    "a list": HEAD
+    + "known := {\n"
+    + ",\n".join(f'"user-{number}"' for number in range(1000))
+    + '\n}\ndeny contains "unknown" if not input.context.user.id in known\n',
+    "a function": _body('later(input.at, "2026-01-01T00:00:00Z")', "later(a, b) if ns(a) > ns(b)\n")
+    + "ns(text) := time.parse_rfc3339_ns(text)\n",
+    "an instant": _body('time.clock([time.parse_rfc3339_ns(input.at), "UTC"])[0] > 18'),
+    "a join": _body("some i\ninput.a[i].b == input.c[i].d\nsome k, v in input.e\nv in input.a[k].x"),
+    "brackets in texts": _body(f'x := `{"[" * 99}\n`; y := "{"[" * 99}" # {"[" * 99}'),
+    "another module's rule": f"{HEAD}import data.accredit.hours\ndeny contains 'late' if not hours.office\n".replace(
+        "'", '"'
+    ),
+}
+
+
+@pytest.mark.requirement("policy:rego:allowed")
+@pytest.mark.parametrize("name", FINE)
+def test_ordinary_modules_are_let_through(name: str) -> None:
+    REGO.check("org/crm.rego", FINE[name])
+
+
+WORDS = st.sampled_from(
+    (
+        *HEAD.split("\n"),
+        *("deny", "contains", '"x"', "if", "{", "}", "[", "]", "(", ")", ":=", "=", "==", "|", ".", ",", ";", ":"),
+        *("-", "+", "some", "every", "in", "not", "with", "as", "else", "\n", " ", "x", "input", "data", "time.clock"),
+        *("1", "-1", "{x |", "`", '"', "#", "set()", "default ", "\x00", "é"),
+    )
+)
+
+
+@pytest.mark.requirement("policy:rego:any-text")
+@given(st.one_of(st.text(), st.lists(WORDS).map(" ".join), st.lists(WORDS).map(lambda words: _body(" ".join(words)))))
+def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
+    with contextlib.suppress(InvalidInputError):
+        REGO.check("org/crm.rego", text)
+
+
+@pytest.mark.requirement("policy:rego:any-text")
+@given(st.sampled_from(sorted(HOLES | {name: (text, "") for name, text in FINE.items()})), st.data())
+def test_a_text_changed_anywhere_is_read_or_refused(name: str, data: st.DataObject) -> None:
+    text = HOLES[name][0] if name in HOLES else FINE[name]
+    start = data.draw(st.integers(0, len(text)))
+    changed = text[:start] + data.draw(WORDS) + text[start + data.draw(st.integers(0, 8)) :]
+    with contextlib.suppress(InvalidInputError):
+        REGO.check("org/crm.rego", changed)
+
+
+DEEPEST = """
+import threading
+from accredit.kernel.errors import InvalidInputError
+from accredit.policy.engines.rego import RegoEngine
+from accredit.policy.engines.rego_bounds import bounded
+
+FORMS = [
+    ("abs(", ")"), ("(1 +\\n", ")"), ("[x |\\nx := ", "][0]"), ("max({x |\\nx := ", "})"), ("[1, 1][", "]"),
+    ("count([1 |\\nevery x in [1] { x ==\\n", "}])"), ('{"a":\\n', '}["a"]'), ("[", "][0]"), ("", "[0]"),
+    ("", "\\n in [1]"), ("", "\\n+ 1"),
+]
+
+def module(form, deep, chain, call):
+    begin, end = form
+    text = 'package accredit.crm\\nimport rego.v1\\ndeny contains "x" if r0' + call + "\\n"
+    for number in range(chain):
+        inner = f"r{number + 1}{call}" if number + 1 < chain else "1"
+        text += f"r{number}{call and '(_)'} := y if {{\\ny := {begin * deep}{inner}{end * deep}\\n}}\\n"
+    return text
+
+def passes(text):
+    try:
+        RegoEngine().check("a", text)
+    except InvalidInputError as error:
+        return "deeply" not in error.message
+    return True
+
+def run():
+    for form in FORMS:
+        for chain in (1, 4, 12, 30):
+            for call in ("", "(1)"):
+                deep = 1
+                while deep < 99 and passes(module(form, deep, chain, call)):
+                    deep += 1
+                assert deep < 99, (form, chain)
+
+run()
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+threading.stack_size(1024 * 1024)
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+print("alive")
+"""
+
+
+@pytest.mark.requirement("policy:rego:any-text")
+def test_the_deepest_modules_that_pass_leave_the_process_alive_in_any_thread() -> None:
+    ended = subprocess.run([sys.executable, "-c", DEEPEST], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.stdout, ended.returncode) == ("alive\n", 0), ended.stderr
+
+
+@pytest.mark.requirement("policy:rego:any-text")
+def test_the_slowest_text_that_is_parsed_is_bounded() -> None:
+    slowest = max(
+        (deep for deep in range(32) if _is_bounded(_body("x := " + "{1|" * deep + "1" + "|1}" * deep))), default=0
+    )
+    assert 4 < slowest < 12
+
+
+def _is_bounded(text: str) -> bool:
+    try:
+        bounded(text)
+    except InvalidInputError:
+        return False
+    return True
+
+
+@pytest.mark.requirement("policy:rego:any-text")
+def test_input_nested_too_deeply_refuses_with_a_fault() -> None:
+    handle = REGO.compile({"a": CRM})
+    for deep in (200, 100_000):
+        said = REGO.ask(handle, '{"context":' + "[" * deep + "]" * deep + "}")
+        assert said.policies == ("a",)
+        assert said.fault
+
+
+@pytest.mark.requirement("policy:rego:allowed")
+def test_modules_that_depend_on_themselves_together_refuse_everything() -> None:
+    one = f'{HEAD}import data.accredit.hours\ndeny contains "x" if hours.office\noffice if true\n'
+    two = 'package accredit.hours\nimport rego.v1\ndeny contains "x" if false\noffice if data.accredit.crm.deny\n'
+    for text in (one, two):
+        REGO.check("org/crm.rego", text)
+    with pytest.raises(InvalidInputError, match="depends on itself"):
+        REGO.compile({"one": one, "two": two})
+    assert REGO.compile({"one": one, "two": two.replace("data.accredit.crm.deny", "true")})
 
 
 @pytest.mark.requirement("policy:rego:lint")

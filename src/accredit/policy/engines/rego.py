@@ -23,6 +23,7 @@ import regorus
 
 from accredit.policy.engines.rego_allowed import allowed, dependencies, settled
 from accredit.policy.engines.rego_bounds import bounded, refused
+from accredit.policy.engines.rego_cost import affordable
 from accredit.policy.ports import VetoAnswer
 
 __all__ = ["RegoEngine"]
@@ -72,6 +73,7 @@ class RegoEngine:
         (module,) = _modules(engine)
         if not allowed(module).refusing:
             raise refused("has no `deny`, so it could never refuse", "write `deny contains message if { … }`")
+        affordable(module)
         found = _asked(engine, f"{packages[0]}.deny", "{}")
         if found.fault:
             raise refused(f"does not evaluate: {found.fault}", "let `deny` be a set of texts")
@@ -141,7 +143,10 @@ def _together(modules: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
 
 def _modules(engine: Any) -> list[Any]:
     """Text and syntax tree of each module."""
-    found: list[Any] = orjson.loads(engine.get_ast_as_json())
+    try:
+        found: list[Any] = orjson.loads(engine.get_ast_as_json())
+    except orjson.JSONDecodeError as error:
+        raise refused("is nested too deeply", "give parts names of their own") from error
     return found
 
 

@@ -256,6 +256,10 @@ def _imported(tree: Mapping[str, Any], source: bytes) -> Iterator[tuple[str, lis
             raise refused(f"imports `{'.'.join(path)}`", "import `rego.v1`, what `input` holds or `data.accredit.NAME`")
         if path[0] == "rego" and path != ["rego", "v1"]:
             raise refused(f"imports `{'.'.join(path)}`", "import `rego.v1`")
+        if name in _SPACES:
+            raise refused(
+                f"imports something as `{name}`, as functions of the engine are called", "import it `as NAME`"
+            )
         if path[0] in {"data", "input"}:
             yield name, path
 

@@ -18,7 +18,7 @@ __all__ = ["bounded", "refused"]
 _MAX_BYTES: Final = 32 * 1024
 _MAX_BRACKETS: Final = 32
 _MAX_DEPTH: Final = 64
-_MAX_READING: Final = 2_000_000
+_MAX_READING: Final = 1_000_000
 _AGAIN: Final = 3
 """How often the parser may read what stands one bracket deeper, at most."""
 _NUMBER: Final = 40
@@ -76,7 +76,7 @@ def bounded(text: str) -> None:
         reading += again
         value = token.lastgroup == "operand" and word not in _JOINING
         here = open_[-1]
-        if fresh and operand and (value or word in {"[", "{", "not", "some", "every", "default"}):
+        if fresh and operand and ((value and word[0] != "-") or word in {"[", "{", "not", "some", "every", "default"}):
             here.ended()
         if word in {",", ";"}:
             here.ended()
