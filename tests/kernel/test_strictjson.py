@@ -23,9 +23,9 @@ _VALUES = st.recursive(
 @given(_VALUES)
 @pytest.mark.requirement("kernel:json:strict")
 def test_what_is_read_is_what_was_written(value: object) -> None:
-    assert (
-        parse_strict(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"), max_bytes=10**6) == value
-    )
+    for separators in ((", ", ": "), (",", ":")):
+        text = json.dumps(value, ensure_ascii=False, separators=separators)
+        assert parse_strict(text.encode("utf-8", "surrogatepass"), max_bytes=10**6) == value
 
 
 @pytest.mark.requirement("kernel:json:strict")

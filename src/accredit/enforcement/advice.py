@@ -141,9 +141,7 @@ class Adviser:
         """Whether who was authenticated a moment ago still counts."""
         if isinstance(asker, Principal):
             return self._enforcer.still_valid(asker) is None
-        known = {point.name: point for point in self._points.points()}.get(asker.name)
-        alive = {key.id for key in self._points.keys(asker.name) if not key.revoked}
-        return known is not None and not known.revoked and asker.key in alive
+        return self._points.still_valid(asker)
 
     def _count(self, asker: Asker, source: str) -> None:
         limited = self._attempt(asker.credential, source) if isinstance(asker, Principal) else self._asked(asker)

@@ -272,17 +272,14 @@ class History:
 
         def opened() -> ExternalRequest:
             try:
-                sealed = dict(sealed_parts(row[4]))
-                context, asked = (
-                    part_values(unseal_part(row[0], name, sealed[name], wrapped[name], keys))
-                    for name in ("context", "request")
-                )
+                sealed = dict(sealed_parts(row[4]))["request"]
+                asked = part_values(unseal_part(row[0], "request", sealed, wrapped["request"], keys))
                 return ExternalRequest(
                     ExternalName(**asked["subject"]),
                     asked["action"]["name"],
                     ExternalName(**asked["resource"]),
                     asked["action"]["properties"],
-                    context,
+                    asked["context"],
                     caller=body["asked_by"],
                     time_us=header["time"],
                     time_trusted=body["steady"],
@@ -294,9 +291,9 @@ class History:
         if body["release"] is not None:
             if snapshot is None:
                 why = Unrepeatable.STATE
-            elif "context" not in wrapped or "request" not in wrapped:
+            elif "request" not in wrapped:
                 why = Unrepeatable.ERASED
-            elif any("truncated" in body["parts"][name] for name in ("context", "request")):
+            elif "truncated" in body["parts"]["request"]:
                 why = Unrepeatable.CUT
         policy = snapshot.policy if snapshot is not None else None
         return PastQuestion(row[0], header, body, policy, why, opened)

@@ -156,6 +156,7 @@ def external_entry(
         "subject": _named(request.subject),
         "action": {"name": request.action, "properties": dict(request.arguments)},
         "resource": _named(request.resource),
+        "context": dict(request.context),
         "source": source,
     }
     if decision.faults:
@@ -172,7 +173,7 @@ def external_entry(
             "steady": request.time_trusted,
             **answer_fact(decision),
         },
-        parts=(Part("context", dict(request.context)), Part("request", asked)),
+        parts=(Part("request", asked),),
         refused=not allowed,
     )
 

@@ -18,7 +18,7 @@ from accredit.identity.rows import ENFORCEMENT_KEY, secret_hash
 from accredit.identity.tokens import MAX_TOKEN_BYTES, refused
 from accredit.kernel.clock import BothClocks, Clock, Instant
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError
+from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
 from accredit.kernel.ids import IdSource
 from accredit.registry.rows import ENFORCEMENT_POINT
 
@@ -44,6 +44,8 @@ class AskingPoint:
     revoked: bool = False
     key: str = ""
     """Id of the key; empty where nobody is asking."""
+    hashed: str = field(default="", repr=False)
+    """Under which that key is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,16 @@ class EnforcementPoints:
         """
         if len(secret) > MAX_TOKEN_BYTES:
             raise refused(Code.TOKEN_OVERSIZED, f"{len(secret)} characters")
-        hashed = secret_hash(secret)
+        return self._found(secret_hash(secret))
+
+    def still_valid(self, asking: AskingPoint) -> bool:
+        """Whether who was authenticated a moment ago still counts."""
+        try:
+            return self._found(asking.hashed).key == asking.key
+        except UnauthenticatedError:
+            return False
+
+    def _found(self, hashed: str) -> AskingPoint:
         key = self._keys.get(hashed)
         if key is None:
             raise refused(Code.API_TOKEN_UNKNOWN, "no such key of an enforcement point")
@@ -106,7 +117,7 @@ class EnforcementPoints:
             raise refused(Code.CREDENTIAL_REVOKED, key.point, credential=key.id)
         if self._ended(key, self._clock.now()):
             raise refused(Code.TOKEN_EXPIRED, key.point, credential=key.id)
-        return AskingPoint(point.name, point.types, point.servers, point.calls_per_minute, key=key.id)
+        return AskingPoint(point.name, point.types, point.servers, point.calls_per_minute, key=key.id, hashed=hashed)
 
     async def issue_key(self, point: str, *, days: int, actor: Actor) -> PointKey:
         """Make a key; its secret is in the answer and nowhere else.

@@ -68,8 +68,10 @@ def parse_strict(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> 
         value = orjson.loads(data)  # refuses NaN, invalid UTF-8, lone surrogates and a depth beyond its own limit
     except orjson.JSONDecodeError as error:
         raise InvalidInputError(Code.BODY_MALFORMED, f"not JSON: {error.msg} at byte {error.pos}") from error
-    if _deeper_than(value, max_depth):
+    if data.count(b"{") + data.count(b"[") > max_depth and _deeper_than(value, max_depth):
         raise InvalidInputError(Code.BODY_TOO_DEEP, f"nested deeper than {max_depth} levels")
+    if orjson.dumps(value) == data:  # the only text of this value without spaces: nothing in it was left out or bent
+        return value
     try:
         _decode(data.decode())
     except _RepeatedKeyError as error:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from accredit.policy.context import Projection, now_facts, reserved_key
 from accredit.policy.model import Decision, ExternalName, ExternalRequest, Outcome, PolicyFault
 from accredit.policy.ports import Engine, EngineOutcome, Uid, Verdict
 from accredit.policy.reads import Read, named_entities
-from accredit.policy.scope import Constraint, EntityName
+from accredit.policy.scope import EntityName
 from accredit.policy.sources import Layer, Policy, policy_of
 
 __all__ = ["ExternalEntity", "ExternalModel", "ExternalPolicies", "is_external", "read_external"]
@@ -67,6 +68,8 @@ class ExternalEntity:
     """As the engine loads it, every ancestor named as a parent."""
     ancestors: frozenset[EntityName]
     """Itself among them, as `in` sees them."""
+    digest: Digest
+    """Of the document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,19 +297,20 @@ def _placed(raw: Mapping[EntityName, _Raw]) -> tuple[dict[EntityName, ExternalEn
             what = "is its own ancestor" if name in ancestors else f"has more than {_MAX_ANCESTORS} ancestors"
             faults.append(("ext/", "", f"`{name}` {what}"[:200], "correct `parents`"))
             continue
-        made[name] = ExternalEntity(name, _document(name, entity.attributes, ancestors), frozenset({name, *ancestors}))
+        made[name] = _entity(name, entity.attributes, ancestors)
     return made, faults
 
 
-def _document(name: EntityName, attributes: Mapping[str, Any], ancestors: Iterable[EntityName]) -> str:
-    return orjson.dumps(
+def _entity(name: EntityName, attributes: Mapping[str, Any], ancestors: Iterable[EntityName] = ()) -> ExternalEntity:
+    document = orjson.dumps(
         {
             "uid": {"type": name.type, "id": name.id},
             "attrs": {**attributes, _ID: name.id},
             "parents": [{"type": kind, "id": above} for kind, above in sorted(ancestors)],
         },
         option=orjson.OPT_SORT_KEYS,
-    ).decode()
+    )
+    return ExternalEntity(name, document.decode(), frozenset({name, *ancestors}), digest("entity", document))
 
 
 def _unloadable(engine: Engine, entities: Mapping[EntityName, ExternalEntity]) -> Iterator[_Fault]:
@@ -341,16 +345,13 @@ class ExternalPolicies:
         self._engine = engine
         self._release = release
         self._cache = HandleCache(_BUDGET)
-        by_action: dict[str, list[Policy]] = {action: [] for action in model.actions}
-        trees = [orjson.loads(policy.body) for policy in model.policies]
-        for policy in model.policies:
-            operations = policy.scope.action.entities
-            for action in model.actions if operations is None else {name.id[len(_OPERATION) :] for name in operations}:
-                by_action[action].append(policy)
-        self._by_action: Mapping[str, tuple[Policy, ...]] = {
-            action: tuple(sorted(found, key=lambda policy: (policy.body, policy.id)))
-            for action, found in by_action.items()
+        # sets of policies are bits of a number: what is in scope is where those of action and both entities meet
+        self._policies = tuple(sorted(model.policies, key=lambda policy: (policy.body, policy.id)))
+        trees = [orjson.loads(policy.body) for policy in self._policies]
+        self._by_action: Mapping[str, int] = {
+            action: _bits(_speaks_of(policy, action) for policy in self._policies) for action in model.actions
         }
+        self._by_entity: dict[tuple[EntityName, bool], int] = {}
         # an attribute that no policy has a name for cannot be read by one
         self._attributes = Projection(
             {Read((name,), value=True) for tree in trees for name in _attribute_names(tree)}, _ANY
@@ -399,7 +400,7 @@ class ExternalPolicies:
             principal, resource = self._entity(request.subject), self._entity(request.resource)
         except InvalidInputError:  # no policy is asked about what the engine cannot be told
             return ()
-        return self._scoped(request.action, principal, resource)
+        return self._of(self._scoped(request.action, principal, resource))
 
     def attributes(self, asked: ExternalName) -> tuple[Mapping[str, Any], bool]:
         """What policies can read of somebody or something, and whether the release itself says it."""
@@ -412,10 +413,7 @@ class ExternalPolicies:
     def _judged(self, request: ExternalRequest, facts: dict[str, Any]) -> Decision:
         principal, resource = self._entity(request.subject), self._entity(request.resource)
         part = self._part(request.action, principal, resource)
-        digests = {
-            "principal": digest("entity", principal.document.encode()),
-            "resource": digest("entity", resource.document.encode()),
-        }
+        digests = {"principal": principal.digest, "resource": resource.digest}
         if part.clocked:
             if not request.time_trusted:
                 return self._denied(Code.CLOCK_UNCONFIRMED, part=part, entities=digests)
@@ -431,13 +429,12 @@ class ExternalPolicies:
         return self._outcome(part, verdict, digests)
 
     def _outcome(self, part: _Part, verdict: Verdict, digests: Mapping[str, Digest]) -> Decision:
-        faults = tuple(
-            PolicyFault(policy, words)
-            for policy, words in sorted(
-                (part.policies[int(name)].id if name else "", words) for name, words in verdict.errors
-            )
-        )
-        blamed = [name for name, _ in verdict.errors if not name or not part.policies[int(name)].permits]
+        faults: tuple[PolicyFault, ...] = ()
+        blamed: list[str] = []
+        if verdict.errors:
+            said = sorted((part.policies[int(name)].id if name else "", words) for name, words in verdict.errors)
+            faults = tuple(PolicyFault(policy, words) for policy, words in said)
+            blamed = [name for name, _ in verdict.errors if not name or not part.policies[int(name)].permits]
         policies = tuple(sorted(part.policies[int(name)].id for name in verdict.reasons))
         if verdict.outcome is EngineOutcome.NONE:
             code, policies = Code.NO_DECISION, ()
@@ -483,21 +480,27 @@ class ExternalPolicies:
         known = self.model.entities.get(name)
         if known is not None:  # INVARIANT: what the caller says of it does not count
             return known
-        attributes = orjson.loads(self._attributes.of(asked.properties)) if asked.properties else {}
-        return ExternalEntity(name, _document(name, attributes, ()), frozenset({name}))
+        return _entity(name, orjson.loads(self._attributes.of(asked.properties)) if asked.properties else {})
 
-    def _scoped(self, action: str, principal: ExternalEntity, resource: ExternalEntity) -> tuple[Policy, ...]:
-        return tuple(
-            policy
-            for policy in self._by_action[action]
-            if _admits(policy.scope.principal, principal) and _admits(policy.scope.resource, resource)
-        )
+    def _scoped(self, action: str, principal: ExternalEntity, resource: ExternalEntity) -> int:
+        return self._by_action[action] & self._admitting(principal, asks=True) & self._admitting(resource, asks=False)
+
+    def _admitting(self, entity: ExternalEntity, *, asks: bool) -> int:
+        """The policies whose scope admits an entity as the one who asks, or as what is asked for."""
+        key = entity.name, asks
+        found = self._by_entity.get(key)
+        if found is None:
+            constraints = (policy.scope.principal if asks else policy.scope.resource for policy in self._policies)
+            found = _bits(constraint.admits(entity.name, entity.ancestors) for constraint in constraints)
+            if entity.name in self.model.entities:  # others are without number
+                self._by_entity[key] = found
+        return found
 
     def _part(self, action: str, principal: ExternalEntity, resource: ExternalEntity) -> _Part:
-        policies = self._scoped(action, principal, resource)
-        key = tuple(policy.id for policy in policies)
-        known: _Part | None = self._cache.get(key)
+        scoped = self._scoped(action, principal, resource)
+        known: _Part | None = self._cache.get(scoped)
         if known is None:
+            policies = self._of(scoped)
             reads = {read for policy in policies for read in policy.reads}
             known = _Part(
                 self._engine.compile([(str(at), policy.body) for at, policy in enumerate(policies)]),
@@ -507,10 +510,20 @@ class ExternalPolicies:
                 any(policy.clocked for policy in policies),
             )
             size = _HANDLE_BYTES + _BYTES_PER_CHARACTER * sum(len(policy.body) for policy in policies)
-            self._cache.put(key, known, size)
+            self._cache.put(scoped, known, size)
         return known
 
+    def _of(self, scoped: int) -> tuple[Policy, ...]:
+        return tuple(policy for at, policy in enumerate(self._policies) if scoped >> at & 1)
+
+    @cached_property
+    def _named(self) -> Any:
+        """Every entity of the release, loaded."""
+        return self._engine.load(f"[{','.join(entity.document for entity in self.model.entities.values())}]")
+
     def _loaded(self, principal: ExternalEntity, resource: ExternalEntity) -> Any:
+        if principal.name in self.model.entities and resource.name in self.model.entities:
+            return self._named
         if principal.name == resource.name and principal.document != resource.document:
             raise InvalidInputError(Code.UNENCODABLE_INPUT, "subject and resource are one, described in two ways")
         # all that conditions can look at: the two asked about, and entities that policies name
@@ -518,8 +531,13 @@ class ExternalPolicies:
         return self._engine.load(f"[{','.join(documents)}]")
 
 
-def _admits(constraint: Constraint, entity: ExternalEntity) -> bool:
-    return constraint.admits(entity.name, entity.ancestors)
+def _bits(members: Iterable[bool]) -> int:
+    return sum(1 << at for at, member in enumerate(members) if member)
+
+
+def _speaks_of(policy: Policy, action: str) -> bool:
+    operations = policy.scope.action.entities
+    return operations is None or any(name.id == f"{_OPERATION}{action}" for name in operations)
 
 
 def _uid(name: EntityName) -> Uid:
