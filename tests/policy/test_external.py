@@ -122,7 +122,7 @@ def test_an_explanation_names_what_was_read_who_vouches_and_what_would_help() ->
     (forbid,) = found.policies
     assert "has mfa" in forbid.text
     assert {fact.path for fact in forbid.facts} == {"context.request.mfa"}
-    assert {fact.vouched for fact in forbid.facts} == {"the enforcement point that asked"}
+    assert {fact.vouched for fact in forbid.facts} == {"the enforcement point that asked, or the tool's mapping; of that, `agent` is ours"}
     assert [(one.id, one.vouched) for one in found.entities] == [("ann", "the release"), ("plan", "the release")]
     assert found.entities[1].attributes == {"id": "plan", "owner": "ann", "secret": True}
     changes = {one.change: one.outcome for one in found.alternatives}

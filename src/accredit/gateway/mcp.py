@@ -459,6 +459,10 @@ class McpGateway:
             )
             await reply.result(approval_request(refused, state))
             return
+        if refused.code is Code.MAPPING_FAILED:  # COAZ-MCP, Mapping Errors
+            told = refusal_result(refused)["structuredContent"]
+            await reply.error(RpcNumber.PARAMS, f"COAZ mapping error: {refused.detail}", data=told)
+            return
         await reply.result(refusal_result(refused))
 
     def _header_plan(self, tool: Tool) -> tuple[ParamHeader, ...]:

@@ -386,6 +386,21 @@ class Code(Enum):
         "the second policy engine could not judge it, and that refuses",
         "ask an operator: its rules fail on this call, or it does not answer",
     )
+    MAPPING_INVALID = (
+        "mapping_invalid",
+        "the mapping that a tool declares in its input schema is malformed",
+        "ask whoever runs the tool server to correct `x-authzen-mapping`",
+    )
+    MAPPING_DENIED = (
+        "mapping_denied",
+        "the policies for other applications' types do not allow what the tool's mapping asks for",
+        "see the files under `ext/` of the policy directory, or call it for something that is allowed",
+    )
+    MAPPING_FAILED = (
+        "mapping_failed",
+        "the tool's mapping comes to no question for this call, and that refuses",
+        "see what it could not be evaluated for; the tool server's author can correct the mapping",
+    )
     REHEARSAL_REQUIRED = (
         "rehearsal_required",
         "this release was not tested and simulated as it stands",

@@ -9,7 +9,8 @@ Steps, as DESIGN §3.4 and §3.9 to §3.11 order them:
    them was granted for exactly this call
 6. a denial by default says which condition of the agent's own grant did not hold
 7. a second engine, if the release has rules for one, or one that was asked outside, may refuse what is left
-8. restrictions in force take away from what is left
+8. so may the policies for other applications' types, where the tool declares questions for each of its calls
+9. restrictions in force take away from what is left
 
 Policies that are only observed stand aside from all of it. The decision with them enforced is made beside it, and said.
 """
@@ -23,16 +24,21 @@ from typing import Any
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.policy.context import reserved_key
+from accredit.policy.external import EXTERNAL
 from accredit.policy.grants import Condition
+from accredit.policy.mapped import questions_of
 from accredit.policy.model import CallRequest, Decision, ExternalRequest, HoldNeed, Observation, Outcome, PolicyFault
 from accredit.policy.ports import EngineOutcome, Verdict, VetoAnswer
 from accredit.policy.restrictions import narrowed
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
+from accredit.registry.mappings import DeclaredMapping, MappingError
 
 __all__ = ["decide", "decide_without"]
 
 _ORDER = (Code.USER_ROLE_REQUIRED, Code.TASK_MISMATCH, Code.OUTSIDE_HOURS)
 _NONE: frozenset[int] = frozenset()
+_NO = frozenset({Code.ACTION_UNKNOWN, Code.FORBIDDEN_BY_POLICY, Code.NOT_PERMITTED, Code.TYPE_UNKNOWN})
+"""Answers that policies, or the want of any, were meant to give; everything else is a failure of its own."""
 
 
 def decide(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot) -> Decision:
@@ -51,13 +57,16 @@ def decide_without(
     """What the decision would be if these policies were not in scope: for explaining, never for deciding."""
     if isinstance(request, ExternalRequest):
         return snapshot.external.without(policies).decide(request)
+    if any(policy.startswith(EXTERNAL) for policy in policies):
+        external = snapshot.release.external.without(policies)
+        snapshot = snapshot.with_release(replace(snapshot.release, external=external))
     return _narrowed(_by_policies(request, snapshot, policies), request, snapshot)
 
 
 def _narrowed(decision: Decision, request: CallRequest, snapshot: PolicySnapshot) -> Decision:
     if not request.restrictions or decision.outcome is Outcome.DENY:
         return decision
-    return narrowed(decision, request, snapshot.tools[request.tool])  # 8
+    return narrowed(decision, request, snapshot.tools[request.tool])  # 9
 
 
 def _by_policies(request: CallRequest, snapshot: PolicySnapshot, without: Collection[str] = ()) -> Decision:
@@ -92,7 +101,34 @@ def _apart_from(aside: frozenset[int], request: CallRequest, snapshot: PolicySna
         return _denied(snapshot, part, _code(error), detail=_detail(error))
     if decision.outcome is not Outcome.DENY and request.outside is not None:
         decision = _vetoed(decision, request.outside, snapshot, part)
+    if decision.outcome is not Outcome.DENY and part.mapping is not None:  # 8
+        decision = _mapped(decision, part.mapping, request, snapshot, part)
     return decision
+
+
+def _mapped(
+    decision: Decision, mapping: DeclaredMapping | str, request: CallRequest, snapshot: PolicySnapshot, part: Slice
+) -> Decision:
+    """The decision, if every question that the tool's mapping asks is answered with yes."""
+    try:
+        questions = questions_of(mapping, request, part.tool)
+    except MappingError as error:
+        return _denied(snapshot, part, Code.MAPPING_FAILED, detail=str(error))
+    policies = set(decision.policies)
+    for question in questions:
+        answer = snapshot.external.decide(question)
+        if answer.outcome is not Outcome.ALLOW:
+            said = answer.code in _NO
+            return _denied(
+                snapshot,
+                part,
+                Code.MAPPING_DENIED if said else answer.code,
+                policies=answer.policies,
+                faults=(*decision.faults, *answer.faults),
+                detail=answer.code.value if said else answer.detail,
+            )
+        policies.update(answer.policies)
+    return replace(decision, policies=tuple(sorted(policies)))
 
 
 def _vetoed(decision: Decision, answer: VetoAnswer, snapshot: PolicySnapshot, part: Slice) -> Decision:

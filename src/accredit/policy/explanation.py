@@ -8,15 +8,17 @@ more than `MOST_TRIALS` in all. An explanation changes nothing and decides nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Final
 
 import orjson
 
+from accredit.kernel.codes import Code
 from accredit.policy.context import now_facts
 from accredit.policy.decide import decide, decide_without
+from accredit.policy.mapped import questions_asked
 from accredit.policy.model import CallRequest, Decision, ExternalRequest, Outcome
 from accredit.policy.reads import chain
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot
@@ -38,10 +40,10 @@ _VOUCHED: Final[Mapping[str, str]] = {
     "user": "the registered user issuer, signed",
 }
 _VOUCHED_OUTSIDE: Final[Mapping[str, str]] = {
-    "action": "the enforcement point that asked",
-    "caller": "the enforcement point's own key, verified",
+    "action": "the enforcement point that asked, or the tool's mapping",
+    "caller": "the enforcement point's own key, verified, or the tool server's name",
     "now": "our clock, in UTC",
-    "request": "the enforcement point that asked",
+    "request": "the enforcement point that asked, or the tool's mapping; of that, `agent` is ours",
 }
 _COMPARED: Final = frozenset({"==", "!=", "<", "<=", ">", ">=", "contains", "containsAll", "containsAny", "in"})
 _DECIMALS: Final = frozenset({"lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"})
@@ -108,14 +110,14 @@ class Explanation:
     observed: Alternative | None
     """What the decision would have been with the observed policies enforced."""
     entities: tuple[JudgedEntity, ...] = ()
-    """Subject and resource of a question about other applications' types."""
+    """Subject and resource of each question about other applications' types."""
 
 
 def explain(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot) -> Explanation:
     """Explain the decision on a request. The same arguments always give the same explanation."""
     decision = decide(request, snapshot)
     determining = _determining(request, snapshot, decision)
-    seen, context = decision.observed, _facts(request)
+    seen = decision.observed
     return Explanation(
         outcome=decision.outcome.value,
         code=decision.code.value,
@@ -123,44 +125,50 @@ def explain(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot) ->
         remedy=decision.code.remedy,
         detail=decision.detail,
         unmet=decision.unmet,
-        policies=tuple(
-            _explained(policy, context, _VOUCHED if isinstance(request, CallRequest) else _VOUCHED_OUTSIDE)
-            for policy in determining
-        ),
-        alternatives=tuple(_alternatives(request, snapshot, decision, determining)),
+        policies=tuple(_explained(policy, asked) for policy, asked in determining),
+        alternatives=tuple(_alternatives(request, snapshot, decision, [policy for policy, _ in determining])),
         observed=Alternative("the observed policies were enforced", seen.outcome.value, seen.code.value)
         if seen
         else None,
-        entities=() if isinstance(request, CallRequest) else _entities(request, snapshot),
+        entities=_entities(request, snapshot),
     )
 
 
-def _determining(
-    request: CallRequest | ExternalRequest, snapshot: PolicySnapshot, decision: Decision
-) -> tuple[Policy, ...]:
+_Determining = Sequence[tuple[Policy, CallRequest | ExternalRequest]]
+"""Policies, each with what it was asked about: the call or question itself, or what a tool's mapping made of a call."""
+
+
+def _determining(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot, decision: Decision) -> _Determining:
     """The policies that determined the decision; of a denial by default, the permits that were not satisfied."""
-    permits: tuple[Policy, ...]
-    if isinstance(request, ExternalRequest):
-        scoped = snapshot.external.in_scope(request)
-        permits = tuple(policy for policy in scoped if policy.permits)
-    else:
+    named = set(decision.policies)
+    scoped: list[tuple[Policy, CallRequest | ExternalRequest]] = [
+        (policy, question)
+        for question in questions_asked(request, snapshot)
+        for policy in snapshot.external.in_scope(question)
+    ]
+    permits = [(policy, question) for policy, question in scoped if policy.permits]
+    if isinstance(request, CallRequest):
         part = snapshot.slice_for(request.agent, request.tool)
         if isinstance(part, Inadmissible):
             return ()
-        scoped, permits = part.policies, (part.permit.policy,)
-    named = set(decision.policies)
-    determining = tuple(policy for policy in scoped if policy.id in named)
-    return determining or (permits if decision.outcome is Outcome.DENY else ())
+        scoped = [*((policy, request) for policy in part.policies), *scoped]
+        if decision.code is not Code.MAPPING_DENIED:
+            permits = [(part.permit.policy, request)]
+    found = {policy.id: (policy, asked) for policy, asked in reversed(scoped) if policy.id in named}
+    if not found and decision.outcome is Outcome.DENY:
+        found = {policy.id: (policy, asked) for policy, asked in reversed(permits)}
+    return [found[name] for name in sorted(found)]
 
 
-def _entities(request: ExternalRequest, snapshot: PolicySnapshot) -> tuple[JudgedEntity, ...]:
-    external = snapshot.external
-    found = []
-    for asked in (request.subject, request.resource):
-        attributes, known = external.attributes(asked)
-        vouched = "the release" if known else "the enforcement point that asked"
-        found.append(JudgedEntity(asked.type, asked.id, attributes, vouched))
-    return tuple(found)
+def _entities(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot) -> tuple[JudgedEntity, ...]:
+    found: dict[tuple[str, str], JudgedEntity] = {}
+    who = "the tool's mapping" if isinstance(request, CallRequest) else "the enforcement point that asked"
+    for question in questions_asked(request, snapshot):
+        for asked in (question.subject, question.resource):
+            attributes, known = snapshot.external.attributes(asked)
+            vouched = "the release" if known else who
+            found.setdefault((asked.type, asked.id), JudgedEntity(asked.type, asked.id, attributes, vouched))
+    return tuple(found.values())
 
 
 def _facts(request: CallRequest | ExternalRequest) -> Mapping[str, Any]:
@@ -185,7 +193,8 @@ def _under(request: CallRequest | ExternalRequest, facts: Mapping[str, Any]) -> 
     return replace(request, arguments=action, context=sent, caller=facts.get("caller", ""))
 
 
-def _explained(policy: Policy, context: Mapping[str, Any], vouched: Mapping[str, str]) -> ExplainedPolicy:
+def _explained(policy: Policy, asked: CallRequest | ExternalRequest) -> ExplainedPolicy:
+    context, vouched = _facts(asked), _VOUCHED if isinstance(asked, CallRequest) else _VOUCHED_OUTSIDE
     paths = sorted({read.path for read in policy.reads})
     return ExplainedPolicy(
         id=policy.id,
@@ -232,7 +241,7 @@ def _alternatives(
     request: CallRequest | ExternalRequest,
     snapshot: PolicySnapshot,
     decision: Decision,
-    determining: tuple[Policy, ...],
+    determining: Sequence[Policy],
 ) -> Iterator[Alternative]:
     if not determining:
         return

@@ -32,7 +32,7 @@ from accredit.policy.reads import Read, named_entities
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Layer, Policy, policy_of
 
-__all__ = ["ExternalEntity", "ExternalModel", "ExternalPolicies", "is_external", "read_external"]
+__all__ = ["EXTERNAL", "ExternalEntity", "ExternalModel", "ExternalPolicies", "is_external", "read_external"]
 
 _PATH: Final = re.compile(r"ext/[a-z0-9][a-z0-9_.-]{0,62}\.(?:cedar|json)")
 _NAMESPACE: Final = "Ext::"
@@ -52,6 +52,10 @@ _BUDGET: Final = 8 * 2**20
 _HANDLE_BYTES, _BYTES_PER_CHARACTER = 2_000, 12
 _Fault = tuple[str, str, str, str]
 """Path, policy id, message, fix."""
+
+
+EXTERNAL: Final = "ext/"
+"""How the paths of their files, and the ids of their policies, begin."""
 
 
 def is_external(path: str) -> bool:
@@ -361,6 +365,13 @@ class ExternalPolicies:
             for name in sorted({name for tree in trees for name in named_entities(tree)})
             if (entity := model.entities.get(name)) is not None
         )
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Of everything that an answer can depend on beside the question."""
+        policies = "".join(f"{policy.id}\n" for policy in self._policies)
+        entities = "".join(f"{self.model.entities[name].digest}\n" for name in sorted(self.model.entities))
+        return digest("external", f"{policies}{entities}{sorted(self.model.types)}".encode())
 
     @property
     def clocked(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.legible import visible
 from accredit.policy.contradiction import impossible
 from accredit.policy.entities import action_facts, resource_facts
@@ -22,6 +23,7 @@ from accredit.policy.release import LintLevel, PolicyFinding, Release
 from accredit.policy.scope import Constraint, EntityName
 from accredit.policy.snapshot import PolicySnapshot, Slice
 from accredit.policy.sources import Policy
+from accredit.registry.mappings import declared_mapping
 from accredit.registry.model import APPROVER_ROLES, Agent, Role, Tool, ToolServer
 
 __all__ = ["SLICE_BUDGET", "SLICE_LIMIT", "linted", "sized"]
@@ -64,6 +66,8 @@ def linted(
             yield PolicyFinding(policy.path, policy.id, message, fix, rule, severity)
     yield from _shadowed(release.policies, groups)
     yield from _external(release.external)
+    for tool, _ in places:
+        yield from _unanswered(release.external, tool)
 
 
 def _external(external: ExternalModel) -> Iterator[PolicyFinding]:
@@ -76,6 +80,23 @@ def _external(external: ExternalModel) -> Iterator[PolicyFinding]:
             message = f"an entity's id has characters that show nothing or deceive the eye: {_excerpt(name.id)}"
             yield PolicyFinding("ext/", "", message, "write it in plain characters", "hidden-characters")
     yield from _shadowed(external.policies, {})
+
+
+def _unanswered(external: ExternalModel, tool: Tool) -> Iterator[PolicyFinding]:
+    """Questions of a tool's mapping that no policy can answer with yes."""
+    try:
+        mapping = declared_mapping(tool.definition)
+    except InvalidInputError as error:
+        yield PolicyFinding("", "", f"`{tool.id}`: {error.message}", error.hint, "mapping-invalid", LintLevel.WARNING)
+        return
+    for subject, action, resource in mapping.literals() if mapping is not None else ():
+        unknown = [f"`{kind}`" for kind in (subject, resource) if kind and kind not in external.types]
+        unknown += [f"`{action}`"] if action and action not in external.actions else []
+        if unknown:
+            asked = ", ".join(unknown)
+            message = f"every call of `{tool.id}` is refused: nothing under ext/ speaks of {asked}, as its mapping does"
+            fix = f"write policies for `Ext::{subject or 'TYPE'}` and `Ext::{resource or 'TYPE'}`, see docs/authzen.md"
+            yield PolicyFinding("ext/", "", message, fix, "mapping-unanswered", LintLevel.WARNING)
 
 
 def _notes(policy: Policy) -> Iterator[_Said]:

@@ -64,7 +64,7 @@ def reach(part: Slice, snapshot: PolicySnapshot) -> Reach:
         (part.policies[int(name)], residual, _ends(residual)) for name, residual in sorted(found.items(), key=_at)
     ]
     may = _outcomes([(policy, ends) for policy, _, ends in judged])
-    if snapshot.vetoes and may & {"allow", "hold"}:
+    if (snapshot.vetoes or part.mapping is not None) and may & {"allow", "hold"}:
         may |= {"deny", "fail"}
     left = [(policy, residual) for policy, residual, ends in judged if len(ends) > 1]
     words = _word(may)
@@ -73,6 +73,8 @@ def reach(part: Slice, snapshot: PolicySnapshot) -> Reach:
     conditions = dict.fromkeys(said for policy, residual in left for said in _said(policy, residual, part))
     if snapshot.vetoes:
         conditions.update(dict.fromkeys(f"not refused by {name}" for name in sorted(snapshot.release.vetoes)))
+    if part.mapping is not None:
+        conditions["not refused by what the tool's mapping asks of policies under ext/"] = None
     paths = {".".join(("context", *path)) for policy, residual in left for path in _paths(policy, residual)}
     return Reach(words, tuple(sorted(may)), tuple(conditions)[:_MOST_CONDITIONS], tuple(sorted(paths)))
 

@@ -137,13 +137,14 @@ class _Pair:
         """Whether no policy is asked at all, whatever the call."""
         self.measured: tuple[tuple[str, ...], ...] = ()
         self.alone = policy.vetoes
-        """Whether every call is a question of its own: a second engine reads all of it."""
+        """Whether every call is a question of its own: a second engine, or the tool's mapping, may read all of it."""
         try:
             part = policy.slice_for(agent, ToolId(tool))
             if isinstance(part, Inadmissible):
                 self.refused = True
                 return
             self.projection = policy.compiled(part).projection
+            self.alone = self.alone or part.mapping is not None
         except (InvalidInputError, UnavailableError):
             return  # `decide` says it in its own way
         self.part, self.looks_at = part, self.projection.looks_at

@@ -38,6 +38,7 @@ from accredit.policy.release import Release
 from accredit.policy.scope import EntityName
 from accredit.policy.sources import Policy
 from accredit.registry.lifecycle import runs
+from accredit.registry.mappings import DeclaredMapping, declared_mapping
 from accredit.registry.model import Agent, Tool, ToolServer
 
 __all__ = ["Compiled", "Inadmissible", "PolicySnapshot", "Slice"]
@@ -68,6 +69,8 @@ class _Place:
     action_uid: Uid
     resource_uid: Uid
     entities: Any
+    mapping: DeclaredMapping | str | None
+    """What the tool declares; a text: why that is malformed."""
     lacking: str
     """The parents that operation or resource should have and have not."""
 
@@ -91,6 +94,8 @@ class Slice:
     entity_digests: Mapping[str, Digest]
     observes: bool
     """Whether any of the policies is, or was, only observed."""
+    mapping: DeclaredMapping | str | None
+    """Which questions the tool declares for each call; a text: why that is malformed."""
     load: Callable[[], Any]
     loaded: list[Any] = field(default_factory=list)
 
@@ -398,7 +403,7 @@ class PolicySnapshot:
             permit=permit,
             policies=tuple(policies),
             key=(tool.definition_digest, self._measured, *[policy.body for policy in policies]),
-            digest=digest("slice", "".join([*map(_line, policies), *self._vetoed]).encode()),
+            digest=digest("slice", "".join([*map(_line, policies), *self._vetoed, *self._mapped(place)]).encode()),
             principal=_uid(principal.name),
             action=place.action_uid,
             resource=place.resource_uid,
@@ -408,8 +413,13 @@ class PolicySnapshot:
                 "resource": place.resource.digest,
             },
             observes=any(policy.observed_until_us is not None for policy in policies),
+            mapping=place.mapping,
             load=partial(self.engine.load, f"[{principal.document}]", place.entities),
         )
+
+    def _mapped(self, place: _Place) -> tuple[str, ...]:
+        """What a tool's mapping makes calls depend on besides."""
+        return () if place.mapping is None else (f"mapped {self.external.digest}\n",)
 
     def _place(self, tool: Tool, server: ToolServer) -> _Place:
         key = (self._basis, tool.id)
@@ -426,6 +436,7 @@ class PolicySnapshot:
                 action_uid=_uid(action.name),
                 resource_uid=_uid(resource.name),
                 entities=self.engine.load(documents),
+                mapping=_mapping(tool),
                 lacking=_lacking(action) or _lacking(resource),
             )
             self._cache.put(key, known, _SLICE_BYTES + len(documents) * _ENTITY_BYTES_PER_CHARACTER)
@@ -439,6 +450,13 @@ class PolicySnapshot:
             known = tuple(self._index.of_parents(principal, place))
             self._cache.put(key, known, _SCOPE_BYTES + len(principal.document))
         return known
+
+
+def _mapping(tool: Tool) -> DeclaredMapping | str | None:
+    try:
+        return declared_mapping(tool.definition)
+    except InvalidInputError as error:  # pinned before there were mappings, or by a test case
+        return error.message
 
 
 _stamp = lru_cache(maxsize=65_536)(lambda body: digest("body", body.encode())[7:23])

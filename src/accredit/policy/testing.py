@@ -19,6 +19,7 @@ from accredit.policy.cases import CaseCall, CaseFile, PolicyCase, read_cases
 from accredit.policy.config import Counter, PolicyConfig
 from accredit.policy.context import now_facts
 from accredit.policy.decide import decide
+from accredit.policy.mapped import questions_asked
 from accredit.policy.model import CallRequest, Decision, ExternalRequest
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.release import Release, read_release
@@ -131,12 +132,16 @@ class _Bench:
 
     def in_scope(self, request: CallRequest | ExternalRequest) -> tuple[str, ...]:
         """The policies that could have a say in it."""
+        external = self.snapshot.external
+        mapped = [
+            policy.id for question in questions_asked(request, self.snapshot) for policy in external.in_scope(question)
+        ]
         if isinstance(request, ExternalRequest):
-            return tuple(policy.id for policy in self.snapshot.external.in_scope(request))
+            return tuple(mapped)
         part = self.snapshot.slice_for(request.agent, request.tool)
         if not isinstance(part, Slice):
             return ()
-        return (*(policy.id for policy in part.policies), *self.snapshot.release.vetoes)
+        return (*(policy.id for policy in part.policies), *self.snapshot.release.vetoes, *dict.fromkeys(mapped))
 
     def without(self, policy: str) -> _Bench:
         """The same cases over a release that lacks a policy."""

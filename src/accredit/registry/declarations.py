@@ -37,6 +37,7 @@ from accredit.registry.manifest import (
     TeamManifest,
     ToolServerManifest,
 )
+from accredit.registry.mappings import declared_mapping
 from accredit.registry.model import AgentState, Agreement, Environment, Person
 from accredit.registry.organisation import AccountTie, Organisation
 from accredit.registry.pinning import definition_digest, definition_text
@@ -425,6 +426,7 @@ class Declarations:
         try:
             definition_text(definition)
             compile_arguments(definition.get("inputSchema"), allow_undeclared=manifest.spec.tools[own].allow_undeclared)
+            declared_mapping(definition)
         except InvalidInputError as error:
             yield fault_at(manifest, path, error.code, error.message, error.hint)
 

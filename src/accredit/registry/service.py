@@ -59,6 +59,7 @@ from accredit.registry.manifest import (
     ToolServerManifest,
     read_manifests,
 )
+from accredit.registry.mappings import declared_mapping
 from accredit.registry.model import (
     Agent,
     AgentState,
@@ -470,6 +471,7 @@ class Registry:
                 )  # fmt: skip
             if definition_digest(offered[own]) != known.tools[own].definition_digest:
                 compile_arguments(offered[own].get("inputSchema"), allow_undeclared=known.tools[own].allow_undeclared)
+                declared_mapping(offered[own])
                 fresh[own] = offered[own]
         if fresh and known.environment is not Environment.DEVELOPMENT:
             before = {own: known.tools[own].definition for own in fresh}
