@@ -25,4 +25,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("settings:strict:order", "DESIGN §11", "settings come from file, environment, command line, in order"),
     Requirement("architecture:documents:files", "STYLE §7", "the architecture names files that exist"),
     Requirement("settings:documented:all", "STYLE §7", "every setting is documented"),
+    Requirement("kernel:cel:meaning", "issue 4 §8", "Expressions of mappings mean what cel-cpp makes of them."),
+    Requirement(
+        "kernel:cel:bounded", "issue 4 §8, bad input", "Any expression is refused, or evaluated within bounds."
+    ),
 )

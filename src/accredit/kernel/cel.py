@@ -292,9 +292,10 @@ class _Parser:
         if self._at >= len(self._tokens):
             raise CelError("it ends too early")
         token = self._tokens[self._at]
-        if token.text == "-" and token.kind == "sign":  # of a number: `_unary` left it
+        following = self._tokens[self._at + 1] if self._at + 1 < len(self._tokens) else token
+        if token.text == "-" and following.kind in {"int", "double"}:  # `_unary` left it
             self._at += 1
-            return self._number(self._tokens[self._at], "-"), None
+            return self._number(following, "-"), None
         if token.kind in {"int", "double"}:
             return self._number(token, ""), None
         self._at += 1
@@ -535,7 +536,7 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[_Run, Any, Any], 
 def _contained(run: _Run, left: Any, right: Any) -> bool:
     if isinstance(right, list):
         return any(_equal(run, left, item) for item in right)
-    if isinstance(right, Mapping):
+    if isinstance(right, Mapping) and isinstance(left, str | int | float):
         return isinstance(left, str) and left in right
     raise CelError("`in` asks for a list or a map")
 
@@ -722,8 +723,8 @@ def _text(_: _Run, value: Any) -> str:
 def _whole(_: _Run, value: Any) -> int:
     if isinstance(value, float) and math.isfinite(value) and float(_LEAST) < value < float(2**63):
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, str) and _DECIMAL.fullmatch(value) and _LEAST <= int(value) <= _MOST:
         return int(value)
     raise CelError("`int` is given what is no whole number")
@@ -752,7 +753,8 @@ def _comprehension(name: str, node: _Node, variable: str, given: Sequence[_Node]
         value = node(run)
         if not isinstance(value, list | Mapping):
             raise CelError(f"`{name}` goes through a list or a map")
-        for element in value:
+        # a map has no order; history has to come out the same
+        for element in sorted(value) if isinstance(value, Mapping) else value:
             run.spend(1 + weight)
             run.names[variable] = element
             yield element
