@@ -112,6 +112,45 @@ def test_a_question_that_is_not_whole_is_refused(case: str, words: str) -> None:
         _run(f"cases: [{case}]")
 
 
+MAPPED = """
+servers:
+  bank:
+    tools:
+      open:
+        effect: read
+        data: [financial]
+        input:
+          type: object
+          properties: {account: {type: string}}
+          x-authzen-mapping:
+            evaluation:
+              action: {name: read}
+              resource: {type: file, id: $params.arguments.account}
+              context: {mfa: "$has(token.user) && token.user.mfa"}
+agents: {teller: {data: [financial], tools: [bank/open]}}
+defaults: {agent: teller, call: {tool: bank/open}, user: {id: ann, mfa: true}}
+cases:
+  - name: who may open what
+    table:
+      - {input: {account: plan}, expect: {outcome: allow, policy: ext/mapped.cedar}}
+      - {input: {account: plan}, user: {id: bea, mfa: true}, expect: {outcome: deny, code: mapping_denied}}
+      - {input: {account: plan}, user: {id: ann, mfa: false}, expect: {outcome: deny, policy: ext/mapped.cedar}}
+      - {input: {}, expect: {outcome: deny, code: mapping_failed}}
+"""
+
+
+@pytest.mark.requirement("policy:external:tested")
+def test_calls_of_tools_that_declare_a_mapping_are_cases_for_what_it_asks() -> None:
+    policies = """
+permit (principal == Ext::identity::"ann", action == Action::"ext/read", resource is Ext::file);
+forbid (principal is Ext::identity, action == Action::"ext/read", resource is Ext::file)
+unless { context.request.mfa };
+"""
+    run = _run(MAPPED, {"ext/mapped.cedar": policies}, mutation=True)
+    assert [(one.name, one.why) for one in run.failed] == []
+    assert (len(run.cases), run.determined, run.survivors) == (4, 2, ())
+
+
 # -- explanations
 
 
@@ -122,7 +161,9 @@ def test_an_explanation_names_what_was_read_who_vouches_and_what_would_help() ->
     (forbid,) = found.policies
     assert "has mfa" in forbid.text
     assert {fact.path for fact in forbid.facts} == {"context.request.mfa"}
-    assert {fact.vouched for fact in forbid.facts} == {"the enforcement point that asked, or the tool's mapping; of that, `agent` is ours"}
+    assert {fact.vouched for fact in forbid.facts} == {
+        "the enforcement point that asked, or the tool's mapping; of that, `agent` is ours"
+    }
     assert [(one.id, one.vouched) for one in found.entities] == [("ann", "the release"), ("plan", "the release")]
     assert found.entities[1].attributes == {"id": "plan", "owner": "ann", "secret": True}
     changes = {one.change: one.outcome for one in found.alternatives}

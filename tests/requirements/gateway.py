@@ -149,4 +149,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "gateway:definition:pages", "DESIGN §11", "A server's list is read page by page within bounds, or refused."
     ),
+    Requirement("gateway:mappings:asked", "issue 4 §8", "A tool's mapping asks policies before it is called."),
+    Requirement("gateway:mappings:failed", "issue 4 §8", "A mapping that fails, or names another subject, refuses."),
+    Requirement(
+        "gateway:mappings:pinned", "issue 4 §8", "A malformed mapping is not pinned; an unanswered one is said."
+    ),
 )

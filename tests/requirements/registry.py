@@ -81,4 +81,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "registry:catalogue:proven", "DESIGN §3.2", "What does not hold together is left out of the catalogue."
     ),
     Requirement("registry:catalogue:shared", "DESIGN §10", "A change rebuilds what it touched and shares the rest."),
+    Requirement("registry:mappings:read", "issue 4 §8", "A tool's mapping comes to exactly what it states."),
+    Requirement("registry:mappings:refused", "issue 4 §8, bad input", "A malformed mapping is refused with its fault."),
 )
