@@ -24,6 +24,7 @@ _BIN = Path(sys.executable).parent
 _PATIENCE_S = 60
 _TOLD = {
     "http://127.0.0.1:8700/login#…": r"http://127\.0\.0\.1:\d+/login#[\w-]+",
+    "acce_…": r"acce_[\w-]+",
     "accj_…": r"accj_[\w-]+",
     "apr_…": r"apr_\w+",
     "crd_…": r"crd_\w+",
@@ -190,6 +191,8 @@ def test_readme_leads_from_nothing_to_production_and_to_retirement_and_a_restart
         assert "['count_tickets']" in called
         assert "{'result': 3}" in called
         assert "tool_not_granted" in called
+        asked = [out.split()[0] for line, out in outputs.items() if "examples/ask.py" in line]
+        assert asked == ["yes", "no:"]
         shown = next(out for line, out in outputs.items() if "agent get" in line)
         assert "lena@example.com" in shown
         assert "crm-live/count_tickets" in shown

@@ -22,7 +22,9 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.difference import release_diff
 from accredit.policy.junit import test_document
+from accredit.policy.release import Release
 from accredit.policy.simulating import Simulation
+from accredit.policy.sources import Policy
 from accredit.registry.authority import Act
 
 __all__ = [
@@ -251,7 +253,7 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     def published(who: Who, made: str | ApprovalRequest) -> Json:
         if isinstance(made, ApprovalRequest):
             return Json(AskedFor(made.id, made.state), 202)
-        return Json(PublishedRelease(made, len(plane.releases.current.policies), who.basis))
+        return Json(PublishedRelease(made, len(_policies_of(plane.releases.current)), who.basis))
 
     @app.post("/api/v1/policy/publish", response_model=PublishedRelease, responses=waits)
     async def policy_publish(who: Who, form: _Policies) -> Json:
@@ -273,7 +275,7 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             ReleaseShown(
                 release=current.digest,
                 engine=current.engine,
-                policies=[one.id for one in (*current.policies, *current.external.policies)],
+                policies=[one.id for one in _policies_of(current)],
                 observed={name: moment(until_us) for name, until_us in sorted(current.config.observe.items())},
                 counters=[one.name for one in current.config.counters],
                 fault=plane.releases.fault,
@@ -301,6 +303,10 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
                 publication=dated(publication),
             )
         )
+
+
+def _policies_of(release: Release) -> tuple[Policy, ...]:
+    return (*release.policies, *release.external.policies)
 
 
 def _simulation(one: Simulation) -> SimulationShown:
