@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -434,3 +435,37 @@ cases:
     assert (
         release.digest != read_release({**files, "org/crm.rego": CRM + "\n"}, world.ENGINE, agents=world.AGENTS).digest
     )
+
+
+@pytest.mark.requirement("policy:rego:threads")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "package accredit.x\nimport rego.v1\nallow if true",
+        "package accredit.x\nimport rego.v1\ndeny contains 1 if { time.now_ns() > 0 }",
+        "package other\nimport rego.v1\ndeny contains 'x' if",
+        "package accredit.x\nimport rego.v1\ndeny contains 1",
+    ],
+)
+def test_what_is_refused_leaves_no_engine_for_another_thread_to_drop(text: str) -> None:
+    held: list[BaseException] = []
+
+    def refuses() -> None:
+        for judged in (lambda: REGO.check("a.rego", text), lambda: REGO.compile({"a.rego": text, "b.rego": CRM})):
+            try:
+                judged()
+            except InvalidInputError as error:
+                held.append(error)  # and with it every frame it came through
+
+    thread = threading.Thread(target=refuses)
+    thread.start()
+    thread.join()
+    assert held
+    dropped: list[object] = []
+    previous, sys.unraisablehook = sys.unraisablehook, dropped.append
+    try:
+        held.clear()
+        gc.collect()
+    finally:
+        sys.unraisablehook = previous
+    assert dropped == []
