@@ -22,8 +22,10 @@ from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.policy.entities import principal_facts
 from accredit.policy.ports import Residual
 from accredit.policy.reads import chain, context_reads, named_entities
+from accredit.policy.scope import EntityName
 from accredit.policy.snapshot import PolicySnapshot, Slice
 from accredit.policy.sources import Policy
+from accredit.registry.model import Agent
 
 __all__ = ["Reach", "Reaches", "reach"]
 
@@ -177,6 +179,7 @@ class Reaches:
         self._snapshot = snapshot
         self._known: dict[object, Reach] = {}
         self._named: dict[object, frozenset[str]] = {}
+        self._latest: tuple[Agent, tuple[EntityName, ...]] | None = None
 
     def of(self, part: Slice) -> Reach:
         """The reach of a slice of this snapshot."""
@@ -184,14 +187,15 @@ class Reaches:
         named = self._named.get(part.key)
         if named is None:
             named = self._named[part.key] = frozenset().union(*map(_agents_named, {one.body for one in part.policies}))
-        principal = principal_facts(agent, self._snapshot.tools)
+        if self._latest is None or self._latest[0] is not agent:  # whoever goes through a fleet asks tool by tool
+            self._latest = (agent, principal_facts(agent, self._snapshot.tools).parents)
         key = (
             part.key,
             part.observed(0),
             tuple(policy.id for policy in part.policies),
             part.entity_digests["action"],
             part.entity_digests["resource"],
-            principal.parents,
+            self._latest[1],
             agent.id if agent.id in named else None,
         )
         known = self._known.get(key)
