@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,23 +95,40 @@ class Asking:
         await self.at.apply(document("EnforcementPoint", {"name": name}, given))
         return str((await self.at.operator.post(f"enforcement-points/{name}/keys", {}))["secret"])
 
-    async def token(self, name: str = "worker", **served: Any) -> str:
+    async def token(
+        self, name: str = "worker", *, user: str | None = None, ticket: str | None = None, roles: Sequence[str] = ()
+    ) -> str:
         """A token of an agent, for this API."""
         identity, route = self.at.site.identities[name], f"{self.at.url}/access/v1"
-        if not served:
+        if user is None:
             return await identity.access_token(route)
-        subject = self.at.site.directory.token_for(served["user"], roles=[], audience=self.at.url)
-        return await identity.exchange(route, subject_token=subject)
+        subject = self.at.site.directory.token_for(user, roles=list(roles), audience=self.at.url)
+        task = None
+        if ticket is not None:
+            task = self.at.site.desk.token_for(
+                ticket, user=user, agent=identity.agent, customer="c-1", audience=self.at.url
+            )
+        return await identity.exchange(route, subject_token=subject, task_token=task)
 
     async def publish(self, files: Mapping[str, str]) -> None:
         await self.at.operator.post("policy/publish", {"files": with_cases({**GUARDRAILS, **files})})
 
     async def send(
-        self, path: str, content: bytes, key: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        content: bytes | AsyncIterator[bytes],
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "POST",
+        more: Sequence[tuple[bytes, bytes]] = (),
     ) -> Answer:
-        """A body as it is; without a key it is the point's."""
-        given = {"content-type": "application/json", "authorization": f"Bearer {key or self.key}", **(headers or {})}
-        reply = await self.at.site.agents_http.post(f"{self.at.url}/access/v1/{path}", content=content, headers=given)
+        """A body as it is; without a key it is the point's. `more` are headers that stand as they are, even twice."""
+        named = {"content-type": "application/json", "authorization": f"Bearer {key or self.key}", **(headers or {})}
+        given = [(name.encode(), value.encode()) for name, value in named.items()] + list(more)
+        reply = await self.at.site.agents_http.request(
+            method, f"{self.at.url}/access/v1/{path}", content=content, headers=given
+        )
         return Answer(reply.status_code, reply.headers, reply.text)
 
     async def ask(self, path: str, body: Any, key: str | None = None, **headers: str) -> Answer:
@@ -125,6 +142,16 @@ class Asking:
 
     def asked(self, path: str, body: Any, key: str | None = None, **headers: str) -> Answer:
         return self.run(self.ask(path, body, key, **headers))
+
+    def advice(self) -> list[dict[str, Any]]:
+        """The bodies of all records of advice, oldest first."""
+        self.run(self.at.settled())
+        return [body for _, body in self.at.records("advice")]
+
+    def turned_away(self) -> list[dict[str, Any]]:
+        """The bodies of all records of refused askers, oldest first."""
+        self.run(self.at.settled())
+        return [body for _, body in self.at.records("refused.authentication")]
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from the agent's own token. An enforcement point vouches for nobody, so for it a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -45,6 +46,9 @@ ANY_TOOL_CALL: Final = "tools/call"
 """The action of calling whatever tool is the resource; a tool's own id is its action too."""
 _MOST_JUDGED: Final = 1_000
 """Candidates of one search request: what is left is for the next page."""
+_ASKED: Final = "/access/v1"
+"""Where a question that was refused was asked, for the record."""
+_SHOWN: Final = 120
 _AT_A_TIME: Final = 25
 """So many are judged before calls get their turn."""
 
@@ -161,18 +165,33 @@ class Adviser:
             UnavailableError: the answer could not be put on record.
         """
         self._count(asker, source)
-        call = self._call(asker, question, source)
-        if isinstance(call, Call):
-            return await self._enforcer.advise(call, approval=question.approval)
-        return await self._external(asker, question, call, source)
+        with self._noted(asker, question, source):
+            call = self._call(asker, question, source)
+            if isinstance(call, Call):
+                return await self._enforcer.advise(call, approval=question.approval)
+            return await self._external(asker, question, call, source)
 
-    def request_of(self, asker: Principal, question: Question) -> Digest | None:
+    @contextmanager
+    def _noted(self, asker: Asker, question: Question, source: str) -> Iterator[None]:
+        """That somebody asks about what is not theirs is on record: it may be a search for what there is."""
+        try:
+            yield
+        except ForbiddenError as error:
+            about = f"{_brief(question.subject)} {question.action[:_SHOWN]} {_brief(question.resource)}"
+            cause = f"{error.message}: {about}"
+            self.turned_away(error.code, path=_ASKED, source=source, credential=_credential(asker), cause=cause)
+            raise
+
+    def request_of(self, asker: Principal, question: Question, *, source: str) -> Digest | None:
         """What an approval of exactly this question would bind to; None if it is about no call there can be.
 
         Raises:
             ForbiddenError: it is about another agent.
+            AttemptsLimitedError: it asks too often.
         """
-        call = self._call(asker, question, "")
+        self._count(asker, source)
+        with self._noted(asker, question, source):
+            call = self._call(asker, question, source)
         return self._enforcer.request_of(call) if isinstance(call, Call) else None
 
     async def ask_approval(self, asker: Asker, question: Question, denied: DecisionId, *, source: str) -> Advice:
@@ -186,10 +205,11 @@ class Adviser:
             UnavailableError: the answer could not be put on record.
         """
         self._count(asker, source)
-        call = self._call(asker, question, source)
-        if not isinstance(asker, Principal) or not isinstance(call, Call):
-            # what is approved is bound to user and task, for whom an enforcement point cannot vouch
-            raise ForbiddenError(Code.NOT_AUTHORISED, "approvals are asked for by the agent itself")
+        with self._noted(asker, question, source):
+            call = self._call(asker, question, source)
+            if not isinstance(asker, Principal) or not isinstance(call, Call):
+                # what is approved is bound to user and task, for whom an enforcement point cannot vouch
+                raise ForbiddenError(Code.NOT_AUTHORISED, "approvals are asked for by the agent itself")
         return await self._enforcer.advise(replace(call, denied=denied), ask=True)
 
     def approval(self, asker: Asker, hold: HoldId, *, source: str) -> Hold | None:
@@ -279,7 +299,7 @@ class Adviser:
             if after is not None and name <= after:
                 continue
             if len(found) >= limit or judged >= _MOST_JUDGED:
-                last = latest
+                last = latest or ""
                 break
             if await self._would(asker, _with(question, what, name), source):
                 found.append(name)
@@ -369,6 +389,10 @@ class Adviser:
 
 def _credential(asker: Asker) -> str:
     return asker.credential if isinstance(asker, Principal) else asker.key
+
+
+def _brief(name: ExternalName) -> str:
+    return f"{name.type[:_SHOWN]}:{name.id[:_SHOWN]}"
 
 
 def _shown(name: ExternalName) -> dict[str, Any]:

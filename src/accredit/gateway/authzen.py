@@ -305,7 +305,7 @@ class AuthzenGateway:
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
             raise _malformed("`page.limit` is not a number of results")
         asked = digest("authzen-search", orjson.dumps([what, _asked(inbound.body)], option=orjson.OPT_SORT_KEYS))
-        if (token := page.get("token")) not in {None, ""}:
+        if (token := page.get("token")) is not None and token != "":
             limit, after = self._page_opened(inbound.asker, token, asked, limit)
         size = min(_PAGE if limit is None else limit, _MAX_PAGE)
         found = await self._adviser.search(
@@ -356,7 +356,7 @@ class AuthzenGateway:
         key = inbound.head.get("idempotency-key")
         if key is not None and not _IDEMPOTENCY.fullmatch(key):
             raise _malformed("`Idempotency-Key` is a text of at most 256 visible characters")
-        denied = self._bound(question, asker, denial, key)
+        denied = self._bound(question, inbound.source, asker, denial, key)
         advice = await self._adviser.ask_approval(asker, question, denied, source=inbound.source)
         if advice.hold is None:
             said = "no person can approve this now" if advice.outcome is Outcome.DENY else "this needs no approval"
@@ -365,9 +365,11 @@ class AuthzenGateway:
         location = answer["task"]["status_endpoint"].encode()
         return _json(answer, 202 if advice.hold.state is HoldState.OPEN else 201, (b"location", location))
 
-    def _bound(self, question: Question, asker: Principal, denial: Mapping[str, Any], key: str | None) -> DecisionId:
+    def _bound(
+        self, question: Question, source: str, asker: Principal, denial: Mapping[str, Any], key: str | None
+    ) -> DecisionId:
         """The evaluation that a request is about, proven by the token that came with its denial."""
-        request = self._adviser.request_of(asker, question)
+        request = self._adviser.request_of(asker, question, source=source)
         token, named = denial.get("binding_token"), denial.get("evaluation_id")
         try:
             belonging = _belonging(asker, request or Digest(""))
