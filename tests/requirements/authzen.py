@@ -54,4 +54,24 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "gateway:authzen:recorded", "issue 4 §8", "Every answer is on record before it is given, else there is none."
     ),
+    Requirement(
+        "gateway:access-requests:approved",
+        "access request profile, Completion Semantics",
+        "What a person approves allows exactly that once, by an evaluation that names it or by the call itself.",
+    ),
+    Requirement(
+        "gateway:access-requests:bound",
+        "access request profile, Denial Binding",
+        "Only the denied agent asks, with a token for exactly its question, for ten minutes.",
+    ),
+    Requirement(
+        "gateway:access-requests:once",
+        "access request profile, Idempotency",
+        "An equal request is the same one, and an idempotency key is for one request.",
+    ),
+    Requirement(
+        "gateway:access-requests:own",
+        "access request profile, Task Status",
+        "A request is there for its own agent alone, and few are open at once.",
+    ),
 )

@@ -378,7 +378,7 @@ class AuthzenGateway:
             raise _AccessRequestError(
                 "invalid_denial_binding", 400, "`denial.binding_token` was not given for exactly this"
             ) from error
-        if named not in {None, evaluation}:
+        if named is not None and named != evaluation:
             raise _AccessRequestError("invalid_denial_binding", 400, "`denial.evaluation_id` is another's")
         if self._clock.now().wall_us >= until_us:
             raise _AccessRequestError("expired_denial", 410, "the denial is too old: evaluate again")
