@@ -388,6 +388,8 @@ def test_modules_that_depend_on_themselves_together_refuse_everything() -> None:
         REGO.check("org/crm.rego", text)
     with pytest.raises(InvalidInputError, match="depends on itself"):
         REGO.compile({"one": one, "two": two})
+    with pytest.raises(PolicyInvalidError, match="modules together"):
+        publish({"org/crm.rego": one, "org/hours.rego": two}, world.ENGINE, PLACE)
     assert REGO.compile({"one": one, "two": two.replace("data.accredit.crm.deny", "true")})
 
 

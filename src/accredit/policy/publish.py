@@ -139,13 +139,25 @@ def examine(
 
 
 def _vetoes(files: Mapping[str, str], engine: VetoEngine | None) -> Iterator[PolicyFinding]:
-    for path in sorted(filter(is_veto, files)):
+    modules = {path: files[path] for path in sorted(filter(is_veto, files))}
+    alone = [*_vetoes_alone(modules, engine)]
+    yield from alone
+    if engine is None or alone or not modules:
+        return
+    try:
+        engine.compile(modules)  # what each is by itself, all of them together may not be
+    except InvalidInputError as error:
+        yield PolicyFinding("org/", "", f"modules together: {error.message}", error.hint, "veto-invalid")
+
+
+def _vetoes_alone(modules: Mapping[str, str], engine: VetoEngine | None) -> Iterator[PolicyFinding]:
+    for path, text in modules.items():
         if engine is None:
             message, fix = "the second engine is not installed", "install `accredit[rego]`, or leave the file out"
             yield PolicyFinding(path, "", message, fix, "veto-engine")
             continue
         try:
-            engine.check(path, files[path])
+            engine.check(path, text)
         except InvalidInputError as error:
             yield PolicyFinding(path, "", error.message, error.hint, "veto-invalid")
 
