@@ -59,6 +59,7 @@ __all__ = [
     "open_part",
     "part_commitment",
     "part_values",
+    "sealed_part",
     "sealed_parts",
     "stored_record",
     "unseal_part",
@@ -393,6 +394,25 @@ def sealed_parts(sealed: bytes) -> list[tuple[str, bytes]]:
             raise ValueError("a part is cut short")
         parts.append((name, sealed[start + 4 : at]))
     return parts
+
+
+def sealed_part(sealed: bytes, name: str) -> bytes:
+    """The ciphertext of one of a record's parts.
+
+    Raises:
+        ValueError: the framing is broken before it, or there is no such part.
+    """
+    wanted = _part_head(name)
+    at, end = 0, len(sealed)
+    while at < end:
+        start = at + 5 + sealed[at]
+        following = start + int.from_bytes(sealed[start - 4 : start], "big")
+        if following > end:
+            break
+        if sealed.startswith(wanted, at):
+            return sealed[start:following]
+        at = following
+    raise ValueError("a part is missing or cut short")
 
 
 def stored_record(stream: str, row: StoredRow, wrapped: Mapping[str, bytes]) -> StoredRecord:

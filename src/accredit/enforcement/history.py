@@ -23,7 +23,7 @@ from accredit.audit.records import (
     PartKeys,
     open_part,
     part_values,
-    sealed_parts,
+    sealed_part,
     unseal_part,
 )
 from accredit.audit.state import STATE_PART, LiveState, changes_of, shape, state_path
@@ -63,6 +63,7 @@ _PAGE: Final = 512
 _KEPT: Final = 256
 """So many positions back a call may have been judged: calls wait for their record for milliseconds."""
 _KIND: Final = re.compile(rb'"kind":"(?:decision|advice)"')
+_INPUT: Final = frozenset({"input"})
 _RESERVED: Final = b"__e"
 """How every reserved key begins (`policy/context.py`)."""
 
@@ -125,23 +126,25 @@ class PastCall:
         """Whether policies were asked at all."""
         return self.judgement is not None
 
-    def facts(self, looks_at: LooksAt | None = None) -> dict[str, Any] | None:
+    def facts(self, looks_at: LooksAt | None = None, *, clean: bool = False) -> dict[str, Any] | None:
         """The context that was judged; or, if that is enough, no more of it than is looked at.
 
-        None: in what would be left out, a reserved key may stand.
+        None: in what would be left out, a reserved key may stand; unless it is known to be `clean`.
 
         Raises:
             InvalidInputError: it does not open; `why` says so for what is known before.
         """
         seq, keys, wrapped = self.seq, self._keys, self._wrapped
         try:
-            sealed = dict(sealed_parts(self._sealed))
-            arguments = unseal_part(seq, "arguments", sealed["arguments"], wrapped["arguments"], keys)
-            context = unseal_part(seq, "context", sealed["context"], wrapped["context"], keys)
+            sealed = self._sealed
+            arguments = unseal_part(seq, "arguments", sealed_part(sealed, "arguments"), wrapped["arguments"], keys)
+            if clean and looks_at is not None and looks_at.parts == _INPUT:
+                return {"input": part_values(arguments, looks_at.arguments)}
+            context = unseal_part(seq, "context", sealed_part(sealed, "context"), wrapped["context"], keys)
             if looks_at is None:
                 return {**part_values(context), "input": part_values(arguments)}
             # a name stands there as it is, and nothing escapes an underscore: what is not in the bytes is nowhere
-            suspect = _RESERVED in arguments or _RESERVED in context
+            suspect = not clean and (_RESERVED in arguments or _RESERVED in context)
             found = {} if suspect else part_values(context, looks_at.parts)
             if not suspect and "input" in looks_at.parts:
                 found["input"] = part_values(arguments, looks_at.arguments)
@@ -272,7 +275,7 @@ class History:
 
         def opened() -> ExternalRequest:
             try:
-                sealed = dict(sealed_parts(row[4]))["request"]
+                sealed = sealed_part(row[4], "request")
                 asked = part_values(unseal_part(row[0], "request", sealed, wrapped["request"], keys))
                 return ExternalRequest(
                     ExternalName(**asked["subject"]),

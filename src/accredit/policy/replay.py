@@ -1,7 +1,8 @@
 """Recorded calls judged again: by what was in force then, to prove it, or by a candidate, to see what it would change.
 
 Enforcement and replay share `decide`. A question is put to it once: calls whose slice reads equal facts are one, and a
-call whose slice is the same under the candidate needs no second answer. What was only asked is judged again as well,
+call whose slice is the same under the candidate needs no second answer. Nor does one that none of the policies in which
+the two slices differ speaks of: the others are met as they were. What was only asked is judged again as well,
 questions of other applications included, but is no use of a permission and part of no run. Tallies of parts of the log
 add up to the tally of the whole in any order.
 """
@@ -23,9 +24,10 @@ from accredit.kernel.ids import ToolId
 from accredit.policy.context import LooksAt
 from accredit.policy.decide import decide
 from accredit.policy.model import CallRequest, Decision, ExternalRequest, Outcome
+from accredit.policy.ports import EngineOutcome
 from accredit.policy.recorded import Judgement, answer_fact, differing
 from accredit.policy.release import Release
-from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
+from accredit.policy.snapshot import Compiled, Inadmissible, PolicySnapshot, Slice
 from accredit.registry.model import Agent
 
 __all__ = [
@@ -56,6 +58,8 @@ FAILING: Final[frozenset[str]] = frozenset(
     )
 )
 """Denials that are no policy's word but a failure to judge."""
+_UNSURE: Final = FAILING | {Code.CLOCK_UNCONFIRMED.value, Code.RESERVED_KEY.value}
+"""What was decided before all policies in scope were asked, or in spite of them."""
 
 
 class Unrepeatable(StrEnum):
@@ -89,10 +93,11 @@ class PastJudgement(Protocol):
         """Release and catalogue it was judged by."""
         ...
 
-    def facts(self, looks_at: LooksAt | None = None) -> Mapping[str, Any] | None:
+    def facts(self, looks_at: LooksAt | None = None, *, clean: bool = False) -> Mapping[str, Any] | None:
         """The context that was judged; or, if that is enough, no more of it than is looked at.
 
-        None: in what would be left out, a reserved key may stand. Raises InvalidInputError if it does not open.
+        None: in what would be left out, a reserved key may stand; unless it is known to be `clean`, for it was judged
+        by policies. Raises InvalidInputError if it does not open.
         """
         ...
 
@@ -127,7 +132,9 @@ class PastQuestion:
 class _Pair:
     """Calls of one agent to one tool under one snapshot."""
 
-    __slots__ = ("agent", "alone", "answers", "looks_at", "measured", "part", "policy", "projection", "refused")
+    __slots__ = (
+        "agent", "alone", "answers", "changed", "looks_at", "measured", "part", "policy", "projection", "refused",
+    )  # fmt: skip
 
     def __init__(self, agent: Agent, tool: str, policy: PolicySnapshot, measured: _Measured) -> None:
         self.agent, self.policy = agent, policy
@@ -136,6 +143,8 @@ class _Pair:
         self.refused = False
         """Whether no policy is asked at all, whatever the call."""
         self.measured: tuple[tuple[str, ...], ...] = ()
+        self.changed: _Changed | None = None
+        """What is not as it was when the calls were judged; None: not looked at yet."""
         self.alone = policy.vetoes
         """Whether every call is a question of its own: a second engine, or the tool's mapping, may read all of it."""
         try:
@@ -149,6 +158,28 @@ class _Pair:
             return  # `decide` says it in its own way
         self.part, self.looks_at = part, self.projection.looks_at
         self.measured = measured.of(part)
+
+
+class _Changed:
+    """The policies in which a slice differs from what calls were judged by."""
+
+    __slots__ = ("answers", "before", "compiled", "looks_at")
+
+    def __init__(self, before: Slice | None, part: Slice, base: PolicySnapshot, policy: PolicySnapshot) -> None:
+        self.before = before.digest if before is not None else None
+        self.answers: dict[str, bool] = {}
+        """Whether none of them is met, by what was sent; shared by all whose answers are the same."""
+        self.compiled: Compiled | None = None
+        self.looks_at: LooksAt | None = None
+        if before is None or base.vetoes:  # a second engine had its say in what came out
+            return
+        old, new = ({(one.id, one.observed_until_us): one for one in each.policies} for each in (before, part))
+        found = [each[key] for each in (old, new) for key in each if key not in (new if each is old else old)]
+        try:
+            self.compiled = policy.alone(part, found)
+        except UnavailableError:
+            return  # every call is judged whole
+        self.looks_at = self.compiled.projection.looks_at
 
 
 class _Measured:
@@ -176,6 +207,7 @@ class _Asked:
         self._pairs: dict[tuple[int, str, str], _Pair] = {}
         self._answers: dict[Any, dict[Any, Decision]] = {}
         self._questions: dict[Any, Decision] = {}
+        self._unmoved: dict[Any, dict[str, bool]] = {}
         self._measured = _Measured()
         self._remembered = 0
         self.distinct = 0
@@ -209,16 +241,58 @@ class _Asked:
         known = pair.answers.get(key) if key is not None else None
         if known is not None:
             return known, facts
-        self.distinct += 1
-        made = decide(call.request(facts), pair.policy)
-        if key is not None:
-            if self._remembered >= _REMEMBERED:
-                self._remembered = 0
-                for answers in self._answers.values():
-                    answers.clear()
-            self._remembered += 1
-            pair.answers[key] = made
+        if key is None:
+            self.distinct += 1
+            return decide(call.request(facts), pair.policy), facts
+        self._asking()
+        made = pair.answers[key] = decide(call.request(facts), pair.policy)
         return made, facts
+
+    def unmoved(self, call: PastJudgement, pair: _Pair, before: PolicySnapshot) -> bool:
+        """Whether none of the policies that changed is met by a call, nor fails on it, so that it comes out as it did.
+
+        False says nothing.
+        """
+        part, judgement = pair.part, call.judgement
+        if part is None or judgement is None or pair.alone or pair.measured or not judgement.steady:
+            return False
+        if judgement.code in _UNSURE or call.why is not None:
+            return False
+        changed = pair.changed
+        if changed is None:
+            changed = pair.changed = _Changed(_slice_of(before, part), part, before, pair.policy)
+            same = part.digest, changed.before, part.tool.definition_digest, *part.entity_digests.values()
+            changed.answers = self._unmoved.setdefault(same, {})
+        compiled, looks_at = changed.compiled, changed.looks_at
+        if compiled is None or looks_at is None or changed.before != call.body["slice"]:
+            return False
+        try:
+            facts = call.facts(looks_at, clean=True)
+            if facts is None:
+                return False
+            sent = compiled.projection.of(facts)
+        except InvalidInputError:  # whoever judges the whole call says so
+            return False
+        known = changed.answers.get(sent)
+        if known is None:
+            self._asking()
+            verdict = pair.policy.engine.evaluate(
+                compiled.handle, part.principal, part.action, part.resource, sent, part.entities
+            )
+            known = verdict.outcome is EngineOutcome.DENY and not verdict.reasons and not verdict.errors
+            changed.answers[sent] = known
+        return known
+
+    def _asking(self) -> None:
+        """Count a question, and forget what was answered before that becomes too much."""
+        self.distinct += 1
+        if self._remembered >= _REMEMBERED:
+            self._remembered = 0
+            for answers in self._answers.values():
+                answers.clear()
+            for unmoved in self._unmoved.values():
+                unmoved.clear()
+        self._remembered += 1
 
     def answer(self, question: PastQuestion, policy: PolicySnapshot) -> tuple[Decision, ExternalRequest]:
         """The answer to a question about other applications' types.
@@ -501,6 +575,10 @@ def replay(
             found.untouched += 1
             _counted(call, judgement.outcome, judgement.outcome, found)
             continue
+        if asked.unmoved(call, pair, policy):
+            found.again += 1
+            _counted(call, judgement.outcome, judgement.outcome, found)
+            continue
         after = _judged_by(call, pair, asked, found)
         if after is not None:
             _counted(call, judgement.outcome, after.outcome, found)
@@ -508,6 +586,15 @@ def replay(
                 _changed(call, judgement, after, run, found)
     found.distinct = asked.distinct
     return found
+
+
+def _slice_of(policy: PolicySnapshot, part: Slice) -> Slice | None:
+    """What the same calls were judged by under another release."""
+    try:
+        found = policy.slice_for(part.agent, part.tool.id)
+    except (InvalidInputError, UnavailableError):
+        return None
+    return None if isinstance(found, Inadmissible) else found
 
 
 class _Trials:

@@ -345,6 +345,20 @@ class PolicySnapshot:
             self._cache.put(key, known, _handle_bytes(policy for _, policy in kept))
         return known
 
+    def alone(self, part: Slice, policies: Iterable[Policy]) -> Compiled:
+        """The handle of some policies for the agent and tool of a slice, each under its position among them.
+
+        Raises:
+            UnavailableError: the engine refused policies it should accept.
+        """
+        some = sorted(policies, key=_by_body)
+        key = ("alone", part.tool.definition_digest, self._measured, *[policy.body for policy in some])
+        known: Compiled | None = self._cache.get(key)
+        if known is None:
+            known = self._compile(part.tool, [(str(i), policy) for i, policy in enumerate(some)])
+            self._cache.put(key, known, _handle_bytes(some))
+        return known
+
     def apart(self, part: Slice) -> Compiled:
         """The handle of the grant's conditions, each a permit of its own under its position.
 
