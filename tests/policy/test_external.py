@@ -136,6 +136,7 @@ cases:
       - {input: {account: plan}, user: {id: bea, mfa: true}, expect: {outcome: deny, code: mapping_denied}}
       - {input: {account: plan}, user: {id: ann, mfa: false}, expect: {outcome: deny, policy: ext/mapped.cedar}}
       - {input: {}, expect: {outcome: deny, code: mapping_failed}}
+      - {input: {account: plan}, user: {roles: []}, expect: {outcome: deny, code: mapping_failed}}
 """
 
 
@@ -148,7 +149,7 @@ unless { context.request.mfa };
 """
     run = _run(MAPPED, {"ext/mapped.cedar": policies}, mutation=True)
     assert [(one.name, one.why) for one in run.failed] == []
-    assert (len(run.cases), run.determined, run.survivors) == (4, 2, ())
+    assert (len(run.cases), run.determined, run.survivors) == (5, 2, ())
 
 
 # -- explanations

@@ -105,6 +105,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "another parameter": (_with(action={"name": "$params._meta.x"}), "`name` and `arguments`"),
     "a claim that is not offered": (_with(action={"name": "$token.aud"}), "the claims there are"),
     "a pattern": (_with(action={"name": "$params.name.matches('x') ? 'a' : 'b'"}), "no method `matches`"),
+    "a number too large": (_with(context={"n": 2**70}), "64-bit"),
     "too long": (_with(context={"x": "y" * 20_000}), "longer than"),
     "too many expressions": (_with(context={str(at): "$token.sub" for at in range(70)}), "more than 64 expressions"),
 }

@@ -34,8 +34,11 @@ def questions_of(mapping: DeclaredMapping | str, request: CallRequest, tool: Too
         raise MappingError(mapping)
     context, agent = request.context, request.agent.id
     user = context.get("user")
+    subject_id = agent if user is None else user.get("id")
+    if subject_id is None:  # enforcement never says so; a test case may
+        raise MappingError("the user has no id")
     token: dict[str, Any] = {
-        "sub": agent if user is None else user["id"],
+        "sub": subject_id,
         "client_id": agent,
         "roles": list(user.get("roles", ())) if user is not None else [],
         **{name: dict(context[name]) for name in ("user", "task") if name in context},

@@ -82,10 +82,10 @@ def declared_mapping(definition: Mapping[str, Any]) -> DeclaredMapping | None:
         return None
     try:
         return _read(schema[MAPPING_KEY], schema)
-    except (MappingError, CelError) as error:
+    except (MappingError, CelError, TypeError) as error:  # the last: a number that no JSON of ours holds
         raise InvalidInputError(
             Code.MAPPING_INVALID,
-            f"`{MAPPING_KEY}`: {error}",
+            f"`{MAPPING_KEY}`: {str(error)[:300]}",
             hint="ask whoever runs the tool server to correct it; see docs/authzen.md, Mappings of tools",
         ) from error
 
