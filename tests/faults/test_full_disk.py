@@ -117,7 +117,7 @@ def test_a_log_that_may_not_grow_refuses_calls_and_still_revokes(
 def _small_disk(place: Path) -> Iterator[None]:
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", str(place)], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(place)], check=False, capture_output=True
     )
     if mounted.returncode != 0:
         pytest.skip("a file system cannot be mounted here; the page limit was tested")
