@@ -18,10 +18,10 @@ from accredit.kernel.ids import ToolId
 from accredit.policy import replay as module
 from accredit.policy.context import LooksAt
 from accredit.policy.decide import decide
-from accredit.policy.model import CallRequest, Decision, Outcome
+from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalRequest, Outcome
 from accredit.policy.ports import VetoAnswer
-from accredit.policy.recorded import Judgement, judgement_fact
-from accredit.policy.replay import CallChange, Unrepeatable, replay, reproduce
+from accredit.policy.recorded import Judgement, answer_fact, judgement_fact
+from accredit.policy.replay import CallChange, PastQuestion, Unrepeatable, replay, reproduce
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent, Restriction, RestrictionKind, Role
 from tests.policy.test_equivalence import CONDITIONS, CONTEXTS, TOOLS
@@ -205,6 +205,25 @@ def test_a_tool_that_touches_other_data_is_another_question() -> None:
     assert calls[0].body["slice"] == calls[1].body["slice"]
     assert calls[0].body["entities"] != calls[1].body["entities"]
     assert reproduce(calls).same == 2
+
+
+@pytest.mark.requirement("policy:replay:questions")
+def test_a_question_is_answered_by_the_release_of_then_however_many_there_were() -> None:
+    asked = ExternalRequest(ExternalName("user", "ann"), "read", ExternalName("file", "plan"), time_us=1)
+    scope = 'principal is Ext::user, action == Action::"ext/read", resource is Ext::file'
+    files = [{"ext/a.cedar": f"permit ({scope});"}, {"ext/a.cedar": f"permit ({scope}); forbid ({scope});"}]
+
+    def past(seq: int) -> PastQuestion:
+        under = snapshot(files[seq % 2])  # gone when the next one is made, as states of the past are
+        fact = answer_fact(decision := decide(asked, under))
+        body = orjson.loads(orjson.dumps(fact)) | {"decision_id": f"dec_{seq}", "asked_by": "app"}
+        return PastQuestion(seq, {"decision": decision.outcome.value}, body, under, None, lambda: asked)
+
+    proof = reproduce(past(seq) for seq in range(40))
+    assert (proof.differences, proof.same, proof.distinct) == ([], 40, 2)
+    found = replay((past(seq) for seq in range(40)), release(files[0]))
+    ((change, count),) = found.changes.items()
+    assert (change.before, change.after, count, found.untouched) == ("deny", "allow", 20, 20)
 
 
 class _Odd:

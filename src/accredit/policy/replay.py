@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from accredit.kernel.canonical import Digest
+from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import ToolId
@@ -206,7 +206,7 @@ class _Asked:
     def __init__(self) -> None:
         self._pairs: dict[tuple[int, str, str], _Pair] = {}
         self._answers: dict[Any, dict[Any, Decision]] = {}
-        self._questions: dict[Any, Decision] = {}
+        self._questions: dict[tuple[Digest, Digest], Decision] = {}
         self._unmoved: dict[Any, dict[str, bool]] = {}
         self._measured = _Measured()
         self._remembered = 0
@@ -302,7 +302,8 @@ class _Asked:
         """
         request = question.opened()
         time_us = request.time_us if policy.external.clocked else 0
-        key = id(policy), orjson.dumps(replace(request, time_us=time_us), option=orjson.OPT_SORT_KEYS)
+        asked = orjson.dumps(replace(request, time_us=time_us), option=orjson.OPT_SORT_KEYS)
+        key = policy.release.digest, digest("question", asked)  # which may be long, and are many
         known = self._questions.get(key)
         if known is None:
             self.distinct += 1
