@@ -365,8 +365,8 @@ def _simulated(past: Any, history: Any) -> dict[str, float]:
 
 
 def _measured(data: Path, *, quick: bool) -> dict[str, float]:
-    from accredit.bootstrap import open_history
     from accredit.enforcement.sharding import ShardedHistory
+    from accredit.offline import open_history
     from accredit.policy.release import read_release
 
     with open_history(data) as history:

@@ -1,4 +1,4 @@
-"""Puts one installation together: the only module that names concrete adapters.
+"""Puts one installation together: the only module that names all its adapters.
 
 The order of starting is the order of trust: hold the directory, continue the log, prove the control state by it, close
 what an earlier process left open, and only then answer anybody.
@@ -10,12 +10,10 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accredit.api.control import control_api
 from accredit.api.outer import outer_api
@@ -23,13 +21,11 @@ from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem
 from accredit.approvals.service import Holds, HoldTimes
 from accredit.audit.anchor import CheckpointFile
-from accredit.audit.checkpoint import CheckpointSigner, CheckpointVerifier, log_origin
+from accredit.audit.checkpoint import CheckpointSigner
 from accredit.audit.control import ProvenControlLog
-from accredit.audit.doctor import StateDoctor
-from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import Actor, LogReader
-from accredit.audit.records import PartKeys, open_part, part_values
-from accredit.audit.verify import Anchor, VerifyReport, verify_log
+from accredit.audit.records import PartKeys
+from accredit.audit.verify import verify_log
 from accredit.audit.writer import LogSettings, LogWriter
 from accredit.console.app import console_app
 from accredit.console.live import RecentCalls
@@ -70,28 +66,26 @@ from accredit.kernel.ids import AgentId, IdSource, RandomIds
 from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
+from accredit.offline import log_signer, open_history, release_signer, second_engine
 from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
-from accredit.policy.junit import test_document
 from accredit.policy.listing import listed
-from accredit.policy.ports import VetoEngine
 from accredit.policy.publish import ClaimKind, ContextTypes, Installation
 from accredit.policy.rehearsing import Rehearsals
-from accredit.policy.release import read_release
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
-from accredit.policy.testing import Fleet, run_tests
+from accredit.policy.testing import Fleet
 from accredit.registry.model import Agent, Role
 from accredit.registry.pinning import definition_digest
 from accredit.registry.service import Registry
 from accredit.settings import Settings
 from accredit.storage.archive import FileArchive
-from accredit.storage.datadir import DataDirectory, read_address
+from accredit.storage.datadir import DataDirectory
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 
-__all__ = ["Offline", "Running", "check_log", "holder_of", "look_at", "open_history", "run", "tried_offline"]
+__all__ = ["Running", "run"]
 
 _log = logging.getLogger("accredit")
 _SYSTEM = Actor(basis="system")
@@ -174,7 +168,7 @@ async def run(
         key = data.signing_key()
         store = SqliteRecordStore(data.audit_db, stream=None if data.audit_db.exists() else ids.new("str"))
         stack.callback(store.close)
-        signer = _signer(key, store.stream)
+        signer = log_signer(key, store.stream)
         log = LogWriter(
             store,
             sealer=sealer,
@@ -223,7 +217,7 @@ async def run(
         stack.push_async_callback(fetch.aclose)
         tasks = TaskStatus(fetch, clock=clock)
         broker = SealedBroker(control, sealer)
-        engine, veto, release_signer = CedarEngine(), _second_engine(), _release_signer(key)
+        engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)
         releases = PolicyReleases(
             control,
             engine,
@@ -239,7 +233,7 @@ async def run(
                 held_roles=frozenset(role for role in Role if registry.organisation.holders(role)),
                 fleet=tuple(keeper.current.catalogue.agents()),
             ),
-            release_signer,
+            releasing,
         )
         keeper = SnapshotKeeper(control, releases, engine, veto)
         directory_of_agents.keeper = keeper
@@ -341,7 +335,7 @@ async def run(
         )
         revocations = Revocations(control, directory_of_agents)
         points = EnforcementPoints(control, clock=clock, ids=ids)
-        history = History(records, PartKeys(sealer, store.stream), engine, release_signer, clock, veto)
+        history = History(records, PartKeys(sealer, store.stream), engine, releasing, clock, veto)
         simulations = Simulations(
             ShardedHistory(history, functools.partial(open_history, directory)),
             lambda: keeper.current.policy,
@@ -464,26 +458,6 @@ async def run(
         yield Running(plane, _app(plane, gateway, authzen, settings), data, signer.vkey, first_link)
 
 
-def _signer(key: Ed25519PrivateKey, stream: str) -> CheckpointSigner:
-    public = key.public_key().public_bytes_raw()
-    return CheckpointSigner(log_origin(public.hex()[:16], stream), key.private_bytes_raw())
-
-
-def _second_engine() -> VetoEngine | None:
-    """Rego, where the extra `rego` is installed."""
-    try:
-        from accredit.policy.engines.rego import RegoEngine  # noqa: PLC0415 - an extra: it may not be there
-    except ImportError:
-        return None
-    return RegoEngine()
-
-
-def _release_signer(key: Ed25519PrivateKey) -> NoteSigner:
-    """The installation's key under another name: what it signs of a log is never taken for a release."""
-    public = key.public_key().public_bytes_raw()
-    return NoteSigner(f"accredit.policy/{public.hex()[:16]}", key.private_bytes_raw())
-
-
 def _require_verified(path: Path, signer: CheckpointSigner) -> int:
     """The latest time that the verified log states."""
 
@@ -593,110 +567,3 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-
-def tried_offline(files: Mapping[str, str], *, mutation: bool = False) -> dict[str, Any]:
-    """Run a policy directory's cases where nothing is registered: they may name only what their file declares.
-
-    Raises:
-        PolicyInvalidError: the policies do not read.
-        InvalidInputError: a file of cases is not of the form.
-    """
-    engine = CedarEngine()
-    release = read_release(files, engine, agents={})
-    return test_document(run_tests(release, engine, Fleet({}, ()), mutation=mutation, veto=_second_engine()))
-
-
-# -- looking at an installation that may be running elsewhere
-
-
-@contextlib.contextmanager
-def open_history(directory: Path) -> Iterator[History]:
-    """The past of an installation, read by a process of its own.
-
-    Raises:
-        NotFoundError: there is no such installation.
-        UnavailableError: its log cannot be read.
-    """
-    data = DataDirectory.read(directory, ids=RandomIds())
-    with contextlib.ExitStack() as stack:
-        stack.callback(data.close)
-        reader = SqliteRecordReader(data.audit_db)
-        stack.callback(reader.close)
-        signer = _release_signer(data.signing_key())
-        keys = PartKeys(data.sealer, reader.stream)
-        yield History(reader, keys, CedarEngine(), signer, SystemClock(), _second_engine())
-
-
-@dataclass(frozen=True, slots=True)
-class Offline:
-    """A data directory opened read-only, for `audit verify`, `audit export` and `doctor`."""
-
-    audit_db: Path
-    vkey: str
-    part_keys: PartKeys
-    doctor: StateDoctor
-    newest_checkpoint: bytes | None
-
-    def records(self) -> LogReader:
-        """A reader of its own."""
-        return SqliteRecordReader(self.audit_db)
-
-
-def holder_of(directory: Path) -> str | None:
-    """Where the server that holds a data directory answers; None if nobody holds it, empty if it has not said yet."""
-    return read_address(directory)
-
-
-def check_log(
-    source: Path, *, kept: bytes | None = None, vkey: str | None = None, opened: bool = False
-) -> VerifyReport:
-    """Verify the log of a data directory offline, against a checkpoint kept elsewhere if one is given.
-
-    Raises:
-        NotFoundError: there is no log.
-        InvalidInputError: `vkey` is not a verifier key.
-    """
-    with look_at(source) as offline:
-        anchors = [Anchor("kept elsewhere", kept)] if kept else []
-        if offline.newest_checkpoint:
-            anchors.append(Anchor("file beside the log", offline.newest_checkpoint))
-        return verify_log(
-            offline.records,
-            verifier=CheckpointVerifier(vkey or offline.vkey),
-            anchors=anchors,
-            keys=offline.part_keys if opened else None,
-        )
-
-
-@contextlib.contextmanager
-def look_at(directory: Path, *, repair: bool = False) -> Iterator[Offline]:
-    """Open a data directory for looking, or with `repair` alone for changing.
-
-    Raises:
-        NotFoundError: there is none.
-        ConflictError: `repair`, and a server holds it.
-    """
-    ids = RandomIds()
-    data = DataDirectory.open(directory, ids=ids) if repair else DataDirectory.read(directory, ids=ids)
-    with contextlib.ExitStack() as stack:
-        stack.callback(data.close)
-        reader = SqliteRecordReader(data.audit_db)
-        stack.callback(reader.close)
-        store = SqliteControlStore(data.control_db, read_only=not repair)
-        stack.callback(store.close)
-        keys = PartKeys(data.sealer, reader.stream)
-        doctor = StateDoctor(
-            store=store,
-            records=reader,
-            reserve=data.reserve(),
-            open_part=lambda record, name: part_values(open_part(record, name, keys)),
-            sealer=data.sealer,
-        )
-        yield Offline(
-            data.audit_db,
-            _signer(data.signing_key(), reader.stream).vkey,
-            PartKeys(data.sealer, reader.stream),
-            doctor,
-            CheckpointFile(directory / "checkpoint").newest(),
-        )

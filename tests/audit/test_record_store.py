@@ -74,6 +74,11 @@ def test_what_was_committed_comes_back_byte_for_byte_and_in_order(store: RecordS
     assert [record.seq for record in records_read] == [3, 4]
     assert [part.wrapped_key for part in records_read[1].parts] == [wrapped for _, wrapped in written[4].wrapped]
     assert store.wrapped_keys(4, 5) == {4: dict(written[4].wrapped)}
+    ((name, _), *_) = written[4].wrapped
+    some = {seq: keys[name] for seq, keys in store.wrapped_keys(2, 9).items() if name in keys}
+    assert store.wrapped_keys_of(name, 2, 9) == some
+    assert some
+    assert store.wrapped_keys_of("nothing", 2, 9) == {}
     assert header_of(records_read[0])["kind"] == "agent.submitted"
     assert [record.seq for record in store.records(598)] == [598, 599]
 

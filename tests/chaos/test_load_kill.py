@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from accredit.audit.records import body_of, header_of, open_part, part_values
-from accredit.bootstrap import check_log, look_at
+from accredit.offline import check_log, look_at
 from accredit.sdk.identity import AsyncAgentIdentity
 from accredit.serving import bound
 from tests.enforcement.place import SECRET, ToolBox, agent, document, tool

@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 
 from accredit.audit.records import body_of, header_of
-from accredit.bootstrap import Running, check_log, look_at, run
+from accredit.bootstrap import Running, run
 from accredit.demo.issuers import Directory, TicketDesk
 from accredit.demo.world import DemoPerson
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
@@ -27,6 +27,7 @@ from accredit.enforcement.ports import Controls
 from accredit.identity.model import Principal
 from accredit.kernel.clock import Clock, ScriptedClock
 from accredit.kernel.ids import RandomIds, ServerName
+from accredit.offline import check_log, look_at
 from accredit.sdk.identity import AsyncAgentIdentity
 from accredit.serving import bound, served
 from accredit.settings import Settings

@@ -109,14 +109,12 @@ def test_what_is_not_as_it_was_is_found_and_what_cannot_be_judged_is_not_guessed
             for customer in ("c-1", "c-2", "c-3"):
                 await _call(at, worker, "read", {"customer_id": customer})
             await at.settled()
-            calls = _calls(at)
-            calls[0].judgement, calls[0].why = None, Unrepeatable.OLDER
-            changed = calls[1].judgement
-            assert changed is not None
-            calls[1].judgement = changed._replace(outcome="deny")
-            calls[1].body = {**calls[1].body, "judged": {**calls[1].body["judged"], "outcome": "deny"}}
-            calls[2].why = Unrepeatable.ERASED
-            found = reproduce(calls)
+            ours = [header["seq"] for header, _ in at.records("decision")]
+            changed = "UPDATE records SET body = CAST(replace(body, ?, ?) AS BLOB) WHERE seq = ?"
+            assert at.site.sql("audit.db", changed, ['"judged":', '"budged":', ours[0]])
+            assert at.site.sql("audit.db", changed, ['"outcome":"allow"', '"outcome":"deny"', ours[1]])
+            at.site.sql("audit.db", "DELETE FROM part_keys WHERE seq = ? AND name = 'context'", [ours[2]])
+            found = reproduce(_history(at).calls())
             assert not found.exact
             (difference,) = found.differences
             assert (difference.recorded, difference.again, difference.what) == ("deny", "allow", ("outcome",))

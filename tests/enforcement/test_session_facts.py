@@ -210,7 +210,7 @@ def test_an_external_act_needs_a_recipient_of_the_verified_task_or_a_person(tmp_
         seen = [
             call.request().context["origin"]
             for call in at.running.plane.history.calls()
-            if isinstance(call, PastCall) and call.header["tool"] == "crm/send"
+            if isinstance(call, PastCall) and call.header.tool == "crm/send"
         ]
         assert [one["recipient"] for one in seen] == ["user_verified", "unknown", "tool_result", "unknown"]
         nobody = await at.principal("nurse")

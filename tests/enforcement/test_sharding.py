@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from accredit.bootstrap import open_history
 from accredit.enforcement import sharding
 from accredit.enforcement.history import History
 from accredit.enforcement.sharding import ShardedHistory
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
+from accredit.offline import open_history
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.release import Release, read_release
 from tests.enforcement.place import WORKER, place

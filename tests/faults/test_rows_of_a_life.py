@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from accredit.bootstrap import check_log, look_at
 from accredit.demo import spoiling
 from accredit.demo.office import HIGH, LOW, MEDIUM
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError
+from accredit.offline import check_log, look_at
 from accredit.registry.model import AgentState
 from tests.faults.office import (
     ENDED,

@@ -15,9 +15,9 @@ import orjson
 import pytest
 
 from accredit.audit.state import row_digest
-from accredit.bootstrap import look_at
 from accredit.kernel.canonical import canonical
 from accredit.kernel.errors import AccreditError
+from accredit.offline import look_at
 from tests.enforcement.place import HELPER, KIM, TICKET, WORKER, Place, Site, site
 
 Doc = dict[str, Any]

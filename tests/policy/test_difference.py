@@ -105,9 +105,11 @@ def _report(*, hostile: str = "crm/read") -> SimulationReport:
     found.changes = Counter({denied: 5, failing: 1, allowed: 2})
     found.examples = {denied: (3, "dec_1"), failing: (4, "dec_2"), allowed: (5, "dec_3")}
     found.runs = {
-        "ses_1": RunSeen(world.COPILOT.id, {"crm/read", hostile}, completed=True, breaks=3, example="dec_1"),
-        "ses_2": RunSeen(world.COPILOT.id, {"crm/read", hostile}, completed=True),
-        "ses_3": RunSeen(world.COPILOT.id, {"crm/read", hostile}, completed=False, breaks=9, example="dec_9"),
+        "ses_1": RunSeen(world.COPILOT.id, frozenset({"crm/read", hostile}), completed=True, breaks=3, example="dec_1"),
+        "ses_2": RunSeen(world.COPILOT.id, frozenset({"crm/read", hostile}), completed=True),
+        "ses_3": RunSeen(
+            world.COPILOT.id, frozenset({"crm/read", hostile}), completed=False, breaks=9, example="dec_9"
+        ),
     }
     found.used = Counter({(world.COPILOT.id, "shop/refund"): 1, (world.COPILOT.id, "crm/read"): 4})
     found.usable = Counter({(world.COPILOT.id, "crm/read"): 4})

@@ -83,6 +83,7 @@ CONDITIONS = [
     "when { context.absent.value == 1 }",
     "unless { context.absent has value }",
     "when { principal.tier == 1 }",
+    'when { principal in RiskTier::"high" }',
     'when { principal in Team::"customer-support" && resource in DataClass::"personal" }',
     'when { context.user == {"id": "u-1", "roles": ["customer-support", "employee"]} }',
     'when { context.input has amount && context.input.amount.greaterThan(decimal("10.5")) }',

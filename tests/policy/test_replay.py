@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -14,20 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import ToolId
+from accredit.kernel.ids import AgentId, ToolId
 from accredit.policy import replay as module
 from accredit.policy.context import LooksAt
 from accredit.policy.decide import decide
 from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalRequest, Outcome
 from accredit.policy.ports import VetoAnswer
-from accredit.policy.recorded import Judgement, answer_fact, judgement_fact
+from accredit.policy.recorded import Judgement, RecordedHead, answer_fact, judgement_fact, read_body
 from accredit.policy.replay import CallChange, PastQuestion, Unrepeatable, replay, reproduce
 from accredit.policy.snapshot import PolicySnapshot
-from accredit.registry.model import Agent, Restriction, RestrictionKind, Role
+from accredit.registry.model import Agent, Restriction, RestrictionKind, Role, Tier
 from tests.policy.test_equivalence import CONDITIONS, CONTEXTS, TOOLS
-from tests.policy.world import COPILOT, ENGINE, READ, SERVERS, UPDATE, digest, office_call, release, snapshot
+from tests.policy.world import COPILOT, ENGINE, READ, SERVERS, UPDATE, digest, moved, office_call, release, snapshot
 
 HIDDEN = {"customer_id": {"deep": [{"__entity": {"type": "Agent", "id": "x"}}]}}
+TWIN = moved(COPILOT, id=AgentId("agt_twin"), tier=Tier.LOW)
+"""Another agent with the same grants, and other attributes."""
 RESTRICTIONS = tuple(
     Restriction(f"rst_{kind}", COPILOT.id, kind, None, "alr_1", 0, 10**18, role=Role.SECURITY)
     for kind in (RestrictionKind.READ_ONLY, RestrictionKind.HOLD)
@@ -46,13 +48,17 @@ class Past:
     why: Unrepeatable | None = None
 
     def __post_init__(self) -> None:
-        self.header: Mapping[str, Any] = {"agent": self.made.agent.id, "tool": self.made.tool, "decision": self.outcome}
-        fact = judgement_fact(self.made, self.decision)
-        stored = orjson.loads(orjson.dumps(fact))
-        self.body: Mapping[str, Any] = stored | {"decision_id": f"dec_{self.seq}", "session": f"ses_{self.seq % 3}"}
-        self.judgement = Judgement.read(self.body)
-        self.agent: Agent | None = self.made.agent
+        agent = self.made.agent
+        self.header = _head(agent=agent.id, tool=self.made.tool, decision=self.outcome)
+        stated = {"decision_id": f"dec_{self.seq}", "session": f"ses_{self.seq % 3}", "control": 1}
+        self.body: Mapping[str, Any] = judgement_fact(self.made, self.decision) | stated
+        self.stated = read_body(orjson.dumps(self.body))
+        self.agent: Agent | None = agent
         self.opened = 0
+
+    @property
+    def judgement(self) -> Judgement | None:
+        return self.stated.judged or None
 
     @property
     def outcome(self) -> str:
@@ -74,8 +80,17 @@ class Past:
             found["input"] = {name: value for name, value in whole["input"].items() if name in looks_at.arguments}
         return found
 
+    def texts(self, looks_at: LooksAt) -> Hashable:
+        self.opened += 1
+        return orjson.dumps(self.facts(looks_at, clean=True), option=orjson.OPT_SORT_KEYS)
+
     def request(self, facts: Mapping[str, Any] | None = None) -> CallRequest:
         return replace(self.made, context=self.made.context if facts is None else facts)
+
+
+def _head(**stated: str) -> RecordedHead:
+    fields: dict[str, Any] = dict.fromkeys(("agent", "decision", "tool", "version"))
+    return RecordedHead(**fields | {"kind": "decision", "time": 1} | stated)
 
 
 @st.composite
@@ -100,7 +115,7 @@ def requests(draw: st.DrawFn, lift: list[str]) -> CallRequest:
     if draw(st.integers(0, 9)) == 0:
         context = {**context, "input": HIDDEN}
     return CallRequest(
-        COPILOT,
+        draw(st.sampled_from([COPILOT, TWIN])),
         draw(TOOLS),
         context,
         lifted=frozenset(draw(st.lists(st.sampled_from(lift), max_size=2))) if lift else frozenset(),
@@ -131,11 +146,13 @@ def test_asking_once_is_as_good_as_asking_every_time(data: st.DataObject) -> Non
         was = call.decision
         if now.outcome is not was.outcome or (now.code in FAILING and was.code not in FAILING):
             policies = now.policies or was.policies
-            expected[CallChange(COPILOT.id, call.made.tool, was.outcome, now.outcome, now.code.value, policies)] += 1
+            who, tool = call.made.agent.id, call.made.tool
+            expected[CallChange(who, tool, was.outcome, now.outcome, now.code.value, policies)] += 1
     found = replay(calls, candidate)
     assert found.changes == expected
     assert found.again + found.untouched == len(calls)
-    usable = Counter((COPILOT.id, call.made.tool) for call in calls if decide(call.made, after).outcome != "deny")
+    went = [call.made for call in calls if decide(call.made, after).outcome is not Outcome.DENY]
+    usable = Counter((made.agent.id, made.tool) for made in went)
     assert found.usable == usable
 
 
@@ -155,6 +172,19 @@ def test_equal_questions_are_asked_once_and_of_untouched_calls_nothing_is_opened
     # a policy that looks at what no two calls share makes every call a question of its own
     finer = release("forbid (principal, action, resource) when { context.session.seconds > 99 };")
     assert replay(reads, finer).distinct == 40
+
+
+@pytest.mark.requirement("policy:replay:once")
+def test_agents_share_an_answer_where_no_condition_looks_at_them_and_have_their_own_where_one_does() -> None:
+    base = snapshot()
+    twins = [moved(COPILOT, id=AgentId(f"agt_{number}"), tier=tuple(Tier)[number % 3]) for number in range(12)]
+    made = [CallRequest(one, UPDATE, office_call(input={"customer_id": f"c-{n}"})) for one in twins for n in range(5)]
+    calls = [Past(seq, one, base, decide(one, base)) for seq, one in enumerate(made)]
+    alike = replay(calls, release('forbid (principal, action, resource) when { context.input.customer_id == "c-7" };'))
+    assert (alike.distinct, alike.again, alike.changes) == (5, 60, Counter())
+    tiered = replay(calls, release('forbid (principal, action, resource) when { principal in RiskTier::"high" };'))
+    assert sum(tiered.changes.values()) == 20
+    assert {change.agent for change in tiered.changes} == {"agt_2", "agt_5", "agt_8", "agt_11"}
 
 
 @pytest.mark.requirement("policy:replay:once")
@@ -217,7 +247,7 @@ def test_a_question_is_answered_by_the_release_of_then_however_many_there_were()
         under = snapshot(files[seq % 2])  # gone when the next one is made, as states of the past are
         fact = answer_fact(decision := decide(asked, under))
         body = orjson.loads(orjson.dumps(fact)) | {"decision_id": f"dec_{seq}", "asked_by": "app"}
-        return PastQuestion(seq, {"decision": decision.outcome.value}, body, under, None, lambda: asked)
+        return PastQuestion(seq, _head(decision=decision.outcome.value), body, under, None, lambda: asked)
 
     proof = reproduce(past(seq) for seq in range(40))
     assert (proof.differences, proof.same, proof.distinct) == ([], 40, 2)
@@ -263,9 +293,10 @@ def test_every_stated_thing_that_does_not_come_out_again_is_named(name: str) -> 
     base = snapshot('@hold("security") forbid (principal, action, resource) when { context.session.calls > 0 };')
     (call,) = _calls(1, base)
     within = name in {"outcome", "code", "observed"}
-    other: Any = "deny" if name == "outcome" else "another" if name == "code" else ["another"]
+    other: Any = "deny" if name == "outcome" else "another" if name in {"code", "slice"} else ["another"]
     judged = {**call.body["judged"], name: other} if within else call.body["judged"]
     call.body = {**call.body, "judged": judged} if within else {**call.body, name: other}
+    call.stated = read_body(orjson.dumps(call.body))
     (difference,) = reproduce([call]).differences
     assert difference.what == (name,)
     assert (call.outcome, difference.again) == (Outcome.HOLD, "hold")

@@ -84,7 +84,7 @@ def records(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         call = await asyncio.to_thread(plane.history.find, decision, within=_SEARCHED)
         if call is None:
             raise NotFoundError(Code.NOT_FOUND, f"no decision `{decision[:80]}` is among the newest records")
-        agent = call.header["agent"]
+        agent = call.header.agent
         asking.seen_agent(who, None if agent is None else AgentId(agent))
         await shown.opened(actor_of(who), {"decision": {"seq": call.seq}})
         return Json(await asyncio.to_thread(_explained, call))
@@ -109,12 +109,12 @@ def _explained(past: PastCall | PastQuestion) -> dict[str, Any]:
     header, body, code = past.header, past.body, Code(past.body["code"])  # type: ignore[call-arg]  # by value
     head = {
         "decision": body["decision_id"],
-        "agent": header["agent"],
-        "tool": header["tool"],
-        "asked_by": (body["asked_by"] or header["agent"]) if "asked_by" in body else None,
-        "time": moment(header["time"]),
+        "agent": header.agent,
+        "tool": header.tool,
+        "asked_by": (body["asked_by"] or header.agent) if "asked_by" in body else None,
+        "time": moment(header.time),
         "record": past.seq,
-        "outcome": header["decision"],
+        "outcome": header.decision,
         "code": code.value,
         "meaning": code.meaning,
         "remedy": code.remedy,

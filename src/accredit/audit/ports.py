@@ -90,6 +90,10 @@ class LogReader(RecordReader, TileReader, Protocol):
         """The wrapped data keys still there, by seq and part name."""
         ...
 
+    def wrapped_keys_of(self, name: str, start: int, stop: int) -> dict[int, bytes]:
+        """Those of the parts of one name, by seq."""
+        ...
+
     def kind_counts(self) -> dict[str, int]:
         """How many records of each kind the stream holds."""
         ...

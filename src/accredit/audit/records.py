@@ -45,6 +45,7 @@ __all__ = [
     "CENSUS",
     "PART_ERASED",
     "REPEATED",
+    "SALT_SIZE",
     "UNAUTHENTICATED",
     "Disclosure",
     "EncodedRecord",
@@ -58,6 +59,7 @@ __all__ = [
     "leaf_hashes",
     "open_part",
     "part_commitment",
+    "part_texts",
     "part_values",
     "sealed_part",
     "sealed_parts",
@@ -97,6 +99,7 @@ _U16 = [length.to_bytes(2, "big") for length in range(MAX_PATH + 1)]
 _u32 = struct.Struct(">I").pack
 _by_name = attrgetter("name")
 _sha256 = hashlib.sha256
+_number = int.from_bytes
 _dumps = orjson.dumps
 
 
@@ -499,29 +502,38 @@ def _pair(item: bytes) -> tuple[bytes, str, bytes]:
     return item[start : body - 2], item[body:end].decode(), item[end:]
 
 
-def part_values(plaintext: bytes, names: Collection[str] | None = None) -> dict[str, Any]:
-    """The pairs that were kept whole, by path; if `names` are given, no other. The body counts those cut or left out.
+def part_texts(plaintext: bytes, names: Collection[str] | None = None, *, whole: bool = False) -> dict[str, bytes]:
+    """The pairs that were kept whole, by path, each value as its JSON text; if `names` are given, no other.
+
+    The body counts those cut or left out.
 
     Raises:
-        ValueError: the framing is broken.
+        ValueError: the framing is broken; or, if `whole`, what is looked for may be among those not kept.
     """
     # one loop over offsets, for it is the inner one of judging history again
-    found: dict[str, Any] = {}
+    found: dict[str, bytes] = {}
     at, end = 0, len(plaintext)
     wanted = end if names is None else len(names)  # no pair is shorter than a byte
     while at < end and wanted:
         start = at + 4
-        at = start + int.from_bytes(plaintext[at:start], "big")
+        at = start + _number(plaintext[at:start], "big")
         if at > end or at <= start:
             raise ValueError("an item is cut short")
         if plaintext[start] == _WHOLE_AS_NUMBER:
             path = start + _PATH_AT
-            text = path + int.from_bytes(plaintext[path - 2 : path], "big")
+            text = path + _number(plaintext[path - 2 : path], "big")
             name = plaintext[path:text].decode()
             if names is None or name in names:
-                found[name] = _loads(plaintext[text:at])
+                found[name] = plaintext[text:at]
                 wanted -= 1
+        elif whole:
+            raise ValueError("a pair was not kept whole")
     return found
+
+
+def part_values(plaintext: bytes, names: Collection[str] | None = None) -> dict[str, Any]:
+    """As `part_texts`, with the values themselves. Raises as it does."""
+    return {name: _loads(text) for name, text in part_texts(plaintext, names).items()}
 
 
 def unseal_part(seq: int, name: str, ciphertext: bytes, wrapped: bytes, keys: PartKeys) -> bytes:

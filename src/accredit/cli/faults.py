@@ -56,7 +56,7 @@ def _say(message: str, hint: str, code: str) -> None:
 
 def _say_where_else() -> None:
     """A server that runs on the data directory here is most likely the one that was meant."""
-    from accredit.bootstrap import holder_of  # noqa: PLC0415 - only when lost
+    from accredit.offline import holder_of  # noqa: PLC0415 - only when lost
 
     directory = Path(os.environ.get("ACCREDIT_DATA", "accredit-data"))
     address = holder_of(directory)

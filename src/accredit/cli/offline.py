@@ -14,11 +14,11 @@ from accredit.audit.export import export_log as write_export
 from accredit.audit.proof import carried_entry, verify_record_proof
 from accredit.audit.verify import Anchor, VerifyReport
 from accredit.audit.verify import verify_log as verify_reader
-from accredit.bootstrap import check_log, look_at
 from accredit.cli.output import Format, show
 from accredit.cli.profile import load_profile
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, NotFoundError
+from accredit.offline import check_log, look_at
 
 __all__ = ["examine", "export_log", "verify_log"]
 

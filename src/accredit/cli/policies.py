@@ -111,7 +111,7 @@ def _policy_test(
     """
     files = _policy_files(directory)
     if offline:
-        from accredit.bootstrap import tried_offline  # noqa: PLC0415 - starts nothing else
+        from accredit.offline import tried_offline  # noqa: PLC0415 - starts nothing else
 
         found = tried_offline(files, mutation=mutation)
     else:

@@ -17,7 +17,6 @@ from typing import Any
 import httpx2
 from mcp_types import CallToolResult, ElicitResult
 
-from accredit.bootstrap import check_log, look_at
 from accredit.demo import fleet, spoiling
 from accredit.demo.checks import allowed, refused, require, told
 from accredit.demo.life import LIFE, Life
@@ -25,6 +24,7 @@ from accredit.demo.world import MODERN, SESSIONS, world
 from accredit.enforcement.ports import Controls
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.errors import AccreditError
+from accredit.offline import check_log, look_at
 
 __all__ = ["STEPS", "StepFailedError", "Story", "live", "run_demo"]
 

@@ -8,20 +8,22 @@ changed does not open, and a call that cannot be rebuilt exactly is said to be s
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from msgspec import UNSET
 
 from accredit.audit.model import Facts, Receipt, StoredRecord, StoredRow
 from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import Actor, Change, LogReader, StateView, Write
 from accredit.audit.records import (
+    SALT_SIZE,
     PartKeys,
     open_part,
+    part_texts,
     part_values,
     sealed_part,
     unseal_part,
@@ -31,10 +33,11 @@ from accredit.enforcement.snapshot import Snapshot, SnapshotKeeper
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
+from accredit.kernel.ids import ToolId
 from accredit.policy.context import LooksAt
 from accredit.policy.model import CallRequest, ExternalName, ExternalRequest
 from accredit.policy.ports import Engine, VetoEngine
-from accredit.policy.recorded import Judgement
+from accredit.policy.recorded import Judgement, RecordedBody, RecordedHead, read_body, read_head
 from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleases
 from accredit.policy.replay import PastQuestion, Unrepeatable
 from accredit.policy.snapshot import PolicySnapshot
@@ -62,7 +65,11 @@ _KINDS: Final = frozenset(
 _PAGE: Final = 512
 _KEPT: Final = 256
 """So many positions back a call may have been judged: calls wait for their record for milliseconds."""
-_KIND: Final = re.compile(rb'"kind":"(?:decision|advice)"')
+_DECISION: Final = b'"kind":"decision"'
+_ADVICE: Final = b'"kind":"advice"'
+_CUT: Final = b'"truncated":'
+_SEARCH: Final = b'"search":'
+"""Names of fields stand in the stored bytes as they are."""
 _INPUT: Final = frozenset({"input"})
 _RESERVED: Final = b"__e"
 """How every reserved key begins (`policy/context.py`)."""
@@ -99,22 +106,44 @@ class _PastControl:
             listener(checked.change)
 
 
+class _Wrapped:
+    """The data keys of a stretch of the log, read by the name of their parts when the first of that name is opened."""
+
+    def __init__(self, reader: LogReader, start: int, stop: int) -> None:
+        self._reader, self._start, self._stop = reader, start, stop
+        self._known: dict[str, dict[int, bytes]] = {}
+
+    def of(self, name: str) -> dict[int, bytes]:
+        """By seq."""
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = self._reader.wrapped_keys_of(name, self._start, self._stop)
+        return known
+
+
 @dataclass(slots=True)
 class PastCall:
     """One recorded decision, and what it can be made again from."""
 
     seq: int
-    header: Mapping[str, Any]
-    body: Mapping[str, Any]
+    header: RecordedHead
+    stated: RecordedBody
     judgement: Judgement | None
     """None: no policy was asked, or (see `why`) the record does not say."""
     snapshot: Snapshot | None
     agent: Agent | None
     """The agent as it was."""
-    why: Unrepeatable | None
-    _sealed: bytes
-    _wrapped: Mapping[str, bytes]
+    _row: StoredRow
+    _wrapped: _Wrapped
     _keys: PartKeys
+    _arguments: bytes | None = None
+    """Once opened."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """All that the record's body states."""
+        found: dict[str, Any] = orjson.loads(self._row[2][SALT_SIZE:])
+        return found
 
     @property
     def policy(self) -> PolicySnapshot | None:
@@ -126,6 +155,21 @@ class PastCall:
         """Whether policies were asked at all."""
         return self.judgement is not None
 
+    @property
+    def why(self) -> Unrepeatable | None:
+        """Why it cannot be judged again as it was; None if it can, or was not judged at all."""
+        if self.judgement is None:
+            return Unrepeatable.OLDER if self.stated.release is not None and self.stated.judged is UNSET else None
+        if self.agent is None:
+            return Unrepeatable.STATE
+        if any(self.seq not in self._wrapped.of(name) for name in ("arguments", "context")):
+            return Unrepeatable.ERASED
+        if _CUT in self._row[2]:
+            parts = self.body["parts"]
+            if "truncated" in parts["arguments"] or "truncated" in parts["context"]:
+                return Unrepeatable.CUT
+        return None
+
     def facts(self, looks_at: LooksAt | None = None, *, clean: bool = False) -> dict[str, Any] | None:
         """The context that was judged; or, if that is enough, no more of it than is looked at.
 
@@ -134,13 +178,11 @@ class PastCall:
         Raises:
             InvalidInputError: it does not open; `why` says so for what is known before.
         """
-        seq, keys, wrapped = self.seq, self._keys, self._wrapped
         try:
-            sealed = self._sealed
-            arguments = unseal_part(seq, "arguments", sealed_part(sealed, "arguments"), wrapped["arguments"], keys)
+            arguments = self._opened_arguments()
             if clean and looks_at is not None and looks_at.parts == _INPUT:
                 return {"input": part_values(arguments, looks_at.arguments)}
-            context = unseal_part(seq, "context", sealed_part(sealed, "context"), wrapped["context"], keys)
+            context = self._opened("context")
             if looks_at is None:
                 return {**part_values(context), "input": part_values(arguments)}
             # a name stands there as it is, and nothing escapes an underscore: what is not in the bytes is nowhere
@@ -149,8 +191,35 @@ class PastCall:
             if not suspect and "input" in looks_at.parts:
                 found["input"] = part_values(arguments, looks_at.arguments)
         except (ValueError, KeyError) as error:
-            raise InvalidInputError(Code.LOG_INVALID, f"the parts of record {seq} do not open") from error
+            raise self._closed() from error
         return None if suspect else found
+
+    def texts(self, looks_at: LooksAt) -> tuple[Any, ...]:
+        """What is looked at of the context as it was recorded, unread: equal texts are equal facts.
+
+        Raises:
+            InvalidInputError: it does not open, or was not kept whole.
+        """
+        try:
+            arguments = part_texts(self._opened_arguments(), looks_at.arguments, whole=True)
+            if looks_at.parts == _INPUT:
+                return (*arguments, *arguments.values())
+            context = part_texts(self._opened("context"), looks_at.parts, whole=True)
+            return (*arguments, *arguments.values(), None, *context, *context.values())
+        except (ValueError, KeyError) as error:
+            raise self._closed() from error
+
+    def _opened_arguments(self) -> bytes:
+        if self._arguments is None:
+            self._arguments = self._opened("arguments")
+        return self._arguments
+
+    def _opened(self, name: str) -> bytes:
+        seq = self.seq
+        return unseal_part(seq, name, sealed_part(self._row[4], name), self._wrapped.of(name)[seq], self._keys)
+
+    def _closed(self) -> InvalidInputError:
+        return InvalidInputError(Code.LOG_INVALID, f"the parts of record {self.seq} do not open")
 
     def request(self, facts: Mapping[str, Any] | None = None) -> CallRequest:
         """The very request that was judged; `facts` if its context was read before.
@@ -164,13 +233,13 @@ class PastCall:
         known = {one.id: one for one in snapshot.restrictions.get(agent.id, ())}
         return CallRequest(
             agent=agent,
-            tool=self.header["tool"],
+            tool=ToolId(self.header.tool or ""),
             context=facts if facts is not None else self.facts() or {},
-            lifted=judgement.granted,
+            lifted=frozenset(judgement.granted),
             time_trusted=judgement.steady,
-            restrictions=tuple(known[one] for one in judgement.restrictions),
-            outside=judgement.outside,
-            time_us=self.header["time"],
+            restrictions=tuple(known[one] for one in self.stated.restrictions),
+            outside=judgement.answer,
+            time_us=self.header.time,
         )
 
 
@@ -214,7 +283,7 @@ class History:
         wanted, end = orjson.dumps(decision), self.size()
         for start in range(max(0, end - _PAGE), max(-1, end - within - _PAGE), -_PAGE):
             for row in self._reader.rows(max(0, start), min(end, start + _PAGE)):
-                if wanted in row[2] and _KIND.search(row[1]):
+                if wanted in row[2]:
                     found = next(self.calls(row[0], row[0] + 1), None)
                     if found is not None and found.body["decision_id"] == decision:
                         return found
@@ -240,7 +309,7 @@ class History:
         kept: OrderedDict[int, Snapshot] = OrderedDict({control.position: keeper.current})
         for page in range(start, stop, _PAGE):
             end = min(stop, page + _PAGE)
-            wrapped = self._reader.wrapped_keys(page, end)
+            wrapped = _Wrapped(self._reader, page, end)
             for row in self._reader.rows(page, end):
                 while ahead is not None and ahead.seq < row[0]:
                     self._feed(control, ahead)
@@ -248,35 +317,32 @@ class History:
                     if len(kept) > _KEPT:
                         kept.popitem(last=False)
                     ahead = next(past, None)
-                if not _KIND.search(row[1]):
+                if _DECISION not in row[1] and (_ADVICE not in row[1] or _searched(row)):
                     continue
                 try:
-                    header, body = orjson.loads(row[1][2:]), orjson.loads(row[2][32:])
+                    header, stated = read_head(row[1][2:]), read_body(row[2][SALT_SIZE:])
                 except ValueError as error:
                     raise InvalidInputError(
                         Code.LOG_INVALID, f"record {row[0]} is not framed as a record", hint="accredit audit verify"
                     ) from error
-                if "search" in body:  # what a search comes to is not recorded one by one
-                    continue
-                if "judged" in body or header["kind"] == "decision":
-                    yield self._call(row, header, body, wrapped.get(row[0], {}), kept)
+                snapshot, judged = kept.get(-1 if stated.control is None else stated.control), stated.judged
+                if judged.__class__ is Judgement:
+                    agent = None if snapshot is None else _agent(snapshot, header, stated)
+                    yield PastCall(row[0], header, stated, judged, snapshot, agent, row, wrapped, self._keys)
+                elif judged is None or header.kind == "decision":
+                    yield PastCall(row[0], header, stated, None, snapshot, None, row, wrapped, self._keys)
                 else:
-                    yield self._question(row, header, body, wrapped.get(row[0], {}), kept)
+                    yield self._question(row, header, snapshot, wrapped)
 
     def _question(
-        self,
-        row: StoredRow,
-        header: Mapping[str, Any],
-        body: Mapping[str, Any],
-        wrapped: Mapping[str, bytes],
-        kept: Mapping[int, Snapshot],
+        self, row: StoredRow, header: RecordedHead, snapshot: Snapshot | None, wrapped: _Wrapped
     ) -> PastQuestion:
-        snapshot, keys = kept.get(body["control"]), self._keys
+        seq, body, keys = row[0], orjson.loads(row[2][SALT_SIZE:]), self._keys
 
         def opened() -> ExternalRequest:
             try:
                 sealed = sealed_part(row[4], "request")
-                asked = part_values(unseal_part(row[0], "request", sealed, wrapped["request"], keys))
+                asked = part_values(unseal_part(seq, "request", sealed, wrapped.of("request")[seq], keys))
                 return ExternalRequest(
                     ExternalName(**asked["subject"]),
                     asked["action"]["name"],
@@ -284,45 +350,22 @@ class History:
                     asked["action"]["properties"],
                     asked["context"],
                     caller=body["asked_by"],
-                    time_us=header["time"],
+                    time_us=header.time,
                     time_trusted=body["steady"],
                 )
             except (ValueError, KeyError, TypeError) as error:
-                raise InvalidInputError(Code.LOG_INVALID, f"the parts of record {row[0]} do not open") from error
+                raise InvalidInputError(Code.LOG_INVALID, f"the parts of record {seq} do not open") from error
 
         why: Unrepeatable | None = None
         if body["release"] is not None:
             if snapshot is None:
                 why = Unrepeatable.STATE
-            elif "request" not in wrapped:
+            elif seq not in wrapped.of("request"):
                 why = Unrepeatable.ERASED
             elif "truncated" in body["parts"]["request"]:
                 why = Unrepeatable.CUT
         policy = snapshot.policy if snapshot is not None else None
-        return PastQuestion(row[0], header, body, policy, why, opened)
-
-    def _call(
-        self,
-        row: StoredRow,
-        header: Mapping[str, Any],
-        body: Mapping[str, Any],
-        wrapped: Mapping[str, bytes],
-        kept: Mapping[int, Snapshot],
-    ) -> PastCall:
-        judgement, agent = Judgement.read(body), None
-        snapshot = kept.get(body["control"])
-        why: Unrepeatable | None = None
-        if judgement is None:
-            why = Unrepeatable.OLDER if body.get("release") is not None and "judged" not in body else None
-        elif snapshot is None or (agent := _agent(snapshot, header, judgement)) is None:
-            why = Unrepeatable.STATE
-        elif "arguments" not in wrapped or "context" not in wrapped:
-            why = Unrepeatable.ERASED
-        else:
-            parts = body["parts"]
-            if "truncated" in parts["arguments"] or "truncated" in parts["context"]:
-                why = Unrepeatable.CUT
-        return PastCall(row[0], header, body, judgement, snapshot, agent, why, row[4], wrapped, self._keys)
+        return PastQuestion(seq, header, body, policy, why, opened)
 
     def _control_records(self, start: int) -> Iterator[StoredRecord]:
         return self._reader.control_records(start)
@@ -345,14 +388,19 @@ class History:
         control.feed(record.seq, Change(Facts(kind="past"), writes, Actor(basis="system"), {}))
 
 
-def _agent(snapshot: Snapshot, header: Mapping[str, Any], judgement: Judgement) -> Agent | None:
+def _searched(row: StoredRow) -> bool:
+    """Whether it was asked who, what or which may: what that comes to is not recorded one by one."""
+    return _SEARCH in row[2] and "search" in orjson.loads(row[2][SALT_SIZE:])
+
+
+def _agent(snapshot: Snapshot, header: RecordedHead, stated: RecordedBody) -> Agent | None:
     """The agent as it was; None if state does not tell, neither of it nor of the restrictions on it."""
-    agent = snapshot.catalogue.agent(header["agent"])
-    if agent is None or agent.version.digest != header["version"]:
+    agent = snapshot.catalogue.agent(header.agent)  # type: ignore[arg-type]
+    if agent is None or agent.version.digest != header.version:
         return None
-    if judgement.restrictions:
+    if stated.restrictions:
         known = {one.id for one in snapshot.restrictions.get(agent.id, ())}
-        return agent if known.issuperset(judgement.restrictions) else None
+        return agent if known.issuperset(stated.restrictions) else None
     return agent
 
 

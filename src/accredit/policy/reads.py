@@ -13,7 +13,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.scope import EntityName
 
-__all__ = ["Read", "chain", "context_reads", "named_entities"]
+__all__ = ["Read", "asks_entities", "chain", "context_reads", "named_entities"]
 
 _BINARY = {"==", "!=", "<", "<=", ">", ">=", "&&", "||", "+", "-", "*", "in", "contains", "containsAll", "containsAny"}
 _BINARY |= {"hasTag", "getTag"}
@@ -99,6 +99,19 @@ def context_reads(tree: Mapping[str, Any]) -> frozenset[Read]:
         InvalidInputError: a condition has a part whose reads cannot be known.
     """
     return frozenset(read for condition in tree["conditions"] for read in _walk(condition["body"]))
+
+
+def asks_entities(tree: Mapping[str, Any]) -> bool:
+    """Whether the conditions of a policy look at principal, action or resource; its scope aside."""
+
+    def asks(node: Any) -> bool:
+        if isinstance(node, list):
+            return any(map(asks, node))
+        if not isinstance(node, Mapping):
+            return False
+        return node.get("Var") in ("principal", "action", "resource") or any(map(asks, node.values()))
+
+    return asks([condition["body"] for condition in tree["conditions"]])
 
 
 def named_entities(node: Any) -> Iterator[EntityName]:

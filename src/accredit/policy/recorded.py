@@ -7,14 +7,24 @@ Beside this a decision's record carries the context and arguments (sealed parts)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.json import Decoder
 
 from accredit.policy.model import CallRequest, Decision
 from accredit.policy.ports import VetoAnswer
 
-__all__ = ["Judgement", "answer_fact", "differing", "judgement_fact"]
-
-_NONE: Final[frozenset[str]] = frozenset()
+__all__ = [
+    "Judgement",
+    "RecordedBody",
+    "RecordedHead",
+    "answer_fact",
+    "differing",
+    "judgement_fact",
+    "read_body",
+    "read_head",
+]
 
 
 def judgement_fact(request: CallRequest | None, decision: Decision | None) -> dict[str, Any]:
@@ -70,43 +80,62 @@ def _fact(made_with: _MadeWith | None, decision: Decision | None) -> dict[str, A
     }
 
 
-class Judgement(NamedTuple):
-    """One recorded judgement: what it was, and what it was made with beside the context."""
+class RecordedHead(Struct, frozen=True):
+    """What judging again needs of the header of a decision's record."""
 
-    outcome: str
+    agent: str | None
+    decision: str | None
+    kind: str
+    time: int
+    tool: str | None
+    version: str | None
+
+
+class Judgement(Struct, frozen=True):
+    """One recorded judgement: what it was, and what it was made with beside the context and the restrictions."""
+
     code: str
-    granted: frozenset[str]
-    """The policies whose hold a person had lifted for this call."""
+    outcome: str
     steady: bool
     """Whether the clock was trusted."""
-    restrictions: tuple[str, ...]
+    granted: tuple[str, ...] = ()
+    """The policies whose hold a person had lifted for this call."""
+    outside: tuple[tuple[str, ...], str] | None = None
+    """What an engine outside of the process had said: the policies that refused, and why one could not judge."""
+
+    @property
+    def answer(self) -> VetoAnswer | None:
+        """What that engine had said."""
+        return None if self.outside is None else VetoAnswer(*self.outside)
+
+
+class RecordedBody(Struct, frozen=True):
+    """What judging again needs of the body of a decision's record."""
+
+    control: int | None
+    """Position of the control state it was judged in."""
+    decision_id: str
+    judged: Judgement | UnsetType | None = UNSET
+    """None: it was refused before any policy was asked. Unset: an older version did not keep it, or was not asked of
+    an agent's call."""
+    asked_by: str | UnsetType | None = UNSET
+    """Set: it was only asked, by an enforcement point, or (None) by the agent itself."""
+    policies: tuple[str, ...] = ()
+    release: str | None = None
+    restrictions: tuple[str, ...] = ()
     """Ids of those in force."""
-    outside: VetoAnswer | None = None
-    """What an engine outside of the process had said."""
+    session: str | None = None
+    slice: str | None = None
 
-    @classmethod
-    def read(cls, body: Mapping[str, Any]) -> Judgement | None:
-        """The judgement that a record's body holds; None if there was none, or an older version did not keep it.
 
-        Which of both is said by `release`: what was judged names the release it was judged by.
-        """
-        judged = body.get("judged")
-        if judged is None:
-            return None
-        granted, restrictions, outside = judged["granted"], body["restrictions"], judged.get("outside")
-        return cls(
-            judged["outcome"],
-            judged["code"],
-            frozenset(granted) if granted else _NONE,
-            judged["steady"],
-            tuple(restrictions) if restrictions else (),
-            None if outside is None else VetoAnswer(tuple(outside[0]), outside[1]),
-        )
+read_head: Final = Decoder(RecordedHead).decode
+read_body: Final = Decoder(RecordedBody).decode
 
 
 def differing(body: Mapping[str, Any], judgement: Judgement, again: Decision) -> tuple[str, ...]:
-    """What a record's body states otherwise than a judgement made again with the same: nothing if it is exact."""
-    fact = _fact((judgement.granted, judgement.steady, judgement.restrictions, judgement.outside), again)
+    """What a record's whole body states otherwise than its judgement made again: nothing if it is exact."""
+    made_with = frozenset(judgement.granted), judgement.steady, tuple(body["restrictions"]), judgement.answer
+    fact = _fact(made_with, again)
     names = [name for name, value in fact.items() if body[name] != value]
     if "judged" in names:
         names.remove("judged")

@@ -9,13 +9,15 @@ add up to the tally of the whole in any order.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import orjson
+from msgspec import UNSET
 
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.codes import Code
@@ -25,7 +27,7 @@ from accredit.policy.context import LooksAt
 from accredit.policy.decide import decide
 from accredit.policy.model import CallRequest, Decision, ExternalRequest, Outcome
 from accredit.policy.ports import EngineOutcome
-from accredit.policy.recorded import Judgement, answer_fact, differing
+from accredit.policy.recorded import Judgement, RecordedBody, RecordedHead, answer_fact, differing
 from accredit.policy.release import Release
 from accredit.policy.snapshot import Compiled, Inadmissible, PolicySnapshot, Slice
 from accredit.registry.model import Agent
@@ -80,13 +82,25 @@ class PastJudgement(Protocol):
     """One recorded decision, as whoever reads the log hands it in."""
 
     seq: int
-    header: Mapping[str, Any]
-    body: Mapping[str, Any]
-    judgement: Judgement | None
+    header: RecordedHead
+    stated: RecordedBody
     agent: Agent | None
-    """The agent as it was."""
-    why: Unrepeatable | None
-    """Why it cannot be judged again as it was; None if it can, or was not judged at all."""
+    """The agent as it was; None if state does not tell."""
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """None: no policy was asked, or (see `why`) the record does not say."""
+        ...
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """All that the record's body states."""
+        ...
+
+    @property
+    def why(self) -> Unrepeatable | None:
+        """Why it cannot be judged again as it was; None if it can, or was not judged at all."""
+        ...
 
     @property
     def policy(self) -> PolicySnapshot | None:
@@ -101,6 +115,13 @@ class PastJudgement(Protocol):
         """
         ...
 
+    def texts(self, looks_at: LooksAt) -> Hashable:
+        """What is looked at of that context as it was recorded: equal texts are equal facts.
+
+        Raises as `facts`, and if they were not kept whole.
+        """
+        ...
+
     def request(self, facts: Mapping[str, Any] | None = None) -> CallRequest:
         """The very request; `facts` if its context was read before. Raises as `facts`."""
         ...
@@ -111,8 +132,9 @@ class PastQuestion:
     """One recorded question about other applications' types, as whoever reads the log hands it in."""
 
     seq: int
-    header: Mapping[str, Any]
+    header: RecordedHead
     body: Mapping[str, Any]
+    """All that the record's body states."""
     policy: PolicySnapshot | None
     """What it was judged by."""
     why: Unrepeatable | None
@@ -129,15 +151,33 @@ class PastQuestion:
 # -- asking once
 
 
+@dataclass(slots=True)
+class _Use:
+    """How many calls of one agent to one tool went through, and would."""
+
+    used: int = 0
+    usable: int = 0
+
+
 class _Pair:
     """Calls of one agent to one tool under one snapshot."""
 
     __slots__ = (
-        "agent", "alone", "answers", "changed", "looks_at", "measured", "part", "policy", "projection", "refused",
-    )  # fmt: skip
+        "agent",
+        "alone",
+        "answers",
+        "changed",
+        "looks_at",
+        "measured",
+        "part",
+        "policy",
+        "projection",
+        "refused",
+        "use",
+    )
 
-    def __init__(self, agent: Agent, tool: str, policy: PolicySnapshot, measured: _Measured) -> None:
-        self.agent, self.policy = agent, policy
+    def __init__(self, agent: Agent, tool: str, policy: PolicySnapshot, measured: _Measured, use: _Use) -> None:
+        self.agent, self.policy, self.use = agent, policy, use
         self.answers: dict[Any, Decision] = {}
         self.part: Slice | None = None
         self.refused = False
@@ -163,12 +203,14 @@ class _Pair:
 class _Changed:
     """The policies in which a slice differs from what calls were judged by."""
 
-    __slots__ = ("answers", "before", "compiled", "looks_at")
+    __slots__ = ("answers", "before", "compiled", "looks_at", "same")
 
     def __init__(self, before: Slice | None, part: Slice, base: PolicySnapshot, policy: PolicySnapshot) -> None:
         self.before = before.digest if before is not None else None
-        self.answers: dict[str, bool] = {}
-        """Whether none of them is met, by what was sent; shared by all whose answers are the same."""
+        self.same: Any = None
+        """Where this is equal, so are the answers to equal facts."""
+        self.answers: dict[Hashable, bool] = {}
+        """Whether none of them is met, by the facts they look at; shared by all that are the same."""
         self.compiled: Compiled | None = None
         self.looks_at: LooksAt | None = None
         if before is None or base.vetoes:  # a second engine had its say in what came out
@@ -180,6 +222,10 @@ class _Changed:
         except UnavailableError:
             return  # every call is judged whole
         self.looks_at = self.compiled.projection.looks_at
+        # being in scope they ask no more of the three entities than their conditions do
+        entities = part.entity_digests.values() if any(one.asks_entities for one in found) else ()
+        bodies = sorted(one.body for one in found)
+        self.same = (policy.release.digest, part.tool.definition_digest, *bodies, *entities)
 
 
 class _Measured:
@@ -207,19 +253,22 @@ class _Asked:
         self._pairs: dict[tuple[int, str, str], _Pair] = {}
         self._answers: dict[Any, dict[Any, Decision]] = {}
         self._questions: dict[tuple[Digest, Digest], Decision] = {}
-        self._unmoved: dict[Any, dict[str, bool]] = {}
+        self._unmoved: dict[Any, dict[Hashable, bool]] = {}
         self._measured = _Measured()
         self._remembered = 0
         self.distinct = 0
+        self.uses: defaultdict[tuple[str, str], _Use] = defaultdict(_Use)
+        """By agent and tool."""
 
-    def pair(self, agent: Agent, tool: str, policy: PolicySnapshot) -> _Pair:
+    def pair(self, agent: Agent, tool: str | None, policy: PolicySnapshot) -> _Pair:
         """What calls of an agent to a tool have in common."""
+        tool = tool or ""
         key = (id(policy), agent.id, tool)  # a pair holds its snapshot, so that no other gets the id meanwhile
         known = self._pairs.get(key)
         if known is None or known.agent is not agent:
             if len(self._pairs) >= _PAIRS:
                 self._pairs.clear()
-            known = self._pairs[key] = _Pair(agent, tool, policy, self._measured)
+            known = self._pairs[key] = _Pair(agent, tool, policy, self._measured, self.uses[agent.id, tool])
             if (part := known.part) is not None:
                 # the slice names its policies, but neither what the tool does nor how its arguments are typed
                 same = (policy.release.digest, part.digest, part.tool.definition_digest, *part.entity_digests.values())
@@ -256,31 +305,31 @@ class _Asked:
         part, judgement = pair.part, call.judgement
         if part is None or judgement is None or pair.alone or pair.measured or not judgement.steady:
             return False
-        if judgement.code in _UNSURE or call.why is not None:
+        if judgement.code in _UNSURE:
             return False
         changed = pair.changed
         if changed is None:
             changed = pair.changed = _Changed(_slice_of(before, part), part, before, pair.policy)
-            same = part.digest, changed.before, part.tool.definition_digest, *part.entity_digests.values()
-            changed.answers = self._unmoved.setdefault(same, {})
+            changed.answers = self._unmoved.setdefault(changed.same, changed.answers)
         compiled, looks_at = changed.compiled, changed.looks_at
-        if compiled is None or looks_at is None or changed.before != call.body["slice"]:
+        if compiled is None or looks_at is None or changed.before != call.stated.slice:
             return False
         try:
-            facts = call.facts(looks_at, clean=True)
-            if facts is None:
-                return False
-            sent = compiled.projection.of(facts)
+            texts = call.texts(looks_at)
+            known = changed.answers.get(texts)
+            if known is None:
+                facts = call.facts(looks_at, clean=True)
+                if facts is None:
+                    return False
+                sent = compiled.projection.of(facts)
+                self._asking()
+                verdict = pair.policy.engine.evaluate(
+                    compiled.handle, part.principal, part.action, part.resource, sent, part.entities
+                )
+                known = verdict.outcome is EngineOutcome.DENY and not verdict.reasons and not verdict.errors
+                changed.answers[texts] = known
         except InvalidInputError:  # whoever judges the whole call says so
             return False
-        known = changed.answers.get(sent)
-        if known is None:
-            self._asking()
-            verdict = pair.policy.engine.evaluate(
-                compiled.handle, part.principal, part.action, part.resource, sent, part.entities
-            )
-            known = verdict.outcome is EngineOutcome.DENY and not verdict.reasons and not verdict.errors
-            changed.answers[sent] = known
         return known
 
     def _asking(self) -> None:
@@ -325,7 +374,7 @@ class _Asked:
         assert part is not None  # noqa: S101 - else there is no projection
         assert judgement is not None  # noqa: S101 - else nothing is judged again
         plain = judgement.steady and not part.observes and judgement.outside is None
-        if plain and not judgement.granted and not judgement.restrictions:
+        if plain and not judgement.granted and not call.stated.restrictions:
             return sent
         request = call.request(facts)
         watched = part.observed(request.time_us) if part.observes else None
@@ -400,11 +449,12 @@ def reproduce(
         if judgement is None and call.why is None:
             continue
         found.judged += 1
-        if judgement is None or policy is None or call.agent is None or call.why is not None:
-            found.unrepeatable[call.why or Unrepeatable.STATE] += 1
+        why = call.why
+        if judgement is None or policy is None or call.agent is None or why is not None:
+            found.unrepeatable[why or Unrepeatable.STATE] += 1
             continue
         try:
-            made, _ = asked.decision(call, asked.pair(call.agent, call.header["tool"], policy))
+            made, _ = asked.decision(call, asked.pair(call.agent, call.header.tool, policy))
         except InvalidInputError:
             found.unrepeatable[Unrepeatable.UNOPENED] += 1
             continue
@@ -414,7 +464,7 @@ def reproduce(
             found.same += 1
         elif len(found.differences) < _EXAMPLES:
             found.differences.append(
-                Divergence(call.body["decision_id"], call.seq, judgement.outcome, made.outcome.value, what)
+                Divergence(call.stated.decision_id, call.seq, judgement.outcome, made.outcome.value, what)
             )
     found.distinct = asked.distinct
     return found
@@ -434,7 +484,7 @@ def _answered_again(question: PastQuestion, asked: _Asked, found: Reproduced) ->
         found.unrepeatable[Unrepeatable.UNOPENED] += 1
         return
     found.again += 1
-    recorded, again = question.header["decision"], made.outcome.value
+    recorded, again = question.header.decision or "", made.outcome.value
     what = tuple(sorted(name for name, value in answer_fact(made).items() if body[name] != value))
     if not what and recorded == again:
         found.same += 1
@@ -473,7 +523,8 @@ class RunSeen:
     """One session of an agent."""
 
     agent: str
-    tools: set[str] = field(default_factory=set)
+    tools: frozenset[str] = frozenset()
+    """One object for all runs with equal ones: there are many runs, and few kinds of them."""
     completed: bool = True
     """Every call of it went through."""
     breaks: int | None = None
@@ -487,10 +538,20 @@ class RunSeen:
 
     def add(self, other: RunSeen) -> None:
         """Take in what another part of the log shows of it."""
-        self.tools |= other.tools
+        self.tools = _together(self.tools, other.tools)
         self.completed = self.completed and other.completed
         if other.breaks is not None and (self.breaks is None or other.breaks < self.breaks):
             self.breaks, self.example = other.breaks, other.example
+
+
+@lru_cache(maxsize=65_536)
+def _together(some: frozenset[str], others: frozenset[str]) -> frozenset[str]:
+    return _shared(some | others)
+
+
+@lru_cache(maxsize=65_536)
+def _shared(tools: frozenset[str]) -> frozenset[str]:
+    return tools
 
 
 @dataclass(slots=True)
@@ -560,32 +621,38 @@ def replay(
             if agents is None:
                 _answered_by(call, asked, trial, found)
             continue
-        judgement, agent, policy, tool = call.judgement, call.agent, call.policy, call.header["tool"]
-        if agents is not None and call.header["agent"] not in agents:
+        header, judgement, agent, policy = call.header, call.judgement, call.agent, call.policy
+        if agents is not None and header.agent not in agents:
             continue
         if judgement is None and call.why is None:
             continue
         found.judged += 1
-        run = _run_of(call, found)
-        if judgement is None or agent is None or policy is None or call.why is Unrepeatable.STATE:
+        made = call.stated.asked_by is UNSET
+        run = _run_of(call, found) if made else None
+        if judgement is None or agent is None or policy is None:
             found.unrepeatable[call.why or Unrepeatable.STATE] += 1
             continue
-        pair = asked.pair(agent, tool, trial.under(policy))
+        pair = asked.pair(agent, header.tool, trial.under(policy))
+        before = after = judgement.outcome
         # no release changes what no policy is asked about
-        if pair.refused or (pair.part is not None and pair.part.digest == call.body["slice"]):
+        if pair.refused or (pair.part is not None and pair.part.digest == call.stated.slice):
             found.untouched += 1
-            _counted(call, judgement.outcome, judgement.outcome, found)
-            continue
-        if asked.unmoved(call, pair, policy):
+        elif asked.unmoved(call, pair, policy):
             found.again += 1
-            _counted(call, judgement.outcome, judgement.outcome, found)
-            continue
-        after = _judged_by(call, pair, asked, found)
-        if after is not None:
-            _counted(call, judgement.outcome, after.outcome, found)
-            if after.outcome != judgement.outcome or (after.code.value in FAILING and judgement.code not in FAILING):
-                _changed(call, judgement, after, run, found)
+        else:
+            again = _judged_by(call, pair, asked, found)
+            if again is None:
+                continue
+            after = again.outcome.value
+            if after != before or (again.code.value in FAILING and judgement.code not in FAILING):
+                _changed(call, judgement, again, run, found)
+        if made:
+            pair.use.used += before == Outcome.ALLOW
+            pair.use.usable += after != Outcome.DENY
     found.distinct = asked.distinct
+    for whose, use in asked.uses.items():
+        found.used.update({whose: use.used} if use.used else ())
+        found.usable.update({whose: use.usable} if use.usable else ())
     return found
 
 
@@ -625,7 +692,7 @@ class _Trials:
 
 def _answered_by(question: PastQuestion, asked: _Asked, trial: _Trials, found: Replayed) -> None:
     """What the candidate would answer."""
-    body, policy, before = question.body, question.policy, question.header["decision"]
+    body, policy, before = question.body, question.policy, question.header.decision or ""
     if not question.judged:
         return
     found.judged += 1
@@ -681,43 +748,30 @@ def _judged_by(call: PastJudgement, pair: _Pair, asked: _Asked, found: Replayed)
     return made
 
 
-def _only_asked_by(call: PastJudgement) -> str:
-    """Who asked about a call instead of making it; empty for a call."""
-    return (call.body["asked_by"] or call.header["agent"]) if "asked_by" in call.body else ""
-
-
 def _run_of(call: PastJudgement, found: Replayed) -> RunSeen | None:
-    session = call.body["session"]
-    if session is None or _only_asked_by(call):
+    session, header = call.stated.session, call.header
+    if session is None:
         return None
     run = found.runs.get(session)
     if run is None:
-        run = found.runs[session] = RunSeen(call.header["agent"])
-    run.tools.add(call.header["tool"])
-    run.completed = run.completed and call.header["decision"] == Outcome.ALLOW
+        run = found.runs[session] = RunSeen(header.agent or "")
+    if header.tool not in run.tools:
+        run.tools = _together(run.tools, frozenset((header.tool or "",)))
+    run.completed = run.completed and header.decision == Outcome.ALLOW
     return run
 
 
-def _counted(call: PastJudgement, before: str, after: str, found: Replayed) -> None:
-    if _only_asked_by(call):
-        return
-    pair = call.header["agent"], call.header["tool"]
-    if before == Outcome.ALLOW:
-        found.used[pair] += 1
-    if after != Outcome.DENY:
-        found.usable[pair] += 1
-
-
 def _changed(call: PastJudgement, before: Judgement, after: Decision, run: RunSeen | None, found: Replayed) -> None:
+    header, stated = call.header, call.stated
     change = CallChange(
-        call.header["agent"],
-        call.header["tool"],
+        header.agent or "",
+        header.tool or "",
         before.outcome,
         after.outcome.value,
         after.code.value,
-        after.policies or tuple(call.body["policies"]),
-        _only_asked_by(call),
+        after.policies or stated.policies,
+        "" if stated.asked_by is UNSET else stated.asked_by or header.agent or "",
     )
-    found.changed(change, call.seq, call.body["decision_id"])
+    found.changed(change, call.seq, stated.decision_id)
     if run is not None and before.outcome == Outcome.ALLOW and (run.breaks is None or call.seq < run.breaks):
-        run.breaks, run.example = call.seq, call.body["decision_id"]
+        run.breaks, run.example = call.seq, stated.decision_id

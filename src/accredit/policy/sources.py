@@ -20,7 +20,7 @@ from accredit.kernel.canonical import digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.ports import Engine, EngineSource
-from accredit.policy.reads import Read, context_reads
+from accredit.policy.reads import Read, asks_entities, context_reads
 from accredit.policy.scope import EntityName, Scope, read_scope
 
 __all__ = ["Layer", "Policy", "linked", "policy_of", "read_policies"]
@@ -61,6 +61,8 @@ class Policy:
     """What the engine compiles: equal policies of different agents have equal bodies and share one handle."""
     notes: frozenset[str] = frozenset()
     """Names of its annotations."""
+    asks_entities: bool = True
+    """Whether its conditions look at principal, action or resource: else, where it is in scope, only context counts."""
     observed_until_us: int | None = None
     """Until then it is evaluated apart and changes nothing; None: it is enforced."""
 
@@ -168,6 +170,7 @@ def policy_of(
         conditions=len(tree["conditions"]),
         body=_body(tree, scope),
         notes=frozenset(tree.get("annotations", ())),
+        asks_entities=asks_entities(tree),
     )
 
 

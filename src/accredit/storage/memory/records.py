@@ -54,6 +54,9 @@ class MemoryRecordStore:
     def wrapped_keys(self, start: int, stop: int) -> dict[int, dict[str, bytes]]:
         return {seq: dict(keys) for seq, keys in self._keys.items() if start <= seq < stop}
 
+    def wrapped_keys_of(self, name: str, start: int, stop: int) -> dict[int, bytes]:
+        return {seq: keys[name] for seq, keys in self._keys.items() if start <= seq < stop and name in keys}
+
     def kind_counts(self) -> dict[str, int]:
         return dict(self._kinds)
 

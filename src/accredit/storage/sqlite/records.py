@@ -161,6 +161,10 @@ class SqliteRecordReader:
             keys.setdefault(seq, {})[name] = wrapped
         return keys
 
+    def wrapped_keys_of(self, name: str, start: int, stop: int) -> dict[int, bytes]:
+        sql = "SELECT seq, wrapped FROM part_keys WHERE seq >= ? AND seq < ? AND name = ?"
+        return dict(self._read(sql, (start, stop, name)))
+
     def by_outbox(self, outbox_id: str) -> int | None:
         found = self._read("SELECT seq FROM records WHERE outbox = ?", (outbox_id,))
         return found[0][0] if found else None
