@@ -489,7 +489,7 @@ class Enforcer:
             schema if isinstance(schema, Mapping) else {},
             verified=texts(claims),
             declared=texts(call.declared),
-            results=results.tools if results is not None else lambda _: frozenset(),
+            results=results.sources if results is not None else lambda _: frozenset(),
         )
 
     async def _asked_outside(self, request: CallRequest, snapshot: Snapshot) -> VetoAnswer:

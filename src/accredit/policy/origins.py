@@ -14,8 +14,12 @@ user_declared  in what the agent's client says of the user's request: the agent 
 user_verified  in the claims of the verified task or user
 constant       the tool's pinned schema leaves no choice of its own: `const`, an `enum`, a boolean, null
 
-Of what comes from results the source tells more: the tools in whose results every such value of the argument was seen.
-An address from the address book is not one from a mail that somebody sent (bench/attacks.py measures the difference).
+Of what comes from results the source tells more: the tools in whose results every such value of the argument was seen,
+and, as `TOOL#FIELD`, the fields of which each was the whole. An address from the address book is not one from a mail
+that somebody sent, and an account that a payment went to is not one that its subject talks about (bench/attacks.py
+measures the difference). A field is named by the keys above it, lists left out: `items.sender`. It is one of the
+structured content of a result, or of a text in it that is a JSON or YAML document of its own. Which fields there are
+is the tool's word: one that lets others name its fields lets them choose.
 
 Words of verified claims are compared as they are. Of results only keyed hashes are kept, for as long as the session
 lasts. Nothing here asks who wrote a result: whoever can make a tool answer something can make it `tool_result` from
@@ -30,6 +34,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import orjson
+import yaml
+
 __all__ = ["MOST_REMEMBERED", "MOST_RUNS", "ResultWords", "RoomLeft", "origins", "runs", "texts"]
 
 MOST_RUNS: Final = 50_000
@@ -43,6 +50,15 @@ MOST_REMEMBERED: Final = 4_000_000
 _MOST_VALUES: Final = 2_000
 _DEEPEST: Final = 32
 _LONGEST_RUN: Final = 8
+_LONGEST_WHOLE: Final = 64
+"""Words of a field that is still compared whole."""
+_LONGEST_FIELD: Final = 128
+_STRUCTURED: Final = "structuredContent."
+_BLOCK: Final = "content.text"
+"""Where the texts of a tool's result stand (MCP, CallToolResult): it is no field of the tool's."""
+_BRACKETS: Final = ("{", "[")
+_KEYED: Final = re.compile(r"\s*(?:- +)*[^\s:#-][^:\n]{0,63}:\s")
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SHORTEST: Final = 4
 _NONE: Final[frozenset[str]] = frozenset()
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -80,25 +96,77 @@ def _wanted(text: str) -> tuple[str, ...]:
 
 def texts(value: Any) -> Iterator[str]:
     """Every text and number in a value, keys left out, within bounds."""
-    level, seen = [value], 0
+    return (text for _, text in _fields(value))
+
+
+def _fields(value: Any) -> Iterator[tuple[str, str]]:
+    """The same, each after the name of its field."""
+    level, seen = [("", value)], 0
     for _ in range(_DEEPEST):
-        below: list[Any] = []
-        for item in level:
+        below: list[tuple[str, Any]] = []
+        for field, item in level:
             if seen >= _MOST_VALUES:
                 return
             if isinstance(item, str):
                 seen += 1
-                yield item
+                yield field, item
             elif isinstance(item, Mapping):
-                below += item.values()
+                below += [(_below(field, key), inner) for key, inner in item.items()]
             elif isinstance(item, list | tuple):
-                below += item
+                below += [(field, inner) for inner in item]
             elif isinstance(item, int | float) and not isinstance(item, bool):
                 seen += 1
-                yield repr(item)
+                yield field, repr(item)
         if not below:
             return
         level = below
+
+
+def _below(field: str, key: Any) -> str:
+    return f"{field}.{key}"[:_LONGEST_FIELD] if field else str(key)[:_LONGEST_FIELD]
+
+
+def _document(text: str) -> list[tuple[str, str]]:
+    """The fields of a text that is a JSON object or list, or a YAML document with keys."""
+    try:
+        if text.lstrip().startswith(_BRACKETS):
+            return list(_fields(orjson.loads(text)))
+        return _of_yaml(text) if _KEYED.match(text) else []
+    except (ValueError, yaml.YAMLError):
+        return []
+
+
+def _of_yaml(text: str) -> list[tuple[str, str]]:
+    """From the parser's events: nothing is constructed, and what an alias stands for is not repeated."""
+    found: list[tuple[str, str]] = []
+    above: list[tuple[str, bool]] = []
+    """Of each collection that is open: the name of its field, and whether it has keys."""
+    key: str | None = None
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionEndEvent):
+            above.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            field, keyed = above[-1] if above else ("", False)
+            if keyed and key is None:
+                if not isinstance(event, yaml.ScalarEvent):  # a list as a key names no field
+                    return []
+                key = event.value
+                continue
+            name, key = _below(field, key) if keyed else field, None
+            if isinstance(event, yaml.CollectionStartEvent):
+                if len(above) >= _DEEPEST:
+                    return []
+                above.append((name, isinstance(event, yaml.MappingStartEvent)))
+            elif isinstance(event, yaml.ScalarEvent) and len(found) < _MOST_VALUES:
+                found.append((name, event.value))
+    return found
+
+
+def _whole(text: str) -> str:
+    """All words of a text, told apart from a run of them; empty if they are too few, or too many, to match."""
+    words = _words(text)
+    said = "".join(words)
+    return f"={said}" if len(said) >= _SHORTEST and len(words) <= _LONGEST_WHOLE else ""
 
 
 class RoomLeft:
@@ -111,7 +179,7 @@ class RoomLeft:
 
 
 class ResultWords:
-    """What the results of one session said, as keyed hashes of runs, and of which tools they were."""
+    """What the results of one session said, as keyed hashes, and where: of runs of words, and of whole fields."""
 
     __slots__ = ("_key", "_room", "_seen")
 
@@ -126,23 +194,33 @@ class ResultWords:
     def add(self, result: Any, tool: str) -> None:
         """Take in one result of a tool."""
         one, left = frozenset({tool}), _MOST_RESULT
-        for text in texts(result):
+        for field, text in _fields(result):
             if left <= 0:
                 return
-            for run in runs(text[:left]):
-                hashed = self._hash(run)
-                known = self._seen.get(hashed)
-                if known is not None:
-                    if tool not in known:
-                        self._seen[hashed] = known | one
-                elif len(self._seen) < MOST_RUNS and self._room.left > 0:
-                    self._seen[hashed] = one
-                    self._room.left -= 1
+            itself = "" if field == _BLOCK or len(text) > left else field.removeprefix(_STRUCTURED)
+            inside = _document(text) if len(text) <= left else []
+            # what JSON escapes would be other words; what stands in no field of YAML is said all the same
+            told = inside if inside and text.lstrip().startswith(_BRACKETS) else [(itself, text[:left]), *inside]
+            for name, part in told:
+                for run in runs(part):
+                    self._put(run, one)
+                if name and (whole := _whole(part)):
+                    self._put(whole, frozenset({f"{tool}#{name}"}))
             left -= len(text)
 
-    def tools(self, run: str) -> frozenset[str]:
-        """The tools in whose results this run of words was."""
-        return self._seen.get(self._hash(run), _NONE)
+    def _put(self, what: str, where: frozenset[str]) -> None:
+        hashed = self._hash(what)
+        known = self._seen.get(hashed)
+        if known is not None:
+            if not where <= known:
+                self._seen[hashed] = known | where
+        elif len(self._seen) < MOST_RUNS and self._room.left > 0:
+            self._seen[hashed] = where
+            self._room.left -= 1
+
+    def sources(self, what: str) -> frozenset[str]:
+        """The tools in whose results this run of words was; the fields that were this whole."""
+        return self._seen.get(self._hash(what), _NONE)
 
     def _hash(self, run: str) -> bytes:
         return hashlib.blake2b(run.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8).digest()
@@ -159,7 +237,7 @@ def origins(
     """Origin and sources of each top-level argument.
 
     `schema` is the pinned input schema; `verified` and `declared` are the texts of the verified claims and of the
-    agent's own; `results` gives the tools in whose earlier results of the session a run of words was.
+    agent's own; `results` says where in earlier results of the session something was (`ResultWords.sources`).
     """
     properties = schema.get("properties")
     known = properties if isinstance(properties, Mapping) else {}
@@ -189,6 +267,8 @@ def origins(
                     weakest = min(weakest, 2)
                 else:
                     where = frozenset[str].intersection(*map(results, wanted))
+                    if where and (whole := _whole(text)):
+                        where |= results(whole)
                     weakest = min(weakest, 1 if where else 0)
                     shared = where if shared is None else shared & where
             if not weakest:
