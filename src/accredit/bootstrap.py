@@ -43,6 +43,7 @@ from accredit.enforcement.snapshot import SnapshotKeeper
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.authzen import AuthzenGateway
 from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
+from accredit.gateway.httpapi import HttpGateway
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.opa import OpaServer
 from accredit.gateway.upstream import Upstream
@@ -423,6 +424,13 @@ async def run(
             max_body_bytes=settings.max_body_bytes,
         )
         stack.push_async_callback(gateway.aclose)
+        apis = HttpGateway(
+            enforcer,
+            upstream,
+            public_url=public_url,
+            allowed_hosts=settings.allowed_hosts,
+            max_body_bytes=settings.max_body_bytes,
+        )
         authzen = AuthzenGateway(
             Adviser(
                 enforcer,
@@ -455,7 +463,7 @@ async def run(
             asyncio.create_task(_housekeeping(enforcer, holds, people), name="housekeeping"),
         ]
         stack.push_async_callback(_ended, background)
-        yield Running(plane, _app(plane, gateway, authzen, settings), data, signer.vkey, first_link)
+        yield Running(plane, _app(plane, gateway, apis, authzen, settings), data, signer.vkey, first_link)
 
 
 def _require_verified(path: Path, signer: CheckpointSigner) -> int:
@@ -499,7 +507,7 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _app(
-    plane: ControlPlane, gateway: McpGateway, authzen: AuthzenGateway, settings: Settings
+    plane: ControlPlane, gateway: McpGateway, apis: HttpGateway, authzen: AuthzenGateway, settings: Settings
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """One port: each request goes to its room by its path, with nothing in between."""
     control, outer, console = control_api(plane), outer_api(plane), console_app(_shown(plane))
@@ -514,6 +522,8 @@ def _app(
             await gateway(scope, receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
+        elif path.startswith("/http/"):
+            await apis(scope, receive, send)
         elif authzen.serves(path):
             await authzen(scope, receive, send)
         elif (refusal := _misdirected(addresses, scope)) is not None:

@@ -143,6 +143,8 @@ class ServerRow:
     environment: str
     url: str
     credential: str | None
+    protocol: str
+    """`mcp`, or `http`: its operations are called below `/http/`."""
     tools: int
 
 
@@ -245,7 +247,15 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         asking.require_reader(who)
         found, following = page(plane.snapshots.current.catalogue.servers(), lambda one: (one.name,), limit, after)
         return Json(Items([
-            ServerRow(one.name, one.environment, one.url, one.credential, len(one.tools)) for one in found
+            ServerRow(
+                one.name,
+                one.environment,
+                one.url,
+                one.credential,
+                "mcp" if one.openapi is None else "http",
+                len(one.tools),
+            )
+            for one in found
         ], following))  # fmt: skip
 
     @app.get("/api/v1/servers/{name}", response_model=Items[ToolRow])

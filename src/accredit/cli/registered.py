@@ -54,7 +54,7 @@ def _schema(name: str, *, output: Out = Format.JSON) -> None:
 @server.command(name="list")
 def _server_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List tool servers."""
-    listed("/api/v1/servers", output, "name", "environment", "url", "credential", "tools", page=page)
+    listed("/api/v1/servers", output, "name", "environment", "protocol", "url", "credential", "tools", page=page)
 
 
 @server.command(name="get")

@@ -27,6 +27,7 @@ from accredit.enforcement.advice import Adviser, Asker, Question, Search
 from accredit.enforcement.model import Advice
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.jsonrpc import RpcError
+from accredit.gateway.problems import PROBLEM, problem_document
 from accredit.gateway.routing import read_head
 from accredit.gateway.uploads import read_upload
 from accredit.identity.metadata import challenge
@@ -519,14 +520,7 @@ def _json(value: Any, status: int = 200, *headers: tuple[bytes, bytes]) -> _Answ
 
 
 def _problem(status: int, code: Code, detail: str, *, kind: str = "") -> _Answer:
-    body = {
-        "type": kind or f"urn:accredit:code:{code}",
-        "title": code.meaning,
-        "status": status,
-        "code": str(code),
-        "detail": detail,
-    }
-    return _Answer(status, orjson.dumps(body), (), b"application/problem+json")
+    return _Answer(status, problem_document(status, code, detail, kind=kind), (), PROBLEM)
 
 
 def _not_allowed(method: bytes) -> _Answer:

@@ -13,6 +13,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+import yaml
+
 from accredit.enforcement.ports import CredentialBroker
 from accredit.gateway.relay import read_answer, upstream_request
 from accredit.gateway.routing import Era
@@ -20,9 +23,10 @@ from accredit.gateway.upstream import Upstream
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, UnavailableError
+from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import ServerName
 from accredit.registry.model import Tool, ToolServer
+from accredit.registry.openapi import offered_operations
 
 __all__ = ["ServerDefinitions", "UpstreamDefinitions", "WatchedDefinitions"]
 
@@ -37,6 +41,7 @@ _MAX_BYTES = 8 * 2**20
 _MAX_TEXT = 256
 _LOOK_TIMEOUT_S = 10.0
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRUSTED_US = 30_000_000
 _EARLY_US = 15_000_000
 _LISTED_US = 5_000_000
@@ -65,7 +70,7 @@ class UpstreamDefinitions:
         Raises:
             UnavailableError: unreachable, too slow, of another protocol version, or its lists break a bound.
         """
-        return await _bounded(self._probe(server))
+        return await _bounded(self._probe(server) if server.openapi is None else self._operations(server))
 
     async def look(self, server: ToolServer) -> ServerDefinitions:
         """Every definition the server offers, of a server whose version is known.
@@ -73,7 +78,25 @@ class UpstreamDefinitions:
         Raises:
             UnavailableError: unreachable, too slow, or its lists break a bound.
         """
-        return await _bounded(self._pages(server))
+        return await _bounded(self._pages(server) if server.openapi is None else self._operations(server))
+
+    async def _operations(self, server: ToolServer) -> ServerDefinitions:
+        """What an HTTP API says of itself, below its own address."""
+        credential = self._broker.headers(server)
+        headers = {"Accept": "application/json, application/yaml", "Accept-Encoding": "identity", **credential}
+        url = f"{server.url.removesuffix('/')}{server.openapi}"
+        async with self._upstream.exchange(
+            url, headers, b"", credential=credential, recheck=_always, method="GET"
+        ) as exchange:
+            answer = await exchange.whole()
+        if answer.status != 200 or len(answer.body) > _MAX_BYTES:
+            raise _invalid(f"answered HTTP {answer.status}, and no OpenAPI document of at most {_MAX_BYTES} bytes")
+        try:
+            return await asyncio.to_thread(lambda: offered_operations(_read_document(answer.body)))
+        except (ValueError, yaml.YAMLError, RecursionError) as error:
+            raise _invalid("publishes no OpenAPI document in JSON or YAML") from error
+        except InvalidInputError as error:
+            raise _invalid(f"publishes a document that cannot be read: {error.message}") from error
 
     async def _probe(self, server: ToolServer) -> ServerDefinitions:
         discovered, _ = await self._ask(server, "server/discover", {})
@@ -120,6 +143,14 @@ class UpstreamDefinitions:
                 if answer.result is not None:
                     return answer.result, exchange.received
         raise _invalid(f"did not answer `{method}`")
+
+
+def _read_document(text: bytes) -> Any:
+    if text.lstrip()[:1] == b"{":
+        return orjson.loads(text)
+    if b"&" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER)):
+        raise ValueError("an alias")  # what is repeated could be repeated again and again
+    return yaml.load(text, Loader=_LOADER)  # noqa: S506 - the safe loader, in C where there is one
 
 
 async def _bounded(look: Coroutine[Any, Any, ServerDefinitions]) -> ServerDefinitions:

@@ -272,6 +272,8 @@ class McpGateway:
             raise ForbiddenError(Code.NOT_AUTHORISED, Code.NOT_AUTHORISED.meaning) from error
         try:
             server = self._enforcement.server(name)
+            if server.openapi is not None:
+                raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` speaks no MCP", hint=f"call it at `/http/{name}`")
         except AccreditError as error:
             self._enforcement.turned_away(error.code, path=path, source=source, credential=principal.credential)
             raise

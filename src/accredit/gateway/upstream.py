@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,18 +21,31 @@ import orjson
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.payload import Payload
+from yarl import URL
 
 from accredit.gateway.sse import EventReader
 from accredit.identity.broker import without_credential
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
 
-__all__ = ["Exchange", "Upstream"]
+__all__ = ["Exchange", "HttpAnswer", "Upstream"]
 
 _CONNECT_S = 5.0
 # Shorter than the 5 s after which common servers drop an idle connection, so that we seldom write into a closed one.
 _KEEP_ALIVE_S = 4.0
+_PASSED_ON = ("etag", "last-modified", "retry-after", "content-language")
 _UNREACHABLE_STATUS = frozenset({502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """What an HTTP API answered."""
+
+    status: int
+    content_type: str
+    headers: tuple[tuple[str, str], ...]
+    """Those that an agent may be told."""
+    body: bytes
 
 
 class _Body(Payload):
@@ -76,6 +90,7 @@ class Exchange:
         "_events",
         "_headers",
         "_limit",
+        "_method",
         "_recheck",
         "_response",
         "_session",
@@ -95,8 +110,10 @@ class Exchange:
         credential: Mapping[str, str],
         recheck: Callable[[], None],
         max_bytes: int,
+        method: str = "POST",
     ) -> None:
         self._session = session
+        self._method = method
         self._url = url
         self._headers = headers
         self._body = body
@@ -172,22 +189,60 @@ class Exchange:
             return UnavailableError(Code.UPSTREAM_INVALID, "the tool server does not answer in HTTP", cause=cause)
         return UnavailableError(Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_UNREACHABLE.meaning, cause=cause)
 
-    async def _begin(self) -> aiohttp.ClientResponse:
-        response = self._response = await self._session.post(
-            self._url, data=_Body(self._body, self), headers=self._headers, allow_redirects=False
+    async def whole(self) -> HttpAnswer:
+        """The answer of an HTTP API, whatever it says, once all of it is there.
+
+        Raises:
+            UnavailableError: unreachable, a redirect, too large, or not HTTP.
+            AccreditError: whatever the re-check raised; then nothing was sent.
+        """
+        try:
+            response = await self._asked()
+            chunks = []
+            while chunk := await response.content.readany():
+                self._count(chunk)
+                chunks.append(chunk)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise self._failure(error) from error
+        if response.status in {401, 407}:
+            raise self._unexpected(401)
+        body, kind = b"".join(chunks), response.headers.get("content-type", "")
+        told = ((name, response.headers[name]) for name in _PASSED_ON if name in response.headers)
+        scrubbed = self._scrubbed(body) if "json" in kind else without_credential(self._credential, body)
+        return HttpAnswer(
+            response.status,
+            self._without(kind),
+            tuple((name, self._without(value)) for name, value in told),
+            scrubbed,
         )
-        status, headers = response.status, response.headers
-        if 300 <= status < 400:
+
+    def _without(self, value: str) -> str:
+        return without_credential(self._credential, value.encode("latin-1", "replace")).decode("latin-1")
+
+    async def _begin(self) -> aiohttp.ClientResponse:
+        response = await self._asked()
+        kind = response.content_type
+        if kind == "text/event-stream" and response.status == 200:
+            self._events = EventReader()
+        elif kind != "application/json":
+            raise self._unexpected(response.status)
+        return response
+
+    async def _asked(self) -> aiohttp.ClientResponse:
+        response = self._response = await self._session.request(
+            self._method,
+            URL(self._url, encoded=True),
+            data=_Body(self._body, self),
+            headers=self._headers,
+            allow_redirects=False,
+            skip_auto_headers=() if self._body else ("Content-Type",),
+        )
+        if 300 <= response.status < 400 and response.status != 304:
             raise UnavailableError(Code.UPSTREAM_REDIRECT, Code.UPSTREAM_REDIRECT.meaning)
-        if headers.get("content-encoding", "identity").lower() != "identity":
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server compressed its answer without being asked")
         if (response.content_length or 0) > self._limit:
             raise self._oversized()
-        kind = response.content_type
-        if kind == "text/event-stream" and status == 200:
-            self._events = EventReader()
-        elif kind != "application/json":
-            raise self._unexpected(status)
         return response
 
     @staticmethod
@@ -250,6 +305,7 @@ class Upstream:
         *,
         credential: Mapping[str, str],
         recheck: Callable[[], None],
+        method: str = "POST",
     ) -> Exchange:
         """A request to be made when its answer is first asked for; use it as an async context manager.
 
@@ -265,6 +321,7 @@ class Upstream:
             credential=credential,
             recheck=recheck,
             max_bytes=self._max_result_bytes,
+            method=method,
         )
 
     async def aclose(self) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from accredit.registry.schemas import but_for_null
+
 __all__ = ["ArgumentKind", "ArgumentType", "argument_type", "input_type"]
 
 _MAX_DEPTH = 16
@@ -80,25 +82,11 @@ def _unmapped(reason: str) -> ArgumentType:
     return ArgumentType(ArgumentKind.UNMAPPED, reason=reason)
 
 
-def _nullable(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """The schema without its null alternative, and whether it had one: a null is dropped, so it means absent."""
-    kinds = schema.get("type")
-    if isinstance(kinds, list) and "null" in kinds and len(kinds) == 2:
-        return {**schema, "type": next(kind for kind in kinds if kind != "null")}, True
-    for word in ("anyOf", "oneOf"):
-        ways = schema.get(word)
-        if isinstance(ways, list) and len(ways) == 2 and {"type": "null"} in ways and "type" not in schema:
-            other = next((way for way in ways if way != {"type": "null"}), None)
-            if isinstance(other, Mapping):
-                return {**{key: value for key, value in schema.items() if key != word}, **other}, True
-    return schema, False
-
-
 def argument_type(schema: Any, depth: int = 0) -> ArgumentType:
     """The Cedar type of the values a JSON Schema describes."""
     if not isinstance(schema, Mapping):
         return _unmapped("it has no schema")
-    schema, _ = _nullable(schema)
+    schema, _ = but_for_null(schema)
     if depth > _MAX_DEPTH:
         return _unmapped("it is nested too deeply")
     if any(word in schema for word in ("anyOf", "oneOf")) or isinstance(schema.get("type"), list):
@@ -135,7 +123,7 @@ def _record(properties: Mapping[str, Any], required: Any, depth: int) -> Argumen
         required=frozenset(
             name
             for name in named
-            if name in properties and isinstance(properties[name], Mapping) and not _nullable(properties[name])[1]
+            if name in properties and isinstance(properties[name], Mapping) and not but_for_null(properties[name])[1]
         ),
     )
 

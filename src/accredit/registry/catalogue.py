@@ -279,6 +279,7 @@ def _server(view: StateView, key: str, doc: Mapping[str, Any], before: Mapping[s
         url=doc["url"],
         credential=doc["credential"],
         tools={own: tool for own, tool in tools.items() if tool is not None},
+        openapi=doc.get("openapi"),
     )
 
 

@@ -591,7 +591,8 @@ def _server_doc(manifest: ToolServerManifest) -> dict[str, Any]:
         for own, form in sorted(spec.tools.items())
     ]
     environment = manifest.metadata.environment
-    return {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
+    doc = {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
+    return doc if spec.openapi is None else {**doc, "openapi": spec.openapi}
 
 
 def some_of(tools: Sequence[str]) -> list[str]:
@@ -615,7 +616,7 @@ def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, 
     development = doc["environment"] == Environment.DEVELOPMENT
     if before is None:
         return not development or _leads_beyond(doc, view)
-    if any(before[key] != doc[key] for key in ("credential", "url")):
+    if any(before.get(key) != doc.get(key) for key in ("credential", "openapi", "url")):
         return True
     known = {entry["name"]: entry for entry in before["tools"]}
     for entry in doc["tools"]:

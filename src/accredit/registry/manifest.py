@@ -69,6 +69,7 @@ _LOOPBACK = r"(localhost|127\.0\.0\.1|\[::1\])"
 _ORIGIN = rf"(https://{_HOST}|http://{_LOOPBACK})(:[0-9]{{1,5}})?"
 _PATH = r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*"
 _URL = rf"^{_ORIGIN}(/{_PATH})?$"
+_BELOW = r"^(/\.?[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,126}){1,8}$"
 _STATUS_URL = rf"^{_ORIGIN}/{_PATH}\{{task\}}{_PATH}$"
 _TASK_TYPE = "task+jwt"
 _TOKEN_TYPE = r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$"  # noqa: S105 - the form of a `typ`, not a secret
@@ -168,6 +169,7 @@ _OwnLabel = Annotated[str, StringConstraints(pattern=_LABEL, max_length=128), Af
 _Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=2_000), AfterValidator(_nfc)]
 _Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
 _EmailOrGroup = Annotated[str, StringConstraints(pattern=_EMAIL_OR_GROUP, max_length=254)]
+_Below = Annotated[str, StringConstraints(pattern=_BELOW, max_length=512)]
 _Url = Annotated[str, StringConstraints(pattern=_URL, max_length=1_024)]
 _Amount = Annotated[str, StringConstraints(pattern=_AMOUNT)]
 _Duration = Annotated[str, StringConstraints(pattern=_DURATION)]
@@ -469,6 +471,10 @@ class _ToolForm(_Form):
 class _ServerSpec(_Form):
     url: _Url
     credential: _Name | None = Field(None, description="name of the brokered upstream credential")
+    openapi: _Below | None = Field(
+        None,
+        description="of an HTTP API: the path of its OpenAPI document below `url`; without it, the server speaks MCP",
+    )
     tools: Annotated[
         dict[_OwnLabel, _ToolForm],
         Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128)),
@@ -476,7 +482,7 @@ class _ServerSpec(_Form):
 
 
 class ToolServerManifest(_Form):
-    """An MCP server and those of its tools that agents may be granted."""
+    """An MCP server, or an HTTP API, and those of its tools that agents may be granted."""
 
     api_version: Literal["accredit/v1"]
     kind: Literal["ToolServer"]

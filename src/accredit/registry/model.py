@@ -226,7 +226,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolServer:
-    """An MCP server that offers tools."""
+    """An MCP server, or an HTTP API, that offers tools."""
 
     name: ServerName
     environment: Environment
@@ -235,6 +235,8 @@ class ToolServer:
     """Name of the brokered upstream credential."""
     tools: Mapping[str, Tool]
     """By the server's own tool name."""
+    openapi: str | None = None
+    """Where an HTTP API says what it offers: a path below its URL. None: it speaks MCP."""
 
 
 @dataclass(frozen=True, slots=True)

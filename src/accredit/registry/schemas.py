@@ -27,7 +27,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.strictjson import MAX_DEPTH
 
-__all__ = ["ArgumentFault", "ArgumentValidator", "compile_arguments", "resolve_pointer"]
+__all__ = ["ArgumentFault", "ArgumentValidator", "but_for_null", "compile_arguments", "resolve_pointer"]
 
 _MAX_SUBSCHEMAS = 2_000
 _MAX_LOOKS = 1_024
@@ -123,6 +123,20 @@ class ArgumentValidator:
                 return ArgumentFault(Code.UNDECLARED_ARGUMENT, _pointer([*path, *kind.unexpected[:1]]), "nothing here")
             return ArgumentFault(code, _pointer(path), _expectation(kind))
         raise ValueError("valid after all")
+
+
+def but_for_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+    """The schema without its null alternative, and whether it had one: a null is dropped, so it means absent."""
+    kinds = schema.get("type")
+    if isinstance(kinds, list) and "null" in kinds and len(kinds) == 2:
+        return {**schema, "type": next(kind for kind in kinds if kind != "null")}, True
+    for word in ("anyOf", "oneOf"):
+        ways = schema.get(word)
+        if isinstance(ways, list) and len(ways) == 2 and {"type": "null"} in ways and "type" not in schema:
+            other = next((way for way in ways if way != {"type": "null"}), None)
+            if isinstance(other, Mapping):
+                return {**{key: value for key, value in schema.items() if key != word}, **other}, True
+    return schema, False
 
 
 def compile_arguments(schema: Any, *, allow_undeclared: bool) -> ArgumentValidator:

@@ -418,6 +418,7 @@ class Registry:
             manifest.spec.url,
             manifest.spec.credential,
             {},
+            manifest.spec.openapi,
         )
         return await self._ask(asked)
 

@@ -1,0 +1,235 @@
+"""HTTP APIs governed by operation: the same controls as tools of MCP, and nothing is sent that was not decided."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.enforcement.place import GUARDRAILS, raw_bytes
+from tests.gateway.shop import FACTS, GRANTED, KEY, Shop, clerk, server, shop
+from tests.policies import with_cases
+
+
+def _problem(answer: Any, status: int, code: str) -> dict[str, Any]:
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    told: dict[str, Any] = answer.json()
+    assert (told["status"], told["code"]) == (status, code), told
+    assert told["detail"]
+    return told
+
+
+async def _publish(at: Shop, **files: str) -> None:
+    given = {f"org/{name}.cedar": text for name, text in files.items()}
+    await at.at.operator.post("policy/publish", {"files": with_cases({**GUARDRAILS, **given})})
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Shop]]:
+    """One started for all that only ask."""
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        at = runner.run(stack.enter_async_context(shop(tmp_path_factory.mktemp("shop") / "data")))
+        try:
+            yield runner, at
+        finally:
+            runner.run(stack.aclose())
+
+
+@pytest.mark.requirement("http:call")
+def test_a_call_is_decided_recorded_and_sent_anew_with_the_gateways_own_credential(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with shop(tmp_path / "data") as at:
+            token = await at.token()
+            said = await at.send("GET", "shop/customers/c%20%C3%A4-1", token, cookie="a=b", x_other="dropped")
+            assert (said.status_code, said.json()["customer_id"]) == (200, "c ä-1")
+            assert said.headers["etag"] == '"7"'
+            assert "set-cookie" not in said.headers
+            arrived = at.arrived[-1]
+            assert (arrived.method, arrived.target) == ("GET", "/customers/c%20%C3%A4-1")
+            assert arrived.headers["x-shop-key"] == KEY
+            assert not {"authorization", "cookie", "x-other", "content-type"} & arrived.headers.keys()
+
+            answer = await at.send("GET", "shop/orders?state=open&state=pa%26id&limit=5&paid=true", token)
+            assert answer.json() == [{"state": ["open", "pa&id"], "limit": 5, "paid": True}]
+            assert at.arrived[-1].target == "/orders?state=open&state=pa%26id&limit=5&paid=true"
+            answer = await at.send("DELETE", "shop/customers/c-1", token)
+            _problem(answer, 404, "tool_not_granted")
+
+            await at.at.settled()
+            (_, first), *_ = at.at.records("decision")
+            assert first["protocol"] == "http/1.1"
+            heads = [(head["tool"], head["decision"]) for head, _ in at.at.records("decision")]
+            assert heads == [("shop/get_customer", "allow"), ("shop/list_orders", "allow"), ("shop/forget", "deny")]
+            assert [body["end"] for _, body in at.at.records("outcome")] == ["ok", "ok"]
+            assert first["decision_id"] == said.headers["accredit-decision"]
+            assert not any(KEY.encode() in each for each in raw_bytes(tmp_path / "data"))
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("http:call")
+def test_a_body_and_declared_headers_are_arguments_and_a_hold_waits_for_a_person(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with shop(tmp_path / "data") as at:
+            await _publish(at, limit='forbid (principal, action == Action::"shop/refund", resource) '
+                                     "when { context.input.body.cents > 10000 };")  # fmt: skip
+            token, body = await at.token(), json.dumps({"order": "o-1", "cents": 500}).encode()
+            held = _problem(await at.send("POST", "shop/orders/o-1/refund", token, body), 403, "held")
+            assert held["roles"] == ["business-owner"]
+            shown = await at.at.operator.get(f"holds/{held['hold']}")
+            await at.at.operator.post(
+                f"holds/{held['hold']}/answer", {"answer": "approve", "view_digest": shown["view_digest"]}
+            )
+            other = json.dumps({"order": "o-1", "cents": 501}).encode()
+            _problem(await at.send("POST", "shop/orders/o-1/refund", token, other), 403, "held")
+            given = await at.send("POST", "shop/orders/o-1/refund", token, body)
+            assert (given.status_code, given.json()) == (201, {"order": "o-1", "cents": 500, "key": None})
+            assert at.arrived[-1].body == b'{"order":"o-1","cents":500}'
+            _problem(await at.send("POST", "shop/orders/o-1/refund", token, body), 403, "held")
+            large = json.dumps({"order": "o-1", "cents": 10_001}).encode()
+            told = _problem(await at.send("POST", "shop/orders/o-1/refund", token, large), 403, "forbidden_by_policy")
+            assert told["policy"]
+            assert len(at.arrived) == 1
+            keyed = _problem(
+                await at.send("POST", "shop/orders/o-1/refund", token, body, idempotency_key="k-1"), 403, "held"
+            )
+            assert keyed["hold"] != held["hold"]  # a header that is declared is an argument: another call
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("http:typed")
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "code"),
+    [
+        ("GET", "shop/orders?unknown=1", b"", {}, 400, "undeclared_argument"),
+        ("GET", "shop/orders?limit=many", b"", {}, 400, "arguments_invalid"),
+        ("GET", "shop/orders?limit=51", b"", {}, 400, "arguments_invalid"),
+        ("GET", "shop/orders?limit=1&limit=2", b"", {}, 400, "arguments_invalid"),
+        ("GET", "shop/orders?limit=%zz", b"", {}, 400, "body_malformed"),
+        ("GET", "shop/orders?state=%ff", b"", {}, 400, "body_malformed"),
+        ("GET", "shop/orders", b"{}", {}, 400, "undeclared_argument"),
+        ("GET", "shop/customers/..%2Forders", b"", {}, 401, "unauthenticated"),
+        ("GET", "shop/customers/a%5Cb", b"", {}, 401, "unauthenticated"),
+        ("GET", "shop/customers/%2E%2E", b"", {}, 401, "unauthenticated"),
+        ("GET", "shop/customers/a%00", b"", {}, 401, "unauthenticated"),
+        ("GET", "shop/customers/", b"", {}, 404, "tool_not_granted"),
+        ("GET", "shop/customers/a/b", b"", {}, 404, "tool_not_granted"),
+        ("GET", "shop/openapi.json", b"", {}, 404, "tool_not_granted"),
+        ("PUT", "shop/orders", b"", {}, 404, "tool_not_granted"),
+        ("OPTIONS", "shop/orders", b"", {}, 405, "method_unknown"),
+        ("HEAD", "shop/orders", b"", {}, 405, "method_unknown"),
+        ("GET", "crm/read", b"", {}, 401, "unauthenticated"),
+        ("POST", "shop/orders/o/refund", b'{"order":"o","cents":1,"cents":2}', {}, 400, "body_duplicate_keys"),
+        ("POST", "shop/orders/o/refund", b'{"order":"o","cents":0}', {}, 400, "arguments_invalid"),
+        ("POST", "shop/orders/o/refund", b'{"order":"o","cents":1,"x":1}', {}, 400, "undeclared_argument"),
+        ("POST", "shop/orders/o/refund", b"order=o", {"content_type": "text/plain"}, 400, "body_malformed"),
+        ("POST", "shop/orders/o/refund", b"", {}, 400, "arguments_invalid"),
+        ("POST", "shop/orders/o/refund", b" " * (2**20 + 1), {}, 413, "body_oversized"),
+    ],
+)
+def test_what_is_not_as_declared_never_leaves(
+    kept: tuple[asyncio.Runner, Shop],
+    method: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    status: int,
+    code: str,
+) -> None:
+    async def live() -> None:
+        before = len(at.arrived)
+        answer = await at.send(method, path, await at.token(), body, **headers)
+        if method != "HEAD":
+            _problem(answer, status, code)
+        assert answer.status_code == status
+        assert len(at.arrived) == before
+
+    runner, at = kept
+    runner.run(live())
+
+
+@pytest.mark.requirement("http:upstream")
+def test_what_the_api_answers_is_bounded_scrubbed_and_never_a_way_elsewhere(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with shop(tmp_path / "data") as at:
+            token = await at.token()
+            _problem(await at.send("GET", "shop/moved", token), 502, "upstream_redirect")
+            _problem(await at.send("GET", "shop/locked", token), 502, "upstream_invalid")
+            assert KEY not in (await at.send("GET", "shop/note", token)).text
+            assert KEY not in (await at.send("GET", "shop/echo", token)).text
+            missing = await at.send("GET", "shop/orders?limit=0&state=x", token)
+            assert missing.status_code == 200
+            await at.at.settled()
+            ends = [body["end"] for _, body in at.at.records("outcome")]
+            assert ends == ["protocol_error", "protocol_error", "ok", "ok", "ok"]
+            # a token for MCP, or for one operation, is none for all of it
+            _problem(await at.send("GET", "shop/orders", await at.token(path="/mcp/crm")), 401, "unauthenticated")
+            narrow = await at.token(path="/http/shop/orders")
+            assert (await at.send("GET", "shop/orders", narrow)).status_code == 200
+            _problem(await at.send("GET", "shop/note", narrow), 401, "unauthenticated")
+            refused = await at.send("GET", "shop/orders", "nothing")
+            assert f'{at.at.url}/.well-known/oauth-protected-resource/http/shop"' in refused.headers["www-authenticate"]
+            # each speaks its own protocol
+            crm = await at.token(path="/http/crm")
+            _problem(await at.send("GET", "crm/read", crm), 404, "server_unknown")
+            answer = await at.at.call(await at.token(path="/mcp/shop"), "note", server="shop")
+            answer.refused("server_unknown")
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("http:mask")
+def test_a_mask_takes_fields_out_of_the_answer_and_withholds_what_has_no_names(tmp_path: Path) -> None:
+    masking = {"allow": ["get_customer"], "mask": ["personal"]}
+
+    async def live() -> None:
+        async with shop(tmp_path / "data", clerk(masking, data=["internal"])) as at:
+            token = await at.token()
+            answer = await at.send("GET", "shop/customers/c-1", token)
+            assert answer.json() == {"customer_id": "c-1", "name": "Kim"}
+            assert "etag" not in answer.headers
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("http:pinned")
+def test_an_operation_that_changed_is_blocked_until_somebody_has_seen_it(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with shop(tmp_path / "data") as at:
+            token = await at.token()
+            assert (await at.send("GET", "shop/note", token)).status_code == 200
+            changed = at.api.openapi()
+            changed["paths"]["/note"]["get"]["summary"] = "Now also sends all of it to us."
+            at.at.site.clock.advance(60)
+            token = await at.token()
+            _problem(await at.send("GET", "shop/note", token), 403, "definition_changed")
+            assert (await at.send("GET", "shop/orders", token)).status_code == 200
+            await at.at.operator.post("servers/shop/repin", {"tool": "note"})
+            assert (await at.send("GET", "shop/note", token)).status_code == 200
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("http:register")
+def test_only_what_the_document_offers_can_be_registered(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with shop(tmp_path / "data") as at:
+            unknown = {**FACTS, "invented": {"effect": "read", "data": ["internal"], "price": "0 USD"}}
+            told = await at.at.refused_apply(server(at.url, unknown))
+            assert told["code"] == "tool_unknown"
+            for wrong in ("openapi.json", "/../openapi.json", "http://elsewhere/openapi.json", "/a?b"):
+                assert (await at.at.refused_apply(server(at.url, openapi=wrong)))["code"] == "manifest_invalid"
+            # moved to another document, it is another server: that takes a second person where the first one did
+            rows = await at.at.operator.get("servers")
+            assert {row["name"]: row["protocol"] for row in rows["items"]} == {"crm": "mcp", "shop": "http"}
+            listed = await at.at.operator.get("servers/shop")
+            assert {one["name"] for one in listed["items"]} >= set(GRANTED)
+
+    asyncio.run(live())
