@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
     "moved": {"effect": "read", "data": ["internal"], "price": "0 USD"},
     "locked": {"effect": "read", "data": ["internal"], "price": "0 USD"},
     "note": {"effect": "read", "data": ["internal"], "price": "0 USD"},
+    "slow": {"effect": "read", "data": ["internal"], "price": "0 USD"},
 }  # fmt: skip
 GRANTED: Sequence[str] = [name for name in FACTS if name != "forget"]
 
@@ -100,6 +102,10 @@ def _api(arrived: list[Arrived]) -> FastAPI:
     async def locked() -> Response:
         return PlainTextResponse("who are you?", status_code=401)
 
+    @app.get("/slow", operation_id="slow")
+    async def slow() -> None:
+        await asyncio.sleep(3)
+
     @app.get("/note", operation_id="note")
     async def note() -> Response:
         return PlainTextResponse(f"the key is {KEY}")
@@ -115,6 +121,12 @@ class Shop:
     url: str
     api: FastAPI
     arrived: list[Arrived] = field(default_factory=list)
+
+    async def reached(self, count: int) -> None:
+        """Wait until so many requests have come in."""
+        async with asyncio.timeout(20):
+            while len(self.arrived) < count:
+                await asyncio.sleep(0.01)
 
     async def token(self, name: str = "clerk", path: str = "/http/shop") -> str:
         return await self.at.site.identities[name].access_token(f"{self.at.url}{path}")

@@ -185,6 +185,33 @@ def test_what_the_api_answers_is_bounded_scrubbed_and_never_a_way_elsewhere(tmp_
     asyncio.run(live())
 
 
+@pytest.mark.requirement("http:ends")
+def test_a_call_ends_when_its_time_is_up_its_client_leaves_or_its_agent_is_stopped(tmp_path: Path) -> None:
+    hasty = clerk(limits={"calls": {"perMinute": 600}, "timeout": {"call": "1s"}})
+
+    async def live() -> None:
+        async with shop(tmp_path / "data", hasty) as at:
+            token = await at.token()
+            _problem(await at.send("GET", "shop/slow", token), 504, "call_timeout")
+            left = asyncio.ensure_future(at.send("GET", "shop/slow", token))
+            await at.reached(2)
+            left.cancel()
+            stopped = asyncio.ensure_future(at.send("GET", "shop/slow", token))
+            await at.reached(3)
+            await at.at.operator.post("agents/clerk/suspend", {"reason": "looking into it"})
+            _problem(await stopped, 403, "credential_revoked")
+            _problem(await at.send("GET", "shop/note", token), 401, "unauthenticated")
+            async with asyncio.timeout(20):
+                while at.at.enforcer.in_flight:
+                    await asyncio.sleep(0.01)
+            await at.at.settled()
+            ends = sorted(body["end"] for _, body in at.at.records("outcome"))
+            assert ends == ["cancelled", "revoked", "timeout"]
+            assert (await at.at.limits("clerk"))["in_flight"] == 0
+
+    asyncio.run(live())
+
+
 @pytest.mark.requirement("http:mask")
 def test_a_mask_takes_fields_out_of_the_answer_and_withholds_what_has_no_names(tmp_path: Path) -> None:
     masking = {"allow": ["get_customer"], "mask": ["personal"]}

@@ -25,6 +25,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "DESIGN §4",
         "Redirects, refused credentials and secrets in an answer end with the gateway; a token is for its own path.",
     ),
+    Requirement(
+        "http:ends",
+        "DESIGN §3, §4",
+        "A call ends at its timeout, when its client leaves and when its agent is stopped, and is settled exactly once.",
+    ),
     Requirement("http:mask", "DESIGN §3.7", "A grant's mask takes fields out of the answer of an operation."),
     Requirement("http:pinned", "issue 5 §1", "An operation whose description or schema changed is blocked."),
     Requirement("http:register", "issue 5 §4", "Only operations that the document offers can be registered."),
