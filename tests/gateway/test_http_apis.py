@@ -187,6 +187,11 @@ def test_what_the_api_answers_is_bounded_scrubbed_and_never_a_way_elsewhere(tmp_
 
 @pytest.mark.requirement("http:ends")
 def test_a_call_ends_when_its_time_is_up_its_client_leaves_or_its_agent_is_stopped(tmp_path: Path) -> None:
+    async def none_in_flight(at: Shop) -> None:
+        async with asyncio.timeout(20):
+            while at.at.enforcer.in_flight:
+                await asyncio.sleep(0.01)
+
     hasty = clerk(limits={"calls": {"perMinute": 600}, "timeout": {"call": "1s"}})
 
     async def live() -> None:
@@ -196,14 +201,13 @@ def test_a_call_ends_when_its_time_is_up_its_client_leaves_or_its_agent_is_stopp
             left = asyncio.ensure_future(at.send("GET", "shop/slow", token))
             await at.reached(2)
             left.cancel()
+            await none_in_flight(at)
             stopped = asyncio.ensure_future(at.send("GET", "shop/slow", token))
             await at.reached(3)
             await at.at.operator.post("agents/clerk/suspend", {"reason": "looking into it"})
             _problem(await stopped, 403, "credential_revoked")
             _problem(await at.send("GET", "shop/note", token), 401, "unauthenticated")
-            async with asyncio.timeout(20):
-                while at.at.enforcer.in_flight:
-                    await asyncio.sleep(0.01)
+            await none_in_flight(at)
             await at.at.settled()
             ends = sorted(body["end"] for _, body in at.at.records("outcome"))
             assert ends == ["cancelled", "revoked", "timeout"]

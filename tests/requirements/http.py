@@ -28,7 +28,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "http:ends",
         "DESIGN §3, §4",
-        "A call ends at its timeout, when its client leaves and when its agent is stopped, and is settled exactly once.",
+        "A call ends at its timeout, when its client leaves and when its agent is stopped, and is settled once.",
     ),
     Requirement("http:mask", "DESIGN §3.7", "A grant's mask takes fields out of the answer of an operation."),
     Requirement("http:pinned", "issue 5 §1", "An operation whose description or schema changed is blocked."),
