@@ -31,4 +31,17 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "gateway:llm:incomplete", "issue 5 §2", "What was malformed, too large or cut off is reported, never left out."
     ),
+    Requirement(
+        "gateway:llm:request",
+        "issue 5 §2",
+        "A request's model, limits, tools, texts and results are read in all shapes.",
+    ),
+    Requirement(
+        "gateway:llm:request-refused", "issue 5 §2", "A request of other types than the API's is refused by member."
+    ),
+    Requirement(
+        "gateway:llm:hosted",
+        "research gateways §3.1",
+        "Whatever is not a plain function or custom tool counts as hosted, unknown kinds too.",
+    ),
 )
