@@ -379,23 +379,36 @@ def _is_one_of(part: Mapping[str, Any], kinds: frozenset[str]) -> bool:
 
 def _characters(body: Mapping[str, Any]) -> int:
     total = 0
-    waiting: list[tuple[Any, bool]] = [(body, False)]
+    images: list[Mapping[str, Any]] = []
+    waiting: list[Any] = [dict(body)]
     while waiting:
-        value, in_image = waiting.pop()
+        value = waiting.pop()
         if isinstance(value, str):
             total += len(value)
-        elif isinstance(value, list):
-            waiting.extend((item, in_image) for item in value)
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             if _is_one_of(value, _IMAGES):
-                in_image = True
-                total += IMAGE_CHARACTERS
-            total += sum(map(len, value))
-            waiting.extend(
-                (item, in_image)
-                for name, item in value.items()
-                if not (in_image and name in _PIXELS and isinstance(item, str))
-            )
+                images.append(value)
+                continue
+            for name in value:
+                total += len(name)
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
         else:
             total += _TOKEN_CHARACTERS
+    return total + sum(map(_image_characters, images))
+
+
+def _image_characters(image: Mapping[str, Any]) -> int:
+    total = IMAGE_CHARACTERS
+    waiting: list[Any] = [image]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            total += sum(map(len, value))
+            waiting += (item for name, item in value.items() if name not in _PIXELS or not isinstance(item, str))
+        elif isinstance(value, list):
+            waiting += value
+        else:
+            total += len(value) if isinstance(value, str) else _TOKEN_CHARACTERS
     return total
