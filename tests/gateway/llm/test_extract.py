@@ -16,6 +16,7 @@ from accredit.gateway.llm.events import (
     TRUNCATED,
     AskedTool,
     Broke,
+    HostedUse,
     LlmEvent,
     Named,
     Reasoned,
@@ -240,6 +241,29 @@ def test_a_stream_that_is_cut_off_says_so_and_gives_out_no_unfinished_call(answe
 )
 def test_a_call_that_was_not_finished_is_named(shape: LlmShape, events: list[Any], message: str) -> None:
     assert _events(shape, _stream(*events))[-1] == Broke(TRUNCATED, message)
+
+
+@pytest.mark.requirement("gateway:llm:tool-calls-whole")
+@pytest.mark.parametrize("answer", STREAMS, ids=lambda answer: f"{answer.shape} {answer.name}")
+def test_a_call_is_pending_from_its_first_frame_to_the_one_that_gives_it_out(answer: Answer) -> None:
+    reading, before = FrameExtractor(answer.shape), False
+    for frame in SseFrames().feed(answer.body()):
+        found = reading.take(frame)
+        calls = any(isinstance(event, AskedTool) for event in found)
+        begins = any(word in frame.data for word in (b'"tool_calls":[', b'"function_call":{', b'"tool_use","id"'))
+        begins |= b"output_item.added" in frame.data and b'"call_id"' in frame.data
+        assert reading.pending or calls or not (before or begins)
+        before = reading.pending
+    assert not before or isinstance(answer.events[-1], Broke)
+
+
+@pytest.mark.requirement("gateway:llm:tool-calls-whole")
+@pytest.mark.parametrize("execution", ["client", "server"])
+def test_a_tool_search_is_asked_of_the_agent_only_if_the_agent_is_to_do_it(execution: str) -> None:
+    item = {"type": "tool_search_call", "call_id": "a", "execution": execution, "arguments": {"q": 1}}
+    found = _events(RESPONSES, _stream(added(0, item), {"type": "response.completed", "response": {"output": [item]}}))
+    asked = [AskedTool("a", "tool_search", '{"q":1}')] if execution == "client" else []
+    assert found == [HostedUse("tool_search"), *asked, Stopped("completed")]
 
 
 @pytest.mark.requirement("gateway:llm:tool-calls-whole")

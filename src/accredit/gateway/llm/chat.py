@@ -56,6 +56,11 @@ class ChatReader:
         self._over = False
         self.held = 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether a tool call is not complete."""
+        return bool(self._calls)
+
     def read(self, chunk: Mapping[str, Any]) -> list[LlmEvent]:
         """One chunk of a stream."""
         found: list[LlmEvent] = []

@@ -38,6 +38,9 @@ class _Reader(Protocol):
     @property
     def held(self) -> int: ...
 
+    @property
+    def pending(self) -> bool: ...
+
     def read(self, event: Mapping[str, Any], /) -> list[LlmEvent]: ...
 
     def whole(self, answer: Mapping[str, Any], /) -> list[LlmEvent]: ...
@@ -81,6 +84,11 @@ class FrameExtractor:
         if self._reader.held > self._most:
             found += self._oversized("what the stream has begun and not finished")
         return found
+
+    @property
+    def pending(self) -> bool:
+        """Whether a tool call has begun and is not complete: what has been taken since belongs to it, or may."""
+        return self._reader.pending
 
     def close(self, rest: bytes = b"") -> list[LlmEvent]:
         """The stream has ended, with this left of a frame that has not."""

@@ -54,6 +54,11 @@ class MessagesReader:
         self._over = False
         self.held = 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether a tool call is not complete."""
+        return any(block.kind == "tool_use" for block in self._blocks.values())
+
     def read(self, event: Mapping[str, Any]) -> list[LlmEvent]:
         """One event of a stream."""
         found: list[LlmEvent] = []

@@ -43,6 +43,7 @@ _CARRIED_OUT_BY_AGENT: Final[Mapping[str, str]] = {
     "computer_call": "action",
     "local_shell_call": "action",
     "shell_call": "action",
+    "tool_search_call": "arguments",
 }
 """And the member that says what to do."""
 _RESULTS: Final = frozenset({"program_output", "mcp_approval_response", "additional_tools", "compaction"})
@@ -70,6 +71,11 @@ class ResponsesReader:
         """About how many bytes are remembered."""
         return 256 * (len(self._told) + len(self._hosted) + len(self._open) + len(self._asked))
 
+    @property
+    def pending(self) -> bool:
+        """Whether a tool call is not complete."""
+        return bool(self._open)
+
     def read(self, event: Mapping[str, Any]) -> list[LlmEvent]:
         """One event of a stream."""
         found: list[LlmEvent] = []
@@ -82,8 +88,8 @@ class ResponsesReader:
         elif kind == "response.output_item.added":
             item, place = as_mapping(event.get("item")), as_count(event.get("output_index"))
             self._hosted_use(item, place, found)
-            if as_text(item.get("type")) in {"function_call", "custom_tool_call"}:
-                self._open[place] = as_text(item.get("name"))[:64]
+            if _is_call(item):
+                self._open[place] = (as_text(item.get("name")) or as_text(item.get("type")))[:64]
         elif kind == "response.output_item.done":
             place = as_count(event.get("output_index"))
             self._open.pop(place, None)
@@ -155,12 +161,9 @@ class ResponsesReader:
                 self._ask(item, as_text(item.get("input")), found)
             case _:
                 self._hosted_use(item, place, found)
-                kind = as_text(item.get("type"))
-                member = _CARRIED_OUT_BY_AGENT.get(kind)
-                if kind == "tool_search_call" and item.get("execution") == "client":
-                    member = "arguments"
-                if member is not None:
-                    body = item["actions"] if "actions" in item else item.get(member)
+                if _is_call(item):
+                    kind = as_text(item.get("type"))
+                    body = item["actions"] if "actions" in item else item.get(_CARRIED_OUT_BY_AGENT[kind])
                     self._ask({**item, "name": kind.removesuffix("_call")}, dump(body), found)
 
     def _tell(self, make: _Telling, key: _Key, text: Any, found: list[LlmEvent]) -> None:
@@ -212,6 +215,14 @@ class ResponsesReader:
         if used != self._used:
             self._used = used
             found.append(used)
+
+
+def _is_call(item: Mapping[str, Any]) -> bool:
+    """Whether the agent is asked to carry something out."""
+    kind = as_text(item.get("type"))
+    if kind == "tool_search_call":
+        return item.get("execution") == "client"
+    return kind in {"function_call", "custom_tool_call"} or kind in _CARRIED_OUT_BY_AGENT
 
 
 def _list(value: Any) -> list[Any]:
