@@ -1,0 +1,228 @@
+"""Answers of `/chat/completions`: deltas of several choices, tool calls put together by index.
+
+Of `/embeddings` only the model and the usage are read, which stand where a chat has them.
+
+A tool call is complete when its choice says why it stopped, or with `[DONE]`: fragments of several may come mixed.
+Where others than OpenAI differ, their ways are read too: reasoning as `reasoning_content` or `reasoning`, content as a
+list of parts, tool calls without an index or all with the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from accredit.gateway.llm.events import (
+    TRUNCATED,
+    AskedTool,
+    Broke,
+    Declined,
+    HostedUse,
+    LlmEvent,
+    Named,
+    Reasoned,
+    SaidText,
+    Stopped,
+    Used,
+)
+from accredit.gateway.llm.lenient import as_count, as_items, as_mapping, as_text
+
+__all__ = ["ChatReader"]
+
+_LEGACY: Final = -1
+"""The place of a choice's `function_call` among its tool calls."""
+_QUIET: Final = frozenset({"role", "annotations", "tool_call_id", "name"})
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+    hosted: str = ""
+
+
+class ChatReader:
+    """Reads one answer."""
+
+    def __init__(self) -> None:
+        self._named = Named("", "")
+        self._used: Used | None = None
+        self._calls: dict[int, dict[int, list[_Call]]] = {}
+        """By choice, then by index: more than one where a new id came with an index that was taken."""
+        self._open: set[int] = set()
+        self._heard = False
+        self._over = False
+        self.held = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether a tool call is not complete."""
+        return bool(self._calls)
+
+    def read(self, chunk: Mapping[str, Any]) -> list[LlmEvent]:
+        """One chunk of a stream."""
+        found: list[LlmEvent] = []
+        if error := chunk.get("error"):
+            found.append(_broke(error))
+            self._over = True
+        name, model = chunk.get("id"), chunk.get("model")
+        if (name != self._named.id or model != self._named.model) and (name or model):
+            named = Named(as_text(name), as_text(model))
+            if named != self._named:
+                self._named = named
+                found.append(named)
+        choices = chunk.get("choices")
+        if isinstance(choices, list):
+            for place, choice in enumerate(choices):
+                if isinstance(choice, dict):
+                    self._choice(choice, place, found)
+        if isinstance(usage := chunk.get("usage"), dict):
+            self._usage(usage, found)
+        return found
+
+    def whole(self, answer: Mapping[str, Any]) -> list[LlmEvent]:
+        """An answer that was not streamed."""
+        return self.read(answer) + self.done()
+
+    def done(self) -> list[LlmEvent]:
+        """`[DONE]`: nothing follows that belongs to the answer."""
+        self._over = True
+        found: list[LlmEvent] = []
+        for choice in list(self._calls):
+            self._complete(choice, found)
+        return found
+
+    def end(self) -> list[LlmEvent]:
+        """The stream has ended."""
+        if self._calls:
+            first = next(iter(next(iter(self._calls.values())).values()))[0]
+            return [Broke(TRUNCATED, f"the tool call `{first.name[:64]}` was not finished")]
+        if self._over or (self._heard and not self._open):
+            return []
+        return [Broke(TRUNCATED, "the stream ended before the answer did")]
+
+    def _choice(self, choice: Mapping[str, Any], place: int, found: list[LlmEvent]) -> None:
+        self._heard = True
+        number = as_count(choice.get("index"), place)
+        said = choice.get("delta")
+        if not isinstance(said, dict):
+            said = choice.get("message")
+        if isinstance(said, dict):
+            for key, value in said.items():
+                if value is not None and key not in _QUIET:
+                    self._part(number, key, value, found)
+        if reason := as_text(choice.get("finish_reason")):
+            self._complete(number, found)
+            self._open.discard(number)
+            found.append(Stopped(reason))
+        elif said is not None and number < 1024:
+            self._open.add(number)
+
+    def _part(self, choice: int, key: str, value: Any, found: list[LlmEvent]) -> None:
+        match key:
+            case "content" if isinstance(value, str):
+                if value:
+                    found.append(SaidText(value))
+            case "content":
+                for part in as_items(value):
+                    _content(part, found)
+            case "reasoning_content" | "reasoning":
+                if isinstance(value, str) and value:
+                    found.append(Reasoned(value))
+            case "reasoning_details":
+                if any("data" in detail for detail in as_items(value)):
+                    found.append(Reasoned("", opaque=True))
+            case "refusal":
+                if isinstance(value, str) and value:
+                    found.append(Declined(value))
+            case "audio":
+                if text := as_text(as_mapping(value).get("transcript")):
+                    found.append(SaidText(text))
+            case "tool_calls" if isinstance(value, list):
+                for place, call in enumerate(value):
+                    if isinstance(call, dict):
+                        self._fragment(choice, call, place)
+            case "function_call" if isinstance(value, dict):
+                self._fragment(choice, {"function": value}, _LEGACY)
+            case _:
+                pass
+
+    def _fragment(self, choice: int, fragment: Mapping[str, Any], place: int) -> None:
+        calls = self._calls.setdefault(choice, {}).setdefault(as_count(fragment.get("index"), place), [])
+        name = as_text(fragment.get("id"))
+        if not calls or (name and calls[-1].id and name != calls[-1].id):
+            calls.append(_Call(name))
+            self.held += 256 + len(name)  # what is kept for a call, however short
+        call = calls[-1]
+        if name and not call.id:
+            call.id = name
+            self.held += len(name)
+        kind = as_text(fragment.get("type")) or "function"
+        body = fragment.get("function") or fragment.get("custom")
+        if not isinstance(body, dict):
+            if kind not in {"function", "custom"}:
+                call.hosted = kind
+            return
+        part = as_text(body.get("name"))
+        if part != call.name:  # some repeat the whole name with every fragment
+            call.name += part
+            self.held += len(part)
+        text = as_text(body.get("arguments")) or as_text(body.get("input"))
+        if text:
+            call.arguments.append(text)
+            self.held += len(text) + 64
+
+    def _complete(self, choice: int, found: list[LlmEvent]) -> None:
+        for _, calls in sorted(self._calls.pop(choice, {}).items()):
+            for call in calls:
+                text = "".join(call.arguments)
+                self.held -= 256 + len(call.id) + len(call.name) + len(text) + 64 * len(call.arguments)
+                if call.hosted:
+                    found.append(HostedUse(call.hosted, call.name))
+                if call.name or text or not call.hosted:
+                    found.append(AskedTool(call.id, call.name, text))
+
+    def _usage(self, usage: Mapping[str, Any], found: list[LlmEvent]) -> None:
+        last = self._used or Used(0, 0, 0, 0, 0)
+        prompt, completion = (
+            as_mapping(usage.get("prompt_tokens_details")),
+            as_mapping(usage.get("completion_tokens_details")),
+        )
+        used = Used(
+            as_count(usage.get("prompt_tokens"), last.input_tokens),
+            as_count(usage.get("completion_tokens"), last.output_tokens),
+            as_count(prompt.get("cached_tokens"), last.cache_read_tokens),
+            as_count(prompt.get("cache_write_tokens"), last.cache_write_tokens),
+            as_count(completion.get("reasoning_tokens"), last.reasoning_tokens),
+        )
+        if used != self._used:
+            self._used = used
+            found.append(used)
+
+
+def _content(part: Mapping[str, Any], found: list[LlmEvent]) -> None:
+    match part.get("type"):
+        case "text":
+            if text := as_text(part.get("text")):
+                found.append(SaidText(text))
+        case "refusal":
+            if text := as_text(part.get("refusal")):
+                found.append(Declined(text))
+        case "thinking":
+            inner = part.get("thinking")
+            text = inner if isinstance(inner, str) else "".join(as_text(piece.get("text")) for piece in as_items(inner))
+            if text:
+                found.append(Reasoned(text))
+        case _:
+            pass
+
+
+def _broke(error: Any) -> Broke:
+    details = as_mapping(error)
+    code = details.get("code")
+    return Broke(
+        as_text(code) or as_text(details.get("type")) or (str(code) if isinstance(code, int) else "error"),
+        as_text(details.get("message")) or as_text(error),
+    )
