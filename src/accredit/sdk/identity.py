@@ -39,10 +39,6 @@ _MARGIN_S: Final = 30
 _KEPT: Final = 256
 
 
-def _headers(request: WireRequest) -> dict[str, str]:
-    return {"Content-Type": request.content_type, "Accept": "application/json"}
-
-
 def _unreachable(request: WireRequest, error: Exception) -> UnavailableError:
     return UnavailableError(Code.UPSTREAM_UNREACHABLE, f"`{request.url[:120]}` cannot be reached", cause=repr(error))
 
@@ -57,7 +53,7 @@ def send(request: WireRequest) -> WireAnswer:
 
     try:
         with httpx2.Client(follow_redirects=False, timeout=_TIMEOUT_S) as client:
-            answer = client.post(request.url, content=request.content, headers=_headers(request))
+            answer = client.request(request.method, request.url, content=request.content, headers=request.headers)
             return WireAnswer(answer.status_code, answer.content)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise _unreachable(request, error) from error
@@ -73,7 +69,7 @@ async def send_async(request: WireRequest) -> WireAnswer:
 
     try:
         async with httpx2.AsyncClient(follow_redirects=False, timeout=_TIMEOUT_S) as client:
-            answer = await client.post(request.url, content=request.content, headers=_headers(request))
+            answer = await client.request(request.method, request.url, content=request.content, headers=request.headers)
             return WireAnswer(answer.status_code, answer.content)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise _unreachable(request, error) from error

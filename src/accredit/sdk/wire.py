@@ -28,6 +28,7 @@ __all__ = [
     "ReportedPosture",
     "WireAnswer",
     "WireRequest",
+    "checked_url",
     "enrol_request",
     "exchange_request",
     "read_enrolment",
@@ -43,11 +44,27 @@ _ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: 
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """A POST to be sent: no redirects, since it carries proof of who is asking."""
+    """A request to be sent, a POST if it has content: no redirects, since it carries proof of who is asking."""
 
     url: str
     content_type: str
     content: bytes = field(repr=False)
+    token: str = field(default="", repr=False)
+    """Sent as bearer token."""
+
+    @property
+    def method(self) -> str:
+        return "POST" if self.content else "GET"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Everything that goes with it."""
+        named = {"Content-Type": self.content_type} if self.content else {}
+        return {
+            **named,
+            "Accept": "application/json",
+            **({"Authorization": f"Bearer {self.token}"} if self.token else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,12 @@ class ReportedPosture:
         return {name: value for name, value in said.items() if value is not None}
 
 
-def _checked(url: str) -> str:
+def checked_url(url: str) -> str:
+    """An address that secrets may travel to, without a slash at its end.
+
+    Raises:
+        InvalidInputError: it is neither https nor http on loopback.
+    """
     try:
         parts = urlsplit(url)
         safe = bool(parts.hostname) and (
@@ -106,7 +128,7 @@ def enrol_request(base_url: str, join_token: str, key: InstanceKey) -> WireReque
         InvalidInputError: the address would carry the join token in clear.
     """
     body = orjson.dumps({"join_token": join_token, "jwk": key.public_jwk()})
-    return WireRequest(f"{_checked(base_url)}/enrol", "application/json", body)
+    return WireRequest(f"{checked_url(base_url)}/enrol", "application/json", body)
 
 
 def read_enrolment(answer: WireAnswer, key: InstanceKey) -> Keyring:
@@ -122,7 +144,7 @@ def read_enrolment(answer: WireAnswer, key: InstanceKey) -> Keyring:
         raise _unexpected("an enrolment without its names") from error
     if not all(isinstance(text, str) for text in (credential, agent, endpoint)):
         raise _unexpected("an enrolment without its names")
-    return Keyring(key, CredentialId(credential), AgentId(agent), _checked(endpoint))
+    return Keyring(key, CredentialId(credential), AgentId(agent), checked_url(endpoint))
 
 
 def token_request(
