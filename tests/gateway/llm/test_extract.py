@@ -27,6 +27,7 @@ from accredit.gateway.llm.events import (
 from accredit.gateway.llm.extract import FrameExtractor, extractor, usage_only
 from accredit.gateway.llm.frames import SseFrame, SseFrames
 from accredit.gateway.llm.shapes import LlmShape
+from accredit.gateway.sse import EventReader
 from tests.gateway.llm.answers import ANSWERS, STREAMS, Answer, added, block, call, chunk, delta
 
 CHAT, RESPONSES, MESSAGES = LlmShape.CHAT, LlmShape.RESPONSES, LlmShape.MESSAGES
@@ -190,6 +191,7 @@ def test_a_frame_without_end_is_let_go_of_and_reading_stops(shape: LlmShape, *, 
     [
         (CHAT, lambda number: chunk(delta(tool_calls=[call(0, "x" * 50, "a", "f")]))),
         (CHAT, lambda number: chunk(delta(tool_calls=[call(number, "", str(number))]))),
+        (CHAT, lambda number: chunk(delta(tool_calls=[call(0, "", "a", str(number))]))),
         (CHAT, lambda number: chunk(delta(number, function_call={"name": "f"}))),
         (RESPONSES, lambda number: added(number, {"type": "function_call", "name": "f" * 1000})),
         (RESPONSES, lambda number: added(number, {"type": "web_search_call"})),
@@ -357,6 +359,31 @@ def test_reasoning_that_is_summed_up_and_given_in_full_comes_once_each() -> None
 def test_the_chunk_that_only_has_the_usage_is_told_from_others(sent: Any, *, only: bool) -> None:
     (frame,) = SseFrames().feed(_stream(sent))
     assert usage_only(frame) is only
+
+
+@pytest.mark.requirement("gateway:llm:any-split", "gateway:llm:frames-exact")
+@given(_ANY_BYTES, st.integers(1, 50))
+def test_frames_have_the_data_of_the_events_the_other_reader_finds(body: bytes, step: int) -> None:
+    body = b": so that a byte order mark is no matter\n" + body
+    frames = SseFrames()
+    found = [frame for start in range(0, len(body), step) for frame in frames.feed(body[start : start + step])]
+    messages = [frame.data for frame in found if frame.data and frame.event in {b"", b"message"}]
+    assert messages == [data for data in EventReader().feed(body) if data]
+
+
+@pytest.mark.requirement("gateway:llm:answers")
+@pytest.mark.parametrize(
+    ("parts", "name"), [(["get", "_", "get"], "get_get"), (["get", "get"], "get"), (["get", "", None], "get")]
+)
+def test_a_name_in_pieces_is_put_together_and_one_that_is_repeated_is_not(parts: list[Any], name: str) -> None:
+    pieces = [chunk(delta(tool_calls=[{"index": 0, "function": {"name": part}}])) for part in parts]
+    assert AskedTool("", name, "") in _events(CHAT, _stream(*pieces), b"data: [DONE]\n\n")
+
+
+@pytest.mark.requirement("gateway:llm:answers")
+def test_a_call_of_another_kind_in_a_chat_counts_as_hosted() -> None:
+    other = delta(tool_calls=[{"index": 0, "id": "a", "type": "time_travel"}], reason="tool_calls")
+    assert _events(CHAT, _stream(chunk(other)))[1:] == [HostedUse("time_travel"), Stopped("tool_calls")]
 
 
 @pytest.mark.requirement("gateway:llm:frames-exact")

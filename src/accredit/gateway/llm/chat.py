@@ -37,10 +37,17 @@ _QUIET: Final = frozenset({"role", "annotations", "tool_call_id", "name"})
 
 @dataclass(slots=True)
 class _Call:
-    id: str
-    name: str = ""
+    id: str = ""
+    names: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
     hosted: str = ""
+    named: int = 0
+    """How long the name is so far."""
+    size: int = 0
+
+    @property
+    def name(self) -> str:
+        return "".join(self.names)
 
 
 class ChatReader:
@@ -153,36 +160,41 @@ class ChatReader:
         calls = self._calls.setdefault(choice, {}).setdefault(as_count(fragment.get("index"), place), [])
         name = as_text(fragment.get("id"))
         if not calls or (name and calls[-1].id and name != calls[-1].id):
-            calls.append(_Call(name))
-            self.held += 256 + len(name)  # what is kept for a call, however short
+            calls.append(_Call())
+            self._hold(calls[-1], "")
         call = calls[-1]
         if name and not call.id:
             call.id = name
-            self.held += len(name)
+            self._hold(call, name)
         kind = as_text(fragment.get("type")) or "function"
         body = fragment.get("function") or fragment.get("custom")
         if not isinstance(body, dict):
             if kind not in {"function", "custom"}:
-                call.hosted = kind
+                call.hosted = kind[:64]
             return
         part = as_text(body.get("name"))
-        if part != call.name:  # some repeat the whole name with every fragment
-            call.name += part
-            self.held += len(part)
-        text = as_text(body.get("arguments")) or as_text(body.get("input"))
-        if text:
+        if part and (len(part) != call.named or part != call.name):  # some repeat the whole name with every fragment
+            call.names.append(part)
+            call.named += len(part)
+            self._hold(call, part)
+        if text := as_text(body.get("arguments")) or as_text(body.get("input")):
             call.arguments.append(text)
-            self.held += len(text) + 64
+            self._hold(call, text)
+
+    def _hold(self, call: _Call, text: str) -> None:
+        size = len(text) + 256  # what is kept for any text, however short
+        call.size += size
+        self.held += size
 
     def _complete(self, choice: int, found: list[LlmEvent]) -> None:
         for _, calls in sorted(self._calls.pop(choice, {}).items()):
             for call in calls:
-                text = "".join(call.arguments)
-                self.held -= 256 + len(call.id) + len(call.name) + len(text) + 64 * len(call.arguments)
+                self.held -= call.size
+                name, text = call.name, "".join(call.arguments)
                 if call.hosted:
-                    found.append(HostedUse(call.hosted, call.name))
-                if call.name or text or not call.hosted:
-                    found.append(AskedTool(call.id, call.name, text))
+                    found.append(HostedUse(call.hosted, name))
+                if name or text or not call.hosted:
+                    found.append(AskedTool(call.id, name, text))
 
     def _usage(self, usage: Mapping[str, Any], found: list[LlmEvent]) -> None:
         last = self._used or Used(0, 0, 0, 0, 0)
