@@ -128,7 +128,8 @@ def test_a_repin_is_explicit_and_recorded_with_both_digests() -> None:
     assert one.after == definition_digest(fleet.offered.tools["read_customer"])
     event = fleet.control.events[-1]
     assert event.facts.kind == "tool.repinned"
-    assert event.body == {"after": one.after, "before": one.before, "tool": tool_id("crm", "read_customer")}
+    stated = {"after": one.after, "before": one.before, "flags": [], "tool": tool_id("crm", "read_customer")}
+    assert event.body == stated
     assert event.actor.basis == "single-admin"
     tool = fleet.registry.catalogue.tool(one.tool)
     assert tool is not None

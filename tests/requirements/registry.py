@@ -5,6 +5,21 @@ from __future__ import annotations
 from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "registry:poisoning:flags",
+        "issue 5 §1, research gateways",
+        "Hidden text, instructions, secrecy and exfiltration in a definition are flagged, plain descriptions are not.",
+    ),
+    Requirement(
+        "registry:poisoning:lookalike",
+        "issue 5 §1",
+        "A name that reads like another tool's, and a text that names a tool of another server, are flagged.",
+    ),
+    Requirement(
+        "registry:poisoning:told",
+        "issue 5 §1",
+        "Flags reach whoever registers, whoever signs off, and the record of every pin.",
+    ),
     Requirement("registry:manifest:strict", "DESIGN §8", "A manifest with anything its form does not know is refused."),
     Requirement(
         "registry:manifest:schema", "DESIGN §8", "The published JSON Schemas accept and refuse as the forms do."

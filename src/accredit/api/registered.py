@@ -22,9 +22,11 @@ from accredit.identity.model import Issuer
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import NotFoundError
 from accredit.kernel.ids import ServerName
+from accredit.kernel.legible import visible
 from accredit.lifecycle.operations import Applied
 from accredit.registry.manifest import KINDS, schema
 from accredit.registry.model import Tool
+from accredit.registry.poisoning import ToolNames
 
 __all__ = [
     "AgreementRow",
@@ -71,6 +73,8 @@ class AppliedRow:
     id: str
     approval: str | None
     """Of what is pending: the request that a second person decides."""
+    flagged: list[str]
+    """Definitions of tools to be looked at before anybody trusts them, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,8 @@ class ToolRow:
     price: str | None
     pinned: str
     status: str
+    flags: list[str]
+    """What is noticeable about its definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,7 @@ class RepinnedRow:
     tool: str
     before: str
     after: str
+    flags: list[str]
 
 
 def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
@@ -261,9 +268,10 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     @app.get("/api/v1/servers/{name}", response_model=Items[ToolRow])
     async def server(who: Who, name: Named) -> Json:
         asking.require_reader(who)
-        found = plane.enforcer.server(ServerName(name))
+        found, catalogue = plane.enforcer.server(ServerName(name)), plane.snapshots.current.catalogue
+        names = ToolNames(tool.id for each in catalogue.servers() for tool in each.tools.values())
         return Json(Items([
-            _tool(tool, await plane.definitions.refusal(found.name, tool)) for tool in found.tools.values()
+            _tool(tool, await plane.definitions.refusal(found.name, tool), names) for tool in found.tools.values()
         ]))  # fmt: skip
 
     @app.post(
@@ -275,19 +283,20 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         made = await operations.repin(who, ServerName(name), form.tool)
         if isinstance(made, ApprovalRequest):
             return Json(AskedFor(made.id, made.state), 202)
-        return Json(Items([RepinnedRow(one.tool, one.before, one.after) for one in made]))
+        return Json(Items([RepinnedRow(one.tool, one.before, one.after, list(one.flags)) for one in made]))
 
 
 def _applied(one: Applied) -> AppliedRow:
     result, request = one.result, one.request
-    return AppliedRow(result.kind, result.name, result.outcome, result.id, request.id if request else None)
+    flagged = [visible(f"{own}: {', '.join(flags)}") for own, flags in sorted(result.flags.items())]
+    return AppliedRow(result.kind, result.name, result.outcome, result.id, request.id if request else None, flagged)
 
 
 def _issuer(one: Issuer) -> IssuerRow:
     return IssuerRow(one.id, one.kind, one.url, {name: str(kind) for name, kind in one.claims.items()}, one.revoked)
 
 
-def _tool(tool: Tool, refusal: Code | None) -> ToolRow:
+def _tool(tool: Tool, refusal: Code | None, names: ToolNames) -> ToolRow:
     return ToolRow(
         id=tool.id,
         name=tool.name,
@@ -297,4 +306,5 @@ def _tool(tool: Tool, refusal: Code | None) -> ToolRow:
         price=money(tool.price),
         pinned=tool.definition_digest,
         status="as pinned" if refusal is None else str(refusal),
+        flags=list(names.flags(tool.definition, tool.id)),
     )

@@ -41,6 +41,7 @@ from accredit.registry.mappings import declared_mapping
 from accredit.registry.model import AgentState, Agreement, Environment, Person
 from accredit.registry.organisation import AccountTie, Organisation
 from accredit.registry.pinning import definition_digest, definition_text
+from accredit.registry.poisoning import ToolNames
 from accredit.registry.proposals import Proposal, group_content, proposed, server_content
 from accredit.registry.registration import (
     AgentCheck,
@@ -117,8 +118,9 @@ class Declarations:
             case ToolServerManifest():
                 offer = offers[document.metadata.name]
                 yield partial(self._put_server, document, offer, actor)
+                flags = self.flags(document, offer)
                 for own in document.spec.tools:
-                    yield partial(self._pin, document, own, offer, actor)
+                    yield partial(self._pin, document, own, offer, flags.get(own, ()), actor)
             case AgentManifest():
                 yield partial(self._put_agent, document, waiting, actor)
 
@@ -361,6 +363,17 @@ class Declarations:
 
     # -- tool servers
 
+    def flags(self, manifest: ToolServerManifest, offer: Definitions) -> dict[str, tuple[str, ...]]:
+        """What is noticeable about the definitions that a server offers, of the tools that are registered of it."""
+        name = manifest.metadata.name
+        own = [tool_id(name, each) for each in manifest.spec.tools]
+        names = ToolNames(
+            [*own, *(tool.id for server in self._catalogue().servers() for tool in server.tools.values())]
+        )
+        offered = {each: offer[each] for each in manifest.spec.tools if each in offer}
+        found = {each: names.flags(definition, tool_id(name, each)) for each, definition in offered.items()}
+        return {each: flags for each, flags in found.items() if flags}
+
     def _put_server(
         self, manifest: ToolServerManifest, offer: Definitions, actor: Actor, view: StateView
     ) -> Change | None:
@@ -405,7 +418,8 @@ class Declarations:
         self._check_server(manifest, offer, row, view)
         pinned = {own: pinned_definition(view, tool_id(name, own)) for own in manifest.spec.tools}
         definitions = {own: offer[own] if pin is None else pin[1] for own, pin in pinned.items()}
-        content = server_content(name, doc, view, definitions, by=author(actor))
+        flags = self.flags(manifest, definitions)
+        content = server_content(name, doc, view, definitions, flags=flags, by=author(actor))
         try:
             return proposed(content, about=f"server:{name}", environment=environment)
         except InvalidInputError as error:
@@ -431,7 +445,13 @@ class Declarations:
             yield fault_at(manifest, path, error.code, error.message, error.hint)
 
     def _pin(
-        self, manifest: ToolServerManifest, own: str, offer: Definitions, actor: Actor, view: StateView
+        self,
+        manifest: ToolServerManifest,
+        own: str,
+        offer: Definitions,
+        flags: Sequence[str],
+        actor: Actor,
+        view: StateView,
     ) -> Change | None:
         name = manifest.metadata.name
         tool = tool_id(name, own)
@@ -449,7 +469,10 @@ class Declarations:
             data_classes=tuple(sorted(form.data)),
         )
         return Change(
-            facts, pinning(tool, offer[own], self._clock.now().wall_us), actor, {"definition": digest, "tool": tool}
+            facts,
+            pinning(tool, offer[own], self._clock.now().wall_us),
+            actor,
+            {"definition": digest, "flags": list(flags), "tool": tool},
         )
 
     # -- agents

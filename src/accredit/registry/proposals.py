@@ -266,9 +266,13 @@ def server_content(
     view: StateView,
     pinned: Mapping[str, Mapping[str, Any]],
     *,
+    flags: Mapping[str, Sequence[str]],
     by: PersonId,
 ) -> dict[str, Any]:
-    """A tool server as it shall be; `pinned` has each tool's definition, pinned before or to be pinned with it."""
+    """A tool server as it shall be; `pinned` has each tool's definition, pinned before or to be pinned with it.
+
+    `flags` are what is noticeable about them (`poisoning.py`).
+    """
     row = view.get(rows.SERVER, name)
     known = (
         {entry["name"] for entry in row.doc["tools"] if view.get(rows.TOOL, tool_id(name, entry["name"]))}
@@ -285,6 +289,7 @@ def server_content(
         "pins": [
             {
                 "definition": definition_digest(definition),
+                "flags": list(flags.get(own, ())),
                 "text": None if own in known else definition_text(definition),
                 "tool": own,
             }
@@ -344,9 +349,10 @@ def repin_content(
     before: Mapping[str, Mapping[str, Any]],
     view: StateView,
     *,
+    flags: Mapping[str, Sequence[str]],
     by: PersonId,
 ) -> dict[str, Any]:
-    """The definitions to be taken over, each beside the one pinned now."""
+    """The definitions to be taken over, each beside the one pinned now, with what is noticeable about it."""
     grounds = {own: view.get(rows.TOOL, tool_id(server, own)) for own in fresh}
     return {
         "by": by,
@@ -357,6 +363,7 @@ def repin_content(
                 "before": definition_digest(before[own]),
                 "before_text": definition_text(before[own]),
                 "definition": definition_digest(definition),
+                "flags": list(flags.get(own, ())),
                 "ground": ground.digest if (ground := grounds[own]) else None,
                 "text": definition_text(definition),
                 "tool": own,

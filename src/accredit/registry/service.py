@@ -11,7 +11,7 @@ is signed off. While there is only one administrator nothing can be proposed, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
@@ -75,6 +75,7 @@ from accredit.registry.model import (
 )
 from accredit.registry.organisation import Delegation, Organisation
 from accredit.registry.pinning import definition_digest
+from accredit.registry.poisoning import ToolNames
 from accredit.registry.ports import DefinitionSource
 from accredit.registry.proposals import (
     Proposal,
@@ -157,6 +158,8 @@ class ApplyResult:
     """Of an agent: the facets that changed."""
     proposal: Proposal | None = None
     """What waits, if it is pending: to be kept, and signed off."""
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of a tool server: what is noticeable about definitions it was registered with (`poisoning.py`), by tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,8 @@ class Repinned:
     tool: ToolId
     before: Digest
     after: Digest
+    flags: tuple[str, ...] = ()
+    """What is noticeable about the new one (`poisoning.py`)."""
 
 
 class Registry:
@@ -356,7 +361,8 @@ class Registry:
         if proposal is not None:
             name = proposal.about.partition(":")[2]
             where = proposal.environment.value if proposal.environment else None
-            return ApplyResult(document.kind, name, name, ApplyOutcome.PENDING, where, proposal=proposal)
+            flags = self._flags(document, offers)
+            return ApplyResult(document.kind, name, name, ApplyOutcome.PENDING, where, proposal=proposal, flags=flags)
         made: list[Change] = []
 
         def recorded(step: Build) -> Callable[[StateView], Change | None]:
@@ -368,9 +374,15 @@ class Registry:
 
             return build
 
+        flags = self._flags(document, offers)
         for step in self._declarations.steps(document, offers, actor):
             await self._control.transact(recorded(step))
-        return self._result(document, made)
+        return replace(self._result(document, made), flags=flags)
+
+    def _flags(self, document: Document, offers: Mapping[str, Definitions]) -> Mapping[str, tuple[str, ...]]:
+        if not isinstance(document, ToolServerManifest):
+            return {}
+        return self._declarations.flags(document, offers[document.metadata.name])
 
     def _result(self, document: Document, made: Sequence[Change]) -> ApplyResult:
         outcome = ApplyOutcome.UNCHANGED
@@ -474,15 +486,24 @@ class Registry:
                 compile_arguments(offered[own].get("inputSchema"), allow_undeclared=known.tools[own].allow_undeclared)
                 declared_mapping(offered[own])
                 fresh[own] = offered[own]
+        names = ToolNames(tool.id for each in self.catalogue.servers() for tool in each.tools.values())
+        flags = {own: names.flags(definition, known.tools[own].id) for own, definition in fresh.items()}
         if fresh and known.environment is not Environment.DEVELOPMENT:
             before = {own: known.tools[own].definition for own in fresh}
             content = repin_content(
-                server, known.environment, fresh, before, self._proven(self._control.view), by=author(actor)
+                server,
+                known.environment,
+                fresh,
+                before,
+                self._proven(self._control.view),
+                flags=flags,
+                by=author(actor),
             )
             return proposed(content, about=f"server:{server}", environment=known.environment)
         repinned: list[Repinned] = []
         for own, definition in fresh.items():
-            one = Repinned(known.tools[own].id, known.tools[own].definition_digest, definition_digest(definition))
+            before_digest, after = known.tools[own].definition_digest, definition_digest(definition)
+            one = Repinned(known.tools[own].id, before_digest, after, flags[own])
             await self._control.transact(partial(self._repin, known, own, one, offered, actor))
             repinned.append(one)
         return tuple(repinned)
@@ -502,7 +523,7 @@ class Registry:
             scope=tool.scope.value if tool.scope else None,
             data_classes=tuple(sorted(tool.data)),
         )
-        body = {"after": one.after, "before": one.before, "tool": one.tool}
+        body = {"after": one.after, "before": one.before, "flags": list(one.flags), "tool": one.tool}
         return Change(facts, pinning(one.tool, offered[own], self._clock.now().wall_us), actor, body)
 
     # -- an agent's states
