@@ -159,6 +159,14 @@ class Enforcer:
             raise NotFoundError(Code.SERVER_UNKNOWN, f"no tool server is called `{name[:63]}`")
         return found
 
+    def servers(self, principal: Principal) -> Mapping[ServerName, ToolServer]:
+        """Every tool server of the agent's environment, by name."""
+        catalogue = self._snapshot().catalogue
+        agent = catalogue.agent(principal.agent)
+        if agent is None:
+            return {}
+        return {one.name: one for one in catalogue.servers() if one.environment is agent.environment}
+
     def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
         """The tools to list for this agent (DESIGN §3.16), with their pinned definitions.
 
@@ -223,7 +231,7 @@ class Enforcer:
             if fault is not None:
                 return await self._refuse(passage, fault.code, detail=f"`{fault.path}`: expected {fault.expected}")
             # 4 definition
-            changed = await self._controls.definitions.refusal(call.server, tool)
+            changed = await self._controls.definitions.refusal(server.name, tool)
             if changed is not None:
                 return await self._refuse(passage, changed)
         # 5 gather
@@ -277,6 +285,9 @@ class Enforcer:
                 return Code.AGENT_NOT_ACTIVE
             if not self._watch.steady(now):  # a clock set back brings nothing to life again
                 return Code.CLOCK_UNCONFIRMED
+        if call.server is None:
+            passage.unknown_tool = self._fingerprint("tool", call.tool)
+            return Code.TOOL_NOT_GRANTED
         server = snapshot.catalogue.server(call.server)
         if server is None:
             return Code.SERVER_UNKNOWN
@@ -422,7 +433,8 @@ class Enforcer:
             InvalidInputError: the arguments have no JSON form.
         """
         catalogue = self._snapshot().catalogue
-        agent, server = catalogue.agent(call.principal.agent), catalogue.server(call.server)
+        agent = catalogue.agent(call.principal.agent)
+        server = catalogue.server(call.server) if call.server is not None else None
         tool = server.tools.get(call.tool) if server is not None else None
         return request_digest(HeldCall(agent, call.principal, tool, call.arguments)) if agent and tool else None
 
@@ -515,7 +527,7 @@ class Enforcer:
         if (code := self._controls.verifier.still_valid(call.principal)) is not None:
             raise UnauthenticatedError(code, "the credential is not valid any more")
         snapshot = self._snapshot()
-        current, place = snapshot.catalogue.agent(agent.id), snapshot.catalogue.server(call.server)
+        current, place = snapshot.catalogue.agent(agent.id), snapshot.catalogue.server(server.name)
         if current is None or current.state is not agent.state:
             raise UnavailableError(Code.AGENT_NOT_ACTIVE, "the agent's state changed meanwhile")
         if current.version.digest != agent.version.digest:
