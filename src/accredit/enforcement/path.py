@@ -35,6 +35,7 @@ from accredit.enforcement.records import (
 )
 from accredit.enforcement.sessions import SessionKey, SessionLedger, SessionTurn
 from accredit.enforcement.snapshot import Snapshot
+from accredit.identity.enrolment import is_agent_secret
 from accredit.identity.model import Principal, Revocation
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock, ClockWatch, Instant
@@ -106,16 +107,24 @@ class Enforcer:
 
     # -- who is calling
 
-    def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
+    def authenticate(
+        self, authorization: str | None, *, path: str, source: str, api_key: str | None = None
+    ) -> Principal:
         """The verified agent behind an `Authorization` header.
+
+        `api_key` is for protocols whose clients send their key in a header of its own (`x-api-key`): an opaque key and
+        nothing else, and where both headers are sent, the same one.
 
         Raises:
             UnauthenticatedError: nobody was proven. The code is for the record; the caller is told one constant text.
         """
         scheme, _, token = (authorization or "").partition(" ")
+        # what is no bearer token at all is an empty one: the verifier says so
+        token = token.strip() if scheme.lower() == "bearer" else ""
         try:
-            # what is no bearer token at all is an empty one: the verifier says so
-            return self._controls.verifier.verify(token.strip() if scheme.lower() == "bearer" else "", path=path)
+            if api_key is not None:
+                token = _one_key(token if authorization is not None else api_key, api_key)
+            return self._controls.verifier.verify(token, path=path)
         except UnauthenticatedError as error:
             # not counted as an attempt: a signed token cannot be guessed, and whoever shares the address (all do behind
             # one proxy) would be kept from signing in and from new tokens by anybody's junk
@@ -689,6 +698,15 @@ class Enforcer:
 
     def _fingerprint(self, what: str, text: str) -> str:
         return self._sealer.fingerprint(f"{what}\0{text}".encode("utf-8", "surrogatepass"))
+
+
+def _one_key(token: str, api_key: str) -> str:
+    """The opaque key that two headers agree on: two readers of one request must not see two callers."""
+    if token != api_key:
+        raise UnauthenticatedError(Code.HEADER_MISMATCH, "the caller did not prove who it is", cause="two keys")
+    if not is_agent_secret(api_key):
+        raise UnauthenticatedError(Code.TOKEN_MALFORMED, "the caller did not prove who it is", cause="no opaque key")
+    return api_key
 
 
 def _grant_of(agent: Agent, tool: Tool) -> ToolGrant | None:
