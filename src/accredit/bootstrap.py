@@ -518,7 +518,7 @@ def _app(
             await _lifespan(receive, send)
             return
         path: str = scope.get("path", "")
-        if path.startswith("/mcp/"):
+        if path == "/mcp" or path.startswith("/mcp/"):
             await gateway(scope, receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})

@@ -145,6 +145,7 @@ def _cases(it: Things) -> list[Case]:
         Case("clock_confirm", "clock/confirm", {}, frozenset({"operator", "admin"})),
         # an agent's life
         Case("join_token", f"{about}/join-tokens", {}, RUNNING),
+        Case("agent_key", f"{about}/keys", {}, OWNERS),  # in production
         Case("agent_submit", f"{about}/submit", {}, RUNNING),
         Case("agent_activate", f"{about}/activate", {}, RUNNING),
         Case("agent_resume", f"{about}/resume", why, frozenset({"operator", "security"})),

@@ -153,11 +153,12 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
     held = place.call("refund-desk", "refund_order", {"order_id": "o-1", "cents": 7}).structured_content
     with place.client() as http:
         join = http.post("/api/v1/agents/ticket-counter/join-tokens", json={}).json()["join_token"]
+        opaque = http.post("/api/v1/agents/ticket-counter/keys", json={}).json()["key"]
         reader = http.post("/api/v1/tokens", json={"name": "canary", "scopes": ["read"]}).json()["token"]
         newest = http.get("/api/v1/audit/records", params={"kind": "decision", "limit": 1}).json()["items"][0]
         link = place.link.partition("#")[2]
         access = place.do(place.world.agents["ticket-counter"].token())
-        secrets = [join, reader, link, place.token, place.world.crm.credential]
+        secrets = [join, opaque, reader, link, place.token, place.world.crm.credential]
         secrets += [access, *map(rows.secret_hash, secrets)]
         given = {
             "/api/v1/schemas/{name}": ["agent.json"],

@@ -54,6 +54,7 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "agent_submit"): ["agent", "submit", "production/x"],
     ("POST", "agent_activate"): ["agent", "activate", "production/x"],
     ("POST", "join_token"): ["agent", "enrol", "development/x"],
+    ("POST", "agent_key"): ["agent", "key", "development/x"],
     ("POST", "agent_suspend"): ["agent", "suspend", "x", *_REASON],
     ("POST", "agent_resume"): ["agent", "resume", "x", *_REASON],
     ("POST", "agent_quarantine"): ["agent", "quarantine", "x", *_REASON],

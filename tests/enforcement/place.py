@@ -182,9 +182,13 @@ class Place:
 
     # -- being an agent
 
-    async def token(self, name: str, *, server: str = "crm", user: str | None = None, ticket: str | None = None,
+    def route(self, server: str | None) -> str:
+        """Where that server's tools are called; None: all of them."""
+        return f"{self.url}/mcp" if server is None else f"{self.url}/mcp/{server}"
+
+    async def token(self, name: str, *, server: str | None = "crm", user: str | None = None, ticket: str | None = None,
                     roles: Sequence[str] = (), customer: str = "c-1") -> str:  # fmt: skip
-        identity, route = self.site.identities[name], f"{self.url}/mcp/{server}"
+        identity, route = self.site.identities[name], self.route(server)
         if user is None:
             return await identity.access_token(route)
         subject = self.site.directory.token_for(user, roles=list(roles), audience=self.url)
@@ -214,25 +218,25 @@ class Place:
         self.enforcer.settle(admitted, CallResult(end, **more))
 
     async def post(
-        self, token: str, body: bytes, headers: Mapping[str, str], *, server: str = "crm"
+        self, token: str, body: bytes, headers: Mapping[str, str], *, server: str | None = "crm"
     ) -> httpx2.Response:
         """One request to the gateway, over the socket."""
         given = {key: value for key, value in headers.items() if key not in {"host", "authorization"}}
         return await self.site.agents_http.post(
-            f"{self.url}/mcp/{server}", content=body, headers=given | {"authorization": f"Bearer {token}"}
+            self.route(server), content=body, headers=given | {"authorization": f"Bearer {token}"}
         )
 
     async def call(self, token: str, tool: str = "read", arguments: Mapping[str, Any] | None = None, *,
-                   server: str = "crm", meta: Mapping[str, Any] | None = None) -> Told:  # fmt: skip
+                   server: str | None = "crm", meta: Mapping[str, Any] | None = None) -> Told:  # fmt: skip
         """One `tools/call` of the stateless era."""
         body, headers = modern(params={"name": tool, "arguments": dict(arguments or {})}, meta=meta)
         headers["mcp-name"] = encoded_name(tool)
         return Told(await self.post(token, body, headers, server=server))
 
-    async def session(self, token: str) -> str:
+    async def session(self, token: str, *, server: str | None = "crm") -> str:
         """Begin a session of the other era; its id."""
         body, headers = legacy("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}})
-        return str((await self.post(token, body, headers)).headers["mcp-session-id"])
+        return str((await self.post(token, body, headers, server=server)).headers["mcp-session-id"])
 
     # -- what is on record
 

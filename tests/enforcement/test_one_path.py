@@ -61,14 +61,17 @@ class _Counted:
 
 
 @pytest.mark.requirement("enforcement:one-path")
-def test_no_method_era_or_form_of_message_reaches_a_tool_but_through_admit(tmp_path: Path) -> None:
-    params: dict[str, Any] = {"name": "read", "arguments": {}}
+@pytest.mark.parametrize(("server", "name"), [("crm", "read"), (None, "crm__read")])
+def test_no_endpoint_method_era_or_form_of_message_reaches_a_tool_but_through_admit(
+    tmp_path: Path, server: str | None, name: str
+) -> None:
+    params: dict[str, Any] = {"name": name, "arguments": {}}
 
     async def live() -> None:
         async with place(tmp_path / "data", WORKER) as at:
             counted, box = _Counted(at), at.site.box
-            token = await at.token("worker")
-            session = await at.session(token)
+            token = await at.token("worker", server=server)
+            session = await at.session(token, server=server)
             for method in (*_KNOWN, *_OTHERS):
                 for rpc_id in (7, None):
                     for body, headers in (
@@ -77,26 +80,26 @@ def test_no_method_era_or_form_of_message_reaches_a_tool_but_through_admit(tmp_p
                     ):
                         headers.pop("mcp-name", None)
                         if method == "tools/call":
-                            headers["mcp-name"] = "read"
+                            headers["mcp-name"] = name
                         if method.strip() != method or not method:
                             headers.pop("mcp-method", None)
-                        answer = await at.post(token, body, headers)
+                        answer = await at.post(token, body, headers, server=server)
                         assert answer.status_code < 500, (method, answer.text)
                         assert len(box.calls) == counted.admitted, method
                         if method not in _KNOWN:
                             assert "error" in answer.json(), method
             assert counted.admitted == 2, "one call of each era was to go through"
-            await _in_other_forms(at, token, session)
+            await _in_other_forms(at, token, session, server, name)
             assert counted.asked == counted.admitted == len(box.calls) == 2
 
     asyncio.run(live())
 
 
-async def _in_other_forms(at: Place, token: str, session: str) -> None:
+async def _in_other_forms(at: Place, token: str, session: str, server: str | None, name: str) -> None:
     """Calls wrapped, repeated or sent another way: none of them is one message of one era by POST."""
-    body, headers = modern(params={"name": "read", "arguments": {}})
+    body, headers = modern(params={"name": name, "arguments": {}})
     message = json.loads(body)
-    old_body, old_headers = legacy("tools/call", {"name": "read", "arguments": {}}, session=session)
+    old_body, old_headers = legacy("tools/call", {"name": name, "arguments": {}}, session=session)
     bodies: tuple[Any, ...] = (
         [message],
         [message, message],
@@ -109,15 +112,16 @@ async def _in_other_forms(at: Place, token: str, session: str) -> None:
         message | {"params": [message["params"]]},
     )
     for each in bodies:
-        answer = await at.post(token, json.dumps(each).encode(), headers)
+        answer = await at.post(token, json.dumps(each).encode(), headers, server=server)
         assert answer.status_code == 400, (each, answer.text)
-    assert (await at.post(token, body * 2, headers)).status_code == 400
-    assert (await at.post(token, b"[" + old_body + b"]", old_headers)).status_code == 400
+    assert (await at.post(token, body * 2, headers, server=server)).status_code == 400
+    assert (await at.post(token, b"[" + old_body + b"]", old_headers, server=server)).status_code == 400
     given = {key: value for key, value in headers.items() if key not in {"host", "authorization"}}
     given["authorization"] = f"Bearer {token}"
     for verb in ("GET", "PUT", "PATCH", "OPTIONS", "HEAD", "DELETE"):
-        answer = await at.site.agents_http.request(verb, f"{at.url}/mcp/crm", content=body, headers=given)
+        answer = await at.site.agents_http.request(verb, at.route(server), content=body, headers=given)
         assert answer.status_code >= 400, verb
-    for path in ("/mcp", "/mcp/", "/mcp//crm", "/mcp/crm/", "/mcp/crm/x", "/MCP/crm", "/mcp/../mcp/CRM"):
+    others = ("/mcp/", "/mcp//crm", "/mcp/crm/", "/mcp/crm/x", "/MCP/crm", "/mcp/../mcp/CRM", "/MCP", "/mcp/CRM")
+    for path in (*others, "/mcp" if server else "/mcp/mcp"):
         answer = await at.site.agents_http.post(httpx2.URL(at.url).join(path), content=body, headers=given)
         assert answer.status_code >= 400, path

@@ -133,6 +133,9 @@ class StagedEnforcement:
     def still_valid(self, principal: Principal) -> Code | None:
         return self.invalid
 
+    def servers(self, principal: Principal) -> Mapping[ServerName, ToolServer]:
+        return {self.target.name: self.target}
+
     def server(self, name: ServerName) -> ToolServer:
         if name != self.target.name:
             raise NotFoundError(Code.SERVER_UNKNOWN, Code.SERVER_UNKNOWN.meaning)

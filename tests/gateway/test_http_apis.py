@@ -13,6 +13,7 @@ import pytest
 
 from tests.enforcement.place import GUARDRAILS, raw_bytes
 from tests.gateway.shop import FACTS, GRANTED, KEY, Shop, clerk, server, shop
+from tests.gateway.stage import modern
 from tests.policies import with_cases
 
 
@@ -181,6 +182,19 @@ def test_what_the_api_answers_is_bounded_scrubbed_and_never_a_way_elsewhere(tmp_
             _problem(await at.send("GET", "crm/read", crm), 404, "server_unknown")
             answer = await at.at.call(await at.token(path="/mcp/shop"), "note", server="shop")
             answer.refused("server_unknown")
+            together = await at.token(path="/mcp")
+            body, headers = modern("tools/list")
+            listed = await at.at.site.agents_http.post(
+                f"{at.at.url}/mcp", content=body, headers=headers | {"authorization": f"Bearer {together}"}
+            )
+            assert listed.json()["result"]["tools"] == []
+            body, headers = modern(params={"name": "shop__note", "arguments": {}})
+            called = await at.at.site.agents_http.post(
+                f"{at.at.url}/mcp",
+                content=body,
+                headers=headers | {"authorization": f"Bearer {together}", "mcp-name": "shop__note"},
+            )
+            assert called.json()["result"]["structuredContent"]["code"] == "tool_not_granted"
 
     asyncio.run(live())
 

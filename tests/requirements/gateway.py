@@ -71,6 +71,36 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "tools/list shows pinned definitions, private, no-store, at most 5 s old.",
     ),
     Requirement(
+        "gateway:aggregate:names",
+        "issue 5 §1",
+        "At /mcp each tool has one name that models take; no name reads as the tool of another server.",
+    ),
+    Requirement(
+        "gateway:aggregate:list",
+        "issue 5 §1, DESIGN §8",
+        "tools/list at /mcp shows what the agent may use of every server of its environment.",
+    ),
+    Requirement(
+        "gateway:aggregate:call",
+        "issue 5 §1, DESIGN §3.1",
+        "A call at /mcp is decided, recorded, held and forwarded as the same call at its server's own endpoint.",
+    ),
+    Requirement(
+        "gateway:aggregate:unknown",
+        "issue 5 §1",
+        "At /mcp a name that is nobody's, or of another environment, is refused like an unknown tool, on record.",
+    ),
+    Requirement(
+        "gateway:aggregate:audience",
+        "DESIGN §4",
+        "A token for /mcp is good at /mcp and each server's endpoint, one for a server's endpoint only there.",
+    ),
+    Requirement(
+        "gateway:aggregate:one-down",
+        "issue 5 §1",
+        "A server that is down, or not proven, takes nothing from the others at /mcp.",
+    ),
+    Requirement(
         "gateway:refusal:readable",
         "DESIGN §8",
         "A refused call is an isError result with code, policy, hint and decision id.",

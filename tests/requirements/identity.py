@@ -140,6 +140,42 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "DESIGN §7",
         "What an instance says it runs reaches whoever holds it against what was approved.",
     ),
+    Requirement("identity:opaque:audience", "DESIGN §4", "An opaque key can be kept to one address and below."),
+    Requirement("identity:opaque:bound", "DESIGN §4", "An opaque key is of one agent in one environment, for good."),
+    Requirement(
+        "identity:opaque:bounds",
+        "DESIGN §11",
+        "Opaque keys are few at a time, end within 90 days, and are made only for agents that take keys.",
+    ),
+    Requirement(
+        "identity:opaque:ended",
+        "issue 5 §1, DESIGN §4",
+        "Whatever ends an agent's tokens, or the credential, ends its opaque keys at once and for good.",
+    ),
+    Requirement("identity:opaque:expiry", "DESIGN §11", "An opaque key ends by itself, by the later of both clocks."),
+    Requirement(
+        "identity:opaque:hash-only", "DESIGN §4", "An opaque key is shown once; it is in no row, record or log."
+    ),
+    Requirement(
+        "identity:opaque:header",
+        "issue 5 §1",
+        "`x-api-key` counts only where the protocol asks for it, and for an opaque key alone.",
+    ),
+    Requirement("identity:opaque:no-tokens", "DESIGN §4", "An opaque key gets no token and acts for no user."),
+    Requirement("identity:opaque:production", "DESIGN §4", "In production an agent's owner makes its opaque keys."),
+    Requirement(
+        "identity:opaque:proves",
+        "issue 5 §1, DESIGN §4",
+        "An opaque key proves the agent it was made for, without user or task, and says which credential it is.",
+    ),
+    Requirement(
+        "identity:opaque:unknown", "DESIGN §4", "An opaque key that was not made, or is altered, proves nobody."
+    ),
+    Requirement(
+        "identity:opaque:unproven",
+        "DESIGN §3.2",
+        "An opaque key counts only while row and epoch are proven; a lost epoch is not begun again.",
+    ),
     Requirement(
         "identity:production:clearance", "DESIGN §6", "No production key enrols without sign-off on that version."
     ),

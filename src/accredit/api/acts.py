@@ -22,7 +22,7 @@ from accredit.kernel.errors import AccreditError, ConflictError
 from accredit.kernel.ids import AgentId, ToolId
 from accredit.registry.model import RestrictionKind, Tier
 
-__all__ = ["Activated", "AgentStanding", "JoinTokenShown", "Submission", "acts"]
+__all__ = ["Activated", "AgentKeyMade", "AgentStanding", "JoinTokenShown", "Submission", "acts"]
 
 _MINUTE_US = 60_000_000
 
@@ -31,6 +31,12 @@ class _JoinToken(Form):
     thumbprint: Annotated[str, Field(max_length=64)] | None = None
     source: Annotated[str, Field(max_length=64)] | None = None
     """Network the instance must call from, as CIDR."""
+
+
+class _KeyLife(Form):
+    days: Annotated[int, Field(ge=1, le=90)] = 30
+    path: Annotated[str, Field(max_length=256)] = ""
+    """Where alone it is good, and below: `/mcp/crm`. Everywhere, if left out."""
 
 
 class _Restrict(Form):
@@ -54,6 +60,15 @@ class JoinTokenShown:
     """A single-use secret with which one instance enrols its key."""
 
     join_token: str
+    expires: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentKeyMade:
+    """An opaque key of one instance, shown this once."""
+
+    key: str
+    credential: str
     expires: str
 
 
@@ -103,6 +118,11 @@ def acts(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             who, asking.seen(who, name).id, thumbprint=form.thumbprint, source=form.source
         )
         return Json(JoinTokenShown(made.secret, moment(made.expires_us)), 201)
+
+    @app.post("/api/v1/agents/{name:agent}/keys", response_model=AgentKeyMade, status_code=201)
+    async def agent_key(who: Who, name: Named, form: _KeyLife) -> Json:
+        made = await operations.issue_agent_key(who, asking.seen(who, name).id, days=form.days, path=form.path)
+        return Json(AgentKeyMade(made.secret, made.credential.id, moment(made.expires_us)), 201)
 
     @app.post("/api/v1/agents/{name:agent}/revoke", response_model=EndedCredentials)
     async def agent_revoke(who: Who, name: Named, form: Reason) -> Json:

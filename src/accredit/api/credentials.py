@@ -34,7 +34,7 @@ class _Upstream(Form):
 
 @dataclass(frozen=True, slots=True)
 class CredentialRow:
-    """One instance's key."""
+    """One instance's key; an opaque one has no thumbprint, and ends by itself."""
 
     id: str
     agent: str
@@ -43,6 +43,10 @@ class CredentialRow:
     thumbprint: str
     state: str
     enrolled: str
+    expires: str | None
+    """Of an opaque key."""
+    path: str | None
+    """Of an opaque key: where it is good, and below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,17 @@ def credentials(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
 
 def credential_row(one: Credential, asking: Asking) -> CredentialRow:
     """A key."""
-    return CredentialRow(one.id, one.agent, asking.name(one.agent), one.thumbprint, one.state, moment(one.enrolled_us))
+    opaque = one.opaque
+    return CredentialRow(
+        one.id,
+        one.agent,
+        asking.name(one.agent),
+        one.thumbprint,
+        one.state,
+        moment(one.enrolled_us),
+        moment(opaque.expires_us) if opaque else None,
+        (opaque.audience or "/") if opaque else None,
+    )
 
 
 def _brokered(one: BrokeredCredential) -> UpstreamRow:

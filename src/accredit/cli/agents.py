@@ -199,6 +199,18 @@ def _agent_enrol(name: str, *, thumbprint: str | None = None, source: str | None
     return act(_path(name, "/join-tokens"), output, {"thumbprint": thumbprint, "source": source})
 
 
+@agent.command(name="key")
+def _agent_key(name: str, *, days: int = 30, path: str = "", output: Out = TABLE) -> int:
+    """Make a key for an instance whose client takes nothing else; it is shown once. `agent enrol` where one can.
+
+    Args:
+        name: The agent.
+        days: When it ends, 90 at most.
+        path: Where alone it is good, and below, for example /mcp/crm.
+    """
+    return act(_path(name, "/keys"), output, {"days": days, "path": path})
+
+
 @agent.command(name="suspend")
 def _agent_suspend(name: str, *, reason: str, output: Out = TABLE) -> int:
     """Stop an agent at once; `agent resume` lets it run again."""

@@ -22,7 +22,18 @@ app.command(credential)
 @credential.command(name="list")
 def _credential_list(*, agent: str | None = None, page: Page = FIRST, output: Out = TABLE) -> None:
     """List agents' credentials."""
-    listed("/api/v1/credentials", output, "agent_name", "state", "thumbprint", "enrolled", "id", agent=agent, page=page)
+    listed(
+        "/api/v1/credentials",
+        output,
+        "agent_name",
+        "state",
+        "thumbprint",
+        "enrolled",
+        "expires",
+        "id",
+        agent=agent,
+        page=page,
+    )
 
 
 @credential.command(name="confirm")

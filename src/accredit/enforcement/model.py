@@ -23,9 +23,10 @@ class Call:
     """One `tools/call` as a protocol understood it. Sizes were capped and JSON read strictly before."""
 
     principal: Principal
-    server: ServerName
+    server: ServerName | None
+    """None: the client named a tool among those of all servers, and no server of its environment can have it."""
     tool: str
-    """The server's own tool name, as sent."""
+    """The server's own tool name; as sent where there is no server."""
     arguments: Mapping[str, Any]
     protocol: str
     """For the record: `mcp/2026-07-28`, `mcp/2025-11-25`."""

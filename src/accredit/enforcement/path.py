@@ -35,6 +35,7 @@ from accredit.enforcement.records import (
 )
 from accredit.enforcement.sessions import SessionKey, SessionLedger, SessionTurn
 from accredit.enforcement.snapshot import Snapshot
+from accredit.identity.enrolment import is_agent_secret
 from accredit.identity.model import Principal, Revocation
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock, ClockWatch, Instant
@@ -106,16 +107,24 @@ class Enforcer:
 
     # -- who is calling
 
-    def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
+    def authenticate(
+        self, authorization: str | None, *, path: str, source: str, api_key: str | None = None
+    ) -> Principal:
         """The verified agent behind an `Authorization` header.
+
+        `api_key` is for protocols whose clients send their key in a header of its own (`x-api-key`): an opaque key and
+        nothing else, and where both headers are sent, the same one.
 
         Raises:
             UnauthenticatedError: nobody was proven. The code is for the record; the caller is told one constant text.
         """
         scheme, _, token = (authorization or "").partition(" ")
+        # what is no bearer token at all is an empty one: the verifier says so
+        token = token.strip() if scheme.lower() == "bearer" else ""
         try:
-            # what is no bearer token at all is an empty one: the verifier says so
-            return self._controls.verifier.verify(token.strip() if scheme.lower() == "bearer" else "", path=path)
+            if api_key is not None:
+                token = _one_key(token if authorization is not None else api_key, api_key)
+            return self._controls.verifier.verify(token, path=path)
         except UnauthenticatedError as error:
             # not counted as an attempt: a signed token cannot be guessed, and whoever shares the address (all do behind
             # one proxy) would be kept from signing in and from new tokens by anybody's junk
@@ -158,6 +167,14 @@ class Enforcer:
         if found is None:
             raise NotFoundError(Code.SERVER_UNKNOWN, f"no tool server is called `{name[:63]}`")
         return found
+
+    def servers(self, principal: Principal) -> Mapping[ServerName, ToolServer]:
+        """Every tool server of the agent's environment, by name."""
+        catalogue = self._snapshot().catalogue
+        agent = catalogue.agent(principal.agent)
+        if agent is None:
+            return {}
+        return {one.name: one for one in catalogue.servers() if one.environment is agent.environment}
 
     def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
         """The tools to list for this agent (DESIGN §3.16), with their pinned definitions.
@@ -223,7 +240,7 @@ class Enforcer:
             if fault is not None:
                 return await self._refuse(passage, fault.code, detail=f"`{fault.path}`: expected {fault.expected}")
             # 4 definition
-            changed = await self._controls.definitions.refusal(call.server, tool)
+            changed = await self._controls.definitions.refusal(server.name, tool)
             if changed is not None:
                 return await self._refuse(passage, changed)
         # 5 gather
@@ -277,6 +294,9 @@ class Enforcer:
                 return Code.AGENT_NOT_ACTIVE
             if not self._watch.steady(now):  # a clock set back brings nothing to life again
                 return Code.CLOCK_UNCONFIRMED
+        if call.server is None:
+            passage.unknown_tool = self._fingerprint("tool", call.tool)
+            return Code.TOOL_NOT_GRANTED
         server = snapshot.catalogue.server(call.server)
         if server is None:
             return Code.SERVER_UNKNOWN
@@ -422,7 +442,8 @@ class Enforcer:
             InvalidInputError: the arguments have no JSON form.
         """
         catalogue = self._snapshot().catalogue
-        agent, server = catalogue.agent(call.principal.agent), catalogue.server(call.server)
+        agent = catalogue.agent(call.principal.agent)
+        server = catalogue.server(call.server) if call.server is not None else None
         tool = server.tools.get(call.tool) if server is not None else None
         return request_digest(HeldCall(agent, call.principal, tool, call.arguments)) if agent and tool else None
 
@@ -515,7 +536,7 @@ class Enforcer:
         if (code := self._controls.verifier.still_valid(call.principal)) is not None:
             raise UnauthenticatedError(code, "the credential is not valid any more")
         snapshot = self._snapshot()
-        current, place = snapshot.catalogue.agent(agent.id), snapshot.catalogue.server(call.server)
+        current, place = snapshot.catalogue.agent(agent.id), snapshot.catalogue.server(server.name)
         if current is None or current.state is not agent.state:
             raise UnavailableError(Code.AGENT_NOT_ACTIVE, "the agent's state changed meanwhile")
         if current.version.digest != agent.version.digest:
@@ -677,6 +698,15 @@ class Enforcer:
 
     def _fingerprint(self, what: str, text: str) -> str:
         return self._sealer.fingerprint(f"{what}\0{text}".encode("utf-8", "surrogatepass"))
+
+
+def _one_key(token: str, api_key: str) -> str:
+    """The opaque key that two headers agree on: two readers of one request must not see two callers."""
+    if token != api_key:
+        raise UnauthenticatedError(Code.HEADER_MISMATCH, "the caller did not prove who it is", cause="two keys")
+    if not is_agent_secret(api_key):
+        raise UnauthenticatedError(Code.TOKEN_MALFORMED, "the caller did not prove who it is", cause="no opaque key")
+    return api_key
 
 
 def _grant_of(agent: Agent, tool: Tool) -> ToolGrant | None:

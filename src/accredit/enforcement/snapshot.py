@@ -42,12 +42,15 @@ class Snapshot:
         """Of the release and every fact about tools a decision can depend on."""
         return self.policy.digest
 
-    def unproven_for(self, agent: AgentId, server: ServerName, tool: str) -> Code | None:
+    def unproven_for(self, agent: AgentId, server: ServerName | None, tool: str) -> Code | None:
         """`state_unproven` if the log contradicts a row that a call of this agent to this tool rests on."""
         if not self.unproven and self.policy_proven:
             return None
-        rests_on = {("agent", agent), ("epoch", agent), ("server", server), ("tool", tool_id(server, tool))}
-        found, offers = self.catalogue.agent(agent), self.catalogue.server(server)
+        rests_on: set[tuple[str, str]] = {("agent", agent), ("epoch", agent)}
+        found, offers = self.catalogue.agent(agent), None
+        if server is not None:
+            rests_on |= {("server", server), ("tool", tool_id(server, tool))}
+            offers = self.catalogue.server(server)
         if found is not None:
             rests_on |= {("version", found.version.digest), ("team", found.team.id)}
         # a row that is not loaded names nothing it belongs to: what is missing may be missing for want of it
@@ -55,6 +58,7 @@ class Snapshot:
         lost = (
             rows.RESTRICTION in kinds  # it may be this agent's
             or (found is None and kinds & {"version", "team"})
+            or (server is None and kinds & {"server", "tool", "definition"})
             or (offers is not None and tool not in offers.tools and "definition" in kinds)
         )
         return None if self.policy_proven and not lost and not (rests_on & self.unproven) else Code.STATE_UNPROVEN

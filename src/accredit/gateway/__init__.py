@@ -1,4 +1,6 @@
-"""Protocols in and out. Here: MCP at `/mcp/{server}`, clients of both protocol eras, tool servers of the newest.
+"""Protocols in and out. Here: MCP at `/mcp/{server}` and, for all servers together, `/mcp`.
+
+Clients are of both protocol eras, tool servers of the newest.
 
 What always holds: every request proves its Host, Origin and caller before its body is read; a `tools/call` is decided
 on its body, never on a header; what is forwarded is encoded anew from the value that was decided; an admitted call is

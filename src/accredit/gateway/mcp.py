@@ -1,4 +1,7 @@
-"""The MCP endpoint `/mcp/{server}` as a bare ASGI app: one POST in, one answer out, every control on the way.
+"""The MCP endpoints `/mcp` and `/mcp/{server}` as a bare ASGI app: one POST in, one answer out, every control between.
+
+The two differ in nothing but what is listed and how a call names its tool: at `/mcp` the tools of every server stand
+in one list, under the names of `aggregate.py`. What a name stands for is settled before a call is anything.
 
 Life of a request: 1 routing headers once, Host and Origin; 2 who is calling; 3 method, content type, accept; 4 body,
 bounded in size and time; 5 one strict JSON-RPC message; 6 its era, header = body; 7 its method. `tools/call` then goes
@@ -22,6 +25,7 @@ from accredit.approvals.requests import exact_json
 from accredit.approvals.sealedstate import open_state, seal_state
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.gateway.addresses import HostAllowList
+from accredit.gateway.aggregate import AggregatedNames, aggregated_name
 from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, read_message
 from accredit.gateway.masking import masked_error, masked_result
@@ -78,6 +82,7 @@ _LAST_WORDS_S = 1.0
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
+_TOOL_KEY = "dev.accredit/tool"
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LABEL = re.compile(r"[\x21-\x7e]{1,128}")
 _NO_ARGUMENTS: Mapping[str, Any] = {}
@@ -182,10 +187,11 @@ def _for_sessions(result: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Inbound:
-    """A request whose caller, server and era are known."""
+    """A request whose caller, endpoint and era are known."""
 
     principal: Principal
-    server: ToolServer
+    server: ToolServer | None
+    """None: at `/mcp`, for all of them."""
     head: Mapping[str, str]
     message: RpcMessage
     era: Era
@@ -193,9 +199,13 @@ class _Inbound:
     receive: Receive
     session: ClientSession | None = None
 
+    @property
+    def endpoint(self) -> ServerName | None:
+        return self.server.name if self.server is not None else None
+
 
 class McpGateway:
-    """The ASGI app. Mount it for every path below `/mcp/`; close it with `aclose` when the server has stopped."""
+    """The ASGI app. Mount it for `/mcp` and every path below; close it with `aclose` when the server has stopped."""
 
     def __init__(
         self,
@@ -223,6 +233,7 @@ class McpGateway:
         self._upload_timeout_s = upload_timeout_s
         self._upstream_ids = itertools.count(1)
         self._header_plans: dict[Digest, tuple[ParamHeader, ...]] = {}
+        self._names = AggregatedNames()
         # Only what `notifications/cancelled` may name: calls of sessions, served by this replica.
         self._cancellable: dict[tuple[bytes, RpcId], Flight] = {}
 
@@ -271,8 +282,8 @@ class McpGateway:
         except ForbiddenError as error:
             raise ForbiddenError(Code.NOT_AUTHORISED, Code.NOT_AUTHORISED.meaning) from error
         try:
-            server = self._enforcement.server(name)
-            if server.openapi is not None:
+            server = self._enforcement.server(name) if name is not None else None
+            if server is not None and server.openapi is not None:
                 raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` speaks no MCP", hint=f"call it at `/http/{name}`")
         except AccreditError as error:
             self._enforcement.turned_away(error.code, path=path, source=source, credential=principal.credential)
@@ -345,7 +356,7 @@ class McpGateway:
     async def _initialize(self, inbound: _Inbound, reply: _Reply) -> None:
         if not isinstance(inbound.message.params.get("protocolVersion"), str):
             raise RpcError(RpcNumber.PARAMS, "`protocolVersion` must be a text", rpc_id=inbound.message.id)
-        session = self._sessions.issue(inbound.principal, inbound.server.name)
+        session = self._sessions.issue(inbound.principal, inbound.endpoint)
         await reply.result(_INITIALIZED, _NO_STORE, (b"mcp-session-id", session.encode()))
 
     def _session(self, inbound: _Inbound) -> ClientSession:
@@ -358,7 +369,7 @@ class McpGateway:
                 rpc_id=inbound.message.id,
                 hint=f"send `initialize` first, or speak {Era.STATELESS}, which has no sessions",
             )
-        return self._sessions.open(text, inbound.principal, inbound.server.name)
+        return self._sessions.open(text, inbound.principal, inbound.endpoint)
 
     def _cancel(self, session: ClientSession, message: RpcMessage) -> None:
         named = message.params.get("requestId")
@@ -370,28 +381,63 @@ class McpGateway:
     async def _list(self, inbound: _Inbound, reply: _Reply) -> None:
         if inbound.message.params.get("cursor") is not None:
             raise RpcError(RpcNumber.PARAMS, "no such cursor: the list has one page", rpc_id=inbound.message.id)
-        tools = self._enforcement.visible(inbound.principal, inbound.server.name)
-        if self._watch is not None:
-            self._watch.freshen(inbound.server)
+        tools = self._aggregated(inbound) if inbound.server is None else self._list_of(inbound, inbound.server)
         await reply.result(
             {
-                "tools": [_listed(tool) for tool in tools],
+                "tools": tools,
                 "ttlMs": _LIST_AGE_MS,
                 "cacheScope": "private",
             },
             _PRIVATE,
         )
 
+    def _list_of(self, inbound: _Inbound, server: ToolServer) -> list[dict[str, Any]]:
+        tools = self._enforcement.visible(inbound.principal, server.name)
+        if self._watch is not None:
+            self._watch.freshen(server)
+        return [_listed(tool) for tool in tools]
+
+    def _aggregated(self, inbound: _Inbound) -> list[dict[str, Any]]:
+        """What the agent may use of every server; that one of them is down takes nothing from the others."""
+        servers = self._servers(inbound)
+        listed: list[dict[str, Any]] = []
+        for server in servers.values():
+            tools = self._enforcement.visible(inbound.principal, server.name)
+            if tools and self._watch is not None:
+                self._watch.freshen(server)
+            for tool in tools:
+                name = aggregated_name(tool.server, tool.name)
+                if self._names.read(name, servers) is not None:
+                    meta = tool.definition.get("_meta")
+                    known = {**(meta if isinstance(meta, Mapping) else {}), _TOOL_KEY: tool.id}
+                    listed.append({**_listed(tool), "name": name, "_meta": known})
+        return listed
+
+    def _servers(self, inbound: _Inbound) -> dict[ServerName, ToolServer]:
+        """Those that speak MCP."""
+        known = self._enforcement.servers(inbound.principal)
+        return {name: server for name, server in known.items() if server.openapi is None}
+
+    def _meant(self, inbound: _Inbound, name: str) -> tuple[ServerName | None, str, Tool | None]:
+        """Whose tool a call names, the server's own name of it, and the tool if there is one."""
+        if inbound.server is not None:
+            return inbound.server.name, name, inbound.server.tools.get(name)
+        servers = self._servers(inbound)
+        if (meant := self._names.read(name, servers)) is None:
+            return None, name, None
+        server, own = meant
+        return server, own, servers[server].tools.get(own)
+
     async def _call(self, inbound: _Inbound, reply: _Reply, session: ClientSession | None) -> None:
         message = inbound.message
         name, arguments = _named_call(message)
-        tool = inbound.server.tools.get(name)
+        server, own, tool = self._meant(inbound, name)
         if inbound.era is Era.STATELESS and tool is not None:
             check_parameters(self._header_plan(tool), inbound.head, message, arguments)
         label, traceparent = _run_label(message, inbound.head)
         declared = _declared(message)
         try:
-            hold = self._named_hold(inbound, name, arguments)
+            hold = self._named_hold(inbound, server, own, arguments)
         except InvalidInputError as error:
             await reply.result(refusal_result(Refused(error.code, error.message, error.hint)))
             return
@@ -400,8 +446,8 @@ class McpGateway:
             return
         call = Call(
             principal=inbound.principal,
-            server=inbound.server.name,
-            tool=name,
+            server=server,
+            tool=own,
             arguments=arguments,
             protocol=f"mcp/{inbound.era}",
             source=inbound.source,
@@ -423,7 +469,9 @@ class McpGateway:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
 
-    def _named_hold(self, inbound: _Inbound, name: str, arguments: Mapping[str, Any]) -> HoldId | None:
+    def _named_hold(
+        self, inbound: _Inbound, server: ServerName | None, tool: str, arguments: Mapping[str, Any]
+    ) -> HoldId | None:
         message, principal = inbound.message, inbound.principal
         state = message.params.get("requestState")
         if state is not None:
@@ -434,7 +482,7 @@ class McpGateway:
                     state,
                     agent=principal.agent,
                     user=principal.user.key if principal.user else None,
-                    request=_request_of(inbound.server.name, name, arguments),
+                    request=_request_of(server, tool, arguments),
                     now=self._clock.now(),
                 )
             if isinstance(opened, Code):
@@ -576,13 +624,16 @@ _DISCOVERED = {
 }
 
 
-def _server_name(path: str) -> ServerName:
+def _server_name(path: str) -> ServerName | None:
+    """The server that a path is the endpoint of; None for all of them."""
+    if path == "/mcp":
+        return None
     _, _, name = path.partition("/mcp/")
     try:
         return ServerName(check_name(name, "tool server"))
     except InvalidInputError as error:
         raise NotFoundError(
-            Code.SERVER_UNKNOWN, Code.SERVER_UNKNOWN.meaning, hint="the path is `/mcp/` and a server's name"
+            Code.SERVER_UNKNOWN, Code.SERVER_UNKNOWN.meaning, hint="the path is `/mcp`, or `/mcp/` and a server's name"
         ) from error
 
 
@@ -686,7 +737,7 @@ def _can_be_asked(inbound: _Inbound) -> bool:
     return isinstance(elicitation, dict) and (not elicitation or "form" in elicitation)
 
 
-def _request_of(server: ServerName, tool: str, arguments: Mapping[str, Any]) -> Digest:
+def _request_of(server: ServerName | None, tool: str, arguments: Mapping[str, Any]) -> Digest:
     """What a state was handed out for, as far as the client can see it; the hold itself is bound to all of it."""
     return digest("mcp-held-call", exact_json([server, tool, arguments]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from accredit.enforcement.model import Admitted, Call, CallResult, Refused
@@ -49,6 +50,10 @@ class EnforcementPoint(Protocol):
 
     def still_valid(self, principal: Principal) -> Code | None:
         """Whether what was authenticated a moment ago still stands; None if so."""
+        ...
+
+    def servers(self, principal: Principal) -> Mapping[ServerName, ToolServer]:
+        """Every tool server of the agent's environment."""
         ...
 
     def server(self, name: ServerName) -> ToolServer:

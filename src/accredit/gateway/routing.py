@@ -53,6 +53,7 @@ _ONCE = frozenset(
         "mcp-protocol-version",
         "mcp-session-id",
         "origin",
+        "x-api-key",
     }
 )
 

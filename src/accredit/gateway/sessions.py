@@ -36,7 +36,7 @@ class ClientSession:
 
 
 class SealedSessions:
-    """Issues and opens session ids, each bound to one credential of one agent and one server."""
+    """Issues and opens session ids, each bound to one credential of one agent and one endpoint."""
 
     def __init__(self, sealer: Sealer, clock: Clock, ids: IdSource) -> None:
         self._sealer = sealer.derive("mcp-session")
@@ -47,20 +47,20 @@ class SealedSessions:
         self._ended: OrderedDict[bytes, None] = OrderedDict()
 
     @staticmethod
-    def _owner(principal: Principal, server: ServerName) -> bytes:
+    def _owner(principal: Principal, server: ServerName | None) -> bytes:
         return orjson.dumps([server, principal.agent, principal.credential])
 
-    def issue(self, principal: Principal, server: ServerName) -> str:
-        """A new session id for this credential at this server."""
+    def issue(self, principal: Principal, server: ServerName | None) -> str:
+        """A new session id for this credential at this server; None: at `/mcp`, which is none of them."""
         content = self._clock.now().wall_s.to_bytes(8) + self._ids.secret(_NONCE)
         sealed = self._sealer.seal(content, belongs_to=self._owner(principal, server))
         return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
-    def open(self, text: str, principal: Principal, server: ServerName) -> ClientSession:
+    def open(self, text: str, principal: Principal, server: ServerName | None) -> ClientSession:
         """The session behind an id.
 
         Raises:
-            NotFoundError: never issued, issued to somebody else or for another server, ended, or too old.
+            NotFoundError: never issued, issued to somebody else or at another endpoint, ended, or too old.
         """
         unknown = NotFoundError(
             Code.SESSION_UNKNOWN, Code.SESSION_UNKNOWN.meaning, hint="send `initialize` to begin a new session"

@@ -40,7 +40,7 @@ class AgentCredentials:
         return () if view.get(rows.ENROLMENT, agent) is None else (Write(rows.ENROLMENT, agent, None),)
 
     def writes_to_halt(self, view: StateView, agent: AgentId) -> tuple[Write, ...]:
-        """Every live token dead, wherever it is cached; keys stay."""
+        """Every live token dead, wherever it is cached, and every opaque key for good; keys of instances stay."""
         epoch = view.get(rows.EPOCH, agent)
         return () if epoch is None else (Write(rows.EPOCH, agent, {"epoch": epoch.doc["epoch"] + 1}),)
 

@@ -5,6 +5,11 @@ that the first use enrolled is locked (DESIGN §4).
 
 In production a key enrols only once the agent's activation began under a clearance, and counts only when the agent's
 owner said that it is the instance's own: by pinning the join token to its thumbprint, or by confirming it afterwards.
+
+A client that can present nothing but a key gets an opaque one of ours: 256 random bits, shown once, kept as a hash. It
+is a credential like any other, and weaker than any other, since whoever has seen it once can use it. So it ends by
+itself, can be kept to one address, dies with the agent's epoch, proves no user and no task, gets no tokens, and is made
+in production by nobody but the agent's owner.
 """
 
 from __future__ import annotations
@@ -19,8 +24,9 @@ from typing import Any, Final
 from accredit.audit.model import Facts
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
 from accredit.identity import rows
+from accredit.identity.audience import audience_path
 from accredit.identity.keys import agent_key
-from accredit.identity.model import Credential, CredentialState
+from accredit.identity.model import Credential, CredentialState, OpaqueKey
 from accredit.identity.ports import AgentDirectory, AttemptGate
 from accredit.identity.state import IdentityState
 from accredit.kernel.canonical import Digest
@@ -34,13 +40,14 @@ from accredit.kernel.errors import (
     InvalidInputError,
     NotFoundError,
     UnauthenticatedError,
+    UnavailableError,
 )
 from accredit.kernel.ids import AgentId, CredentialId, IdSource
 from accredit.kernel.strictjson import parse_strict
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, AgentState, Environment
 
-__all__ = ["Enrolment", "JoinToken", "may_enrol"]
+__all__ = ["Enrolment", "IssuedKey", "JoinToken", "is_agent_secret", "may_enrol"]
 
 _TTL_S: Final = 900
 _MAX_TTL_S: Final = 86_400
@@ -49,6 +56,11 @@ _MAX_CREDENTIALS: Final = 1000
 """Of one agent; no more join tokens wait to be used."""
 _AT_ONCE: Final = 100
 _PREFIX: Final = "accj_"
+_KEY_PREFIX: Final = "akey_"
+_MAX_KEY_DAYS: Final = 90
+_MAX_ALIVE: Final = 20
+_MAX_KEPT: Final = 40
+"""Opaque keys of one agent that are remembered, ended ones among them: the oldest of these go first."""
 _BEFORE_ACTIVE: Final = frozenset({AgentState.DRAFT, AgentState.SUBMITTED, AgentState.REJECTED})
 
 
@@ -59,6 +71,20 @@ class JoinToken:
     secret: str = field(repr=False)
     agent: AgentId
     expires_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """An opaque key as it is shown, once."""
+
+    secret: str = field(repr=False)
+    credential: Credential
+    expires_us: int
+
+
+def is_agent_secret(token: str) -> bool:
+    """Whether a bearer token has the form of an agent's opaque key rather than of a signed token."""
+    return token.startswith(_KEY_PREFIX)
 
 
 class Enrolment:
@@ -221,8 +247,7 @@ class Enrolment:
                 Write(rows.CREDENTIAL, credential.id, rows.credential_doc(credential)),
                 Write(rows.KEY_THUMBPRINT, key.thumbprint, {"credential": credential.id}),
             ]
-            if view.get(rows.EPOCH, agent.id) is None:
-                writes.append(Write(rows.EPOCH, agent.id, {"epoch": 1}))
+            writes += self._first_epoch(view, agent.id)
             return Change(
                 Facts("credential.enrolled", agent=agent.id, environment=agent.environment.value),
                 tuple(writes),
@@ -234,6 +259,89 @@ class Enrolment:
         if refusal:
             raise refusal[0]
         return enrolled[0]
+
+    def _first_epoch(self, view: StateView, agent: AgentId) -> list[Write]:
+        """An agent's epoch, if this is the first that is enrolled for it.
+
+        INVARIANT: one that somebody took away is not begun again: that would bring back what an earlier epoch ended.
+        """
+        if (rows.EPOCH, agent) in self._control.unproven:
+            raise UnavailableError(
+                Code.STATE_UNPROVEN, "the agent's epoch is not what the log says", hint="revoke the agent first"
+            )
+        return [Write(rows.EPOCH, agent, {"epoch": 1})] if view.get(rows.EPOCH, agent) is None else []
+
+    async def issue_key(self, agent: AgentId, *, actor: Actor, days: int, path: str = "") -> IssuedKey:
+        """Make an opaque key, good at `path` under the public URL and below; its secret is in the answer alone.
+
+        Raises:
+            NotFoundError: no such agent.
+            ForbiddenError: `enrolment_closed`, `agent_not_active`: the agent takes no keys as it stands. Or
+                `not_authorised`: it is in production, and this is not its owner or backup owner.
+            InvalidInputError: its life is too long or none, or `path` is not a path.
+            ConflictError: too many are alive.
+            UnavailableError: `state_unproven`: the log contradicts the agent's epoch.
+        """
+        if not 1 <= days <= _MAX_KEY_DAYS:
+            raise InvalidInputError(Code.BODY_MALFORMED, f"an opaque key lives 1 to {_MAX_KEY_DAYS} days")
+        if audience_path(path, "") is None:
+            raise InvalidInputError(
+                Code.TOKEN_AUDIENCE, f"`{path[:80]}` is not a path here", hint="write `/mcp/crm`, or leave it out"
+            )
+        secret = _KEY_PREFIX + urlsafe_b64encode(self._ids.secret(32)).rstrip(b"=").decode()
+        made: list[Credential] = []
+
+        def build(view: StateView) -> Change:
+            found = self._agent(view, agent)
+            if found.environment is Environment.PRODUCTION and actor.person not in _owners(found):
+                raise ForbiddenError(
+                    Code.NOT_AUTHORISED, "in production the agent's owner or backup owner makes its opaque keys"
+                )
+            now = self._clock.now()
+            first = self._first_epoch(view, agent)
+            epoch = view.get(rows.EPOCH, agent)
+            opaque = OpaqueKey(
+                hashed=rows.secret_hash(secret),
+                environment=found.environment.value,
+                epoch=epoch.doc["epoch"] if epoch is not None else 1,
+                audience=path,
+                expires_us=now.wall_us + days * 86_400_000_000,
+            )
+            credential = Credential(
+                CredentialId(self._ids.new("crd")), agent, "", {}, CredentialState.ACTIVE, now.wall_us, opaque
+            )
+            made.append(credential)
+            return Change(
+                Facts("credential.key_issued", agent=agent, environment=found.environment.value),
+                (
+                    Write(rows.CREDENTIAL, credential.id, rows.credential_doc(credential)),
+                    *first,
+                    *self._over(agent, now),
+                ),
+                actor,
+                {"audience": path, "credential": credential.id, "expires_us": opaque.expires_us},
+            )
+
+        await self._control.transact(build)
+        credential = made[-1]
+        assert credential.opaque is not None  # noqa: S101 - made above
+        return IssuedKey(secret, credential, credential.opaque.expires_us)
+
+    def _over(self, agent: AgentId, now: Instant) -> list[Write]:
+        """Room for one more opaque key: without the oldest of those that ended."""
+        known = self._state.credentials_of(agent)
+        opaque = [one for one in known if one.opaque is not None]
+        # a locked one is suspect: that it was there is not forgotten, so it keeps its place
+        ended = [one for one in opaque if one.state is CredentialState.REVOKED or self._expired(one, now)]
+        if len(opaque) - len(ended) >= _MAX_ALIVE:
+            raise ConflictError(Code.CONFLICT, f"{_MAX_ALIVE} opaque keys of the agent are alive", hint="revoke some")
+        gone = ended[: max(0, len(opaque) - _MAX_KEPT + 1)]
+        if len(known) - len(gone) >= _MAX_CREDENTIALS:
+            raise ConflictError(Code.CONFLICT, f"the agent has {_MAX_CREDENTIALS} keys already")
+        return [Write(rows.CREDENTIAL, one.id, None) for one in gone]
+
+    def _expired(self, credential: Credential, now: Instant) -> bool:
+        return credential.opaque is not None and self._clocks.passed(credential.opaque.expires_us, now)
 
     async def confirm(self, credential: CredentialId, thumbprint: str, *, actor: Actor) -> Credential:
         """Say as the agent's owner that a pending key is the instance's own; from here on it gets tokens.

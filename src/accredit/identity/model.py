@@ -17,6 +17,7 @@ __all__ = [
     "CredentialState",
     "Issuer",
     "IssuerKind",
+    "OpaqueKey",
     "Operator",
     "Principal",
     "Revocation",
@@ -65,7 +66,7 @@ class Principal:
 
     agent: AgentId
     credential: CredentialId
-    """One instance's key; its revocation ends this principal."""
+    """One instance's, public key or opaque; its revocation ends this principal."""
     epoch: int
     expires_us: int
     """Wall time from which it is refused, the tolerance for skewed clocks included."""
@@ -107,16 +108,31 @@ class CredentialState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OpaqueKey:
+    """A secret we made for a client that can present nothing better; only its hash is kept."""
+
+    hashed: str = field(repr=False)
+    environment: str
+    epoch: int
+    """The agent's when it was made: whatever raises that ends the key for good."""
+    audience: str
+    """Path below the public URL that it is good at, and below; empty for all of them."""
+    expires_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
-    """One instance of an agent: a public key of its own."""
+    """One instance of an agent: a public key of its own, or an opaque key of ours."""
 
     id: CredentialId
     agent: AgentId
     thumbprint: str
-    """RFC 7638, SHA-256; unique across the installation."""
+    """RFC 7638, SHA-256; unique across the installation. Empty for an opaque key."""
     jwk: Mapping[str, str]
+    """Empty for an opaque key."""
     state: CredentialState
     enrolled_us: int
+    opaque: OpaqueKey | None = None
 
 
 class IssuerKind(StrEnum):

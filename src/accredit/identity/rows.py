@@ -1,7 +1,7 @@
 """The kinds of control state this room stores, each a document under a key, and their reading and writing.
 
 kind            key                       document
-credential      credential id (`crd_…`)   one instance's public key and state
+credential      credential id (`crd_…`)   one instance's public key or the hash of its opaque one, and state
 key_thumbprint  RFC 7638 thumbprint       {credential}: kept for good, so a key is enrolled once
 epoch           agent id                  {epoch}: raised by every revocation of the agent; exists from the first
                                           enrolment on, so that a missing one is noticed
@@ -28,7 +28,16 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from accredit.identity.model import ApiToken, ClaimType, Credential, CredentialState, Issuer, IssuerKind, TokenKind
+from accredit.identity.model import (
+    ApiToken,
+    ClaimType,
+    Credential,
+    CredentialState,
+    Issuer,
+    IssuerKind,
+    OpaqueKey,
+    TokenKind,
+)
 from accredit.kernel.ids import AgentId, CredentialId, PersonId
 
 __all__ = [
@@ -88,13 +97,22 @@ def secret_hash(secret: str) -> str:
 
 
 def credential_doc(credential: Credential) -> dict[str, Any]:
-    return {
+    doc: dict[str, Any] = {
         "agent": credential.agent,
         "enrolled_us": credential.enrolled_us,
         "jwk": dict(credential.jwk),
         "state": credential.state.value,
         "thumbprint": credential.thumbprint,
     }
+    if (opaque := credential.opaque) is not None:
+        doc["opaque"] = {
+            "audience": opaque.audience,
+            "environment": opaque.environment,
+            "epoch": opaque.epoch,
+            "expires_us": opaque.expires_us,
+            "hashed": opaque.hashed,
+        }
+    return doc
 
 
 def credential_from(key: str, doc: Mapping[str, Any]) -> Credential:
@@ -105,6 +123,7 @@ def credential_from(key: str, doc: Mapping[str, Any]) -> Credential:
         doc["jwk"],
         CredentialState(doc["state"]),
         doc["enrolled_us"],
+        OpaqueKey(**doc["opaque"]) if "opaque" in doc else None,
     )
 
 

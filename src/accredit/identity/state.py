@@ -42,7 +42,8 @@ class IdentityState:
 
     def __init__(self, control: ControlLog) -> None:
         self._control = control
-        self._credentials: dict[CredentialId, tuple[Credential, VerifyingKey]] = {}
+        self._credentials: dict[CredentialId, tuple[Credential, VerifyingKey | None]] = {}
+        self._by_hash: dict[str, CredentialId] = {}
         self._by_agent: dict[AgentId, set[CredentialId]] = {}
         self._epochs: dict[AgentId, int] = {}
         self._issuers: dict[str, tuple[Issuer, Mapping[str, VerifyingKey]]] = {}
@@ -65,15 +66,27 @@ class IdentityState:
 
     def credential(self, credential: CredentialId) -> Credential | None:
         found = self._credentials.get(credential)
-        return found[0] if found else None
+        return self._as_of_now(found[0]) if found else None
+
+    def opaque_credential(self, hashed: str) -> Credential | None:
+        """The credential whose opaque key has that hash."""
+        found = self._by_hash.get(hashed)
+        return None if found is None else self.credential(found)
+
+    def _as_of_now(self, credential: Credential) -> Credential:
+        # what raised the epoch ended the opaque keys made before, row by row or not
+        opaque = credential.opaque
+        if opaque is None or opaque.epoch == self._epochs.get(credential.agent):
+            return credential
+        return replace(credential, state=CredentialState.REVOKED)
 
     def credential_key(self, credential: CredentialId) -> VerifyingKey | None:
         found = self._credentials.get(credential)
         return found[1] if found else None
 
     def credentials_of(self, agent: AgentId) -> tuple[Credential, ...]:
-        """All keys ever enrolled for an agent, oldest first."""
-        found = [self._credentials[credential][0] for credential in self._by_agent.get(agent, ())]
+        """All keys enrolled for an agent, oldest first; of opaque ones that ended, the newest."""
+        found = [self._as_of_now(self._credentials[one][0]) for one in self._by_agent.get(agent, ())]
         return tuple(sorted(found, key=lambda credential: (credential.enrolled_us, credential.id)))
 
     def epoch(self, agent: AgentId) -> int | None:
@@ -186,11 +199,17 @@ class IdentityState:
         gone = self._credentials.pop(CredentialId(key), None)
         if gone is not None:
             self._by_agent[gone[0].agent].discard(gone[0].id)
+            if gone[0].opaque is not None:
+                self._by_hash.pop(gone[0].opaque.hashed, None)
         if doc is None:
             return
         credential = rows.credential_from(key, doc)
         self._by_agent.setdefault(credential.agent, set()).add(credential.id)
-        self._credentials[credential.id] = (credential, agent_key(dict(credential.jwk), kid=key))
+        if credential.opaque is not None:
+            self._by_hash[credential.opaque.hashed] = credential.id
+            self._credentials[credential.id] = (credential, None)
+        else:
+            self._credentials[credential.id] = (credential, agent_key(dict(credential.jwk), kid=key))
 
     def _fold_epoch(self, key: str, doc: Mapping[str, Any] | None) -> None:
         if doc is None:

@@ -2,7 +2,7 @@
 
 A signature costs a tenth of a millisecond and never changes; revocation, expiry and a closed task cost a few table
 look-ups and change at any time. So the cache, keyed by the token's SHA-256, holds only what the signature proved, and
-everything else is looked at on every call.
+everything else is looked at on every call. Of an opaque key nothing is cached: it proves what its hash stands for now.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Final
 
 from accredit.identity.access import ACCESS_TYPE, MAX_LIFE_S, principal_of
 from accredit.identity.audience import audience_path, covers
+from accredit.identity.enrolment import is_agent_secret
 from accredit.identity.model import Principal
 from accredit.identity.ports import AgentDirectory
+from accredit.identity.rows import secret_hash
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.identity.tasks import TaskStatus, TaskWatch
@@ -65,19 +67,22 @@ class AccessTokenVerifier:
         self._directory = directory
         self._tasks = tasks
         self._clock = clock
+        self._began = clock.now()
         self._public_url = public_url
         self._capacity = capacity
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
         self._rule = TokenRule(frozenset({ACCESS_TYPE}), public_url, MAX_LIFE_S)
 
     def verify(self, token: str, *, path: str) -> Principal:
-        """Verify one access token for use at `path` (under the public URL). Cached; no I/O.
+        """Verify one access token, or opaque key, for use at `path` (under the public URL). Cached; no I/O.
 
         Raises:
             UnauthenticatedError: with the token's own reason code and cause, for the record; its message is constant,
                 and the caller of the API is told `unauthenticated`.
         """
         now = self._clock.now()
+        if is_agent_secret(token):
+            return self._keyed(token, path, now)
         verified = self._verified(token, now)
         if not covers(verified.audience, path):
             raise refused(Code.TOKEN_AUDIENCE, f"for {verified.audience or '/'}, used at {path[:80]!r}")
@@ -111,6 +116,33 @@ class AccessTokenVerifier:
             # a row that is not loaded cannot say whose it was: the agent may be missing for want of it
             return Code.AGENT_UNKNOWN if self._state.all_proven else Code.STATE_UNPROVEN
         return self._state.refusal(principal)
+
+    def _keyed(self, secret: str, path: str, now: Instant) -> Principal:
+        """The agent that an opaque key proves."""
+        if len(secret) > MAX_TOKEN_BYTES:
+            raise refused(Code.TOKEN_OVERSIZED, f"{len(secret)} characters")
+        found = self._state.opaque_credential(secret_hash(secret))
+        if found is None or (opaque := found.opaque) is None:
+            # a row that is not loaded cannot say whose it was
+            unknown = Code.API_TOKEN_UNKNOWN if self._state.all_proven else Code.STATE_UNPROVEN
+            raise refused(unknown, "no such opaque key")
+        # neither user nor task: there is nobody's word for either
+        principal = Principal(
+            agent=found.agent,
+            credential=found.id,
+            epoch=opaque.epoch,
+            expires_us=opaque.expires_us,
+            token_digest=opaque.hashed,
+            expires_boot_us=self._began.boot_us + opaque.expires_us - self._began.wall_us,
+        )
+        if not covers(opaque.audience, path):
+            raise refused(Code.TOKEN_AUDIENCE, f"for {opaque.audience}, used at {path[:80]!r}", credential=found.id)
+        if (code := self._refusal(principal, now)) is not None:
+            raise refused(code, _CAUSES[code], credential=found.id)
+        agent = self._directory.get(found.agent)
+        if agent is None or agent.environment != opaque.environment:
+            raise refused(Code.CREDENTIAL_REVOKED, "made for another environment", credential=found.id)
+        return principal
 
     def _verified(self, token: str, now: Instant) -> _Verified:
         if not token:

@@ -19,7 +19,7 @@ from accredit.approvals.service import Holds
 from accredit.audit.model import Receipt
 from accredit.audit.ports import Actor
 from accredit.identity.broker import BrokeredCredential, SealedBroker
-from accredit.identity.enrolment import Enrolment, JoinToken
+from accredit.identity.enrolment import Enrolment, IssuedKey, JoinToken
 from accredit.identity.model import Credential, Operator
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints, PointKey
@@ -459,6 +459,11 @@ class Operations:
         return await self._enrolment.issue_join_token(
             agent, actor=_actor(who), pin_thumbprint=thumbprint, allowed_cidr=source
         )
+
+    async def issue_agent_key(self, who: Operator, agent: AgentId, *, days: int, path: str = "") -> IssuedKey:
+        """Make an opaque key for an agent's instance that can present nothing else. Raises as `Enrolment.issue_key`."""
+        self._require(Act.ENROL, who, agent=self._known(agent))
+        return await self._enrolment.issue_key(agent, actor=_actor(who), days=days, path=path)
 
     async def confirm_credential(self, who: Operator, credential: CredentialId, thumbprint: str) -> Credential:
         """Say as the owner that a key is the instance's own. Raises as `Enrolment.confirm`."""
