@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any, Final
 
@@ -442,12 +443,14 @@ def _secret(value: str, kind: Sensitive) -> bool:
     if _CODE.match(value) or _NOT_YET.match(value) or _DATE.match(value):
         return False
     if kind is Sensitive.PASSWORD:
-        letters = any(character.isalpha() for character in value)
-        return letters and len(value) >= 6 and not _WORDS.fullmatch(value) and _random(value, 15)
+        letters = any(character.isalpha() for character in value[:_JUDGED])
+        return letters and len(value) >= 6 and not _WORDS.fullmatch(value) and _random(value[:_JUDGED], 15)
     # a key has no shape of words: `refresh_token=session-store-default` is a name
-    return len(value) >= 16 and any(character.isdigit() for character in value) and _random(value, 45)
+    return len(value) >= 16 and any(character.isdigit() for character in value) and _random(value[:_JUDGED], 45)
 
 
+_JUDGED: Final = 64
+"""Characters by which a value is judged."""
 _WORDS: Final = re.compile(r"[A-Za-z]?[a-z]*(?:[._/-][A-Za-z]?[a-z]*)*+|[A-Z_]+|[a-z]+(?:[A-Z][a-z]+)*+")
 _BEARER: Final = re.compile(r"bearer[ \t]{1,2}([a-z0-9._~+/-]{16,2000}+=*+)")
 _BASIC: Final = re.compile(r"authorization[\"']?[:=]\s{0,2}[\"']?basic[ ]([a-z0-9+/]{8,400}+=*+)")
@@ -619,8 +622,9 @@ _BEGINNINGS: Final = frozenset(shape[:size] for shape in _SHAPES for size in ran
 
 
 def _numbers(text: _Folded) -> Iterator[_Where]:
-    shapes = _possible(text)
+    shapes: Mapping[str, tuple[_Number, ...]] | None = None
     for run in _RUN.finditer(text.text):
+        shapes = _possible(text) if shapes is None else shapes
         said = run[0]
         if said.isdigit():
             if str(len(said)) not in shapes:
@@ -645,8 +649,15 @@ _LEAST_DIGITS: Final = 9
 
 def _possible(text: _Folded) -> Mapping[str, tuple[_Number, ...]]:
     """The shapes of what can be in a text that has these words."""
-    said = {number: any(stem in text.lower for stem in number.stems) for number in _WORDED}
-    possible = {shape: tuple(one for one in numbers if said.get(one, True)) for shape, numbers in _SHAPES.items()}
+    return _without(frozenset(one.kind for one in _WORDED if not any(stem in text.lower for stem in one.stems)))
+
+
+@lru_cache(maxsize=256)
+def _without(unnamed: frozenset[Sensitive]) -> Mapping[str, tuple[_Number, ...]]:
+    possible = {
+        shape: tuple(one for one in numbers if one.words is None or one.kind not in unnamed)
+        for shape, numbers in _SHAPES.items()
+    }
     return {shape: numbers for shape, numbers in possible.items() if numbers}
 
 
