@@ -203,7 +203,7 @@ _QUOTES: Final = {"\u0130": "I", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\
 class _Folded:
     """A text without what is not seen, and with one form of each digit, space, dash and wide letter."""
 
-    __slots__ = ("_headed", "_removed", "lower", "original", "text")
+    __slots__ = ("_headed", "_headers", "_removed", "lower", "original", "text")
 
     def __init__(self, original: str) -> None:
         self.original = original
@@ -219,6 +219,7 @@ class _Folded:
         self.text = text
         self.lower = text.lower()
         self._headed: list[int] | None = None
+        self._headers: dict[tuple[int, re.Pattern[str]], bool] = {}
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where in the original text a part of this one stands."""
@@ -232,16 +233,19 @@ class _Folded:
         return bool(
             words.search(self.lower, max(0, start - _BEFORE), start)
             or words.search(self.lower, end, end + _AFTER)
-            or words.search(self._header(start))
+            or self._heads(words, start)
         )
 
-    def _header(self, at: int) -> str:
-        """The first line of the value that stands here, if it has several."""
+    def _heads(self, words: re.Pattern[str], at: int) -> bool:
+        """Whether one is in the first line of the value that stands here, if it has several."""
         if self._headed is None:
             self._headed = [0, *(match.end() for match in _HEADED.finditer(self.lower))]
         start = self._headed[bisect_right(self._headed, at) - 1]
-        line, ended, _ = self.lower[start : start + _LONGEST_HEADER].partition("\n")
-        return line if ended else ""
+        known = self._headers.get((start, words))
+        if known is None:
+            line, ended, _ = self.lower[start : start + _LONGEST_HEADER].partition("\n")
+            known = self._headers[start, words] = bool(ended and words.search(line))
+        return known
 
 
 _HEADED: Final = re.compile(_HEAD := "\x1e")
@@ -344,7 +348,7 @@ def _random(value: str, bits: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A secret that begins with a literal. `before` is what may not stand before it."""
+    """A secret that begins with one of these literals."""
 
     kind: Sensitive
     literals: tuple[str, ...]
@@ -404,11 +408,13 @@ _FORMS: Final = (
 
 # -- secrets after a word that names them
 
-_STEMS: Final = ("passw", "passphrase", "pwd", "secret", "api", "token", "kennwort", "contrase", "mot de passe")
+_STEMS: Final = ("pass", "pwd", "accountkey", "secret", "api", "token", "kennwort", "contrase", "mot de passe")
 _NAMED: Final = re.compile(
-    r"(?:(?P<password>passw(?:ord|d|ort)|passphrase|pwd|kennwort|contrase(?:\u00f1|n)a|mot de passe)"
-    r"|secret(?:[ _-]?access)?(?:[ _-]?key)?|api[ _-]?(?:key|token|secret)|token)"
-    r"[\"']?(?:[ \t]{0,3}(?:=>|:=|[:=])|[ ](?:is|ist|est|es)\b:?)[ \t]{0,3}[\"'`]?(?:(?:bearer|basic|token) )?"
+    r"(?:(?P<password>passw(?:ord|d|ort)|passphrase|pass(?<![a-z]pass)(?=[\"'=])|pwd|kennwort"
+    r"|contrase(?:\u00f1|n)a|mot de passe)"
+    r"|accountkey|secret(?:[ _-]?access)?(?:[ _-]?key)?|api[ _-]?(?:key|token|secret)|token)"
+    r"[\"']?(?:[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}|[ ](?:is|ist|est|es):?[ ]|>(?=[A-Za-z0-9$!#]))"
+    r"[\"'`]?(?:(?:bearer|basic|token) )?"
 )
 _SECRET_VALUE: Final = re.compile(r"[^\s\"'`,;<>&|\\]{6,200}+")
 _CODE: Final = re.compile(
@@ -434,7 +440,7 @@ def _named_secrets(text: _Folded) -> Iterator[_Where]:
                 end = value.end() - (len(value[0]) - len(value[0].rstrip(".:)]}!?")))
                 said = text.text[value.start() : end]
                 kind = Sensitive.PASSWORD if match["password"] else Sensitive.API_KEY
-                if _secret(said, kind):
+                if _secret(said, kind) and not _NO_SECRET.search(lower, max(0, at - 16), at):
                     yield kind, value.start(), end
             at = lower.find(stem, match.end() if match is not None else at + len(stem))
 
@@ -449,12 +455,17 @@ def _secret(value: str, kind: Sensitive) -> bool:
     return len(value) >= 16 and any(character.isdigit() for character in value) and _random(value[:_JUDGED], 45)
 
 
+_NO_SECRET: Final = re.compile(r"(?:next|page|continuation|sync|cursor|idempotency|request|cancel)[ _-]?$")
+"""Before `token`: what a list goes on with, or calls are told apart by."""
 _JUDGED: Final = 64
 """Characters by which a value is judged."""
-_WORDS: Final = re.compile(r"[A-Za-z]?[a-z]*(?:[._/-][A-Za-z]?[a-z]*)*+|[A-Z_]+|[a-z]+(?:[A-Z][a-z]+)*+")
+_WORDS: Final = re.compile(r"[A-Za-z]?[a-z]*(?:[._/-][A-Za-z]?[a-z]*)*+|[A-Z_]+|[a-z]*(?:[A-Z][a-z]*)*+")
 _BEARER: Final = re.compile(r"bearer[ \t]{1,2}([a-z0-9._~+/-]{16,2000}+=*+)")
 _BASIC: Final = re.compile(r"authorization[\"']?[:=]\s{0,2}[\"']?basic[ ]([a-z0-9+/]{8,400}+=*+)")
 _LOGIN: Final = re.compile(r"://[^\s/:@\"'<>]{0,64}:([^\s/:@\"'<>]{3,128})@")
+
+
+_ITS_NAME: Final = frozenset({"pass", "passwd", "password", "pw", "pwd", "secret", "token"})
 
 
 def _headers(text: _Folded) -> Iterator[_Where]:
@@ -468,14 +479,16 @@ def _headers(text: _Folded) -> Iterator[_Where]:
             yield Sensitive.PASSWORD, match.start(1), match.end(1)
     if "://" in text.text and "@" in text.text:
         for match in _LOGIN.finditer(text.text):
-            if not _CODE.match(match[1]) and match[1].lower() not in {"password", "pass", "pwd", "pw"}:
+            if not _CODE.match(match[1]) and match[1].lower() not in _ITS_NAME:
                 yield Sensitive.PASSWORD, match.start(1), match.end(1)
 
 
 # -- numbers
 
-_RUN: Final = re.compile(r"[0-9](?<![A-Za-z0-9_][0-9])(?<![0-9]\.[0-9])(?<![0-9A-Za-z]-[0-9])[0-9 .\-]{8,}+")
+_RUN: Final = re.compile(r"[0-9](?<![A-Za-z0-9][0-9])(?<![0-9]\.[0-9])(?<![0-9A-Za-z]-[0-9])[0-9 .\-]{8,}+")
 _GROUP: Final = re.compile(r"[0-9]++")
+_GOES_ON: Final = re.compile(r"-?[A-Za-z0-9]|\.[0-9]")
+"""After what is only the beginning of something longer."""
 
 
 def _digits(value: str) -> list[int]:
@@ -625,7 +638,7 @@ def _numbers(text: _Folded) -> Iterator[_Where]:
     shapes: Mapping[str, tuple[_Number, ...]] | None = None
     for run in _RUN.finditer(text.text):
         shapes = _possible(text) if shapes is None else shapes
-        said = run[0]
+        said = run[0].rstrip(" .-")
         if said.isdigit():
             if str(len(said)) not in shapes:
                 continue
@@ -675,13 +688,10 @@ def _number(
             shape += text.text[groups[after - 1][1] : begin] + str(end - begin)
         if shape not in _BEGINNINGS:
             break
-        following = text.text[end : end + 1]
-        if shape in shapes and following not in {"-", "_"} and not following.isalnum():
+        if shape in shapes and not _GOES_ON.match(text.text, end):
             ends.append((shape, after))
     for known, after in reversed(ends):
         end = groups[after][1]
-        if text.text[end : end + 1] == "." and text.text[end + 1 : end + 2].isdigit():
-            continue
         digits = _digits(text.text[start:end])
         for number in shapes[known]:
             if number.check(digits) and (number.words is None or text.near(number.words, start, end)):
@@ -741,8 +751,9 @@ def _ibans(text: _Folded) -> Iterator[_Where]:
             yield Sensitive.IBAN, start, rest.end()
 
 
-_SPANISH: Final = re.compile(r"[0-9]{7}[0-9]?-?[A-Z](?![A-Za-z0-9_-])")
-_SPANISH_DOTTED: Final = re.compile(r"[0-9]{2}\.[0-9]{3}\.[0-9]{3}-?[A-Z](?![A-Za-z0-9_-])")
+_SPANISH: Final = re.compile(r"[0-9]{7}[0-9]?-?[A-Za-z](?![A-Za-z0-9_-])")
+_SPANISH_DOTTED: Final = re.compile(r"[0-9]{2}\.[0-9]{3}\.[0-9]{3}-?[A-Za-z](?![A-Za-z0-9_-])")
+_SPANISH_WORDS: Final = _word(r"dni|nie|nif|documento")
 _DNI_LETTERS: Final = "TRWAGMYFPDXBNJZSQVHLCKE"
 
 
@@ -752,12 +763,14 @@ def _spanish(text: _Folded) -> Iterator[_Where]:
             start, digits = match.start(), "".join(filter(str.isdigit, match[0]))
             if len(digits) == 7:  # of a foreigner, with a letter for the first digit
                 start -= 2 if text.text[start - 1 : start] == "-" else 1
-                first = text.text[start] if start >= 0 else ""
+                first = text.text[start].upper() if start >= 0 else ""
                 if first not in {"X", "Y", "Z"}:
                     continue
                 digits = f"{'XYZ'.index(first)}{digits}"
-            sound = _DNI_LETTERS[int(digits) % 23] == match[0][-1] and len(set(digits)) > 1
-            if sound and not (start and _LEADS.match(text.text, start - 1)):
+            sound = _DNI_LETTERS[int(digits) % 23] == match[0][-1].upper() and len(set(digits)) > 1
+            if not sound or (start and _LEADS.match(text.text, start - 1)):
+                continue
+            if not text.text[start : match.end()].islower() or text.near(_SPANISH_WORDS, start, match.end()):
                 yield Sensitive.ES_DNI, start, match.end()
 
 
@@ -941,7 +954,9 @@ _PHONES: Final = {
         "cell": r"(?: ?phone|ulare)",
     }.items()
 }
-_V4: Final = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?![A-Za-z0-9_]|\.[0-9]|-[0-9A-Za-z])")
+_V4: Final = re.compile(
+    r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?![A-Za-z0-9_]|\.[0-9]|-[0-9A-Za-z]|/[0-9]{1,2}(?![0-9A-Za-z]))"
+)
 _V6: Final = re.compile(r"[23][0-9a-f]{3}:[0-9a-f:]{3,34}+(?![a-z0-9_.])")
 _PRIVATE: Final = ("10.", "127.", "192.168.", "0.")
 _V6_LEADS: Final = re.compile(r"[a-z0-9_.:-]")
@@ -979,7 +994,8 @@ def _is_version(text: _Folded, match: re.Match[str], address: IPv4Address) -> bo
     before = text.lower[max(0, match.start() - 24) : match.start()]
     if _VERSION.search(before):
         return True
-    small = address.packed[0] < 20 and max(address.packed) < 100
+    first = address.packed[0]
+    small = first < 3 or (first < 20 and max(address.packed) < 100)  # an object identifier, a version
     return small and not _ADDRESS.search(before)
 
 
