@@ -147,6 +147,14 @@ def test_a_result_of_a_tool_is_looked_at_with_its_keys_and_each_value_counts_onc
         assert Detector().count(nothing) == Sightings({})
 
 
+@pytest.mark.requirement("kernel:detector:values")
+def test_a_picture_takes_no_room_of_what_can_be_read_and_is_told_as_not_looked_at() -> None:
+    picture = {"type": "image", "data": "iVBORw0K" * 50_000, "mimeType": "image/png"}
+    said = {"type": "text", "text": "kim@example.com"}
+    seen = Detector(most_text=1_000).count({"content": [picture, picture, said]})
+    assert seen == Sightings({Sensitive.EMAIL: 1}, whole=False)
+
+
 @pytest.mark.requirement("kernel:detector:never-values")
 def test_no_value_is_in_what_is_told() -> None:
     text = "card 4111 1111 1111 1111, password=hunter2"

@@ -140,6 +140,7 @@ def _bare(value: str) -> str:
 def _lines(value: Any, left: int, values: int) -> tuple[list[str], bool]:
     """Every text and number of a value on lines of its own after its key, until a bound; whether that was all."""
     lines: list[str] = []
+    whole = True
     above: list[tuple[str, Iterator[tuple[str, Any]]]] = [("", iter([("", value)]))]
     while above:
         inherited, items = above[-1]
@@ -154,6 +155,8 @@ def _lines(value: Any, left: int, values: int) -> tuple[list[str], bool]:
         elif isinstance(item, list | tuple):
             above.append((key, (("", below) for below in item)))
             line = name
+        elif isinstance(item, str) and len(item) >= _LONG and _ENCODED.fullmatch(item[:left]):
+            whole, line, item = False, name, None  # a picture would take the room of what can be read
         elif isinstance(item, str):
             line = f"{key}: {item[:left]}" if key and key not in _BLOCK else item[:left]
             line = _HEAD + line if "\n" in line else line
@@ -167,9 +170,11 @@ def _lines(value: Any, left: int, values: int) -> tuple[list[str], bool]:
         if line:
             left -= len(line) + 1
             lines.append(line)
-    return lines, True
+    return lines, whole
 
 
+_LONG: Final = 1_024
+_ENCODED: Final = re.compile(r"[A-Za-z0-9+/_=-]++")
 _LARGEST: Final = 10**40
 _BLOCK: Final = frozenset({"text", "type"})
 """Names in every answer of a tool (MCP, content blocks): they say nothing, and would hide the header of a table."""
