@@ -490,7 +490,7 @@ def _headers(text: _Folded) -> Iterator[_Where]:
 
 # -- numbers
 
-_RUN: Final = re.compile(r"[0-9](?<![A-Za-z0-9][0-9])(?<![0-9]\.[0-9])(?<![0-9A-Za-z]-[0-9])[0-9 .\-]{8,}+")
+_RUN: Final = re.compile(r"[0-9][0-9 .\-]{8,}+")
 _GROUP: Final = re.compile(r"[0-9]++")
 _GOES_ON: Final = re.compile(r"-?[A-Za-z0-9]|\.[0-9]")
 """After what is only the beginning of something longer."""
@@ -651,10 +651,10 @@ def _numbers(text: _Folded) -> Iterator[_Where]:
             dots == 1 and " " not in said and "-" not in said  # a fraction
         ):
             continue
-        if _in_account(text, run.start()):
-            continue
         groups = [(group.start(), group.end()) for group in _GROUP.finditer(text.text, run.start(), run.end())]
-        at = 0
+        at = 1 if _ENDS.search(text.text, max(0, run.start() - 2), run.start()) else 0
+        if at < len(groups) and _in_account(text, groups[at][0]):
+            continue
         while at < len(groups):
             found, used = _number(text, shapes, groups, at)
             if found is not None:
@@ -662,6 +662,8 @@ def _numbers(text: _Folded) -> Iterator[_Where]:
             at += used
 
 
+_ENDS: Final = re.compile(r"(?:[A-Za-z0-9]|[0-9]\.|[A-Za-z0-9]-)\Z")
+"""Before digits that are only the end of something longer."""
 _LEAST_DIGITS: Final = 9
 
 
@@ -756,27 +758,25 @@ def _ibans(text: _Folded) -> Iterator[_Where]:
             yield Sensitive.IBAN, start, rest.end()
 
 
-_SPANISH: Final = re.compile(r"[0-9]{7}[0-9]?-?[A-Za-z](?![A-Za-z0-9_-])")
-_SPANISH_DOTTED: Final = re.compile(r"[0-9]{2}\.[0-9]{3}\.[0-9]{3}-?[A-Za-z](?![A-Za-z0-9_-])")
+_SPANISH: Final = re.compile(r"[0-9]{2}(?:[0-9]{5}[0-9]?|\.[0-9]{3}\.[0-9]{3})-?[A-Za-z](?![A-Za-z0-9_-])")
 _SPANISH_WORDS: Final = _word(r"dni|nie|nif|documento")
 _DNI_LETTERS: Final = "TRWAGMYFPDXBNJZSQVHLCKE"
 
 
 def _spanish(text: _Folded) -> Iterator[_Where]:
-    for pattern in (_SPANISH, _SPANISH_DOTTED):
-        for match in pattern.finditer(text.text):
-            start, digits = match.start(), "".join(filter(str.isdigit, match[0]))
-            if len(digits) == 7:  # of a foreigner, with a letter for the first digit
-                start -= 2 if text.text[start - 1 : start] == "-" else 1
-                first = text.text[start].upper() if start >= 0 else ""
-                if first not in {"X", "Y", "Z"}:
-                    continue
-                digits = f"{'XYZ'.index(first)}{digits}"
-            sound = _DNI_LETTERS[int(digits) % 23] == match[0][-1].upper() and len(set(digits)) > 1
-            if not sound or (start and _LEADS.match(text.text, start - 1)):
+    for match in _SPANISH.finditer(text.text):
+        start, digits = match.start(), "".join(filter(str.isdigit, match[0]))
+        if len(digits) == 7:  # of a foreigner, with a letter for the first digit
+            start -= 2 if text.text[start - 1 : start] == "-" else 1
+            first = text.text[start].upper() if start >= 0 else ""
+            if first not in {"X", "Y", "Z"}:
                 continue
-            if not text.text[start : match.end()].islower() or text.near(_SPANISH_WORDS, start, match.end()):
-                yield Sensitive.ES_DNI, start, match.end()
+            digits = f"{'XYZ'.index(first)}{digits}"
+        sound = _DNI_LETTERS[int(digits) % 23] == match[0][-1].upper() and len(set(digits)) > 1
+        if not sound or (start and _LEADS.match(text.text, start - 1)):
+            continue
+        if not text.text[start : match.end()].islower() or text.near(_SPANISH_WORDS, start, match.end()):
+            yield Sensitive.ES_DNI, start, match.end()
 
 
 _LEADS: Final = re.compile(r"[A-Za-z0-9_.-]")
@@ -1011,7 +1011,10 @@ _MRN: Final = re.compile(
     r"(?:[ _-]?(?:id|number|no|nr|num|#))?\.?[\"']?\s?[:=#]?\s{0,2}[\"']?([a-z]{0,4}-?[0-9][0-9a-z-]{4,14}+)"
 )
 _ICD: Final = re.compile(r"[a-tv-z](?<![a-z0-9_.].)[0-9][0-9a-z](?:\.[0-9a-z]{1,4})?(?![a-z0-9_])")
-_ICD_WORDS: Final = _word(r"icd|icd-?10(?:-?cm)?|diagnos[a-z]*|dx|diagn\u00f3stico")
+_ICD_WORDS: Final = re.compile(r"(?:icd-?10(?:-?cm)?|icd|diagnos[a-z]*|dx|diagn\u00f3stico)(?![a-z])")
+_ICD_STEMS: Final = ("icd", "diagn", "dx")
+_ICD_WITHIN: Final = 48
+"""Characters after the word in which a code stands."""
 _MBI: Final = re.compile(
     r"[1-9][ac-hjkmnp-rt-y][ac-hjkmnp-rt-y0-9][0-9](?<![a-z0-9_].{4})-?[ac-hjkmnp-rt-y][ac-hjkmnp-rt-y0-9][0-9]-?"
     r"[ac-hjkmnp-rt-y]{2}[0-9]{2}(?![a-z0-9_])"
@@ -1029,10 +1032,14 @@ def _health(text: _Folded) -> Iterator[_Where]:
         for match in _MBI.finditer(lower):
             if text.near(_MBI_WORDS, match.start(), match.end()):
                 yield Sensitive.US_MBI, match.start(), match.end()
-    if "icd" in lower or "diagn" in lower or "dx" in lower:
-        for match in _ICD.finditer(lower):
-            if _ICD_WORDS.search(lower, max(0, match.start() - 40), match.start()):
-                yield Sensitive.ICD10, match.start(), match.end()
+    for stem in _ICD_STEMS:
+        at = lower.find(stem)
+        while at >= 0:
+            word = _ICD_WORDS.match(lower, at)
+            if word is not None and not (at and lower[at - 1].isalpha()):
+                for match in _ICD.finditer(lower, word.end(), word.end() + _ICD_WITHIN):
+                    yield Sensitive.ICD10, match.start(), match.end()
+            at = lower.find(stem, at + len(stem))
 
 
 _RULES: Final[tuple[Callable[[_Folded], Iterator[_Where]], ...]] = (
