@@ -29,4 +29,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "kernel:cel:bounded", "issue 4 §8, bad input", "Any expression is refused, or evaluated within bounds."
     ),
+    Requirement("kernel:detector:found", "issue 5 §8", "of values with a check digit 95 of 100 are found, and where"),
+    Requirement("kernel:detector:clean", "issue 5 §8", "of a thousand clean documents at most one has a finding"),
+    Requirement("kernel:detector:bounded", "issue 5 §8, bad input", "any text is looked at in linear time"),
+    Requirement("kernel:detector:values", "issue 5 §8", "of a result each value counts once, with its key"),
+    Requirement("kernel:detector:never-values", "issue 5 §8", "kinds, classes and places are told, never a value"),
 )

@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
 from accredit.approvals.requests import request_digest
@@ -40,6 +40,7 @@ from accredit.identity.model import Principal, Revocation
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock, ClockWatch, Instant
 from accredit.kernel.codes import Code
+from accredit.kernel.detector import Detector, Sightings
 from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
@@ -56,6 +57,8 @@ from accredit.registry.model import Agent, Restriction, Tool, ToolGrant, ToolSer
 
 __all__ = ["Enforcer"]
 
+_MOST_LOOKED_AT: Final = 32_768
+"""Characters of one result that are searched for secrets and personal data: it is done between calls."""
 _log = logging.getLogger("accredit.enforcement")
 _OVER = {
     None: Code.HOLD_UNKNOWN,
@@ -100,6 +103,7 @@ class Enforcer:
         self._clock = clock
         self._ids = ids
         self._sealer = sealer.derive("fingerprints")
+        self._detector = Detector(most_text=_MOST_LOOKED_AT)
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
         self.cancelled = 0
@@ -577,13 +581,30 @@ class Enforcer:
             self._controls.spend.settle(reservation, cost)
         elif reservation is not None:
             self._controls.spend.release(reservation)
+        seen = self._seen(result)
         if result.sent:
+            if seen is not None and seen.counts:
+                self._sessions.touch(opened.turn, seen.data_classes)
             if result.result is not None and self._snapshot().policy.reads_origin:
                 self._sessions.remember(opened.turn, result.result)
             self._sessions.commit(opened.turn, now, ended_well=result.end is CallEnd.OK)
         else:
             self._sessions.give_back(opened.turn)
-        self._append(outcome_entry(passage, result, time_us=now.wall_us, boot_us=now.boot_us, cost_nanos=cost))
+        self._append(
+            outcome_entry(passage, result, time_us=now.wall_us, boot_us=now.boot_us, cost_nanos=cost, seen=seen)
+        )
+
+    def _seen(self, result: CallResult) -> Sightings | None:
+        """What there is in a result as the agent was told it: without what its grant masks."""
+        if result.result is None:
+            return None
+        try:
+            return self._detector.count(result.result)
+        except Exception:  # noqa: BLE001 - a boundary: the call has happened, and its outcome must be recorded
+            _log.error(
+                "looking for secrets and personal data in a result failed"
+            )  # without the trace: it could quote it
+            return Sightings({}, whole=False)
 
     def revoked(self, revocation: Revocation) -> None:
         """Cancel what is in flight under something that was just revoked, each call once."""

@@ -15,6 +15,7 @@ from typing import Any
 from accredit.audit.model import Entry, Facts, Part, Pseudonym, Usage
 from accredit.enforcement.model import Call, CallEnd, CallResult
 from accredit.kernel.codes import Code
+from accredit.kernel.detector import Sensitive, Sightings
 from accredit.kernel.ids import DecisionId
 from accredit.limits.folding import reservation_fact, settled_fact
 from accredit.limits.model import Reservation
@@ -25,6 +26,7 @@ from accredit.registry.model import Agent, Tool
 __all__ = [
     "Passage",
     "advice_entry",
+    "classes_seen",
     "decision_entry",
     "external_entry",
     "outcome_entry",
@@ -212,12 +214,25 @@ def search_entry(
     )
 
 
-def outcome_entry(passage: Passage, result: CallResult, *, time_us: int, boot_us: int, cost_nanos: int) -> Entry:
-    """What became of an admitted call."""
+def outcome_entry(
+    passage: Passage,
+    result: CallResult,
+    *,
+    time_us: int,
+    boot_us: int,
+    cost_nanos: int,
+    seen: Sightings | None = None,
+) -> Entry:
+    """What became of an admitted call; `seen` is what its result had in it.
+
+    `detected` is null if that is nothing or there was no result, `detected_in_part` says that not all was looked at.
+    """
     reservation = passage.reservation
     body: dict[str, Any] = {
         "code": result.code.value if result.code else None,
         "decision_id": passage.decision_id,
+        "detected": {kind.value: count for kind, count in seen.counts.items()} if seen and seen.counts else None,
+        "detected_in_part": seen is not None and not seen.whole,
         "duration_us": boot_us - passage.boot_us,
         "end": result.end.value,
         "sent": result.sent,
@@ -232,6 +247,14 @@ def outcome_entry(passage: Passage, result: CallResult, *, time_us: int, boot_us
         usage=Usage(errors=result.end is not CallEnd.OK, cost_nanos=cost_nanos),
         awaited=False,
     )
+
+
+def classes_seen(outcome: Mapping[str, Any]) -> frozenset[str]:
+    """The data classes detected in a result, by the body of its outcome. Older ones tell of none."""
+    return frozenset(_KINDS[kind] for kind in outcome.get("detected") or () if kind in _KINDS)
+
+
+_KINDS = {kind.value: kind.data_class for kind in Sensitive}
 
 
 def unauthenticated_entry(

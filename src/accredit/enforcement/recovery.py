@@ -15,6 +15,7 @@ from accredit import __version__
 from accredit.audit.model import Entry, Facts, StoredRecord, Usage, UsageDay
 from accredit.audit.ports import RecordReader
 from accredit.audit.records import PartKeys, body_of, header_of, open_part, part_values
+from accredit.enforcement.records import classes_seen
 from accredit.enforcement.sessions import PastActivity, SessionKey
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
@@ -118,7 +119,7 @@ def past_activity(
                 credential=CredentialId(body["credential"]),
                 session=body["session"],
                 tool=ToolId(header["tool"]),
-                data=frozenset(header["data_classes"] or ()),
+                data=frozenset(header["data_classes"] or ()) | classes_seen(end),
                 time_us=header["time"],
                 ended_well=end["end"] == "ok",
                 cost_nanos=reserved["cost"] if reserved else 0,

@@ -5,8 +5,9 @@ label neither joins nor splits sessions (DESIGN §3.15). Facts include the call 
 so that two calls at once cannot both be "the fifth"; a call that is refused or never sent gives its share back.
 
 What a session touched is counted from the moment a call is on its way (`data`, `spend`, counters), since a call beside
-it must not pass as if it had not been; what it has done (`used`) only once that ended well. The data classes that an
-instance ever touched outlive its sessions: they are those of its own calls and, from before a start, of its agent's.
+it must not pass as if it had not been; what it has done (`used`) only once that ended well. Data classes that a result
+turned out to have beyond those registered of its tool are counted from its end. The data classes that an instance ever
+touched outlive its sessions: they are those of its own calls and, from before a start, of its agent's.
 
 Counters with a window outlive sessions too: waiting until a session ends does not begin an hour anew.
 No clock, no lock: readings are handed in, and one event loop owns a ledger.
@@ -426,6 +427,13 @@ class SessionLedger:
         if begun.session.results is None:
             begun.session.results = ResultWords(self._ids.secret(32), self._room)
         begun.session.results.add(result, turn.tool)
+
+    def touch(self, turn: SessionTurn, data: frozenset[str]) -> None:
+        """Count data classes that a call's result turned out to have. To be called before the turn is committed."""
+        begun = self._turns.get(turn.number)
+        if begun is not None:
+            for activity in (begun.session, begun.instance):
+                activity.classes[turn.tool] |= data
 
     # -- what an earlier process left
 
