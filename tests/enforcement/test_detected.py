@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from accredit.enforcement.model import Admitted, CallEnd, Refused
 from accredit.enforcement.records import classes_seen
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import Detector
+from accredit.kernel.errors import UnavailableError
+from accredit.registry.model import Environment, Tier
 from tests.enforcement.place import CRM_FACTS, CRM_TOOLS, Place, ToolBox, agent, raw_bytes, site, tool
 
 CARD = "4111 1111 1111 1111"
@@ -119,6 +122,66 @@ def test_classes_seen_in_a_result_are_touched_by_that_call_also_after_a_restart(
                 assert await _sends(at, await at.principal("clerk")) is Code.HELD
                 await at.settled()
             there.verified()
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("detected:undeclared")
+def test_a_class_nobody_approved_is_told_of_and_kept_from_the_most_critical_agents_in_production(
+    tmp_path: Path,
+) -> None:
+    async def live() -> None:
+        async with site(tmp_path / "data", box=ToolBox(*TOOLS)) as there, there.started() as at:
+            await there.register(at, CLERK, facts=FACTS)
+            who = await at.principal("clerk")
+            body = await _read(at, who, _text("12 orders"))
+            assert body["undeclared"] == []
+            body = await _read(at, who, _text(f"paid by {CARD}, ask kim@example.com"))
+            assert body["undeclared"] == ["financial", "personal"]
+            await at.running.plane.room.monitor.round()
+            alerts = (await at.operator.get("alerts"))["items"]
+            assert {(one["kind"], one["matter"]) for one in alerts} >= {
+                ("new-data-class", "financial"),
+                ("new-data-class", "personal"),
+            }
+            for environment, tier, withheld in (
+                (Environment.DEVELOPMENT, None, False),
+                (Environment.PRODUCTION, Tier.LOW, False),
+                (Environment.PRODUCTION, Tier.MEDIUM, False),
+                (Environment.PRODUCTION, Tier.HIGH, True),
+                (Environment.PRODUCTION, None, True),
+            ):
+                reading = await at.admit(who, "read")
+                assert isinstance(reading, Admitted)
+                opened = at.enforcer._open[reading.decision_id]
+                assert opened.passage.agent is not None
+                opened.passage.agent = replace(opened.passage.agent, environment=environment, tier=tier)
+                if withheld:
+                    with pytest.raises(UnavailableError, match="financial data") as refused:
+                        at.enforcer.inspect(reading, _text(CARD))
+                    assert refused.value.code is Code.RESULT_UNDECLARED
+                    at.settle(reading, CallEnd.WITHHELD, code=Code.RESULT_UNDECLARED)
+                else:
+                    at.enforcer.inspect(reading, _text(CARD))
+                    at.settle(reading, result=_text(CARD))
+                await at.settled()
+                ended = at.records("outcome")[-1][1]
+                assert (ended["detected"], ended["undeclared"]) == ({"card": 1}, ["financial"])
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("detected:undeclared")
+def test_what_the_tool_is_registered_with_or_the_agent_approved_for_is_declared(tmp_path: Path) -> None:
+    facts = {**FACTS, "read": {**FACTS["read"], "data": ["internal", "personal"]}}
+    clerk = agent("clerk", [{"allow": ["read"]}], data=["internal", "personal", "financial"])
+
+    async def live() -> None:
+        async with site(tmp_path / "data", box=ToolBox(*TOOLS)) as there, there.started() as at:
+            await there.register(at, clerk, facts=facts)
+            body = await _read(at, await at.principal("clerk"), _text(f"{CARD} of kim@example.com, password=hunter2"))
+            assert body["detected"] == {"card": 1, "email": 1, "password": 1}
+            assert body["undeclared"] == ["secret"]
 
     asyncio.run(live())
 

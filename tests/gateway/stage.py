@@ -20,7 +20,7 @@ from accredit.identity.model import Principal, VerifiedUser
 from accredit.kernel.canonical import digest_value
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import NotFoundError, UnauthenticatedError
+from accredit.kernel.errors import AccreditError, NotFoundError, UnauthenticatedError
 from accredit.kernel.ids import AgentId, CredentialId, DecisionId, SeededIds, ServerName, tool_id
 from accredit.kernel.sealing import AesGcmSealer
 from accredit.registry.model import Effect, Environment, Tool, ToolServer
@@ -85,6 +85,8 @@ class StagedEnforcement:
         self.recheck: Callable[[], object] = lambda: None
         self.call_timeout_s = 30.0
         self.masked: frozenset[str] = frozenset()
+        self.inspected: list[Mapping[str, Any]] = []
+        self.withhold: AccreditError | None = None
         self.in_flight = asyncio.Event()
 
     def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
@@ -121,6 +123,12 @@ class StagedEnforcement:
 
     def _recheck(self) -> None:
         self.recheck()  # whatever the test has set by then
+
+    def inspect(self, admitted: Admitted, result: Mapping[str, Any]) -> None:
+        assert admitted in self.admitted
+        self.inspected.append(result)
+        if self.withhold is not None:
+            raise self.withhold
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:
         assert admitted in self.admitted

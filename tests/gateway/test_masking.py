@@ -259,10 +259,12 @@ def test_an_error_keeps_a_number_of_the_protocol_and_none_of_the_servers_words(n
 # -- as the agent gets it
 
 
-def _run(script: Script, *, meta: dict[str, Any] | None = None) -> tuple[Reply, Stage]:
+def _run(
+    script: Script, *, meta: dict[str, Any] | None = None, withhold: UnavailableError | None = None
+) -> tuple[Reply, Stage]:
     async def play() -> tuple[Reply, Stage]:
         async with stage(script) as at:
-            at.point.masked = MASKED
+            at.point.masked, at.point.withhold = MASKED, withhold
             return await at.call(*modern(meta=meta)), at
 
     return asyncio.run(play())
@@ -298,6 +300,18 @@ def test_an_unmaskable_answer_is_withheld_recorded_without_its_text_and_charged(
     (settled,) = at.point.settled
     assert (settled.end, settled.code, settled.sent) == (CallEnd.WITHHELD, Code.RESULT_UNMASKABLE, True)
     assert settled.result is None
+
+
+@pytest.mark.requirement("detected:undeclared")
+def test_a_result_that_is_looked_at_and_refused_is_withheld_and_charged() -> None:
+    refused = UnavailableError(Code.RESULT_UNDECLARED, "the result holds financial data")
+    reply, at = _run(_answering(tool_result('{"id": 1}', structuredContent={"id": 1})), withhold=refused)
+    assert reply.code == Code.RESULT_UNDECLARED.value
+    (settled,) = at.point.settled
+    assert (settled.end, settled.code, settled.sent) == (CallEnd.WITHHELD, Code.RESULT_UNDECLARED, True)
+    assert settled.result is None
+    (seen,) = at.point.inspected
+    assert seen["structuredContent"] == {"id": 1}
 
 
 @pytest.mark.requirement("gateway:mask:gone")

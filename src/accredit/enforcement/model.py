@@ -57,7 +57,8 @@ class CallEnd(StrEnum):
     REVOKED = "revoked"
     """Cancelled by us because the credential, agent or server was revoked, halted or restricted meanwhile."""
     WITHHELD = "withheld"
-    """The server answered, and the agent was not told: the answer cannot be shown to be free of a masked class."""
+    """The server answered, and the agent was not told: the answer holds a class that the agent was not approved for, or
+    cannot be shown to be free of a masked one."""
 
 
 @dataclass(frozen=True, slots=True)

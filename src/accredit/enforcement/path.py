@@ -53,7 +53,7 @@ from accredit.policy.restrictions import forbidding, throttle
 from accredit.policy.snapshot import Slice
 from accredit.registry import rows
 from accredit.registry.lifecycle import runs
-from accredit.registry.model import Agent, Restriction, Tool, ToolGrant, ToolServer
+from accredit.registry.model import Agent, Environment, Restriction, Tier, Tool, ToolGrant, ToolServer
 
 __all__ = ["Enforcer"]
 
@@ -76,6 +76,8 @@ class _Open:
     passage: Passage
     turn: SessionTurn
     cancelled: bool = False
+    seen: Sightings | None = None
+    """What there is in its result, once that was looked at."""
 
 
 class Enforcer:
@@ -571,6 +573,27 @@ class Enforcer:
 
     # -- the end
 
+    def inspect(self, admitted: Admitted, result: Mapping[str, Any]) -> None:
+        """Look at a result as the agent would be told it, before it is. Once for each admitted call.
+
+        What of it is neither a class that the tool is registered with nor one that the agent was approved for is on
+        record with the outcome; in production, an agent of the highest tier is not told at all.
+
+        Raises:
+            UnavailableError: `result_undeclared`.
+        """
+        opened = self._open[admitted.decision_id]
+        opened.seen = self._seen(result)
+        agent = opened.passage.agent
+        if agent is None or agent.environment is not Environment.PRODUCTION or agent.tier in {Tier.LOW, Tier.MEDIUM}:
+            return
+        if undeclared := _undeclared(opened):
+            raise UnavailableError(
+                Code.RESULT_UNDECLARED,
+                f"the result holds {', '.join(undeclared)} data, which this agent was not approved for",
+                hint=Code.RESULT_UNDECLARED.remedy,
+            )
+
     def settle(self, admitted: Admitted, result: CallResult) -> None:
         """12 settle: take back what the call held and record how it ended. Exactly once for each admitted call."""
         opened = self._open.pop(admitted.decision_id)
@@ -581,7 +604,9 @@ class Enforcer:
             self._controls.spend.settle(reservation, cost)
         elif reservation is not None:
             self._controls.spend.release(reservation)
-        seen = self._seen(result)
+        if opened.seen is None and result.result is not None:
+            opened.seen = self._seen(result.result)
+        seen = opened.seen
         if result.sent:
             if seen is not None and seen.counts:
                 self._sessions.touch(opened.turn, seen.data_classes)
@@ -591,15 +616,21 @@ class Enforcer:
         else:
             self._sessions.give_back(opened.turn)
         self._append(
-            outcome_entry(passage, result, time_us=now.wall_us, boot_us=now.boot_us, cost_nanos=cost, seen=seen)
+            outcome_entry(
+                passage,
+                result,
+                time_us=now.wall_us,
+                boot_us=now.boot_us,
+                cost_nanos=cost,
+                seen=seen,
+                undeclared=_undeclared(opened),
+            )
         )
 
-    def _seen(self, result: CallResult) -> Sightings | None:
+    def _seen(self, result: Mapping[str, Any]) -> Sightings:
         """What there is in a result as the agent was told it: without what its grant masks."""
-        if result.result is None:
-            return None
         try:
-            return self._detector.count(result.result)
+            return self._detector.count(result)
         except Exception:  # noqa: BLE001 - a boundary: the call has happened, and its outcome must be recorded
             _log.error(
                 "looking for secrets and personal data in a result failed"
@@ -740,6 +771,14 @@ def _as_answered(agent: Agent, tool: Tool) -> Tool:
     if grant is None or not tool.carrying(grant.mask):
         return tool
     return replace(tool, definition={key: value for key, value in tool.definition.items() if key != "outputSchema"})
+
+
+def _undeclared(opened: _Open) -> tuple[str, ...]:
+    """The data classes in a result that neither its tool is registered with nor the agent was approved for."""
+    agent, tool = opened.passage.agent, opened.admitted.tool
+    if opened.seen is None or agent is None:
+        return ()
+    return tuple(sorted(opened.seen.data_classes - tool.shown(opened.passage.mask) - agent.version.data))
 
 
 def _registered(tool: Tool) -> tuple[object, ...]:

@@ -222,8 +222,9 @@ def outcome_entry(
     boot_us: int,
     cost_nanos: int,
     seen: Sightings | None = None,
+    undeclared: Sequence[str] = (),
 ) -> Entry:
-    """What became of an admitted call; `seen` is what its result had in it.
+    """What became of an admitted call; `seen` is what its result had in it, `undeclared` what it should not have.
 
     `detected` is null if that is nothing or there was no result, `detected_in_part` says that not all was looked at.
     """
@@ -238,6 +239,7 @@ def outcome_entry(
         "sent": result.sent,
         "settled": settled_fact(reservation, cost_nanos) if reservation else None,
         "size": result.size,
+        "undeclared": list(undeclared),
     }
     return Entry(
         facts=_facts(passage, "outcome", "allow"),

@@ -252,6 +252,7 @@ class HttpGateway:
             with flight.lasting(admitted.call_timeout_s):
                 async with exchange:  # 7
                     answer, ended = _checked(await exchange.whole(), exchange, admitted)
+                    self._enforcement.inspect(admitted, ended.result or {})
                 told = ((name.encode(), value.encode("latin-1")) for name, value in answer.headers)
                 await reply.send(  # 8
                     answer.status,

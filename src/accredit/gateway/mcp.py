@@ -552,7 +552,7 @@ class McpGateway:
             admitted.cancel = flight.stop
             with flight.lasting(admitted.call_timeout_s):
                 async with exchange:  # 9
-                    text, ended = await self._answer(exchange, reply, rpc_id, token, masked)
+                    text, ended = await self._answer(exchange, reply, rpc_id, token, admitted)
                 await reply.final(text)  # 10
         except FlightStopped as stopped:
             if ended is None:
@@ -578,9 +578,10 @@ class McpGateway:
             await self._last_words(reply, words)
 
     async def _answer(
-        self, exchange: Exchange, reply: _Reply, rpc_id: int, token: RpcId | None, masked: frozenset[str]
+        self, exchange: Exchange, reply: _Reply, rpc_id: int, token: RpcId | None, admitted: Admitted
     ) -> tuple[bytes, CallResult]:
         """The final response as the client gets it, once all that comes before it is relayed."""
+        masked = admitted.masked
         while (text := await exchange.next()) is not None:
             if not text:
                 await reply.part(b": alive\r\n\r\n")
@@ -589,9 +590,11 @@ class McpGateway:
             if answer.result is not None:
                 end = _check_result(answer.result)
                 result = masked_result(answer.result, masked) if masked else answer.result
+                self._enforcement.inspect(admitted, result)
                 return reply.encode(result), CallResult(end, size=exchange.received, result=result)
             if answer.error is not None:
                 error = masked_error(answer.error) if masked else answer.error
+                self._enforcement.inspect(admitted, {"error": error})
                 body = encode_message({"jsonrpc": "2.0", "id": reply.rpc_id, "error": error})
                 return body, CallResult(CallEnd.PROTOCOL_ERROR, size=exchange.received, result={"error": error})
             if answer.progress is not None and token is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from accredit.enforcement.model import Admitted, Call, CallResult, Refused
 from accredit.identity.model import Principal
@@ -34,6 +34,14 @@ class EnforcementPoint(Protocol):
 
     async def admit(self, call: Call) -> Admitted | Refused:
         """Decide, reserve and record one call; admitted means the record is durable."""
+        ...
+
+    def inspect(self, admitted: Admitted, result: Mapping[str, Any]) -> None:
+        """Look at a result as the agent would be told it, before it is. Once for each admitted call that has one.
+
+        Raises:
+            UnavailableError: the agent must not be told.
+        """
         ...
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:

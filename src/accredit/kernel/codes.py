@@ -333,6 +333,11 @@ class Code(Enum):
         "the tool's result is withheld: it cannot be shown to be free of a data class the grant masks",
         "have the tool answer in JSON objects, and register every property that carries the class",
     )
+    RESULT_UNDECLARED = (
+        "result_undeclared",
+        "the tool's result is withheld: it holds a data class that the agent was not approved for",
+        "have the tool leave it out; or register the class with the tool, declare it in `data`, and have it approved",
+    )
     CANCELLED = ("cancelled", "the caller went away or cancelled the call", "repeat the call if it is still wanted")
     OUTCOME_UNKNOWN = (
         "outcome_unknown",

@@ -80,6 +80,8 @@ class SeenCall:
     """Of a denial: the digest the tool was pinned to."""
     unregistered: bool = False
     """Of a denial: whether no registered tool has the name that was called."""
+    detected: bool = False
+    """The data classes are what was found in the result, and nothing of the tool or the agent accounts for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,20 @@ def seen_in(record: StoredRecord) -> SeenCall | SeenRefusal | None:
                 definition=body["definition"] if denied else None,
                 unregistered=denied and body["unknown_tool"] is not None,
             )
+        case "outcome":
+            undeclared = body_of(record).get("undeclared")
+            if not undeclared:
+                return None
+            return SeenCall(
+                position=record.seq,
+                time_us=header["time"],
+                agent=AgentId(header["agent"]),
+                version=header["version"],
+                tool=ToolId(header["tool"]) if header["tool"] else None,
+                data=tuple(undeclared),
+                decision="allow",
+                detected=True,
+            )
         case "refused.authentication":
             body = body_of(record)
             if body["credential"] is None:
@@ -148,6 +164,10 @@ def novelties(call: SeenCall, known: KnownBehaviour) -> tuple[Deviation, ...]:
         }
         found.append(Deviation(call.agent, kind, matter, evidence, call.time_us, call.position, call.tool))
 
+    if call.detected:
+        for name in sorted(set(call.data) - known.data):
+            find(AlertKind.NEW_DATA_CLASS, name, known.data)
+        return tuple(found)
     if call.tool is not None and call.code == Code.DEFINITION_CHANGED.value:
         evidence = {"expected": call.definition, "record": call.position, "seen": "another one at the tool server"}
         found.append(

@@ -126,7 +126,7 @@ class Monitor:
         self._repinned: set[ToolId] = set()
         self._said: OrderedDict[tuple[AgentId, AlertKind, str], Deviation] = OrderedDict()
         self._postures: OrderedDict[CredentialId, Posture] = OrderedDict()
-        self._plain: set[tuple[AgentId, str | None, ToolId | None, tuple[str, ...]]] = set()
+        self._plain: set[tuple[AgentId, str | None, ToolId | None, tuple[str, ...], bool]] = set()
         """Allowed calls, by all that is judged of them, in which nothing was new."""
         self._versions: OrderedDict[str, AgentVersion] = OrderedDict()
         control.subscribe(self._follow)
@@ -204,7 +204,7 @@ class Monitor:
             agent = self._agent_of(seen.credential)
             found = None if agent is None else self._catalogue().agent(agent)
             return (ghost(seen, found.id),) if found is not None and found.state in _GONE else ()
-        key = (seen.agent, seen.version, seen.tool, seen.data)
+        key = (seen.agent, seen.version, seen.tool, seen.data, seen.detected)
         if seen.decision != "deny" and key in self._plain:
             return ()
         found_new = novelties(seen, self._known(seen))
