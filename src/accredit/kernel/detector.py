@@ -125,6 +125,8 @@ class Detector:
         lines, whole = _lines(value, self._most_text, self._most_values)
         text = _Folded("\n".join(lines))
         found = _found(text, self._most_findings)
+        if not found:
+            return Sightings({}, whole)
         different = {(one.kind, _bare(text.original[one.start : one.end])) for one in found}
         counted = Counter(kind for kind, _ in different)
         return Sightings(
