@@ -271,6 +271,8 @@ def test_every_refusal_is_a_record_with_the_code_that_was_told(tmp_path: Path) -
             for _ in range(3):
                 at.settle(_admitted(await at.admit(await at.principal("slow"))))
             await tell("slow", "read", {}, "rate_limited")
+            there, not_there = (replace(one, decision_id=None) for one in told[:2])
+            assert there == not_there  # whether a tool that is not granted exists is told nobody
             recorded = {body["decision_id"]: body["code"] for header, body in at.records("decision")}
             assert [recorded[str(one.decision_id)] for one in told] == [one.code.value for one in told]
 

@@ -85,6 +85,7 @@ class StagedEnforcement:
         self.recheck: Callable[[], object] = lambda: None
         self.call_timeout_s = 30.0
         self.masked: frozenset[str] = frozenset()
+        self.grants = True
         self.inspected: list[Mapping[str, Any]] = []
         self.withhold: AccreditError | None = None
         self.in_flight = asyncio.Event()
@@ -137,6 +138,9 @@ class StagedEnforcement:
 
     def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
         return tuple(self.target.tools.values())
+
+    def granted(self, principal: Principal, tool: Tool) -> bool:
+        return self.grants
 
     def still_valid(self, principal: Principal) -> Code | None:
         return self.invalid

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accredit.enforcement.model import Refused
 from accredit.gateway.jsonrpc import RpcNumber
 from accredit.kernel.codes import Code
 from tests.gateway.stage import LEGACY, MODERN, Reply, answer_ok, base_headers, legacy, make_tool, modern, stage
@@ -288,6 +289,26 @@ def test_parameter_headers_must_say_what_the_arguments_say() -> None:
             assert reply.status == 200
             assert at.server.seen[0].headers["mcp-param-region"] == "eu"
             assert "mcp-param-other" not in at.server.seen[0].headers
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:routing:told-nothing")
+def test_of_a_tool_that_is_not_granted_no_header_says_that_it_exists() -> None:
+    schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+
+    async def play() -> None:
+        async with stage(answer_ok, make_tool("query", schema)) as at:
+            at.point.grants = False
+            at.point.refusal = Refused(Code.TOOL_NOT_GRANTED, "no", "ask")
+            answers = []
+            for name in ("query", "nothing"):
+                body, headers = modern(params={"name": name, "arguments": {"region": "eu"}})
+                reply = await at.call(body, headers | {"mcp-param-region": "us"})
+                answers.append((reply.status, reply.body))
+            assert answers[0] == answers[1]
+            assert answers[0][0] == 200
+            assert len(at.point.calls) == 2
 
     asyncio.run(play())
 

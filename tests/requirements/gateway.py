@@ -6,6 +6,11 @@ from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
+        "gateway:routing:told-nothing",
+        "DESIGN §8",
+        "A tool that exists and is not granted is refused exactly as one that does not exist.",
+    ),
+    Requirement(
         "gateway:address:allow-list", "DESIGN §4", "Host and Origin are checked on every request, loopback included."
     ),
     Requirement(

@@ -201,6 +201,11 @@ class Enforcer:
             and not (restrictions and forbidding(restrictions, tool))
         )
 
+    def granted(self, principal: Principal, tool: Tool) -> bool:
+        """Whether the agent's version grants a tool at all: of any other nothing is told, not even its arguments."""
+        agent = self._snapshot().catalogue.agent(principal.agent)
+        return agent is not None and _grant_of(agent, tool) is not None
+
     # -- the call
 
     async def admit(self, call: Call) -> Admitted | Refused:
@@ -335,7 +340,9 @@ class Enforcer:
             case Outcome.DENY:
                 # a task that is closed, or not known to be open, is absent: that is then what was the matter
                 lapsed = call.principal.task_out if decision.code is Code.TASK_MISMATCH else None
-                return await self._refuse(passage, lapsed or decision.code, detail=decision.detail)
+                # a tool that exists and is not granted reads like one that does not exist
+                detail = "" if decision.code is Code.TOOL_NOT_GRANTED else decision.detail
+                return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 # 7 hold
                 return await self._hold(passage, decision, held, request)

@@ -432,7 +432,7 @@ class McpGateway:
         message = inbound.message
         name, arguments = _named_call(message)
         server, own, tool = self._meant(inbound, name)
-        if inbound.era is Era.STATELESS and tool is not None:
+        if inbound.era is Era.STATELESS and tool is not None and self._enforcement.granted(inbound.principal, tool):
             check_parameters(self._header_plan(tool), inbound.head, message, arguments)
         label, traceparent = _run_label(message, inbound.head)
         declared = _declared(message)

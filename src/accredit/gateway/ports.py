@@ -56,6 +56,10 @@ class EnforcementPoint(Protocol):
         """
         ...
 
+    def granted(self, principal: Principal, tool: Tool) -> bool:
+        """Whether the agent is granted a tool at all: of any other nothing is told, not even its arguments."""
+        ...
+
     def still_valid(self, principal: Principal) -> Code | None:
         """Whether what was authenticated a moment ago still stands; None if so."""
         ...
