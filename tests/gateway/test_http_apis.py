@@ -11,6 +11,13 @@ from typing import Any
 
 import pytest
 
+from accredit.gateway.definitions import UpstreamDefinitions
+from accredit.gateway.upstream import Upstream
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
+from accredit.kernel.ids import ServerName
+from accredit.registry.model import Environment, ToolServer
+from accredit.serving import bound, served
 from tests.enforcement.place import GUARDRAILS, raw_bytes
 from tests.gateway.shop import FACTS, GRANTED, KEY, Shop, clerk, server, shop
 from tests.gateway.stage import modern
@@ -51,6 +58,7 @@ def test_a_call_is_decided_recorded_and_sent_anew_with_the_gateways_own_credenti
             assert (said.status_code, said.json()["customer_id"]) == (200, "c ä-1")
             assert said.headers["etag"] == '"7"'
             assert "set-cookie" not in said.headers
+            assert said.headers["content-security-policy"] == "default-src 'none'; sandbox"
             arrived = at.arrived[-1]
             assert (arrived.method, arrived.target) == ("GET", "/customers/c%20%C3%A4-1")
             assert arrived.headers["x-shop-key"] == KEY
@@ -276,5 +284,56 @@ def test_only_what_the_document_offers_can_be_registered(tmp_path: Path) -> None
             assert {row["name"]: row["protocol"] for row in rows["items"]} == {"crm": "mcp", "shop": "http"}
             listed = await at.at.operator.get("servers/shop")
             assert {one["name"] for one in listed["items"]} >= set(GRANTED)
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("http:openapi")
+@pytest.mark.parametrize(
+    ("text", "offers"),
+    [
+        (b'{"openapi": "3.1.0", "paths": {"/a": {"get": {"operationId": "a"}}}}', True),
+        (b"openapi: 3.0.3\npaths:\n  /a:\n    get: {operationId: a, description: 'as *they* say & mean'}\n", True),
+        (b"openapi: 3.0.3\npaths: {/a: &x {get: {operationId: a}}, /b: *x}\n", False),
+        (b"openapi: 3.0.3\npaths: {}\n# " + b"x" * 2**20, False),
+        (b"openapi: 3.0.3\npaths: [", False),
+        (b"", False),
+        (b"<html>", False),
+        (b'{"openapi": "2.0"}', False),
+    ],
+)
+def test_a_document_is_json_or_plain_yaml_of_a_size_that_holds_nobody_up(text: bytes, *, offers: bool) -> None:
+    async def live() -> None:
+        async def api(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                while True:
+                    message = await receive()
+                    await send({"type": f"{message['type']}.complete"})
+                    if message["type"] == "lifespan.shutdown":
+                        return
+            asked.append(dict(scope["headers"])[b"x-shop-key"])
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": text})
+
+        class Broker:
+            def headers(self, server: ToolServer) -> dict[str, str]:
+                assert server.name == "shop"
+                return {"X-Shop-Key": KEY}
+
+        asked: list[bytes] = []
+        upstream = Upstream()
+        async with served(api, bound("127.0.0.1", 0)) as url:
+            looks = UpstreamDefinitions(upstream, Broker())
+            there = ToolServer(ServerName("shop"), Environment.DEVELOPMENT, url, "shop-key", {}, "/openapi.json")
+            if offers:
+                first = await looks.fetch(there)
+                assert list(first) == ["a"]
+                assert await looks.look(there) is first  # the same bytes are read once
+                assert asked == [KEY.encode()] * 2
+            else:
+                with pytest.raises(UnavailableError) as refused:
+                    await looks.fetch(there)
+                assert refused.value.code is Code.UPSTREAM_INVALID
+        await upstream.aclose()
 
     asyncio.run(live())

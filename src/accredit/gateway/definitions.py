@@ -11,6 +11,7 @@ import itertools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -38,6 +39,8 @@ ServerDefinitions = Mapping[str, Mapping[str, Any]]
 _MAX_PAGES = 50
 _MAX_TOOLS = 2000
 _MAX_BYTES = 8 * 2**20
+_MAX_YAML = 2**20
+_MAX_DOCUMENTS = 256
 _MAX_TEXT = 256
 _LOOK_TIMEOUT_S = 10.0
 
@@ -63,6 +66,8 @@ class UpstreamDefinitions:
         self._upstream = upstream
         self._broker = broker
         self._ids = itertools.count(1)
+        self._documents: dict[str, tuple[bytes, ServerDefinitions]] = {}
+        """The newest OpenAPI document of each address, by its digest, as it was read."""
 
     async def fetch(self, server: ToolServer) -> ServerDefinitions:
         """Every definition the server offers, after it has said that it speaks our protocol version.
@@ -91,12 +96,20 @@ class UpstreamDefinitions:
             answer = await exchange.whole()
         if answer.status != 200 or len(answer.body) > _MAX_BYTES:
             raise _invalid(f"answered HTTP {answer.status}, and no OpenAPI document of at most {_MAX_BYTES} bytes")
+        known = self._documents.get(server.url)
+        digest = sha256(answer.body).digest()
+        if known is not None and known[0] == digest:  # it is looked at again and again, and seldom another
+            return known[1]
         try:
-            return await asyncio.to_thread(lambda: offered_operations(_read_document(answer.body)))
+            offered = await asyncio.to_thread(lambda: offered_operations(_read_document(answer.body)))
         except (ValueError, yaml.YAMLError, RecursionError) as error:
             raise _invalid("publishes no OpenAPI document in JSON or YAML") from error
         except InvalidInputError as error:
             raise _invalid(f"publishes a document that cannot be read: {error.message}") from error
+        if len(self._documents) >= _MAX_DOCUMENTS:
+            self._documents.clear()
+        self._documents[server.url] = digest, offered
+        return offered
 
     async def _probe(self, server: ToolServer) -> ServerDefinitions:
         discovered, _ = await self._ask(server, "server/discover", {})
@@ -148,6 +161,8 @@ class UpstreamDefinitions:
 def _read_document(text: bytes) -> Any:
     if text.lstrip()[:1] == b"{":
         return orjson.loads(text)
+    if len(text) > _MAX_YAML:
+        raise ValueError("so much YAML keeps everybody else waiting")
     if b"&" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER)):
         raise ValueError("an alias")  # what is repeated could be repeated again and again
     return yaml.load(text, Loader=_LOADER)  # noqa: S506 - the safe loader, in C where there is one

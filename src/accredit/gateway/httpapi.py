@@ -61,6 +61,12 @@ _MAX_TARGET: Final = 8_192
 _MAX_ROUTES: Final = 512
 _MAX_TOOL_NAME: Final = 256
 _LAST_WORDS_S: Final = 1.0
+_ALWAYS: Final = (
+    (b"cache-control", b"no-store"),
+    # what an API answers is data: at this origin stands the console, and nothing of it may run there
+    (b"content-security-policy", b"default-src 'none'; sandbox"),
+    (b"x-content-type-options", b"nosniff"),
+)
 _DECISION: Final = b"accredit-decision"
 _HEADERS: Final[Mapping[str, str]] = {
     "Accept": "application/json, */*;q=0.5",
@@ -92,7 +98,7 @@ class _Reply:
 
     async def send(self, status: int, kind: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         bodiless = status in {204, 304}
-        given = [(b"cache-control", b"no-store"), *headers]
+        given = [*_ALWAYS, *headers]
         if not bodiless:
             given += [(b"content-length", b"%d" % len(body)), *([(b"content-type", kind)] if kind else [])]
         self.started = True
