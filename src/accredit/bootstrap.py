@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.authzen import AuthzenGateway
 from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
 from accredit.gateway.httpapi import HttpGateway
+from accredit.gateway.llmproxy import LlmGateway
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.opa import OpaServer
 from accredit.gateway.upstream import Upstream
@@ -94,6 +95,7 @@ _SYSTEM = Actor(basis="system")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class _Directory:
@@ -431,6 +433,7 @@ async def run(
             allowed_hosts=settings.allowed_hosts,
             max_body_bytes=settings.max_body_bytes,
         )
+        llm = LlmGateway(enforcer, upstream, public_url=public_url, allowed_hosts=settings.allowed_hosts)
         authzen = AuthzenGateway(
             Adviser(
                 enforcer,
@@ -463,7 +466,13 @@ async def run(
             asyncio.create_task(_housekeeping(enforcer, holds, people), name="housekeeping"),
         ]
         stack.push_async_callback(_ended, background)
-        yield Running(plane, _app(plane, gateway, apis, authzen, settings), data, signer.vkey, first_link)
+        yield Running(
+            plane,
+            _app(plane, gateway, {"/http/": apis, "/llm/": llm}, authzen, settings),
+            data,
+            signer.vkey,
+            first_link,
+        )
 
 
 def _require_verified(path: Path, signer: CheckpointSigner) -> int:
@@ -507,7 +516,7 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _app(
-    plane: ControlPlane, gateway: McpGateway, apis: HttpGateway, authzen: AuthzenGateway, settings: Settings
+    plane: ControlPlane, gateway: McpGateway, apps: Mapping[str, _App], authzen: AuthzenGateway, settings: Settings
 ) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """One port: each request goes to its room by its path, with nothing in between."""
     control, outer, console = control_api(plane), outer_api(plane), console_app(_shown(plane))
@@ -522,8 +531,8 @@ def _app(
             await gateway(scope, receive, send)
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
-        elif path.startswith("/http/"):
-            await apis(scope, receive, send)
+        elif (beneath := next((app for root, app in apps.items() if path.startswith(root)), None)) is not None:
+            await beneath(scope, receive, send)
         elif authzen.serves(path):
             await authzen(scope, receive, send)
         elif (refusal := _misdirected(addresses, scope)) is not None:

@@ -90,7 +90,10 @@ class StagedEnforcement:
         self.withhold: AccreditError | None = None
         self.in_flight = asyncio.Event()
 
-    def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
+    def authenticate(
+        self, authorization: str | None, *, path: str, source: str, api_key: str | None = None
+    ) -> Principal:
+        assert api_key is None
         if authorization is None or not authorization.startswith("Bearer agent-"):
             raise UnauthenticatedError(Code.TOKEN_SIGNATURE, "the secret reason", cause="more secrets")
         name, _, user = authorization.removeprefix("Bearer agent-").partition(" for ")

@@ -148,7 +148,7 @@ class ServerRow:
     url: str
     credential: str | None
     protocol: str
-    """`mcp`, or `http`: its operations are called below `/http/`."""
+    """`mcp`; `http`: its operations are called below `/http/`; `llm`: its tools are models."""
     tools: int
 
 
@@ -259,7 +259,7 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
                 one.environment,
                 one.url,
                 one.credential,
-                "mcp" if one.openapi is None else "http",
+                one.protocol,
                 len(one.tools),
             )
             for one in found

@@ -12,6 +12,7 @@ from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import DecisionId, HoldId, ServerName
+from accredit.kernel.money import Money
 from accredit.policy.model import Outcome
 from accredit.registry.model import Tool
 
@@ -40,6 +41,10 @@ class Call:
     """The advice that a person had to approve this, which the agent now asks for."""
     asked_by: str | None = None
     """The enforcement point that asks whether this call would be allowed; None: the agent itself speaks."""
+    objection: Code | None = None
+    """Why the protocol it came in by does not let it through, whatever policies say."""
+    cost: Money | None = None
+    """What it can cost at worst, if that depends on the call; None: the price of its tool."""
     hold: HoldId | None = None
     """The hold this call says it continues; taken only from state this gateway sealed, or from the agent's `_meta`
     (it names a hold, it proves nothing)."""
@@ -73,6 +78,8 @@ class CallResult:
     """The JSON-RPC result object, sealed into the outcome record; None when there was none."""
     sent: bool = True
     """False if the request body provably never left: nothing is charged."""
+    cost_nanos: int | None = None
+    """What it did cost; None: what was reserved."""
 
 
 @dataclass(slots=True)

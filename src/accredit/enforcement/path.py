@@ -246,6 +246,8 @@ class Enforcer:
         if (grant := _grant_of(agent, tool)) is not None:
             passage.mask = grant.mask
             # of a tool that is not granted nothing is told: neither what its schema is nor how its server does
+            if call.objection is not None:
+                return await self._refuse(passage, call.objection)
             # 3 validate
             fault = self._controls.validate(tool, call.arguments)
             if fault is not None:
@@ -275,7 +277,7 @@ class Enforcer:
             tool=tool.id,
             now=now,
             data=tool.shown(passage.mask),
-            cost_nanos=tool.price.nanos if tool.price is not None else 0,
+            cost_nanos=price.nanos if (price := call.cost or tool.price) is not None else 0,
             counters=snapshot.policy.release.config.counters,
             arguments=call.arguments,
         )
@@ -355,7 +357,7 @@ class Enforcer:
         restrictions = passage.request.restrictions if passage.request is not None else ()
         slowed = throttle(restrictions, tool) if restrictions else None
         reserved = self._controls.spend.reserve(
-            Spend.of(agent.id, tool, agent.version.limits, throttle=slowed), now=now
+            Spend.of(agent.id, tool, agent.version.limits, price=call.cost or tool.price, throttle=slowed), now=now
         )
         if isinstance(reserved, LimitRefusal):
             return await self._refuse_limited(passage, reserved)
@@ -607,7 +609,7 @@ class Enforcer:
         passage, now, cost = opened.passage, self._clock.now(), 0
         reservation = passage.reservation
         if reservation is not None and result.sent:
-            cost = reservation.cost_nanos
+            cost = reservation.cost_nanos if result.cost_nanos is None else result.cost_nanos
             self._controls.spend.settle(reservation, cost)
         elif reservation is not None:
             self._controls.spend.release(reservation)
@@ -769,7 +771,8 @@ def _one_key(token: str, api_key: str) -> str:
 
 
 def _grant_of(agent: Agent, tool: Tool) -> ToolGrant | None:
-    return next((grant for grant in agent.version.grants if grant.tool == tool.id), None)
+    grant = agent.version.grant(tool.id)
+    return grant if grant is not None and grant.model is (tool.rates is not None) else None
 
 
 def _as_answered(agent: Agent, tool: Tool) -> Tool:

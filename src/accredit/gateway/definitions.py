@@ -212,6 +212,8 @@ class WatchedDefinitions:
             target = self._server(server)
         except AccreditError:
             return Code.DEFINITION_UNVERIFIED
+        if target.protocol == "llm":  # there is nothing that a provider says of its models
+            return None
         digests, age_us = self._newest(target)
         if age_us > _TRUSTED_US:
             await asyncio.shield(self._start(target))  # who waits may leave; the look goes on for the others
@@ -224,7 +226,7 @@ class WatchedDefinitions:
 
     def freshen(self, server: ToolServer) -> None:
         """Look again in the background if the newest look is more than 5 s old."""
-        if self._newest(server)[1] > _LISTED_US:
+        if server.protocol != "llm" and self._newest(server)[1] > _LISTED_US:
             self._start(server)
 
     def forget(self, server: ServerName) -> None:

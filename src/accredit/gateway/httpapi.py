@@ -198,10 +198,8 @@ class HttpGateway:
                 Code.SERVER_UNKNOWN.meaning,
                 hint="it is `/http/`, a server's name, its own path",
             ) from error
-        if server.openapi is None:
-            raise NotFoundError(
-                Code.SERVER_UNKNOWN, f"`{name}` is no HTTP API", hint=f"it speaks MCP: call it at `/mcp/{name}`"
-            )
+        if server.protocol != "http":
+            raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` is no HTTP API", hint="see `accredit server list`")
         return server
 
     def _value(self, head: Mapping[str, str], body: bytes) -> Any:

@@ -283,8 +283,8 @@ class McpGateway:
             raise ForbiddenError(Code.NOT_AUTHORISED, Code.NOT_AUTHORISED.meaning) from error
         try:
             server = self._enforcement.server(name) if name is not None else None
-            if server is not None and server.openapi is not None:
-                raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` speaks no MCP", hint=f"call it at `/http/{name}`")
+            if server is not None and server.protocol != "mcp":
+                raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` speaks no MCP", hint="see `accredit server list`")
         except AccreditError as error:
             self._enforcement.turned_away(error.code, path=path, source=source, credential=principal.credential)
             raise
@@ -416,7 +416,7 @@ class McpGateway:
     def _servers(self, inbound: _Inbound) -> dict[ServerName, ToolServer]:
         """Those that speak MCP."""
         known = self._enforcement.servers(inbound.principal)
-        return {name: server for name, server in known.items() if server.openapi is None}
+        return {name: server for name, server in known.items() if server.protocol == "mcp"}
 
     def _meant(self, inbound: _Inbound, name: str) -> tuple[ServerName | None, str, Tool | None]:
         """Whose tool a call names, the server's own name of it, and the tool if there is one."""

@@ -17,8 +17,12 @@ __all__ = ["EnforcementPoint", "ListingWatch"]
 class EnforcementPoint(Protocol):
     """The one path every call takes (DESIGN §3)."""
 
-    def authenticate(self, authorization: str | None, *, path: str, source: str) -> Principal:
+    def authenticate(
+        self, authorization: str | None, *, path: str, source: str, api_key: str | None = None
+    ) -> Principal:
         """The verified agent behind an `Authorization` header, for use at `path`; no I/O.
+
+        `api_key` is for protocols whose clients send an opaque key in a header of its own.
 
         Raises:
             UnauthenticatedError: nobody was proven; the code is for the record, not for the caller.

@@ -216,6 +216,37 @@ class Exchange:
             scrubbed,
         )
 
+    async def begun(self) -> tuple[int, str]:
+        """Status and content type of an answer that is read piece by piece, once its head is there.
+
+        Raises as `whole`.
+        """
+        try:
+            response = await self._asked()
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise self._failure(error) from error
+        if response.status in {401, 407}:
+            raise self._unexpected(401)
+        return response.status, self._without(response.headers.get("content-type", ""))
+
+    async def piece(self) -> bytes:
+        """The next piece, empty at the end. As it came: whoever passes it on makes it `clean` where it cannot be cut.
+
+        Raises as `whole`.
+        """
+        if self._response is None:
+            return b""
+        try:
+            chunk = await self._response.content.readany()
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise self._failure(error) from error
+        self._count(chunk)
+        return chunk
+
+    def clean(self, text: bytes) -> bytes:
+        """A text without the credential that went in."""
+        return without_credential(self._credential, text)
+
     def _without(self, value: str) -> str:
         return without_credential(self._credential, value.encode("latin-1", "replace")).decode("latin-1")
 

@@ -333,6 +333,11 @@ class Code(Enum):
         "the tool's result is withheld: it cannot be shown to be free of a data class the grant masks",
         "have the tool answer in JSON objects, and register every property that carries the class",
     )
+    HOSTED_TOOL = (
+        "hosted_tool",
+        "the request has the provider of the model run tools itself, which no grant covers",
+        "leave hosted tools, connectors and stored prompts out; give the agent a tool server instead",
+    )
     RESULT_UNDECLARED = (
         "result_undeclared",
         "the tool's result is withheld: it holds a data class that the agent was not approved for",

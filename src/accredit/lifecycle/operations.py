@@ -56,6 +56,7 @@ from accredit.registry.manifest import (
     EnforcementPointManifest,
     GroupManifest,
     IssuerManifest,
+    ModelProviderManifest,
     PersonManifest,
     TeamManifest,
     ToolServerManifest,
@@ -162,7 +163,7 @@ class Operations:
                 self._require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest():
                 self._require(Act.MANAGE_ISSUERS, who)
-            case ToolServerManifest():
+            case ToolServerManifest() | ModelProviderManifest():
                 self._require(Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment))
             case AgentManifest():
                 self._require_may_declare_agent(who, document)

@@ -26,11 +26,13 @@ class Spend:
     """Calls per minute that a restriction leaves; it never raises the limits' own rate."""
 
     @classmethod
-    def of(cls, agent: AgentId, tool: Tool, limits: AgentLimits, *, throttle: int | None = None) -> Spend:
-        """The spend of one call of `tool` at its registered price."""
-        if tool.price is None:
+    def of(
+        cls, agent: AgentId, tool: Tool, limits: AgentLimits, *, price: Money | None, throttle: int | None = None
+    ) -> Spend:
+        """The spend of one call of `tool` at that price."""
+        if price is None:
             return cls(agent, tool.id, limits, None, "", throttle)
-        return cls(agent, tool.id, limits, tool.price.nanos, tool.price.currency, throttle)
+        return cls(agent, tool.id, limits, price.nanos, price.currency, throttle)
 
     @property
     def calls_per_minute(self) -> int:

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from accredit.kernel.canonical import Digest, canonical, digest
 from accredit.kernel.ids import ToolId
 from accredit.policy.scope import EntityName
+from accredit.registry.llm_models import LLM_OPERATION
 from accredit.registry.model import Agent, Effect, Environment, Tier, Tool, ToolServer, WriteScope
 
 __all__ = [
+    "MODEL_GROUP",
     "RISK_TIER",
     "EntityFacts",
     "action_facts",
@@ -29,12 +31,15 @@ __all__ = [
     "resource_facts",
 ]
 
+MODEL_GROUP = "@call_model"
+"""The group of operations of language models."""
 RISK_TIER = "RiskTier"
 """The type of the tiers agents stand in."""
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "Agent": ("Team", "Environment", "State", RISK_TIER),
     "Action": ("Action",),
     "Tool": ("Server", "Environment"),
+    "Model": ("Provider", "Environment"),
 }
 
 
@@ -81,7 +86,7 @@ def principal_facts(agent: Agent, tools: Mapping[ToolId, Tool]) -> EntityFacts:
     data = agent.version.data
     granted = [
         EntityName("Grant", grant.digest)
-        for grant in agent.version.grants
+        for grant in (*agent.version.grants, *agent.version.models)
         if (tool := tools.get(grant.tool)) is not None and tool.shown(grant.mask) <= data
     ]
     parents = [
@@ -108,12 +113,17 @@ def action_groups(effect: Effect, scope: WriteScope | None) -> tuple[str, ...]:
 
 def action_facts(tool: Tool) -> EntityFacts:
     """The operation in its groups."""
+    if tool.rates is not None:
+        return _facts(EntityName("Action", LLM_OPERATION), [EntityName("Action", MODEL_GROUP)])
     groups = [EntityName("Action", group) for group in action_groups(tool.effect, tool.scope)]
     return _facts(EntityName("Action", tool.id), groups)
 
 
 def resource_facts(tool: Tool, server: ToolServer) -> EntityFacts:
-    """The tool as the thing acted on: in its server, data classes and environment."""
+    """The tool, or model, as the thing acted on: in its server or provider, data classes and environment."""
+    if tool.rates is not None:
+        places = [EntityName("Provider", server.name), EntityName("Environment", server.environment)]
+        return _facts(EntityName("Model", tool.id), places)
     parents = [
         EntityName("Server", server.name),
         EntityName("Environment", server.environment),

@@ -16,6 +16,7 @@ from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.hours import DAYS, Hours
 from accredit.policy.ports import Engine
 from accredit.policy.sources import Layer, Policy, read_policies
+from accredit.registry.llm_models import LLM_OPERATION
 from accredit.registry.model import ToolGrant
 
 __all__ = ["Condition", "GrantBook", "GrantPermit", "grant_text", "quoted"]
@@ -111,6 +112,11 @@ def _conditions(grant: ToolGrant) -> tuple[Condition, ...]:
 
 def _scope(grant: ToolGrant) -> str:
     tool = quoted(grant.tool)
+    if grant.model:
+        return (
+            f"principal in Grant::{quoted(grant.digest)},\n  action == Action::{quoted(LLM_OPERATION)},\n"
+            f"  resource == Model::{tool}"
+        )
     return f"principal in Grant::{quoted(grant.digest)},\n  action == Action::{tool},\n  resource == Tool::{tool}"
 
 

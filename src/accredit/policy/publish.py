@@ -17,7 +17,7 @@ import orjson
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.config import CONFIG_FILE, Counter
-from accredit.policy.entities import RISK_TIER, action_facts, action_groups, resource_facts
+from accredit.policy.entities import MODEL_GROUP, RISK_TIER, action_facts, action_groups, resource_facts
 from accredit.policy.lint import linted, sized
 from accredit.policy.measured import INSTANCE_TYPE, counter_faults, session_type
 from accredit.policy.ports import Engine, VetoEngine
@@ -175,19 +175,31 @@ class _Check:
             (tool, action_facts(tool), resource_facts(tool, server)) for tool, server in installation.tools()
         ]
         groups = {group for effect in Effect for scope in WriteScope for group in action_groups(effect, scope)}
+        groups.add(MODEL_GROUP)
         self._groups = sorted(groups)
         ids = frozenset(installation.agents.values())
         self._known: Mapping[str, tuple[frozenset[str], str]] = {
             "Agent": (ids, "apply the Agent first"),
             "Team": (installation.teams, "apply the Team first"),
-            "Server": (frozenset(server.name for server in installation.servers), "apply the ToolServer first"),
-            "Tool": (frozenset(self._inputs), 'register the tool at its server, and write `Tool::"server/name"`'),
-            "Action": (frozenset({*self._inputs, *groups}), "use a registered tool's id or a group such as `@read`"),
+            "Server": (self._named(models=False), "apply the ToolServer first"),
+            "Tool": (self._resources("Tool"), 'register the tool at its server, and write `Tool::"server/name"`'),
+            "Provider": (self._named(models=True), "apply the ModelProvider first"),
+            "Model": (self._resources("Model"), 'register the model, and write `Model::"provider/name"`'),
+            "Action": (
+                frozenset({*(action.name.id for _, action, _ in self._places), *groups}),
+                "use a registered tool's id or a group such as `@read`",
+            ),
             "Environment": (frozenset(Environment), "use development, staging or production"),
             "State": (frozenset(AgentState), "use a state of the lifecycle"),
             RISK_TIER: (frozenset(Tier), "use low, medium or high; outside of production every agent counts as high"),
             "DataClass": (installation.data_classes, "use a registered data class"),
         }
+
+    def _resources(self, kind: str) -> frozenset[str]:
+        return frozenset(resource.name.id for _, _, resource in self._places if resource.name.type == kind)
+
+    def _named(self, *, models: bool) -> frozenset[str]:
+        return frozenset(one.name for one in self._installation.servers if (one.api is not None) is models)
 
     def findings(self, policy: Policy) -> Iterator[PolicyFinding]:
         """What is wrong with a policy before any type is looked at."""
@@ -272,18 +284,20 @@ class _Check:
         """The engine's schema. Names stand in it as they are: its JSON form takes any text, so nothing is mangled."""
         actions: dict[str, Any] = {group: {} for group in self._groups}
         if has_tools:
-            for tool, action, _ in self._places:
-                actions[tool.id] = self._action(self._inputs[tool.id], (parent.id for parent in action.parents))
+            for tool, action, resource in self._places:
+                groups = (parent.id for parent in action.parents)
+                actions[action.name.id] = self._action(self._inputs[tool.id], groups, resource.name.type)
         else:  # a guardrail may be in force before the first tool it speaks of is registered
             actions[_NO_TOOL] = self._action(ArgumentType(ArgumentKind.RECORD), self._groups)
         grouped = {
             "Agent": ["Team", "Environment", "State", RISK_TIER],
             "Tool": ["Server", "DataClass", "Environment"],
+            "Model": ["Provider", "Environment"],
         }
         kinds = {kind: {"memberOfTypes": grouped.get(kind, [])} for kind in self._known if kind != "Action"}
         return {"": {"entityTypes": kinds, "actions": actions}}
 
-    def _action(self, arguments: ArgumentType, groups: Iterable[str]) -> dict[str, Any]:
+    def _action(self, arguments: ArgumentType, groups: Iterable[str], resource: str = "Tool") -> dict[str, Any]:
         types = self._installation.types
         origins = {name: {"type": "String", "required": name in arguments.required} for name in arguments.fields}
         sources = {
@@ -309,7 +323,7 @@ class _Check:
             "memberOf": [{"id": group} for group in groups],
             "appliesTo": {
                 "principalTypes": ["Agent"],
-                "resourceTypes": ["Tool"],
+                "resourceTypes": [resource],
                 "context": {"type": "Record", "attributes": attributes},
             },
         }

@@ -388,8 +388,8 @@ class PolicySnapshot:
                 Code.ENVIRONMENT_MISMATCH,
                 f"the agent is in `{agent.environment}`, the server in `{server.environment}`",
             )
-        grant = next((grant for grant in agent.version.grants if grant.tool == tool_id), None)
-        if grant is None:
+        grant = agent.version.grant(tool_id)
+        if grant is None or (tool is not None and grant.model is not (tool.rates is not None)):
             return Inadmissible(Code.TOOL_NOT_GRANTED, f"`{tool_id[:120]}`")
         if tool is None or server is None:
             return Inadmissible(Code.ACTION_UNKNOWN, f"`{tool_id[:120]}`")
@@ -494,6 +494,7 @@ def _same(one: Agent, other: Agent) -> bool:
     return (
         one.version.digest == other.version.digest
         and one.version.grants == other.version.grants
+        and one.version.models == other.version.models
         and one.version.data == other.version.data
         and (one.team, one.environment, one.state, one.tier) == (other.team, other.environment, other.state, other.tier)
     )
@@ -514,7 +515,7 @@ def _uid(name: EntityName) -> Uid:
 
 
 def _slice_bytes(agent: Agent) -> int:
-    return _SLICE_BYTES + _SLICE_BYTES_PER_GRANT * len(agent.version.grants)
+    return _SLICE_BYTES + _SLICE_BYTES_PER_GRANT * (len(agent.version.grants) + len(agent.version.models))
 
 
 def _handle_bytes(policies: Iterable[Policy]) -> int:

@@ -30,7 +30,7 @@ from accredit.registry.model import (
     WriteScope,
 )
 from accredit.registry.pinning import read_definition
-from accredit.registry.versions import money_from, version_from
+from accredit.registry.versions import money_from, rates_from, version_from
 
 __all__ = ["Catalogue"]
 
@@ -280,6 +280,7 @@ def _server(view: StateView, key: str, doc: Mapping[str, Any], before: Mapping[s
         credential=doc["credential"],
         tools={own: tool for own, tool in tools.items() if tool is not None},
         openapi=doc.get("openapi"),
+        api=doc.get("api"),
     )
 
 
@@ -308,4 +309,5 @@ def _tool(view: StateView, server: ServerName, entry: Mapping[str, Any], before:
         definition_digest=pinned,
         allow_undeclared=entry["allow_undeclared"],
         fields=tuple((name, kind) for name, kind in entry["fields"]),
+        rates=rates_from(entry.get("rates")),
     )

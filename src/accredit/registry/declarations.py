@@ -33,6 +33,7 @@ from accredit.registry.manifest import (
     EnforcementPointManifest,
     GroupManifest,
     IssuerManifest,
+    ModelProviderManifest,
     PersonManifest,
     TeamManifest,
     ToolServerManifest,
@@ -115,7 +116,7 @@ class Declarations:
                 yield partial(self._put_issuer, document, actor)
             case EnforcementPointManifest():
                 yield partial(self._put_enforcement_point, document, actor)
-            case ToolServerManifest():
+            case ToolServerManifest() | ModelProviderManifest():
                 offer = offers[document.metadata.name]
                 yield partial(self._put_server, document, offer, actor)
                 flags = self.flags(document, offer)
@@ -135,7 +136,7 @@ class Declarations:
         match document:
             case GroupManifest():
                 return self._group_proposal(document, actor, view)
-            case ToolServerManifest():
+            case ToolServerManifest() | ModelProviderManifest():
                 return self._server_proposal(document, offers[document.metadata.name], actor, view)
             case _:
                 return None
@@ -363,7 +364,9 @@ class Declarations:
 
     # -- tool servers
 
-    def flags(self, manifest: ToolServerManifest, offer: Definitions) -> dict[str, tuple[str, ...]]:
+    def flags(
+        self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions
+    ) -> dict[str, tuple[str, ...]]:
         """What is noticeable about the definitions that a server offers, of the tools that are registered of it."""
         name = manifest.metadata.name
         own = [tool_id(name, each) for each in manifest.spec.tools]
@@ -375,7 +378,7 @@ class Declarations:
         return {each: flags for each, flags in found.items() if flags}
 
     def _put_server(
-        self, manifest: ToolServerManifest, offer: Definitions, actor: Actor, view: StateView
+        self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions, actor: Actor, view: StateView
     ) -> Change | None:
         name, environment, spec = manifest.metadata.name, manifest.metadata.environment, manifest.spec
         row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
@@ -391,7 +394,9 @@ class Declarations:
             {"server": name, "url": spec.url, "tools": some_of([tool_id(name, own) for own in sorted(spec.tools)])},
         )
 
-    def _check_server(self, manifest: ToolServerManifest, offer: Definitions, row: Row | None, view: StateView) -> None:
+    def _check_server(
+        self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions, row: Row | None, view: StateView
+    ) -> None:
         """Check a server against what is registered, pinned and offered.
 
         Raises:
@@ -404,12 +409,17 @@ class Declarations:
                 manifest, "metadata.name", Code.NAME_TAKEN,
                 f"the tool server `{name}` belongs to {row.doc['environment']}", "choose another name",
             )  # fmt: skip
+        if row is not None and ("api" in row.doc) is not isinstance(manifest, ModelProviderManifest):
+            raise _fault(
+                manifest, "metadata.name", Code.NAME_TAKEN,
+                f"`{name}` is registered as another kind of server", "choose another name",
+            )  # fmt: skip
         faults = [fault for own in manifest.spec.tools for fault in self._tool_faults(view, manifest, own, offer)]
         if faults:
             raise ManifestError(faults)
 
     def _server_proposal(
-        self, manifest: ToolServerManifest, offer: Definitions, actor: Actor, view: StateView
+        self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions, actor: Actor, view: StateView
     ) -> Proposal | None:
         name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
         row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
@@ -426,7 +436,7 @@ class Declarations:
             raise _fault(manifest, "spec.tools", error.code, error.message, error.hint) from error
 
     def _tool_faults(
-        self, view: StateView, manifest: ToolServerManifest, own: str, offer: Definitions
+        self, view: StateView, manifest: ToolServerManifest | ModelProviderManifest, own: str, offer: Definitions
     ) -> Iterator[ManifestFault]:
         """What keeps a tool from being pinned, or its pinned schema from being compiled as is asked now."""
         path, tool = f"spec.tools.{shown(own)}", tool_id(manifest.metadata.name, own)
@@ -446,7 +456,7 @@ class Declarations:
 
     def _pin(
         self,
-        manifest: ToolServerManifest,
+        manifest: ToolServerManifest | ModelProviderManifest,
         own: str,
         offer: Definitions,
         flags: Sequence[str],
@@ -571,7 +581,10 @@ def declared_twice(documents: Sequence[Document]) -> Iterator[ManifestFault]:
 
 def not_alone(document: Document) -> Iterator[ManifestFault]:
     """What one administrator alone cannot do."""
-    if isinstance(document, AgentManifest | ToolServerManifest) and document.metadata.environment != "development":
+    if (
+        isinstance(document, AgentManifest | ToolServerManifest | ModelProviderManifest)
+        and document.metadata.environment != "development"
+    ):
         environment = document.metadata.environment
         yield fault_at(
             document, "metadata.environment", Code.PRODUCTION_REFUSED,
@@ -598,10 +611,10 @@ def author(actor: Actor) -> PersonId:
     return PersonId(actor.person)
 
 
-def _server_doc(manifest: ToolServerManifest) -> dict[str, Any]:
+def _server_doc(manifest: ToolServerManifest | ModelProviderManifest) -> dict[str, Any]:
     """What the operator says, as stored."""
     spec = manifest.spec
-    tools = [
+    tools: list[dict[str, Any]] = [
         {
             "allow_undeclared": form.allow_undeclared,
             "data": sorted(form.data),
@@ -615,7 +628,21 @@ def _server_doc(manifest: ToolServerManifest) -> dict[str, Any]:
     ]
     environment = manifest.metadata.environment
     doc = {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
+    if isinstance(manifest, ModelProviderManifest):
+        for entry in tools:
+            entry["rates"] = _rates_doc(manifest.spec.models[entry["name"]])
+        return {**doc, "api": manifest.spec.api}
     return doc if spec.openapi is None else {**doc, "openapi": spec.openapi}
+
+
+def _rates_doc(form: Any) -> dict[str, Any]:
+    return {
+        "cache_read": money_doc(Money.parse(form.cache_read or form.input)),
+        "cache_write": money_doc(Money.parse(form.cache_write or form.input)),
+        "input": money_doc(Money.parse(form.input)),
+        "max_output": form.max_output,
+        "output": money_doc(Money.parse(form.output)),
+    }
 
 
 def some_of(tools: Sequence[str]) -> list[str]:
@@ -639,7 +666,7 @@ def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, 
     development = doc["environment"] == Environment.DEVELOPMENT
     if before is None:
         return not development or _leads_beyond(doc, view)
-    if any(before.get(key) != doc.get(key) for key in ("credential", "openapi", "url")):
+    if any(before.get(key) != doc.get(key) for key in ("api", "credential", "openapi", "url")):
         return True
     known = {entry["name"]: entry for entry in before["tools"]}
     for entry in doc["tools"]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import orjson
 from pydantic import (
@@ -44,6 +44,7 @@ __all__ = [
     "EnforcementPointManifest",
     "GroupManifest",
     "IssuerManifest",
+    "ModelProviderManifest",
     "PersonManifest",
     "TeamManifest",
     "ToolServerManifest",
@@ -490,6 +491,53 @@ class ToolServerManifest(_Form):
     spec: _ServerSpec
 
 
+class _RatesForm(_Form):
+    """What a million tokens of a model cost."""
+
+    input: _Amount
+    output: _Amount
+    cache_read: _Amount | None = Field(
+        None, description="of input from the provider's cache; that of input, if left out"
+    )
+    cache_write: _Amount | None = Field(None, description="of input put into it; that of input, if left out")
+    max_output: int = Field(ge=1, le=10_000_000, description="tokens that one answer can have")
+
+    @model_validator(mode="after")
+    def _one_currency(self) -> _RatesForm:
+        given = [
+            amount for amount in (self.input, self.output, self.cache_read, self.cache_write) if amount is not None
+        ]
+        if len({amount.split()[1] for amount in given}) != 1:
+            raise ValueError("the prices of one model are in one currency")
+        return self
+
+
+class _ProviderSpec(_Form):
+    api: Literal["anthropic", "openai"]
+    url: _Url = Field(description="without the version: `https://api.anthropic.com`")
+    credential: _Name | None = Field(None, description="name of the brokered upstream credential")
+    models: Annotated[
+        dict[_OwnLabel, _RatesForm],
+        Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128)),
+    ] = Field(description="by the provider's own names")
+
+    openapi: ClassVar[None] = None
+
+    @property
+    def tools(self) -> dict[str, _ToolForm]:
+        """Its models, as the tools that they are to everything else."""
+        return {name: _ToolForm.model_validate({"effect": "read", "data": []}) for name in self.models}
+
+
+class ModelProviderManifest(_Form):
+    """A provider of language models and those of its models that agents may be granted."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["ModelProvider"]
+    metadata: _ServerMetadata
+    spec: _ProviderSpec
+
+
 class _KeyForm(_Form):
     """A public key, of a kind identity verifies with: no form has a place for a private part."""
 
@@ -599,6 +647,7 @@ Document = (
     | EnforcementPointManifest
     | GroupManifest
     | IssuerManifest
+    | ModelProviderManifest
     | PersonManifest
     | TeamManifest
     | ToolServerManifest
@@ -611,6 +660,7 @@ KINDS: Mapping[str, type[Document]] = {
     "Agreement": AgreementManifest,
     "Issuer": IssuerManifest,
     "ToolServer": ToolServerManifest,
+    "ModelProvider": ModelProviderManifest,
     "EnforcementPoint": EnforcementPointManifest,
     "Agent": AgentManifest,
 }

@@ -11,6 +11,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.hours import Hours
 from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId
 from accredit.kernel.money import Money
+from accredit.registry.llm_models import ModelRates
 
 __all__ = [
     "APPROVER_ROLES",
@@ -210,6 +211,8 @@ class Tool:
     """Whether properties the schema does not declare may pass (DESIGN §3.4): only if an approver said so."""
     fields: tuple[tuple[str, str], ...] = ()
     """(Name of a property of its results, data class it carries), sorted: what a grant's mask can take away."""
+    rates: ModelRates | None = None
+    """Set: it is a language model, and its server the provider."""
 
     def carrying(self, classes: frozenset[str]) -> frozenset[str]:
         """The properties of its results that carry one of these data classes."""
@@ -236,7 +239,14 @@ class ToolServer:
     tools: Mapping[str, Tool]
     """By the server's own tool name."""
     openapi: str | None = None
-    """Where an HTTP API says what it offers: a path below its URL. None: it speaks MCP."""
+    """Where an HTTP API says what it offers: a path below its URL."""
+    api: str | None = None
+    """How a provider of models is spoken to: `openai` or `anthropic`."""
+
+    @property
+    def protocol(self) -> str:
+        """`mcp`, `http` or `llm`."""
+        return "llm" if self.api is not None else "http" if self.openapi is not None else "mcp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +262,8 @@ class ToolGrant:
     """The agent's hours, narrowed by the grant's own."""
     mask: frozenset[str] = frozenset()
     """Data classes that the gateway takes out of the results before the agent sees them."""
+    model: bool = False
+    """Whether it is one of a language model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +292,12 @@ class AgentVersion:
     limits: AgentLimits
     expires_us: int | None = None
     """When the manifest's last day ends (UTC); None if it names none."""
+    models: tuple[ToolGrant, ...] = ()
+    """The language models it may use."""
+
+    def grant(self, tool: ToolId) -> ToolGrant | None:
+        """The grant of a tool or model."""
+        return next((grant for grant in (*self.grants, *self.models) if grant.tool == tool), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from accredit.registry.declarations import (
 )
 from accredit.registry.errors import ManifestError, ManifestFault
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
+from accredit.registry.llm_models import model_definition
 from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
@@ -54,6 +55,7 @@ from accredit.registry.manifest import (
     EnforcementPointManifest,
     GroupManifest,
     IssuerManifest,
+    ModelProviderManifest,
     PersonManifest,
     TeamManifest,
     ToolServerManifest,
@@ -333,7 +335,7 @@ class Registry:
         offers = {
             document.metadata.name: await self._offer(document)
             for document in ordered
-            if isinstance(document, ToolServerManifest)
+            if isinstance(document, ToolServerManifest | ModelProviderManifest)
         }
         planned = rows.Overlay(self._control.view)
         waiting: set[str] = set()
@@ -343,7 +345,11 @@ class Registry:
                     not alone
                     and self._declarations.proposal(document, offers, actor, self._proven(planned)) is not None
                 ):
-                    waiting |= {document.metadata.name} if isinstance(document, ToolServerManifest) else set()
+                    waiting |= (
+                        {document.metadata.name}
+                        if isinstance(document, ToolServerManifest | ModelProviderManifest)
+                        else set()
+                    )
                     continue
                 for step in self._declarations.steps(document, offers, actor, frozenset(waiting)):
                     change = step(self._proven(planned))
@@ -380,7 +386,7 @@ class Registry:
         return replace(self._result(document, made), flags=flags)
 
     def _flags(self, document: Document, offers: Mapping[str, Definitions]) -> Mapping[str, tuple[str, ...]]:
-        if not isinstance(document, ToolServerManifest):
+        if not isinstance(document, ToolServerManifest | ModelProviderManifest):
             return {}
         return self._declarations.flags(document, offers[document.metadata.name])
 
@@ -399,9 +405,9 @@ class Registry:
                 return ApplyResult("Team", document.metadata.name, team.id if team else "", outcome)
             case IssuerManifest() | GroupManifest() | AgreementManifest() | EnforcementPointManifest():
                 return ApplyResult(document.kind, document.metadata.name, document.metadata.name, outcome)
-            case ToolServerManifest():
+            case ToolServerManifest() | ModelProviderManifest():
                 name = document.metadata.name
-                return ApplyResult("ToolServer", name, name, outcome, document.metadata.environment)
+                return ApplyResult(document.kind, name, name, outcome, document.metadata.environment)
             case AgentManifest():
                 name, environment = document.metadata.name, document.metadata.environment
                 agent = self.catalogue.agent_named(environment, name)
@@ -419,8 +425,10 @@ class Registry:
 
     # -- tool servers
 
-    async def _offer(self, manifest: ToolServerManifest) -> Definitions:
+    async def _offer(self, manifest: ToolServerManifest | ModelProviderManifest) -> Definitions:
         """What the server offers, if one of its tools is not pinned yet: else nobody needs to ask."""
+        if isinstance(manifest, ModelProviderManifest):
+            return {model: model_definition(manifest.spec.api, model) for model in manifest.spec.models}
         name, view = manifest.metadata.name, self._proven(self._control.view)
         if all(view.get(rows.TOOL, tool_id(name, own)) for own in manifest.spec.tools):
             return {}

@@ -28,6 +28,7 @@ from accredit.kernel.canonical import Digest, canonical, digest_value
 from accredit.kernel.hours import DAYS, Hours
 from accredit.kernel.ids import AgentId, PersonId, ToolId, tool_id
 from accredit.kernel.money import Money
+from accredit.registry.llm_models import ModelRates
 from accredit.registry.manifest import AgentManifest, duration_ms
 from accredit.registry.model import AgentLimits, AgentVersion, Team, ToolGrant
 
@@ -39,6 +40,7 @@ __all__ = [
     "grant_of",
     "money_doc",
     "money_from",
+    "rates_from",
     "version_digest",
     "version_from",
 ]
@@ -182,7 +184,19 @@ def version_from(doc: Mapping[str, Any], *, shared: dict[Digest, ToolGrant] | No
             cost_per_day=money_from(limits["costPerDay"]),
         ),
         expires_us=expiry_us(spec["expires"]),
+        models=tuple(
+            grant_of(ToolId(tool_id(form["provider"], form["model"])), hours=hours, model=True)
+            for form in spec["models"]
+        ),
     )
+
+
+def rates_from(doc: Mapping[str, Any] | None) -> ModelRates | None:
+    """The rates of a model that were stored; None for a tool."""
+    if doc is None:
+        return None
+    amounts = {name: Money(doc[name]["nanos"], doc[name]["currency"]) for name in doc if name != "max_output"}
+    return ModelRates(**amounts, max_output=doc["max_output"])
 
 
 def expiry_us(last_day: str | None) -> int | None:
@@ -207,17 +221,20 @@ def grant_of(
     same_as: Iterable[tuple[str, str]] = (),
     hours: Hours | None = None,
     mask: Iterable[str] = (),
+    model: bool = False,
 ) -> ToolGrant:
     """The grant of one tool, under the digest of what it means."""
     pairs, masked = sorted(same_as), sorted(mask)
-    means = {
+    means: dict[str, Any] = {
         "hours": _hours_doc(hours) if hours else None,
         "mask": masked,
         "same_as": [list(pair) for pair in pairs],
         "tool": tool,
         "user_role": user_role,
     }
-    return ToolGrant(tool, digest_value("tool-grant", means), user_role, tuple(pairs), hours, frozenset(masked))
+    if model:
+        means["model"] = True
+    return ToolGrant(tool, digest_value("tool-grant", means), user_role, tuple(pairs), hours, frozenset(masked), model)
 
 
 def _hours_doc(hours: Hours) -> dict[str, Any]:

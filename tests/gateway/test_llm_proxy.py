@@ -1,0 +1,305 @@
+"""Models behind the gateway: bytes pass as they are, what is asked is decided and paid for, all is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from accredit.audit.records import open_part, part_values
+from tests.enforcement.place import GUARDRAILS, raw_bytes
+from tests.gateway.models import KEY, RATES, Asked, Room, provider, room, writer
+from tests.policies import with_cases
+
+USD = 1_000_000_000
+CHAT: dict[str, Any] = {"model": "gpt-x", "messages": [{"role": "user", "content": "Say hello"}], "max_tokens": 50}
+SPENT = 100 * 3_000 + 20 * 15_000
+"""Of 100 tokens in and 20 out, at 3 and 15 USD a million, in nano-units."""
+
+
+def _result(at: Room, index: int = -1) -> dict[str, Any]:
+    record = [one for one in at.at.running.plane.records.records() if b'"kind":"outcome"' in one.header][index]
+    return part_values(open_part(record, "result", at.at.running.plane.part_keys))
+
+
+@pytest.mark.requirement("llm:clients")
+def test_the_official_clients_get_what_the_provider_says_with_nothing_changed_but_address_and_key(
+    tmp_path: Path,
+) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            key = await at.key()
+            async with openai.AsyncOpenAI(api_key=key, base_url=f"{at.at.url}/llm/openai/v1", max_retries=0) as client:
+                create: Any = client.chat.completions.create
+                said = await create(**CHAT)
+                assert said.choices[0].message.content == "Hello"
+                assert at.provider.asked[-1].headers["x-key"] == KEY
+                assert "authorization" not in at.provider.asked[-1].headers
+                pieces = [one async for one in await create(stream=True, **CHAT)]
+                assert "".join(one.choices[0].delta.content or "" for one in pieces if one.choices) == "Hello"
+                assert all(one.choices for one in pieces)  # the usage that nobody asked for is left out
+                asked = {"stream_options": {"include_usage": True}}
+                pieces = [one async for one in await create(stream=True, **CHAT, **asked)]
+                assert pieces[-1].usage is not None
+                response = await client.responses.create(model="gpt-x", input="Say hello", store=False)
+                assert response.output_text == "Hello"
+                vectors = await client.embeddings.create(model="embed-x", input="hello", encoding_format="float")
+                assert vectors.data[0].embedding == [0.5]
+                assert [one.id async for one in client.models.list()] == ["embed-x", "gpt-x"]
+                with pytest.raises(openai.PermissionDeniedError) as refused:
+                    await client.chat.completions.create(model="gpt-dear", messages=[])
+                assert refused.value.code == "tool_not_granted"
+            secret = (await at.at.operator.post("agents/writer/keys", {"path": "/llm"}))["key"]
+            base = f"{at.at.url}/llm/anthropic"
+            async with anthropic.AsyncAnthropic(api_key=secret, base_url=base, max_retries=0) as claude:
+                asking: Any = {
+                    "model": "claude-x",
+                    "max_tokens": 50,
+                    "messages": [{"role": "user", "content": "Hello"}],
+                }
+                message = await claude.messages.create(**asking)
+                assert message.content[0].type == "text"
+                assert at.provider.asked[-1].headers["anthropic-version"]
+                async with claude.messages.stream(**asking) as stream:
+                    final = await stream.get_final_message()
+                assert final.content[1].type == "tool_use"
+                with pytest.raises(anthropic.PermissionDeniedError):
+                    await claude.messages.create(**asking | {"model": "claude-dear"})
+            outcomes = await at.outcomes()
+            assert [one["end"] for one in outcomes] == ["ok"] * 7
+            costs = [one["settled"]["cost"] for one in outcomes]
+            cached = 90 * 3_000 + 10 * 300 + 20 * 15_000
+            assert costs == [SPENT, SPENT, SPENT, SPENT, 100 * 3_000, cached, cached]
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:bytes")
+def test_bodies_go_out_as_they_came_and_answers_come_back_as_they_went(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            odd = (
+                b'  {"messages":[{"content":"h\\u00e9 \\ud83d\\ude00","role":"user"}],'
+                b'\t"model" : "gpt-x","x_new":[1.50,1e2]}\n'
+            )
+            await at.post("openai/v1/chat/completions", odd)
+            assert at.provider.asked[-1].body == odd
+            strange = [
+                b": hi\r\n\r\n",
+                b'data: {"choices":[]}\r\r',
+                "data: ü\n\n".encode(),
+                b"data: [DONE]\n\n",
+                b"tail",
+            ]
+            at.provider.pieces = lambda _: strange
+            asked = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+            answer = await at.post("openai/v1/chat/completions", asked)
+            assert answer.content == b"".join(strange)
+            assert answer.headers["accredit-decision"].startswith("dec_")
+            # an address of ours alone is put in, and what it adds is left out
+            at.provider.pieces = None
+            plain = b'{"model":"gpt-x","stream":true,"messages":[]} '
+            answer = await at.post("openai/v1/chat/completions", plain)
+            assert at.provider.asked[-1].body == (
+                b'{"model":"gpt-x","stream":true,"messages":[],"stream_options":{"include_usage":true}}'
+            )
+            assert b"usage" not in answer.content
+            at.provider.status, at.provider.answer = 429, {"error": {"message": "slow down", "code": "rate_limit"}}
+            answer = await at.post("openai/v1/chat/completions", CHAT)
+            assert (answer.status_code, answer.json()) == (429, at.provider.answer)
+            assert (await at.outcomes())[-1]["settled"]["cost"] == 0
+
+    asyncio.run(live())
+
+
+_CHAT = "openai/v1/chat/completions"
+_SEARCH: dict[str, Any] = {"model": "gpt-x", "input": "x", "tools": [{"type": "web_search"}]}
+_CONNECTOR: dict[str, Any] = {
+    "model": "claude-x",
+    "max_tokens": 5,
+    "messages": [],
+    "mcp_servers": [{"type": "url", "url": "https://x", "name": "x"}],
+}
+
+
+@pytest.mark.requirement("llm:refused")
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        (_CHAT, b'{"model":"gpt-x","model":"gpt-dear","messages":[]}', 400, "body_duplicate_keys"),
+        (_CHAT, b'\xef\xbb\xbf{"model":"gpt-x","messages":[]}', 400, None),
+        (_CHAT, b'{"model":"gpt-x","messages":[],"n":99999999999999999999}', 400, None),
+        (_CHAT, b"[]", 400, "body_malformed"),
+        (_CHAT, b'{"messages":[]}', 400, "body_malformed"),
+        (_CHAT, {**CHAT, "model": "gpt-unknown"}, 403, "tool_not_granted"),
+        (_CHAT, {**CHAT, "model": "claude-x"}, 403, "tool_not_granted"),
+        ("openai/v1/responses", _SEARCH, 403, "hosted_tool"),
+        ("anthropic/v1/messages", _CONNECTOR, 403, "hosted_tool"),
+        ("openai/v1/files", {}, 404, "not_found"),
+        ("anthropic/v1/chat/completions", CHAT, 404, "not_found"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_or_was_not_granted_never_leaves(
+    tmp_path: Path, path: str, body: Any, status: int, code: str | None
+) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            answer = await at.post(path, body)
+            assert answer.status_code == status, answer.text
+            error = answer.json()["error"]
+            assert error["message"]
+            assert code is None or error["code"] == code
+            assert at.provider.asked == []
+            assert (await at.post(path, body, "nothing")).status_code == 401
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:policy")
+def test_policies_see_what_is_asked_for_and_the_model_in_its_provider(tmp_path: Path) -> None:
+    rules = {
+        "org/models.cedar": """
+forbid (principal, action == Action::"llm/chat", resource in Provider::"claude")
+when { context.input.max_output_tokens > 100 };
+forbid (principal, action in Action::"@call_model", resource == Model::"gpt/gpt-x")
+when { context.input.tools.contains("delete_everything") };
+"""
+    }
+
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            await at.at.operator.post("policy/publish", {"files": with_cases({**GUARDRAILS, **rules})})
+            asking = {"model": "claude-x", "messages": [], "max_tokens": 100}
+            assert (await at.post("anthropic/v1/messages", asking)).status_code == 200
+            told = (await at.post("anthropic/v1/messages", {**asking, "max_tokens": 101})).json()
+            assert told["type"] == "error"
+            assert told["error"]["code"] == "forbidden_by_policy"
+            tool = {"type": "function", "function": {"name": "delete_everything", "parameters": {}}}
+            assert (await at.post("openai/v1/chat/completions", {**CHAT, "tools": [tool]})).status_code == 403
+            assert (await at.post("openai/v1/chat/completions", CHAT)).status_code == 200
+            head, body = at.at.records("decision")[0]
+            assert (head["tool"], body["protocol"]) == ("claude/claude-x", "llm/messages")
+            # a model is no tool: neither endpoint of MCP knows it
+            listed = await at.at.operator.get("servers")
+            assert {row["name"]: row["protocol"] for row in listed["items"]} == {
+                "crm": "mcp",
+                "gpt": "llm",
+                "claude": "llm",
+            }
+            token = await at.at.site.identities["writer"].access_token(f"{at.at.url}/mcp/gpt")
+            (await at.at.call(token, "gpt-x", server="gpt")).refused("server_unknown")
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:budget")
+def test_a_budget_is_never_overspent_by_calls_at_once_of_every_shape(tmp_path: Path) -> None:
+    """Each call of 50 tokens out reserves about 0.00083 USD; there is room for ten."""
+    poor = writer(limits={"calls": {"perMinute": 6000}, "concurrency": 200, "cost": {"perDay": "0.0085 USD"}})
+
+    async def live() -> None:
+        async with room(tmp_path / "data", poor) as at:
+            key = await at.key()
+            message = {"model": "claude-x", "messages": CHAT["messages"], "max_tokens": 50}
+            shapes: list[tuple[str, Any]] = [
+                ("openai/v1/chat/completions", CHAT),
+                ("openai/v1/chat/completions", {**CHAT, "stream": True}),
+                (
+                    "openai/v1/responses",
+                    {"model": "gpt-x", "input": "Say hello", "max_output_tokens": 50, "store": False},
+                ),
+                ("anthropic/v1/messages", message),
+                ("anthropic/v1/messages", {**message, "stream": True}),
+            ]
+            answers = await asyncio.gather(*(at.post(*shapes[number % 5], key) for number in range(60)))
+            codes = [answer.status_code for answer in answers]
+            assert set(codes) == {200, 429}
+            assert codes.count(200) >= 5
+            spent = sum(one["settled"]["cost"] for one in await at.outcomes())
+            assert spent <= 0.0085 * USD
+            limits = await at.at.limits("writer")
+            assert limits["in_flight"] == 0
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:budget")
+def test_what_was_not_told_is_paid_as_it_was_reserved(tmp_path: Path) -> None:
+    hasty = writer(limits={"calls": {"perMinute": 600}, "timeout": {"call": "1s"}, "cost": {"perDay": "5 USD"}})
+
+    async def live() -> None:
+        async with room(tmp_path / "data", hasty) as at:
+            at.provider.stalls = True
+            answer = await at.post("openai/v1/chat/completions", {**CHAT, "stream": True})
+            assert b"call_timeout" in answer.content
+            (ended,) = await at.outcomes()
+            (decided,) = (body for _, body in at.at.records("decision"))
+            assert ended["end"] == "timeout"
+            assert ended["settled"]["cost"] == decided["reservation"]["cost"] >= 50 * 15_000
+            at.provider.stalls, at.provider.pieces = False, lambda _: [b'data: {"id":"x","choices":[]}\n\n']
+            await at.post("openai/v1/chat/completions", {**CHAT, "stream": True})
+            ended = (await at.outcomes())[-1]
+            assert ended["settled"]["cost"] == decided["reservation"]["cost"]
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:reasons")
+def test_a_record_opens_to_the_request_the_reasons_and_the_tools_that_were_asked_for(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            asked = {"model": "claude-x", "max_tokens": 50, "stream": True,
+                     "messages": [{"role": "user", "content": "Who is customer c-1?"}]}  # fmt: skip
+            await at.post("anthropic/v1/messages", asked)
+            await at.outcomes()
+            told = _result(at)
+            assert told["request"] == "Who is customer c-1?"
+            assert told["reasoning"] == "They ask for c-1."
+            assert told["tools"] == [{"id": "toolu_1", "name": "read", "arguments": '{"customer_id": "c-1"}'}]
+            assert (told["stop"], told["usage"]["input"], told["usage"]["output"]) == ("tool_use", 100, 20)
+        for stored in raw_bytes(tmp_path / "data"):
+            for secret in (b"customer c-1", KEY.encode(), b"They ask"):
+                assert secret not in stored
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:upstream")
+def test_a_provider_that_echoes_its_key_or_sends_elsewhere_tells_the_agent_nothing(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+
+            def echo(asked: Asked) -> list[bytes]:
+                whole = f"data: {asked.headers['x-key']}\n\n".encode()
+                return [whole[start : start + 3] for start in range(0, len(whole), 3)]
+
+            at.provider.pieces = echo
+            answer = await at.post("openai/v1/chat/completions", {**CHAT, "stream": True})
+            assert KEY not in answer.text
+            at.provider.answer = {"echo": KEY}
+            assert KEY not in (await at.post("openai/v1/chat/completions", CHAT)).text
+            at.provider.status = 302
+            answer = await at.post("openai/v1/chat/completions", CHAT)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_redirect")
+            at.provider.status = 401
+            answer = await at.post("openai/v1/chat/completions", CHAT)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_invalid")
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:register")
+def test_prices_are_of_one_currency_and_a_name_means_one_kind_of_server(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            mixed = provider("other", "openai", at.url, "m")
+            mixed["spec"]["models"]["m"] = {**RATES, "output": "15 EUR"}
+            assert (await at.at.refused_apply(mixed))["code"] == "manifest_invalid"
+            taken = provider("crm", "openai", at.url, "m")
+            assert (await at.at.refused_apply(taken))["code"] == "name_taken"
+
+    asyncio.run(live())

@@ -1,0 +1,20 @@
+"""Promises of models behind the gateway."""
+
+from __future__ import annotations
+
+from tests.requirements import Requirement
+
+REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement(
+        "llm:clients", "issue 5 §2", "The official clients work with another address and key, and nothing else."
+    ),
+    Requirement("llm:bytes", "issue 5 §2", "Requests and answers pass byte for byte."),
+    Requirement(
+        "llm:refused", "DESIGN §3.4, issue 5 §2", "Ambiguous bodies, models not granted and hosted tools never leave."
+    ),
+    Requirement("llm:policy", "DESIGN §3.5", "A call is `llm/chat` on a `Model` in its `Provider`, with typed facts."),
+    Requirement("llm:budget", "DESIGN §3.13", "The worst cost is reserved, the usage is paid; nothing overspends."),
+    Requirement("llm:reasons", "issue 5 §3", "Request, reasoning and tool calls of an answer are kept, sealed."),
+    Requirement("llm:upstream", "DESIGN §4", "Keys are brokered and scrubbed, redirects refused."),
+    Requirement("llm:register", "issue 5 §2", "A provider is registered with its models and their prices."),
+)
