@@ -13,10 +13,9 @@ import contextlib
 import json
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import uvloop
 
 from _mcp import Measured, bare_server, caller, drive
 from _policies import CASE
+from _processes import answered, process
 from _report import report
 
 _ROLES = ["customer-support"]
@@ -120,32 +120,6 @@ def _fleet(upstream: str, directory: Any, desk: Any, desk_url: str) -> list[dict
     ]  # fmt: skip
 
 
-@contextlib.asynccontextmanager
-async def _process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None and process.stdin is not None
-    try:
-        url = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
-        if not url:
-            raise SystemExit(f"{arguments[0]} did not start")
-        yield process, url
-    finally:
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), 10)
-        except TimeoutError:
-            process.kill()
-
-
-async def _token(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None and process.stdin is not None
-    process.stdin.write(b"\n")
-    await process.stdin.drain()
-    return (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
-
-
 def _rss_mb(pid: int) -> float:
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
@@ -155,13 +129,16 @@ def _rss_mb(pid: int) -> float:
 async def _measure(*, quick: bool) -> None:
     rounds, calls, grown = (3, 300, 5_000) if quick else (7, 500, 50_000)
     with tempfile.TemporaryDirectory() as place:
-        async with _process("--bare") as (_, upstream), _process("--gateway", upstream, f"{place}/data") as (gate, url):
+        async with (
+            process(__file__, "--bare") as (_, upstream),
+            process(__file__, "--gateway", upstream, f"{place}/data") as (gate, url),
+        ):
             connector = aiohttp.TCPConnector(limit=0)
             async with aiohttp.ClientSession(connector=connector) as session:
                 direct = caller(session, f"{upstream}/mcp", {})
 
                 async def governed() -> Callable[[], Any]:
-                    return caller(session, url, {"authorization": f"Bearer {await _token(gate)}"})
+                    return caller(session, url, {"authorization": f"Bearer {await answered(gate)}"})
 
                 figures: dict[int, dict[str, Measured]] = {}
                 through = await governed()
