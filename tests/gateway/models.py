@@ -15,7 +15,7 @@ import orjson
 from accredit.serving import bound, served
 from tests.enforcement.place import Place, agent, document, place
 
-__all__ = ["KEY", "Asked", "Provider", "Room", "room"]
+__all__ = ["KEY", "RATES", "Asked", "Provider", "Room", "chat", "provider", "room", "writer"]
 
 KEY = "sk-brokered-0123456789abcdef"
 RATES = {"input": "3 USD", "output": "15 USD", "cacheRead": "0.3 USD", "maxOutput": 1000}
@@ -34,7 +34,7 @@ class Asked:
         return json.loads(self.body)
 
 
-def _chat(text: str, **more: Any) -> dict[str, Any]:
+def chat(text: str, **more: Any) -> dict[str, Any]:
     return {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-x", **more,
             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}}  # fmt: skip
@@ -148,7 +148,7 @@ class Provider:
                     "output": [said], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
                     "usage": {"input_tokens": 100, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 20,
                               "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 120}}  # fmt: skip
-        return _chat("Hello")
+        return chat("Hello")
 
 
 def provider(name: str, api: str, url: str, *models: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import uvicorn
 
-from accredit.enforcement.model import Admitted, Call, CallResult, Refused
+from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.ports import ListingWatch
 from accredit.gateway.upstream import Upstream
@@ -133,6 +133,9 @@ class StagedEnforcement:
         self.inspected.append(result)
         if self.withhold is not None:
             raise self.withhold
+
+    def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
+        raise AssertionError("no model stands on this stage")
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:
         assert admitted in self.admitted

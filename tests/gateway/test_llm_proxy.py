@@ -12,7 +12,7 @@ import pytest
 
 from accredit.audit.records import open_part, part_values
 from tests.enforcement.place import GUARDRAILS, raw_bytes
-from tests.gateway.models import KEY, RATES, Asked, Room, provider, room, writer
+from tests.gateway.models import KEY, RATES, Asked, Room, chat, provider, room, writer
 from tests.policies import with_cases
 
 USD = 1_000_000_000
@@ -261,9 +261,43 @@ def test_a_record_opens_to_the_request_the_reasons_and_the_tools_that_were_asked
             assert told["reasoning"] == "They ask for c-1."
             assert told["tools"] == [{"id": "toolu_1", "name": "read", "arguments": '{"customer_id": "c-1"}'}]
             assert (told["stop"], told["usage"]["input"], told["usage"]["output"]) == ("tool_use", 100, 20)
+            token = await at.at.site.identities["writer"].access_token(f"{at.at.url}/mcp/crm")
+            assert (await at.at.call(token, "read", {"customer_id": "c-1"})).allowed
+            asking, following = (body for _, body in at.at.records("decision"))
+            assert following["reason"] == asking["decision_id"]
         for stored in raw_bytes(tmp_path / "data"):
             for secret in (b"customer c-1", KEY.encode(), b"They ask"):
                 assert secret not in stored
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:joined")
+@pytest.mark.parametrize("name", ["read", "crm_read", "mcp__crm__read"])
+def test_a_tool_call_opens_to_the_request_and_the_reasons_that_led_to_it(tmp_path: Path, name: str) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            token = await at.at.site.identities["writer"].access_token(f"{at.at.url}/mcp/crm")
+            arguments = '{"customer_id": "c-1"}'
+            call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
+            said = {"role": "assistant", "content": "I look c-1 up first.", "tool_calls": [call]}
+            at.provider.answer = {**chat(""), "choices": [{"index": 0, "message": said}]}
+            assert (await at.at.call(token, "read", {"customer_id": "c-1"})).allowed
+            asked = {**CHAT, "messages": [{"role": "user", "content": "Who is customer c-1?"}]}
+            answer = await at.post("openai/v1/chat/completions", asked)
+            assert (await at.at.call(token, "read", {"customer_id": "c-2"})).allowed
+            assert (await at.at.call(token, "read", {"customer_id": "c-1"})).allowed
+            await at.at.settled()
+            reasons = [body["reason"] for head, body in at.at.records("decision") if head["tool"] == "crm/read"]
+            assert reasons == [None, None, answer.headers["accredit-decision"]]
+            decided = [body["decision_id"] for _, body in at.at.records("decision")][-1]
+            shown = await at.at.operator.get(f"decisions/{decided}")
+            because = shown["reason"]["outcome"]["parts"]["result"]
+            assert (because["request"], because["text"]) == ("Who is customer c-1?", "I look c-1 up first.")
+            assert shown["decision"]["parts"]["arguments"] == {"customer_id": "c-1"}
+            assert shown["outcome"]["parts"]["result"]
+            opened = [body["records"] for _, body in at.at.records("record.opened")]
+            assert len(opened) == 2  # looking into either is on record
 
     asyncio.run(live())
 

@@ -74,9 +74,12 @@ def records(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             raise NotFoundError(Code.NOT_FOUND, f"no decision `{decision[:80]}` is among the newest records")
         agent = found["decision"]["header"]["agent"]
         asking.seen_agent(who, None if agent is None else AgentId(agent))
+        reason = found["decision"]["body"].get("reason")
+        because = await asyncio.to_thread(shown.decision, reason) if reason is not None else None
         # who looks into what was sealed is on record before they see it
-        await shown.opened(actor_of(who), found)
-        return Json(found | {kind: found[kind] | {"parts": parts} for kind, parts in shown.parts(found).items()})
+        for one in filter(None, (found, because)):
+            await shown.opened(actor_of(who), one)
+        return Json(shown.whole(found) | {"reason": shown.whole(because) if because is not None else None})
 
     @app.get("/api/v1/decisions/{decision}/explanation", response_model=dict[str, Any])
     async def explanation(who: Who, decision: Named) -> Json:
@@ -174,10 +177,10 @@ class _Records:
                     return found
         return None
 
-    def parts(self, decision: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """The sealed parts of a decision's records, opened."""
-        return {
-            kind: self._opened_parts(record)
+    def whole(self, decision: Mapping[str, Any]) -> dict[str, Any]:
+        """A decision with the sealed parts of its records opened."""
+        return dict(decision) | {
+            kind: decision[kind] | {"parts": self._opened_parts(record)}
             for kind in ("decision", "outcome")
             if kind in decision
             for record in self._plane.records.records(decision[kind]["seq"], decision[kind]["seq"] + 1)

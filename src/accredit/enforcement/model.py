@@ -16,7 +16,7 @@ from accredit.kernel.money import Money
 from accredit.policy.model import Outcome
 from accredit.registry.model import Tool
 
-__all__ = ["Admitted", "Advice", "Call", "CallEnd", "CallResult", "Refused"]
+__all__ = ["Admitted", "Advice", "AskedCall", "Call", "CallEnd", "CallResult", "Refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,16 @@ class CallEnd(StrEnum):
     WITHHELD = "withheld"
     """The server answered, and the agent was not told: the answer holds a class that the agent was not approved for, or
     cannot be shown to be free of a masked one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCall:
+    """A call that a model asks its agent to make."""
+
+    name: str
+    """As the agent told the model: the tool's own name, or one with its server's before it."""
+    arguments: str
+    """JSON."""
 
 
 @dataclass(frozen=True, slots=True)

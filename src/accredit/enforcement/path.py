@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
@@ -23,9 +23,10 @@ from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
-from accredit.enforcement.model import Admitted, Advice, Call, CallEnd, CallResult, Refused
+from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
+from accredit.enforcement.reasons import Reasons
 from accredit.enforcement.records import (
     Passage,
     advice_entry,
@@ -106,6 +107,7 @@ class Enforcer:
         self._ids = ids
         self._sealer = sealer.derive("fingerprints")
         self._detector = Detector(most_text=_MOST_LOOKED_AT)
+        self._reasons = Reasons()
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
         self.cancelled = 0
@@ -318,6 +320,10 @@ class Enforcer:
             passage.unknown_tool = self._fingerprint("tool", call.tool)
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
+        if tool.rates is None:
+            passage.reason = self._reasons.of(
+                call.principal.credential, server.name, tool.name, call.arguments, passage.boot_us
+            )
         return agent, server, tool
 
     async def _judge(
@@ -602,6 +608,10 @@ class Enforcer:
                 f"the result holds {', '.join(undeclared)} data, which this agent was not approved for",
                 hint=Code.RESULT_UNDECLARED.remedy,
             )
+
+    def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
+        """A model's answer, which the agent is about to be told, asks for these calls: they will have it as reason."""
+        self._reasons.told(admitted.call.principal.credential, admitted.decision_id, calls, self._clock.now().boot_us)
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:
         """12 settle: take back what the call held and record how it ended. Exactly once for each admitted call."""

@@ -67,6 +67,8 @@ class Passage:
     """Keyed fingerprint of the client's own run label."""
     unknown_tool: str | None = None
     """Keyed fingerprint of a tool name that is not registered."""
+    reason: DecisionId | None = None
+    """The decision on the model's answer that asked for this call."""
     mask: frozenset[str] = frozenset()
     """Data classes that the agent's grant takes out of the tool's results."""
 
@@ -126,6 +128,7 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
         "hold": passage.hold,
         "mask": sorted(passage.mask),
         "protocol": call.protocol,
+        "reason": passage.reason,
         "reservation": reservation_fact(reservation) if reservation else None,
         "run": passage.run,
         "session": passage.session,

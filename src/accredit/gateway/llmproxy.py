@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import orjson
 
-from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
+from accredit.enforcement.model import Admitted, AskedCall, Call, CallEnd, CallResult, Refused
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.jsonrpc import RpcError
@@ -96,8 +96,9 @@ class _Told:
     broke: str | None = None
     left: int = _MAX_KEPT
 
-    def take(self, events: Iterable[LlmEvent]) -> None:
-        """Remember what counts, within bounds."""
+    def take(self, events: Iterable[LlmEvent]) -> list[AskedCall]:
+        """Remember what counts, within bounds; the calls that were asked for are what is new of them."""
+        asked = []
         for event in events:
             match event:
                 case SaidText(text):
@@ -108,6 +109,7 @@ class _Told:
                     self._keep(self.declined, text)
                 case AskedTool(identity, name, arguments) if len(self.tools) < _MAX_TOOLS:
                     self.tools.append({"id": identity, "name": name, "arguments": arguments[:_MAX_KEPT]})
+                    asked.append(AskedCall(name, arguments))
                 case HostedUse(kind) if len(self.hosted) < _MAX_TOOLS:
                     self.hosted.append(kind)
                 case Used():
@@ -120,6 +122,7 @@ class _Told:
                     self.broke = code
                 case _:
                     pass
+        return asked
 
     def _keep(self, where: list[str], text: str) -> None:
         if self.left > 0:
@@ -398,7 +401,7 @@ class LlmGateway:
         decision = (_DECISION, admitted.decision_id.encode())
         if status == 200 and kind.startswith("text/event-stream"):
             await reply.begin(status, kind.encode("latin-1"), decision)
-            await self._streamed(exchange, inbound, reply, told)
+            await self._streamed(exchange, admitted, inbound, reply, told)
             return status
         pieces = []
         while piece := await exchange.piece():
@@ -406,25 +409,28 @@ class LlmGateway:
         body = exchange.clean(b"".join(pieces))
         if status == 200:
             reader = extractor(inbound.shape, streamed=False)
-            told.take([*reader.feed(body), *reader.close()])
+            self._enforcement.asked(admitted, told.take([*reader.feed(body), *reader.close()]))
         await reply.begin(status, kind.encode("latin-1"), (b"content-length", b"%d" % len(body)), decision)
         await reply.part(body)
         await reply.end()
         return status
 
-    async def _streamed(self, exchange: Exchange, inbound: _Inbound, reply: _Reply, told: _Told) -> None:
+    async def _streamed(
+        self, exchange: Exchange, admitted: Admitted, inbound: _Inbound, reply: _Reply, told: _Told
+    ) -> None:
         """Frame by frame: a frame is whole, so a credential cannot stand across two."""
         frames, reader = SseFrames(), FrameExtractor(inbound.shape)
         while piece := await exchange.piece():
             out = []
             for frame in frames.feed(piece):
-                told.take(reader.take(frame))
+                if asked := told.take(reader.take(frame)):
+                    self._enforcement.asked(admitted, asked)
                 if not (inbound.extra_usage and usage_only(frame)):
                     out.append(exchange.clean(frame.raw))
             if out:
                 await reply.part(b"".join(out))
         rest = frames.rest()
-        told.take(reader.close(rest))
+        self._enforcement.asked(admitted, told.take(reader.close(rest)))
         if rest:
             await reply.part(exchange.clean(rest))
         await reply.end()

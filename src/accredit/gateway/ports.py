@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from accredit.enforcement.model import Admitted, Call, CallResult, Refused
+from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused
 from accredit.identity.model import Principal
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import ServerName
@@ -46,6 +46,10 @@ class EnforcementPoint(Protocol):
         Raises:
             UnavailableError: the agent must not be told.
         """
+        ...
+
+    def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
+        """Note that a model's answer, which the agent is about to be told, asks for these calls."""
         ...
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:

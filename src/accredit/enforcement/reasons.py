@@ -1,0 +1,104 @@
+"""Which answer of a model a call follows from: the one that asked for that tool with those arguments. No I/O.
+
+Only what one credential was told and what it then does are put together, so no agent can lend its call another's
+reasons. What is remembered is bounded, and gone with the process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from accredit.enforcement.model import AskedCall
+from accredit.kernel.ids import CredentialId, DecisionId
+
+__all__ = ["Reasons"]
+
+_CREDENTIALS: Final = 2_048
+_KEPT: Final = 64
+"""Calls asked for and not made, of one credential."""
+_LASTS_US: Final = 3_600_000_000
+_MOST_ARGUMENTS: Final = 65_536
+_OTHER: Final = re.compile(r"[^0-9A-Za-z]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    name: str
+    decision: DecisionId
+    boot_us: int
+
+
+class Reasons:
+    """What models asked agents to do a short while ago."""
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[CredentialId, OrderedDict[tuple[str, bytes], _Asked]] = OrderedDict()
+
+    def told(self, credential: CredentialId, decision: DecisionId, asked: Iterable[AskedCall], boot_us: int) -> None:
+        """A model, in the answer to that decision, asks this credential to make these calls."""
+        for one in asked:
+            if len(one.arguments) > _MOST_ARGUMENTS:
+                continue
+            try:
+                key = _plain(one.name), _same(orjson.loads(one.arguments or "{}"))
+            except (orjson.JSONDecodeError, RecursionError):
+                continue  # free text of a custom tool, or what no call would be let through with
+            known = self._told.setdefault(credential, OrderedDict())
+            self._told.move_to_end(credential)
+            known[key] = _Asked(key[0], decision, boot_us)
+            known.move_to_end(key)
+            if len(known) > _KEPT:
+                known.popitem(last=False)
+        while len(self._told) > _CREDENTIALS:
+            self._told.popitem(last=False)
+
+    def of(
+        self, credential: CredentialId, server: str, tool: str, arguments: Mapping[str, Any], boot_us: int
+    ) -> DecisionId | None:
+        """The newest answer, of the last hour, that asked for this call; None if none did.
+
+        Frameworks put a server's name before a tool's and change what models do not take in names: `crm__read`,
+        `mcp__crm__read`, `crm_read` and `read` are all `read` of `crm`.
+        """
+        known = self._told.get(credential)
+        if known is None:
+            return None
+        given = _same(arguments)
+        found = [
+            asked
+            for (name, wanted), asked in known.items()
+            if wanted == given and boot_us - asked.boot_us <= _LASTS_US and _means(name, _plain(server), _plain(tool))
+        ]
+        return max(found, key=lambda one: one.boot_us).decision if found else None
+
+
+def _plain(name: str) -> str:
+    return _OTHER.sub("_", name)
+
+
+def _means(asked: str, server: str, tool: str) -> bool:
+    return asked == tool or asked.endswith((f"__{tool}", f"_{server}_{tool}")) or asked == f"{server}_{tool}"
+
+
+def _same(arguments: Any) -> bytes:
+    """Equal for arguments that are equal, whatever the order of their members."""
+    return orjson.dumps(_plain_numbers(arguments), option=orjson.OPT_SORT_KEYS)
+
+
+def _plain_numbers(value: Any) -> Any:
+    """`1.0` is written by some encoders where others write `1`."""
+    match value:
+        case float() if value.is_integer():
+            return int(value) if abs(value) < 2**53 else value
+        case dict():
+            return {key: _plain_numbers(item) for key, item in value.items()}
+        case list():
+            return [_plain_numbers(item) for item in value]
+        case _:
+            return value
