@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,10 @@ class Provider:
         self.answer: Any = None
         self.stalls = False
         """Whether a stream stops after its first piece."""
+        self.left = asyncio.Event()
+        """Whoever asked went away while a stream had stopped."""
+        self.breaks = False
+        """Whether the connection breaks after the first piece."""
 
     def _usual(self, asked: Asked) -> list[bytes]:
         if asked.path.endswith("/messages"):
@@ -118,8 +122,14 @@ class Provider:
             await send({"type": "http.response.start", "status": 200, "headers": head})
             for piece in (self.pieces or self._usual)(asked):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if self.breaks:
+                    raise ConnectionError("as told")
                 if self.stalls:
-                    await asyncio.sleep(3)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(3):
+                            while (await receive())["type"] != "http.disconnect":
+                                pass
+                            self.left.set()
             await send({"type": "http.response.body", "body": b""})
             return
         answer = orjson.dumps(self.answer if self.answer is not None else self._whole(asked))

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from accredit.audit.records import open_part, part_values
+from accredit.enforcement.model import Admitted, Call, Refused
 from tests.enforcement.place import GUARDRAILS, raw_bytes
 from tests.gateway.models import KEY, RATES, Asked, Room, chat, provider, room, writer
 from tests.policies import with_cases
@@ -244,6 +245,94 @@ def test_what_was_not_told_is_paid_as_it_was_reserved(tmp_path: Path) -> None:
             await at.post("openai/v1/chat/completions", {**CHAT, "stream": True})
             ended = (await at.outcomes())[-1]
             assert ended["settled"]["cost"] == decided["reservation"]["cost"]
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:ends")
+def test_whatever_ends_an_answer_ends_the_call_on_both_sides_and_settles_it_once(tmp_path: Path) -> None:
+    def endless(_: Asked) -> list[bytes]:
+        return [b'data: {"choices":[],"x":"' + b"x" * 1_000_000 + b'"}\n\n'] * 64
+
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            streamed = {**CHAT, "stream": True}
+            at.provider.stalls = True
+            given = {"authorization": f"Bearer {await at.key()}", "content-type": "application/json"}
+            address = f"{at.at.url}/llm/openai/v1/chat/completions"
+            async with at.at.site.agents_http.stream("POST", address, json=streamed, headers=given) as answer:
+                assert answer.status_code == 200
+                async for _ in answer.aiter_bytes():
+                    break
+            async with asyncio.timeout(2):
+                await at.provider.left.wait()  # it is not left to talk to nobody
+            at.provider.stalls, at.provider.breaks = False, True
+            told = await at.post("openai/v1/chat/completions", streamed)
+            assert b"upstream_unreachable" in told.content or b"upstream_invalid" in told.content
+            at.provider.breaks, at.provider.pieces = False, endless
+            told = await at.post("openai/v1/chat/completions", streamed)
+            assert b"upstream_oversized" in told.content
+            assert len(told.content) < 20_000_000
+            at.provider.answer = {"x": "x" * 64_000_000}
+            told = await at.post("openai/v1/chat/completions", CHAT)
+            assert (told.status_code, told.json()["error"]["code"]) == (502, "upstream_oversized")
+            at.provider.answer, at.provider.pieces = "no object at all", None
+            assert (await at.post("openai/v1/chat/completions", CHAT)).status_code == 200
+            outcomes = await at.outcomes()
+            reserved = {body["decision_id"]: body["reservation"]["cost"] for _, body in at.at.records("decision")}
+            assert len(outcomes) == len(reserved) == 5
+            # nothing of it told what was used
+            assert all(one["settled"]["cost"] == reserved[one["decision_id"]] for one in outcomes)
+            assert outcomes[0]["end"] == "cancelled"
+            assert (await at.at.limits("writer"))["in_flight"] == 0
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("enforcement:one-path")
+def test_no_address_verb_or_form_reaches_a_provider_but_through_admit(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            admit, seen = at.at.enforcer.admit, 0
+
+            async def counted(call: Call) -> Admitted | Refused:
+                nonlocal seen
+                seen += 1
+                return await admit(call)
+
+            at.at.enforcer.admit = counted  # type: ignore[method-assign]  # the gateway calls whatever stands there
+            given = {"authorization": f"Bearer {await at.key()}", "content-type": "application/json"}
+            served = "/llm/openai/v1/chat/completions"
+            for verb in ("GET", "PUT", "PATCH", "OPTIONS", "HEAD", "DELETE", "CONNECT"):
+                answer = await at.at.site.agents_http.request(verb, f"{at.at.url}{served}", json=CHAT, headers=given)
+                assert answer.status_code >= 400, verb
+            for path in (
+                f"{served}/",
+                f"/{served}",
+                "/llm/openai/v1//chat/completions",
+                "/llm/openai/v1/chat/completions/x",
+                "/llm/openai/chat/completions",
+                "/llm/gpt/v1/chat/completions",
+                "/llm/openai/v1/../v1/files",
+                "/LLM/openai/v1/chat/completions",
+                "/llm/",
+                "/llm",
+                "/llm/openai/v1/completions",
+                "/llm/openai/v1/batches",
+                "/llm/openai/v1/responses/resp_1",
+                "/llm/anthropic/v1/messages/batches",
+                "/llm/anthropic/v1/messages/count_tokens",
+                "/http/gpt/v1/chat/completions",
+                "/http/claude/v1/messages",
+            ):
+                answer = await at.at.site.agents_http.post(f"{at.at.url}{path}", json=CHAT, headers=given)
+                assert answer.status_code >= 400, path
+            for kind in ("text/plain", "", "application/x-www-form-urlencoded", "application/json-patch+json"):
+                answer = await at.post("openai/v1/chat/completions", CHAT, content_type=kind)
+                assert answer.status_code >= 400, kind
+            assert (seen, at.provider.asked) == (0, [])
+            assert (await at.post("openai/v1/chat/completions", CHAT)).status_code == 200
+            assert (seen, len(at.provider.asked)) == (1, 1)
 
     asyncio.run(live())
 
