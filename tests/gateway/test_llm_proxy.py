@@ -197,6 +197,33 @@ when { context.input.tools.contains("delete_everything") };
     asyncio.run(live())
 
 
+@pytest.mark.requirement("llm:policy")
+def test_a_person_who_lets_a_request_through_does_so_for_its_very_bytes(tmp_path: Path) -> None:
+    rule = (
+        """@hold("security") forbid (principal, action == Action::"llm/chat", resource == Model::"claude/claude-x");"""
+    )
+
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            files = with_cases({**GUARDRAILS, "org/models.cedar": rule})
+            await at.at.operator.post("policy/publish", {"files": files})
+            asking = {"model": "claude-x", "max_tokens": 50, "messages": [{"role": "user", "content": "pay 10 to Ada"}]}
+            other = {**asking, "messages": [{"role": "user", "content": "pay 99 to Eve"}]}
+            held = await at.post("anthropic/v1/messages", asking)
+            assert (held.status_code, held.json()["error"]["code"]) == (403, "held")
+            (waiting,) = (await at.at.operator.get("holds"))["items"]
+            shown = await at.at.operator.get(f"holds/{waiting['id']}")
+            assert "pay 10 to Ada" in str(shown)
+            answer = {"answer": "approve", "view_digest": shown["view_digest"]}
+            await at.at.operator.post(f"holds/{waiting['id']}/answer", answer)
+            assert (await at.post("anthropic/v1/messages", other)).status_code == 403
+            assert at.provider.asked == []
+            assert (await at.post("anthropic/v1/messages", asking)).status_code == 200
+            assert (await at.post("anthropic/v1/messages", asking)).status_code == 403
+
+    asyncio.run(live())
+
+
 @pytest.mark.requirement("llm:budget")
 def test_a_budget_is_never_overspent_by_calls_at_once_of_every_shape(tmp_path: Path) -> None:
     """Each call of 50 tokens out reserves about 0.00083 USD; there is room for ten."""
@@ -346,7 +373,7 @@ def test_a_record_opens_to_the_request_the_reasons_and_the_tools_that_were_asked
             await at.post("anthropic/v1/messages", asked)
             await at.outcomes()
             told = _result(at)
-            assert told["request"] == "Who is customer c-1?"
+            assert "request" not in told  # that stands in the record of the decision, before it was sent
             assert told["reasoning"] == "They ask for c-1."
             assert told["tools"] == [{"id": "toolu_1", "name": "read", "arguments": '{"customer_id": "c-1"}'}]
             assert (told["stop"], told["usage"]["input"], told["usage"]["output"]) == ("tool_use", 100, 20)
@@ -381,8 +408,9 @@ def test_a_tool_call_opens_to_the_request_and_the_reasons_that_led_to_it(tmp_pat
             assert reasons == [None, None, answer.headers["accredit-decision"]]
             decided = [body["decision_id"] for _, body in at.at.records("decision")][-1]
             shown = await at.at.operator.get(f"decisions/{decided}")
-            because = shown["reason"]["outcome"]["parts"]["result"]
-            assert (because["request"], because["text"]) == ("Who is customer c-1?", "I look c-1 up first.")
+            because = shown["reason"]
+            assert because["decision"]["parts"]["arguments"]["user_text"] == "Who is customer c-1?"
+            assert because["outcome"]["parts"]["result"]["text"] == "I look c-1 up first."
             assert shown["decision"]["parts"]["arguments"] == {"customer_id": "c-1"}
             assert shown["outcome"]["parts"]["result"]
             opened = [body["records"] for _, body in at.at.records("record.opened")]

@@ -48,6 +48,7 @@ from accredit.gateway.routing import read_head
 from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.identity.model import Principal
+from accredit.kernel.canonical import digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ForbiddenError, InvalidInputError, NotFoundError, UnauthenticatedError
 from accredit.kernel.ids import ServerName
@@ -129,13 +130,12 @@ class _Told:
             where.append(text[: self.left])
             self.left -= len(text)
 
-    def record(self, request: LlmRequest) -> dict[str, Any]:
-        """As it goes into the outcome's sealed part, beside what was asked (issue 5 §3)."""
+    def record(self) -> dict[str, Any]:
+        """As it goes into the outcome's sealed part."""
         used = self.used
         return {
             "id": self.named.id if self.named else None,
             "model": self.named.model if self.named else None,
-            "request": request.user_text[:_MAX_KEPT],
             "reasoning": "".join(self.reasoning),
             "text": "".join(self.text),
             "declined": "".join(self.declined),
@@ -308,6 +308,8 @@ class LlmGateway:
         meant = next((name for name in (request.model, *request.other_models) if name not in models), request.model)
         place = models.get(meant)
         arguments = {
+            # whatever is said of one body, by a person who lets it through above all, is said of no other
+            "body": digest("llm-body", inbound.body),
             "hosted": list(request.hosted[:_MAX_FACTS]),
             "input_characters": request.input_characters,
             "max_output_tokens": 0,
@@ -316,6 +318,7 @@ class LlmGateway:
             "stored": request.stored,
             "streamed": request.streamed,
             "tools": list(request.tools[:_MAX_FACTS]),
+            "user_text": request.user_text,
         }
         cost = None
         if place is not None and place[1].rates is not None:
@@ -353,26 +356,26 @@ class LlmGateway:
             with flight.lasting(admitted.call_timeout_s):
                 async with exchange:  # 6
                     status = await self._relayed(exchange, admitted, inbound, reply, told)  # 7
-                ended = _settled(admitted, inbound, told, exchange, status)  # 8
+                ended = _settled(admitted, told, exchange, status)  # 8
         except FlightStopped as stopped:
-            ended = ended or _broken_off(admitted, inbound, told, exchange, stopped.code)
+            ended = ended or _broken_off(admitted, told, exchange, stopped.code)
             words = failure(stopped.code)
         except AccreditError as error:
             level = logging.ERROR if error.code is Code.INTERNAL else logging.INFO
             _log.log(level, "call %s: %s %s", admitted.decision_id, error.code, error.cause)
-            ended = _broken_off(admitted, inbound, told, exchange, error.code)
+            ended = _broken_off(admitted, told, exchange, error.code)
             words = failure(error.code, error=error)
         except asyncio.CancelledError:
-            ended = ended or _broken_off(admitted, inbound, told, exchange, Code.CANCELLED)
+            ended = ended or _broken_off(admitted, told, exchange, Code.CANCELLED)
             raise
         except Exception:  # noqa: BLE001 - a boundary: an admitted call must end in a settled outcome
             _log.exception("forwarding call %s failed", admitted.decision_id)
             if ended is None:
-                ended = _broken_off(admitted, inbound, told, exchange, Code.INTERNAL)
+                ended = _broken_off(admitted, told, exchange, Code.INTERNAL)
                 words = failure(Code.INTERNAL)
         finally:
             admitted.cancel = None
-            self._enforcement.settle(admitted, ended or _broken_off(admitted, inbound, told, exchange, Code.CANCELLED))
+            self._enforcement.settle(admitted, ended or _broken_off(admitted, told, exchange, Code.CANCELLED))
         if words is not None and not reply.done:
             await self._last_words(reply, words)
 
@@ -471,17 +474,15 @@ def _cost(admitted: Admitted, told: _Told) -> int | None:
     return rates.spent(used.input_tokens, used.output_tokens, used.cache_read_tokens, used.cache_write_tokens).nanos
 
 
-def _settled(admitted: Admitted, inbound: _Inbound, told: _Told, exchange: Exchange, status: int) -> CallResult:
-    result = {"status": status, **told.record(inbound.request)}
+def _settled(admitted: Admitted, told: _Told, exchange: Exchange, status: int) -> CallResult:
+    result = {"status": status, **told.record()}
     if status != 200:  # a provider takes nothing for what it refuses
         return CallResult(CallEnd.TOOL_ERROR, size=exchange.received, result=result, cost_nanos=0)
     end = CallEnd.OK if told.broke is None else CallEnd.PROTOCOL_ERROR
     return CallResult(end, size=exchange.received, result=result, cost_nanos=_cost(admitted, told))
 
 
-def _broken_off(
-    admitted: Admitted, inbound: _Inbound, told: _Told, exchange: Exchange | None, code: Code
-) -> CallResult:
+def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code: Code) -> CallResult:
     """Of an answer that was not read to its end the usage is not known: what was reserved counts, or more."""
     sent = exchange is not None and exchange.sent
     reserved = admitted.call.cost.nanos if admitted.call.cost is not None else 0
@@ -490,6 +491,6 @@ def _broken_off(
         code=code,
         size=exchange.received if exchange is not None else 0,
         sent=sent,
-        result={"status": None, **told.record(inbound.request)} if sent else None,
+        result={"status": None, **told.record()} if sent else None,
         cost_nanos=max(_cost(admitted, told) or 0, reserved) if sent else None,
     )

@@ -18,6 +18,7 @@ LLM_OPERATION: Final = "llm/chat"
 _MILLION: Final = 1_000_000
 _TEXTS: Final[Mapping[str, Any]] = {"type": "array", "items": {"type": "string"}}
 _ARGUMENTS: Final[Mapping[str, Any]] = {
+    "body": {"type": "string"},
     "hosted": _TEXTS,
     "input_characters": {"type": "integer"},
     "max_output_tokens": {"type": "integer"},
@@ -26,6 +27,7 @@ _ARGUMENTS: Final[Mapping[str, Any]] = {
     "stored": {"type": "boolean"},
     "streamed": {"type": "boolean"},
     "tools": _TEXTS,
+    "user_text": {"type": "string"},
 }
 
 
