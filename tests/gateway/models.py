@@ -15,7 +15,7 @@ import orjson
 from accredit.serving import bound, served
 from tests.enforcement.place import Place, agent, document, place
 
-__all__ = ["KEY", "RATES", "Asked", "Provider", "Room", "chat", "provider", "room", "writer"]
+__all__ = ["ANTHROPIC_STREAM", "KEY", "RATES", "Asked", "Provider", "Room", "chat", "provider", "room", "writer"]
 
 KEY = "sk-brokered-0123456789abcdef"
 RATES = {"input": "3 USD", "output": "15 USD", "cacheRead": "0.3 USD", "maxOutput": 1000}

@@ -13,7 +13,7 @@ import pytest
 from accredit.audit.records import open_part, part_values
 from accredit.enforcement.model import Admitted, Call, Refused
 from tests.enforcement.place import GUARDRAILS, raw_bytes
-from tests.gateway.models import KEY, RATES, Asked, Room, chat, provider, room, writer
+from tests.gateway.models import ANTHROPIC_STREAM, KEY, RATES, Asked, Room, chat, provider, room, writer
 from tests.policies import with_cases
 
 USD = 1_000_000_000
@@ -271,6 +271,65 @@ def test_what_was_not_told_is_paid_as_it_was_reserved(tmp_path: Path) -> None:
             at.provider.stalls, at.provider.pieces = False, lambda _: [b'data: {"id":"x","choices":[]}\n\n']
             await at.post("openai/v1/chat/completions", {**CHAT, "stream": True})
             ended = (await at.outcomes())[-1]
+            assert ended["settled"]["cost"] == decided["reservation"]["cost"]
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:budget")
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": -5, "completion_tokens": 20},
+        {"prompt_tokens": 0, "completion_tokens": 20},
+        {"prompt_tokens": "100", "completion_tokens": 20},
+        {"prompt_tokens": 100, "completion_tokens": 0},
+        {"prompt_tokens": 100, "completion_tokens": -1},
+        {"prompt_tokens": 10**15, "completion_tokens": 20},
+        {"prompt_tokens": 100, "completion_tokens": 10**12},
+    ],
+)
+def test_a_usage_that_cannot_be_makes_nothing_cheaper_and_breaks_no_record(
+    tmp_path: Path, usage: dict[str, Any]
+) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            at.provider.answer = {**chat("Hello"), "usage": usage}
+            assert (await at.post("openai/v1/chat/completions", CHAT)).status_code == 200
+            (ended,) = await at.outcomes()
+            (decided,) = (body for _, body in at.at.records("decision"))
+            assert ended["settled"]["cost"] == decided["reservation"]["cost"]
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:budget")
+@pytest.mark.parametrize("most", [2**53 - 1, 2**31, 10_000_000])
+def test_a_request_for_more_than_a_budget_can_hold_is_refused_on_record(tmp_path: Path, most: int) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            for path, asked in (
+                ("openai/v1/chat/completions", {**CHAT, "max_tokens": most, "n": 100}),
+                ("anthropic/v1/messages", {"model": "claude-x", "max_tokens": most, "messages": []}),
+            ):
+                told = await at.post(path, asked)
+                assert told.status_code in {400, 429}, told.text
+                assert told.json()["error"]["code"] != "internal"
+            assert at.provider.asked == []
+            assert all(head["decision"] == "deny" for head, _ in at.at.records("decision"))
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:budget")
+def test_a_stream_that_ends_before_the_answer_does_is_paid_as_reserved(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            at.provider.pieces = lambda _: ANTHROPIC_STREAM[:3]  # it says that it used one token so far
+            asked = {"model": "claude-x", "max_tokens": 50, "stream": True, "messages": CHAT["messages"]}
+            assert (await at.post("anthropic/v1/messages", asked)).status_code == 200
+            (ended,) = await at.outcomes()
+            (decided,) = (body for _, body in at.at.records("decision"))
             assert ended["settled"]["cost"] == decided["reservation"]["cost"]
 
     asyncio.run(live())

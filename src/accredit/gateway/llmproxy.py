@@ -77,6 +77,8 @@ _MAX_KEPT: Final = 65_536
 _MAX_TOOLS: Final = 256
 _MAX_FACTS: Final = 500
 _CHARACTERS_PER_TOKEN: Final = 1
+_MOST_TOKENS: Final = 100_000_000
+"""Of one call: no usage beyond this is believed."""
 _LAST_WORDS_S: Final = 1.0
 _DECISION: Final = b"accredit-decision"
 _INCLUDE: Final = b',"stream_options":{"include_usage":true}}'
@@ -129,6 +131,11 @@ class _Told:
         if self.left > 0:
             where.append(text[: self.left])
             self.left -= len(text)
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was put out that a model counts."""
+        return bool(self.text or self.reasoning or self.tools)
 
     def record(self) -> dict[str, Any]:
         """As it goes into the outcome's sealed part."""
@@ -467,30 +474,40 @@ def _listed(api: str, models: Iterable[str]) -> dict[str, Any]:
 
 
 def _cost(admitted: Admitted, told: _Told) -> int | None:
-    """What was used, in nano-units; None: that was never told, so what was reserved counts."""
+    """What was used, in nano-units; None: that was never told, or cannot be, so what was reserved counts."""
     used, rates = told.used, admitted.tool.rates
     if used is None or rates is None:
         return None
+    if not 0 < used.input_tokens <= _MOST_TOKENS or not told.answered <= used.output_tokens <= _MOST_TOKENS:
+        return None
     return rates.spent(used.input_tokens, used.output_tokens, used.cache_read_tokens, used.cache_write_tokens).nanos
+
+
+def _at_least(admitted: Admitted, told: _Told) -> int:
+    """What was reserved, or what was used if that is more."""
+    reserved = admitted.call.cost.nanos if admitted.call.cost is not None else 0
+    return max(_cost(admitted, told) or 0, reserved)
 
 
 def _settled(admitted: Admitted, told: _Told, exchange: Exchange, status: int) -> CallResult:
     result = {"status": status, **told.record()}
     if status != 200:  # a provider takes nothing for what it refuses
         return CallResult(CallEnd.TOOL_ERROR, size=exchange.received, result=result, cost_nanos=0)
-    end = CallEnd.OK if told.broke is None else CallEnd.PROTOCOL_ERROR
-    return CallResult(end, size=exchange.received, result=result, cost_nanos=_cost(admitted, told))
+    if told.broke is not None:  # the usage of its beginning is not that of the whole
+        return CallResult(
+            CallEnd.PROTOCOL_ERROR, size=exchange.received, result=result, cost_nanos=_at_least(admitted, told)
+        )
+    return CallResult(CallEnd.OK, size=exchange.received, result=result, cost_nanos=_cost(admitted, told))
 
 
 def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code: Code) -> CallResult:
     """Of an answer that was not read to its end the usage is not known: what was reserved counts, or more."""
     sent = exchange is not None and exchange.sent
-    reserved = admitted.call.cost.nanos if admitted.call.cost is not None else 0
     return CallResult(
         end_of(code),
         code=code,
         size=exchange.received if exchange is not None else 0,
         sent=sent,
         result={"status": None, **told.record()} if sent else None,
-        cost_nanos=max(_cost(admitted, told) or 0, reserved) if sent else None,
+        cost_nanos=_at_least(admitted, told) if sent else None,
     )
