@@ -87,6 +87,8 @@ class Provider:
         self.pieces: Callable[[Asked], list[bytes]] | None = None
         """What a stream is made of, if not the usual."""
         self.answer: Any = None
+        self.headers: dict[str, str] = {}
+        """What it tells besides, in whole answers."""
         self.stalls = False
         """Whether a stream stops after its first piece."""
         self.left = asyncio.Event()
@@ -134,6 +136,7 @@ class Provider:
             return
         answer = orjson.dumps(self.answer if self.answer is not None else self._whole(asked))
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        head += [(name.encode(), value.encode()) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": head})
         await send({"type": "http.response.body", "body": answer})
 

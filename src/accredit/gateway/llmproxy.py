@@ -407,10 +407,12 @@ class LlmGateway:
     async def _relayed(
         self, exchange: Exchange, admitted: Admitted, inbound: _Inbound, reply: _Reply, told: _Told
     ) -> int:
-        status, kind = await exchange.begun()
-        decision = (_DECISION, admitted.decision_id.encode())
+        head = await exchange.begun()
+        status, kind = head.status, head.content_type
+        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in head.headers]
+        headers.append((_DECISION, admitted.decision_id.encode()))
         if status == 200 and kind.startswith("text/event-stream"):
-            await reply.begin(status, kind.encode("latin-1"), decision)
+            await reply.begin(status, kind.encode("latin-1", "replace"), *headers)
             await self._streamed(exchange, admitted, inbound, reply, told)
             return status
         pieces = []
@@ -420,7 +422,8 @@ class LlmGateway:
         if status == 200:
             reader = extractor(inbound.shape, streamed=False)
             self._enforcement.asked(admitted, told.take([*reader.feed(body), *reader.close()]))
-        await reply.begin(status, kind.encode("latin-1"), (b"content-length", b"%d" % len(body)), decision)
+        length = (b"content-length", b"%d" % len(body))
+        await reply.begin(status, kind.encode("latin-1", "replace"), length, *headers)
         await reply.part(body)
         await reply.end()
         return status
@@ -491,7 +494,7 @@ def _at_least(admitted: Admitted, told: _Told) -> int:
 
 def _settled(admitted: Admitted, told: _Told, exchange: Exchange, status: int) -> CallResult:
     result = {"status": status, **told.record()}
-    if status != 200:  # a provider takes nothing for what it refuses
+    if status >= 300:  # a provider takes nothing for what it refuses
         return CallResult(CallEnd.TOOL_ERROR, size=exchange.received, result=result, cost_nanos=0)
     if told.broke is not None:  # the usage of its beginning is not that of the whole
         return CallResult(

@@ -34,6 +34,9 @@ _CONNECT_S = 5.0
 # Shorter than the 5 s after which common servers drop an idle connection, so that we seldom write into a closed one.
 _KEEP_ALIVE_S = 4.0
 _PASSED_ON = ("etag", "last-modified", "retry-after", "content-language")
+_PASSED_ON_OF_MODELS = ("request-id", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry")
+_RATES_OF_MODELS = ("x-ratelimit-", "anthropic-ratelimit-")
+_MOST_RATES = 24
 _UNREACHABLE_STATUS = frozenset({502, 503, 504})
 
 
@@ -216,8 +219,8 @@ class Exchange:
             scrubbed,
         )
 
-    async def begun(self) -> tuple[int, str]:
-        """Status and content type of an answer that is read piece by piece, once its head is there.
+    async def begun(self) -> HttpAnswer:
+        """The answer of a provider of models, once its head is there: its body is still to be read piece by piece.
 
         Raises as `whole`.
         """
@@ -227,7 +230,14 @@ class Exchange:
             raise self._failure(error) from error
         if response.status in {401, 407}:
             raise self._unexpected(401)
-        return response.status, self._without(response.headers.get("content-type", ""))
+        told = [name for name in _PASSED_ON_OF_MODELS if name in response.headers]
+        told += [name for name in map(str.lower, response.headers) if name.startswith(_RATES_OF_MODELS)][:_MOST_RATES]
+        return HttpAnswer(
+            response.status,
+            self._without(response.headers.get("content-type", "")),
+            tuple((name, self._without(response.headers[name])) for name in told),
+            b"",
+        )
 
     async def piece(self) -> bytes:
         """The next piece, empty at the end. As it came: whoever passes it on makes it `clean` where it cannot be cut.
