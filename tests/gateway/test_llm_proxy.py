@@ -54,6 +54,8 @@ def test_the_official_clients_get_what_the_provider_says_with_nothing_changed_bu
                 with pytest.raises(openai.PermissionDeniedError) as refused:
                     await client.chat.completions.create(model="gpt-dear", messages=[])
                 assert refused.value.code == "tool_not_granted"
+                assert "no such model" in refused.value.message
+                assert "`models`" in refused.value.message
             secret = (await at.at.operator.post("agents/writer/keys", {"path": "/llm"}))["key"]
             base = f"{at.at.url}/llm/anthropic"
             async with anthropic.AsyncAnthropic(api_key=secret, base_url=base, max_retries=0) as claude:

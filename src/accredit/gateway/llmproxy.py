@@ -81,6 +81,10 @@ _MOST_TOKENS: Final = 100_000_000
 """Of one call: no usage beyond this is believed."""
 _LAST_WORDS_S: Final = 1.0
 _DECISION: Final = b"accredit-decision"
+_NO_SUCH_MODEL: Final = (
+    "the agent's approved version grants no such model of this kind of provider",
+    "add it to the manifest's `models` and apply a new version; its provider has to be registered as a ModelProvider",
+)
 _INCLUDE: Final = b',"stream_options":{"include_usage":true}}'
 
 
@@ -208,11 +212,13 @@ class _Reply:
         await self.whole(status, self.error(status, code.value, _said(told, error.hint)), *more)
 
     async def refusal(self, refused: Refused) -> None:
-        status = 403 if refused.code is Code.TOOL_NOT_GRANTED else status_of(refused.code)
-        lines = [refused.message, refused.detail, *(f"policy {one}" for one in refused.policies)]
+        status, message, hint = status_of(refused.code), refused.message, refused.hint
+        if refused.code is Code.TOOL_NOT_GRANTED:
+            status, message, hint = 403, *_NO_SUCH_MODEL
+        lines = [message, refused.detail, *(f"policy {one}" for one in refused.policies)]
         if refused.hold is not None:
             lines.append(f"hold {refused.hold}: repeat the request once it is approved")
-        message = _said("; ".join(filter(None, lines)), refused.hint)
+        message = _said("; ".join(filter(None, lines)), hint)
         headers = [(_DECISION, refused.decision_id.encode())] if refused.decision_id is not None else []
         if refused.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, round(refused.retry_after_s + 0.5))))
