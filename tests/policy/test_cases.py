@@ -167,10 +167,51 @@ def test_a_library_is_tested_without_an_installation() -> None:
     assert (run.survivors, run.branch_share) == ((), 1.0)
 
 
+MODELS = """
+servers:
+  gpt: {models: [gpt-x, gpt-y]}
+agents:
+  writer: {team: docs, models: [gpt/gpt-x]}
+cases:
+  - name: short answers, without what deletes
+    agent: writer
+    call: {tool: gpt/gpt-x, input: {user_text: hello}}
+    table:
+      - {input: {max_output_tokens: 8000}, expect: allow}
+      - {input: {max_output_tokens: 8001}, expect: {outcome: deny, policy: org/models.cedar}}
+      - {input: {tools: [delete_everything]}, expect: {outcome: deny, policy: org/models.cedar}}
+  - name: no other model
+    agent: writer
+    call: {tool: gpt/gpt-y}
+    expect: {outcome: deny, code: tool_not_granted}
+"""
+OF_MODELS = """
+forbid (principal, action == Action::"llm/chat", resource in Provider::"gpt")
+when { context.input.max_output_tokens > 8000 };
+forbid (principal, action in Action::"@call_model", resource == Model::"gpt/gpt-x")
+when { context.input.tools.contains("delete_everything") };
+"""
+
+
+@pytest.mark.requirement("policy:tests:fixtures")
+def test_policies_on_language_models_are_tested_like_any_other() -> None:
+    files = {"org/models.cedar": OF_MODELS, "tests/models.yaml": MODELS}
+    run = run_tests(read_release(files, world.ENGINE, agents={}), world.ENGINE, Fleet({}, ()), mutation=True)
+    assert run.failed == ()
+    assert (run.survivors, run.branch_share) == ((), 1.0)
+    wrong = MODELS.replace("user_text: hello", "temperature: 1")
+    (said, *_) = run_tests(
+        read_release(files | {"tests/models.yaml": wrong}, world.ENGINE, agents={}), world.ENGINE, Fleet({}, ())
+    ).failed
+    assert "temperature" in str(said)
+
+
 @pytest.mark.requirement("policy:tests:strict")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("servers: {a: {}}\ncases: []", "has `tools`"),
+        ("servers: {a: {models: [m], tools: {t: {effect: read}}}}\ncases: []", "has `tools`"),
         ("", "one document"),
         ("- a", "one document"),
         ("cases: 1", "cases"),

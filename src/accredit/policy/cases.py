@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from accredit.kernel.canonical import digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.hours import Hours
 from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId, tool_id
+from accredit.kernel.money import Money
 from accredit.policy.model import ExternalName, ExternalRequest
+from accredit.registry.llm_models import ModelRates, model_definition
 from accredit.registry.model import (
     Agent,
     AgentLimits,
@@ -61,7 +63,15 @@ class _ToolForm(_Strict):
 
 class _ServerForm(_Strict):
     environment: Environment = Environment.PRODUCTION
-    tools: Annotated[dict[_Text, _ToolForm], Field(max_length=200)]
+    tools: Annotated[dict[_Text, _ToolForm], Field(max_length=200)] = {}
+    models: Annotated[list[_Text], Field(max_length=200)] = []
+    """Instead of tools, of a provider of language models."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> _ServerForm:
+        if bool(self.tools) is bool(self.models):
+            raise ValueError("a server has `tools`, or it is a provider that has `models`")
+        return self
 
 
 class _HoursForm(_Strict):
@@ -85,7 +95,9 @@ class _AgentForm(_Strict):
     tier: Tier | None = Tier.HIGH
     zone: _Text = "UTC"
     data: Annotated[list[_Text], Field(max_length=32)] = []
-    tools: Annotated[list[_Text | _GrantForm], Field(max_length=200)]
+    tools: Annotated[list[_Text | _GrantForm], Field(max_length=200)] = []
+    models: Annotated[list[_Text], Field(max_length=50)] = []
+    """`provider/model`"""
 
 
 class _CallForm(_Strict):
@@ -264,7 +276,23 @@ def _server(name: str, form: _ServerForm) -> ToolServer:
             definition=definition,
             definition_digest=digest_value("test-definition", definition),
         )
-    return ToolServer(ServerName(name), form.environment, "http://127.0.0.1:1", None, tools)
+    nothing = Money(0, "USD")
+    for own in form.models:
+        definition = model_definition("openai", own)
+        tools[own] = Tool(
+            id=tool_id(name, own),
+            server=ServerName(name),
+            name=own,
+            effect=Effect.READ,
+            scope=None,
+            data=frozenset(),
+            price=None,
+            definition=definition,
+            definition_digest=digest_value("test-definition", definition),
+            rates=ModelRates(nothing, nothing, nothing, nothing, 1),
+        )
+    api = "openai" if form.models else None
+    return ToolServer(ServerName(name), form.environment, "http://127.0.0.1:1", None, tools, api=api)
 
 
 def _agent(path: str, name: str, form: _AgentForm) -> Agent:
@@ -285,14 +313,17 @@ def _agent(path: str, name: str, form: _AgentForm) -> Agent:
                 mask=grant.mask,
             )
         )
+    models = tuple(grant_of(ToolId(one), model=True) for one in form.models)
+    granted = [grant.digest for grant in (*grants, *models)]
     version = AgentVersion(
-        digest=digest_value("test-version", [name, [grant.digest for grant in grants], sorted(form.data)]),
+        digest=digest_value("test-version", [name, granted, sorted(form.data)]),
         manifest={},
         facets={},
         grants=tuple(grants),
         data=frozenset(form.data),
         zone=form.zone,
         limits=AgentLimits(1, 1, 1.0, 1.0, None),
+        models=models,
     )
     team = Team(TeamId(f"test_{form.team}"), form.team, frozenset({form.zone}))
     return Agent(

@@ -24,6 +24,7 @@ from accredit.policy.model import CallRequest, Decision, ExternalRequest
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.release import Release, read_release
 from accredit.policy.snapshot import PolicySnapshot, Slice
+from accredit.registry.llm_models import plain_arguments
 from accredit.registry.model import Agent, Environment, ToolServer
 from accredit.registry.schemas import compile_arguments
 
@@ -159,6 +160,8 @@ class _Bench:
         tool = self.snapshot.tools.get(case.tool)
         if tool is None:
             return f"there is no tool `{case.tool[:120]}`: register it, or declare it under `servers`"
+        if tool.rates is not None:
+            case = replace(case, arguments={**plain_arguments(tool.name), **case.arguments})
         try:
             checks = compile_arguments(tool.definition.get("inputSchema"), allow_undeclared=tool.allow_undeclared)
         except InvalidInputError as error:

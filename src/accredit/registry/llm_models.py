@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from accredit.kernel.money import Money
 
-__all__ = ["LLM_OPERATION", "ModelRates", "model_definition"]
+__all__ = ["LLM_OPERATION", "ModelRates", "model_definition", "plain_arguments"]
 
 LLM_OPERATION: Final = "llm/chat"
 _MILLION: Final = 1_000_000
@@ -59,6 +59,22 @@ class ModelRates:
 
     def _money(self, nanos: int) -> Money:
         return Money(-(-nanos // _MILLION), self.input.currency)
+
+
+def plain_arguments(model: str) -> dict[str, Any]:
+    """Those of a chat with nothing in it: what a case of a policy need not spell out."""
+    return {
+        "body": "",
+        "hosted": [],
+        "input_characters": 0,
+        "max_output_tokens": 0,
+        "model": model,
+        "operation": "chat",
+        "stored": False,
+        "streamed": False,
+        "tools": [],
+        "user_text": "",
+    }
 
 
 def model_definition(api: str, model: str) -> dict[str, Any]:
