@@ -206,6 +206,35 @@ when { context.input.tools.contains("delete_everything") };
 
 
 @pytest.mark.requirement("llm:policy")
+def test_models_are_permissions_like_tools_to_simulation_and_to_what_is_used(tmp_path: Path) -> None:
+    rule = """forbid (principal, action == Action::"llm/chat", resource == Model::"gpt/gpt-x");"""
+
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            assert (await at.post("openai/v1/chat/completions", CHAT)).status_code == 200
+            await at.at.settled()
+            used = {
+                row["tool"]: (row["granted"], row["allows"])
+                for row in (await at.at.operator.get("agents/writer"))["usage"]
+            }
+            assert used == dict.fromkeys(("claude/claude-x", "crm/read", "gpt/embed-x"), (True, 0)) | {
+                "gpt/gpt-x": (True, 1)
+            }
+            files = with_cases({**GUARDRAILS, "org/models.cedar": rule})
+            started = await at.at.operator.post("policy/simulate", {"files": files})
+            while (shown := await at.at.operator.get(f"policy/simulations/{started['id']}"))["state"] == "running":
+                await asyncio.sleep(0.05)
+            report = shown["report"]
+            assert [(one["tool"], one["after"]["outcome"]) for one in report["slices"]] == [("gpt/gpt-x", "never")]
+            (told,) = report["agents"]
+            assert (told["tools"], told["calls"], told["breaking"]) == (1, 1, 1)
+            alerts = await at.at.operator.get("alerts")
+            assert alerts["items"] == []  # a model that was approved is nothing new
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:policy")
 def test_a_person_who_lets_a_request_through_does_so_for_its_very_bytes(tmp_path: Path) -> None:
     rule = (
         """@hold("security") forbid (principal, action == Action::"llm/chat", resource == Model::"claude/claude-x");"""

@@ -163,14 +163,14 @@ class _PolicyStep(_InState):
     def give(self, view: StateView, case: Case) -> StepEffect:
         assert case.request is not None  # noqa: S101 - an activation rests on one
         used = tuple(self._sign_off.writes_to_use(view, case.request, case.now_us))
-        return StepEffect(used, {"grants": len(case.version.grants), "version": case.version.digest})
+        return StepEffect(used, {"grants": len(case.version.every_grant), "version": case.version.digest})
 
     def take(self, view: StateView, case: Case) -> StepEffect:
         closed = tuple(self._questions.writes_to_void(view, case.agent.id, case.now_us))
         left = tuple(f"policy {each} still names it; it only forbids" for each in self._policies_about(case.agent))
         return StepEffect(
             closed[:_MAX_WRITES],
-            {"grants": len(case.version.grants), "questions": len(closed[:_MAX_WRITES])},
+            {"grants": len(case.version.every_grant), "questions": len(closed[:_MAX_WRITES])},
             left,
             more=len(closed) > _MAX_WRITES,
         )

@@ -221,7 +221,7 @@ class Monitor:
         data = set(baseline.data) if baseline else set()
         masked: frozenset[str] = frozenset()
         if version is not None:
-            tools |= {grant.tool for grant in version.grants}
+            tools |= {grant.tool for grant in version.every_grant}
             data |= version.data
             masked = next((grant.mask for grant in version.grants if grant.tool == call.tool), masked)
         return KnownBehaviour(
@@ -477,7 +477,7 @@ class Monitor:
             UnavailableError: the log cannot be read.
         """
         since = self._clock.now().wall_us // _DAY_US - days + 1
-        granted = frozenset(grant.tool for grant in agent.version.grants)
+        granted = frozenset(grant.tool for grant in agent.version.every_grant)
         return use_by_tool(granted, self._records.usage(since_day=since, agent=agent.id))
 
     # -- following

@@ -101,7 +101,7 @@ def slice_diff(base: PolicySnapshot, candidate: PolicySnapshot, agents: Iterable
     reaches = Reaches(before), Reaches(after)
     found = []
     for agent in sorted(agents, key=lambda one: one.id):
-        for tool in sorted({grant.tool for grant in agent.version.grants}):
+        for tool in sorted({grant.tool for grant in agent.version.every_grant}):
             old, new = _slice(before, agent, tool), _slice(after, agent, tool)
             if old is None or new is None or old.digest == new.digest:
                 continue

@@ -86,7 +86,7 @@ def principal_facts(agent: Agent, tools: Mapping[ToolId, Tool]) -> EntityFacts:
     data = agent.version.data
     granted = [
         EntityName("Grant", grant.digest)
-        for grant in (*agent.version.grants, *agent.version.models)
+        for grant in agent.version.every_grant
         if (tool := tools.get(grant.tool)) is not None and tool.shown(grant.mask) <= data
     ]
     parents = [

@@ -272,7 +272,7 @@ def sized(
     largest: tuple[int, str, str] = (0, "", "")
     for agent in fleet:
         own = agent.id if EntityName("Agent", agent.id) in named else None
-        for grant in agent.version.grants:
+        for grant in agent.version.every_grant:
             key = (own, agent.team.name, agent.environment, agent.state, agent.tier, grant.tool)
             if key in seen:
                 continue

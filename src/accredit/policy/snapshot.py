@@ -515,7 +515,7 @@ def _uid(name: EntityName) -> Uid:
 
 
 def _slice_bytes(agent: Agent) -> int:
-    return _SLICE_BYTES + _SLICE_BYTES_PER_GRANT * (len(agent.version.grants) + len(agent.version.models))
+    return _SLICE_BYTES + _SLICE_BYTES_PER_GRANT * len(agent.version.every_grant)
 
 
 def _handle_bytes(policies: Iterable[Policy]) -> int:

@@ -295,9 +295,14 @@ class AgentVersion:
     models: tuple[ToolGrant, ...] = ()
     """The language models it may use."""
 
+    @property
+    def every_grant(self) -> tuple[ToolGrant, ...]:
+        """Those of tools, then those of language models."""
+        return (*self.grants, *self.models)
+
     def grant(self, tool: ToolId) -> ToolGrant | None:
         """The grant of a tool or model."""
-        return next((grant for grant in (*self.grants, *self.models) if grant.tool == tool), None)
+        return next((grant for grant in self.every_grant if grant.tool == tool), None)
 
 
 @dataclass(frozen=True, slots=True)
