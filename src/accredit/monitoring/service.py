@@ -221,7 +221,7 @@ class Monitor:
         data = set(baseline.data) if baseline else set()
         masked: frozenset[str] = frozenset()
         if version is not None:
-            tools |= {grant.tool for grant in version.every_grant}
+            tools |= self._granted(version)
             data |= version.data
             masked = next((grant.mask for grant in version.grants if grant.tool == call.tool), masked)
         return KnownBehaviour(
@@ -477,8 +477,12 @@ class Monitor:
             UnavailableError: the log cannot be read.
         """
         since = self._clock.now().wall_us // _DAY_US - days + 1
-        granted = frozenset(grant.tool for grant in agent.version.every_grant)
-        return use_by_tool(granted, self._records.usage(since_day=since, agent=agent.id))
+        return use_by_tool(self._granted(agent.version), self._records.usage(since_day=since, agent=agent.id))
+
+    def _granted(self, version: AgentVersion) -> frozenset[ToolId]:
+        """What a version may call here: its tools, and those of its models whose provider stands behind the gateway."""
+        models = (grant.tool for grant in version.models if self._catalogue().tool(grant.tool) is not None)
+        return frozenset(grant.tool for grant in version.grants).union(models)
 
     # -- following
 
