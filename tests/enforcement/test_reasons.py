@@ -52,6 +52,8 @@ def test_names_as_frameworks_give_them_to_models(*, asked: str, server: str, too
         ('{"a": true}', {"a": 1}, False),
         ('{"a": 1}', {"a": 1, "b": None}, False),
         ("not json", {}, False),
+        ('{"a":' * 60 + "1" + "}" * 60, {}, False),
+        ('{"a":' * 300 + "1" + "}" * 300, {}, False),
         ('{"a":' * 900 + "1" + "}" * 900, {}, False),
         ('{"a": "' + "x" * 70_000 + '"}', {"a": "x" * 70_000}, False),
     ],

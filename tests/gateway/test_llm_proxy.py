@@ -135,6 +135,18 @@ _CONNECTOR: dict[str, Any] = {
 }
 
 
+_MANY: dict[str, Any] = {
+    **CHAT,
+    "tools": [{"type": "function", "function": {"name": f"tool_{number}"}} for number in range(501)],
+}
+_FALLBACK: dict[str, Any] = {
+    "model": "claude-x",
+    "max_tokens": 5,
+    "messages": [],
+    "fallbacks": [{"model": "claude-x"}],
+}
+
+
 @pytest.mark.requirement("llm:refused")
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
@@ -148,6 +160,8 @@ _CONNECTOR: dict[str, Any] = {
         (_CHAT, {**CHAT, "model": "claude-x"}, 403, "tool_not_granted"),
         ("openai/v1/responses", _SEARCH, 403, "hosted_tool"),
         ("anthropic/v1/messages", _CONNECTOR, 403, "hosted_tool"),
+        (_CHAT, _MANY, 400, "body_malformed"),
+        ("anthropic/v1/messages", _FALLBACK, 400, "body_malformed"),
         ("openai/v1/files", {}, 404, "not_found"),
         ("anthropic/v1/chat/completions", CHAT, 404, "not_found"),
     ],
@@ -189,6 +203,11 @@ when { context.input.tools.contains("delete_everything") };
             assert told["error"]["code"] == "forbidden_by_policy"
             tool = {"type": "function", "function": {"name": "delete_everything", "parameters": {}}}
             assert (await at.post("openai/v1/chat/completions", {**CHAT, "tools": [tool]})).status_code == 403
+            # nor does it hide behind many others, or behind itself
+            many = [{"type": "function", "function": {"name": f"tool_{number}"}} for number in range(499)]
+            assert (
+                await at.post("openai/v1/chat/completions", {**CHAT, "tools": [*many, *many, tool]})
+            ).status_code == 403
             assert (await at.post("openai/v1/chat/completions", CHAT)).status_code == 200
             head, body = at.at.records("decision")[0]
             assert (head["tool"], body["protocol"]) == ("claude/claude-x", "llm/messages")
@@ -346,6 +365,19 @@ def test_a_usage_that_cannot_be_makes_nothing_cheaper_and_breaks_no_record(
             (ended,) = await at.outcomes()
             (decided,) = (body for _, body in at.at.records("decision"))
             assert ended["settled"]["cost"] == decided["reservation"]["cost"]
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:budget")
+def test_what_is_reserved_is_of_bytes_for_some_letters_are_several_tokens(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            await at.post("openai/v1/chat/completions", CHAT)
+            emoji = {**CHAT, "messages": [{"role": "user", "content": "Say hello" + "\U0001f600" * 1000}]}
+            await at.post("openai/v1/chat/completions", emoji)
+            plain, dear = (body["reservation"]["cost"] for _, body in at.at.records("decision"))
+            assert dear - plain == 4_000 * 3_000
 
     asyncio.run(live())
 

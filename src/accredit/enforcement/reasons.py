@@ -47,7 +47,7 @@ class Reasons:
                 continue
             try:
                 key = _plain(one.name), _same(orjson.loads(one.arguments or "{}"))
-            except (orjson.JSONDecodeError, RecursionError):
+            except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
                 continue  # free text of a custom tool, or what no call would be let through with
             known = self._told.setdefault(credential, OrderedDict())
             self._told.move_to_end(credential)

@@ -76,7 +76,6 @@ _MAX_KEPT: Final = 65_536
 """Characters of what was said, and of the reasoning, that go into the record."""
 _MAX_TOOLS: Final = 256
 _MAX_FACTS: Final = 500
-_CHARACTERS_PER_TOKEN: Final = 1
 _MOST_TOKENS: Final = 100_000_000
 """Of one call: no usage beyond this is believed."""
 _LAST_WORDS_S: Final = 1.0
@@ -298,6 +297,7 @@ class LlmGateway:
         if self._enforcement.still_valid(principal) is not None:  # the body may have taken its time
             raise UnauthenticatedError(Code.CREDENTIAL_REVOKED, "the credential is not valid any more")
         request = read_llm_request(shape, value)  # 4
+        _require_decidable(request)
         extra = (
             shape is LlmShape.CHAT and request.streamed and not request.wants_usage and "stream_options" not in value
         )
@@ -317,20 +317,18 @@ class LlmGateway:
     async def _call(self, principal: Principal, api: str, inbound: _Inbound, source: str, reply: _Reply) -> None:
         request = inbound.request
         models = self._models(principal, api)
-        # a model that could take the place of the one that is named is used as well
-        meant = next((name for name in (request.model, *request.other_models) if name not in models), request.model)
-        place = models.get(meant)
+        place = models.get(request.model)
         arguments = {
             # whatever is said of one body, by a person who lets it through above all, is said of no other
             "body": digest("llm-body", inbound.body),
             "hosted": list(request.hosted[:_MAX_FACTS]),
-            "input_characters": request.input_characters,
+            "input_bytes": request.input_bytes,
             "max_output_tokens": 0,
             "model": request.model,
             "operation": inbound.shape.value,
             "stored": request.stored,
             "streamed": request.streamed,
-            "tools": list(request.tools[:_MAX_FACTS]),
+            "tools": sorted(set(request.tools)),
             "user_text": request.user_text,
         }
         cost = None
@@ -338,11 +336,11 @@ class LlmGateway:
             rates = place[1].rates
             output = 0 if inbound.shape is LlmShape.EMBEDDINGS else request.max_output_tokens or rates.max_output
             arguments["max_output_tokens"] = output
-            cost = rates.most(-(-request.input_characters // _CHARACTERS_PER_TOKEN), output)
+            cost = rates.most(request.input_bytes, output)  # no token is shorter than a byte
         call = Call(
             principal=principal,
             server=ServerName(place[0].name) if place is not None else None,
-            tool=meant,
+            tool=request.model,
             arguments=arguments,
             protocol=f"llm/{inbound.shape}",
             source=source,
@@ -467,6 +465,18 @@ class LlmGateway:
                 await reply.end()
         except TimeoutError:
             _log.info("a client did not take the end of its call: %s", words.code)
+
+
+def _require_decidable(request: LlmRequest) -> None:
+    """Refuse what could not be decided on as a whole: a policy must see every tool, and the model that answers."""
+    if len(set(request.tools)) > _MAX_FACTS:
+        raise InvalidInputError(Code.BODY_MALFORMED, f"more than {_MAX_FACTS} tools", hint="offer the model fewer")
+    if request.other_models and not request.hosted:  # what hosted tools name goes the way of those
+        raise InvalidInputError(
+            Code.BODY_MALFORMED,
+            "other models are named that may answer",
+            hint="name one model, and ask anew if it fails",
+        )
 
 
 def _listed(api: str, models: Iterable[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _TEXTS: Final[Mapping[str, Any]] = {"type": "array", "items": {"type": "string"}
 _ARGUMENTS: Final[Mapping[str, Any]] = {
     "body": {"type": "string"},
     "hosted": _TEXTS,
-    "input_characters": {"type": "integer"},
+    "input_bytes": {"type": "integer"},
     "max_output_tokens": {"type": "integer"},
     "model": {"type": "string"},
     "operation": {"enum": ["chat", "embeddings", "messages", "responses"], "type": "string"},
@@ -66,7 +66,7 @@ def plain_arguments(model: str) -> dict[str, Any]:
     return {
         "body": "",
         "hosted": [],
-        "input_characters": 0,
+        "input_bytes": 0,
         "max_output_tokens": 0,
         "model": model,
         "operation": "chat",

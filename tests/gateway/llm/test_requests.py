@@ -35,7 +35,7 @@ _PLAIN = LlmRequest(
     stored=False,
     user_text="",
     results=(),
-    input_characters=0,
+    input_bytes=0,
 )
 _PNG = "data:image/png;base64," + "A" * 100_000
 
@@ -208,7 +208,7 @@ _MESSAGES: dict[str, Any] = {
 )
 def test_everything_a_request_asks_for_is_read(shape: LlmShape, body: Mapping[str, Any], expected: LlmRequest) -> None:
     read = read_llm_request(shape, body)
-    assert replace(read, input_characters=0) == expected
+    assert replace(read, input_bytes=0) == expected
 
 
 def _without(body: Mapping[str, Any], member: str) -> dict[str, Any]:
@@ -385,13 +385,13 @@ def test_texts_are_bounded_and_of_results_the_newest_are_kept() -> None:
 @given(st.text(max_size=200))
 def test_the_characters_are_no_fewer_than_all_text_and_an_image_is_not_its_bytes(text: str) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": text}], "tools": [_function("f")]}
-    bare = read_llm_request(CHAT, {**body, "messages": []}).input_characters
-    read = read_llm_request(CHAT, body).input_characters
+    bare = read_llm_request(CHAT, {**body, "messages": []}).input_bytes
+    read = read_llm_request(CHAT, body).input_bytes
     assert bare > len("fparametersobject")
     assert read >= bare + len(text)
-    whole = read_llm_request(CHAT, _CHAT).input_characters
+    whole = read_llm_request(CHAT, _CHAT).input_bytes
     assert IMAGE_CHARACTERS < whole < IMAGE_CHARACTERS + 2_000
     hidden = {"type": "image_url", "image_url": {"url": "x", "detail": text}}
-    shown = read_llm_request(CHAT, {**body, "messages": [{"role": "user", "content": [hidden]}]}).input_characters
+    shown = read_llm_request(CHAT, {**body, "messages": [{"role": "user", "content": [hidden]}]}).input_bytes
     assert shown >= bare + IMAGE_CHARACTERS + len(text)
-    assert read_llm_request(EMBEDDINGS, {"model": "m", "input": [1] * 100}).input_characters >= 400
+    assert read_llm_request(EMBEDDINGS, {"model": "m", "input": [1] * 100}).input_bytes >= 400

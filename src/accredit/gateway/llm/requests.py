@@ -55,7 +55,7 @@ class LlmRequest:
     """The newest text of the user's, at most MOST_USER_CHARACTERS."""
     results: tuple[tuple[str, str], ...]
     """Tool call id and text of its result, oldest first; of more than MOST_RESULT_CHARACTERS the newest."""
-    input_characters: int
+    input_bytes: int
     """The text of the whole request, tools and names of members included, to estimate its tokens from: not too few.
 
     An image counts as IMAGE_CHARACTERS, a token sent as a number as four. What the provider kept is not in it.
@@ -81,7 +81,7 @@ def read_llm_request(shape: LlmShape, body: Mapping[str, Any]) -> LlmRequest:
         stored=reading.stored,
         user_text=reading.user_text[:MOST_USER_CHARACTERS],
         results=_newest(reading.results),
-        input_characters=_characters(body),
+        input_bytes=_bytes(body),
     )
 
 
@@ -377,38 +377,43 @@ def _is_one_of(part: Mapping[str, Any], kinds: frozenset[str]) -> bool:
     return isinstance(kind, str) and kind in kinds
 
 
-def _characters(body: Mapping[str, Any]) -> int:
+def _bytes(body: Mapping[str, Any]) -> int:
     total = 0
     images: list[Mapping[str, Any]] = []
     waiting: list[Any] = [dict(body)]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
-            total += len(value)
+            total += _length(value)
         elif isinstance(value, dict):
             if _is_one_of(value, _IMAGES):
                 images.append(value)
                 continue
             for name in value:
-                total += len(name)
+                total += _length(name)
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
         else:
             total += _TOKEN_CHARACTERS
-    return total + sum(map(_image_characters, images))
+    return total + sum(map(_image_bytes, images))
 
 
-def _image_characters(image: Mapping[str, Any]) -> int:
+def _image_bytes(image: Mapping[str, Any]) -> int:
     total = IMAGE_CHARACTERS
     waiting: list[Any] = [image]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            total += sum(map(len, value))
+            total += sum(map(_length, value))
             waiting += (item for name, item in value.items() if name not in _PIXELS or not isinstance(item, str))
         elif isinstance(value, list):
             waiting += value
         else:
-            total += len(value) if isinstance(value, str) else _TOKEN_CHARACTERS
+            total += _length(value) if isinstance(value, str) else _TOKEN_CHARACTERS
     return total
+
+
+def _length(text: str) -> int:
+    """Bytes of UTF-8: of what models split a text into, no piece is shorter than one."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
