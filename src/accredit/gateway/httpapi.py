@@ -8,7 +8,6 @@ the API itself carries that id in `accredit-decision`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -19,13 +18,13 @@ import orjson
 
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.gateway.addresses import HostAllowList
-from accredit.gateway.flight import Flight, FlightStopped
+from accredit.gateway.flight import Flight
+from accredit.gateway.forwarding import Ending, forward, tell_last_words
 from accredit.gateway.httproutes import MatchedOperation, Routes, read_arguments, rendered
 from accredit.gateway.jsonrpc import RpcError
 from accredit.gateway.masking import masked_result
 from accredit.gateway.ports import EnforcementPoint
 from accredit.gateway.problems import PROBLEM, problem_document, refusal_problem, status_of
-from accredit.gateway.refusals import end_of, failure
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
 from accredit.gateway.uploads import read_upload
@@ -246,46 +245,23 @@ class HttpGateway:
             await self._forward(outcome, reply, flight)
 
     async def _forward(self, admitted: Admitted, reply: _Reply, flight: Flight) -> None:
-        """Send an admitted call and relay its answer. INVARIANT: settles exactly once, whatever happens."""
-        ended: CallResult | None = None
-        words: Refused | None = None
-        exchange: Exchange | None = None
-        try:
-            exchange = self._exchange(admitted)
-            admitted.cancel = flight.stop
-            with flight.lasting(admitted.call_timeout_s):
-                async with exchange:  # 7
-                    answer, ended = _checked(await exchange.whole(), exchange, admitted)
-                    self._enforcement.inspect(admitted, ended.result or {})
-                told = ((name.encode(), value.encode("latin-1")) for name, value in answer.headers)
-                await reply.send(  # 8
-                    answer.status,
-                    answer.content_type.encode("latin-1"),
-                    answer.body,
-                    (_DECISION, admitted.decision_id.encode()),
-                    *told,
-                )
-        except FlightStopped as stopped:
-            words = failure(stopped.code)
-            ended = ended or _came_to_nothing(stopped.code, exchange)
-        except AccreditError as error:
-            level = logging.ERROR if error.code is Code.INTERNAL else logging.INFO
-            _log.log(level, "call %s: %s %s", admitted.decision_id, error.code, error.cause)
-            ended = _came_to_nothing(error.code, exchange)
-            words = failure(error.code, error=error)
-        except asyncio.CancelledError:
-            ended = ended or _came_to_nothing(Code.CANCELLED, exchange)
-            raise
-        except Exception:  # noqa: BLE001 - a boundary: an admitted call must end in a settled outcome
-            _log.exception("forwarding call %s failed", admitted.decision_id)
-            if ended is None:
-                ended = _came_to_nothing(Code.INTERNAL, exchange)
-                words = failure(Code.INTERNAL)
-        finally:
-            admitted.cancel = None
-            self._enforcement.settle(admitted, ended or _came_to_nothing(Code.CANCELLED, exchange))
+        async def relay(exchange: Exchange, end: Ending) -> None:
+            async with exchange:  # 7
+                answer, ended = _checked(await exchange.whole(), exchange, admitted)
+                self._enforcement.inspect(admitted, ended.result or {})
+            end(ended)
+            told = ((name.encode(), value.encode("latin-1")) for name, value in answer.headers)
+            await reply.send(  # 8
+                answer.status,
+                answer.content_type.encode("latin-1"),
+                answer.body,
+                (_DECISION, admitted.decision_id.encode()),
+                *told,
+            )
+
+        words = await forward(self._enforcement, admitted, flight, lambda: self._exchange(admitted), relay)
         if words is not None and not reply.started:
-            await self._last_words(reply, words)
+            await tell_last_words(words, reply.refusal)
 
     def _exchange(self, admitted: Admitted) -> Exchange:
         route = route_of(admitted.tool.definition)
@@ -300,15 +276,6 @@ class HttpGateway:
             recheck=admitted.recheck,
             method=request.method,
         )
-
-    @staticmethod
-    async def _last_words(reply: _Reply, words: Refused) -> None:
-        """Tell the client why its call came to nothing, if it still listens; a stalled one is not waited for."""
-        try:
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await reply.refusal(words)
-        except TimeoutError:
-            _log.info("a client did not take the end of its call: %s", words.code)
 
 
 def _target(scope: _Scope) -> tuple[str, str]:
@@ -343,12 +310,3 @@ def _checked(answer: HttpAnswer, exchange: Exchange, admitted: Admitted) -> tupl
     end = CallEnd.OK if answer.status < 400 else CallEnd.TOOL_ERROR
     ended = CallResult(end, size=exchange.received, result={"status": answer.status, "body": kept})
     return HttpAnswer(answer.status, kind, headers, body), ended
-
-
-def _came_to_nothing(code: Code, exchange: Exchange | None) -> CallResult:
-    return CallResult(
-        end_of(code),
-        code=code,
-        size=exchange.received if exchange is not None else 0,
-        sent=exchange is not None and exchange.sent,
-    )

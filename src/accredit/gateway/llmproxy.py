@@ -12,7 +12,6 @@ provider's shape.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ import orjson
 
 from accredit.enforcement.model import Admitted, AskedCall, Call, CallEnd, CallResult, Refused
 from accredit.gateway.addresses import HostAllowList
-from accredit.gateway.flight import Flight, FlightStopped
+from accredit.gateway.flight import Flight
+from accredit.gateway.forwarding import Ending, forward, tell_last_words
 from accredit.gateway.jsonrpc import RpcError
 from accredit.gateway.llm.events import (
     AskedTool,
@@ -42,7 +42,7 @@ from accredit.gateway.llm.requests import LlmRequest, read_llm_request
 from accredit.gateway.llm.shapes import LlmShape
 from accredit.gateway.ports import EnforcementPoint
 from accredit.gateway.problems import status_of
-from accredit.gateway.refusals import end_of, failure
+from accredit.gateway.refusals import end_of
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
 from accredit.gateway.uploads import read_upload
@@ -223,6 +223,15 @@ class _Reply:
             headers.append((b"retry-after", b"%d" % max(1, round(refused.retry_after_s + 0.5))))
         await self.whole(status, self.error(status, refused.code.value, message), *headers)
 
+    async def broken_off(self, words: Refused) -> None:
+        """Say why there is no answer, or no more of it."""
+        if not self.started:
+            await self.refusal(words)
+            return
+        error = self.error(status_of(words.code), words.code.value, words.message)
+        await self.part(b"event: error\ndata: " + orjson.dumps(error) + b"\n\n")
+        await self.end()
+
 
 def _said(message: str, hint: str) -> str:
     return f"{message} ({hint})" if hint else message
@@ -356,39 +365,23 @@ class LlmGateway:
             await self._forward(outcome, inbound, reply, flight)
 
     async def _forward(self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight) -> None:
-        """Send an admitted call and relay its answer. INVARIANT: settles exactly once, whatever happens."""
         told = _Told()
-        ended: CallResult | None = None
-        words: Refused | None = None
-        exchange: Exchange | None = None
-        try:
-            exchange = self._exchange(admitted, inbound)
-            admitted.cancel = flight.stop
-            with flight.lasting(admitted.call_timeout_s):
-                async with exchange:  # 6
-                    status = await self._relayed(exchange, admitted, inbound, reply, told)  # 7
-                ended = _settled(admitted, told, exchange, status)  # 8
-        except FlightStopped as stopped:
-            ended = ended or _broken_off(admitted, told, exchange, stopped.code)
-            words = failure(stopped.code)
-        except AccreditError as error:
-            level = logging.ERROR if error.code is Code.INTERNAL else logging.INFO
-            _log.log(level, "call %s: %s %s", admitted.decision_id, error.code, error.cause)
-            ended = _broken_off(admitted, told, exchange, error.code)
-            words = failure(error.code, error=error)
-        except asyncio.CancelledError:
-            ended = ended or _broken_off(admitted, told, exchange, Code.CANCELLED)
-            raise
-        except Exception:  # noqa: BLE001 - a boundary: an admitted call must end in a settled outcome
-            _log.exception("forwarding call %s failed", admitted.decision_id)
-            if ended is None:
-                ended = _broken_off(admitted, told, exchange, Code.INTERNAL)
-                words = failure(Code.INTERNAL)
-        finally:
-            admitted.cancel = None
-            self._enforcement.settle(admitted, ended or _broken_off(admitted, told, exchange, Code.CANCELLED))
+
+        async def relay(exchange: Exchange, end: Ending) -> None:
+            async with exchange:  # 6
+                status = await self._relayed(exchange, admitted, inbound, reply, told)  # 7
+            end(_settled(admitted, told, exchange, status))  # 8
+
+        words = await forward(
+            self._enforcement,
+            admitted,
+            flight,
+            lambda: self._exchange(admitted, inbound),
+            relay,
+            lambda code, exchange: _broken_off(admitted, told, exchange, code),
+        )
         if words is not None and not reply.done:
-            await self._last_words(reply, words)
+            await tell_last_words(words, reply.broken_off)
 
     def _exchange(self, admitted: Admitted, inbound: _Inbound) -> Exchange:
         body = inbound.body
@@ -451,20 +444,6 @@ class LlmGateway:
         if rest:
             await reply.part(exchange.clean(rest))
         await reply.end()
-
-    @staticmethod
-    async def _last_words(reply: _Reply, words: Refused) -> None:
-        """Tell the client why its call came to nothing, if it still listens; a stalled one is not waited for."""
-        try:
-            async with asyncio.timeout(_LAST_WORDS_S):
-                if not reply.started:
-                    await reply.refusal(words)
-                    return
-                error = reply.error(status_of(words.code), words.code.value, words.message)
-                await reply.part(b"event: error\ndata: " + orjson.dumps(error) + b"\n\n")
-                await reply.end()
-        except TimeoutError:
-            _log.info("a client did not take the end of its call: %s", words.code)
 
 
 def _require_decidable(request: LlmRequest) -> None:

@@ -10,7 +10,6 @@ bounded in size and time; 5 one strict JSON-RPC message; 6 its era, header = bod
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import re
@@ -26,12 +25,14 @@ from accredit.approvals.sealedstate import open_state, seal_state
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.aggregate import AggregatedNames, aggregated_name
-from accredit.gateway.flight import Flight, FlightStopped
+from accredit.gateway.flight import Flight
+from accredit.gateway.forwarding import Ending, forward, tell_last_words
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, read_message
 from accredit.gateway.masking import masked_error, masked_result
 from accredit.gateway.ports import EnforcementPoint, ListingWatch
-from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, refusal_result
+from accredit.gateway.refusals import APPROVAL_KEY, approval_request, refusal_result
 from accredit.gateway.relay import ABOUT_US, encode_message, read_answer, upstream_request
+from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import (
     CAPABILITIES_KEY,
     Era,
@@ -67,7 +68,6 @@ __all__ = ["McpGateway", "Receive", "Scope", "Send"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger("accredit.gateway")
 
@@ -86,103 +86,6 @@ _TOOL_KEY = "dev.accredit/tool"
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LABEL = re.compile(r"[\x21-\x7e]{1,128}")
 _NO_ARGUMENTS: Mapping[str, Any] = {}
-
-_JSON = (b"content-type", b"application/json")
-_NO_STORE = (b"cache-control", b"no-store")
-_PRIVATE = (b"cache-control", b"private, no-store")
-_EVENTS = (
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-store, no-transform"),
-    (b"x-accel-buffering", b"no"),
-)
-_STATUS_OF = {Code.RATE_LIMITED: 429, Code.ATTEMPTS_LIMITED: 429}
-
-
-class _Reply:
-    """The one answer to a request: JSON, or a stream of events once there is something to say before the end."""
-
-    __slots__ = ("_send", "_streaming", "done", "era", "rpc_id", "started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._streaming = False
-        self.started = False
-        self.done = False
-        self.era = Era.STATELESS
-        self.rpc_id: RpcId | None = None
-
-    async def bare(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-        length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
-        await self._send({"type": "http.response.start", "status": status, "headers": [*length, *headers]})
-        self.started = True
-        await self._send({"type": "http.response.body", "body": body})
-        self.done = True
-
-    def encode(self, result: Mapping[str, Any]) -> bytes:
-        """The response that carries a result, in the client's own era."""
-        if self.era is Era.STATELESS:
-            if "resultType" not in result:
-                result = {"resultType": "complete", **result}
-        else:
-            result = _for_sessions(result)
-        return encode_message({"jsonrpc": "2.0", "id": self.rpc_id, "result": result})
-
-    async def final(self, body: bytes, *headers: tuple[bytes, bytes], status: int = 200) -> None:
-        if not self._streaming:
-            await self.bare(status, body, _JSON, *(headers or (_NO_STORE,)))
-            return
-        await self._send({"type": "http.response.body", "body": event_frame(body)})
-        self.done = True
-
-    async def result(self, result: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> None:
-        await self.final(self.encode(result), *headers)
-
-    async def error(
-        self,
-        number: int,
-        message: str,
-        *headers: tuple[bytes, bytes],
-        status: int = 200,
-        data: Mapping[str, Any] | None = None,
-    ) -> None:
-        error: dict[str, Any] = {"code": number, "message": message}
-        if data is not None:
-            error["data"] = data
-        body = encode_message({"jsonrpc": "2.0", "id": self.rpc_id, "error": error})
-        await self.final(body, _NO_STORE, *headers, status=status)
-
-    async def fault(self, error: AccreditError) -> None:
-        """Turn what was raised into the protocol's own error."""
-        data = {"code": error.code.value, "hint": error.hint}
-        if isinstance(error, RpcError):
-            self.rpc_id = error.rpc_id if error.rpc_id is not None else self.rpc_id
-            status = 200 if self.era is Era.SESSIONS and error.number == RpcNumber.METHOD else error.status
-            await self.error(error.number, error.message, *error.headers, status=status, data={**data, **error.extra})
-            return
-        # a number of our own, outside the range JSON-RPC keeps for itself: the HTTP status it goes with
-        status = _STATUS_OF.get(error.code, error.status)
-        await self.error(status, error.message, status=status, data=data)
-
-    async def part(self, body: bytes) -> None:
-        """Send a piece of a stream; begins it if this is the first."""
-        if not self._streaming:
-            await self._send({"type": "http.response.start", "status": 200, "headers": list(_EVENTS)})
-            self.started = self._streaming = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-def _for_sessions(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as clients of 2025-11-25 know it."""
-    known = {key: value for key, value in result.items() if key not in {"resultType", "ttlMs", "cacheScope"}}
-    if isinstance(meta := known.get("_meta"), dict):
-        kept = {key: value for key, value in meta.items() if not key.startswith("io.modelcontextprotocol/")}
-        if kept:
-            known["_meta"] = kept
-        else:
-            del known["_meta"]
-    if not isinstance(known.get("structuredContent", known), dict):  # any JSON is allowed there since 2026-07-28 only
-        del known["structuredContent"]
-    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +150,7 @@ class McpGateway:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1003})
             return
-        reply = _Reply(send)
+        reply = Reply(send)
         try:
             await self._serve(scope, receive, reply)
         except AccreditError as error:
@@ -260,7 +163,7 @@ class McpGateway:
                     RpcNumber.INTERNAL, Code.INTERNAL.meaning, status=500, data={"code": Code.INTERNAL.value}
                 )
 
-    async def _serve(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         head = read_head(scope["headers"])  # 1
         self._addresses.check(head.get("host"), head.get("origin"))
         path: str = scope["path"]
@@ -290,7 +193,7 @@ class McpGateway:
             raise
         if method == "DELETE":
             self._sessions.end(self._sessions.open(head.get("mcp-session-id", ""), principal, name))
-            await reply.bare(204, b"", _NO_STORE)
+            await reply.bare(204, b"", NO_STORE)
             return
         _check_negotiation(head)  # 3
         body = await read_upload(receive, head, max_bytes=self._max_body_bytes, timeout_s=self._upload_timeout_s)  # 4
@@ -306,7 +209,7 @@ class McpGateway:
         inbound = _Inbound(principal, server, head, message, era, source, receive)
         await self._dispatch(inbound, reply)  # 7
 
-    async def _challenge(self, reply: _Reply, path: str) -> None:
+    async def _challenge(self, reply: Reply, path: str) -> None:
         # One constant text: why a token is not accepted is for the record alone.
         await reply.error(
             401,
@@ -318,7 +221,7 @@ class McpGateway:
 
     # -- methods
 
-    async def _dispatch(self, inbound: _Inbound, reply: _Reply) -> None:
+    async def _dispatch(self, inbound: _Inbound, reply: Reply) -> None:
         method, notification = inbound.message.method, inbound.message.id is None
         if inbound.era is Era.SESSIONS:
             if method == "initialize" and not notification:
@@ -345,7 +248,7 @@ class McpGateway:
                 # In this era closing the connection is how a call is cancelled; the notice is taken and has no effect.
                 await reply.bare(202, b"")
             case "server/discover", False:
-                await reply.result(_DISCOVERED, _PRIVATE)
+                await reply.result(_DISCOVERED, PRIVATE)
             case "tools/list", False:
                 await self._list(inbound, reply)
             case "tools/call", False:
@@ -353,11 +256,11 @@ class McpGateway:
             case _:
                 raise _unknown_method(inbound)
 
-    async def _initialize(self, inbound: _Inbound, reply: _Reply) -> None:
+    async def _initialize(self, inbound: _Inbound, reply: Reply) -> None:
         if not isinstance(inbound.message.params.get("protocolVersion"), str):
             raise RpcError(RpcNumber.PARAMS, "`protocolVersion` must be a text", rpc_id=inbound.message.id)
         session = self._sessions.issue(inbound.principal, inbound.endpoint)
-        await reply.result(_INITIALIZED, _NO_STORE, (b"mcp-session-id", session.encode()))
+        await reply.result(_INITIALIZED, NO_STORE, (b"mcp-session-id", session.encode()))
 
     def _session(self, inbound: _Inbound) -> ClientSession:
         text = inbound.head.get("mcp-session-id")
@@ -378,7 +281,7 @@ class McpGateway:
             if flight is not None:
                 flight.stop(Code.CANCELLED)
 
-    async def _list(self, inbound: _Inbound, reply: _Reply) -> None:
+    async def _list(self, inbound: _Inbound, reply: Reply) -> None:
         if inbound.message.params.get("cursor") is not None:
             raise RpcError(RpcNumber.PARAMS, "no such cursor: the list has one page", rpc_id=inbound.message.id)
         tools = self._aggregated(inbound) if inbound.server is None else self._list_of(inbound, inbound.server)
@@ -388,7 +291,7 @@ class McpGateway:
                 "ttlMs": _LIST_AGE_MS,
                 "cacheScope": "private",
             },
-            _PRIVATE,
+            PRIVATE,
         )
 
     def _list_of(self, inbound: _Inbound, server: ToolServer) -> list[dict[str, Any]]:
@@ -428,7 +331,7 @@ class McpGateway:
         server, own = meant
         return server, own, servers[server].tools.get(own)
 
-    async def _call(self, inbound: _Inbound, reply: _Reply, session: ClientSession | None) -> None:
+    async def _call(self, inbound: _Inbound, reply: Reply, session: ClientSession | None) -> None:
         message = inbound.message
         name, arguments = _named_call(message)
         server, own, tool = self._meant(inbound, name)
@@ -495,7 +398,7 @@ class McpGateway:
             raise InvalidInputError(Code.HOLD_UNKNOWN, f"`_meta[{_HOLD_KEY}]` is not the id of a hold")
         return HoldId(hold)
 
-    async def _refuse(self, inbound: _Inbound, reply: _Reply, call: Call, refused: Refused) -> None:
+    async def _refuse(self, inbound: _Inbound, reply: Reply, call: Call, refused: Refused) -> None:
         if refused.code is Code.HELD and refused.hold is not None and _can_be_asked(inbound):
             expires_us = refused.expires_us or self._clock.now().wall_us + 15 * 60 * 1_000_000
             user = inbound.principal.user
@@ -527,58 +430,38 @@ class McpGateway:
     # -- upstream
 
     async def _forward(
-        self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight, traceparent: str | None
+        self, admitted: Admitted, inbound: _Inbound, reply: Reply, flight: Flight, traceparent: str | None
     ) -> None:
-        """Send an admitted call and relay its answer. INVARIANT: settles exactly once, whatever happens."""
-        call, masked = admitted.call, admitted.masked
-        token = None if masked else _progress_token(inbound.message)  # a notice has a text of the server's own
-        ended: CallResult | None = None
-        words: Refused | None = None
-        exchange: Exchange | None = None
-        try:
-            rpc_id = next(self._upstream_ids)
+        rpc_id = next(self._upstream_ids)
+        # a notice has a text of the server's own
+        token = None if admitted.masked else _progress_token(inbound.message)
+
+        def begin() -> Exchange:
             headers, body = upstream_request(
                 "tools/call",
-                {"name": admitted.tool.name, "arguments": call.arguments},
+                {"name": admitted.tool.name, "arguments": admitted.call.arguments},
                 rpc_id=rpc_id,
                 credential=admitted.headers,
-                extra=rendered_parameters(self._header_plan(admitted.tool), call.arguments),
+                extra=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
                 progress=token is not None,
                 traceparent=traceparent,
             )
-            exchange = self._upstream.exchange(
+            return self._upstream.exchange(
                 admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck
             )
-            admitted.cancel = flight.stop
-            with flight.lasting(admitted.call_timeout_s):
-                async with exchange:  # 9
-                    text, ended = await self._answer(exchange, reply, rpc_id, token, admitted)
-                await reply.final(text)  # 10
-        except FlightStopped as stopped:
-            if ended is None:
-                ended = _came_to_nothing(stopped.code, exchange)
-                words = failure(stopped.code)
-        except AccreditError as error:
-            level = logging.ERROR if error.code is Code.INTERNAL else logging.INFO
-            _log.log(level, "call %s: %s %s", admitted.decision_id, error.code, error.cause)
-            ended = _came_to_nothing(error.code, exchange)
-            words = failure(error.code, error=error)
-        except asyncio.CancelledError:
-            ended = ended or _came_to_nothing(Code.CANCELLED, exchange)
-            raise
-        except Exception:  # noqa: BLE001 - a boundary: an admitted call must end in a settled outcome
-            _log.exception("forwarding call %s failed", admitted.decision_id)
-            if ended is None:
-                ended = _came_to_nothing(Code.INTERNAL, exchange)
-                words = failure(Code.INTERNAL)
-        finally:
-            admitted.cancel = None
-            self._enforcement.settle(admitted, ended or _came_to_nothing(Code.CANCELLED, exchange))
+
+        async def relay(exchange: Exchange, end: Ending) -> None:
+            async with exchange:  # 9
+                text, ended = await self._answer(exchange, reply, rpc_id, token, admitted)
+            end(ended)
+            await reply.final(text)  # 10
+
+        words = await forward(self._enforcement, admitted, flight, begin, relay)
         if words is not None and not reply.done:
-            await self._last_words(reply, words)
+            await tell_last_words(words, lambda refused: reply.result(refusal_result(refused)))
 
     async def _answer(
-        self, exchange: Exchange, reply: _Reply, rpc_id: int, token: RpcId | None, admitted: Admitted
+        self, exchange: Exchange, reply: Reply, rpc_id: int, token: RpcId | None, admitted: Admitted
     ) -> tuple[bytes, CallResult]:
         """The final response as the client gets it, once all that comes before it is relayed."""
         masked = admitted.masked
@@ -605,15 +488,6 @@ class McpGateway:
                 }
                 await reply.part(event_frame(encode_message(notice)))
         raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
-
-    @staticmethod
-    async def _last_words(reply: _Reply, words: Refused) -> None:
-        """Tell the client why its call came to nothing, if it still listens; a stalled one is not waited for."""
-        try:
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await reply.result(refusal_result(words))
-        except TimeoutError:
-            _log.info("a client did not take the end of its call: %s", words.code)
 
 
 _CAPABILITIES = {"tools": {"listChanged": False}}
@@ -770,12 +644,3 @@ def _check_result(result: Mapping[str, Any]) -> CallEnd:
     if not isinstance(result.get("content"), list) or not isinstance(is_error, bool):
         raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's result is not that of `tools/call`")
     return CallEnd.TOOL_ERROR if is_error else CallEnd.OK
-
-
-def _came_to_nothing(code: Code, exchange: Exchange | None) -> CallResult:
-    return CallResult(
-        end_of(code),
-        code=code,
-        size=exchange.received if exchange is not None else 0,
-        sent=exchange is not None and exchange.sent,
-    )
