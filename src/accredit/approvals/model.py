@@ -46,6 +46,8 @@ class HeldCall:
     barred: Mapping[PersonId, str] = field(default_factory=dict)
     """Persons who may not answer, each with what they are to the call (`user`, `owner`): only a policy that names that
     very role lets them."""
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """What was answered to the tool server's own questions, and goes there with the call."""
 
 
 class HoldState(StrEnum):

@@ -39,7 +39,7 @@ def exact_json(value: Any, *, indent: bool = False) -> bytes:
 
 
 def request_digest(call: HeldCall) -> Digest:
-    """Digest over agent, version, user, task, action, definition, resource and arguments: what a grant is for.
+    """Digest over agent, version, user, task, action, definition, resource, arguments and answers: what a grant is for.
 
     Raises:
         InvalidInputError: the arguments have no JSON form.
@@ -57,6 +57,7 @@ def request_digest(call: HeldCall) -> Digest:
                 call.tool.definition_digest,
                 call.resource,
                 dict(call.arguments),
+                *([dict(call.answers)] if call.answers else ()),
             ]
         ),
     )
@@ -93,6 +94,8 @@ def view_text(call: HeldCall, needs: Iterable[HoldNeed], *, nonce: str) -> str:
         },
         "user": {"issuer": user.issuer, "roles": sorted(user.roles), "subject": user.subject} if user else None,
     }
+    if call.answers:
+        view["answers"] = dict(call.answers)
     return visible(exact_json(view, indent=True).decode())
 
 

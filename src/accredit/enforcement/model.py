@@ -37,6 +37,9 @@ class Call:
     """The client's own label of its run: never trusted, only a label (DESIGN §3.15)."""
     declared: Mapping[str, Any] = field(default_factory=dict)
     """The agent's own claims; they never satisfy a verified condition."""
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """What its client answers to what the tool server asked before: as much the agent's own word as `declared`, among
+    which policies find it."""
     denied: DecisionId | None = None
     """The advice that a person had to approve this, which the agent now asks for."""
     asked_by: str | None = None
@@ -61,6 +64,8 @@ class CallEnd(StrEnum):
     CANCELLED = "cancelled"
     REVOKED = "revoked"
     """Cancelled by us because the credential, agent or server was revoked, halted or restricted meanwhile."""
+    INPUT_REQUIRED = "input_required"
+    """The tool server asked for something first: nothing is done yet, as far as it says."""
     WITHHELD = "withheld"
     """The server answered, and the agent was not told: the answer holds a class that the agent was not approved for, or
     cannot be shown to be free of a masked one."""
@@ -107,6 +112,8 @@ class Admitted:
     """INVARIANT: called as the very first statement of writing the request body (DESIGN §3.12).
 
     Raises UnauthenticatedError or UnavailableError if the call may no longer be sent."""
+    elicitation: frozenset[str] = frozenset()
+    """How the tool server may ask the agent's user for something."""
     masked: frozenset[str] = frozenset()
     """Properties that must be taken out of the result, at any depth, before the agent sees any of it."""
     cancel: Callable[[Code], None] | None = None

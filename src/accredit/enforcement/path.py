@@ -337,7 +337,7 @@ class Enforcer:
         now: Instant,
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
-        held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
+        held = _held(call, agent, tool, snapshot)
         request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
         known = snapshot.restrictions.get(agent.id)
         # 6 decide
@@ -396,6 +396,7 @@ class Enforcer:
             headers=headers,
             call_timeout_s=agent.version.limits.call_timeout_s,
             recheck=lambda: self._recheck(call, agent, server, tool, known),
+            elicitation=server.elicitation,
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
         )
 
@@ -466,7 +467,7 @@ class Enforcer:
         agent = catalogue.agent(call.principal.agent)
         server = catalogue.server(call.server) if call.server is not None else None
         tool = server.tools.get(call.tool) if server is not None else None
-        return request_digest(HeldCall(agent, call.principal, tool, call.arguments)) if agent and tool else None
+        return request_digest(_held(call, agent, tool, self._snapshot())) if agent and tool else None
 
     async def foresee(self, call: Call) -> Outcome:
         """What a call would come to, for a search among many: it leaves no record, and arguments may be missing."""
@@ -499,7 +500,7 @@ class Enforcer:
             passage.mask = grant.mask
             if (fault := self._controls.validate(tool, call.arguments)) is not None:
                 return Advice(passage.decision_id, Outcome.DENY, fault.code)
-        held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
+        held = _held(call, agent, tool, snapshot)
         request = request_digest(held)
         standing = holds.state(approval, agent.id, request) if approval is not None else None
         lifted = holds.grants_for(request) if standing is HoldState.GRANTED else frozenset()
@@ -570,7 +571,7 @@ class Enforcer:
         restricted = snapshot.restrictions.get(agent.id)
         if restricted is not None and restricted is not known and not set(restricted) <= set(known or ()):
             raise UnavailableError(Code.SNAPSHOT_STALE, "the agent was restricted since the call was decided")
-        if (place.url, place.credential) != (server.url, server.credential):
+        if (place.url, place.credential, place.elicitation) != (server.url, server.credential, server.elicitation):
             raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
     async def _hold(self, passage: Passage, decision: Decision, held: HeldCall, request: Digest | None) -> Refused:
@@ -780,6 +781,11 @@ def _one_key(token: str, api_key: str) -> str:
     return api_key
 
 
+def _held(call: Call, agent: Agent, tool: Tool, snapshot: Snapshot) -> HeldCall:
+    barred = snapshot.barred_for(call.principal, agent)
+    return HeldCall(agent, call.principal, tool, call.arguments, barred=barred, answers=call.answers)
+
+
 def _grant_of(agent: Agent, tool: Tool) -> ToolGrant | None:
     grant = agent.version.grant(tool.id)
     return grant if grant is not None and grant.model is (tool.rates is not None) else None
@@ -823,6 +829,6 @@ def _context(call: Call, agent: Agent, turn: SessionTurn, now: Instant) -> dict[
         }
     if principal.task is not None:
         context["task"] = {**principal.task.claims, "id": principal.task.id}
-    if call.declared:
-        context["declared"] = call.declared
+    if call.declared or call.answers:
+        context["declared"] = {**call.declared, "answers": call.answers} if call.answers else call.declared
     return context

@@ -249,7 +249,7 @@ def outcome_entry(
         time_us=time_us,
         body=body,
         parts=(Part("result", result.result),) if result.result is not None else (),
-        usage=Usage(errors=result.end is not CallEnd.OK, cost_nanos=cost_nanos),
+        usage=Usage(errors=result.end not in {CallEnd.OK, CallEnd.INPUT_REQUIRED}, cost_nanos=cost_nanos),
         awaited=False,
     )
 

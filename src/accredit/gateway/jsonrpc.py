@@ -11,7 +11,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.strictjson import parse_strict
 
-__all__ = ["RpcError", "RpcId", "RpcMessage", "RpcNumber", "read_message"]
+__all__ = ["RpcError", "RpcId", "RpcMessage", "RpcNumber", "RpcResponse", "read_message"]
 
 
 class RpcNumber(IntEnum):
@@ -70,6 +70,14 @@ class RpcMessage:
         return meta
 
 
+@dataclass(frozen=True, slots=True)
+class RpcResponse:
+    """What a client of the era of sessions says to a request of ours; `result` is None for an error."""
+
+    id: RpcId
+    result: Mapping[str, Any] | None
+
+
 def _identifier(value: Any) -> RpcId:
     if isinstance(value, str) and len(value) <= _MAX_ID:
         return value
@@ -78,11 +86,11 @@ def _identifier(value: Any) -> RpcId:
     raise RpcError(RpcNumber.REQUEST, f"`id` must be an integer or a text of at most {_MAX_ID} characters")
 
 
-def read_message(body: bytes, *, max_bytes: int) -> RpcMessage:
-    """Read one JSON-RPC request or notification.
+def read_message(body: bytes, *, max_bytes: int) -> RpcMessage | RpcResponse:
+    """Read one JSON-RPC message.
 
     Raises:
-        RpcError: not strict JSON, a batch, a response, or another malformed envelope.
+        RpcError: not strict JSON, a batch, or another malformed envelope.
     """
     try:
         value = parse_strict(body, max_bytes=max_bytes)
@@ -104,6 +112,14 @@ def read_message(body: bytes, *, max_bytes: int) -> RpcMessage:
         )
     rpc_id = _identifier(value["id"]) if "id" in value else None
     method = value.get("method")
+    if (
+        method is None
+        and rpc_id is not None
+        and value.get("jsonrpc") == "2.0"
+        and ("result" in value) != ("error" in value)
+    ):
+        result = value.get("result")
+        return RpcResponse(rpc_id, result if isinstance(result, dict) else None)
     if value.get("jsonrpc") != "2.0" or not isinstance(method, str) or not 0 < len(method) <= _MAX_METHOD:
         raise RpcError(
             RpcNumber.REQUEST,

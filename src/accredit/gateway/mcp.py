@@ -14,23 +14,25 @@ import itertools
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
 
 from accredit.approvals.requests import exact_json
-from accredit.approvals.sealedstate import open_state, seal_state
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.aggregate import AggregatedNames, aggregated_name
-from accredit.gateway.flight import Flight
+from accredit.gateway.carried import CarriedState, open_state, seal_state
+from accredit.gateway.elicitation import Asked, as_capability, declared_modes, read_answers, read_asked
+from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.forwarding import Ending, forward, tell_last_words
-from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, read_message
+from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, RpcResponse, read_message
 from accredit.gateway.masking import masked_error, masked_result
 from accredit.gateway.ports import EnforcementPoint, ListingWatch
-from accredit.gateway.refusals import APPROVAL_KEY, approval_request, refusal_result
+from accredit.gateway.questions import ClientQuestions
+from accredit.gateway.refusals import APPROVAL_KEY, approval_request, failure, input_required, refusal_result
 from accredit.gateway.relay import ABOUT_US, encode_message, read_answer, upstream_request
 from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import (
@@ -44,7 +46,7 @@ from accredit.gateway.routing import (
     rendered_parameters,
 )
 from accredit.gateway.sessions import ClientSession, SealedSessions
-from accredit.gateway.sse import event_frame
+from accredit.gateway.sse import KEEP_ALIVE, event_frame
 from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.identity.metadata import challenge
@@ -80,6 +82,8 @@ _MAX_HOLD = 64
 _MAX_HEADER_PLANS = 4096
 _LAST_WORDS_S = 1.0
 _RUN_KEY = "dev.accredit/run"
+_MOST_ROUNDS = 8
+_ANSWERS_US = 15 * 60 * 1_000_000
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
 _TOOL_KEY = "dev.accredit/tool"
@@ -131,6 +135,7 @@ class McpGateway:
         self._addresses = HostAllowList(public_url, allowed_hosts)
         self._hold_sealer = sealer.derive("mcp-hold-state")
         self._sessions = SealedSessions(sealer, clock, ids)
+        self._questions = ClientQuestions(ids)
         self._watch = watch
         self._max_body_bytes = max_body_bytes
         self._upload_timeout_s = upload_timeout_s
@@ -205,6 +210,12 @@ class McpGateway:
         if self._enforcement.still_valid(principal) is not None:  # the body may have taken its time
             await self._challenge(reply, path)
             return
+        if isinstance(message, RpcResponse):
+            text = head.get("mcp-session-id")
+            if text is None or not self._questions.take(self._sessions.open(text, principal, name), message):
+                raise RpcError(RpcNumber.REQUEST, "nothing that was asked has this `id`", rpc_id=message.id)
+            await reply.bare(202, b"")
+            return
         era = reply.era = era_of(head, message)  # 6
         inbound = _Inbound(principal, server, head, message, era, source, receive)
         await self._dispatch(inbound, reply)  # 7
@@ -239,7 +250,7 @@ class McpGateway:
                 case "tools/list", False:
                     await self._list(inbound, reply)
                 case "tools/call", False:
-                    await self._call(inbound, reply, session)
+                    await self._call(replace(inbound, session=session), reply)
                 case _:
                     raise _unknown_method(inbound)
             return
@@ -252,14 +263,15 @@ class McpGateway:
             case "tools/list", False:
                 await self._list(inbound, reply)
             case "tools/call", False:
-                await self._call(inbound, reply, None)
+                await self._call(inbound, reply)
             case _:
                 raise _unknown_method(inbound)
 
     async def _initialize(self, inbound: _Inbound, reply: Reply) -> None:
         if not isinstance(inbound.message.params.get("protocolVersion"), str):
             raise RpcError(RpcNumber.PARAMS, "`protocolVersion` must be a text", rpc_id=inbound.message.id)
-        session = self._sessions.issue(inbound.principal, inbound.endpoint)
+        modes = declared_modes(inbound.message.params.get("capabilities"))
+        session = self._sessions.issue(inbound.principal, inbound.endpoint, modes)
         await reply.result(_INITIALIZED, NO_STORE, (b"mcp-session-id", session.encode()))
 
     def _session(self, inbound: _Inbound) -> ClientSession:
@@ -331,7 +343,7 @@ class McpGateway:
         server, own = meant
         return server, own, servers[server].tools.get(own)
 
-    async def _call(self, inbound: _Inbound, reply: Reply, session: ClientSession | None) -> None:
+    async def _call(self, inbound: _Inbound, reply: Reply) -> None:
         message = inbound.message
         name, arguments = _named_call(message)
         server, own, tool = self._meant(inbound, name)
@@ -340,11 +352,11 @@ class McpGateway:
         label, traceparent = _run_label(message, inbound.head)
         declared = _declared(message)
         try:
-            hold = self._named_hold(inbound, server, own, arguments)
+            carried = self._carried(inbound, server, own, arguments)
         except InvalidInputError as error:
             await reply.result(refusal_result(Refused(error.code, error.message, error.hint)))
             return
-        if hold is not None and (refused := _declined(message, hold)) is not None:
+        if carried.hold is not None and (refused := _declined(message, carried.hold)) is not None:
             await reply.result(refusal_result(refused))
             return
         call = Call(
@@ -356,29 +368,67 @@ class McpGateway:
             source=inbound.source,
             run_label=label,
             declared=declared,
-            hold=hold,
+            answers=carried.answers,
+            hold=carried.hold,
         )
         flight = Flight(inbound.receive)
+        session = inbound.session
         key = None if session is None or message.id is None else (session.nonce, message.id)
         if key is not None:
             self._cancellable[key] = flight
         try:
-            outcome = await self._enforcement.admit(call)  # 8
-            if isinstance(outcome, Refused):
-                await self._refuse(inbound, reply, call, outcome)
-            else:
-                await self._forward(outcome, inbound, reply, flight, traceparent)
+            await self._rounds(inbound, reply, call, carried.state, flight, traceparent)
         finally:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
 
-    def _named_hold(
+    async def _rounds(
+        self,
+        inbound: _Inbound,
+        reply: Reply,
+        call: Call,
+        state: str | None,
+        flight: Flight,
+        traceparent: str | None,
+    ) -> None:
+        """Decide and forward; again with the client's answers as long as the tool server has questions.
+
+        A client without a session is told what is asked, and comes back with its answers in a call of its own.
+        """
+        for _ in range(_MOST_ROUNDS):
+            outcome = await self._enforcement.admit(call)  # 8
+            if isinstance(outcome, Refused):
+                await self._refuse(inbound, reply, call, outcome, state)
+                return
+            asked = await self._forward(outcome, inbound, reply, flight, traceparent, state)
+            if asked is None:
+                return
+            if inbound.session is None:
+                until_us = self._clock.now().wall_us + _ANSWERS_US
+                carried = CarriedState(asked=tuple(asked.requests), state=asked.state)
+                await reply.result(input_required(asked.requests, self._seal(inbound, call, carried, until_us)))
+                return
+            try:
+                answers = await self._questions.ask(inbound.session, asked, reply.part, flight)
+            except FlightStopped as stopped:
+                await reply.result(refusal_result(failure(stopped.code)))
+                return
+            except AccreditError as error:
+                await reply.result(refusal_result(failure(error.code, error=error)))
+                return
+            call, state = replace(call, answers=answers, hold=None), asked.state
+        await reply.result(
+            refusal_result(Refused(Code.UPSTREAM_INVALID, "the tool server has no end of questions", ""))
+        )
+
+    def _carried(
         self, inbound: _Inbound, server: ServerName | None, tool: str, arguments: Mapping[str, Any]
-    ) -> HoldId | None:
+    ) -> CarriedState:
+        """What the client brings back of a call that was answered with a question."""
         message, principal = inbound.message, inbound.principal
         state = message.params.get("requestState")
         if state is not None:
-            opened: HoldId | Code = Code.HOLD_UNKNOWN
+            opened: CarriedState | Code = Code.HOLD_UNKNOWN
             if isinstance(state, str):
                 opened = open_state(
                     self._hold_sealer,
@@ -390,27 +440,32 @@ class McpGateway:
                 )
             if isinstance(opened, Code):
                 raise InvalidInputError(opened, opened.meaning)
+            if opened.asked:
+                return replace(opened, answers=read_answers(message.params.get("inputResponses"), opened.asked))
             return opened
         hold = message.meta.get(_HOLD_KEY)
         if hold is None:
-            return None
+            return CarriedState()
         if not isinstance(hold, str) or not 0 < len(hold) <= _MAX_HOLD:
             raise InvalidInputError(Code.HOLD_UNKNOWN, f"`_meta[{_HOLD_KEY}]` is not the id of a hold")
-        return HoldId(hold)
+        return CarriedState(hold=HoldId(hold))
 
-    async def _refuse(self, inbound: _Inbound, reply: Reply, call: Call, refused: Refused) -> None:
+    def _seal(self, inbound: _Inbound, call: Call, carried: CarriedState, expires_us: int) -> str:
+        user = inbound.principal.user
+        return seal_state(
+            self._hold_sealer,
+            carried,
+            agent=inbound.principal.agent,
+            user=user.key if user else None,
+            request=_request_of(call.server, call.tool, call.arguments),
+            expires_us=expires_us,
+        )
+
+    async def _refuse(self, inbound: _Inbound, reply: Reply, call: Call, refused: Refused, state: str | None) -> None:
         if refused.code is Code.HELD and refused.hold is not None and _can_be_asked(inbound):
-            expires_us = refused.expires_us or self._clock.now().wall_us + 15 * 60 * 1_000_000
-            user = inbound.principal.user
-            state = seal_state(
-                self._hold_sealer,
-                refused.hold,
-                agent=inbound.principal.agent,
-                user=user.key if user else None,
-                request=_request_of(call.server, call.tool, call.arguments),
-                expires_us=expires_us,
-            )
-            await reply.result(approval_request(refused, state))
+            until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
+            carried = CarriedState(hold=refused.hold, state=state, answers=call.answers)
+            await reply.result(approval_request(refused, self._seal(inbound, call, carried, until_us)))
             return
         if refused.code is Code.MAPPING_FAILED:  # COAZ-MCP, Mapping Errors
             told = refusal_result(refused)["structuredContent"]
@@ -430,8 +485,22 @@ class McpGateway:
     # -- upstream
 
     async def _forward(
-        self, admitted: Admitted, inbound: _Inbound, reply: Reply, flight: Flight, traceparent: str | None
-    ) -> None:
+        self,
+        admitted: Admitted,
+        inbound: _Inbound,
+        reply: Reply,
+        flight: Flight,
+        traceparent: str | None,
+        state: str | None,
+    ) -> Asked | None:
+        """Send an admitted call and relay its answer; what the tool server asks for instead of one, if it does."""
+        call, modes = admitted.call, admitted.elicitation & _modes_of(inbound)
+        params: dict[str, Any] = {"name": admitted.tool.name, "arguments": call.arguments}
+        if call.answers:
+            params["inputResponses"] = call.answers
+        if state is not None:
+            params["requestState"] = state
+        asked: Asked | None = None
         rpc_id = next(self._upstream_ids)
         # a notice has a text of the server's own
         token = None if admitted.masked else _progress_token(inbound.message)
@@ -439,37 +508,55 @@ class McpGateway:
         def begin() -> Exchange:
             headers, body = upstream_request(
                 "tools/call",
-                {"name": admitted.tool.name, "arguments": admitted.call.arguments},
+                params,
                 rpc_id=rpc_id,
                 credential=admitted.headers,
                 extra=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
                 progress=token is not None,
                 traceparent=traceparent,
+                capabilities=as_capability(modes),
             )
             return self._upstream.exchange(
                 admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck
             )
 
         async def relay(exchange: Exchange, end: Ending) -> None:
+            nonlocal asked
             async with exchange:  # 9
-                text, ended = await self._answer(exchange, reply, rpc_id, token, admitted)
+                answer, ended = await self._answer(exchange, reply, rpc_id, token, admitted, modes)
             end(ended)
-            await reply.final(text)  # 10
+            if isinstance(answer, Asked):
+                asked = answer
+            else:
+                await reply.final(answer)  # 10
 
         words = await forward(self._enforcement, admitted, flight, begin, relay)
         if words is not None and not reply.done:
             await tell_last_words(words, lambda refused: reply.result(refusal_result(refused)))
+        return asked if words is None else None
 
     async def _answer(
-        self, exchange: Exchange, reply: Reply, rpc_id: int, token: RpcId | None, admitted: Admitted
-    ) -> tuple[bytes, CallResult]:
-        """The final response as the client gets it, once all that comes before it is relayed."""
+        self,
+        exchange: Exchange,
+        reply: Reply,
+        rpc_id: int,
+        token: RpcId | None,
+        admitted: Admitted,
+        modes: frozenset[str],
+    ) -> tuple[bytes | Asked, CallResult]:
+        """The final response as the client gets it, or a question, once all that comes before it is relayed."""
         masked = admitted.masked
         while (text := await exchange.next()) is not None:
             if not text:
-                await reply.part(b": alive\r\n\r\n")
+                await reply.part(KEEP_ALIVE)
                 continue
             answer = read_answer(text, rpc_id=rpc_id)
+            if answer.result is not None and answer.result.get("resultType") == "input_required":
+                # a question could carry what a mask takes away
+                asked = read_asked(answer.result, server=admitted.tool.server, modes=frozenset() if masked else modes)
+                told = {"inputRequests": asked.requests}
+                self._enforcement.inspect(admitted, told)
+                return asked, CallResult(CallEnd.INPUT_REQUIRED, size=exchange.received, result=told)
             if answer.result is not None:
                 end = _check_result(answer.result)
                 result = masked_result(answer.result, masked) if masked else answer.result
@@ -606,12 +693,16 @@ def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None
     return (trace[1] if trace else None), traceparent
 
 
+def _modes_of(inbound: _Inbound) -> frozenset[str]:
+    """How the client's user may be asked for something."""
+    if inbound.session is not None:
+        return inbound.session.modes
+    return declared_modes(inbound.message.meta.get(CAPABILITIES_KEY))
+
+
 def _can_be_asked(inbound: _Inbound) -> bool:
-    if inbound.era is not Era.STATELESS:
-        return False
-    elicitation = inbound.message.meta[CAPABILITIES_KEY].get("elicitation")
-    # an empty object means forms; one that names modes must name this one
-    return isinstance(elicitation, dict) and (not elicitation or "form" in elicitation)
+    """Whether a hold may be told as a question: a client with a session would be kept waiting on its stream."""
+    return inbound.session is None and "form" in _modes_of(inbound)
 
 
 def _request_of(server: ServerName | None, tool: str, arguments: Mapping[str, Any]) -> Digest:
@@ -637,8 +728,7 @@ def _check_result(result: Mapping[str, Any]) -> CallEnd:
     if result.get("resultType", "complete") != "complete":
         raise UnavailableError(
             Code.UPSTREAM_INVALID,
-            "the tool server asked for input, which this gateway does not pass on",
-            hint="it declares no client capabilities to tool servers",
+            "the tool server answered with a kind of result that was not declared to it",
         )
     is_error = result.get("isError", False)
     if not isinstance(result.get("content"), list) or not isinstance(is_error, bool):

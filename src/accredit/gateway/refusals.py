@@ -6,13 +6,15 @@ remedy; nothing here says how the inside works. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from accredit.enforcement.model import CallEnd, Refused
+from accredit.gateway.elicitation import ELICITATION
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError
 
-__all__ = ["APPROVAL_KEY", "approval_request", "end_of", "failure", "refusal_result"]
+__all__ = ["APPROVAL_KEY", "approval_request", "end_of", "failure", "input_required", "refusal_result"]
 
 APPROVAL_KEY = "approval"
 
@@ -77,18 +79,18 @@ def refusal_result(refused: Refused) -> dict[str, Any]:
 def approval_request(refused: Refused, state: str) -> dict[str, Any]:
     """The `InputRequiredResult` of a held call: the client's user is asked to confirm once somebody has approved."""
     who = " and ".join(refused.roles) or "an approver"
-    return {
-        "resultType": "input_required",
-        "inputRequests": {
-            APPROVAL_KEY: {
-                "method": "elicitation/create",
-                "params": {
-                    "mode": "form",
-                    "message": f"This call waits for {who} to approve hold {refused.hold}. "
-                    "Accept once it is approved, to try again.",
-                    "requestedSchema": {"type": "object", "properties": {}},
-                },
-            }
+    question = {
+        "method": ELICITATION,
+        "params": {
+            "mode": "form",
+            "message": f"This call waits for {who} to approve hold {refused.hold}. "
+            "Accept once it is approved, to try again.",
+            "requestedSchema": {"type": "object", "properties": {}},
         },
-        "requestState": state,
     }
+    return input_required({APPROVAL_KEY: question}, state)
+
+
+def input_required(requests: Mapping[str, Any], state: str) -> dict[str, Any]:
+    """The result that asks a client for something before the call is made (MCP 2026-07-28, MRTR)."""
+    return {"resultType": "input_required", "inputRequests": requests, "requestState": state}

@@ -53,6 +53,7 @@ def upstream_request(
     extra: Mapping[str, str] | None = None,
     progress: bool = False,
     traceparent: str | None = None,
+    capabilities: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of one request; the progress token is our id, since the agent's means nothing upstream."""
     headers = {**_HEADERS, "Mcp-Method": method}
@@ -62,6 +63,8 @@ def upstream_request(
         headers.update(extra)
     headers.update(credential)
     meta = dict(_META)
+    if capabilities:
+        meta[CAPABILITIES_KEY] = capabilities
     if progress:
         meta["progressToken"] = rpc_id
     if traceparent is not None:

@@ -24,6 +24,7 @@ __all__ = ["ClientSession", "SealedSessions"]
 _LIFETIME_S = 24 * 3600
 _MAX_TEXT = 256
 _NONCE = 16
+_MODES = {"form": 1, "url": 2}
 _ENDED = 10_000
 
 
@@ -33,6 +34,8 @@ class ClientSession:
 
     nonce: bytes
     begun_s: int
+    modes: frozenset[str] = frozenset()
+    """How its user may be asked for something (elicitation)."""
 
 
 class SealedSessions:
@@ -50,9 +53,10 @@ class SealedSessions:
     def _owner(principal: Principal, server: ServerName | None) -> bytes:
         return orjson.dumps([server, principal.agent, principal.credential])
 
-    def issue(self, principal: Principal, server: ServerName | None) -> str:
+    def issue(self, principal: Principal, server: ServerName | None, modes: frozenset[str] = frozenset()) -> str:
         """A new session id for this credential at this server; None: at `/mcp`, which is none of them."""
-        content = self._clock.now().wall_s.to_bytes(8) + self._ids.secret(_NONCE)
+        said = sum(bit for mode, bit in _MODES.items() if mode in modes)
+        content = self._clock.now().wall_s.to_bytes(8) + self._ids.secret(_NONCE) + bytes((said,))
         sealed = self._sealer.seal(content, belongs_to=self._owner(principal, server))
         return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
@@ -72,7 +76,9 @@ class SealedSessions:
             content = self._sealer.open(sealed, belongs_to=self._owner(principal, server))
         except (binascii.Error, InvalidInputError) as error:
             raise unknown from error
-        session = ClientSession(content[8:], int.from_bytes(content[:8]))
+        said = content[8 + _NONCE :]
+        modes = frozenset(mode for mode, bit in _MODES.items() if said and said[0] & bit)
+        session = ClientSession(content[8 : 8 + _NONCE], int.from_bytes(content[:8]), modes)
         if session.nonce in self._ended or self._clock.now().wall_s - session.begun_s > _LIFETIME_S:
             raise unknown
         return session

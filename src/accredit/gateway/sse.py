@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["EventReader", "event_frame"]
+__all__ = ["KEEP_ALIVE", "EventReader", "event_frame"]
+
+KEEP_ALIVE = b": alive\r\n\r\n"
+"""A comment: it keeps proxies on the way from closing a quiet stream."""
 
 _END_OF_LINE = re.compile(rb"\r\n?|\n")
 _BOM = b"\xef\xbb\xbf"

@@ -281,6 +281,7 @@ def _server(view: StateView, key: str, doc: Mapping[str, Any], before: Mapping[s
         tools={own: tool for own, tool in tools.items() if tool is not None},
         openapi=doc.get("openapi"),
         api=doc.get("api"),
+        elicitation=frozenset(doc.get("elicitation", ())),
     )
 
 

@@ -627,11 +627,13 @@ def _server_doc(manifest: ToolServerManifest | ModelProviderManifest) -> dict[st
         for own, form in sorted(spec.tools.items())
     ]
     environment = manifest.metadata.environment
-    doc = {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
+    doc: dict[str, Any] = {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
     if isinstance(manifest, ModelProviderManifest):
         for entry in tools:
             entry["rates"] = _rates_doc(manifest.spec.models[entry["name"]])
         return {**doc, "api": manifest.spec.api}
+    if manifest.spec.elicitation:
+        doc["elicitation"] = sorted(set(manifest.spec.elicitation))
     return doc if spec.openapi is None else {**doc, "openapi": spec.openapi}
 
 
@@ -666,7 +668,7 @@ def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, 
     development = doc["environment"] == Environment.DEVELOPMENT
     if before is None:
         return not development or _leads_beyond(doc, view)
-    if any(before.get(key) != doc.get(key) for key in ("api", "credential", "openapi", "url")):
+    if any(before.get(key) != doc.get(key) for key in ("api", "credential", "elicitation", "openapi", "url")):
         return True
     known = {entry["name"]: entry for entry in before["tools"]}
     for entry in doc["tools"]:

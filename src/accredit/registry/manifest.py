@@ -476,10 +476,19 @@ class _ServerSpec(_Form):
         None,
         description="of an HTTP API: the path of its OpenAPI document below `url`; without it, the server speaks MCP",
     )
+    elicitation: Annotated[list[Literal["form", "url"]], Field(max_length=2)] = Field(
+        default=[], description="of an MCP server: how it may ask the agent's user for something; by default not at all"
+    )
     tools: Annotated[
         dict[_OwnLabel, _ToolForm],
         Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128)),
     ] = Field(description="by the server's own tool names")
+
+    @model_validator(mode="after")
+    def _only_mcp_elicits(self) -> _ServerSpec:
+        if self.elicitation and self.openapi is not None:
+            raise ValueError("an HTTP API has no `elicitation`")
+        return self
 
 
 class ToolServerManifest(_Form):

@@ -242,6 +242,8 @@ class ToolServer:
     """Where an HTTP API says what it offers: a path below its URL."""
     api: str | None = None
     """How a provider of models is spoken to: `openai` or `anthropic`."""
+    elicitation: frozenset[str] = frozenset()
+    """How an MCP server may ask the agent's user for something: `form`, `url`."""
 
     @property
     def protocol(self) -> str:

@@ -14,8 +14,9 @@ issuer       name                {name, use, issuer, jwks, audience, claims, tok
 enforcement_point
              name                {types, servers, calls_per_minute, revoked?}; read by identity, which alone sets
                                  `revoked`
-server       name                {environment, url, credential, openapi?, api?, tools: [{name, effect, scope, data,
-                                 price, fields, allow_undeclared, rates?}]}: what the operator says, sorted by name;
+server       name                {environment, url, credential, openapi?, api?, elicitation?, tools:
+                                 [{name, effect, scope, data, price, fields, allow_undeclared, rates?}]}: what the
+                                 operator says, sorted by name;
                                  `api` and `rates` of a provider of language models and its models
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
 definition   digest              {text}: canonical text; may be shared; never removed

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accredit.approvals.requests import request_digest
-from accredit.approvals.sealedstate import open_state, seal_state
+from accredit.gateway.carried import CarriedState, open_state, seal_state
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
@@ -17,24 +17,24 @@ from tests.approvals.desk import AGENT, call
 
 SEALER = AesGcmSealer(b"k" * 32, SeededIds(1)).derive("hold state")
 REQUEST = request_digest(call())
-HOLD = HoldId("hld_1")
+CARRIED = CarriedState(HoldId("hld_1"), ("who",), "theirs", {"who": {"action": "accept", "content": {"name": "Kim"}}})
 NOW = Instant(1_000, 1_000)
 
 
 def sealed() -> str:
-    return seal_state(SEALER, HOLD, agent=AGENT.id, user="ü", request=REQUEST, expires_us=2_000)
+    return seal_state(SEALER, CARRIED, agent=AGENT.id, user="ü", request=REQUEST, expires_us=2_000)
 
 
 def opened(
     text: str, *, agent: AgentId = AGENT.id, user: str | None = "ü", request: Digest = REQUEST, now: Instant = NOW
-) -> HoldId | Code:
+) -> CarriedState | Code:
     return open_state(SEALER, text, agent=agent, user=user, request=request, now=now)
 
 
 @pytest.mark.requirement("holds:state:sealed")
 def test_sealed_state_opens_only_for_its_agent_user_and_request() -> None:
     text = sealed()
-    assert opened(text) == HOLD
+    assert opened(text) == CARRIED
     assert opened(text, agent=AgentId("agt_2")) is Code.HOLD_UNKNOWN
     assert opened(text, user=None) is Code.HOLD_UNKNOWN
     assert opened(text, user="u") is Code.HOLD_UNKNOWN
