@@ -74,6 +74,8 @@ assert TASK is not None
         call({"customer_id": "C-7", "amount": 19.90001}),
         call({"customer_id": "C-7", "amount": 19.9, "note": None}),
         call({}),
+        call(answers={"who": {"action": "accept", "content": {"name": "Kim"}}}),
+        call(answers={"who": {"action": "decline"}}),
     ],
 )
 def test_another_request_has_another_digest(other: HeldCall) -> None:
@@ -110,3 +112,10 @@ def test_characters_that_deceive_the_eye_are_escaped_and_letters_are_not(charact
 def test_the_digest_of_a_view_cannot_be_computed_from_the_call_alone() -> None:
     one, two = (view_text(call(), [SECURITY], nonce=nonce) for nonce in ("a", "b"))
     assert view_digest(one) != view_digest(two)
+
+
+@pytest.mark.requirement("gateway:elicitation:decided")
+def test_the_view_says_what_was_answered_to_the_tool_server() -> None:
+    answers = {"who": {"action": "accept", "content": {"name": "Kim"}}}
+    assert json.loads(view_text(call(answers=answers), [SECURITY], nonce="n"))["answers"] == answers
+    assert "answers" not in json.loads(view_text(call(), [SECURITY], nonce="n"))

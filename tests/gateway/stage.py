@@ -85,6 +85,7 @@ class StagedEnforcement:
         self.recheck: Callable[[], object] = lambda: None
         self.call_timeout_s = 30.0
         self.masked: frozenset[str] = frozenset()
+        self.elicitation: frozenset[str] = frozenset()
         self.grants = True
         self.inspected: list[Mapping[str, Any]] = []
         self.withhold: AccreditError | None = None
@@ -119,6 +120,7 @@ class StagedEnforcement:
             headers={"Authorization": SECRET},
             call_timeout_s=self.call_timeout_s,
             recheck=self._recheck,
+            elicitation=self.elicitation,
             masked=self.masked,
         )
         self.admitted.append(admitted)

@@ -49,7 +49,7 @@ def _crm(reached: list[tuple[str, Mapping[str, Any]]], *, json_response: bool) -
 
 
 @asynccontextmanager
-async def _client(origin: str, mode: Any, **more: Any) -> AsyncIterator[Client]:
+async def sdk_client(origin: str, mode: Any, **more: Any) -> AsyncIterator[Client]:
     headers = {"authorization": "Bearer agent-one"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=10, trust_env=False) as http,
@@ -77,7 +77,7 @@ async def _through(
 def test_the_sdk_client_of_each_era_lists_pinned_tools_and_calls_them(mode: str) -> None:
     async def play() -> None:
         reached: list[Any] = []
-        async with _through(reached) as (origin, point, _), _client(origin, mode) as client:
+        async with _through(reached) as (origin, point, _), sdk_client(origin, mode) as client:
             listed = (await client.list_tools()).tools
             assert [tool.description for tool in listed] == ["The pinned words on read_customer."]
             result = await client.call_tool("read_customer", {"customer_id": "c-1", "region": "Zürich "})
@@ -102,7 +102,7 @@ def test_progress_of_a_streaming_tool_server_reaches_the_sdk_client(mode: str) -
         reached: list[Any] = []
         async with (
             _through(reached, json_response=False) as (origin, point, _),
-            _client(origin, mode) as client,
+            sdk_client(origin, mode) as client,
         ):
             await client.list_tools()
             result = await client.call_tool("read_customer", {"customer_id": "c-1"}, progress_callback=hear)
@@ -117,7 +117,7 @@ def test_progress_of_a_streaming_tool_server_reaches_the_sdk_client(mode: str) -
 @pytest.mark.requirement("gateway:refusal:readable")
 def test_a_refusal_is_a_result_that_the_sdk_client_can_read(mode: str) -> None:
     async def play() -> None:
-        async with _through([]) as (origin, point, _), _client(origin, mode) as client:
+        async with _through([]) as (origin, point, _), sdk_client(origin, mode) as client:
             point.refusal = Refused(
                 Code.FORBIDDEN_BY_POLICY, "a policy forbids this call", hint="ask its author", policies=("org/x-1",)
             )
@@ -133,7 +133,7 @@ def test_a_refusal_is_a_result_that_the_sdk_client_can_read(mode: str) -> None:
 @_ERAS
 def test_the_sdk_client_learns_that_a_method_is_not_served(mode: str) -> None:
     async def play() -> None:
-        async with _through([]) as (origin, _, _), _client(origin, mode) as client:
+        async with _through([]) as (origin, _, _), sdk_client(origin, mode) as client:
             with pytest.raises(MCPError) as caught:
                 await client.list_resources()
             assert caught.value.code == types.METHOD_NOT_FOUND
@@ -157,7 +157,7 @@ def test_a_held_call_of_a_client_that_can_ask_its_user_continues_once_it_is_gran
                     point.refusal = None  # somebody approved
                 return types.ElicitResult(action="accept", content={})
 
-            async with _client(origin, "2026-07-28", elicitation_callback=confirm) as client:
+            async with sdk_client(origin, "2026-07-28", elicitation_callback=confirm) as client:
                 result = await client.call_tool("read_customer", {"customer_id": "c-1"})
             assert not result.is_error
             assert [call.hold for call in point.calls] == [None, "hld_1", "hld_1"]
@@ -170,7 +170,7 @@ def test_a_held_call_of_a_client_that_can_ask_its_user_continues_once_it_is_gran
 @pytest.mark.requirement("gateway:hold:no-elicitation")
 def test_a_held_call_of_a_client_that_cannot_ask_its_user_is_an_error_that_names_the_hold(mode: str) -> None:
     async def play() -> None:
-        async with _through([]) as (origin, point, _), _client(origin, mode) as client:
+        async with _through([]) as (origin, point, _), sdk_client(origin, mode) as client:
             point.refusal = Refused(Code.HELD, Code.HELD.meaning, hold=HoldId("hld_1"), roles=("support-lead",))
             result = await client.call_tool("read_customer", {"customer_id": "c-1"})
             assert result.structured_content is not None
@@ -196,7 +196,7 @@ def test_a_call_that_the_sdk_client_cancels_is_cancelled_upstream_and_settled(mo
         async with serving(hang) as upstream:
             point = StagedEnforcement(make_server(f"{upstream}/mcp", make_tool("read_customer", _SCHEMA)))
             gateway = make_gateway(point, ScriptedClock(START_US))
-            async with serving(gateway) as origin, _client(origin, mode) as client:
+            async with serving(gateway) as origin, sdk_client(origin, mode) as client:
                 task = asyncio.create_task(client.call_tool("read_customer", {"customer_id": "c-1"}))
                 async with asyncio.timeout(10):
                     await arrived.wait()

@@ -126,6 +126,56 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The state of a hold opens for its agent, user and arguments until it expires, and decides nothing otherwise.",
     ),
     Requirement(
+        "gateway:elicitation:passed-on",
+        "issue 5 §1, MCP 2026-07-28 MRTR",
+        "What a tool server asks reaches the client, and the answer the server in a call decided on by itself.",
+    ),
+    Requirement(
+        "gateway:elicitation:opt-in",
+        "issue 5 §1",
+        "A server asks only if it is registered for it, in a mode that the client declared.",
+    ),
+    Requirement(
+        "gateway:elicitation:bound",
+        "MCP 2026-07-28 MRTR",
+        "An answer counts for the agent, user and arguments that were asked, for 15 minutes.",
+    ),
+    Requirement(
+        "gateway:elicitation:held",
+        "issue 5 §7",
+        "A call held because of its answers goes on with those answers and no others.",
+    ),
+    Requirement(
+        "gateway:elicitation:masked",
+        "issue 5 §8",
+        "A question of a tool with masked results is not passed on: it could carry what is masked.",
+    ),
+    Requirement(
+        "gateway:elicitation:endless",
+        "issue 5 §1",
+        "A server that asks without end is stopped.",
+    ),
+    Requirement(
+        "gateway:elicitation:sessions",
+        "MCP 2025-11-25 elicitation",
+        "A client of a session is asked on its stream; only what was asked can be answered, once.",
+    ),
+    Requirement(
+        "gateway:elicitation:bounded",
+        "MCP 2026-07-28 elicitation, DESIGN §11",
+        "A question is bounded, asks for no secret in a form, and cannot imitate who asks.",
+    ),
+    Requirement(
+        "gateway:elicitation:sdk-client",
+        "issue 5 §1",
+        "The SDK's client of each era answers for its user.",
+    ),
+    Requirement(
+        "gateway:elicitation:decided",
+        "DESIGN §3.4, §3.6",
+        "What is answered stands among the agent's own claims in the decision, its record and the view of a hold.",
+    ),
+    Requirement(
         "gateway:upstream:no-passthrough",
         "DESIGN §4, MCP authorization",
         "The tool server sees the brokered credential and nothing of the agent's; the agent never sees it.",
