@@ -426,6 +426,8 @@ async def run(
             max_body_bytes=settings.max_body_bytes,
         )
         stack.push_async_callback(gateway.aclose)
+        control.subscribe(gateway.changed)  # after the keeper, so that what it looks at is the new state
+        identity.on_revoked(gateway.changed)
         apis = HttpGateway(
             enforcer,
             upstream,

@@ -365,7 +365,7 @@ def test_discover_says_what_is_served_and_asks_not_to_be_shared() -> None:
     reply = _one(*modern("server/discover", {}))
     result = reply.json["result"]
     assert result["supportedVersions"] == [MODERN]
-    assert (result["cacheScope"], result["capabilities"]) == ("private", {"tools": {"listChanged": False}})
+    assert (result["cacheScope"], result["capabilities"]) == ("private", {"tools": {"listChanged": True}})
 
 
 # -- tools/list

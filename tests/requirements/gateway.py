@@ -176,6 +176,31 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "What is answered stands among the agent's own claims in the decision, its record and the view of a hold.",
     ),
     Requirement(
+        "gateway:subscriptions:tools",
+        "issue 5 §1, MCP 2026-07-28 subscriptions",
+        "A client that listens is told of each change of the tools it may use, once.",
+    ),
+    Requirement(
+        "gateway:subscriptions:asked-alone",
+        "issue 5 §1, MCP 2026-07-28 subscriptions",
+        "Nobody is told what was not asked for.",
+    ),
+    Requirement(
+        "gateway:subscriptions:revoked",
+        "issue 5 §1, MCP 2026-07-28 subscriptions",
+        "A stream ends with its credential and with the process, and says so.",
+    ),
+    Requirement(
+        "gateway:subscriptions:bounded",
+        "issue 5 §1, MCP 2026-07-28 subscriptions",
+        "Streams are bounded for each agent, and a quiet one is kept alive.",
+    ),
+    Requirement(
+        "gateway:subscriptions:sdk-client",
+        "issue 5 §1, MCP 2026-07-28 subscriptions",
+        "The SDK's client hears of a new version and of the end at a revocation.",
+    ),
+    Requirement(
         "gateway:upstream:no-passthrough",
         "DESIGN §4, MCP authorization",
         "The tool server sees the brokered credential and nothing of the agent's; the agent never sees it.",

@@ -47,6 +47,7 @@ from accredit.gateway.routing import (
 )
 from accredit.gateway.sessions import ClientSession, SealedSessions
 from accredit.gateway.sse import KEEP_ALIVE, event_frame
+from accredit.gateway.subscriptions import Subscriptions
 from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.identity.metadata import challenge
@@ -136,6 +137,7 @@ class McpGateway:
         self._hold_sealer = sealer.derive("mcp-hold-state")
         self._sessions = SealedSessions(sealer, clock, ids)
         self._questions = ClientQuestions(ids)
+        self._subscriptions = Subscriptions()
         self._watch = watch
         self._max_body_bytes = max_body_bytes
         self._upload_timeout_s = upload_timeout_s
@@ -147,7 +149,12 @@ class McpGateway:
 
     async def aclose(self) -> None:
         """Close the connections to tool servers."""
+        self._subscriptions.close()
         await self._upstream.aclose()
+
+    def changed(self, _: object = None) -> None:
+        """Told when agents, tools, policies or credentials changed: open streams look whether that is news to them."""
+        self._subscriptions.changed()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Nothing escapes but cancellation and what `send` itself raises."""
@@ -260,6 +267,8 @@ class McpGateway:
                 await reply.bare(202, b"")
             case "server/discover", False:
                 await reply.result(_DISCOVERED, PRIVATE)
+            case "subscriptions/listen", False:
+                await self._listen(inbound, reply)
             case "tools/list", False:
                 await self._list(inbound, reply)
             case "tools/call", False:
@@ -342,6 +351,24 @@ class McpGateway:
             return None, name, None
         server, own = meant
         return server, own, servers[server].tools.get(own)
+
+    async def _listen(self, inbound: _Inbound, reply: Reply) -> None:
+        principal, message = inbound.principal, inbound.message
+        if message.id is None:
+            raise _unknown_method(inbound)
+
+        def lists() -> Mapping[str, object] | None:
+            if self._enforcement.still_valid(principal) is not None:
+                return None
+            servers = self._servers(inbound) if inbound.server is None else (inbound.server.name,)
+            try:
+                seen = [tool for server in servers for tool in self._enforcement.visible(principal, server)]
+            except AccreditError:
+                return None
+            return {"toolsListChanged": frozenset((tool.id, tool.definition_digest) for tool in seen)}
+
+        asked = message.params.get("notifications", {})
+        await self._subscriptions.serve(principal.agent, asked, message.id, lists, reply, Flight(inbound.receive))
 
     async def _call(self, inbound: _Inbound, reply: Reply) -> None:
         message = inbound.message
@@ -577,11 +604,14 @@ class McpGateway:
         raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
 
 
-_CAPABILITIES = {"tools": {"listChanged": False}}
-_INITIALIZED = {"protocolVersion": Era.SESSIONS.value, "capabilities": _CAPABILITIES, "serverInfo": ABOUT_US}
+_INITIALIZED = {
+    "protocolVersion": Era.SESSIONS.value,
+    "capabilities": {"tools": {"listChanged": False}},
+    "serverInfo": ABOUT_US,
+}
 _DISCOVERED = {
     "supportedVersions": [Era.STATELESS.value],
-    "capabilities": _CAPABILITIES,
+    "capabilities": {"tools": {"listChanged": True}},
     "ttlMs": _LIST_AGE_MS,
     "cacheScope": "private",
     "_meta": {"io.modelcontextprotocol/serverInfo": ABOUT_US},
@@ -626,7 +656,7 @@ def _unknown_method(inbound: _Inbound) -> RpcError:
         # to a client with a session, 404 would say that the session is gone
         status=404 if inbound.era is Era.STATELESS else 400,
         rpc_id=inbound.message.id,
-        hint="served are tools/list and tools/call",
+        hint="served are server/discover, tools/list, tools/call and subscriptions/listen",
     )
 
 
