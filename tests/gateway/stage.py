@@ -119,6 +119,7 @@ class StagedEnforcement:
             url=self.target.url,
             headers={"Authorization": SECRET},
             call_timeout_s=self.call_timeout_s,
+            run_timeout_s=600.0,
             recheck=self._recheck,
             elicitation=self.elicitation,
             masked=self.masked,

@@ -201,6 +201,36 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The SDK's client hears of a new version and of the end at a revocation.",
     ),
     Requirement(
+        "gateway:tasks:held",
+        "issue 5 §1 and §7, MCP SEP-2663",
+        "A held call of a client that declares tasks is a task: it runs once, when the client asks after the approval.",
+    ),
+    Requirement(
+        "gateway:tasks:own",
+        "issue 5 §1 and §7, MCP SEP-2663",
+        "A task is known to the caller that made it, at the endpoint where it was made.",
+    ),
+    Requirement(
+        "gateway:tasks:bounded",
+        "issue 5 §1 and §7, MCP SEP-2663",
+        "Tasks are bounded for each agent.",
+    ),
+    Requirement(
+        "gateway:tasks:upstream",
+        "issue 5 §1 and §7, MCP SEP-2663",
+        "A tool server's task gets a name of ours, its end is checked like any result, and is settled once.",
+    ),
+    Requirement(
+        "gateway:tasks:ended",
+        "issue 5 §1 and §7, MCP SEP-2663",
+        "A task ends when its client, a revocation or its time says so, at the tool server too.",
+    ),
+    Requirement(
+        "gateway:tasks:revoked",
+        "issue 5 §1 and §7, MCP SEP-2663",
+        "A task holds its place among the agent's calls until it ends.",
+    ),
+    Requirement(
         "gateway:upstream:no-passthrough",
         "DESIGN §4, MCP authorization",
         "The tool server sees the brokered credential and nothing of the agent's; the agent never sees it.",

@@ -108,6 +108,8 @@ class Admitted:
     headers: Mapping[str, str] = field(repr=False)
     """The brokered upstream credential. Never to be shown to the agent."""
     call_timeout_s: float
+    run_timeout_s: float
+    """How long its agent may be at work on anything."""
     recheck: Callable[[], None]
     """INVARIANT: called as the very first statement of writing the request body (DESIGN §3.12).
 

@@ -395,6 +395,7 @@ class Enforcer:
             url=server.url,
             headers=headers,
             call_timeout_s=agent.version.limits.call_timeout_s,
+            run_timeout_s=agent.version.limits.run_timeout_s,
             recheck=lambda: self._recheck(call, agent, server, tool, known),
             elicitation=server.elicitation,
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,

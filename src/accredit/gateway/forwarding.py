@@ -25,8 +25,11 @@ _log = logging.getLogger("accredit.gateway")
 _LAST_WORDS_S = 1.0
 
 
-Ending = Callable[[CallResult], None]
-"""Takes how a call ended, as soon as that is known: what happens to the client afterwards does not change it."""
+Ending = Callable[[CallResult | None], None]
+"""Takes how a call ended, as soon as that is known: what happens to the client afterwards does not change it.
+
+None: it goes on at the tool server. Whoever says so settles it.
+"""
 
 
 def came_to_nothing(code: Code, exchange: Exchange | None) -> CallResult:
@@ -49,16 +52,17 @@ async def forward(
 ) -> Refused | None:
     """Send an admitted call and relay its answer; says what to tell a client whose call came to nothing.
 
-    INVARIANT: settles exactly once, whatever happens. `relay` closes the exchange, and says how the call ended before
-    it gives the client the end of the answer.
+    INVARIANT: settles exactly once, whatever happens, unless the call goes on. `relay` closes the exchange, and says
+    how the call ended before it gives the client the end of the answer.
     """
     ended: CallResult | None = None
     words: Refused | None = None
     exchange: Exchange | None = None
+    goes_on = False
 
-    def end(result: CallResult) -> None:
-        nonlocal ended
-        ended = result
+    def end(result: CallResult | None) -> None:
+        nonlocal ended, goes_on
+        ended, goes_on = result, result is None
 
     try:
         exchange = begin()
@@ -67,18 +71,22 @@ async def forward(
             await relay(exchange, end)
     except FlightStopped as stopped:
         if ended is None:
-            ended, words = lost(stopped.code, exchange), failure(stopped.code)
+            ended, words, goes_on = lost(stopped.code, exchange), failure(stopped.code), False
     except AccreditError as error:
         level = logging.ERROR if error.code is Code.INTERNAL else logging.INFO
         _log.log(level, "call %s: %s %s", admitted.decision_id, error.code, error.cause)
         ended, words = lost(error.code, exchange), failure(error.code, error=error)
+    except asyncio.CancelledError:
+        goes_on = False
+        raise
     except Exception:  # noqa: BLE001 - a boundary: an admitted call must end in a settled outcome
         _log.exception("forwarding call %s failed", admitted.decision_id)
         if ended is None:
             ended, words = lost(Code.INTERNAL, exchange), failure(Code.INTERNAL)
     finally:
         admitted.cancel = None
-        enforcement.settle(admitted, ended or lost(Code.CANCELLED, exchange))
+        if not goes_on:
+            enforcement.settle(admitted, ended or lost(Code.CANCELLED, exchange))
     return words
 
 

@@ -10,6 +10,7 @@ bounded in size and time; 5 one strict JSON-RPC message; 6 its era, header = bod
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import re
@@ -30,10 +31,19 @@ from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.forwarding import Ending, forward, tell_last_words
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, RpcResponse, read_message
 from accredit.gateway.masking import masked_error, masked_result
+from accredit.gateway.mcptasks import (
+    TASKS,
+    DeferredCall,
+    DeferredCalls,
+    HeardReply,
+    UpstreamTask,
+    read_task,
+    takes_tasks,
+)
 from accredit.gateway.ports import EnforcementPoint, ListingWatch
 from accredit.gateway.questions import ClientQuestions
-from accredit.gateway.refusals import APPROVAL_KEY, approval_request, failure, input_required, refusal_result
-from accredit.gateway.relay import ABOUT_US, encode_message, read_answer, upstream_request
+from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, input_required, refusal_result
+from accredit.gateway.relay import ABOUT_US, Answer, encode_message, read_answer, upstream_request
 from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import (
     CAPABILITIES_KEY,
@@ -84,6 +94,10 @@ _MAX_HEADER_PLANS = 4096
 _LAST_WORDS_S = 1.0
 _RUN_KEY = "dev.accredit/run"
 _MOST_ROUNDS = 8
+_WAITED_S = 5.0
+_LAST_WISH_S = 5.0
+_GRANT_MS = 60 * 60 * 1000
+"""What was granted in the last moment still has to be used."""
 _ANSWERS_US = 15 * 60 * 1_000_000
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
@@ -138,6 +152,8 @@ class McpGateway:
         self._sessions = SealedSessions(sealer, clock, ids)
         self._questions = ClientQuestions(ids)
         self._subscriptions = Subscriptions()
+        self._deferred = DeferredCalls(clock, ids)
+        self._stopping: set[asyncio.Task[None]] = set()
         self._watch = watch
         self._max_body_bytes = max_body_bytes
         self._upload_timeout_s = upload_timeout_s
@@ -150,6 +166,10 @@ class McpGateway:
     async def aclose(self) -> None:
         """Close the connections to tool servers."""
         self._subscriptions.close()
+        self._deferred.close()
+        for stopping in list(self._stopping):
+            stopping.cancel()
+        await asyncio.gather(*self._stopping, return_exceptions=True)
         await self._upstream.aclose()
 
     def changed(self, _: object = None) -> None:
@@ -267,6 +287,8 @@ class McpGateway:
                 await reply.bare(202, b"")
             case "server/discover", False:
                 await reply.result(_DISCOVERED, PRIVATE)
+            case (("tasks/get" | "tasks/update" | "tasks/cancel"), False):
+                await self._task(inbound, reply)
             case "subscriptions/listen", False:
                 await self._listen(inbound, reply)
             case "tools/list", False:
@@ -427,8 +449,21 @@ class McpGateway:
             if isinstance(outcome, Refused):
                 await self._refuse(inbound, reply, call, outcome, state)
                 return
-            asked = await self._forward(outcome, inbound, reply, flight, traceparent, state)
+            asked = await self._forward(
+                outcome,
+                reply,
+                flight,
+                traceparent=traceparent,
+                # a notice has a text of the server's own
+                progress=None if outcome.masked else _progress_token(inbound.message),
+                modes=outcome.elicitation & _modes_of(inbound),
+                tasks=self._may_defer(inbound),
+                state=state,
+            )
             if asked is None:
+                return
+            if isinstance(asked, UpstreamTask):
+                await reply.result({"resultType": "task", **self._deferred_upstream(inbound, outcome, asked).state()})
                 return
             if inbound.session is None:
                 until_us = self._clock.now().wall_us + _ANSWERS_US
@@ -489,6 +524,18 @@ class McpGateway:
         )
 
     async def _refuse(self, inbound: _Inbound, reply: Reply, call: Call, refused: Refused, state: str | None) -> None:
+        if refused.code is Code.HELD and refused.hold is not None and self._may_defer(inbound) and state is None:
+            until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
+            who = " and ".join(refused.roles) or "an approver"
+            deferred = self._deferred.add(
+                replace(call, hold=refused.hold),
+                inbound.endpoint,
+                ttl_ms=(until_us - self._clock.now().wall_us) // 1000 + _GRANT_MS,
+                expired=lambda _: None,
+                words=f"waits for {who} to approve hold {refused.hold}",
+            )
+            await reply.result({"resultType": "task", **deferred.state()})
+            return
         if refused.code is Code.HELD and refused.hold is not None and _can_be_asked(inbound):
             until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
             carried = CarriedState(hold=refused.hold, state=state, answers=call.answers)
@@ -514,23 +561,28 @@ class McpGateway:
     async def _forward(
         self,
         admitted: Admitted,
-        inbound: _Inbound,
         reply: Reply,
         flight: Flight,
-        traceparent: str | None,
-        state: str | None,
-    ) -> Asked | None:
-        """Send an admitted call and relay its answer; what the tool server asks for instead of one, if it does."""
-        call, modes = admitted.call, admitted.elicitation & _modes_of(inbound)
+        *,
+        traceparent: str | None = None,
+        progress: RpcId | None = None,
+        modes: frozenset[str] = frozenset(),
+        tasks: bool = False,
+        state: str | None = None,
+    ) -> Asked | UpstreamTask | None:
+        """Send an admitted call and relay its answer; or what the tool server says instead of one.
+
+        `progress` is the client's name for notices on the way, `modes` how its user may be asked for something, `tasks`
+        whether it may be told to come back.
+        """
+        call = admitted.call
         params: dict[str, Any] = {"name": admitted.tool.name, "arguments": call.arguments}
         if call.answers:
             params["inputResponses"] = call.answers
         if state is not None:
             params["requestState"] = state
-        asked: Asked | None = None
+        asked: Asked | UpstreamTask | None = None
         rpc_id = next(self._upstream_ids)
-        # a notice has a text of the server's own
-        token = None if admitted.masked else _progress_token(inbound.message)
 
         def begin() -> Exchange:
             headers, body = upstream_request(
@@ -539,9 +591,9 @@ class McpGateway:
                 rpc_id=rpc_id,
                 credential=admitted.headers,
                 extra=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
-                progress=token is not None,
+                progress=progress is not None,
                 traceparent=traceparent,
-                capabilities=as_capability(modes),
+                capabilities=as_capability(modes) | ({"extensions": {TASKS: {}}} if tasks else {}),
             )
             return self._upstream.exchange(
                 admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck
@@ -550,12 +602,12 @@ class McpGateway:
         async def relay(exchange: Exchange, end: Ending) -> None:
             nonlocal asked
             async with exchange:  # 9
-                answer, ended = await self._answer(exchange, reply, rpc_id, token, admitted, modes)
+                answer, ended = await self._answer(exchange, reply, rpc_id, progress, admitted, modes, tasks=tasks)
             end(ended)
-            if isinstance(answer, Asked):
-                asked = answer
-            else:
+            if isinstance(answer, bytes):
                 await reply.final(answer)  # 10
+            else:
+                asked = answer
 
         words = await forward(self._enforcement, admitted, flight, begin, relay)
         if words is not None and not reply.done:
@@ -570,8 +622,10 @@ class McpGateway:
         token: RpcId | None,
         admitted: Admitted,
         modes: frozenset[str],
-    ) -> tuple[bytes | Asked, CallResult]:
-        """The final response as the client gets it, or a question, once all that comes before it is relayed."""
+        *,
+        tasks: bool,
+    ) -> tuple[bytes | Asked | UpstreamTask, CallResult | None]:
+        """The final response as the client gets it, or what the server says instead, once all before it is relayed."""
         masked = admitted.masked
         while (text := await exchange.next()) is not None:
             if not text:
@@ -584,16 +638,14 @@ class McpGateway:
                 told = {"inputRequests": asked.requests}
                 self._enforcement.inspect(admitted, told)
                 return asked, CallResult(CallEnd.INPUT_REQUIRED, size=exchange.received, result=told)
+            if answer.result is not None and tasks and answer.result.get("resultType") == "task":
+                return read_task(answer.result), None
             if answer.result is not None:
-                end = _check_result(answer.result)
-                result = masked_result(answer.result, masked) if masked else answer.result
-                self._enforcement.inspect(admitted, result)
-                return reply.encode(result), CallResult(end, size=exchange.received, result=result)
+                result, ended = self._checked(admitted, answer.result, exchange.received)
+                return reply.encode(result), ended
             if answer.error is not None:
-                error = masked_error(answer.error) if masked else answer.error
-                self._enforcement.inspect(admitted, {"error": error})
-                body = encode_message({"jsonrpc": "2.0", "id": reply.rpc_id, "error": error})
-                return body, CallResult(CallEnd.PROTOCOL_ERROR, size=exchange.received, result={"error": error})
+                error, ended = self._checked_error(admitted, answer.error, exchange.received)
+                return encode_message({"jsonrpc": "2.0", "id": reply.rpc_id, "error": error}), ended
             if answer.progress is not None and token is not None:
                 notice = {
                     "jsonrpc": "2.0",
@@ -603,6 +655,161 @@ class McpGateway:
                 await reply.part(event_frame(encode_message(notice)))
         raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
 
+    def _checked(
+        self, admitted: Admitted, result: Mapping[str, Any], size: int
+    ) -> tuple[Mapping[str, Any], CallResult]:
+        """A result as the agent may be told it, and how the call ended."""
+        end = _check_result(result)
+        told = masked_result(result, admitted.masked) if admitted.masked else result
+        self._enforcement.inspect(admitted, told)
+        return told, CallResult(end, size=size, result=told)
+
+    def _checked_error(
+        self, admitted: Admitted, error: Mapping[str, Any], size: int
+    ) -> tuple[Mapping[str, Any], CallResult]:
+        told = masked_error(error) if admitted.masked else error
+        self._enforcement.inspect(admitted, {"error": told})
+        return told, CallResult(CallEnd.PROTOCOL_ERROR, size=size, result={"error": told})
+
+    # -- calls that a client asks about until they are done
+
+    def _may_defer(self, inbound: _Inbound) -> bool:
+        if inbound.session is not None or not self._deferred.room(inbound.principal.agent):
+            return False
+        return takes_tasks(inbound.message.meta.get(CAPABILITIES_KEY))
+
+    def _deferred_upstream(self, inbound: _Inbound, admitted: Admitted, task: UpstreamTask) -> DeferredCall:
+        """Keep a call open that its tool server goes on with. It holds its place and its money until it has ended."""
+
+        def overdue(deferred: DeferredCall) -> None:
+            self._end_deferred(deferred, Code.CALL_TIMEOUT)
+
+        longest_ms = int(admitted.run_timeout_s * 1000)
+        ttl_ms = longest_ms if task.ttl_ms is None else min(task.ttl_ms, longest_ms)
+        deferred = self._deferred.add(
+            admitted.call, inbound.endpoint, ttl_ms=ttl_ms, expired=overdue, admitted=admitted, task=task
+        )
+        admitted.cancel = lambda code: self._end_deferred(deferred, code)
+        return deferred
+
+    def _end_deferred(self, deferred: DeferredCall, code: Code, error: AccreditError | None = None) -> None:
+        """A call that its tool server works on is stopped, for us at any rate."""
+        admitted = deferred.admitted
+        if admitted is None or deferred.ended is not None:
+            return
+        told = refusal_result(failure(code, error=error))
+        ended = {"status": "cancelled"} if code is Code.CANCELLED else {"status": "completed", "result": told}
+        self._finish(deferred, CallResult(end_of(code), code=code), **ended)
+        stopping = asyncio.get_running_loop().create_task(self._cancel_upstream(admitted, deferred.upstream))
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+
+    def _finish(self, deferred: DeferredCall, settled: CallResult, /, **ended: Any) -> None:
+        if deferred.admitted is not None and deferred.ended is None:
+            deferred.admitted.cancel = None
+            self._deferred.end(deferred, **ended)
+            self._enforcement.settle(deferred.admitted, settled)
+
+    async def _cancel_upstream(self, admitted: Admitted, task: str) -> None:
+        try:
+            async with asyncio.timeout(_LAST_WISH_S):
+                await self._ask_task(admitted, "tasks/cancel", task, recheck=lambda: None)
+        except (AccreditError, TimeoutError) as error:
+            _log.info("a task was not cancelled at its tool server: %s", error)
+
+    async def _ask_task(
+        self, admitted: Admitted, method: str, task: str, *, recheck: Callable[[], None]
+    ) -> tuple[Answer, int]:
+        rpc_id = next(self._upstream_ids)
+        capabilities: dict[str, Any] = {"extensions": {TASKS: {}}}
+        headers, body = upstream_request(
+            method, {"taskId": task}, rpc_id=rpc_id, credential=admitted.headers, capabilities=capabilities
+        )
+        async with self._upstream.exchange(
+            admitted.url, headers, body, credential=admitted.headers, recheck=recheck
+        ) as exchange:
+            while (text := await exchange.next()) is not None:
+                answer = read_answer(text, rpc_id=rpc_id) if text else None
+                if answer is not None and (answer.result is not None or answer.error is not None):
+                    return answer, exchange.received
+        raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
+
+    async def _task(self, inbound: _Inbound, reply: Reply) -> None:
+        """`tasks/get`, `tasks/update` and `tasks/cancel`."""
+        message, principal = inbound.message, inbound.principal
+        if message.id is None:
+            raise _unknown_method(inbound)
+        deferred = self._deferred.find(message.params.get("taskId"), principal, inbound.endpoint, message.id)
+        if message.method == "tasks/cancel":
+            if deferred.admitted is not None:
+                self._end_deferred(deferred, Code.CANCELLED)
+            elif deferred.running is None and deferred.ended is None:
+                self._deferred.end(deferred, status="cancelled")
+        if message.method != "tasks/get":  # nothing was asked of a client that could be answered by an update
+            await reply.result({})
+            return
+        if deferred.ended is None and not deferred.busy:
+            deferred.busy = True
+            try:
+                await (
+                    self._look_at(deferred, inbound) if deferred.admitted is not None else self._try(deferred, inbound)
+                )
+            finally:
+                deferred.busy = False
+        await reply.result(deferred.state())
+
+    async def _look_at(self, deferred: DeferredCall, inbound: _Inbound) -> None:
+        """Ask the tool server how far it is. What comes of it is checked like any result."""
+        admitted = deferred.admitted
+        if admitted is None:
+            return
+        flight = Flight(inbound.receive)
+        try:
+            with flight.lasting(admitted.call_timeout_s):
+                answer, size = await self._ask_task(admitted, "tasks/get", deferred.upstream, recheck=admitted.recheck)
+            if deferred.ended is not None:  # stopped meanwhile
+                return
+            if answer.result is None:
+                error, result = self._checked_error(admitted, answer.error or {}, size)
+                self._finish(deferred, result, status="failed", error=error)
+                return
+            task = read_task(answer.result)
+            if task.id != deferred.upstream:
+                raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server told of another task")
+            deferred.poll_ms = task.poll_ms
+            if task.result is not None:
+                told, result = self._checked(admitted, task.result, size)
+                self._finish(deferred, result, status="completed", result=told)
+            elif task.error is not None:
+                error, result = self._checked_error(admitted, task.error, size)
+                self._finish(deferred, result, status="failed", error=error)
+            elif task.status == "cancelled":
+                self._finish(deferred, CallResult(CallEnd.CANCELLED, Code.CANCELLED), status="cancelled")
+        except FlightStopped as stopped:
+            if stopped.code is not Code.CANCELLED:  # who only leaves may ask again
+                raise UnavailableError(stopped.code, stopped.code.meaning) from stopped
+        except AccreditError as error:
+            if error.code in {Code.UPSTREAM_UNREACHABLE, Code.CALL_TIMEOUT}:
+                raise  # it may be reached the next time
+            self._end_deferred(deferred, error.code, error)
+
+    async def _try(self, deferred: DeferredCall, inbound: _Inbound) -> None:
+        """Make a held call if a person has approved it by now. Once begun it goes on, with or without its client."""
+        if deferred.running is None:
+            call = replace(deferred.call, principal=inbound.principal, source=inbound.source)
+            outcome = await self._enforcement.admit(call)
+            if isinstance(outcome, Refused):
+                if outcome.code is not Code.HELD:
+                    self._deferred.end(deferred, status="completed", result=refusal_result(outcome))
+                return
+            deferred.running = asyncio.get_running_loop().create_task(self._make(deferred, outcome))
+        await asyncio.wait({deferred.running}, timeout=_WAITED_S)
+
+    async def _make(self, deferred: DeferredCall, admitted: Admitted) -> None:
+        heard = HeardReply()
+        await self._forward(admitted, heard, Flight(_forever))
+        self._deferred.end(deferred, **heard.ended())
+
 
 _INITIALIZED = {
     "protocolVersion": Era.SESSIONS.value,
@@ -611,7 +818,7 @@ _INITIALIZED = {
 }
 _DISCOVERED = {
     "supportedVersions": [Era.STATELESS.value],
-    "capabilities": {"tools": {"listChanged": True}},
+    "capabilities": {"tools": {"listChanged": True}, "extensions": {TASKS: {}}},
     "ttlMs": _LIST_AGE_MS,
     "cacheScope": "private",
     "_meta": {"io.modelcontextprotocol/serverInfo": ABOUT_US},
@@ -656,7 +863,7 @@ def _unknown_method(inbound: _Inbound) -> RpcError:
         # to a client with a session, 404 would say that the session is gone
         status=404 if inbound.era is Era.STATELESS else 400,
         rpc_id=inbound.message.id,
-        hint="served are server/discover, tools/list, tools/call and subscriptions/listen",
+        hint="served are server/discover, tools/list, tools/call, tasks/get and subscriptions/listen",
     )
 
 
@@ -721,6 +928,11 @@ def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None
             if key.strip() == _RUN_KEY and _LABEL.fullmatch(label := unquote(value.strip())):
                 return label, traceparent
     return (trace[1] if trace else None), traceparent
+
+
+async def _forever() -> Any:
+    """What a call hears that nobody waits for: its client does not leave."""
+    await asyncio.get_running_loop().create_future()
 
 
 def _modes_of(inbound: _Inbound) -> frozenset[str]:

@@ -57,7 +57,7 @@ def upstream_request(
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of one request; the progress token is our id, since the agent's means nothing upstream."""
     headers = {**_HEADERS, "Mcp-Method": method}
-    if (name := params.get("name")) is not None:
+    if (name := params.get("name", params.get("taskId"))) is not None:
         headers["Mcp-Name"] = encode_value(name)
     if extra:
         headers.update(extra)

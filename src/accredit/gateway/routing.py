@@ -163,14 +163,18 @@ def era_of(head: Mapping[str, str], message: RpcMessage) -> Era:
     return Era.STATELESS
 
 
+_NAMED = {"tools/call": "name", "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId"}
+"""What of each method's parameters the header `Mcp-Name` repeats."""
+
+
 def _check_name(head: Mapping[str, str], message: RpcMessage, *, required: bool) -> None:
-    given = head.get("mcp-name")
-    if message.method != "tools/call" or (given is None and not required):
+    given, named = head.get("mcp-name"), _NAMED.get(message.method)
+    if named is None or (given is None and not required):
         return
     if given is None:
         raise _mismatch(message, "the header `Mcp-Name` is missing")
-    if decode_value(given) != message.params.get("name"):
-        raise _mismatch(message, "the header `Mcp-Name` differs from the body's `params.name`")
+    if decode_value(given) != message.params.get(named):
+        raise _mismatch(message, f"the header `Mcp-Name` differs from the body's `params.{named}`")
 
 
 def _annotated(schema: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

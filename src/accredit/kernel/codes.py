@@ -68,6 +68,11 @@ class Code(Enum):
     GRANT_USED = ("grant_used", "the grant for this call was used already", "repeat the call to ask again")
     HOLD_DENIED = ("hold_denied", "the approver denied this call", "change the call or ask the approver")
     HOLD_EXPIRED = ("hold_expired", "nobody answered the hold in time", "repeat the call to ask again")
+    MCP_TASK_UNKNOWN = (
+        "mcp_task_unknown",
+        "no such task of this caller at this endpoint",
+        "it is too old, or the gateway was started anew: repeat the call",
+    )
     HOLD_UNKNOWN = ("hold_unknown", "no such hold for this agent and call", "repeat the call without state")
     POLICY_ERROR = (
         "policy_error",
