@@ -30,6 +30,8 @@ TOKEN = "Bearer agent-one"
 SECRET = "Bearer brokered-secret"
 PUBLIC = "http://127.0.0.1:8700"
 CRM = ServerName("crm")
+DISCOVERED = {"tools": {"listChanged": True}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+"""The capabilities that a client of the stateless era is told of."""
 START_US = 1_790_000_000_000_000
 
 

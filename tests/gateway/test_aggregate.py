@@ -185,7 +185,7 @@ def test_all_servers_together_say_what_is_served_like_each_of_them() -> None:
         async with stage() as at:
             for path in ("/mcp", "/mcp/crm"):
                 reply = await at.call(*modern("server/discover", {}), path=path)
-                assert reply.json["result"]["capabilities"] == {"tools": {"listChanged": False}}
+                assert reply.json["result"]["capabilities"] == DISCOVERED
 
     asyncio.run(play())
 

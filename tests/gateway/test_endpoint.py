@@ -341,7 +341,7 @@ def test_an_unknown_version_is_told_the_served_ones() -> None:
     assert (_number(reply), reply.json["error"]["data"]["supported"]) == (-32022, [MODERN, LEGACY])
 
 
-@pytest.mark.parametrize("method", ["resources/list", "prompts/get", "initialize", "ping", "tasks/get", "x"])
+@pytest.mark.parametrize("method", ["resources/list", "prompts/get", "initialize", "ping", "tasks/list", "x"])
 @pytest.mark.requirement("gateway:method:unknown-denied")
 def test_an_unknown_method_is_denied_and_never_forwarded(method: str) -> None:
     reply = _one(*modern(method, {}))
@@ -365,7 +365,7 @@ def test_discover_says_what_is_served_and_asks_not_to_be_shared() -> None:
     reply = _one(*modern("server/discover", {}))
     result = reply.json["result"]
     assert result["supportedVersions"] == [MODERN]
-    assert (result["cacheScope"], result["capabilities"]) == ("private", {"tools": {"listChanged": True}})
+    assert (result["cacheScope"], result["capabilities"]) == ("private", DISCOVERED)
 
 
 # -- tools/list
