@@ -22,7 +22,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.ids import ServerName
 from accredit.registry.model import ToolServer
 from tests.enforcement.place import CRM_TOOLS, Place, ToolBox, agent, encoded_name, site, tool
-from tests.gateway.stage import Reply, answer_ok, legacy, make_server, make_tool, modern, stage
+from tests.gateway.stage import DISCOVERED, Reply, answer_ok, legacy, make_server, make_tool, modern, stage
 
 _MODELS_TAKE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _SERVERS = st.from_regex(r"[a-z][a-z0-9-]{0,62}", fullmatch=True).map(ServerName)

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from accredit.enforcement.model import Refused
 from accredit.gateway.jsonrpc import RpcNumber
 from accredit.kernel.codes import Code
-from tests.gateway.stage import LEGACY, MODERN, Reply, answer_ok, base_headers, legacy, make_tool, modern, stage
+from tests.gateway.stage import (
+    DISCOVERED,
+    LEGACY,
+    MODERN,
+    Reply,
+    answer_ok,
+    base_headers,
+    legacy,
+    make_tool,
+    modern,
+    stage,
+)
 
 
 def _one(body: bytes, headers: Mapping[str, str] | list[tuple[str, str]], **how: Any) -> Reply:
