@@ -19,11 +19,13 @@ from accredit.api.control import control_api
 from accredit.api.outer import outer_api
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem
+from accredit.approvals.model import HoldState
+from accredit.approvals.notices import notices_of, opened_notice
 from accredit.approvals.service import Holds, HoldTimes
 from accredit.audit.anchor import CheckpointFile
 from accredit.audit.checkpoint import CheckpointSigner
 from accredit.audit.control import ProvenControlLog
-from accredit.audit.ports import Actor, LogReader
+from accredit.audit.ports import Actor, Change, ControlLog, LogReader
 from accredit.audit.records import PartKeys
 from accredit.audit.verify import verify_log
 from accredit.audit.writer import LogSettings, LogWriter
@@ -46,6 +48,7 @@ from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
 from accredit.gateway.httpapi import HttpGateway
 from accredit.gateway.llmproxy import LlmGateway
 from accredit.gateway.mcp import McpGateway
+from accredit.gateway.notices import HoldNotices, NoticePost, SlackPost, WebhookPost
 from accredit.gateway.opa import OpaServer
 from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
@@ -63,7 +66,7 @@ from accredit.identity.tasks import TaskStatus
 from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ForbiddenError, UnavailableError
+from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds
 from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
@@ -80,9 +83,9 @@ from accredit.policy.testing import Fleet
 from accredit.registry.model import Agent, Role
 from accredit.registry.pinning import definition_digest
 from accredit.registry.service import Registry
-from accredit.settings import Settings
+from accredit.settings import Settings, sound_notice_url
 from accredit.storage.archive import FileArchive
-from accredit.storage.datadir import DataDirectory
+from accredit.storage.datadir import DataDirectory, read_secret_file
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
@@ -425,6 +428,10 @@ async def run(
             watch=definitions,
             max_body_bytes=settings.max_body_bytes,
         )
+        if posts := _posts(settings, public_url):
+            notices = HoldNotices(posts, clock)
+            stack.push_async_callback(notices.aclose)
+            _tell_of_holds(notices, control, holds, lambda agent: _called(keeper, agent))
         stack.push_async_callback(gateway.aclose)
         control.subscribe(gateway.changed)  # after the keeper, so that what it looks at is the new state
         identity.on_revoked(gateway.changed)
@@ -509,6 +516,42 @@ async def _housekeeping(enforcer: Enforcer, holds: Holds, people: People) -> Non
             await people.sweep()
         except Exception:  # noqa: BLE001 - a background task must outlive one failure
             _log.exception("housekeeping failed and will be tried again")
+
+
+def _posts(settings: Settings, public_url: str) -> tuple[NoticePost, ...]:
+    """Where people are told of holds.
+
+    Raises:
+        InvalidInputError: a file with a secret is not safe, or has none.
+    """
+    posts: list[NoticePost] = []
+    if settings.notice_webhook_url:
+        key = read_secret_file(Path(settings.notice_webhook_key_file), at_least=24, at_most=1024)
+        posts.append(WebhookPost(settings.notice_webhook_url, key.encode(), public_url))
+    if settings.notice_chat_url_file:
+        url = read_secret_file(Path(settings.notice_chat_url_file), at_least=8, at_most=2048)
+        try:
+            posts.append(SlackPost(sound_notice_url(url, "notice_chat_url_file"), public_url))
+        except ValueError as error:
+            raise InvalidInputError(Code.SETTING_INVALID, str(error)) from error
+    return tuple(posts)
+
+
+def _called(keeper: SnapshotKeeper, agent: str) -> str:
+    known = keeper.current.catalogue.agent(AgentId(agent))
+    return known.name if known is not None else agent
+
+
+def _tell_of_holds(notices: HoldNotices, control: ControlLog, holds: Holds, name: Callable[[str], str]) -> None:
+    for hold in holds.find(state=HoldState.OPEN):
+        if (notice := opened_notice(hold, name)) is not None:
+            notices.tell(notice)
+
+    def follow(change: Change) -> None:
+        for notice in notices_of(change, name):
+            notices.tell(notice)
+
+    control.subscribe(follow)
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:

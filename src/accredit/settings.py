@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "load_settings", "sound_notice_url"]
 
 _PREFIX = "ACCREDIT_"
 # read by the command line for its own purposes, never settings of the server
@@ -61,6 +61,12 @@ class Settings(BaseModel):
     """A data document of an Open Policy Agent (`http://127.0.0.1:8181/v1/data/accredit/deny`) that may refuse calls."""
     opa_timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
     """A call that it does not answer for in this time is refused."""
+    notice_webhook_url: str = ""
+    """Where a signed webhook is sent when a hold opens and when it is over; needs `notice_webhook_key_file`."""
+    notice_webhook_key_file: str = ""
+    """A file, readable by its owner alone, with the webhook's key: at least 24 characters, as they are."""
+    notice_chat_url_file: str = ""
+    """A file, readable by its owner alone, with the address of a chat's incoming webhook (Slack or alike), a secret."""
 
     @model_validator(mode="after")
     def _protect_each_other(self) -> Self:
@@ -73,6 +79,10 @@ class Settings(BaseModel):
             raise ValueError("`public_url` must be an http(s) URL without a slash at its end")
         if self.opa_url and urlsplit(self.opa_url).scheme not in {"http", "https"}:
             raise ValueError("`opa_url` must be an http(s) URL")
+        if bool(self.notice_webhook_url) != bool(self.notice_webhook_key_file):
+            raise ValueError("`notice_webhook_url` and `notice_webhook_key_file` belong together")
+        if self.notice_webhook_url:
+            sound_notice_url(self.notice_webhook_url, "notice_webhook_url")
         if not loopback and scheme != "https":
             raise ValueError(
                 "listening beyond loopback needs `public_url` with https, ended by a proxy before accredit"
@@ -82,6 +92,23 @@ class Settings(BaseModel):
     def url(self, port: int) -> str:
         """The public URL, given the port in use."""
         return self.public_url or f"http://{self.host}:{port}"
+
+
+def sound_notice_url(url: str, setting: str) -> str:
+    """The address, if notices may be sent there: https, or this machine.
+
+    Raises:
+        ValueError: they may not. The message does not quote it.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        host = ""
+    loopback = host == "localhost" or (host.replace(".", "").isdigit() and host.startswith("127.")) or host == "::1"
+    if not host or parts.username is not None or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+        raise ValueError(f"`{setting}` must be an https URL without a user")
+    return url
 
 
 def load_settings(directory: Path | None, environ: Mapping[str, str], **given: Any) -> Settings:

@@ -31,7 +31,7 @@ from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundErr
 from accredit.kernel.ids import IdSource
 from accredit.kernel.sealing import AesGcmSealer, Sealer
 
-__all__ = ["DataDirectory", "DataDirectoryHeldError", "ReserveFile", "read_address"]
+__all__ = ["DataDirectory", "DataDirectoryHeldError", "ReserveFile", "read_address", "read_secret_file"]
 
 _LOCK: Final = "server.lock"
 _ROOT_KEY: Final = "root.key"
@@ -215,6 +215,30 @@ def _require_private(path: Path, status: os.stat_result, what: str) -> None:
     if stat.S_IMODE(status.st_mode) & 0o077:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
         raise _unsafe(f"the {what} `{path}` is open to others (mode {mode})", f"chmod go= {path}")
+
+
+def read_secret_file(path: Path, *, at_least: int, at_most: int) -> str:
+    """The one line of a file that only its owner can read.
+
+    Raises:
+        InvalidInputError: there is no such file, others can read it, or it has another length.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise _unsafe(f"`{path}` cannot be read: {error.strerror}", "name a file that holds the secret") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _unsafe(f"`{path}` is not a regular file", "name a file that holds the secret")
+        _require_private(path, status, "secret file")
+        content = os.read(descriptor, at_most + 2)
+    finally:
+        os.close(descriptor)
+    text = content.decode("ascii", "replace").strip()
+    if not at_least <= len(text) <= at_most or not text.isascii() or not text.isprintable():
+        raise _unsafe(f"`{path}` is not one line of {at_least} to {at_most} printable characters", "write it anew")
+    return text
 
 
 def _read_private(path: Path, size: int) -> bytes:

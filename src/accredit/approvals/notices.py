@@ -1,0 +1,106 @@
+"""What people are told of a hold outside of the console. Pure.
+
+A notice says that somebody is waited for, and where to look: only what is registered stands in it, nothing that an
+agent wrote. What is decided on is read in the console or the command line, whole, by whoever signed in there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from accredit.approvals.model import Hold, HoldState
+from accredit.approvals.rows import KIND, read_hold
+from accredit.audit.ports import Change
+from accredit.kernel.canonical import digest_value
+from accredit.kernel.legible import visible
+
+__all__ = ["HoldNotice", "notices_of", "opened_notice", "slack_message", "webhook_event"]
+
+_KINDS: Final[Mapping[HoldState, str]] = {
+    HoldState.OPEN: "hold.opened",
+    HoldState.GRANTED: "hold.granted",
+    HoldState.DENIED: "hold.denied",
+    HoldState.EXPIRED: "hold.expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HoldNotice:
+    """One thing to tell about one hold."""
+
+    id: str
+    """The same whenever the same is told again."""
+    kind: str
+    hold: Hold
+    agent: str
+    """Its name."""
+    until_us: int
+    """When it is of no use any more."""
+
+
+def _notice(hold: Hold, agent: str) -> HoldNotice | None:
+    kind = _KINDS.get(hold.state)
+    if kind is None or (hold.state is HoldState.OPEN and hold.grants):  # another role is still wanted: it was told
+        return None
+    identity = digest_value("hold-notice", {"hold": hold.id, "kind": kind}).removeprefix("sha256:")[:32]
+    return HoldNotice(f"ntc_{identity}", kind, hold, agent, hold.expires_us)
+
+
+def notices_of(change: Change, name: Callable[[str], str]) -> tuple[HoldNotice, ...]:
+    """What a change of state gives to tell. `name` knows what an agent is called."""
+    if not change.facts.kind.startswith("hold."):
+        return ()
+    held = [read_hold(write.doc) for write in change.writes if write.kind == KIND and write.doc is not None]
+    made = [_notice(hold, name(hold.agent)) for hold in held]
+    return tuple(notice for notice in made if notice is not None)
+
+
+def opened_notice(hold: Hold, name: Callable[[str], str]) -> HoldNotice | None:
+    """What to tell of a hold that was found open at a start: whether it was told before, nobody knows."""
+    return _notice(hold, name(hold.agent)) if hold.state is HoldState.OPEN else None
+
+
+def webhook_event(notice: HoldNotice, public_url: str) -> dict[str, Any]:
+    """The body of a webhook (Standard Webhooks, "Payload structure")."""
+    hold = notice.hold
+    return {
+        "type": notice.kind,
+        "timestamp": _moment(hold.closed_us or hold.opened_us),
+        "data": {
+            "hold": hold.id,
+            "agent": notice.agent,
+            "agent_id": hold.agent,
+            "environment": hold.environment.value,
+            "tool": hold.tool,
+            "needs": [{"policy": need.policy, "role": need.role} for need in hold.missing],
+            "expires_at": _moment(hold.expires_us),
+            "url": f"{public_url}/console/holds/{hold.id}",
+        },
+    }
+
+
+def slack_message(notice: HoldNotice, public_url: str) -> dict[str, Any]:
+    """A message for an incoming webhook of Slack, or of what takes the same."""
+    hold = notice.hold
+    about = f"{_plain(notice.agent)} ({hold.environment.value}) wants to use {_plain(hold.tool)}"
+    link = f"<{public_url}/console/holds/{hold.id}|{hold.id}>"
+    match hold.state:
+        case HoldState.OPEN:
+            roles = " and ".join(sorted({need.role for need in hold.missing}))
+            text = f"{about}: {_plain(roles)} must approve {link} before {_moment(hold.expires_us)}."
+        case _:
+            text = f"{about}: {link} was {hold.state.value}."
+    return {"text": text}
+
+
+def _moment(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _plain(text: str) -> str:
+    """A name in which nothing is markup."""
+    escaped = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"&#{ord(one)};" if one in "*_~`" else one for one in escaped)
