@@ -53,6 +53,7 @@ from accredit.policy.ports import VetoAnswer
 from accredit.policy.restrictions import forbidding, throttle
 from accredit.policy.snapshot import Slice
 from accredit.registry import rows
+from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, Environment, Restriction, Tier, Tool, ToolGrant, ToolServer
 
@@ -184,8 +185,8 @@ class Enforcer:
             return {}
         return {one.name: one for one in catalogue.servers() if one.environment is agent.environment}
 
-    def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
-        """The tools to list for this agent (DESIGN §3.16), with their pinned definitions.
+    def visible(self, principal: Principal, server: ServerName, item: ItemKind | None = None) -> tuple[Tool, ...]:
+        """The tools, or items of a kind, to list for this agent (DESIGN §3.16), with their pinned definitions.
 
         Raises:
             NotFoundError: no such server.
@@ -199,7 +200,8 @@ class Enforcer:
         return tuple(
             _as_answered(agent, tool)
             for tool in offered.tools.values()
-            if self._controls.listed(agent, tool.id, snapshot.policy)
+            if tool.item is item
+            and self._controls.listed(agent, tool.id, snapshot.policy)
             and not (restrictions and forbidding(restrictions, tool))
         )
 
@@ -315,12 +317,12 @@ class Enforcer:
         server = snapshot.catalogue.server(call.server)
         if server is None:
             return Code.SERVER_UNKNOWN
-        tool = server.tools.get(call.tool)
+        tool = _meant(server, call)
         if tool is None:
             passage.unknown_tool = self._fingerprint("tool", call.tool)
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
-        if tool.rates is None:
+        if tool.rates is None and tool.item is None:
             passage.reason = self._reasons.of(
                 call.principal.credential, server.name, tool.name, call.arguments, passage.boot_us
             )
@@ -465,7 +467,7 @@ class Enforcer:
         catalogue = self._snapshot().catalogue
         agent = catalogue.agent(call.principal.agent)
         server = catalogue.server(call.server) if call.server is not None else None
-        tool = server.tools.get(call.tool) if server is not None else None
+        tool = _meant(server, call) if server is not None else None
         return request_digest(HeldCall(agent, call.principal, tool, call.arguments)) if agent and tool else None
 
     async def foresee(self, call: Call) -> Outcome:
@@ -778,6 +780,12 @@ def _one_key(token: str, api_key: str) -> str:
     if not is_agent_secret(api_key):
         raise UnauthenticatedError(Code.TOKEN_MALFORMED, "the caller did not prove who it is", cause="no opaque key")
     return api_key
+
+
+def _meant(server: ToolServer, call: Call) -> Tool | None:
+    """What the call names: an item is read and a tool is called, and neither by the name of the other."""
+    tool = server.tools.get(call.tool)
+    return tool if tool is not None and tool.item is call.item else None
 
 
 def _grant_of(agent: Agent, tool: Tool) -> ToolGrant | None:

@@ -5,7 +5,8 @@ in one list, under the names of `aggregate.py`. What a name stands for is settle
 
 Life of a request: 1 routing headers once, Host and Origin; 2 who is calling; 3 method, content type, accept; 4 body,
 bounded in size and time; 5 one strict JSON-RPC message; 6 its era, header = body; 7 its method. `tools/call` then goes
-8 to `EnforcementPoint.admit`, 9 upstream, 10 back, and is settled.
+8 to `EnforcementPoint.admit`, 9 upstream, 10 back, and is settled; so does a read of a resource or prompt, of which
+`items.py` says what it is about.
 """
 
 from __future__ import annotations
@@ -27,6 +28,15 @@ from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.aggregate import AggregatedNames, aggregated_name
 from accredit.gateway.flight import Flight
 from accredit.gateway.forwarding import Ending, forward, tell_last_words
+from accredit.gateway.items import (
+    ITEM_LISTS,
+    ITEM_READS,
+    TOOL_KEY,
+    ItemRequests,
+    RpcCall,
+    check_answer,
+    tell_refusal,
+)
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, read_message
 from accredit.gateway.masking import masked_error, masked_result
 from accredit.gateway.ports import EnforcementPoint, ListingWatch
@@ -82,7 +92,6 @@ _LAST_WORDS_S = 1.0
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
-_TOOL_KEY = "dev.accredit/tool"
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LABEL = re.compile(r"[\x21-\x7e]{1,128}")
 _NO_ARGUMENTS: Mapping[str, Any] = {}
@@ -101,6 +110,10 @@ class _Inbound:
     source: str
     receive: Receive
     session: ClientSession | None = None
+
+    @property
+    def aggregated(self) -> bool:
+        return self.server is None
 
     @property
     def endpoint(self) -> ServerName | None:
@@ -137,6 +150,7 @@ class McpGateway:
         self._upstream_ids = itertools.count(1)
         self._header_plans: dict[Digest, tuple[ParamHeader, ...]] = {}
         self._names = AggregatedNames()
+        self._items = ItemRequests(enforcement)
         # Only what `notifications/cancelled` may name: calls of sessions, served by this replica.
         self._cancellable: dict[tuple[bytes, RpcId], Flight] = {}
 
@@ -241,26 +255,52 @@ class McpGateway:
                 case "tools/call", False:
                     await self._call(inbound, reply, session)
                 case _:
-                    raise _unknown_method(inbound)
+                    await self._item(inbound, reply, session)
             return
         match method, notification:
             case (("notifications/initialized" | "notifications/cancelled"), True):
                 # In this era closing the connection is how a call is cancelled; the notice is taken and has no effect.
                 await reply.bare(202, b"")
             case "server/discover", False:
-                await reply.result(_DISCOVERED, PRIVATE)
+                await reply.result({**_DISCOVERED, "capabilities": self._capabilities(inbound)}, PRIVATE)
             case "tools/list", False:
                 await self._list(inbound, reply)
             case "tools/call", False:
                 await self._call(inbound, reply, None)
             case _:
-                raise _unknown_method(inbound)
+                await self._item(inbound, reply, None)
+
+    async def _item(self, inbound: _Inbound, reply: Reply, session: ClientSession | None) -> None:
+        """List or read resources and prompts."""
+        method = inbound.message.method
+        if inbound.message.id is None or (method not in ITEM_LISTS and method not in ITEM_READS):
+            raise _unknown_method(inbound)
+        servers, principal = self._here(inbound), inbound.principal
+        if method in ITEM_READS:
+            call = self._items.read(principal, inbound.message, servers, aggregated=inbound.aggregated)
+            await self._run(call, inbound, reply, session)
+            return
+        member, kind = ITEM_LISTS[method]
+        await self._page(
+            inbound, reply, member, self._items.listed(principal, servers, kind, aggregated=inbound.aggregated)
+        )
+        if self._watch is not None:
+            for server in servers.values():
+                self._watch.freshen(server)
+
+    def _here(self, inbound: _Inbound) -> Mapping[ServerName, ToolServer]:
+        """The servers that stand behind the endpoint."""
+        return self._servers(inbound) if inbound.server is None else {inbound.server.name: inbound.server}
+
+    def _capabilities(self, inbound: _Inbound) -> dict[str, Any]:
+        return {**_CAPABILITIES, **self._items.capabilities(inbound.principal, self._here(inbound))}
 
     async def _initialize(self, inbound: _Inbound, reply: Reply) -> None:
         if not isinstance(inbound.message.params.get("protocolVersion"), str):
             raise RpcError(RpcNumber.PARAMS, "`protocolVersion` must be a text", rpc_id=inbound.message.id)
         session = self._sessions.issue(inbound.principal, inbound.endpoint)
-        await reply.result(_INITIALIZED, NO_STORE, (b"mcp-session-id", session.encode()))
+        told = {**_INITIALIZED, "capabilities": self._capabilities(inbound)}
+        await reply.result(told, NO_STORE, (b"mcp-session-id", session.encode()))
 
     def _session(self, inbound: _Inbound) -> ClientSession:
         text = inbound.head.get("mcp-session-id")
@@ -282,12 +322,15 @@ class McpGateway:
                 flight.stop(Code.CANCELLED)
 
     async def _list(self, inbound: _Inbound, reply: Reply) -> None:
+        tools = self._aggregated(inbound) if inbound.server is None else self._list_of(inbound, inbound.server)
+        await self._page(inbound, reply, "tools", tools)
+
+    async def _page(self, inbound: _Inbound, reply: Reply, member: str, listed: list[dict[str, Any]]) -> None:
         if inbound.message.params.get("cursor") is not None:
             raise RpcError(RpcNumber.PARAMS, "no such cursor: the list has one page", rpc_id=inbound.message.id)
-        tools = self._aggregated(inbound) if inbound.server is None else self._list_of(inbound, inbound.server)
         await reply.result(
             {
-                "tools": tools,
+                member: listed,
                 "ttlMs": _LIST_AGE_MS,
                 "cacheScope": "private",
             },
@@ -312,7 +355,7 @@ class McpGateway:
                 name = aggregated_name(tool.server, tool.name)
                 if self._names.read(name, servers) is not None:
                     meta = tool.definition.get("_meta")
-                    known = {**(meta if isinstance(meta, Mapping) else {}), _TOOL_KEY: tool.id}
+                    known = {**(meta if isinstance(meta, Mapping) else {}), TOOL_KEY: tool.id}
                     listed.append({**_listed(tool), "name": name, "_meta": known})
         return listed
 
@@ -332,26 +375,35 @@ class McpGateway:
         return server, own, servers[server].tools.get(own)
 
     async def _call(self, inbound: _Inbound, reply: Reply, session: ClientSession | None) -> None:
+        """Call a tool."""
         message = inbound.message
         name, arguments = _named_call(message)
         server, own, tool = self._meant(inbound, name)
         if inbound.era is Era.STATELESS and tool is not None and self._enforcement.granted(inbound.principal, tool):
             check_parameters(self._header_plan(tool), inbound.head, message, arguments)
+        params = {"name": own, "arguments": arguments}
+        await self._run(RpcCall(server, own, arguments, message.method, params), inbound, reply, session)
+
+    async def _run(self, asked: RpcCall, inbound: _Inbound, reply: Reply, session: ClientSession | None) -> None:
+        """Have a call decided about, and do what came of it."""
+        message, tell = inbound.message, tell_refusal(asked, inbound.era)
         label, traceparent = _run_label(message, inbound.head)
         declared = _declared(message)
         try:
-            hold = self._named_hold(inbound, server, own, arguments)
+            hold = self._named_hold(inbound, asked)
         except InvalidInputError as error:
-            await reply.result(refusal_result(Refused(error.code, error.message, error.hint)))
+            await tell(reply, Refused(error.code, error.message, error.hint))
             return
         if hold is not None and (refused := _declined(message, hold)) is not None:
-            await reply.result(refusal_result(refused))
+            await tell(reply, refused)
             return
         call = Call(
             principal=inbound.principal,
-            server=server,
-            tool=own,
-            arguments=arguments,
+            server=asked.server,
+            tool=asked.own,
+            arguments=asked.arguments,
+            item=asked.item,
+            completes=asked.completes,
             protocol=f"mcp/{inbound.era}",
             source=inbound.source,
             run_label=label,
@@ -365,16 +417,14 @@ class McpGateway:
         try:
             outcome = await self._enforcement.admit(call)  # 8
             if isinstance(outcome, Refused):
-                await self._refuse(inbound, reply, call, outcome)
+                await self._refuse(inbound, reply, asked, outcome)
             else:
-                await self._forward(outcome, inbound, reply, flight, traceparent)
+                await self._forward(outcome, asked, inbound, reply, flight, traceparent)
         finally:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
 
-    def _named_hold(
-        self, inbound: _Inbound, server: ServerName | None, tool: str, arguments: Mapping[str, Any]
-    ) -> HoldId | None:
+    def _named_hold(self, inbound: _Inbound, asked: RpcCall) -> HoldId | None:
         message, principal = inbound.message, inbound.principal
         state = message.params.get("requestState")
         if state is not None:
@@ -385,7 +435,7 @@ class McpGateway:
                     state,
                     agent=principal.agent,
                     user=principal.user.key if principal.user else None,
-                    request=_request_of(server, tool, arguments),
+                    request=_request_of(asked),
                     now=self._clock.now(),
                 )
             if isinstance(opened, Code):
@@ -398,8 +448,8 @@ class McpGateway:
             raise InvalidInputError(Code.HOLD_UNKNOWN, f"`_meta[{_HOLD_KEY}]` is not the id of a hold")
         return HoldId(hold)
 
-    async def _refuse(self, inbound: _Inbound, reply: Reply, call: Call, refused: Refused) -> None:
-        if refused.code is Code.HELD and refused.hold is not None and _can_be_asked(inbound):
+    async def _refuse(self, inbound: _Inbound, reply: Reply, asked: RpcCall, refused: Refused) -> None:
+        if refused.code is Code.HELD and refused.hold is not None and asked.may_wait and _can_be_asked(inbound):
             expires_us = refused.expires_us or self._clock.now().wall_us + 15 * 60 * 1_000_000
             user = inbound.principal.user
             state = seal_state(
@@ -407,7 +457,7 @@ class McpGateway:
                 refused.hold,
                 agent=inbound.principal.agent,
                 user=user.key if user else None,
-                request=_request_of(call.server, call.tool, call.arguments),
+                request=_request_of(asked),
                 expires_us=expires_us,
             )
             await reply.result(approval_request(refused, state))
@@ -416,7 +466,7 @@ class McpGateway:
             told = refusal_result(refused)["structuredContent"]
             await reply.error(RpcNumber.PARAMS, f"COAZ mapping error: {refused.detail}", data=told)
             return
-        await reply.result(refusal_result(refused))
+        await tell_refusal(asked, inbound.era)(reply, refused)
 
     def _header_plan(self, tool: Tool) -> tuple[ParamHeader, ...]:
         plan = self._header_plans.get(tool.definition_digest)
@@ -430,7 +480,13 @@ class McpGateway:
     # -- upstream
 
     async def _forward(
-        self, admitted: Admitted, inbound: _Inbound, reply: Reply, flight: Flight, traceparent: str | None
+        self,
+        admitted: Admitted,
+        asked: RpcCall,
+        inbound: _Inbound,
+        reply: Reply,
+        flight: Flight,
+        traceparent: str | None,
     ) -> None:
         rpc_id = next(self._upstream_ids)
         # a notice has a text of the server's own
@@ -438,8 +494,8 @@ class McpGateway:
 
         def begin() -> Exchange:
             headers, body = upstream_request(
-                "tools/call",
-                {"name": admitted.tool.name, "arguments": admitted.call.arguments},
+                asked.method,
+                asked.params,
                 rpc_id=rpc_id,
                 credential=admitted.headers,
                 extra=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
@@ -452,16 +508,17 @@ class McpGateway:
 
         async def relay(exchange: Exchange, end: Ending) -> None:
             async with exchange:  # 9
-                text, ended = await self._answer(exchange, reply, rpc_id, token, admitted)
+                text, ended = await self._answer(exchange, reply, rpc_id, token, admitted, asked)
             end(ended)
             await reply.final(text)  # 10
 
         words = await forward(self._enforcement, admitted, flight, begin, relay)
         if words is not None and not reply.done:
-            await tell_last_words(words, lambda refused: reply.result(refusal_result(refused)))
+            tell = tell_refusal(asked, inbound.era)
+            await tell_last_words(words, lambda refused: tell(reply, refused))
 
     async def _answer(
-        self, exchange: Exchange, reply: Reply, rpc_id: int, token: RpcId | None, admitted: Admitted
+        self, exchange: Exchange, reply: Reply, rpc_id: int, token: RpcId | None, admitted: Admitted, asked: RpcCall
     ) -> tuple[bytes, CallResult]:
         """The final response as the client gets it, once all that comes before it is relayed."""
         masked = admitted.masked
@@ -471,8 +528,11 @@ class McpGateway:
                 continue
             answer = read_answer(text, rpc_id=rpc_id)
             if answer.result is not None:
-                end = _check_result(answer.result)
-                result = masked_result(answer.result, masked) if masked else answer.result
+                if asked.item is None:
+                    end = _check_result(answer.result)
+                    result = masked_result(answer.result, masked) if masked else answer.result
+                else:
+                    end, result = CallEnd.OK, check_answer(asked.method, answer.result)
                 self._enforcement.inspect(admitted, result)
                 return reply.encode(result), CallResult(end, size=exchange.received, result=result)
             if answer.error is not None:
@@ -539,7 +599,7 @@ def _unknown_method(inbound: _Inbound) -> RpcError:
         # to a client with a session, 404 would say that the session is gone
         status=404 if inbound.era is Era.STATELESS else 400,
         rpc_id=inbound.message.id,
-        hint="served are tools/list and tools/call",
+        hint=f"served are {', '.join(sorted({'tools/call', 'tools/list', *ITEM_LISTS, *ITEM_READS}))}",
     )
 
 
@@ -614,9 +674,9 @@ def _can_be_asked(inbound: _Inbound) -> bool:
     return isinstance(elicitation, dict) and (not elicitation or "form" in elicitation)
 
 
-def _request_of(server: ServerName | None, tool: str, arguments: Mapping[str, Any]) -> Digest:
+def _request_of(asked: RpcCall) -> Digest:
     """What a state was handed out for, as far as the client can see it; the hold itself is bound to all of it."""
-    return digest("mcp-held-call", exact_json([server, tool, arguments]))
+    return digest("mcp-held-call", exact_json([asked.server, asked.own, asked.arguments]))
 
 
 def _declined(message: RpcMessage, hold: HoldId) -> Refused | None:

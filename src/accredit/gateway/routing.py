@@ -21,6 +21,7 @@ __all__ = [
     "CAPABILITIES_KEY",
     "CLIENT_INFO_KEY",
     "ERA_KEY",
+    "NAMED_BY",
     "Era",
     "ParamHeader",
     "check_parameters",
@@ -35,6 +36,8 @@ __all__ = [
 ERA_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
+NAMED_BY = {"prompts/get": "name", "resources/read": "uri", "tools/call": "name"}
+"""Methods whose request repeats a parameter in the header `Mcp-Name`, and which one."""
 
 _SENTINEL = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 _PLAIN = re.compile(r"[\x20-\x7e]*")
@@ -164,13 +167,13 @@ def era_of(head: Mapping[str, str], message: RpcMessage) -> Era:
 
 
 def _check_name(head: Mapping[str, str], message: RpcMessage, *, required: bool) -> None:
-    given = head.get("mcp-name")
-    if message.method != "tools/call" or (given is None and not required):
+    given, parameter = head.get("mcp-name"), NAMED_BY.get(message.method)
+    if parameter is None or (given is None and not required):
         return
     if given is None:
         raise _mismatch(message, "the header `Mcp-Name` is missing")
-    if decode_value(given) != message.params.get("name"):
-        raise _mismatch(message, "the header `Mcp-Name` differs from the body's `params.name`")
+    if decode_value(given) != message.params.get(parameter):
+        raise _mismatch(message, f"the header `Mcp-Name` differs from the body's `params.{parameter}`")
 
 
 def _annotated(schema: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

@@ -92,7 +92,7 @@ from accredit.registry.proposals import (
     role_content,
     subject_kind,
 )
-from accredit.registry.registration import person_at, shown, team_named
+from accredit.registry.registration import called, person_at, shown, team_named
 from accredit.registry.restraints import agent_restricted, incident_closed, incident_flagged, restriction_lifted
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
@@ -430,7 +430,7 @@ class Registry:
         if isinstance(manifest, ModelProviderManifest):
             return {model: model_definition(manifest.spec.api, model) for model in manifest.spec.models}
         name, view = manifest.metadata.name, self._proven(self._control.view)
-        if all(view.get(rows.TOOL, tool_id(name, own)) for own in manifest.spec.tools):
+        if all(view.get(rows.TOOL, tool_id(name, own)) for own in manifest.spec.registered):
             return {}
         asked = ToolServer(
             ServerName(name),
@@ -478,7 +478,7 @@ class Registry:
         if known is None:
             raise NotFoundError(Code.SERVER_UNKNOWN, f"no tool server is called `{server[:80]}`")
         if tool is not None and tool not in known.tools:
-            raise NotFoundError(Code.TOOL_UNKNOWN, f"the tool server `{server}` has no registered tool {shown(tool)}")
+            raise NotFoundError(Code.TOOL_UNKNOWN, f"the tool server `{server}` has no registered {called(tool)}")
         wanted = sorted(known.tools) if tool is None else [tool]
         offered = await self._ask(known)
         known = self.catalogue.server(server) or known  # it may have changed while the server was asked
@@ -488,7 +488,7 @@ class Registry:
             if own not in offered:
                 raise InvalidInputError(
                     Code.TOOL_UNKNOWN, f"the tool server `{server}` does not offer {shown(own)} any more",
-                    hint="remove the tool from the server's manifest",
+                    hint="remove it from the server's manifest",
                 )  # fmt: skip
             if definition_digest(offered[own]) != known.tools[own].definition_digest:
                 compile_arguments(offered[own].get("inputSchema"), allow_undeclared=known.tools[own].allow_undeclared)
