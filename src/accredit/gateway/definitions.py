@@ -141,7 +141,9 @@ class UpstreamDefinitions:
             raise _invalid(f"does not speak MCP {Era.STATELESS}")
         announced = discovered.get("capabilities")
         announced = announced if isinstance(announced, dict) else {}
-        return await self._offered(server, [one for one in _LISTS if one.capability in announced or one.item is None])
+        # what announces nothing at all is asked for tools
+        kinds = [one for one in _LISTS if one.capability in (announced or {"tools"})]
+        return await self._offered(server, kinds)
 
     async def _pages(self, server: ToolServer) -> ServerDefinitions:
         """What is offered of each kind that is registered of it: it is not asked for others."""
