@@ -210,6 +210,50 @@ def test_a_condition_of_the_grant_compares_a_variable_with_the_task(tmp_path: Pa
     _played(tmp_path / "data", reader(bound), story=story)
 
 
+@pytest.mark.requirement("items:policies")
+def test_an_agent_asks_whether_it_may_read_an_item_and_by_no_other_type(tmp_path: Path) -> None:
+    card = tool_id("library", resource_key(CARD))
+
+    async def story(made: Library) -> None:
+        identity = made.at.site.identities["reader"]
+        token = await identity.access_token(f"{made.at.url}/access/v1")
+
+        async def asked(kind: str, action: str, **arguments: str) -> bool:
+            question = {
+                "subject": {"type": "Agent", "id": identity.agent},
+                "action": {"name": action, "properties": arguments},
+                "resource": {"type": kind, "id": card},
+            }
+            answer = await made.at.site.agents_http.post(
+                f"{made.at.url}/access/v1/evaluation", json=question, headers={"authorization": f"Bearer {token}"}
+            )
+            assert answer.status_code == 200, answer.text
+            return bool(answer.json()["decision"])
+
+        assert await asked("Item", card, uri="lib://card/c-1", customer_id="c-1")
+        assert not await asked("Item", card, uri="lib://card/c-2", customer_id="c-1")  # it would be two things
+        assert not await asked("Item", card, customer_id="c-1")
+        assert not await asked("Item", "tools/call", uri="lib://card/c-1", customer_id="c-1")
+        assert not await asked("Tool", card, uri="lib://card/c-1", customer_id="c-1")
+        assert not await asked("Tool", "tools/call", uri="lib://card/c-1", customer_id="c-1")
+        assert made.arrived == []
+
+    _played(tmp_path / "data", story=story)
+
+
+@pytest.mark.requirement("items:register")
+def test_a_mask_that_takes_nothing_out_of_an_item_is_refused(tmp_path: Path) -> None:
+    async def story(made: Library) -> None:
+        refused = await made.at.refused_apply(reader({"resources": [CARD], "mask": ["personal"]}, name="masked"))
+        assert "mask_unplaceable" in str(refused), refused
+        twice = await made.at.refused_apply(reader({"resources": [CARD]}, {"resources": [CARD]}, name="twice"))
+        assert "granted twice" in str(twice)
+        empty = await made.at.refused_apply(reader({"when": {"userRole": "x"}}, name="empty"))
+        assert "nothing is granted" in str(empty)
+
+    _played(tmp_path / "data", story=story)
+
+
 @pytest.mark.requirement("items:arguments")
 def test_arguments_of_a_prompt_are_those_that_are_pinned(tmp_path: Path) -> None:
     async def story(made: Library) -> None:

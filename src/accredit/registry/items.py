@@ -31,8 +31,10 @@ __all__ = [
     "item_kind",
     "item_name",
     "listed_item",
+    "names_its_uri",
     "offered_item",
     "parse_template",
+    "plain_arguments_of",
     "plain_uri",
     "prompt_key",
     "resource_key",
@@ -204,6 +206,34 @@ def listed_item(definition: Mapping[str, Any]) -> dict[str, Any]:
     stated = definition.get("annotations")
     known = dict(stated["mcp"]) if isinstance(stated, Mapping) and isinstance(stated.get("mcp"), Mapping) else {}
     return known | {text: definition[text] for text in ("title", "description") if definition.get(text) is not None}
+
+
+def names_its_uri(key: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether arguments of a read that fit its schema say one thing: the URI is that of the item, with its values."""
+    match item_kind(key):
+        case ItemKind.RESOURCE:
+            return bool(arguments["uri"] == item_name(key))
+        case ItemKind.TEMPLATE:
+            return parse_template(item_name(key)).expand(arguments) == arguments["uri"]
+        case _:
+            return True
+
+
+def plain_arguments_of(key: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a read, with what follows from the others: what a case of a policy need not spell out."""
+    match item_kind(key):
+        case ItemKind.RESOURCE:
+            return {"uri": item_name(key), **given}
+        case ItemKind.TEMPLATE:
+            template = parse_template(item_name(key))
+            uri = given.get("uri")
+            if isinstance(uri, str):
+                return {**(template.match(uri) or {}), **given}
+            if all(isinstance(given.get(name), str) for name in template.variables):
+                return {"uri": template.expand(given), **given}
+            return dict(given)
+        case _:
+            return dict(given)
 
 
 def _text(listed: Mapping[str, Any], name: str) -> str:
