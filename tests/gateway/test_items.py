@@ -295,6 +295,12 @@ def test_parameters_that_are_not_those_of_the_method_are_an_error_of_the_protoco
         for method, params in _MALFORMED:
             told = Told(await made.at.post(token, *legacy(method, params, session=session), server="library"))
             assert told.json["error"]["code"] == -32602, (method, params)
+        body, headers = modern(
+            "completion/complete",
+            {"ref": {"type": "ref/resource", "uri": CARD}, "argument": {"name": "customer_id", "value": "SURROGATE"}},
+        )
+        told = Told(await made.at.post(token, body.replace(b"SURROGATE", b"\\ud800"), headers, server="library"))
+        assert told.json["error"]["code"] == -32700
         assert made.arrived == []
         assert made.at.decisions() == []
 
@@ -358,11 +364,13 @@ def test_a_held_read_goes_through_once_a_person_has_approved_it(tmp_path: Path) 
         state = asked.json["result"]["requestState"]
         ref = {"ref": {"type": "ref/resource", "uri": CARD}, "argument": {"name": "customer_id", "value": "c"}}
         completion = await made.ask("completion/complete", ref, token=token, capabilities={"elicitation": {}})
-        completion.refused("held")  # that method knows no such answer
+        assert completion.refused("held")["hold"] is None  # nobody is asked about what is not read yet
+        whole = {"ref": ref["ref"], "argument": {"name": "customer_id", "value": "c-7"}}
         shown = await made.at.operator.get(f"holds/{why['hold']}")
         approval = {"answer": "approve", "view_digest": shown["view_digest"]}
         await made.at.operator.post(f"holds/{why['hold']}/answer", approval)
         (await made.ask(_READ, {"uri": "lib://card/c-8", "requestState": state}, token=token)).refused("hold_unknown")
+        (await made.ask("completion/complete", whole, token=token)).refused("held")  # and it uses no approval up
         again = await made.ask(_READ, {"uri": "lib://card/c-7", "requestState": state}, token=token)
         assert again.allowed, again.json
         (await made.ask(_READ, {"uri": "lib://card/c-7", "requestState": state}, token=token)).refused("grant_used")

@@ -340,7 +340,9 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
-        request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
+        # what is only to be completed is not read yet: nobody is asked about it, and no approval is used up by it
+        asks = call.completes is None
+        request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = snapshot.restrictions.get(agent.id)
         # 6 decide
         decision = await self._decide(
@@ -354,6 +356,8 @@ class Enforcer:
                 detail = "" if decision.code is Code.TOOL_NOT_GRANTED else decision.detail
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
+                if not asks:
+                    return await self._refuse(passage, Code.HELD, detail="completions wait for nobody")
                 # 7 hold
                 return await self._hold(passage, decision, held, request)
             case Outcome.ALLOW:

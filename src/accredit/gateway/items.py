@@ -5,11 +5,12 @@ policy sees it. It is then admitted, forwarded and settled as a call of a tool i
 definitions of what the agent may read; no URI is ever fetched by the gateway: the item's own server is asked for it.
 
 A completion is judged as a read of its item: the values known so far are the arguments, and one that is still missing
-is the empty text.
+is the empty text. No person is asked to approve one, and it uses up no approval.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -73,11 +74,6 @@ class RpcCall:
     item: ItemKind | None = None
     completes: str | None = None
     """The argument that values are asked for."""
-
-    @property
-    def may_wait(self) -> bool:
-        """Whether the protocol lets the answer be a question to the client's user (`InputRequiredResult`)."""
-        return self.method != "completion/complete"
 
 
 def tell_refusal(call: RpcCall, era: Era) -> Callable[[Reply, Refused], Any]:
@@ -160,14 +156,14 @@ class ItemRequests:
         found = list(self._visible(principal, servers, kind))
         if not aggregated:
             return [listed_item(tool.definition) for tool in found]
-        listed = []
+        listed, many = [], Counter(tool.name for tool in found)
         for tool in found:
             entry = listed_item(tool.definition) | {"_meta": {TOOL_KEY: tool.id}}
             if kind is ItemKind.PROMPT:
                 entry["name"] = aggregated_name(tool.server, item_name(tool.name))
                 if self._names.read(entry["name"], servers) is None:
                     continue
-            elif sum(one.name == tool.name for one in found) > 1:
+            elif many[tool.name] > 1:
                 continue  # it would be refused as ambiguous
             listed.append(entry)
         return listed

@@ -449,7 +449,7 @@ class McpGateway:
         return HoldId(hold)
 
     async def _refuse(self, inbound: _Inbound, reply: Reply, asked: RpcCall, refused: Refused) -> None:
-        if refused.code is Code.HELD and refused.hold is not None and asked.may_wait and _can_be_asked(inbound):
+        if refused.code is Code.HELD and refused.hold is not None and _can_be_asked(inbound):
             expires_us = refused.expires_us or self._clock.now().wall_us + 15 * 60 * 1_000_000
             user = inbound.principal.user
             state = seal_state(

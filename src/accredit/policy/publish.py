@@ -185,7 +185,7 @@ class _Check:
             "Tool": (self._resources("Tool"), 'register the tool at its server, and write `Tool::"server/name"`'),
             "Item": (
                 self._resources("Item"),
-                'register it at its server, and write `Item::"server/prompts/name"` as `accredit server get` shows it',
+                'register it, and write `Item::"server/prompts/name"`; `accredit server get -o json` shows ids',
             ),
             "Provider": (self._named(models=True), "apply the ModelProvider first"),
             "Model": (self._resources("Model"), 'register the model, and write `Model::"provider/name"`'),

@@ -214,7 +214,7 @@ def names_its_uri(key: str, arguments: Mapping[str, Any]) -> bool:
         case ItemKind.RESOURCE:
             return bool(arguments["uri"] == item_name(key))
         case ItemKind.TEMPLATE:
-            return parse_template(item_name(key)).expand(arguments) == arguments["uri"]
+            return bool(parse_template(item_name(key)).expand(arguments) == arguments["uri"])
         case _:
             return True
 

@@ -2,7 +2,8 @@
 
 A form says everything that one document alone can show to be wrong; what needs the registry (does the owner exist, is
 the tool registered) is `service`'s. Schema and form accept the same documents but for what no schema can say: texts
-are brought to NFC, and names of tools and roles must already be in it.
+are brought to NFC, names of tools and roles must already be in it, and a template of URIs must be one that `items.py`
+tells apart.
 """
 
 from __future__ import annotations
