@@ -343,9 +343,12 @@ def test_what_changes_with_the_content_changes_no_pin(tmp_path: Path) -> None:
         noted = types.Annotations(last_modified="2026-11-23T10:00:00Z")
         made.resources[0] = made.resources[0].model_copy(update={"size": 77, "annotations": noted})
         made.resources.append(types.Resource(uri="lib://new", name="new"))
+        made.resources += [types.Resource(uri=f"lib://many/{one}", name="x") for one in range(2_500)]
+        made.resources.append(types.Resource(uri="no uri at all", name="x" * 300))
         made.at.site.clock.advance(31)
         token = await made.token()
         assert (await made.read(SHELF, token=token)).allowed
+        await made.at.apply(server(made.url, "mirror"))  # and a server that lists so much can be registered
         (await made.read("lib://new", token=token)).refused("tool_not_granted")
 
     _played(tmp_path / "data", story=story)

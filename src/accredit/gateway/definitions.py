@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -43,7 +43,7 @@ _MAX_BYTES = 8 * 2**20
 _MAX_YAML = 2**20
 _MAX_DOCUMENTS = 256
 _MAX_TEXT = 256
-_MAX_URI = 4096
+_MAX_ITEMS = 20_000
 _LOOK_TIMEOUT_S = 10.0
 
 
@@ -58,13 +58,15 @@ class _Listing:
     """Member of an entry."""
     capability: str
     item: ItemKind | None = None
-    longest: int = _MAX_TEXT
+    most: int = _MAX_TOOLS
 
 
 _LISTS: Final = (
     _Listing("tools/list", "tools", "name", "tools"),
-    _Listing("resources/list", "resources", "uri", "resources", ItemKind.RESOURCE, _MAX_URI),
-    _Listing("resources/templates/list", "resourceTemplates", "uriTemplate", "resources", ItemKind.TEMPLATE, _MAX_URI),
+    _Listing("resources/list", "resources", "uri", "resources", ItemKind.RESOURCE, _MAX_ITEMS),
+    _Listing(
+        "resources/templates/list", "resourceTemplates", "uriTemplate", "resources", ItemKind.TEMPLATE, _MAX_ITEMS
+    ),
     _Listing("prompts/list", "prompts", "name", "prompts", ItemKind.PROMPT),
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -143,39 +145,47 @@ class UpstreamDefinitions:
         announced = announced if isinstance(announced, dict) else {}
         # what announces nothing at all is asked for tools
         kinds = [one for one in _LISTS if one.capability in (announced or {"tools"})]
-        return await self._offered(server, kinds)
+        return await self._offered(server, kinds, None)
 
     async def _pages(self, server: ToolServer) -> ServerDefinitions:
         """What is offered of each kind that is registered of it: it is not asked for others."""
         kinds = {tool.item for tool in server.tools.values()} or {None}
-        return await self._offered(server, [one for one in _LISTS if one.item in kinds])
+        return await self._offered(server, [one for one in _LISTS if one.item in kinds], server.tools.keys())
 
-    async def _offered(self, server: ToolServer, lists: Iterable[_Listing]) -> ServerDefinitions:
+    async def _offered(
+        self, server: ToolServer, lists: Iterable[_Listing], items: Container[str] | None
+    ) -> ServerDefinitions:
+        """`items` are the names of those to keep; None: all. Some servers list whatever they hold."""
         found: dict[str, Mapping[str, Any]] = {}
         for one in lists:
-            found |= await self._list(server, one)
+            found |= await self._list(server, one, items)
         return found
 
-    async def _list(self, server: ToolServer, of: _Listing) -> dict[str, Mapping[str, Any]]:
+    async def _list(
+        self, server: ToolServer, of: _Listing, items: Container[str] | None
+    ) -> dict[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
         named: set[str] = set()
+        tools = of.item is None
         cursor: str | None = None
         size = 0
         for _ in range(_MAX_PAGES):
             page, received = await self._ask(server, of.method, {} if cursor is None else {"cursor": cursor})
             size += received
             listed = page.get(of.member)
-            if not isinstance(listed, list) or size > _MAX_BYTES or len(named) + len(listed) > _MAX_TOOLS:
-                raise _invalid(f"lists no {of.member}, more than {_MAX_TOOLS}, or more than {_MAX_BYTES} bytes")
+            if not isinstance(listed, list) or size > _MAX_BYTES or len(named) + len(listed) > of.most:
+                raise _invalid(f"lists no {of.member}, more than {of.most}, or more than {_MAX_BYTES} bytes")
             for one in listed:
                 name = one.get(of.named_by) if isinstance(one, dict) else None
-                if not isinstance(name, str) or not 0 < len(name) <= of.longest or name in named:
+                if not isinstance(name, str) or not name or name in named or (tools and len(name) > _MAX_TEXT):
                     raise _invalid(f"lists one of its {of.member} without a name of its own")
                 named.add(name)
                 if of.item is None:
                     if item_kind(name) is None:  # else it would stand for a resource or prompt
                         found[name] = one
-                elif (item := offered_item(of.item, one)) is not None:  # else nobody could register it
+                    continue
+                item = offered_item(of.item, one)
+                if item is not None and (items is None or item[0] in items):  # else nobody can, or did, register it
                     found[item[0]] = item[1]
             cursor = page.get("nextCursor")
             if cursor is None:

@@ -151,11 +151,11 @@ class ItemRequests:
 
     def listed(
         self, principal: Principal, servers: Mapping[ServerName, ToolServer], kind: ItemKind, *, aggregated: bool
-    ) -> list[dict[str, Any]]:
+    ) -> list[tuple[ServerName, dict[str, Any]]]:
         """What the agent may read of a kind, as pinned; at `/mcp` under names and URIs that mean one item alone."""
         found = list(self._visible(principal, servers, kind))
         if not aggregated:
-            return [listed_item(tool.definition) for tool in found]
+            return [(tool.server, listed_item(tool.definition)) for tool in found]
         listed, many = [], Counter(tool.name for tool in found)
         for tool in found:
             entry = listed_item(tool.definition) | {"_meta": {TOOL_KEY: tool.id}}
@@ -165,7 +165,7 @@ class ItemRequests:
                     continue
             elif many[tool.name] > 1:
                 continue  # it would be refused as ambiguous
-            listed.append(entry)
+            listed.append((tool.server, entry))
         return listed
 
     def _visible(

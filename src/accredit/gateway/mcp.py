@@ -281,12 +281,11 @@ class McpGateway:
             await self._run(call, inbound, reply, session)
             return
         member, kind = ITEM_LISTS[method]
-        await self._page(
-            inbound, reply, member, self._items.listed(principal, servers, kind, aggregated=inbound.aggregated)
-        )
+        listed = self._items.listed(principal, servers, kind, aggregated=inbound.aggregated)
+        await self._page(inbound, reply, member, [entry for _, entry in listed])
         if self._watch is not None:
-            for server in servers.values():
-                self._watch.freshen(server)
+            for name in {name for name, _ in listed}:
+                self._watch.freshen(servers[name])
 
     def _here(self, inbound: _Inbound) -> Mapping[ServerName, ToolServer]:
         """The servers that stand behind the endpoint."""

@@ -46,6 +46,7 @@ from accredit.registry.declarations import (
     some_of,
 )
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.items import item_kind
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
 from accredit.registry.llm_models import model_definition
 from accredit.registry.manifest import (
@@ -452,7 +453,7 @@ class Registry:
                 hint=error.hint,
                 cause=error.cause,
             ) from error
-        if len(offered) > _MAX_OFFERED:
+        if sum(item_kind(name) is None for name in offered) > _MAX_OFFERED:
             raise UnavailableError(
                 Code.UPSTREAM_OVERSIZED, f"tool server `{server.name}` offers more than {_MAX_OFFERED} tools"
             )
