@@ -337,6 +337,31 @@ def test_lists_show_what_was_pinned_and_an_item_that_changed_is_blocked(tmp_path
     _played(tmp_path / "data", story=story)
 
 
+@pytest.mark.requirement("items:register")
+def test_the_longest_uri_that_can_be_registered_can_be_read_restricted_and_pinned_anew(tmp_path: Path) -> None:
+    longest = "lib://" + "%25" * 55 + "x" * 225
+
+    async def story(made: Library) -> None:
+        assert len(tool_id("long", resource_key(longest))) == len("long/resources/") + 512
+        made.resources.append(types.Resource(uri=longest, name="long"))
+        longer = {"resources": {longest + "x": {"data": ["internal"]}}}
+        assert "more than 512" in str(await made.at.refused_apply(server(made.url, "long", **longer)))
+        await made.at.apply(server(made.url, "long", resources={longest: {"data": ["internal"], "price": "0 USD"}}))
+        await made.at.apply(reader({"server": "long", "resources": [longest]}, name="patient"))
+        await made.at.enrol("patient")
+        token = await made.token("patient", "long")
+        assert (await made.read(longest, token=token, server="long")).allowed
+        made.resources[-1] = types.Resource(uri=longest, name="longer")
+        await made.at.operator.post("servers/long/repin", {"tool": resource_key(longest)})
+        assert (await made.read(longest, token=token, server="long")).allowed
+        drop = {"kind": "drop-tool", "tool": tool_id("long", resource_key(longest)), "cause": "odd", "minutes": 5}
+        await made.at.operator.post("agents/patient/restrictions", drop)
+        (await made.read(longest, token=token, server="long")).refused("restricted")
+        assert (await made.ask("resources/list", {}, token=token, server="long")).json["result"]["resources"] == []
+
+    _played(tmp_path / "data", story=story)
+
+
 @pytest.mark.requirement("items:pinned")
 def test_what_changes_with_the_content_changes_no_pin(tmp_path: Path) -> None:
     async def story(made: Library) -> None:

@@ -88,7 +88,7 @@ def tell_refusal(call: RpcCall, era: Era) -> Callable[[Reply, Refused], Any]:
         if refused.code is Code.TOOL_NOT_GRANTED:
             # the same for what there is and what there is not
             number = RpcNumber.PARAMS
-            if call.item is not ItemKind.PROMPT and era is Era.SESSIONS:
+            if call.method == "resources/read" and era is Era.SESSIONS:
                 number = _NOT_FOUND_BEFORE
             message = told["message"] = "the agent's approved version grants no such resource or prompt"
             told["hint"] = "add it to the `resources` or `prompts` in the manifest's `tools` and apply a new version"

@@ -74,6 +74,8 @@ __all__ = [
 _MAX_HISTORY: Final = 1_000
 _MAX_TIES: Final = 200
 _MAX_NAMED: Final = 200
+_MAX_NAMES: Final = 40_000
+"""Characters of them together."""
 
 Definitions = Mapping[str, Mapping[str, Any]]
 """What a tool server offers, by its own tool names."""
@@ -660,7 +662,11 @@ def _rates_doc(form: Any) -> dict[str, Any]:
 
 def some_of(tools: Sequence[str]) -> list[str]:
     """Tools for a record's body, which has its bounds: all of them stand in the row."""
-    some = list(tools[:_MAX_NAMED])
+    some: list[str] = []
+    for tool in tools[:_MAX_NAMED]:
+        if sum(map(len, some)) + len(tool) > _MAX_NAMES:
+            break
+        some.append(tool)
     return some if len(some) == len(tools) else [*some, f"and {len(tools) - len(some)} more"]
 
 

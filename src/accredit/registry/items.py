@@ -25,6 +25,7 @@ from accredit.kernel.ids import item_group
 
 __all__ = [
     "MOST_ARGUMENTS",
+    "MOST_REGISTERED",
     "URI_FORM",
     "ItemKind",
     "UriTemplate",
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 MOST_ARGUMENTS: Final = 100
+MOST_REGISTERED: Final = 512
+"""Characters of a URI or template that can be registered, as its id spells it: that stands in every record of it."""
 _MOST_VARIABLES: Final = 16
 _MOST_URI: Final = 1_024
 _SCHEME: Final = r"[A-Za-z][A-Za-z0-9+.-]{0,31}:"

@@ -34,8 +34,18 @@ from pydantic.alias_generators import to_camel
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.hours import Hours
+from accredit.kernel.ids import tool_id
 from accredit.registry.errors import ManifestError, ManifestFault
-from accredit.registry.items import URI_FORM, ItemKind, item_kind, parse_template, plain_uri, prompt_key, resource_key
+from accredit.registry.items import (
+    MOST_REGISTERED,
+    URI_FORM,
+    ItemKind,
+    item_kind,
+    parse_template,
+    plain_uri,
+    prompt_key,
+    resource_key,
+)
 from accredit.registry.reading import RawDocument, read_documents
 
 __all__ = [
@@ -146,6 +156,8 @@ def _no_item(name: str) -> str:
 
 
 def _readable(uri: str) -> str:
+    if len(tool_id("", resource_key(uri))) - len(tool_id("", resource_key("x"))) >= MOST_REGISTERED:
+        raise ValueError(f"percent-encoded it has more than {MOST_REGISTERED} characters, which its id would have")
     if item_kind(resource_key(uri)) is ItemKind.TEMPLATE:
         parse_template(uri)
     elif not plain_uri(uri):
@@ -194,7 +206,7 @@ _ToolLabel = Annotated[
     AfterValidator(_no_item),
     Field(json_schema_extra={"not": {"pattern": _ITEM}}),
 ]
-_Uri = Annotated[str, StringConstraints(pattern=URI_FORM, max_length=1_024), AfterValidator(_readable)]
+_Uri = Annotated[str, StringConstraints(pattern=URI_FORM, max_length=MOST_REGISTERED), AfterValidator(_readable)]
 _Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=2_000), AfterValidator(_nfc)]
 _Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
 _EmailOrGroup = Annotated[str, StringConstraints(pattern=_EMAIL_OR_GROUP, max_length=254)]
@@ -564,7 +576,7 @@ class _ServerSpec(_Form):
         Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128, but=_ITEM)),
     ] = Field(default={}, description="by the server's own tool names")
     resources: Annotated[
-        dict[_Uri, _ItemForm], Field(min_length=1, max_length=1_000, json_schema_extra=_keys(URI_FORM, 1_024))
+        dict[_Uri, _ItemForm], Field(min_length=1, max_length=1_000, json_schema_extra=_keys(URI_FORM, MOST_REGISTERED))
     ] = Field(default={}, description="by URI, or by template of URIs, as the server lists them")
     prompts: Annotated[
         dict[_OwnLabel, _ItemForm], Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128))

@@ -104,7 +104,7 @@ __all__ = ["ApplyOutcome", "ApplyResult", "Registry", "Repinned", "read_files"]
 _MAX_DOCUMENTS: Final = 1_000
 _MAX_OFFERED: Final = 2_000
 _MAX_REASON: Final = 2_000
-_PINS_AT_ONCE: Final = 100
+_PINS_AT_ONCE: Final = 80
 _NARROWING: Final = frozenset({AgentEvent.SUSPEND, AgentEvent.QUARANTINE, AgentEvent.RETIRE})
 _RECORDED: Final[Mapping[AgentEvent, str]] = {
     AgentEvent.SUBMIT: "agent.submitted",
