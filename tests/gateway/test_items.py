@@ -337,6 +337,21 @@ def test_lists_show_what_was_pinned_and_an_item_that_changed_is_blocked(tmp_path
     _played(tmp_path / "data", story=story)
 
 
+@pytest.mark.requirement("items:pinned")
+def test_a_list_of_items_that_cannot_be_read_blocks_these_items_and_nothing_else(tmp_path: Path) -> None:
+    async def story(made: Library) -> None:
+        token = await made.token()
+        made.resources.append(made.resources[0])  # two of one name: neither is what was pinned
+        made.at.site.clock.advance(31)
+        (await made.read(SHELF, token=token)).refused("definition_changed")
+        assert (await made.read("lib://card/c-1", token=token)).allowed
+        letter = {"name": LETTER, "arguments": {"to": "Ada"}}
+        assert (await made.ask("prompts/get", letter, token=token)).allowed
+        assert "without a name" in str(await made.at.refused_apply(server(made.url, "mirror")))
+
+    _played(tmp_path / "data", story=story)
+
+
 @pytest.mark.requirement("items:register")
 def test_the_longest_uri_that_can_be_registered_can_be_read_restricted_and_pinned_anew(tmp_path: Path) -> None:
     longest = "lib://" + "%25" * 55 + "x" * 225

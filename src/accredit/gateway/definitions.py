@@ -155,10 +155,18 @@ class UpstreamDefinitions:
     async def _offered(
         self, server: ToolServer, lists: Iterable[_Listing], items: Container[str] | None
     ) -> ServerDefinitions:
-        """`items` are the names of those to keep; None: all. Some servers list whatever they hold."""
+        """`items` are the names of those to keep; None: all. Some servers list whatever they hold.
+
+        At a later look a list of items that cannot be read offers nothing: that blocks them, and no tool with them.
+        """
         found: dict[str, Mapping[str, Any]] = {}
         for one in lists:
-            found |= await self._list(server, one, items)
+            try:
+                found |= await self._list(server, one, items)
+            except UnavailableError as error:
+                if items is None or one.item is None or error.code is not Code.UPSTREAM_INVALID:
+                    raise
+                _log.warning("tool server %s: %s", server.name, error.message)
         return found
 
     async def _list(
