@@ -415,7 +415,7 @@ def test_resources_and_prompts_are_pinned_and_changed_by_two_persons_as_tools_ar
     fleet.enact(proposal)
     server = fleet.registry.catalogue.server(CRM)
     assert server is not None
-    found = {one.name: (one.id, one.data) for one in server.tools.values() if one.item is not None}
+    found = {one.name: (str(one.id), set(one.data)) for one in server.tools.values() if one.item is not None}
     assert found == {
         "resources/lib://{card}": ("crm/resources/lib%3A%2F%2F%7Bcard%7D", {"personal"}),
         "prompts/letter": ("crm/prompts/letter", set()),
