@@ -23,8 +23,8 @@ _KNOWN = (
     "tools/list",
     "tools/call",
 )
+_EMPTY = ("prompts/list", "resources/list", "resources/templates/list")
 _OTHERS = (
-    "resources/list",
     "resources/read",
     "resources/subscribe",
     "prompts/get",
@@ -72,7 +72,7 @@ def test_no_endpoint_method_era_or_form_of_message_reaches_a_tool_but_through_ad
             counted, box = _Counted(at), at.site.box
             token = await at.token("worker", server=server)
             session = await at.session(token, server=server)
-            for method in (*_KNOWN, *_OTHERS):
+            for method in (*_KNOWN, *_EMPTY, *_OTHERS):
                 for rpc_id in (7, None):
                     for body, headers in (
                         modern(method, params, rpc_id=rpc_id),
@@ -86,9 +86,11 @@ def test_no_endpoint_method_era_or_form_of_message_reaches_a_tool_but_through_ad
                         answer = await at.post(token, body, headers, server=server)
                         assert answer.status_code < 500, (method, answer.text)
                         assert len(box.calls) == counted.admitted, method
-                        if method not in _KNOWN:
+                        if method in _OTHERS or (method in _EMPTY and rpc_id is None):
                             assert "error" in answer.json(), method
             assert counted.admitted == 2, "one call of each era was to go through"
+            assert counted.asked == 3, "a prompt that is not there was decided about, with the name it has in no header"
+            counted.asked -= 1
             await _in_other_forms(at, token, session, server, name)
             assert counted.asked == counted.admitted == len(box.calls) == 2
 

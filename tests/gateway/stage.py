@@ -15,6 +15,7 @@ import uvicorn
 from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.ports import ListingWatch
+from accredit.gateway.routing import NAMED_BY
 from accredit.gateway.upstream import Upstream
 from accredit.identity.model import Principal, VerifiedUser
 from accredit.kernel.canonical import digest_value
@@ -23,6 +24,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError, UnauthenticatedError
 from accredit.kernel.ids import AgentId, CredentialId, DecisionId, SeededIds, ServerName, tool_id
 from accredit.kernel.sealing import AesGcmSealer
+from accredit.registry.items import ItemKind
 from accredit.registry.model import Effect, Environment, Tool, ToolServer
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
@@ -112,7 +114,7 @@ class StagedEnforcement:
         if self.refusal is not None:
             return self.refusal
         tool = self.target.tools.get(call.tool)
-        if tool is None:
+        if tool is None or tool.item is not call.item:
             return Refused(Code.TOOL_NOT_GRANTED, Code.TOOL_NOT_GRANTED.meaning, Code.TOOL_NOT_GRANTED.remedy)
         admitted = Admitted(
             decision_id=DecisionId(f"dec_{len(self.calls)}"),
@@ -147,8 +149,8 @@ class StagedEnforcement:
         self.settled.append(result)
         assert len(self.settled) <= len(self.admitted), "settled twice"
 
-    def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
-        return tuple(self.target.tools.values())
+    def visible(self, principal: Principal, server: ServerName, item: ItemKind | None = None) -> tuple[Tool, ...]:
+        return tuple(tool for tool in self.target.tools.values() if tool.item is item)
 
     def granted(self, principal: Principal, tool: Tool) -> bool:
         return self.grants
@@ -366,8 +368,8 @@ def modern(
     }
     message = {"jsonrpc": "2.0", "method": method, "params": params} | ({} if rpc_id is None else {"id": rpc_id})
     headers = base_headers(mcp_protocol_version=MODERN, mcp_method=method)
-    if isinstance(params.get("name"), str):
-        headers["mcp-name"] = params["name"]
+    if (named_by := NAMED_BY.get(method)) is not None and isinstance(params.get(named_by), str):
+        headers["mcp-name"] = params[named_by]
     return orjson.dumps(message), headers
 
 

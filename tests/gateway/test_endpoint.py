@@ -352,7 +352,7 @@ def test_an_unknown_version_is_told_the_served_ones() -> None:
     assert (_number(reply), reply.json["error"]["data"]["supported"]) == (-32022, [MODERN, LEGACY])
 
 
-@pytest.mark.parametrize("method", ["resources/list", "prompts/get", "initialize", "ping", "tasks/list", "x"])
+@pytest.mark.parametrize("method", ["resources/subscribe", "prompts/gets", "initialize", "ping", "tasks/list", "x"])
 @pytest.mark.requirement("gateway:method:unknown-denied")
 def test_an_unknown_method_is_denied_and_never_forwarded(method: str) -> None:
     reply = _one(*modern(method, {}))
@@ -489,7 +489,7 @@ def test_to_a_session_an_unknown_method_is_an_error_that_does_not_end_it() -> No
     async def play() -> None:
         async with stage() as at:
             session = await at.begin()
-            reply = await at.call(*legacy("resources/list", session=session))
+            reply = await at.call(*legacy("resources/subscribe", session=session))
             assert (reply.status, _number(reply)) == (200, RpcNumber.METHOD)
             reply = await at.call(*legacy("notifications/initialized", rpc_id=None, session=session))
             assert (reply.status, reply.body) == (202, b"")

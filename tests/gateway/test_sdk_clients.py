@@ -13,7 +13,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.lowlevel import Server
-from mcp.shared.exceptions import MCPError
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 
 from accredit.enforcement.model import CallEnd, Refused
 from accredit.gateway.mcp import McpGateway
@@ -134,8 +134,8 @@ def test_a_refusal_is_a_result_that_the_sdk_client_can_read(mode: str) -> None:
 def test_the_sdk_client_learns_that_a_method_is_not_served(mode: str) -> None:
     async def play() -> None:
         async with _through([]) as (origin, _, _), sdk_client(origin, mode) as client:
-            with pytest.raises(MCPError) as caught:
-                await client.list_resources()
+            with pytest.warns(MCPDeprecationWarning), pytest.raises(MCPError) as caught:
+                await client.set_logging_level("info")
             assert caught.value.code == types.METHOD_NOT_FOUND
 
     asyncio.run(play())

@@ -206,6 +206,58 @@ def test_policies_on_language_models_are_tested_like_any_other() -> None:
     assert "temperature" in str(said)
 
 
+ITEMS = """
+servers:
+  lib:
+    environment: production
+    resources: {"lib://shelf": {data: [internal]}, "lib://card/{customer}": {data: [personal]}}
+    prompts: {letter: {data: [internal], arguments: [tone]}}
+agents:
+  reader:
+    team: docs
+    data: [internal, personal]
+    tools: ["lib/resources/lib://shelf", "lib/resources/lib://card/{customer}", lib/prompts/letter]
+cases:
+  - name: cards of customers
+    agent: reader
+    call: {tool: "lib/resources/lib://card/{customer}"}
+    table:
+      - {input: {customer: c-1}, expect: allow}
+      - {input: {customer: c-9}, expect: {outcome: deny, policy: org/items.cedar}}
+      - {input: {uri: "lib://card/c-9"}, expect: {outcome: deny, policy: org/items.cedar}}
+  - {name: the shelf, agent: reader, call: {tool: "lib/resources/lib://shelf"}, expect: allow}
+  - name: no strict letters
+    agent: reader
+    call: {tool: lib/prompts/letter}
+    table:
+      - {input: {tone: kind}, expect: allow}
+      - {input: {tone: strict}, expect: {outcome: deny, policy: org/items.cedar}}
+"""
+OF_ITEMS = """
+forbid (principal, action in Action::"@read", resource == Item::"lib/resources/lib%3A%2F%2Fcard%2F%7Bcustomer%7D")
+when { context.input.uri like "lib://card/*" && context.input.customer == "c-9" };
+forbid (principal, action == Action::"lib/prompts/letter", resource in Server::"lib")
+when { context.input.tone == "strict" };
+"""
+
+
+@pytest.mark.requirement("policy:tests:fixtures", "items:policies")
+def test_policies_on_resources_and_prompts_are_tested_like_any_other() -> None:
+    files = {"org/items.cedar": OF_ITEMS, "tests/items.yaml": ITEMS}
+    run = run_tests(read_release(files, world.ENGINE, agents={}), world.ENGINE, Fleet({}, ()), mutation=True)
+    assert run.failed == ()
+    assert run.survivors == ()
+    for right, wrong, said in (
+        ("{customer: c-1}", '{customer: c-1, uri: "lib://card/c-2"}', "not the one"),
+        ("{tone: kind}", "{mood: kind}", "mood"),
+    ):
+        with_fault = {**files, "tests/items.yaml": ITEMS.replace(right, wrong)}
+        again = run_tests(read_release(with_fault, world.ENGINE, agents={}), world.ENGINE, Fleet({}, ()))
+        assert said in str(again.failed[0])
+    with pytest.raises(InvalidInputError, match="can be registered"):
+        read_cases("tests/items.yaml", ITEMS.replace('"lib://shelf": {', '"lib://{a}{b}": {'))
+
+
 @pytest.mark.requirement("policy:tests:strict")
 @pytest.mark.parametrize(
     ("text", "words"),

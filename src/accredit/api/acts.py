@@ -43,7 +43,7 @@ class _Restrict(Form):
     kind: Annotated[RestrictionKind, Field(strict=False)]
     minutes: Annotated[int, Field(ge=1, le=90 * 24 * 60)]
     cause: Annotated[str, Field(min_length=1, max_length=500)]
-    tool: Annotated[str, Field(max_length=400)] | None = None
+    tool: Annotated[str, Field(max_length=2_000)] | None = None
     """As `server/tool`; without one every tool is meant."""
     calls_per_minute: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Of a throttle."""

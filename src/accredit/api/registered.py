@@ -59,7 +59,7 @@ class _PointLife(Form):
 
 
 class _Repin(Form):
-    tool: Annotated[str, Field(max_length=256)] | None = None
+    tool: Annotated[str, Field(max_length=640)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

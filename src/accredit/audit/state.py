@@ -46,7 +46,7 @@ MAX_PARTS: Final = 15
 """The log takes 16, and `state` is one."""
 
 _KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}", re.ASCII)
-_KEY = re.compile(r"[A-Za-z0-9._:/%~+=,-]{1,200}", re.ASCII)
+_KEY = re.compile(r"[A-Za-z0-9._:/%~+=,-]{1,600}", re.ASCII)
 _PART = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 _RESERVED = frozenset({"actor", "changes", "counted", "follows", "outbox", "parts"})
 
@@ -172,7 +172,7 @@ def _stored(write: Write) -> RowWrite:
         raise InvalidInputError(
             Code.NAME_INVALID,
             f"`{write.key[:80]}` is not a key of a {write.kind}",
-            hint="a key is opaque ASCII text of at most 200 characters; it stands in the log in clear",
+            hint="a key is opaque ASCII text of at most 600 characters; it stands in the log in clear",
         )
     if write.doc is None:
         return RowWrite(write.kind, write.key, None, None)

@@ -36,12 +36,14 @@ from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalR
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent, Tool
 
-__all__ = ["AGENT", "ANY_TOOL_CALL", "TOOL", "Adviser", "Asker", "Question", "Search", "SearchPage"]
+__all__ = ["AGENT", "ANY_TOOL_CALL", "ITEM", "TOOL", "Adviser", "Asker", "Question", "Search", "SearchPage"]
 
 AGENT: Final = "Agent"
 """Type of a subject: an agent, by its id, `environment/name`, or name where the tool tells the environment."""
 TOOL: Final = "Tool"
 """Type of a resource: a tool, by its id `server/tool`."""
+ITEM: Final = "Item"
+"""Type of a resource: a resource, template or prompt of a tool server, by its id; only an agent reads such."""
 ANY_TOOL_CALL: Final = "tools/call"
 """The action of calling whatever tool is the resource; a tool's own id is its action too."""
 _MOST_JUDGED: Final = 1_000
@@ -229,7 +231,7 @@ class Adviser:
             raise ForbiddenError(Code.NOT_AUTHORISED, "an agent may ask about itself alone")
         if subject.type != AGENT and resource.type != TOOL:
             return None
-        if subject.type != AGENT or resource.type != TOOL:
+        if subject.type != AGENT or resource.type not in {TOOL, ITEM}:
             return Code.TYPE_UNKNOWN
         snapshot = self._snapshot()
         tool = _tool(snapshot, resource.id)
@@ -241,7 +243,9 @@ class Adviser:
             raise ForbiddenError(Code.NOT_AUTHORISED, "this enforcement point is not registered for that tool server")
         if agent is None:
             return Code.AGENT_UNKNOWN
-        if tool is None or question.action not in {ANY_TOOL_CALL, tool.id}:
+        if tool is None or (tool.item is None) is not (resource.type == TOOL):
+            return Code.ACTION_UNKNOWN
+        if question.action != tool.id and (tool.item is not None or question.action != ANY_TOOL_CALL):
             return Code.ACTION_UNKNOWN
         return _calling(asker, agent, tool, question, source)
 
@@ -334,7 +338,7 @@ class Adviser:
     def _candidates(self, asker: Asker, what: Search, question: Question) -> Iterable[str]:
         """All that could be found, sorted."""
         subject, resource, snapshot = question.subject, question.resource, self._snapshot()
-        if subject.type == AGENT and resource.type == TOOL:
+        if subject.type == AGENT and resource.type in {TOOL, ITEM}:
             return sorted(self._tool_candidates(asker, what, question, snapshot))
         model = snapshot.policy.release.external
         if not isinstance(asker, AskingPoint) or not {subject.type, resource.type} <= asker.types:
@@ -439,6 +443,7 @@ def _calling(asker: Asker, agent: Agent, tool: Tool, question: Question, source:
         principal=principal,
         server=ServerName(tool.server),
         tool=tool.name,
+        item=tool.item,
         arguments=question.arguments,
         protocol="authzen/1.0",
         source=source,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
+from accredit.registry.items import names_its_uri
 from accredit.registry.model import Tool
 from accredit.registry.schemas import ArgumentFault, ArgumentValidator, compile_arguments
 
@@ -37,4 +38,7 @@ class ArgumentChecks:
             self._validators[key] = validator
             if len(self._validators) > _KEPT:
                 self._validators.popitem(last=False)
-        return validator.fault(arguments)
+        fault = validator.fault(arguments)
+        if fault is None and tool.item is not None and not names_its_uri(tool.name, arguments):
+            return ArgumentFault(Code.ARGUMENTS_INVALID, "/uri", "the URI that the other arguments make")
+        return fault

@@ -14,6 +14,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.ids import DecisionId, HoldId, ServerName
 from accredit.kernel.money import Money
 from accredit.policy.model import Outcome
+from accredit.registry.items import ItemKind
 from accredit.registry.model import Tool
 
 __all__ = ["Admitted", "Advice", "AskedCall", "Call", "CallEnd", "CallResult", "Refused"]
@@ -27,7 +28,7 @@ class Call:
     server: ServerName | None
     """None: the client named a tool among those of all servers, and no server of its environment can have it."""
     tool: str
-    """The server's own tool name; as sent where there is no server."""
+    """The server's own tool name; as sent where there is no server. Of an item: its name among the tools."""
     arguments: Mapping[str, Any]
     protocol: str
     """For the record: `mcp/2026-07-28`, `mcp/2025-11-25`."""
@@ -48,6 +49,11 @@ class Call:
     """Why the protocol it came in by does not let it through, whatever policies say."""
     cost: Money | None = None
     """What it can cost at worst, if that depends on the call; None: the price of its tool."""
+    item: ItemKind | None = None
+    """What kind of item it reads; None: it calls a tool or model. What has the name and is not of that kind is not
+    meant."""
+    completes: str | None = None
+    """The argument of an item for which its server is asked what could stand there."""
     hold: HoldId | None = None
     """The hold this call says it continues; taken only from state this gateway sealed, or from the agent's `_meta`
     (it names a hold, it proves nothing)."""

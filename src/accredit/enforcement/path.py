@@ -53,6 +53,7 @@ from accredit.policy.ports import VetoAnswer
 from accredit.policy.restrictions import forbidding, throttle
 from accredit.policy.snapshot import Slice
 from accredit.registry import rows
+from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, Environment, Restriction, Tier, Tool, ToolGrant, ToolServer
 
@@ -184,8 +185,8 @@ class Enforcer:
             return {}
         return {one.name: one for one in catalogue.servers() if one.environment is agent.environment}
 
-    def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
-        """The tools to list for this agent (DESIGN §3.16), with their pinned definitions.
+    def visible(self, principal: Principal, server: ServerName, item: ItemKind | None = None) -> tuple[Tool, ...]:
+        """The tools, or items of a kind, to list for this agent (DESIGN §3.16), with their pinned definitions.
 
         Raises:
             NotFoundError: no such server.
@@ -199,7 +200,8 @@ class Enforcer:
         return tuple(
             _as_answered(agent, tool)
             for tool in offered.tools.values()
-            if self._controls.listed(agent, tool.id, snapshot.policy)
+            if tool.item is item
+            and self._controls.listed(agent, tool.id, snapshot.policy)
             and not (restrictions and forbidding(restrictions, tool))
         )
 
@@ -315,12 +317,12 @@ class Enforcer:
         server = snapshot.catalogue.server(call.server)
         if server is None:
             return Code.SERVER_UNKNOWN
-        tool = server.tools.get(call.tool)
+        tool = _meant(server, call)
         if tool is None:
             passage.unknown_tool = self._fingerprint("tool", call.tool)
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
-        if tool.rates is None:
+        if tool.rates is None and tool.item is None:
             passage.reason = self._reasons.of(
                 call.principal.credential, server.name, tool.name, call.arguments, passage.boot_us
             )
@@ -338,7 +340,9 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         held = _held(call, agent, tool, snapshot)
-        request = request_digest(held) if holds.any_granted(agent.id) or call.hold is not None else None
+        # what is only to be completed is not read yet: nobody is asked about it, and no approval is used up by it
+        asks = call.completes is None
+        request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = snapshot.restrictions.get(agent.id)
         # 6 decide
         decision = await self._decide(
@@ -352,6 +356,8 @@ class Enforcer:
                 detail = "" if decision.code is Code.TOOL_NOT_GRANTED else decision.detail
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
+                if not asks:
+                    return await self._refuse(passage, Code.HELD, detail="completions wait for nobody")
                 # 7 hold
                 return await self._hold(passage, decision, held, request)
             case Outcome.ALLOW:
@@ -467,7 +473,7 @@ class Enforcer:
         catalogue = self._snapshot().catalogue
         agent = catalogue.agent(call.principal.agent)
         server = catalogue.server(call.server) if call.server is not None else None
-        tool = server.tools.get(call.tool) if server is not None else None
+        tool = _meant(server, call) if server is not None else None
         return request_digest(_held(call, agent, tool, self._snapshot())) if agent and tool else None
 
     async def foresee(self, call: Call) -> Outcome:
@@ -785,6 +791,12 @@ def _one_key(token: str, api_key: str) -> str:
 def _held(call: Call, agent: Agent, tool: Tool, snapshot: Snapshot) -> HeldCall:
     barred = snapshot.barred_for(call.principal, agent)
     return HeldCall(agent, call.principal, tool, call.arguments, barred=barred, answers=call.answers)
+
+
+def _meant(server: ToolServer, call: Call) -> Tool | None:
+    """What the call names: an item is read and a tool is called, and neither by the name of the other."""
+    tool = server.tools.get(call.tool)
+    return tool if tool is not None and tool.item is call.item else None
 
 
 def _grant_of(agent: Agent, tool: Tool) -> ToolGrant | None:

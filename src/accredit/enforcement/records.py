@@ -143,6 +143,8 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
 def _parts(passage: Passage) -> tuple[Part, ...]:
     call, decision = passage.call, passage.decision
     request: dict[str, Any] = {"tool": call.tool, "server": call.server, "source": call.source}
+    if call.completes is not None:
+        request["completes"] = call.completes
     if call.run_label is not None:
         request["run"] = call.run_label
     if decision and decision.faults:

@@ -1,4 +1,4 @@
-"""The names of tools at `/mcp`, where the tools of many servers stand in one list.
+"""The names of tools and prompts at `/mcp`, where those of many servers stand in one list.
 
 A tool is called `server__tool` there. A server's name has no underscore, so the first one ends it, whatever the tool
 is called: no tool can take a name that reads as another server's. Models take names of at most 64 characters of
@@ -10,7 +10,7 @@ tool has exactly one name: the one that is listed is the one that is served.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -41,10 +41,19 @@ def aggregated_name(server: ServerName, tool: str) -> str:
     return f"{readable}_{told_apart[:_HEX]}"
 
 
-class AggregatedNames:
-    """Reads the names that tools have at `/mcp`; what it knows of a server is worked out once for each state of it."""
+def _tools_of(server: ToolServer) -> Iterable[str]:
+    return (tool.name for tool in server.tools.values() if tool.item is None)
 
-    def __init__(self) -> None:
+
+class AggregatedNames:
+    """Reads the names that tools, or prompts, have at `/mcp`.
+
+    What it knows of a server is worked out once for each state of it.
+    """
+
+    def __init__(self, own: Callable[[ToolServer], Iterable[str]] = _tools_of) -> None:
+        """`own` gives a server's own names of what is named here."""
+        self._own = own
         self._shortened: dict[ServerName, tuple[ToolServer, Mapping[str, str | None]]] = {}
 
     def read(self, name: str, servers: Mapping[ServerName, ToolServer]) -> tuple[ServerName, str] | None:
@@ -73,7 +82,7 @@ class AggregatedNames:
         if known is not None and known[0] is server:
             return known[1]
         table: dict[str, str | None] = {}
-        for own in server.tools:
+        for own in self._own(server):
             name = aggregated_name(server.name, own)
             if name.startswith("_"):
                 table[name] = None if name in table else own

@@ -1,4 +1,4 @@
-"""What tool servers say about their tools, and whether that is still what was pinned (DESIGN §3.4, §3.16).
+"""What tool servers say about their tools and items, and whether that is still what was pinned (DESIGN §3.4, §3.16).
 
 A server is asked with the gateway's own credential, in bounded pages. What it said is trusted for 30 s; calls do not
 wait for a look unless there is none that young, and all who wait share one.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import yaml
@@ -26,6 +26,7 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import ServerName
+from accredit.registry.items import ItemKind, item_kind, offered_item
 from accredit.registry.model import Tool, ToolServer
 from accredit.registry.openapi import offered_operations
 
@@ -42,8 +43,32 @@ _MAX_BYTES = 8 * 2**20
 _MAX_YAML = 2**20
 _MAX_DOCUMENTS = 256
 _MAX_TEXT = 256
+_MAX_ITEMS = 20_000
 _LOOK_TIMEOUT_S = 10.0
 
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A kind of list that a server has."""
+
+    method: str
+    member: str
+    """Of the result."""
+    named_by: str
+    """Member of an entry."""
+    capability: str
+    item: ItemKind | None = None
+    most: int = _MAX_TOOLS
+
+
+_LISTS: Final = (
+    _Listing("tools/list", "tools", "name", "tools"),
+    _Listing("resources/list", "resources", "uri", "resources", ItemKind.RESOURCE, _MAX_ITEMS),
+    _Listing(
+        "resources/templates/list", "resourceTemplates", "uriTemplate", "resources", ItemKind.TEMPLATE, _MAX_ITEMS
+    ),
+    _Listing("prompts/list", "prompts", "name", "prompts", ItemKind.PROMPT),
+)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRUSTED_US = 30_000_000
 _EARLY_US = 15_000_000
@@ -60,7 +85,7 @@ def _invalid(text: str) -> UnavailableError:
 
 
 class UpstreamDefinitions:
-    """Asks a tool server for its tools. This is the registry's source of definitions to pin."""
+    """Asks a tool server for its tools and items. This is the registry's source of definitions to pin."""
 
     def __init__(self, upstream: Upstream, broker: CredentialBroker) -> None:
         self._upstream = upstream
@@ -116,29 +141,66 @@ class UpstreamDefinitions:
         versions = discovered.get("supportedVersions")
         if not isinstance(versions, list) or Era.STATELESS.value not in versions:
             raise _invalid(f"does not speak MCP {Era.STATELESS}")
-        return await self._pages(server)
+        announced = discovered.get("capabilities")
+        announced = announced if isinstance(announced, dict) else {}
+        # what announces nothing at all is asked for tools
+        kinds = [one for one in _LISTS if one.capability in (announced or {"tools"})]
+        return await self._offered(server, kinds, None)
 
     async def _pages(self, server: ToolServer) -> ServerDefinitions:
+        """What is offered of each kind that is registered of it: it is not asked for others."""
+        kinds = {tool.item for tool in server.tools.values()} or {None}
+        return await self._offered(server, [one for one in _LISTS if one.item in kinds], server.tools.keys())
+
+    async def _offered(
+        self, server: ToolServer, lists: Iterable[_Listing], items: Container[str] | None
+    ) -> ServerDefinitions:
+        """`items` are the names of those to keep; None: all. Some servers list whatever they hold.
+
+        At a later look a list of items that cannot be read offers nothing: that blocks them, and no tool with them.
+        """
         found: dict[str, Mapping[str, Any]] = {}
+        for one in lists:
+            try:
+                found |= await self._list(server, one, items)
+            except UnavailableError as error:
+                if items is None or one.item is None or error.code is not Code.UPSTREAM_INVALID:
+                    raise
+                _log.warning("tool server %s: %s", server.name, error.message)
+        return found
+
+    async def _list(
+        self, server: ToolServer, of: _Listing, items: Container[str] | None
+    ) -> dict[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
+        named: set[str] = set()
+        tools = of.item is None
         cursor: str | None = None
         size = 0
         for _ in range(_MAX_PAGES):
-            page, received = await self._ask(server, "tools/list", {} if cursor is None else {"cursor": cursor})
+            page, received = await self._ask(server, of.method, {} if cursor is None else {"cursor": cursor})
             size += received
-            tools = page.get("tools")
-            if not isinstance(tools, list) or size > _MAX_BYTES or len(found) + len(tools) > _MAX_TOOLS:
-                raise _invalid(f"lists no tools, more than {_MAX_TOOLS}, or more than {_MAX_BYTES} bytes")
-            for tool in tools:
-                name = tool.get("name") if isinstance(tool, dict) else None
-                if not isinstance(name, str) or not 0 < len(name) <= _MAX_TEXT or name in found:
-                    raise _invalid("lists a tool without a name of its own")
-                found[name] = tool
+            listed = page.get(of.member)
+            if not isinstance(listed, list) or size > _MAX_BYTES or len(named) + len(listed) > of.most:
+                raise _invalid(f"lists no {of.member}, more than {of.most}, or more than {_MAX_BYTES} bytes")
+            for one in listed:
+                name = one.get(of.named_by) if isinstance(one, dict) else None
+                if not isinstance(name, str) or not name or name in named or (tools and len(name) > _MAX_TEXT):
+                    raise _invalid(f"lists one of its {of.member} without a name of its own")
+                named.add(name)
+                if of.item is None:
+                    if item_kind(name) is None:  # else it would stand for a resource or prompt
+                        found[name] = one
+                    continue
+                item = offered_item(of.item, one)
+                if item is not None and (items is None or item[0] in items):  # else nobody can, or did, register it
+                    found[item[0]] = item[1]
             cursor = page.get("nextCursor")
             if cursor is None:
                 return found
             if not isinstance(cursor, str) or len(cursor) > 4096:
                 raise _invalid("sent a malformed cursor")
-        raise _invalid(f"lists its tools on more than {_MAX_PAGES} pages")
+        raise _invalid(f"lists its {of.member} on more than {_MAX_PAGES} pages")
 
     async def _ask(self, server: ToolServer, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         rpc_id = next(self._ids)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import orjson
 
 from accredit.enforcement.model import Admitted, Call
+from accredit.gateway.items import RpcCall
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcNumber
 from accredit.gateway.replies import Reply
 from accredit.identity.model import Principal
@@ -110,6 +111,8 @@ class DeferredCall:
     ttl_ms: int
     call: Call
     """To be made once a person has approved it."""
+    asked: RpcCall
+    """As its server is asked."""
     admitted: Admitted | None = None
     """Set: its tool server works on it, under the name `upstream`, and it is not settled."""
     upstream: str = ""
@@ -161,6 +164,7 @@ class DeferredCalls:
     def add(
         self,
         call: Call,
+        asked: RpcCall,
         endpoint: ServerName | None,
         *,
         ttl_ms: int,
@@ -177,6 +181,7 @@ class DeferredCalls:
             now_us,
             max(_SHORTEST_MS, min(ttl_ms, _LONGEST_MS)),
             call,
+            asked,
             admitted=admitted,
             upstream=task.id if task is not None else "",
             poll_ms=task.poll_ms if task is not None else POLL_MS,

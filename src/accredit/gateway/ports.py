@@ -9,6 +9,7 @@ from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Re
 from accredit.identity.model import Principal
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import ServerName
+from accredit.registry.items import ItemKind
 from accredit.registry.model import Tool, ToolServer
 
 __all__ = ["EnforcementPoint", "ListingWatch"]
@@ -56,8 +57,8 @@ class EnforcementPoint(Protocol):
         """Take back what the call held and record how it ended. Called exactly once for each admitted call."""
         ...
 
-    def visible(self, principal: Principal, server: ServerName) -> tuple[Tool, ...]:
-        """The tools to list for this agent, with their pinned definitions.
+    def visible(self, principal: Principal, server: ServerName, item: ItemKind | None = None) -> tuple[Tool, ...]:
+        """The tools, or items of a kind, to list for this agent, with their pinned definitions.
 
         Raises:
             NotFoundError: no such server for this agent.

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from accredit.gateway.routing import CAPABILITIES_KEY, CLIENT_INFO_KEY, ERA_KEY, Era, encode_value
+from accredit.gateway.routing import CAPABILITIES_KEY, CLIENT_INFO_KEY, ERA_KEY, NAMED_BY, Era, encode_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 
@@ -57,8 +57,8 @@ def upstream_request(
 ) -> tuple[dict[str, str], bytes]:
     """Headers and body of one request; the progress token is our id, since the agent's means nothing upstream."""
     headers = {**_HEADERS, "Mcp-Method": method}
-    if (name := params.get("name", params.get("taskId"))) is not None:
-        headers["Mcp-Name"] = encode_value(name)
+    if (named_by := NAMED_BY.get(method)) is not None:
+        headers["Mcp-Name"] = encode_value(params[named_by])
     if extra:
         headers.update(extra)
     headers.update(credential)

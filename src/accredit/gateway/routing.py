@@ -21,6 +21,7 @@ __all__ = [
     "CAPABILITIES_KEY",
     "CLIENT_INFO_KEY",
     "ERA_KEY",
+    "NAMED_BY",
     "Era",
     "ParamHeader",
     "check_parameters",
@@ -35,6 +36,15 @@ __all__ = [
 ERA_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
+NAMED_BY = {
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/cancel": "taskId",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tools/call": "name",
+}
+"""Methods whose request repeats a parameter in the header `Mcp-Name`, and which one."""
 
 _SENTINEL = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 _PLAIN = re.compile(r"[\x20-\x7e]*")
@@ -163,18 +173,14 @@ def era_of(head: Mapping[str, str], message: RpcMessage) -> Era:
     return Era.STATELESS
 
 
-_NAMED = {"tools/call": "name", "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId"}
-"""What of each method's parameters the header `Mcp-Name` repeats."""
-
-
 def _check_name(head: Mapping[str, str], message: RpcMessage, *, required: bool) -> None:
-    given, named = head.get("mcp-name"), _NAMED.get(message.method)
-    if named is None or (given is None and not required):
+    given, parameter = head.get("mcp-name"), NAMED_BY.get(message.method)
+    if parameter is None or (given is None and not required):
         return
     if given is None:
         raise _mismatch(message, "the header `Mcp-Name` is missing")
-    if decode_value(given) != message.params.get(named):
-        raise _mismatch(message, f"the header `Mcp-Name` differs from the body's `params.{named}`")
+    if decode_value(given) != message.params.get(parameter):
+        raise _mismatch(message, f"the header `Mcp-Name` differs from the body's `params.{parameter}`")
 
 
 def _annotated(schema: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

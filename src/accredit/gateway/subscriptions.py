@@ -26,7 +26,11 @@ _LONGEST_S: Final = 24 * 3600.0
 _ALIVE_S: Final = 15.0
 _MOST: Final = 8_192
 _MOST_OF_ONE: Final = 256
-_NOTICES: Final[Mapping[str, str]] = {"toolsListChanged": "notifications/tools/list_changed"}
+_NOTICES: Final[Mapping[str, str]] = {
+    "toolsListChanged": "notifications/tools/list_changed",
+    "promptsListChanged": "notifications/prompts/list_changed",
+    "resourcesListChanged": "notifications/resources/list_changed",
+}
 """What can be asked for, and what then is sent."""
 
 Lists = Callable[[], Mapping[str, object] | None]

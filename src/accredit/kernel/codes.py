@@ -34,6 +34,11 @@ class Code(Enum):
         "the agent's approved version grants no such tool",
         "add the tool to the manifest's `tools` and apply a new version",
     )
+    ITEM_AMBIGUOUS = (
+        "item_ambiguous",
+        "more than one resource that the agent may read has this URI",
+        "ask at `/mcp/` and the name of the server that is meant; two templates of one server must not overlap",
+    )
     USER_ROLE_REQUIRED = (
         "user_role_required",
         "the tool is granted only for users with a role this call's user lacks",

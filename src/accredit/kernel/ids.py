@@ -28,6 +28,7 @@ __all__ = [
     "TeamId",
     "ToolId",
     "check_name",
+    "item_group",
     "tool_id",
     "tool_name",
 ]
@@ -43,6 +44,7 @@ ToolId = NewType("ToolId", str)
 
 _ID_BYTES = 16
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_ITEM_GROUPS = frozenset({"prompts", "resources"})
 
 
 class IdSource(Protocol):
@@ -104,10 +106,24 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def item_group(name: str) -> str | None:
+    """`resources` or `prompts` if a name is that of an item among a server's tools: `resources/URI`, `prompts/NAME`.
+
+    No tool is registered under such a name.
+    """
+    group, slash, own = name.partition("/")
+    return group if slash and own and group in _ITEM_GROUPS else None
+
+
 def tool_id(server: str, name: str) -> ToolId:
-    """`server/name`, the name percent-encoded outside `[A-Za-z0-9_.-]` (DESIGN §3.5); reversible."""
+    """`server/name`, the name percent-encoded outside `[A-Za-z0-9_.-]` (DESIGN §3.5); reversible.
+
+    An item's id has a second slash, `server/prompts/name`, which no tool's has.
+    """
+    group = item_group(name)
+    where, own = (f"{server}/{group}", name[len(group) + 1 :]) if group else (server, name)
     # quote() leaves `~` alone, which the grammar does not
-    return ToolId(f"{server}/{quote(name, safe='').replace('~', '%7E')}")
+    return ToolId(f"{where}/{quote(own, safe='').replace('~', '%7E')}")
 
 
 def tool_name(tool: ToolId) -> str:

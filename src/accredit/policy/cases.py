@@ -22,6 +22,7 @@ from accredit.kernel.hours import Hours
 from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId, tool_id
 from accredit.kernel.money import Money
 from accredit.policy.model import ExternalName, ExternalRequest
+from accredit.registry.items import MOST_ARGUMENTS, URI_FORM, ItemKind, item_kind, offered_item, resource_key
 from accredit.registry.llm_models import ModelRates, model_definition
 from accredit.registry.model import (
     Agent,
@@ -46,6 +47,7 @@ _CLOCK: Final = "2026-01-05T10:00:00Z"  # a Monday
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+_Uri = Annotated[str, StringConstraints(pattern=URI_FORM, max_length=1_024)]
 _Facts = dict[Annotated[str, StringConstraints(max_length=128)], Any]
 
 
@@ -61,16 +63,27 @@ class _ToolForm(_Strict):
     """The JSON Schema of its arguments."""
 
 
+class _ItemForm(_Strict):
+    data: Annotated[list[_Text], Field(max_length=32)] = []
+
+
+class _PromptForm(_ItemForm):
+    arguments: Annotated[list[_Text], Field(max_length=MOST_ARGUMENTS)] = []
+    """All of which it needs."""
+
+
 class _ServerForm(_Strict):
     environment: Environment = Environment.PRODUCTION
     tools: Annotated[dict[_Text, _ToolForm], Field(max_length=200)] = {}
+    resources: Annotated[dict[_Uri, _ItemForm], Field(max_length=200)] = {}
+    prompts: Annotated[dict[_Text, _PromptForm], Field(max_length=200)] = {}
     models: Annotated[list[_Text], Field(max_length=200)] = []
-    """Instead of tools, of a provider of language models."""
+    """Instead of tools and items, of a provider of language models."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> _ServerForm:
-        if bool(self.tools) is bool(self.models):
-            raise ValueError("a server has `tools`, or it is a provider that has `models`")
+        if bool(self.tools or self.resources or self.prompts) is bool(self.models):
+            raise ValueError("a server has `tools`, `resources` or `prompts`, or it is a provider that has `models`")
         return self
 
 
@@ -249,7 +262,7 @@ def read_cases(path: str, text: str) -> CaseFile:
         )
         spelled = ".".join(map(str, fault["loc"]))[:160]
         raise _refused(path, f"line {line}: `{spelled}`: {fault['msg'][:200]}") from error
-    servers = tuple(_server(name, one) for name, one in form.servers.items())
+    servers = tuple(_server(path, name, one) for name, one in form.servers.items())
     agents = {name: _agent(path, name, one) for name, one in form.agents.items()}
     cases = tuple(case for one in form.cases for case in _cases(path, one, form.defaults))
     if len(cases) > MOST_CASES:
@@ -261,7 +274,22 @@ def _refused(path: str, what: str, *, hint: str = "") -> InvalidInputError:
     return InvalidInputError(Code.POLICY_TESTS_FAILED, f"{path}: {what}", hint=hint or "see docs/policy-tests.md")
 
 
-def _server(name: str, form: _ServerForm) -> ToolServer:
+def _items(path: str, server: str, form: _ServerForm) -> Iterator[tuple[str, _ItemForm, Mapping[str, Any]]]:
+    for uri, resource in form.resources.items():
+        kind = item_kind(resource_key(uri)) or ItemKind.RESOURCE
+        made = offered_item(kind, {"uriTemplate" if kind is ItemKind.TEMPLATE else "uri": uri})
+        if made is None:
+            raise _refused(path, f"server `{server}`: `{uri[:80]}` is no URI or template that can be registered")
+        yield made[0], resource, made[1]
+    for own, prompt in form.prompts.items():
+        arguments = [{"name": name, "required": True} for name in prompt.arguments]
+        made = offered_item(ItemKind.PROMPT, {"name": own, "arguments": arguments})
+        if made is None:
+            raise _refused(path, f"server `{server}`: the arguments of prompt `{own[:80]}` are not distinct names")
+        yield made[0], prompt, made[1]
+
+
+def _server(path: str, name: str, form: _ServerForm) -> ToolServer:
     tools = {}
     for own, one in form.tools.items():
         definition = {"name": own, "inputSchema": one.input}
@@ -275,6 +303,18 @@ def _server(name: str, form: _ServerForm) -> ToolServer:
             price=None,
             definition=definition,
             definition_digest=digest_value("test-definition", definition),
+        )
+    for key, one_item, described in _items(path, name, form):
+        tools[key] = Tool(
+            id=tool_id(name, key),
+            server=ServerName(name),
+            name=key,
+            effect=Effect.READ,
+            scope=None,
+            data=frozenset(one_item.data),
+            price=None,
+            definition=described,
+            definition_digest=digest_value("test-definition", described),
         )
     nothing = Money(0, "USD")
     for own in form.models:
@@ -295,6 +335,12 @@ def _server(name: str, form: _ServerForm) -> ToolServer:
     return ToolServer(ServerName(name), form.environment, "http://127.0.0.1:1", None, tools, api=api)
 
 
+def _named(text: str) -> ToolId:
+    """The id of a tool or item; a resource may be named by its URI as it is, which an id never is."""
+    server, _, own = text.partition("/")
+    return tool_id(server, own) if own.startswith("resources/") and ":" in own else ToolId(text)
+
+
 def _agent(path: str, name: str, form: _AgentForm) -> Agent:
     grants = []
     for one in form.tools:
@@ -306,7 +352,7 @@ def _agent(path: str, name: str, form: _AgentForm) -> Agent:
             raise _refused(path, f"agent `{name}`: {error.message}", hint=error.hint) from error
         grants.append(
             grant_of(
-                ToolId(grant.tool),
+                _named(grant.tool),
                 user_role=grant.user_role,
                 same_as=grant.same_as.items(),
                 hours=parsed,
@@ -367,7 +413,7 @@ def _call(given: Mapping[str, Any], arguments: Mapping[str, Any], clock_us: int)
         agent=given["agent"],
         state=given.get("state"),
         tier=given.get("tier"),
-        tool=ToolId(given["call"].tool),
+        tool=_named(given["call"].tool),
         arguments=arguments,
         context={key: given[key] for key in facts if key in given},
         clock_us=clock_us,

@@ -21,6 +21,7 @@ from accredit.registry.llm_models import LLM_OPERATION
 from accredit.registry.model import Agent, Effect, Environment, Tier, Tool, ToolServer, WriteScope
 
 __all__ = [
+    "ITEM_GROUP",
     "MODEL_GROUP",
     "RISK_TIER",
     "EntityFacts",
@@ -31,6 +32,8 @@ __all__ = [
     "resource_facts",
 ]
 
+ITEM_GROUP = "@read_item"
+"""The group of operations on resources and prompts, which are in `@read` besides."""
 MODEL_GROUP = "@call_model"
 """The group of operations of language models."""
 RISK_TIER = "RiskTier"
@@ -39,6 +42,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "Agent": ("Team", "Environment", "State", RISK_TIER),
     "Action": ("Action",),
     "Tool": ("Server", "Environment"),
+    "Item": ("Server", "Environment"),
     "Model": ("Provider", "Environment"),
 }
 
@@ -115,12 +119,13 @@ def action_facts(tool: Tool) -> EntityFacts:
     """The operation in its groups."""
     if tool.rates is not None:
         return _facts(EntityName("Action", LLM_OPERATION), [EntityName("Action", MODEL_GROUP)])
-    groups = [EntityName("Action", group) for group in action_groups(tool.effect, tool.scope)]
+    named = (f"@{Effect.READ}", ITEM_GROUP) if tool.item is not None else action_groups(tool.effect, tool.scope)
+    groups = [EntityName("Action", group) for group in named]
     return _facts(EntityName("Action", tool.id), groups)
 
 
 def resource_facts(tool: Tool, server: ToolServer) -> EntityFacts:
-    """The tool, or model, as the thing acted on: in its server or provider, data classes and environment."""
+    """The tool, item or model as the thing acted on: in its server or provider, data classes and environment."""
     if tool.rates is not None:
         places = [EntityName("Provider", server.name), EntityName("Environment", server.environment)]
         return _facts(EntityName("Model", tool.id), places)
@@ -129,4 +134,4 @@ def resource_facts(tool: Tool, server: ToolServer) -> EntityFacts:
         EntityName("Environment", server.environment),
         *(EntityName("DataClass", name) for name in tool.data),
     ]
-    return _facts(EntityName("Tool", tool.id), parents)
+    return _facts(EntityName("Tool" if tool.item is None else "Item", tool.id), parents)

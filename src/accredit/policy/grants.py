@@ -14,8 +14,10 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.hours import DAYS, Hours
+from accredit.kernel.ids import tool_name
 from accredit.policy.ports import Engine
 from accredit.policy.sources import Layer, Policy, read_policies
+from accredit.registry.items import item_kind
 from accredit.registry.llm_models import LLM_OPERATION
 from accredit.registry.model import ToolGrant
 
@@ -117,7 +119,8 @@ def _scope(grant: ToolGrant) -> str:
             f"principal in Grant::{quoted(grant.digest)},\n  action == Action::{quoted(LLM_OPERATION)},\n"
             f"  resource == Model::{tool}"
         )
-    return f"principal in Grant::{quoted(grant.digest)},\n  action == Action::{tool},\n  resource == Tool::{tool}"
+    kind = "Tool" if item_kind(tool_name(grant.tool)) is None else "Item"
+    return f"principal in Grant::{quoted(grant.digest)},\n  action == Action::{tool},\n  resource == {kind}::{tool}"
 
 
 def grant_text(grant: ToolGrant) -> str:

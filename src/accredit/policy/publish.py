@@ -17,7 +17,7 @@ import orjson
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.config import CONFIG_FILE, Counter
-from accredit.policy.entities import MODEL_GROUP, RISK_TIER, action_facts, action_groups, resource_facts
+from accredit.policy.entities import ITEM_GROUP, MODEL_GROUP, RISK_TIER, action_facts, action_groups, resource_facts
 from accredit.policy.lint import linted, sized
 from accredit.policy.measured import INSTANCE_TYPE, counter_faults, session_type
 from accredit.policy.ports import Engine, VetoEngine
@@ -175,7 +175,7 @@ class _Check:
             (tool, action_facts(tool), resource_facts(tool, server)) for tool, server in installation.tools()
         ]
         groups = {group for effect in Effect for scope in WriteScope for group in action_groups(effect, scope)}
-        groups.add(MODEL_GROUP)
+        groups |= {ITEM_GROUP, MODEL_GROUP}
         self._groups = sorted(groups)
         ids = frozenset(installation.agents.values())
         self._known: Mapping[str, tuple[frozenset[str], str]] = {
@@ -183,6 +183,10 @@ class _Check:
             "Team": (installation.teams, "apply the Team first"),
             "Server": (self._named(models=False), "apply the ToolServer first"),
             "Tool": (self._resources("Tool"), 'register the tool at its server, and write `Tool::"server/name"`'),
+            "Item": (
+                self._resources("Item"),
+                'register it, and write `Item::"server/prompts/name"`; `accredit server get -o json` shows ids',
+            ),
             "Provider": (self._named(models=True), "apply the ModelProvider first"),
             "Model": (self._resources("Model"), 'register the model, and write `Model::"provider/name"`'),
             "Action": (
@@ -292,6 +296,7 @@ class _Check:
         grouped = {
             "Agent": ["Team", "Environment", "State", RISK_TIER],
             "Tool": ["Server", "DataClass", "Environment"],
+            "Item": ["Server", "DataClass", "Environment"],
             "Model": ["Provider", "Environment"],
         }
         kinds = {kind: {"memberOfTypes": grouped.get(kind, [])} for kind in self._known if kind != "Action"}

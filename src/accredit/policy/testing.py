@@ -24,6 +24,7 @@ from accredit.policy.model import CallRequest, Decision, ExternalRequest
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.release import Release, read_release
 from accredit.policy.snapshot import PolicySnapshot, Slice
+from accredit.registry.items import names_its_uri, plain_arguments_of
 from accredit.registry.llm_models import plain_arguments
 from accredit.registry.model import Agent, Environment, ToolServer
 from accredit.registry.schemas import compile_arguments
@@ -162,12 +163,16 @@ class _Bench:
             return f"there is no tool `{case.tool[:120]}`: register it, or declare it under `servers`"
         if tool.rates is not None:
             case = replace(case, arguments={**plain_arguments(tool.name), **case.arguments})
+        elif tool.item is not None:
+            case = replace(case, arguments=plain_arguments_of(tool.name, case.arguments))
         try:
             checks = compile_arguments(tool.definition.get("inputSchema"), allow_undeclared=tool.allow_undeclared)
         except InvalidInputError as error:
             return f"the schema of `{case.tool}` is refused: {error.message}"
         if (fault := checks.fault(case.arguments)) is not None:
             return f"the call is refused before any policy is asked: `{fault.path}`: expected {fault.expected}"
+        if tool.item is not None and not names_its_uri(tool.name, case.arguments):
+            return "the call is refused before any policy is asked: `/uri`: it is not the one that the others make"
         return CallRequest(
             agent=agent,
             tool=case.tool,

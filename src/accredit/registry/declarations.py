@@ -18,12 +18,13 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ForbiddenError, InvalidInputError
 from accredit.kernel.hours import zone
-from accredit.kernel.ids import AgentId, IdSource, PersonId, TeamId, ToolId, tool_id
+from accredit.kernel.ids import AgentId, IdSource, PersonId, TeamId, ToolId, item_group, tool_id
 from accredit.kernel.money import Money
 from accredit.registry import rows
 from accredit.registry.addresses import same_address
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.items import item_kind, item_name
 from accredit.registry.lifecycle import AgentEvent, Inapplicable, after, awaits_candidate
 from accredit.registry.manifest import (
     KINDS,
@@ -47,6 +48,7 @@ from accredit.registry.proposals import Proposal, group_content, proposed, serve
 from accredit.registry.registration import (
     AgentCheck,
     agent_row,
+    called,
     fault_at,
     names_there,
     person_at,
@@ -72,6 +74,8 @@ __all__ = [
 _MAX_HISTORY: Final = 1_000
 _MAX_TIES: Final = 200
 _MAX_NAMED: Final = 200
+_MAX_NAMES: Final = 40_000
+"""Characters of them together."""
 
 Definitions = Mapping[str, Mapping[str, Any]]
 """What a tool server offers, by its own tool names."""
@@ -120,7 +124,7 @@ class Declarations:
                 offer = offers[document.metadata.name]
                 yield partial(self._put_server, document, offer, actor)
                 flags = self.flags(document, offer)
-                for own in document.spec.tools:
+                for own in document.spec.registered:
                     yield partial(self._pin, document, own, offer, flags.get(own, ()), actor)
             case AgentManifest():
                 yield partial(self._put_agent, document, waiting, actor)
@@ -369,11 +373,11 @@ class Declarations:
     ) -> dict[str, tuple[str, ...]]:
         """What is noticeable about the definitions that a server offers, of the tools that are registered of it."""
         name = manifest.metadata.name
-        own = [tool_id(name, each) for each in manifest.spec.tools]
+        own = [tool_id(name, each) for each in manifest.spec.registered]
         names = ToolNames(
             [*own, *(tool.id for server in self._catalogue().servers() for tool in server.tools.values())]
         )
-        offered = {each: offer[each] for each in manifest.spec.tools if each in offer}
+        offered = {each: offer[each] for each in manifest.spec.registered if each in offer}
         found = {each: names.flags(definition, tool_id(name, each)) for each, definition in offered.items()}
         return {each: flags for each, flags in found.items() if flags}
 
@@ -391,7 +395,11 @@ class Declarations:
             Facts("server.updated" if row else "server.registered", environment=environment),
             (Write(rows.SERVER, name, doc),),
             actor,
-            {"server": name, "url": spec.url, "tools": some_of([tool_id(name, own) for own in sorted(spec.tools)])},
+            {
+                "server": name,
+                "url": spec.url,
+                "tools": some_of([tool_id(name, own) for own in sorted(spec.registered)]),
+            },
         )
 
     def _check_server(
@@ -414,7 +422,7 @@ class Declarations:
                 manifest, "metadata.name", Code.NAME_TAKEN,
                 f"`{name}` is registered as another kind of server", "choose another name",
             )  # fmt: skip
-        faults = [fault for own in manifest.spec.tools for fault in self._tool_faults(view, manifest, own, offer)]
+        faults = [fault for own in manifest.spec.registered for fault in self._tool_faults(view, manifest, own, offer)]
         if faults:
             raise ManifestError(faults)
 
@@ -426,7 +434,7 @@ class Declarations:
         if not _takes_two(name, row.doc if row else None, doc, view):
             return None
         self._check_server(manifest, offer, row, view)
-        pinned = {own: pinned_definition(view, tool_id(name, own)) for own in manifest.spec.tools}
+        pinned = {own: pinned_definition(view, tool_id(name, own)) for own in manifest.spec.registered}
         definitions = {own: offer[own] if pin is None else pin[1] for own, pin in pinned.items()}
         flags = self.flags(manifest, definitions)
         content = server_content(name, doc, view, definitions, flags=flags, by=author(actor))
@@ -439,17 +447,17 @@ class Declarations:
         self, view: StateView, manifest: ToolServerManifest | ModelProviderManifest, own: str, offer: Definitions
     ) -> Iterator[ManifestFault]:
         """What keeps a tool from being pinned, or its pinned schema from being compiled as is asked now."""
-        path, tool = f"spec.tools.{shown(own)}", tool_id(manifest.metadata.name, own)
+        path, tool = f"spec.{_at(manifest, own)}", tool_id(manifest.metadata.name, own)
         pinned = pinned_definition(view, tool)
         definition = offer.get(own) if pinned is None else pinned[1]
         if definition is None:
-            yield fault_at(
-                manifest, path, Code.TOOL_UNKNOWN, f"the server offers no tool {shown(own)}", names_there(offer)
-            )
+            there = names_there(one for one in offer if item_kind(one) is item_kind(own))
+            yield fault_at(manifest, path, Code.TOOL_UNKNOWN, f"the server offers no {called(own)}", there)
             return
         try:
             definition_text(definition)
-            compile_arguments(definition.get("inputSchema"), allow_undeclared=manifest.spec.tools[own].allow_undeclared)
+            allow_undeclared = manifest.spec.registered[own].allow_undeclared
+            compile_arguments(definition.get("inputSchema"), allow_undeclared=allow_undeclared)
             declared_mapping(definition)
         except InvalidInputError as error:
             yield fault_at(manifest, path, error.code, error.message, error.hint)
@@ -468,7 +476,7 @@ class Declarations:
         if view.get(rows.TOOL, tool) is not None:
             # INVARIANT: a pin once made changes by `repin` alone, even if the tool was dropped and listed again
             return None
-        form = manifest.spec.tools[own]
+        form = manifest.spec.registered[own]
         digest = definition_digest(offer[own])
         facts = Facts(
             "tool.pinned",
@@ -545,6 +553,13 @@ class Declarations:
             "agent.versioned" if row else "agent.registered", agent=agent, version=digest, environment=environment.value
         )
         return Change(facts, tuple(writes), actor, body)
+
+
+def _at(manifest: ToolServerManifest | ModelProviderManifest, own: str) -> str:
+    """Where a manifest of a server names what has that name among its tools."""
+    if isinstance(manifest, ModelProviderManifest) or (group := item_group(own)) is None:
+        return f"tools.{shown(own)}"
+    return f"{group}.{shown(item_name(own))}"
 
 
 def pinning(tool: ToolId, definition: Mapping[str, Any], now_us: int) -> tuple[Write, ...]:
@@ -624,7 +639,7 @@ def _server_doc(manifest: ToolServerManifest | ModelProviderManifest) -> dict[st
             "price": money_doc(Money.parse(form.price)) if form.price is not None else None,
             "scope": form.scope if form.effect == "write" else None,
         }
-        for own, form in sorted(spec.tools.items())
+        for own, form in sorted(spec.registered.items())
     ]
     environment = manifest.metadata.environment
     doc: dict[str, Any] = {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
@@ -649,7 +664,11 @@ def _rates_doc(form: Any) -> dict[str, Any]:
 
 def some_of(tools: Sequence[str]) -> list[str]:
     """Tools for a record's body, which has its bounds: all of them stand in the row."""
-    some = list(tools[:_MAX_NAMED])
+    some: list[str] = []
+    for tool in tools[:_MAX_NAMED]:
+        if sum(map(len, some)) + len(tool) > _MAX_NAMES:
+            break
+        some.append(tool)
     return some if len(some) == len(tools) else [*some, f"and {len(tools) - len(some)} more"]
 
 

@@ -2,7 +2,8 @@
 
 A form says everything that one document alone can show to be wrong; what needs the registry (does the owner exist, is
 the tool registered) is `service`'s. Schema and form accept the same documents but for what no schema can say: texts
-are brought to NFC, and names of tools and roles must already be in it.
+are brought to NFC, names of tools and roles must already be in it, and a template of URIs must be one that `items.py`
+tells apart.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -33,7 +34,18 @@ from pydantic.alias_generators import to_camel
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.hours import Hours
+from accredit.kernel.ids import tool_id
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.items import (
+    MOST_REGISTERED,
+    URI_FORM,
+    ItemKind,
+    item_kind,
+    parse_template,
+    plain_uri,
+    prompt_key,
+    resource_key,
+)
 from accredit.registry.reading import RawDocument, read_documents
 
 __all__ = [
@@ -85,6 +97,8 @@ _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _BASE64URL = r"^[A-Za-z0-9_-]+$"
 _EXTERNAL_TYPE = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 
+_ITEM = r"^(prompts|resources)/."
+
 _HINTS = {
     _LABEL: "use visible characters and single plain spaces; no control, bidi, zero-width or tag characters",
     _NAME: "names are `[a-z][a-z0-9-]{0,62}`",
@@ -103,6 +117,7 @@ _HINTS = {
     _TASK_PATH: "the right side is a claim of the task such as `task.customer_id`",
     _DIGEST: "write `sha256:` and 64 lower-case hex digits",
     _BASE64URL: "write base64url without padding",
+    URI_FORM: "write the URI as the server lists it, or its template with simple variables such as `crm://customer/{id}`",
     _EXTERNAL_TYPE: "a letter or `_`, then letters, digits and `_`: the type as callers write it, without `Ext::`",
 }
 
@@ -131,6 +146,23 @@ def _already_nfc(text: str) -> str:
     if _nfc(text) != text:
         raise ValueError("not in Unicode normalisation form C")
     return text
+
+
+def _no_item(name: str) -> str:
+    # the name would be that of a resource or prompt, which is read and not called
+    if item_kind(name) is not None:
+        raise ValueError("a tool cannot be called so: resources and prompts stand under keys of their own")
+    return name
+
+
+def _readable(uri: str) -> str:
+    if len(tool_id("", resource_key(uri))) - len(tool_id("", resource_key("x"))) >= MOST_REGISTERED:
+        raise ValueError(f"percent-encoded it has more than {MOST_REGISTERED} characters, which its id would have")
+    if item_kind(resource_key(uri)) is ItemKind.TEMPLATE:
+        parse_template(uri)
+    elif not plain_uri(uri):
+        raise ValueError("a segment of its path means another place")
+    return uri
 
 
 def _no_task_type(name: str) -> str:
@@ -167,6 +199,14 @@ def _between(low: str, high: str) -> Callable[[str], str]:
 _Name = Annotated[str, StringConstraints(pattern=_NAME)]
 _Label = Annotated[str, StringConstraints(pattern=_LABEL, max_length=128), AfterValidator(_nfc)]
 _OwnLabel = Annotated[str, StringConstraints(pattern=_LABEL, max_length=128), AfterValidator(_already_nfc)]
+_ToolLabel = Annotated[
+    str,
+    StringConstraints(pattern=_LABEL, max_length=128),
+    AfterValidator(_already_nfc),
+    AfterValidator(_no_item),
+    Field(json_schema_extra={"not": {"pattern": _ITEM}}),
+]
+_Uri = Annotated[str, StringConstraints(pattern=URI_FORM, max_length=MOST_REGISTERED), AfterValidator(_readable)]
 _Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=2_000), AfterValidator(_nfc)]
 _Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
 _EmailOrGroup = Annotated[str, StringConstraints(pattern=_EMAIL_OR_GROUP, max_length=254)]
@@ -193,7 +233,7 @@ _EnvironmentName = Literal["development", "staging", "production"]
 _Audience = Literal["staff", "employees", "partners", "web", "public"]
 
 
-def _keys(pattern: str, longest: int) -> Any:
+def _keys(pattern: str, longest: int, *, but: str | None = None) -> Any:
     """Says a mapping's key form with `propertyNames`: pydantic's `patternProperties` lets every other key pass."""
 
     def extra(made: dict[str, Any]) -> None:
@@ -201,6 +241,8 @@ def _keys(pattern: str, longest: int) -> Any:
         if values:
             made["additionalProperties"] = next(iter(values.values()))
         made["propertyNames"] = {"pattern": pattern, "maxLength": longest}
+        if but is not None:
+            made["propertyNames"]["not"] = {"pattern": but}
 
     return extra
 
@@ -237,20 +279,49 @@ class _WhenForm(_Form):
     ] = Field(default={}, description="arguments that must equal the verified task's claims")
 
 
-class _ToolsForm(_Form):
-    """Tools of one server, and when they may be called."""
+_GRANTED = ("allow", "resources", "prompts")
 
+
+class _ToolsForm(_Form):
+    """Tools, resources and prompts of one server, and when they may be used."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": [name]} for name in _GRANTED]})
     server: _Name
     allow: Annotated[
+        list[_ToolLabel],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(default=[], description="the server's own tool names")
+    resources: Annotated[
+        list[_Uri],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(default=[], description="URIs of resources it may read, and templates of them, as the server lists them")
+    prompts: Annotated[
         list[_OwnLabel],
         Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
         AfterValidator(_distinct),
-    ] = Field(description="the server's own tool names")
+    ] = Field(default=[], description="the server's own names of prompts it may get")
     when: _WhenForm | None = None
     hours: _HoursForm | None = Field(None, description="narrows the agent's hours")
     mask: _DataClasses = Field(
         default=[], description="data classes that are taken out of the results, by the tool's registered `fields`"
     )
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """(Where it stands in this form, name among the server's tools) of all that is granted."""
+        return [
+            *((f"allow[{place}]", own) for place, own in enumerate(self.allow)),
+            *((f"resources[{place}]", resource_key(uri)) for place, uri in enumerate(self.resources)),
+            *((f"prompts[{place}]", prompt_key(own)) for place, own in enumerate(self.prompts)),
+        ]
+
+    @model_validator(mode="after")
+    def _grants_something(self) -> _ToolsForm:
+        if not self.names:
+            raise ValueError("nothing is granted; name tools under `allow`, `resources` or `prompts`")
+        return self
 
 
 class _ModelForm(_Form):
@@ -350,10 +421,11 @@ class _AgentSpec(_Form):
     def _one_grant_per_tool(self) -> _AgentSpec:
         granted: set[tuple[str, str]] = set()
         for form in self.tools:
-            for name in form.allow:
+            for _, name in form.names:
                 if (form.server, name) in granted:
                     # all parts of a grant conjoin; two grants of one tool would widen each other
-                    raise ValueError(f"the tool `{name[:80]}` of `{form.server}` is granted twice")
+                    what = "tool" if item_kind(name) is None else "item"
+                    raise ValueError(f"the {what} `{name[:80]}` of `{form.server}` is granted twice")
                 granted.add((form.server, name))
         return self
 
@@ -469,7 +541,30 @@ class _ToolForm(_Form):
         return self
 
 
+class _ItemForm(_Form):
+    """What an operator says about a resource, a template of resources, or a prompt: it is read."""
+
+    data: _DataClasses = Field(description="what it can contain")
+    price: _Amount | None = Field(None, description="per read; a read without a registered price is refused")
+
+    def as_tool(self) -> _ToolForm:
+        return _ToolForm.model_validate({"effect": "read", "data": self.data, "price": self.price})
+
+
+_OFFERED = ("tools", "resources", "prompts")
+
+
 class _ServerSpec(_Form):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [name]} for name in _OFFERED],
+            "if": {"required": ["openapi"], "properties": {"openapi": {"type": "string"}}},
+            "then": {
+                "required": ["tools"],
+                "properties": {"resources": {"maxProperties": 0}, "prompts": {"maxProperties": 0}},
+            },
+        }
+    )
     url: _Url
     credential: _Name | None = Field(None, description="name of the brokered upstream credential")
     openapi: _Below | None = Field(
@@ -480,9 +575,32 @@ class _ServerSpec(_Form):
         default=[], description="of an MCP server: how it may ask the agent's user for something; by default not at all"
     )
     tools: Annotated[
-        dict[_OwnLabel, _ToolForm],
-        Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128)),
-    ] = Field(description="by the server's own tool names")
+        dict[_ToolLabel, _ToolForm],
+        Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128, but=_ITEM)),
+    ] = Field(default={}, description="by the server's own tool names")
+    resources: Annotated[
+        dict[_Uri, _ItemForm], Field(min_length=1, max_length=1_000, json_schema_extra=_keys(URI_FORM, MOST_REGISTERED))
+    ] = Field(default={}, description="by URI, or by template of URIs, as the server lists them")
+    prompts: Annotated[
+        dict[_OwnLabel, _ItemForm], Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128))
+    ] = Field(default={}, description="by the server's own names")
+
+    @cached_property
+    def registered(self) -> Mapping[str, _ToolForm]:
+        """All that it offers, by its name among the server's tools: tools and items."""
+        return {
+            **self.tools,
+            **{resource_key(uri): form.as_tool() for uri, form in self.resources.items()},
+            **{prompt_key(name): form.as_tool() for name, form in self.prompts.items()},
+        }
+
+    @model_validator(mode="after")
+    def _offers_something(self) -> _ServerSpec:
+        if not self.registered:
+            raise ValueError("nothing is offered; name `tools`, `resources` or `prompts`")
+        if self.openapi is not None and (self.resources or self.prompts):
+            raise ValueError("an HTTP API has `tools` alone")
+        return self
 
     @model_validator(mode="after")
     def _only_mcp_elicits(self) -> _ServerSpec:
@@ -532,8 +650,8 @@ class _ProviderSpec(_Form):
 
     openapi: ClassVar[None] = None
 
-    @property
-    def tools(self) -> dict[str, _ToolForm]:
+    @cached_property
+    def registered(self) -> Mapping[str, _ToolForm]:
         """Its models, as the tools that they are to everything else."""
         return {name: _ToolForm.model_validate({"effect": "read", "data": []}) for name in self.models}
 

@@ -11,6 +11,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.hours import Hours
 from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId
 from accredit.kernel.money import Money
+from accredit.registry.items import ItemKind, item_kind
 from accredit.registry.llm_models import ModelRates
 
 __all__ = [
@@ -214,6 +215,11 @@ class Tool:
     rates: ModelRates | None = None
     """Set: it is a language model, and its server the provider."""
 
+    @property
+    def item(self) -> ItemKind | None:
+        """Set: it is a resource, a template of resources, or a prompt, which is read and not called."""
+        return item_kind(self.name) if self.rates is None else None
+
     def carrying(self, classes: frozenset[str]) -> frozenset[str]:
         """The properties of its results that carry one of these data classes."""
         return frozenset(name for name, kind in self.fields if kind in classes)
@@ -237,7 +243,7 @@ class ToolServer:
     credential: str | None
     """Name of the brokered upstream credential."""
     tools: Mapping[str, Tool]
-    """By the server's own tool name."""
+    """By the server's own tool name; its items by theirs (`items.py`)."""
     openapi: str | None = None
     """Where an HTTP API says what it offers: a path below its URL."""
     api: str | None = None
@@ -253,7 +259,7 @@ class ToolServer:
 
 @dataclass(frozen=True, slots=True)
 class ToolGrant:
-    """What the manifest says about one tool, normalised; equal grants have equal digests (DESIGN §3.7)."""
+    """What the manifest says about one tool or item, normalised; equal grants have equal digests (DESIGN §3.7)."""
 
     tool: ToolId
     digest: Digest

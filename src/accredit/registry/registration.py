@@ -15,6 +15,7 @@ from accredit.registry.addresses import same_address
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.conditions import argument_type, claim_type
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.items import item_kind, item_name
 from accredit.registry.manifest import AgentManifest, Document, PersonManifest, duration_ms
 from accredit.registry.model import Person, Team
 from accredit.registry.pinning import read_definition
@@ -23,6 +24,7 @@ from accredit.registry.versions import canonical_manifest, expiry_us
 __all__ = [
     "AgentCheck",
     "agent_row",
+    "called",
     "fault_at",
     "names_there",
     "person_at",
@@ -142,17 +144,17 @@ class AgentCheck:
                 )  # fmt: skip
                 continue
             entries = {entry["name"]: entry for entry in server.doc["tools"]}
-            for place, own in enumerate(form.allow):
-                at, tool = f"{path}.allow[{place}]", tool_id(form.server, own)
+            for place, own in form.names:
+                at, tool = f"{path}.{place}", tool_id(form.server, own)
                 pinned = pinned_definition(self._view, tool)
                 if own not in entries or pinned is None:
-                    message = f"the tool server `{form.server}` has no registered tool {shown(own)}"
+                    message = f"the tool server `{form.server}` has no registered {called(own)}"
                     self._add(at, Code.TOOL_UNKNOWN, message, self._first(form.server) or names_there(entries))
                     continue
                 found[tool] = pinned[0]
                 self._mask(f"{path}.mask", own, entries[own], form.mask)
                 if missing := sorted(set(entries[own]["data"]) - set(form.mask) - set(spec.data)):
-                    message = f"{shown(own)} carries {', '.join(missing)}, which `spec.data` does not name"
+                    message = f"{called(own)} carries {', '.join(missing)}, which `spec.data` does not name"
                     self._add(at, Code.DATA_CLASS_UNDECLARED, message)
                 for left, right in form.when.same_as.items() if form.when else ():
                     self._same(f"{path}.when.sameAs.{left}", pinned[1], left, right)
@@ -166,7 +168,7 @@ class AgentCheck:
         """A mask takes classes out by the tool's registered fields; what these do not place would get through."""
         placed = {kind for _, kind in entry["fields"]} & set(entry["data"])
         if unplaced := sorted(set(mask) - placed):
-            message = f"{shown(own)} has no registered field that carries {', '.join(unplaced)}"
+            message = f"{called(own)} has no registered field that carries {', '.join(unplaced)}"
             self._add(path, Code.MASK_UNPLACEABLE, message)
 
     def _same(self, path: str, definition: Mapping[str, Any], left: str, right: str) -> None:
@@ -258,6 +260,12 @@ def fault_at(document: Document, path: str, code: Code, message: str, hint: str 
 def shown(name: str) -> str:
     """A name from outside, bounded and unable to imitate the text around it."""
     return f"`{ascii(name)[1:-1][:128]}`"
+
+
+def called(own: str) -> str:
+    """What kind of thing has that name among its server's tools, and its own name."""
+    kind = item_kind(own)
+    return f"tool {shown(own)}" if kind is None else f"{kind} {shown(item_name(own))}"
 
 
 def names_there(known: Iterable[str]) -> str:

@@ -46,6 +46,7 @@ from accredit.registry.declarations import (
     some_of,
 )
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.items import item_kind
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
 from accredit.registry.llm_models import model_definition
 from accredit.registry.manifest import (
@@ -92,7 +93,7 @@ from accredit.registry.proposals import (
     role_content,
     subject_kind,
 )
-from accredit.registry.registration import person_at, shown, team_named
+from accredit.registry.registration import called, person_at, shown, team_named
 from accredit.registry.restraints import agent_restricted, incident_closed, incident_flagged, restriction_lifted
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
@@ -103,7 +104,7 @@ __all__ = ["ApplyOutcome", "ApplyResult", "Registry", "Repinned", "read_files"]
 _MAX_DOCUMENTS: Final = 1_000
 _MAX_OFFERED: Final = 2_000
 _MAX_REASON: Final = 2_000
-_PINS_AT_ONCE: Final = 100
+_PINS_AT_ONCE: Final = 80
 _NARROWING: Final = frozenset({AgentEvent.SUSPEND, AgentEvent.QUARANTINE, AgentEvent.RETIRE})
 _RECORDED: Final[Mapping[AgentEvent, str]] = {
     AgentEvent.SUBMIT: "agent.submitted",
@@ -430,7 +431,7 @@ class Registry:
         if isinstance(manifest, ModelProviderManifest):
             return {model: model_definition(manifest.spec.api, model) for model in manifest.spec.models}
         name, view = manifest.metadata.name, self._proven(self._control.view)
-        if all(view.get(rows.TOOL, tool_id(name, own)) for own in manifest.spec.tools):
+        if all(view.get(rows.TOOL, tool_id(name, own)) for own in manifest.spec.registered):
             return {}
         asked = ToolServer(
             ServerName(name),
@@ -452,7 +453,7 @@ class Registry:
                 hint=error.hint,
                 cause=error.cause,
             ) from error
-        if len(offered) > _MAX_OFFERED:
+        if sum(item_kind(name) is None for name in offered) > _MAX_OFFERED:
             raise UnavailableError(
                 Code.UPSTREAM_OVERSIZED, f"tool server `{server.name}` offers more than {_MAX_OFFERED} tools"
             )
@@ -478,7 +479,7 @@ class Registry:
         if known is None:
             raise NotFoundError(Code.SERVER_UNKNOWN, f"no tool server is called `{server[:80]}`")
         if tool is not None and tool not in known.tools:
-            raise NotFoundError(Code.TOOL_UNKNOWN, f"the tool server `{server}` has no registered tool {shown(tool)}")
+            raise NotFoundError(Code.TOOL_UNKNOWN, f"the tool server `{server}` has no registered {called(tool)}")
         wanted = sorted(known.tools) if tool is None else [tool]
         offered = await self._ask(known)
         known = self.catalogue.server(server) or known  # it may have changed while the server was asked
@@ -488,7 +489,7 @@ class Registry:
             if own not in offered:
                 raise InvalidInputError(
                     Code.TOOL_UNKNOWN, f"the tool server `{server}` does not offer {shown(own)} any more",
-                    hint="remove the tool from the server's manifest",
+                    hint="remove it from the server's manifest",
                 )  # fmt: skip
             if definition_digest(offered[own]) != known.tools[own].definition_digest:
                 compile_arguments(offered[own].get("inputSchema"), allow_undeclared=known.tools[own].allow_undeclared)

@@ -1,11 +1,11 @@
 """A manifest's canonical form, its facets, and the version made of them.
 
-The canonical form is a manifest again, in which people, team and delegates are named by id, tools by id and pinned
+The canonical form is a manifest again: people, team and delegates are named by id, tools and items by id and pinned
 definition, times are milliseconds and money nano-units; what has no order is sorted and what was left out is written
 with its default, so two manifests that mean the same are the same version. Every key belongs to exactly one facet:
 
 facet       keys (of `spec`, unless it says otherwise)
-tools       tools (conditions, narrowed hours and definition digests included), hours
+tools       tools and items (conditions, narrowed hours and definition digests included), hours
 data        data
 models      models
 prompt      prompt
@@ -95,7 +95,7 @@ def canonical_manifest(
             "userRole": form.when.user_role if form.when else None,
         }
         for form in spec.tools
-        for tool in (tool_id(form.server, name) for name in form.allow)
+        for tool in (tool_id(form.server, name) for _, name in form.names)
     ]
     limits = spec.limits
     return {

@@ -1,0 +1,684 @@
+"""One request of a client about a tool or an item: decided, forwarded, answered, and gone on with if that takes more.
+
+A tool server may answer with a question to the agent's user, or that it goes on with it; a person may have to approve
+first. A client without a session takes all that away, with a state or a name of ours, and comes back with it; one with
+a session is asked on its stream. Each time a call goes to its server it was decided about anew.
+
+The numbers are those of `mcp.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from accredit.approvals.requests import exact_json
+from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
+from accredit.gateway.carried import CarriedState, open_state, seal_state
+from accredit.gateway.elicitation import Asked, as_capability, declared_modes, read_answers, read_asked
+from accredit.gateway.flight import Flight, FlightStopped
+from accredit.gateway.forwarding import Ending, forward, tell_last_words
+from accredit.gateway.items import RpcCall, check_answer, tell_refusal
+from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, RpcResponse
+from accredit.gateway.masking import masked_error, masked_result
+from accredit.gateway.mcptasks import (
+    TASKS,
+    DeferredCall,
+    DeferredCalls,
+    HeardReply,
+    UpstreamTask,
+    read_task,
+    takes_tasks,
+)
+from accredit.gateway.ports import EnforcementPoint
+from accredit.gateway.questions import ClientQuestions
+from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, input_required, refusal_result
+from accredit.gateway.relay import Answer, encode_message, read_answer, upstream_request
+from accredit.gateway.replies import Reply
+from accredit.gateway.routing import (
+    CAPABILITIES_KEY,
+    Era,
+    ParamHeader,
+    check_parameters,
+    parameter_headers,
+    rendered_parameters,
+)
+from accredit.gateway.sessions import ClientSession
+from accredit.gateway.sse import KEEP_ALIVE, event_frame
+from accredit.gateway.upstream import Exchange, Upstream
+from accredit.identity.model import Principal
+from accredit.kernel.canonical import Digest, digest
+from accredit.kernel.clock import Clock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
+from accredit.kernel.ids import HoldId, IdSource, ServerName
+from accredit.kernel.sealing import Sealer
+from accredit.registry.model import Tool, ToolServer
+
+__all__ = ["McpCalls", "McpRequest"]
+
+_log = logging.getLogger("accredit.gateway")
+
+_MAX_LABEL = 128
+_MAX_PROGRESS_TOKEN = 256
+_MAX_DECLARED_BYTES = 4096
+_MAX_HOLD = 64
+_MAX_HEADER_PLANS = 4096
+_MOST_ROUNDS = 8
+_WAITED_S = 5.0
+_LAST_WISH_S = 5.0
+_GRANT_MS = 60 * 60 * 1000
+"""What was granted in the last moment still has to be used."""
+_ANSWERS_US = 15 * 60 * 1_000_000
+_RUN_KEY = "dev.accredit/run"
+_DECLARED_KEY = "dev.accredit/declared"
+_HOLD_KEY = "dev.accredit/hold"
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_LABEL = re.compile(r"[\x21-\x7e]{1,128}")
+_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class McpRequest:
+    """A request whose caller, endpoint and era are known."""
+
+    principal: Principal
+    server: ToolServer | None
+    """None: at `/mcp`, for all of them."""
+    head: Mapping[str, str]
+    message: RpcMessage
+    era: Era
+    source: str
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]]
+    session: ClientSession | None = None
+
+    @property
+    def aggregated(self) -> bool:
+        """Whether it came to the endpoint of all servers."""
+        return self.server is None
+
+    @property
+    def endpoint(self) -> ServerName | None:
+        """Whose endpoint it came to; None: that of all."""
+        return self.server.name if self.server is not None else None
+
+
+class McpCalls:
+    """What clients of one process are about."""
+
+    def __init__(
+        self, enforcement: EnforcementPoint, upstream: Upstream, *, sealer: Sealer, clock: Clock, ids: IdSource
+    ) -> None:
+        self._enforcement = enforcement
+        self._upstream = upstream
+        self._clock = clock
+        self._hold_sealer = sealer.derive("mcp-hold-state")
+        self._questions = ClientQuestions(ids)
+        self._deferred = DeferredCalls(clock, ids)
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._upstream_ids = itertools.count(1)
+        self._header_plans: dict[Digest, tuple[ParamHeader, ...]] = {}
+        # Only what `notifications/cancelled` may name: calls of sessions, served by this replica.
+        self._cancellable: dict[tuple[bytes, RpcId], Flight] = {}
+
+    async def aclose(self) -> None:
+        """Give up what goes on."""
+        self._deferred.close()
+        for stopping in list(self._stopping):
+            stopping.cancel()
+        await asyncio.gather(*self._stopping, return_exceptions=True)
+
+    def cancel(self, session: ClientSession, message: RpcMessage) -> None:
+        """Take `notifications/cancelled` of a session."""
+        named = message.params.get("requestId")
+        if isinstance(named, str | int) and not isinstance(named, bool):
+            flight = self._cancellable.get((session.nonce, named))
+            if flight is not None:
+                flight.stop(Code.CANCELLED)
+
+    def heard(self, session: ClientSession, response: RpcResponse) -> bool:
+        """Take what a client of a session says to a question; False if it was not asked."""
+        return self._questions.take(session, response)
+
+    def check_parameters(self, tool: Tool, request: McpRequest, arguments: Mapping[str, Any]) -> None:
+        """Compare the headers that repeat arguments with these.
+
+        Raises:
+            RpcError: they say something else.
+        """
+        check_parameters(self._header_plan(tool), request.head, request.message, arguments)
+
+    async def run(self, asked: RpcCall, inbound: McpRequest, reply: Reply) -> None:
+        """Have a call decided about, and do what came of it."""
+        message, tell = inbound.message, tell_refusal(asked, inbound.era)
+        label, traceparent = _run_label(message, inbound.head)
+        declared = _declared(message)
+        try:
+            carried = self._carried(inbound, asked)
+        except InvalidInputError as error:
+            await tell(reply, Refused(error.code, error.message, error.hint))
+            return
+        if carried.hold is not None and (refused := _declined(message, carried.hold)) is not None:
+            await tell(reply, refused)
+            return
+        call = Call(
+            principal=inbound.principal,
+            server=asked.server,
+            tool=asked.own,
+            arguments=asked.arguments,
+            item=asked.item,
+            completes=asked.completes,
+            protocol=f"mcp/{inbound.era}",
+            source=inbound.source,
+            run_label=label,
+            declared=declared,
+            answers=carried.answers,
+            hold=carried.hold,
+        )
+        flight, session = Flight(inbound.receive), inbound.session
+        key = None if session is None or message.id is None else (session.nonce, message.id)
+        if key is not None:
+            self._cancellable[key] = flight
+        try:
+            await self._rounds(asked, inbound, reply, call, carried.state, flight, traceparent)
+        finally:
+            if key is not None and self._cancellable.get(key) is flight:
+                del self._cancellable[key]
+
+    async def _rounds(
+        self,
+        asked: RpcCall,
+        inbound: McpRequest,
+        reply: Reply,
+        call: Call,
+        state: str | None,
+        flight: Flight,
+        traceparent: str | None,
+    ) -> None:
+        """Decide and forward; again with the client's answers as long as the tool server has questions.
+
+        A client without a session is told what is asked, and comes back with its answers in a call of its own.
+        """
+        tell = tell_refusal(asked, inbound.era)
+        for _ in range(_MOST_ROUNDS):
+            outcome = await self._enforcement.admit(call)  # 8
+            if isinstance(outcome, Refused):
+                await self._refuse(asked, inbound, reply, call, outcome, state)
+                return
+            said = await self._forward(
+                outcome,
+                asked,
+                reply,
+                flight,
+                tell=tell,
+                traceparent=traceparent,
+                # a notice has a text of the server's own
+                progress=None if outcome.masked else _progress_token(inbound.message),
+                # completing is no request that may be answered by a question, and reading none that becomes a task
+                modes=frozenset() if asked.completes is not None else outcome.elicitation & _modes_of(inbound),
+                tasks=asked.item is None and self._may_defer(inbound),
+                state=state,
+            )
+            if said is None:
+                return
+            if isinstance(said, UpstreamTask):
+                deferred = self._deferred_upstream(inbound, outcome, asked, said)
+                await reply.result({"resultType": "task", **deferred.state()})
+                return
+            if inbound.session is None:
+                until_us = self._clock.now().wall_us + _ANSWERS_US
+                carried = CarriedState(asked=tuple(said.requests), state=said.state)
+                await reply.result(input_required(said.requests, self._seal(inbound, asked, carried, until_us)))
+                return
+            try:
+                answers = await self._questions.ask(inbound.session, said, reply.part, flight)
+            except FlightStopped as stopped:
+                await tell(reply, failure(stopped.code))
+                return
+            except AccreditError as error:
+                await tell(reply, failure(error.code, error=error))
+                return
+            call, state = replace(call, answers=answers, hold=None), said.state
+        await tell(reply, Refused(Code.UPSTREAM_INVALID, "the tool server has no end of questions", ""))
+
+    def _carried(self, inbound: McpRequest, asked: RpcCall) -> CarriedState:
+        """What the client brings back of a call that was answered with a question."""
+        message, principal = inbound.message, inbound.principal
+        state = message.params.get("requestState")
+        if state is not None:
+            opened: CarriedState | Code = Code.HOLD_UNKNOWN
+            if isinstance(state, str):
+                opened = open_state(
+                    self._hold_sealer,
+                    state,
+                    agent=principal.agent,
+                    user=principal.user.key if principal.user else None,
+                    request=_request_of(asked),
+                    now=self._clock.now(),
+                )
+            if isinstance(opened, Code):
+                raise InvalidInputError(opened, opened.meaning)
+            if opened.asked:
+                return replace(opened, answers=read_answers(message.params.get("inputResponses"), opened.asked))
+            return opened
+        hold = message.meta.get(_HOLD_KEY)
+        if hold is None:
+            return CarriedState()
+        if not isinstance(hold, str) or not 0 < len(hold) <= _MAX_HOLD:
+            raise InvalidInputError(Code.HOLD_UNKNOWN, f"`_meta[{_HOLD_KEY}]` is not the id of a hold")
+        return CarriedState(hold=HoldId(hold))
+
+    def _seal(self, inbound: McpRequest, asked: RpcCall, carried: CarriedState, expires_us: int) -> str:
+        user = inbound.principal.user
+        return seal_state(
+            self._hold_sealer,
+            carried,
+            agent=inbound.principal.agent,
+            user=user.key if user else None,
+            request=_request_of(asked),
+            expires_us=expires_us,
+        )
+
+    async def _refuse(
+        self, asked: RpcCall, inbound: McpRequest, reply: Reply, call: Call, refused: Refused, state: str | None
+    ) -> None:
+        held = refused.code is Code.HELD and refused.hold is not None
+        if held and asked.item is None and state is None and self._may_defer(inbound):
+            until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
+            who = " and ".join(refused.roles) or "an approver"
+            deferred = self._deferred.add(
+                replace(call, hold=refused.hold),
+                asked,
+                inbound.endpoint,
+                ttl_ms=(until_us - self._clock.now().wall_us) // 1000 + _GRANT_MS,
+                expired=lambda _: None,
+                words=f"waits for {who} to approve hold {refused.hold}",
+            )
+            await reply.result({"resultType": "task", **deferred.state()})
+            return
+        if held and _can_be_asked(inbound):
+            until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
+            carried = CarriedState(hold=refused.hold, state=state, answers=call.answers)
+            await reply.result(approval_request(refused, self._seal(inbound, asked, carried, until_us)))
+            return
+        if refused.code is Code.MAPPING_FAILED:  # COAZ-MCP, Mapping Errors
+            told = refusal_result(refused)["structuredContent"]
+            await reply.error(RpcNumber.PARAMS, f"COAZ mapping error: {refused.detail}", data=told)
+            return
+        await tell_refusal(asked, inbound.era)(reply, refused)
+
+    def _header_plan(self, tool: Tool) -> tuple[ParamHeader, ...]:
+        plan = self._header_plans.get(tool.definition_digest)
+        if plan is None:
+            plan = parameter_headers(tool.definition.get("inputSchema"))
+            if len(self._header_plans) >= _MAX_HEADER_PLANS:
+                self._header_plans.clear()
+            self._header_plans[tool.definition_digest] = plan
+        return plan
+
+    # -- upstream
+
+    async def _forward(
+        self,
+        admitted: Admitted,
+        asked: RpcCall,
+        reply: Reply,
+        flight: Flight,
+        *,
+        tell: Callable[[Reply, Refused], Awaitable[None]],
+        traceparent: str | None = None,
+        progress: RpcId | None = None,
+        modes: frozenset[str] = frozenset(),
+        tasks: bool = False,
+        state: str | None = None,
+    ) -> Asked | UpstreamTask | None:
+        """Send an admitted call and relay its answer; or what the tool server says instead of one.
+
+        `progress` is the client's name for notices on the way, `modes` how its user may be asked for something, `tasks`
+        whether it may be told to come back.
+        """
+        call = admitted.call
+        params: dict[str, Any] = dict(asked.params)
+        if call.answers:
+            params["inputResponses"] = call.answers
+        if state is not None:
+            params["requestState"] = state
+        said: Asked | UpstreamTask | None = None
+        rpc_id = next(self._upstream_ids)
+
+        def begin() -> Exchange:
+            headers, body = upstream_request(
+                asked.method,
+                params,
+                rpc_id=rpc_id,
+                credential=admitted.headers,
+                extra=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
+                progress=progress is not None,
+                traceparent=traceparent,
+                capabilities=as_capability(modes) | ({"extensions": {TASKS: {}}} if tasks else {}),
+            )
+            return self._upstream.exchange(
+                admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck
+            )
+
+        async def relay(exchange: Exchange, end: Ending) -> None:
+            nonlocal said
+            async with exchange:  # 9
+                answer, ended = await self._answer(
+                    exchange, reply, rpc_id, progress, admitted, asked, modes, tasks=tasks
+                )
+            end(ended)
+            if isinstance(answer, bytes):
+                await reply.final(answer)  # 10
+            else:
+                said = answer
+
+        words = await forward(self._enforcement, admitted, flight, begin, relay)
+        if words is not None and not reply.done:
+            await tell_last_words(words, lambda refused: tell(reply, refused))
+        return said if words is None else None
+
+    async def _answer(
+        self,
+        exchange: Exchange,
+        reply: Reply,
+        rpc_id: int,
+        token: RpcId | None,
+        admitted: Admitted,
+        asked: RpcCall,
+        modes: frozenset[str],
+        *,
+        tasks: bool,
+    ) -> tuple[bytes | Asked | UpstreamTask, CallResult | None]:
+        """The final response as the client gets it, or what the server says instead, once all before it is relayed."""
+        masked = admitted.masked
+        while (text := await exchange.next()) is not None:
+            if not text:
+                await reply.part(KEEP_ALIVE)
+                continue
+            answer = read_answer(text, rpc_id=rpc_id)
+            if answer.result is not None and answer.result.get("resultType") == "input_required":
+                # a question could carry what a mask takes away
+                question = read_asked(
+                    answer.result, server=admitted.tool.server, modes=frozenset() if masked else modes
+                )
+                told = {"inputRequests": question.requests}
+                self._enforcement.inspect(admitted, told)
+                return question, CallResult(CallEnd.INPUT_REQUIRED, size=exchange.received, result=told)
+            if answer.result is not None and tasks and answer.result.get("resultType") == "task":
+                return read_task(answer.result), None
+            if answer.result is not None:
+                result, ended = self._checked(admitted, asked, answer.result, exchange.received)
+                return reply.encode(result), ended
+            if answer.error is not None:
+                error, ended = self._checked_error(admitted, answer.error, exchange.received)
+                return encode_message({"jsonrpc": "2.0", "id": reply.rpc_id, "error": error}), ended
+            if answer.progress is not None and token is not None:
+                notice = {
+                    "jsonrpc": "2.0",
+                    "method": "notifications/progress",
+                    "params": {"progressToken": token, **answer.progress},
+                }
+                await reply.part(event_frame(encode_message(notice)))
+        raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
+
+    def _checked(
+        self, admitted: Admitted, asked: RpcCall, result: Mapping[str, Any], size: int
+    ) -> tuple[Mapping[str, Any], CallResult]:
+        """A result as the agent may be told it, and how the call ended."""
+        told: Mapping[str, Any]
+        if asked.item is None:
+            end = _check_result(result)
+            told = masked_result(result, admitted.masked) if admitted.masked else result
+        else:
+            end, told = CallEnd.OK, check_answer(asked.method, result)
+        self._enforcement.inspect(admitted, told)
+        return told, CallResult(end, size=size, result=told)
+
+    def _checked_error(
+        self, admitted: Admitted, error: Mapping[str, Any], size: int
+    ) -> tuple[Mapping[str, Any], CallResult]:
+        told = masked_error(error) if admitted.masked else error
+        self._enforcement.inspect(admitted, {"error": told})
+        return told, CallResult(CallEnd.PROTOCOL_ERROR, size=size, result={"error": told})
+
+    # -- calls that a client asks about until they are done
+
+    def _may_defer(self, inbound: McpRequest) -> bool:
+        if inbound.session is not None or not self._deferred.room(inbound.principal.agent):
+            return False
+        return takes_tasks(inbound.message.meta.get(CAPABILITIES_KEY))
+
+    def _deferred_upstream(
+        self, inbound: McpRequest, admitted: Admitted, asked: RpcCall, task: UpstreamTask
+    ) -> DeferredCall:
+        """Keep a call open that its tool server goes on with. It holds its place and its money until it has ended."""
+
+        def overdue(deferred: DeferredCall) -> None:
+            self._end_deferred(deferred, Code.CALL_TIMEOUT)
+
+        longest_ms = int(admitted.run_timeout_s * 1000)
+        ttl_ms = longest_ms if task.ttl_ms is None else min(task.ttl_ms, longest_ms)
+        deferred = self._deferred.add(
+            admitted.call, asked, inbound.endpoint, ttl_ms=ttl_ms, expired=overdue, admitted=admitted, task=task
+        )
+        admitted.cancel = lambda code: self._end_deferred(deferred, code)
+        return deferred
+
+    def _end_deferred(self, deferred: DeferredCall, code: Code, error: AccreditError | None = None) -> None:
+        """A call that its tool server works on is stopped, for us at any rate."""
+        admitted = deferred.admitted
+        if admitted is None or deferred.ended is not None:
+            return
+        told = refusal_result(failure(code, error=error))
+        ended = {"status": "cancelled"} if code is Code.CANCELLED else {"status": "completed", "result": told}
+        self._finish(deferred, CallResult(end_of(code), code=code), **ended)
+        stopping = asyncio.get_running_loop().create_task(self._cancel_upstream(admitted, deferred.upstream))
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+
+    def _finish(self, deferred: DeferredCall, settled: CallResult, /, **ended: Any) -> None:
+        if deferred.admitted is not None and deferred.ended is None:
+            deferred.admitted.cancel = None
+            self._deferred.end(deferred, **ended)
+            self._enforcement.settle(deferred.admitted, settled)
+
+    async def _cancel_upstream(self, admitted: Admitted, task: str) -> None:
+        try:
+            async with asyncio.timeout(_LAST_WISH_S):
+                await self._ask_task(admitted, "tasks/cancel", task, recheck=lambda: None)
+        except (AccreditError, TimeoutError) as error:
+            _log.info("a task was not cancelled at its tool server: %s", error)
+
+    async def _ask_task(
+        self, admitted: Admitted, method: str, task: str, *, recheck: Callable[[], None]
+    ) -> tuple[Answer, int]:
+        rpc_id = next(self._upstream_ids)
+        capabilities: dict[str, Any] = {"extensions": {TASKS: {}}}
+        headers, body = upstream_request(
+            method, {"taskId": task}, rpc_id=rpc_id, credential=admitted.headers, capabilities=capabilities
+        )
+        async with self._upstream.exchange(
+            admitted.url, headers, body, credential=admitted.headers, recheck=recheck
+        ) as exchange:
+            while (text := await exchange.next()) is not None:
+                answer = read_answer(text, rpc_id=rpc_id) if text else None
+                if answer is not None and (answer.result is not None or answer.error is not None):
+                    return answer, exchange.received
+        raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
+
+    async def task(self, inbound: McpRequest, reply: Reply) -> None:
+        """`tasks/get`, `tasks/update` and `tasks/cancel`."""
+        message, principal = inbound.message, inbound.principal
+        if message.id is None:
+            raise RpcError(RpcNumber.REQUEST, f"`{message.method}` needs an `id`")
+        deferred = self._deferred.find(message.params.get("taskId"), principal, inbound.endpoint, message.id)
+        if message.method == "tasks/cancel":
+            if deferred.admitted is not None:
+                self._end_deferred(deferred, Code.CANCELLED)
+            elif deferred.running is None and deferred.ended is None:
+                self._deferred.end(deferred, status="cancelled")
+        if message.method != "tasks/get":  # nothing was asked of a client that could be answered by an update
+            await reply.result({})
+            return
+        if deferred.ended is None and not deferred.busy:
+            deferred.busy = True
+            try:
+                await (
+                    self._look_at(deferred, inbound) if deferred.admitted is not None else self._try(deferred, inbound)
+                )
+            finally:
+                deferred.busy = False
+        await reply.result(deferred.state())
+
+    async def _look_at(self, deferred: DeferredCall, inbound: McpRequest) -> None:
+        """Ask the tool server how far it is. What comes of it is checked like any result."""
+        admitted = deferred.admitted
+        if admitted is None:
+            return
+        flight = Flight(inbound.receive)
+        try:
+            with flight.lasting(admitted.call_timeout_s):
+                answer, size = await self._ask_task(admitted, "tasks/get", deferred.upstream, recheck=admitted.recheck)
+            if deferred.ended is not None:  # stopped meanwhile
+                return
+            if answer.result is None:
+                error, result = self._checked_error(admitted, answer.error or {}, size)
+                self._finish(deferred, result, status="failed", error=error)
+                return
+            task = read_task(answer.result)
+            if task.id != deferred.upstream:
+                raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server told of another task")
+            deferred.poll_ms = task.poll_ms
+            if task.result is not None:
+                told, result = self._checked(admitted, deferred.asked, task.result, size)
+                self._finish(deferred, result, status="completed", result=told)
+            elif task.error is not None:
+                error, result = self._checked_error(admitted, task.error, size)
+                self._finish(deferred, result, status="failed", error=error)
+            elif task.status == "cancelled":
+                self._finish(deferred, CallResult(CallEnd.CANCELLED, Code.CANCELLED), status="cancelled")
+        except FlightStopped as stopped:
+            if stopped.code is not Code.CANCELLED:  # who only leaves may ask again
+                raise UnavailableError(stopped.code, stopped.code.meaning) from stopped
+        except AccreditError as error:
+            if error.code in {Code.UPSTREAM_UNREACHABLE, Code.CALL_TIMEOUT}:
+                raise  # it may be reached the next time
+            self._end_deferred(deferred, error.code, error)
+
+    async def _try(self, deferred: DeferredCall, inbound: McpRequest) -> None:
+        """Make a held call if a person has approved it by now. Once begun it goes on, with or without its client."""
+        if deferred.running is None:
+            call = replace(deferred.call, principal=inbound.principal, source=inbound.source)
+            outcome = await self._enforcement.admit(call)
+            if isinstance(outcome, Refused):
+                if outcome.code is not Code.HELD:
+                    self._deferred.end(deferred, status="completed", result=refusal_result(outcome))
+                return
+            deferred.running = asyncio.get_running_loop().create_task(self._make(deferred, outcome))
+        await asyncio.wait({deferred.running}, timeout=_WAITED_S)
+
+    async def _make(self, deferred: DeferredCall, admitted: Admitted) -> None:
+        heard, asked = HeardReply(), deferred.asked
+        await self._forward(admitted, asked, heard, Flight(_forever), tell=tell_refusal(asked, Era.STATELESS))
+        self._deferred.end(deferred, **heard.ended())
+
+
+def _progress_token(message: RpcMessage) -> RpcId | None:
+    """The client's name for its progress, as bounded as an id: each notice repeats it. None: no notices."""
+    token = message.meta.get("progressToken")
+    fits = isinstance(token, str) and len(token) <= _MAX_PROGRESS_TOKEN
+    return token if fits or (isinstance(token, int) and not isinstance(token, bool)) else None
+
+
+def _declared(message: RpcMessage) -> Mapping[str, Any]:
+    declared = message.meta.get(_DECLARED_KEY)
+    if declared is None:
+        return _NOTHING
+    if not isinstance(declared, dict) or len(orjson.dumps(declared)) > _MAX_DECLARED_BYTES:
+        raise RpcError(
+            RpcNumber.PARAMS,
+            f"`_meta[{_DECLARED_KEY}]` must be an object of at most {_MAX_DECLARED_BYTES} bytes",
+            rpc_id=message.id,
+        )
+    return declared
+
+
+def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The client's label of its run, and its trace context if that is well formed: `_meta` before headers."""
+    meta = message.meta
+    parent = meta.get("traceparent", head.get("traceparent"))
+    trace = _TRACEPARENT.fullmatch(parent) if isinstance(parent, str) else None
+    traceparent = trace[0] if trace else None
+    label = meta.get(_RUN_KEY)
+    if label is not None:
+        if not isinstance(label, str) or not 0 < len(label) <= _MAX_LABEL:
+            raise RpcError(
+                RpcNumber.PARAMS,
+                f"`_meta[{_RUN_KEY}]` must be a text of at most {_MAX_LABEL} characters",
+                rpc_id=message.id,
+            )
+        return label, traceparent
+    baggage = meta.get("baggage", head.get("baggage"))
+    if isinstance(baggage, str) and len(baggage) <= 8192:
+        for member in baggage.split(","):
+            key, _, value = member.partition(";")[0].partition("=")
+            if key.strip() == _RUN_KEY and _LABEL.fullmatch(label := unquote(value.strip())):
+                return label, traceparent
+    return (trace[1] if trace else None), traceparent
+
+
+async def _forever() -> Any:
+    """What a call hears that nobody waits for: its client does not leave."""
+    await asyncio.get_running_loop().create_future()
+
+
+def _modes_of(inbound: McpRequest) -> frozenset[str]:
+    """How the client's user may be asked for something."""
+    if inbound.session is not None:
+        return inbound.session.modes
+    return declared_modes(inbound.message.meta.get(CAPABILITIES_KEY))
+
+
+def _can_be_asked(inbound: McpRequest) -> bool:
+    """Whether a hold may be told as a question: a client with a session would be kept waiting on its stream."""
+    return inbound.session is None and "form" in _modes_of(inbound)
+
+
+def _request_of(asked: RpcCall) -> Digest:
+    """What a state was handed out for, as far as the client can see it; the hold itself is bound to all of it."""
+    return digest("mcp-held-call", exact_json([asked.server, asked.own, asked.arguments]))
+
+
+def _declined(message: RpcMessage, hold: HoldId) -> Refused | None:
+    """What to say if the client's user would rather not wait: nothing is decided or recorded anew."""
+    responses = message.params.get("inputResponses")
+    answer = responses.get(APPROVAL_KEY) if isinstance(responses, dict) else None
+    if isinstance(answer, dict) and answer.get("action") in {"decline", "cancel"}:
+        return Refused(Code.HELD, Code.HELD.meaning, Code.HELD.remedy, hold=hold)
+    return None
+
+
+def _check_result(result: Mapping[str, Any]) -> CallEnd:
+    """How a call ended by its result.
+
+    Raises:
+        UnavailableError: `upstream_invalid`.
+    """
+    if result.get("resultType", "complete") != "complete":
+        raise UnavailableError(
+            Code.UPSTREAM_INVALID,
+            "the tool server answered with a kind of result that was not declared to it",
+        )
+    is_error = result.get("isError", False)
+    if not isinstance(result.get("content"), list) or not isinstance(is_error, bool):
+        raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's result is not that of `tools/call`")
+    return CallEnd.TOOL_ERROR if is_error else CallEnd.OK
