@@ -10,7 +10,6 @@ bounded in size and time; 5 one strict JSON-RPC message; 6 its era, header = bod
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -31,7 +30,7 @@ from accredit.gateway.jsonrpc import RpcError, RpcId, RpcMessage, RpcNumber, rea
 from accredit.gateway.masking import masked_error, masked_result
 from accredit.gateway.ports import EnforcementPoint, ListingWatch
 from accredit.gateway.refusals import APPROVAL_KEY, approval_request, refusal_result
-from accredit.gateway.relay import ABOUT_US, encode_message, read_answer, upstream_request
+from accredit.gateway.relay import ABOUT_US, ALIVE, encode_message
 from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import (
     CAPABILITIES_KEY,
@@ -45,8 +44,8 @@ from accredit.gateway.routing import (
 )
 from accredit.gateway.sessions import ClientSession, SealedSessions
 from accredit.gateway.sse import event_frame
+from accredit.gateway.toolservers import ServerExchange, ToolRequest, ToolServerProtocol
 from accredit.gateway.uploads import read_upload
-from accredit.gateway.upstream import Exchange, Upstream
 from accredit.identity.metadata import challenge
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest, digest
@@ -113,7 +112,7 @@ class McpGateway:
     def __init__(
         self,
         enforcement: EnforcementPoint,
-        upstream: Upstream,
+        tool_servers: ToolServerProtocol,
         *,
         public_url: str,
         sealer: Sealer,
@@ -125,7 +124,7 @@ class McpGateway:
         upload_timeout_s: float = 10.0,
     ) -> None:
         self._enforcement = enforcement
-        self._upstream = upstream
+        self._tool_servers = tool_servers
         self._public_url = public_url
         self._clock = clock
         self._addresses = HostAllowList(public_url, allowed_hosts)
@@ -134,15 +133,14 @@ class McpGateway:
         self._watch = watch
         self._max_body_bytes = max_body_bytes
         self._upload_timeout_s = upload_timeout_s
-        self._upstream_ids = itertools.count(1)
         self._header_plans: dict[Digest, tuple[ParamHeader, ...]] = {}
         self._names = AggregatedNames()
         # Only what `notifications/cancelled` may name: calls of sessions, served by this replica.
         self._cancellable: dict[tuple[bytes, RpcId], Flight] = {}
 
     async def aclose(self) -> None:
-        """Close the connections to tool servers."""
-        await self._upstream.aclose()
+        """Close what is kept open to tool servers."""
+        await self._tool_servers.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Nothing escapes but cancellation and what `send` itself raises."""
@@ -432,27 +430,24 @@ class McpGateway:
     async def _forward(
         self, admitted: Admitted, inbound: _Inbound, reply: Reply, flight: Flight, traceparent: str | None
     ) -> None:
-        rpc_id = next(self._upstream_ids)
         # a notice has a text of the server's own
         token = None if admitted.masked else _progress_token(inbound.message)
 
-        def begin() -> Exchange:
-            headers, body = upstream_request(
+        def begin() -> ServerExchange:
+            request = ToolRequest(
                 "tools/call",
                 {"name": admitted.tool.name, "arguments": admitted.call.arguments},
-                rpc_id=rpc_id,
-                credential=admitted.headers,
-                extra=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
+                parameters=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
                 progress=token is not None,
                 traceparent=traceparent,
             )
-            return self._upstream.exchange(
-                admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck
+            return self._tool_servers.exchange(
+                admitted.server, request, credential=admitted.headers, recheck=admitted.recheck
             )
 
-        async def relay(exchange: Exchange, end: Ending) -> None:
+        async def relay(exchange: ServerExchange, end: Ending) -> None:
             async with exchange:  # 9
-                text, ended = await self._answer(exchange, reply, rpc_id, token, admitted)
+                text, ended = await self._answer(exchange, reply, token, admitted)
             end(ended)
             await reply.final(text)  # 10
 
@@ -461,15 +456,13 @@ class McpGateway:
             await tell_last_words(words, lambda refused: reply.result(refusal_result(refused)))
 
     async def _answer(
-        self, exchange: Exchange, reply: Reply, rpc_id: int, token: RpcId | None, admitted: Admitted
+        self, exchange: ServerExchange, reply: Reply, token: RpcId | None, admitted: Admitted
     ) -> tuple[bytes, CallResult]:
         """The final response as the client gets it, once all that comes before it is relayed."""
         masked = admitted.masked
-        while (text := await exchange.next()) is not None:
-            if not text:
+        while (answer := await exchange.next()) is not None:
+            if answer == ALIVE:
                 await reply.part(b": alive\r\n\r\n")
-                continue
-            answer = read_answer(text, rpc_id=rpc_id)
             if answer.result is not None:
                 end = _check_result(answer.result)
                 result = masked_result(answer.result, masked) if masked else answer.result

@@ -34,6 +34,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.hours import Hours
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.model import Launch
 from accredit.registry.reading import RawDocument, read_documents
 
 __all__ = [
@@ -83,6 +84,9 @@ _INPUT_PATH = r"^input(\.[A-Za-z][A-Za-z0-9_]{0,63}){1,8}$"
 _TASK_PATH = r"^task\.[A-Za-z][A-Za-z0-9_]{0,62}$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _BASE64URL = r"^[A-Za-z0-9_-]+$"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
+_ARGUMENT = rf"^([^{_INVISIBLE}]| )*$"
+_DIRECTORY = rf"^(/[^/{_INVISIBLE}]+)+$"
 _EXTERNAL_TYPE = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 
 _HINTS = {
@@ -103,6 +107,9 @@ _HINTS = {
     _TASK_PATH: "the right side is a claim of the task such as `task.customer_id`",
     _DIGEST: "write `sha256:` and 64 lower-case hex digits",
     _BASE64URL: "write base64url without padding",
+    _VARIABLE: "a letter or `_`, then letters, digits and `_`",
+    _ARGUMENT: "use visible characters and plain spaces; no control, bidi, zero-width or tag characters",
+    _DIRECTORY: "write an absolute path without spaces, `.` or `..`",
     _EXTERNAL_TYPE: "a letter or `_`, then letters, digits and `_`: the type as callers write it, without `Ext::`",
 }
 
@@ -131,6 +138,12 @@ def _already_nfc(text: str) -> str:
     if _nfc(text) != text:
         raise ValueError("not in Unicode normalisation form C")
     return text
+
+
+def _no_dots(path: str) -> str:
+    if {".", ".."} & set(path.split("/")):
+        raise ValueError("an absolute path without `.` and `..`")
+    return path
 
 
 def _no_task_type(name: str) -> str:
@@ -183,6 +196,9 @@ _TokenType = Annotated[
     AfterValidator(_no_task_type),
     Field(json_schema_extra={"not": {"const": _TASK_TYPE}}),
 ]
+_Variable = Annotated[str, StringConstraints(pattern=_VARIABLE)]
+_Argument = Annotated[str, StringConstraints(pattern=_ARGUMENT, max_length=4_096)]
+_Directory = Annotated[str, StringConstraints(pattern=_DIRECTORY, max_length=1_024), AfterValidator(_no_dots)]
 _DigestText = Annotated[str, StringConstraints(pattern=_DIGEST)]
 _DataClass = Annotated[
     str, AfterValidator(_known_class), WithJsonSchema({"type": "string", "enum": list(data_classes())})
@@ -469,8 +485,47 @@ class _ToolForm(_Form):
         return self
 
 
+class _StdioForm(_Form):
+    """A program that is started here and spoken to over its standard input and output."""
+
+    command: _Directory = Field(description="the absolute path of the program; no shell reads it")
+    args: Annotated[list[_Argument], Field(max_length=256)] = Field(default=[], description="what it is given")
+    directory: _Directory | None = Field(
+        None, description="the directory it works in; without it, an empty one of its own"
+    )
+    env: Annotated[dict[_Variable, _Argument], Field(max_length=64, json_schema_extra=_keys(_VARIABLE, 127))] = Field(
+        default={}, description="its whole environment, but for the credential: nothing is inherited"
+    )
+    credential_variable: _Variable | None = Field(
+        None, description="the variable of its environment that holds the brokered credential"
+    )
+
+    @model_validator(mode="after")
+    def _named_once(self) -> _StdioForm:
+        if self.credential_variable is not None and self.credential_variable in self.env:
+            raise ValueError("`credentialVariable` stands in `env` as well")
+        return self
+
+    def read(self) -> Launch:
+        return Launch(
+            self.command, tuple(self.args), self.directory, tuple(sorted(self.env.items())), self.credential_variable
+        )
+
+
 class _ServerSpec(_Form):
-    url: _Url
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["url"]}, {"required": ["stdio"]}],
+            "dependentSchemas": {"openapi": {"required": ["url"], "properties": {"revision": False}}},
+        }
+    )
+    url: _Url | None = Field(None, description="where it is, unless it is started here")
+    stdio: _StdioForm | None = Field(
+        None, description="how it is started here; takes two persons, in every environment"
+    )
+    revision: Literal["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"] | None = Field(
+        None, description="of MCP, that it is spoken to in; without it, the one found when it is registered"
+    )
     credential: _Name | None = Field(None, description="name of the brokered upstream credential")
     openapi: _Below | None = Field(
         None,
@@ -480,6 +535,16 @@ class _ServerSpec(_Form):
         dict[_OwnLabel, _ToolForm],
         Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128)),
     ] = Field(description="by the server's own tool names")
+
+    @model_validator(mode="after")
+    def _one_way_to_reach_it(self) -> _ServerSpec:
+        if (self.url is None) is (self.stdio is None):
+            raise ValueError("a tool server has either a `url` or is started here by `stdio`")
+        if self.openapi is not None and (self.stdio is not None or self.revision is not None):
+            raise ValueError("`openapi` belongs to an HTTP API, which has a `url` and no `revision`")
+        if self.stdio is not None and (self.credential is None) is not (self.stdio.credential_variable is None):
+            raise ValueError("`credential` and `stdio.credentialVariable` belong together")
+        return self
 
 
 class ToolServerManifest(_Form):
