@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from asyncio.subprocess import SubprocessStreamProtocol
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -70,20 +71,27 @@ class ProgramRules:
         return {**limits, "RLIMIT_NPROC": 256} if own_user else limits
 
 
+class _Streams(SubprocessStreamProtocol):
+    """Knows when the process itself is gone: its pipes may be held open by what it started."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=_PIECE, loop=loop)
+        self.gone = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.gone.set()
+
+
 @dataclass(frozen=True, slots=True)
 class _Started:
     """A process and its three pipes."""
 
-    process: asyncio.subprocess.Process
+    transport: asyncio.SubprocessTransport
+    gone: asyncio.Event
     input: asyncio.StreamWriter
     output: asyncio.StreamReader
     errors: asyncio.StreamReader
-
-    @classmethod
-    def of(cls, process: asyncio.subprocess.Process) -> _Started:
-        if process.stdin is None or process.stdout is None or process.stderr is None:
-            raise OSError("started without its pipes")
-        return cls(process, process.stdin, process.stdout, process.stderr)
 
 
 class Program:
@@ -101,7 +109,9 @@ class Program:
     ) -> None:
         self.name = name
         self.uid = uid
-        self._process = started.process
+        self.pid = started.transport.get_pid()
+        self._transport = started.transport
+        self._gone = started.gone
         self.input = started.input
         self.output = started.output
         self._errors = started.errors
@@ -113,22 +123,18 @@ class Program:
         self._ending: asyncio.Task[None] | None = None
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def status(self) -> int | None:
         """How it ended, if it did."""
-        return self._process.returncode
+        return self._transport.get_returncode()
 
     @property
     def last_words(self) -> str:
         """The newest of what it wrote to its error output, for the log."""
         return " | ".join(self._words)
 
-    async def over(self) -> int:
+    async def over(self) -> None:
         """Wait until it has ended by itself."""
-        return await self._process.wait()
+        await self._gone.wait()
 
     def failure(self) -> UnavailableError:
         """Why it does not answer, once it has ended."""
@@ -183,7 +189,12 @@ class Program:
             if self.uid is not None:
                 await _end_all_of(self.uid)
         finally:
-            self._listening.cancel()
+            # read to the end: a pipe that nobody reads keeps its descriptor
+            ends = {self._listening, asyncio.ensure_future(_read_out(self.output))}
+            _, left = await asyncio.wait(ends, timeout=_OWN_TIME_S)
+            for each in left:
+                each.cancel()
+            self._transport.close()
             await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
             self._closed(self)
 
@@ -195,8 +206,8 @@ class Program:
     async def _gone_within(self, patience_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
-                await self._process.wait()
-        return self._process.returncode is not None
+                await self._gone.wait()
+        return self._gone.is_set()
 
 
 class Programs:
@@ -234,7 +245,7 @@ class Programs:
                 "parent": os.getpid(),
                 "uid": uid,
             }
-            started = _Started.of(await _launched(plan, piped=True))
+            started = await _launched(plan)
         except BaseException as error:
             shutil.rmtree(scratch, ignore_errors=True)
             if not isinstance(error, OSError | KeyError):
@@ -245,6 +256,10 @@ class Programs:
         program = Program(name, started, credential=credential, uid=uid, scratch=scratch, closed=self._running.discard)
         self._running.add(program)
         return program
+
+    async def aclose(self) -> None:
+        """Wait until every program has ended; those still running are ended now."""
+        await asyncio.gather(*(program.end(at_once=True) for program in list(self._running)))
 
     def _free_uid(self, name: str) -> int:
         """A user of the range that nothing runs as; the same one for the same server, as far as that can be."""
@@ -259,6 +274,11 @@ class Programs:
         raise UnavailableError(Code.UPSTREAM_UNREACHABLE, "every user of `stdio_uids` runs something already")
 
 
+async def _read_out(stream: asyncio.StreamReader) -> None:
+    while await stream.read(_PIECE):
+        pass
+
+
 def _uids_running() -> set[int]:
     found = set()
     with contextlib.suppress(OSError), os.scandir("/proc") as listing:
@@ -270,29 +290,24 @@ def _uids_running() -> set[int]:
 
 
 async def _end_all_of(uid: int) -> None:
-    reaper = await _launched({"reap": True, "uid": uid}, piped=False)
+    reaper = await _launched({"reap": True, "uid": uid})
     try:
         async with asyncio.timeout(_REAP_S):
-            await reaper.wait()
+            await reaper.gone.wait()
     except TimeoutError:
-        reaper.kill()
+        reaper.transport.kill()
         _log.error("the processes of user %d could not be ended", uid)
+    finally:
+        reaper.transport.close()
 
 
-async def _launched(plan: Mapping[str, Any], *, piped: bool) -> asyncio.subprocess.Process:
+async def _launched(plan: Mapping[str, Any]) -> _Started:
+    loop = asyncio.get_running_loop()
     given, ours = os.pipe()
-    wanted = asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            "-B",
-            str(_LAUNCHER),
-            str(given),
-            stdin=wanted,
-            stdout=wanted,
-            stderr=wanted,
+        transport, streams = await loop.subprocess_exec(
+            lambda: _Streams(loop),
+            *(sys.executable, "-I", "-S", "-B", str(_LAUNCHER), str(given)),
             env={},
             cwd="/",
             pass_fds=(given,),
@@ -305,10 +320,12 @@ async def _launched(plan: Mapping[str, Any], *, piped: bool) -> asyncio.subproce
         os.close(given)
     try:
         await asyncio.to_thread(_written, ours, json.dumps(plan).encode())
+        if streams.stdin is None or streams.stdout is None or streams.stderr is None:
+            raise OSError("started without its pipes")
     except BaseException:
-        process.kill()
+        transport.close()  # which kills it
         raise
-    return process
+    return _Started(transport, streams.gone, streams.stdin, streams.stdout, streams.stderr)
 
 
 def _written(descriptor: int, text: bytes) -> None:

@@ -542,6 +542,7 @@ class StdioServers:
         for key in list(self._places):
             self._drop(key, at_once=False)
         await asyncio.gather(*self._ending, return_exceptions=True)
+        await self._programs.aclose()
 
     def _drop(self, key: _Key, *, at_once: bool) -> None:
         place = self._places.pop(key)
