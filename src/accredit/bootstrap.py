@@ -95,7 +95,7 @@ from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 
-__all__ = ["Running", "run"]
+__all__ = ["Running", "program_rules", "run"]
 
 _log = logging.getLogger("accredit")
 _SYSTEM = Actor(basis="system")
@@ -144,7 +144,7 @@ class Running:
         return f"{self.plane.public_url}/login#{self.first_link}" if self.first_link else None
 
 
-def _program_rules(settings: Settings, directory: Path, *, scaled: bool) -> ProgramRules:
+def program_rules(settings: Settings, directory: Path, *, scaled: bool) -> ProgramRules:
     first, last = settings.stdio_user_ids
     return ProgramRules(
         allowed=settings.stdio_servers == "on" or (settings.stdio_servers == "auto" and not scaled),
@@ -288,7 +288,7 @@ async def run(
             stateless=StatelessHttp(upstream),
             sessions=SessionHttp(upstream),
             stdio=StdioServers(
-                Programs(_program_rules(settings, directory, scaled=scaled)), max_result_bytes=settings.max_result_bytes
+                Programs(program_rules(settings, directory, scaled=scaled)), max_result_bytes=settings.max_result_bytes
             ),
         )
         stack.push_async_callback(tool_servers.aclose)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 LATEST, LEGACY = "2026-07-28", "2025-11-25"
@@ -86,10 +87,10 @@ def _say(text: str) -> None:
 def _seen() -> dict[str, Any]:
     """What a program can find out about where it runs."""
     hidden = os.environ.get("LOOK_AT", "")
-    found = {}
+    found: dict[str, str | None] = {}
     for path in hidden.split(":"):
         try:
-            found[path] = sorted(os.listdir(path)) if os.path.isdir(path) else open(path).read()  # noqa: PTH123, PTH208, SIM115
+            found[path] = Path(path).read_text() if Path(path).is_file() else str(sorted(Path(path).iterdir()))
         except OSError as error:
             found[path] = error.strerror
     return {
@@ -106,7 +107,7 @@ def _seen() -> dict[str, Any]:
 
 def _read(path: str) -> str:
     try:
-        return open(path).read()  # noqa: PTH123, SIM115
+        return open(path).read()  # noqa: PTH123
     except OSError as error:
         return str(error.strerror)
 
@@ -159,8 +160,8 @@ def _odd(fault: str, message: dict[str, Any]) -> bool:
                 _say(json.dumps({"jsonrpc": "2.0", "method": "notifications/progress", "params": notice}))
         case "forks":
             script = "import os, time; os.setsid(); time.sleep(600)"
-            child = subprocess.Popen([sys.executable, "-c", script])  # noqa: S603 - our own interpreter
-            inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])  # noqa: S603
+            child = subprocess.Popen([sys.executable, "-c", script])
+            inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             text = f"{os.getpid()} {child.pid} {inner.pid}"
             _say(json.dumps({"jsonrpc": "2.0", "id": rpc_id, "result": result_of("echo", {"text": text})}))
             return True

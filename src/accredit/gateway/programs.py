@@ -192,8 +192,8 @@ class Program:
             # read to the end: a pipe that nobody reads keeps its descriptor
             ends = {self._listening, asyncio.ensure_future(_read_out(self.output))}
             _, left = await asyncio.wait(ends, timeout=_OWN_TIME_S)
-            for each in left:
-                each.cancel()
+            for task in left:
+                task.cancel()
             self._transport.close()
             await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
             self._closed(self)
@@ -320,11 +320,12 @@ async def _launched(plan: Mapping[str, Any]) -> _Started:
         os.close(given)
     try:
         await asyncio.to_thread(_written, ours, json.dumps(plan).encode())
-        if streams.stdin is None or streams.stdout is None or streams.stderr is None:
-            raise OSError("started without its pipes")
     except BaseException:
         transport.close()  # which kills it
         raise
+    if streams.stdin is None or streams.stdout is None or streams.stderr is None:
+        transport.close()
+        raise OSError("started without its pipes")
     return _Started(transport, streams.gone, streams.stdin, streams.stdout, streams.stderr)
 
 

@@ -388,7 +388,8 @@ class Declarations:
         self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions, actor: Actor, view: StateView
     ) -> Change | None:
         name, environment, spec = manifest.metadata.name, manifest.metadata.environment, manifest.spec
-        row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
+        row = view.get(rows.SERVER, name)
+        doc = _server_doc(manifest, row.doc if row else None)
         self._check_server(manifest, offer, row, view)
         if row is not None and _facts_of(row.doc) == doc:
             return None
@@ -433,7 +434,8 @@ class Declarations:
         self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions, actor: Actor, view: StateView
     ) -> Proposal | None:
         name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
-        row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
+        row = view.get(rows.SERVER, name)
+        doc = _server_doc(manifest, row.doc if row else None)
         if not _takes_two(name, row.doc if row else None, doc, view):
             return None
         if launch_awaits(manifest, row.doc if row else None):
@@ -636,7 +638,9 @@ def author(actor: Actor) -> PersonId:
     return PersonId(actor.person)
 
 
-def _server_doc(manifest: ToolServerManifest | ModelProviderManifest) -> dict[str, Any]:
+def _server_doc(
+    manifest: ToolServerManifest | ModelProviderManifest, before: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """What the operator says, as stored."""
     spec = manifest.spec
     tools: list[dict[str, Any]] = [
@@ -664,7 +668,9 @@ def _server_doc(manifest: ToolServerManifest | ModelProviderManifest) -> dict[st
         return {**doc, "api": manifest.spec.api}
     if manifest.spec.openapi is not None:
         return {**doc, "openapi": manifest.spec.openapi}
-    if manifest.spec.revision not in {None, LATEST_REVISION} or (manifest.spec.stdio and manifest.spec.revision):
+    # without one it is the newest; where another stood, or nothing says so, it is written out for whoever signs it off
+    said = manifest.spec.stdio is not None or "revision" in (before or {})
+    if manifest.spec.revision is not None and (said or manifest.spec.revision != LATEST_REVISION):
         doc["revision"] = manifest.spec.revision
     if manifest.spec.stdio is not None:
         doc["launch"] = rows.launch_doc(manifest.spec.stdio.read())
@@ -697,7 +703,7 @@ def launch_awaits(manifest: ToolServerManifest | ModelProviderManifest, before: 
     """Whether a program would be started in a way that nobody has signed off yet; `before` is the server's row now."""
     if isinstance(manifest, ModelProviderManifest) or manifest.spec.stdio is None:
         return False
-    doc = _server_doc(manifest)
+    doc = _server_doc(manifest, before)
     return before is None or any(before.get(key) != doc.get(key) for key in _STARTED_BY)
 
 
