@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -16,9 +17,11 @@ from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accredit.gateway.programs import Programs
-from accredit.gateway.stdio import StdioServers
+from accredit.gateway.stdio import LineReader, ProgramFault, StdioServers
 from accredit.gateway.toolservers import ToolRequest, always
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
@@ -185,6 +188,39 @@ def test_a_program_that_ends_again_and_again_is_left_alone_for_longer_and_longer
     asyncio.run(play())
 
 
+@pytest.mark.requirement("gateway:stdio:supervised")
+def test_a_program_that_nobody_needs_is_ended_and_that_is_no_crash(script: str) -> None:
+    async def play() -> None:
+        before = children()
+        async with stdio(idle_s=0.2, first_wait_s=60.0) as protocol:
+            for _ in range(2):
+                assert text_of(await ask(protocol, program(script, LEGACY), text="a")) == "a"
+                async with asyncio.timeout(10):
+                    while not children() <= before:
+                        await asyncio.sleep(0.01)
+
+    asyncio.run(play())
+
+
+@given(st.lists(st.tuples(st.binary(max_size=12), st.booleans())), st.lists(st.integers(1, 5), min_size=1))
+def test_however_a_stream_is_split_its_lines_are_the_same(lines: list[tuple[bytes, bool]], sizes: list[int]) -> None:
+    texts = [line.replace(b"\n", b"").replace(b"\r", b"") for line, _ in lines]
+    stream = b"".join(text + (b"\r\n" if windows else b"\n") for text, (_, windows) in zip(texts, lines, strict=True))
+    reader, found, turn = LineReader(13), [], itertools.cycle(sizes)
+    while stream:
+        size = next(turn)
+        found += reader.feed(stream[:size])
+        stream = stream[size:]
+    assert found == texts
+    assert not reader.partial
+
+
+@pytest.mark.parametrize("piece", [b"x" * 14, b"x" * 14 + b"\n", b"ok\n" + b"x" * 14])
+def test_a_line_over_the_bound_is_refused_whole_or_not(piece: bytes) -> None:
+    with pytest.raises(ProgramFault):
+        LineReader(12).feed(piece)
+
+
 @pytest.mark.requirement("gateway:stdio:ended")
 @own_user
 def test_all_that_a_program_started_ends_with_it_in_its_group_or_not(script: str) -> None:
@@ -283,7 +319,8 @@ def test_two_servers_have_two_users(script: str) -> None:
     async def play() -> None:
         async with stdio() as protocol:
             servers = [program(script, LATEST, env={"NUMBER": str(number)}) for number in range(3)]
-            seen = [json.loads(text_of(await ask(protocol, server, "look"))) for server in servers]
+            answers = await asyncio.gather(*(ask(protocol, server, "look") for server in servers))
+            seen = [json.loads(text_of(answer)) for answer in answers]
             assert len({each["uid"] for each in seen}) == 3
 
     asyncio.run(play())

@@ -28,7 +28,7 @@ from accredit.gateway import launcher
 from accredit.identity.broker import without_credential
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
-from accredit.registry.model import ToolServer
+from accredit.registry.model import Launch, ToolServer
 
 __all__ = ["Program", "ProgramRules", "Programs"]
 
@@ -144,7 +144,7 @@ class Program:
             Code.UPSTREAM_UNREACHABLE,
             "the tool server's program ended",
             hint="look for its words in the log of accredit",
-            cause=f"status {self.status}: {self.last_words}",
+            cause=f"status {self.status}",
         )
 
     async def _listen(self) -> None:
@@ -199,7 +199,7 @@ class Program:
             self._closed(self)
 
     def _signal(self, number: signal.Signals) -> None:
-        # the group may outlive the process that it is named after; its number is not given anew before it is empty
+        # the group may outlive the process that it is named after, and its number is not given anew before it is empty
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -216,6 +216,8 @@ class Programs:
     def __init__(self, rules: ProgramRules) -> None:
         self._rules = rules
         self._running: set[Program] = set()
+        self._taken: set[int] = set()
+        """Users of programs that run, or are about to."""
 
     async def start(self, server: ToolServer, credential: Mapping[str, str]) -> Program:
         """Start a program; that it ends at once is found by whoever reads its output.
@@ -226,34 +228,23 @@ class Programs:
         name, launch = server.name, server.launch
         if not self._rules.allowed or launch is None:
             raise UnavailableError(Code.STDIO_DISABLED, Code.STDIO_DISABLED.meaning, hint=Code.STDIO_DISABLED.remedy)
-        root = os.geteuid() == 0
-        uid = self._free_uid(name) if root and not self._rules.unsafe_same_user else None
-        scratch = Path(tempfile.mkdtemp(prefix="accredit-stdio-"))
-        try:
+        own_user = os.geteuid() == 0 and not self._rules.unsafe_same_user
+        with contextlib.ExitStack() as undone:
+            uid = self._free_uid(name) if own_user else None
             if uid is not None:
-                os.chown(scratch, uid, uid)
-            env = dict(launch.env)
-            if launch.credential_variable is not None:
-                env[launch.credential_variable] = credential[launch.credential_variable]
-            plan = {
-                "args": list(launch.args),
-                "command": launch.command,
-                "directory": launch.directory or str(scratch),
-                "env": env,
-                "hidden": [] if self._rules.unsafe_same_user else list(self._rules.hidden),
-                "limits": self._rules.limits(own_user=uid is not None),
-                "parent": os.getpid(),
-                "uid": uid,
-            }
-            started = await _launched(plan)
-        except BaseException as error:
-            shutil.rmtree(scratch, ignore_errors=True)
-            if not isinstance(error, OSError | KeyError):
-                raise
-            raise UnavailableError(
-                Code.UPSTREAM_UNREACHABLE, "the tool server's program cannot be started", cause=repr(error)[:200]
-            ) from error
-        program = Program(name, started, credential=credential, uid=uid, scratch=scratch, closed=self._running.discard)
+                undone.callback(self._taken.discard, uid)
+            try:
+                scratch = Path(tempfile.mkdtemp(prefix="accredit-stdio-"))
+                undone.callback(shutil.rmtree, scratch, ignore_errors=True)
+                if uid is not None:
+                    os.chown(scratch, uid, uid)
+                started = await _launched(self._plan(launch, credential, uid, scratch))
+            except (OSError, KeyError) as error:
+                raise UnavailableError(
+                    Code.UPSTREAM_UNREACHABLE, "the tool server's program cannot be started", cause=repr(error)[:200]
+                ) from error
+            undone.pop_all()
+        program = Program(name, started, credential=credential, uid=uid, scratch=scratch, closed=self._over)
         self._running.add(program)
         return program
 
@@ -261,15 +252,36 @@ class Programs:
         """Wait until every program has ended; those still running are ended now."""
         await asyncio.gather(*(program.end(at_once=True) for program in list(self._running)))
 
+    def _over(self, program: Program) -> None:
+        self._running.discard(program)
+        if program.uid is not None:
+            self._taken.discard(program.uid)
+
+    def _plan(self, launch: Launch, credential: Mapping[str, str], uid: int | None, scratch: Path) -> Mapping[str, Any]:
+        env = dict(launch.env)
+        if launch.credential_variable is not None:
+            env[launch.credential_variable] = credential[launch.credential_variable]
+        return {
+            "args": list(launch.args),
+            "command": launch.command,
+            "directory": launch.directory or str(scratch),
+            "env": env,
+            "hidden": [] if self._rules.unsafe_same_user else list(self._rules.hidden),
+            "limits": self._rules.limits(own_user=uid is not None),
+            "parent": os.getpid(),
+            "uid": uid,
+        }
+
     def _free_uid(self, name: str) -> int:
         """A user of the range that nothing runs as; the same one for the same server, as far as that can be."""
-        taken = {program.uid for program in self._running} | _uids_running()
+        taken = self._taken | _uids_running()
         first, size = self._rules.first_uid, self._rules.last_uid - self._rules.first_uid + 1
         own = "\0".join((name, *self._rules.hidden))
         begin = int.from_bytes(sha256(own.encode()).digest()[:4])
         for step in range(size):
             uid = first + (begin + step) % size
             if uid not in taken:
+                self._taken.add(uid)
                 return uid
         raise UnavailableError(Code.UPSTREAM_UNREACHABLE, "every user of `stdio_uids` runs something already")
 

@@ -38,14 +38,13 @@ from accredit.kernel.errors import AccreditError, UnavailableError
 from accredit.kernel.ids import ServerName
 from accredit.registry.model import LATEST_REVISION, ToolServer
 
-__all__ = ["StdioServers"]
+__all__ = ["LineReader", "ProgramFault", "StdioServers"]
 
 _log = logging.getLogger("accredit.gateway")
 
 _PIECE: Final = 64 * 1024
 _BEGIN_S: Final = 20.0
 _DISCOVER_S: Final = 5.0
-_IDLE_S: Final = 900.0
 _MAX_PROGRAMS: Final = 64
 _MAX_WAITING: Final = 64
 _STRAY_AT_ONCE: Final = 1_000
@@ -64,7 +63,7 @@ def _invalid(words: str) -> UnavailableError:
     return UnavailableError(Code.UPSTREAM_INVALID, f"the tool server {words}")
 
 
-class _Fault(Exception):  # noqa: N818 - never leaves this module
+class ProgramFault(Exception):  # noqa: N818 - never leaves this room
     """The program did what no server may: it is ended."""
 
     def __init__(self, error: UnavailableError) -> None:
@@ -72,7 +71,7 @@ class _Fault(Exception):  # noqa: N818 - never leaves this module
         self.error = error
 
 
-class _Lines:
+class LineReader:
     """Splits what is read into lines, each bounded."""
 
     def __init__(self, most: int) -> None:
@@ -89,13 +88,13 @@ class _Lines:
         found, start = [], 0
         while (end := self._rest.find(b"\n", max(start, self._searched))) >= 0:
             if end - start > self._most:
-                raise _Fault(self._oversized())
+                raise ProgramFault(self._oversized())
             found.append(bytes(self._rest[start:end]).removesuffix(b"\r"))
             start = end + 1
         del self._rest[:start]
         self._searched = len(self._rest)
         if len(self._rest) > self._most:
-            raise _Fault(self._oversized())
+            raise ProgramFault(self._oversized())
         return found
 
     def _oversized(self) -> UnavailableError:
@@ -119,6 +118,7 @@ class _Conversation:
         max_bytes: int,
         line_s: float,
         write_s: float,
+        idle_s: float,
     ) -> None:
         self.program = program
         self.server = server
@@ -135,6 +135,7 @@ class _Conversation:
         self._max_bytes = max_bytes
         self._line_s = line_s
         self._write_s = write_s
+        self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
         self._ids = itertools.count(1)
@@ -143,7 +144,7 @@ class _Conversation:
         self._stray, self._stray_at, self._strays = float(_STRAY_AT_ONCE), self.started, 0
         self._aside: set[asyncio.Task[None]] = set()
         self._at_once = False
-        self._idle = self._loop.call_later(_IDLE_S, self._retire)
+        self._idle = self._loop.call_later(self._idle_s, self._retire)
         self.running = self._loop.create_task(self._run())
 
     # -- its life
@@ -158,11 +159,11 @@ class _Conversation:
                 await asyncio.wait({reading}, timeout=0.2)
             elif gone not in done and reading.exception() is None:
                 await asyncio.wait({gone}, timeout=0.2)  # it closed its output: mostly it is just ending
-            if reading.done() and isinstance(fault := reading.exception(), _Fault):
-                self.fail(fault.error)
+            if reading.done() and isinstance(fault := reading.exception(), ProgramFault):
                 self._at_once = True
+                self._ended_badly(fault.error)
             elif self.failure is None:
-                self.fail(self.program.failure())
+                self._ended_badly(self.program.failure())
         except asyncio.CancelledError:
             self.fail(UnavailableError(Code.UPSTREAM_UNREACHABLE, "the tool server is not registered so any more"))
             raise
@@ -174,6 +175,11 @@ class _Conversation:
                 task.cancel()
             self._idle.cancel()
             await self.program.end(at_once=self._at_once)
+
+    def _ended_badly(self, error: UnavailableError) -> None:
+        words = self.program.last_words
+        _log.warning("tool server %s: %s (%s); its last words: %s", self.server.name, error.message, error.cause, words)
+        self.fail(error)
 
     def _retire(self) -> None:
         """Nobody asked for long: it is started again when somebody does."""
@@ -199,13 +205,13 @@ class _Conversation:
     # -- reading
 
     async def _read(self) -> None:
-        lines, stream, begun = _Lines(self._max_bytes), self.program.output, 0.0
+        lines, stream, begun = LineReader(self._max_bytes), self.program.output, 0.0
         while True:
             try:
                 async with asyncio.timeout_at(begun + self._line_s if lines.partial else None):
                     piece = await stream.read(_PIECE)
             except TimeoutError:
-                raise _Fault(_invalid(f"took more than {self._line_s:g} s for one line")) from None
+                raise ProgramFault(_invalid(f"took more than {self._line_s:g} s for one line")) from None
             if not piece:
                 return
             was_partial = lines.partial
@@ -255,7 +261,7 @@ class _Conversation:
         self._stray = min(_STRAY_AT_ONCE, self._stray + (now - self._stray_at) * _STRAY_PER_S) - 1
         self._stray_at = now
         if self._stray < 0:
-            raise _Fault(_invalid("writes what nobody asked for without end"))
+            raise ProgramFault(_invalid("writes what nobody asked for without end"))
         if line and self._strays < _SHOWN_STRAY:
             self._strays += 1
             shown = _shown(self._credential, line)
@@ -326,7 +332,7 @@ class _Conversation:
         waited = self._waiting.pop(rpc_id, None) is not None
         if not self._waiting and self.failure is None:
             self._idle.cancel()
-            self._idle = self._loop.call_later(_IDLE_S, self._retire)
+            self._idle = self._loop.call_later(self._idle_s, self._retire)
         if waited and cancelled and self.failure is None:
             params = {"requestId": rpc_id, "reason": "the caller does not wait any more"}
             self._later(self._tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
@@ -474,6 +480,12 @@ class _Place:
             return None
         return task.result()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs or is being started."""
+        open_ = self.open
+        return self.opening is None or (self.opening.done() and (open_ is None or open_.failure is not None))
+
 
 class StdioServers:
     """Implements `ToolServerProtocol`."""
@@ -486,6 +498,7 @@ class StdioServers:
         line_s: float = 30.0,
         write_s: float = 10.0,
         first_wait_s: float = 0.5,
+        idle_s: float = 900.0,
         answering: AnswerAsk = not_declared,
     ) -> None:
         """`answering` is asked what a server's own requests are answered with."""
@@ -494,6 +507,7 @@ class StdioServers:
         self._line_s = line_s
         self._write_s = write_s
         self._first_wait_s = first_wait_s
+        self._idle_s = idle_s
         self._answering = answering
         self._places: dict[_Key, _Place] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -574,7 +588,7 @@ class StdioServers:
             if wait_s > 0:
                 raise UnavailableError(
                     Code.UPSTREAM_UNREACHABLE,
-                    "the tool server's program ended too often, and is not started again yet",
+                    "the tool server's program ended, and is not started again yet",
                     hint=f"try again in {wait_s:.1f} s; its words are in the log of accredit",
                 )
             task = place.opening = loop.create_task(self._start(server, credential))
@@ -595,7 +609,7 @@ class StdioServers:
     def _make_room(self) -> None:
         if len(self._places) < _MAX_PROGRAMS:
             return
-        idle = next((key for key, place in self._places.items() if place.open is None and place.opening is None), None)
+        idle = next((key for key, place in self._places.items() if place.idle), None)
         if idle is None:
             raise UnavailableError(
                 Code.UPSTREAM_UNREACHABLE, f"more than {_MAX_PROGRAMS} programs of tool servers are running"
@@ -612,12 +626,13 @@ class StdioServers:
             max_bytes=self._max_bytes,
             line_s=self._line_s,
             write_s=self._write_s,
+            idle_s=self._idle_s,
         )
         try:
             await conversation.begin()
         except BaseException as error:
             await conversation.end(at_once=True)
-            _log.warning("tool server %s did not begin: %s", server.name, program.last_words)
+            _log.warning("tool server %s did not begin; its last words: %s", server.name, program.last_words)
             if isinstance(error, UnavailableError) and program.status is not None and program.status > 0:
                 raise program.failure() from error
             raise
