@@ -50,6 +50,11 @@ from accredit.gateway.llmproxy import LlmGateway
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.notices import HoldNotices, NoticePost, SlackPost, WebhookPost
 from accredit.gateway.opa import OpaServer
+from accredit.gateway.programs import ProgramRules, Programs
+from accredit.gateway.sessionhttp import SessionHttp
+from accredit.gateway.statelesshttp import StatelessHttp
+from accredit.gateway.stdio import StdioServers
+from accredit.gateway.toolservers import ToolServers
 from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint
@@ -59,6 +64,7 @@ from accredit.identity.model import IssuerKind
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
+from accredit.identity.rows import SECRET
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.identity.statusfetch import HttpStatusFetch
@@ -67,7 +73,7 @@ from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
-from accredit.kernel.ids import AgentId, IdSource, RandomIds
+from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
 from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
@@ -80,8 +86,10 @@ from accredit.policy.rehearsing import Rehearsals
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
+from accredit.registry.catalogue import Catalogue
 from accredit.registry.model import Agent, Role
 from accredit.registry.pinning import definition_digest
+from accredit.registry.rows import SERVER
 from accredit.registry.service import Registry
 from accredit.settings import Settings, sound_notice_url
 from accredit.storage.archive import FileArchive
@@ -90,7 +98,7 @@ from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 
-__all__ = ["Running", "run"]
+__all__ = ["Running", "program_rules", "run"]
 
 _log = logging.getLogger("accredit")
 _SYSTEM = Actor(basis="system")
@@ -139,6 +147,35 @@ class Running:
         return f"{self.plane.public_url}/login#{self.first_link}" if self.first_link else None
 
 
+def program_rules(settings: Settings, directory: Path, *, scaled: bool) -> ProgramRules:
+    first, last = settings.stdio_user_ids
+    return ProgramRules(
+        allowed=settings.stdio_servers == "on" or (settings.stdio_servers == "auto" and not scaled),
+        hidden=(str(directory.resolve()),),
+        first_uid=first,
+        last_uid=last,
+        memory_bytes=settings.stdio_memory_mb * 2**20,
+        cpu_s=settings.stdio_cpu_seconds,
+        unsafe_same_user=settings.stdio_unsafe_same_user,
+    )
+
+
+def _forgetting(tool_servers: ToolServers, catalogue: Callable[[], Catalogue]) -> Callable[[Change], None]:
+    """Nothing stays open to a server that is not registered so any more, or whose credential is another."""
+
+    def follow(change: Change) -> None:
+        for write in change.writes:
+            if write.kind == SERVER:
+                known = catalogue().server(ServerName(write.key))
+                tool_servers.forget(ServerName(write.key), unless=known.place if known is not None else None)
+            elif write.kind == SECRET:
+                for server in catalogue().servers():
+                    if server.credential == write.key:
+                        tool_servers.forget(server.name)
+
+    return follow
+
+
 def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
     return {name: ClaimKind(str(claim)) for name, claim in state.claim_types(kind).items()}
 
@@ -152,11 +189,13 @@ async def run(
     clock: Clock | None = None,
     ids: IdSource | None = None,
     admin_email: str = "admin@localhost.localdomain",
+    scaled: bool = False,
     replaced: Callable[[Controls], Controls] = lambda controls: controls,
 ) -> AsyncIterator[Running]:
     """Open an installation and keep it running until the context ends.
 
-    `port` is where the caller will serve `Running.app`. `replaced` exists for tests and the demo: it shows that each
+    `port` is where the caller will serve `Running.app`. `scaled`: for many replicas, where no program of a tool server
+    is started unless a setting says so. `replaced` exists for tests and the demo: it shows that each
     control is needed by putting another in its place.
 
     Raises:
@@ -247,7 +286,16 @@ async def run(
             identity, signing, directory_of_agents, tasks, clock=clock, public_url=public_url
         )
         upstream = Upstream(max_result_bytes=settings.max_result_bytes)
-        looks = UpstreamDefinitions(upstream, broker)
+        stack.push_async_callback(upstream.aclose)
+        tool_servers = ToolServers(
+            stateless=StatelessHttp(upstream),
+            sessions=SessionHttp(upstream),
+            stdio=StdioServers(
+                Programs(program_rules(settings, directory, scaled=scaled)), max_result_bytes=settings.max_result_bytes
+            ),
+        )
+        stack.push_async_callback(tool_servers.aclose)
+        looks = UpstreamDefinitions(upstream, tool_servers, broker)
         watch = ClockWatch(clock.now(), max(latest))
         holds = Holds(
             control,
@@ -322,6 +370,8 @@ async def run(
         registry = Registry(
             control, ids=ids, clock=clock, definitions=looks, bootstrapping=lambda: identity.bootstrapping
         )
+        # after the registry's own: what it knows is what is registered now
+        control.subscribe(_forgetting(tool_servers, lambda: registry.catalogue))
         people = People(
             control,
             identity,
@@ -419,7 +469,7 @@ async def run(
         )  # fmt: skip
         gateway = McpGateway(
             enforcer,
-            upstream,
+            tool_servers,
             public_url=public_url,
             sealer=sealer,
             clock=clock,

@@ -9,7 +9,7 @@ import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -57,6 +57,17 @@ class Settings(BaseModel):
     checkpoint_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     """How often a signed checkpoint is published while records arrive."""
 
+    stdio_servers: Literal["auto", "off", "on"] = "auto"
+    """Whether tool servers are started here by command; `auto`: by `accredit up`, not by `accredit serve`."""
+    stdio_uids: Annotated[str, Field(pattern=r"^[0-9]{1,10}-[0-9]{1,10}$")] = "61184-65519"
+    """Users that such servers run as, one for each, if accredit runs as root; nobody else may have them."""
+    stdio_memory_mb: Annotated[int, Field(ge=64, le=1_000_000)] = 1024
+    """Memory of one process of such a server."""
+    stdio_cpu_seconds: Annotated[int, Field(ge=1, le=10_000_000)] = 3600
+    """Processor time of one process of such a server, after which it is ended and started anew."""
+    stdio_unsafe_same_user: bool = False
+    """Run such servers as the user that accredit runs as, who can read the data directory: for trying out alone."""
+
     opa_url: str = ""
     """A data document of an Open Policy Agent (`http://127.0.0.1:8181/v1/data/accredit/deny`) that may refuse calls."""
     opa_timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
@@ -83,11 +94,22 @@ class Settings(BaseModel):
             raise ValueError("`notice_webhook_url` and `notice_webhook_key_file` belong together")
         if self.notice_webhook_url:
             sound_notice_url(self.notice_webhook_url, "notice_webhook_url")
+        first, last = self.stdio_user_ids
+        if not 0 < first <= last < 2**31:
+            raise ValueError("`stdio_uids` is a range of users such as `61184-65519`, without root")
+        if not loopback and self.stdio_unsafe_same_user:
+            raise ValueError("`stdio_unsafe_same_user` is for loopback alone")
         if not loopback and scheme != "https":
             raise ValueError(
                 "listening beyond loopback needs `public_url` with https, ended by a proxy before accredit"
             )
         return self
+
+    @property
+    def stdio_user_ids(self) -> tuple[int, int]:
+        """First and last."""
+        first, _, last = self.stdio_uids.partition("-")
+        return int(first), int(last)
 
     def url(self, port: int) -> str:
         """The public URL, given the port in use."""

@@ -15,7 +15,12 @@ import uvicorn
 from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.ports import ListingWatch
+from accredit.gateway.programs import ProgramRules, Programs
 from accredit.gateway.routing import NAMED_BY
+from accredit.gateway.sessionhttp import SessionHttp
+from accredit.gateway.statelesshttp import StatelessHttp
+from accredit.gateway.stdio import StdioServers
+from accredit.gateway.toolservers import ToolServers
 from accredit.gateway.upstream import Upstream
 from accredit.identity.model import Principal, VerifiedUser
 from accredit.kernel.canonical import digest_value
@@ -120,7 +125,7 @@ class StagedEnforcement:
             decision_id=DecisionId(f"dec_{len(self.calls)}"),
             call=call,
             tool=tool,
-            url=self.target.url,
+            server=self.target,
             headers={"Authorization": SECRET},
             call_timeout_s=self.call_timeout_s,
             run_timeout_s=600.0,
@@ -407,6 +412,14 @@ class Stage:
         return reply.headers["mcp-session-id"]
 
 
+def tool_servers(upstream: Upstream) -> ToolServers:
+    """Every kind of tool server, without a program."""
+    rules = ProgramRules(allowed=False, hidden=(), first_uid=1, last_uid=1, memory_bytes=1, cpu_s=1)
+    return ToolServers(
+        stateless=StatelessHttp(upstream), sessions=SessionHttp(upstream), stdio=StdioServers(Programs(rules))
+    )
+
+
 def make_gateway(
     point: StagedEnforcement, clock: ScriptedClock, *, max_result_bytes: int = 2**20, **more: Any
 ) -> McpGateway:
@@ -414,7 +427,7 @@ def make_gateway(
     ids = SeededIds(1)
     return McpGateway(
         point,
-        Upstream(max_result_bytes=max_result_bytes),
+        tool_servers(Upstream(max_result_bytes=max_result_bytes)),
         public_url=PUBLIC,
         sealer=AesGcmSealer(bytes(32), ids),
         clock=clock,

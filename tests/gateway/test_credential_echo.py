@@ -30,6 +30,7 @@ from tests.gateway.stage import (
     modern,
     stage,
     tool_result,
+    tool_servers,
 )
 
 _CANARY = SECRET.removeprefix("Bearer ")
@@ -162,10 +163,12 @@ def test_a_definition_never_carries_the_credential_it_was_asked_with(caplog: pyt
         upstream = Upstream()
         try:
             async with RawServer(listed).run() as server:
-                found = await UpstreamDefinitions(upstream, _Broker()).look(make_server(server.url))
+                found = await UpstreamDefinitions(upstream, tool_servers(upstream), _Broker()).look(
+                    make_server(server.url)
+                )
                 server.script = _answering(lambda _: f"HTTP/9 {SECRET}\r\n\r\n".encode())
                 with pytest.raises(UnavailableError) as refused:
-                    await UpstreamDefinitions(upstream, _Broker()).look(make_server(server.url))
+                    await UpstreamDefinitions(upstream, tool_servers(upstream), _Broker()).look(make_server(server.url))
                 assert _CANARY not in refused.value.cause
             return found["t"]["description"]
         finally:

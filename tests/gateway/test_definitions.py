@@ -19,7 +19,18 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import NotFoundError, UnavailableError
 from accredit.kernel.ids import ServerName
 from accredit.registry.model import ToolServer
-from tests.gateway.stage import CRM, SECRET, START_US, RawServer, Seen, http_json, make_server, make_tool, serving
+from tests.gateway.stage import (
+    CRM,
+    SECRET,
+    START_US,
+    RawServer,
+    Seen,
+    http_json,
+    make_server,
+    make_tool,
+    serving,
+    tool_servers,
+)
 
 _TOOL = make_tool("read_customer")
 
@@ -196,7 +207,7 @@ def test_a_server_that_moved_or_was_pinned_anew_is_looked_at_again() -> None:
 async def _source() -> AsyncIterator[UpstreamDefinitions]:
     upstream = Upstream(max_result_bytes=2**20)
     try:
-        yield UpstreamDefinitions(upstream, _Broker())
+        yield UpstreamDefinitions(upstream, tool_servers(upstream), _Broker())
     finally:
         await upstream.aclose()
 

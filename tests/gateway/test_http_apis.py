@@ -20,7 +20,7 @@ from accredit.registry.model import Environment, ToolServer
 from accredit.serving import bound, served
 from tests.enforcement.place import GUARDRAILS, raw_bytes
 from tests.gateway.shop import FACTS, GRANTED, KEY, Shop, clerk, server, shop
-from tests.gateway.stage import modern
+from tests.gateway.stage import modern, tool_servers
 from tests.policies import with_cases
 
 
@@ -323,7 +323,7 @@ def test_a_document_is_json_or_plain_yaml_of_a_size_that_holds_nobody_up(text: b
         asked: list[bytes] = []
         upstream = Upstream()
         async with served(api, bound("127.0.0.1", 0)) as url:
-            looks = UpstreamDefinitions(upstream, Broker())
+            looks = UpstreamDefinitions(upstream, tool_servers(upstream), Broker())
             there = ToolServer(ServerName("shop"), Environment.DEVELOPMENT, url, "shop-key", {}, "/openapi.json")
             if offers:
                 first = await looks.fetch(there)

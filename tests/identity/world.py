@@ -29,7 +29,16 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, SeededIds, TeamId
 from accredit.kernel.sealing import AesGcmSealer
-from accredit.registry.model import Agent, AgentLimits, AgentState, AgentVersion, Environment, Team, ToolServer
+from accredit.registry.model import (
+    LATEST_REVISION,
+    Agent,
+    AgentLimits,
+    AgentState,
+    AgentVersion,
+    Environment,
+    Team,
+    ToolServer,
+)
 from accredit.registry.service import Registry
 from accredit.storage.memory.control import MemoryControlLog
 
@@ -143,6 +152,9 @@ class Statuses:
 
 class NoServers:
     """A `DefinitionSource` without tool servers."""
+
+    async def revision(self, server: ToolServer) -> str:
+        return LATEST_REVISION
 
     async def fetch(self, server: ToolServer) -> Mapping[str, Mapping[str, Any]]:
         raise UnavailableError(Code.UPSTREAM_INVALID, f"there is no `{server.name}`")

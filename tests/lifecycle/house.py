@@ -47,7 +47,7 @@ from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
 from accredit.registry import rows
 from accredit.registry.manifest import Document, read_manifests
-from accredit.registry.model import Agent, Person, Role, ToolServer
+from accredit.registry.model import LATEST_REVISION, Agent, Person, Role, ToolServer
 from accredit.registry.organisation import RoleGrant
 from accredit.registry.service import Registry
 from accredit.storage.archive import FileArchive
@@ -153,6 +153,9 @@ class Offers:
 
     def __init__(self) -> None:
         self.tools = {name: tool(name) for name in ("read", "write")}
+
+    async def revision(self, server: ToolServer) -> str:
+        return LATEST_REVISION
 
     async def fetch(self, server: ToolServer) -> Mapping[str, Mapping[str, Any]]:
         return dict(self.tools)

@@ -20,7 +20,7 @@ from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import PersonId, SeededIds, TeamId
 from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.manifest import Document, read_manifests
-from accredit.registry.model import Agent, Role, ToolServer
+from accredit.registry.model import LATEST_REVISION, Agent, Role, ToolServer
 from accredit.registry.organisation import RoleGrant
 from accredit.registry.proposals import Proposal
 from accredit.registry.reading import read_documents
@@ -72,6 +72,9 @@ class Offered:
         }
         self.down = False
         self.asked: list[ToolServer] = []
+
+    async def revision(self, server: ToolServer) -> str:
+        return LATEST_REVISION
 
     async def fetch(self, server: ToolServer) -> Mapping[str, Mapping[str, Any]]:
         self.asked.append(server)

@@ -150,6 +150,12 @@ class ServerRow:
     protocol: str
     """`mcp`; `http`: its operations are called below `/http/`; `llm`: its tools are models."""
     tools: int
+    revision: str | None
+    """Of MCP, that it is spoken to in."""
+    command: list[str] | None
+    """Of a server that is started here: the program and what it is given."""
+    directory: str | None
+    env: dict[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +267,10 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
                 one.credential,
                 one.protocol,
                 len(one.tools),
+                one.revision if one.protocol == "mcp" else None,
+                [one.launch.command, *one.launch.args] if one.launch else None,
+                one.launch.directory if one.launch else None,
+                dict(one.launch.env) if one.launch else None,
             )
             for one in found
         ], following))  # fmt: skip

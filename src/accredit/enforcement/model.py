@@ -15,7 +15,7 @@ from accredit.kernel.ids import DecisionId, HoldId, ServerName
 from accredit.kernel.money import Money
 from accredit.policy.model import Outcome
 from accredit.registry.items import ItemKind
-from accredit.registry.model import Tool
+from accredit.registry.model import Tool, ToolServer
 
 __all__ = ["Admitted", "Advice", "AskedCall", "Call", "CallEnd", "CallResult", "Refused"]
 
@@ -110,7 +110,8 @@ class Admitted:
     decision_id: DecisionId
     call: Call
     tool: Tool
-    url: str
+    server: ToolServer
+    """As it was when this was decided: the re-check refuses if it has another place since."""
     headers: Mapping[str, str] = field(repr=False)
     """The brokered upstream credential. Never to be shown to the agent."""
     call_timeout_s: float
@@ -126,6 +127,11 @@ class Admitted:
     """Properties that must be taken out of the result, at any depth, before the agent sees any of it."""
     cancel: Callable[[Code], None] | None = None
     """Set by the protocol while the call is in flight; revocation calls it from the event loop."""
+
+    @property
+    def url(self) -> str:
+        """Of the tool server."""
+        return self.server.url
 
 
 @dataclass(frozen=True, slots=True)

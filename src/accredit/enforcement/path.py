@@ -398,7 +398,7 @@ class Enforcer:
             decision_id=passage.decision_id,
             call=call,
             tool=tool,
-            url=server.url,
+            server=server,
             headers=headers,
             call_timeout_s=agent.version.limits.call_timeout_s,
             run_timeout_s=agent.version.limits.run_timeout_s,
@@ -578,7 +578,7 @@ class Enforcer:
         restricted = snapshot.restrictions.get(agent.id)
         if restricted is not None and restricted is not known and not set(restricted) <= set(known or ()):
             raise UnavailableError(Code.SNAPSHOT_STALE, "the agent was restricted since the call was decided")
-        if (place.url, place.credential, place.elicitation) != (server.url, server.credential, server.elicitation):
+        if (place.place, place.elicitation) != (server.place, server.elicitation):
             raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
     async def _hold(self, passage: Passage, decision: Decision, held: HeldCall, request: Digest | None) -> Refused:

@@ -7,19 +7,17 @@ wait for a look unless there is none that young, and all who wait share one.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Callable, Container, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 import yaml
 
 from accredit.enforcement.ports import CredentialBroker
-from accredit.gateway.relay import read_answer, upstream_request
-from accredit.gateway.routing import Era
+from accredit.gateway.toolservers import DISCOVER, ToolRequest, ToolServers, always, answered
 from accredit.gateway.upstream import Upstream
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
@@ -27,7 +25,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import ServerName
 from accredit.registry.items import ItemKind, item_kind, offered_item
-from accredit.registry.model import Tool, ToolServer
+from accredit.registry.model import LATEST_REVISION, Tool, ToolServer
 from accredit.registry.openapi import offered_operations
 
 __all__ = ["ServerDefinitions", "UpstreamDefinitions", "WatchedDefinitions"]
@@ -45,6 +43,9 @@ _MAX_DOCUMENTS = 256
 _MAX_TEXT = 256
 _MAX_ITEMS = 20_000
 _LOOK_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 30.0
+
+_Look = TypeVar("_Look")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,6 @@ _LISTED_US = 5_000_000
 _AGAIN_US = 1_000_000
 
 
-def _always() -> None:
-    """Asking for definitions is no call of an agent: there is nothing to re-check."""
-
-
 def _invalid(text: str) -> UnavailableError:
     return UnavailableError(Code.UPSTREAM_INVALID, f"the tool server {text}")
 
@@ -87,12 +84,23 @@ def _invalid(text: str) -> UnavailableError:
 class UpstreamDefinitions:
     """Asks a tool server for its tools and items. This is the registry's source of definitions to pin."""
 
-    def __init__(self, upstream: Upstream, broker: CredentialBroker) -> None:
+    def __init__(self, upstream: Upstream, tool_servers: ToolServers, broker: CredentialBroker) -> None:
+        """HTTP APIs are asked by the client alone, all others as they are called."""
         self._upstream = upstream
+        self._tool_servers = tool_servers
         self._broker = broker
-        self._ids = itertools.count(1)
         self._documents: dict[str, tuple[bytes, ServerDefinitions]] = {}
         """The newest OpenAPI document of each address, by its digest, as it was read."""
+
+    async def revision(self, server: ToolServer) -> str:
+        """The newest revision of MCP that both the server and we speak.
+
+        Raises:
+            UnavailableError: unreachable, too slow, or there is none.
+        """
+        return await _bounded(
+            self._tool_servers.newest_revision(server, credential=self._broker.headers(server)), _begin_s(server)
+        )
 
     async def fetch(self, server: ToolServer) -> ServerDefinitions:
         """Every definition the server offers, after it has said that it speaks our protocol version.
@@ -100,7 +108,8 @@ class UpstreamDefinitions:
         Raises:
             UnavailableError: unreachable, too slow, of another protocol version, or its lists break a bound.
         """
-        return await _bounded(self._probe(server) if server.openapi is None else self._operations(server))
+        work = self._probe(server) if server.openapi is None else self._operations(server)
+        return await _bounded(work, _begin_s(server))
 
     async def look(self, server: ToolServer) -> ServerDefinitions:
         """Every definition the server offers, of a server whose version is known.
@@ -108,7 +117,8 @@ class UpstreamDefinitions:
         Raises:
             UnavailableError: unreachable, too slow, or its lists break a bound.
         """
-        return await _bounded(self._pages(server) if server.openapi is None else self._operations(server))
+        work = self._pages(server) if server.openapi is None else self._operations(server)
+        return await _bounded(work, _begin_s(server))
 
     async def _operations(self, server: ToolServer) -> ServerDefinitions:
         """What an HTTP API says of itself, below its own address."""
@@ -116,7 +126,7 @@ class UpstreamDefinitions:
         headers = {"Accept": "application/json, application/yaml", "Accept-Encoding": "identity", **credential}
         url = f"{server.url.removesuffix('/')}{server.openapi}"
         async with self._upstream.exchange(
-            url, headers, b"", credential=credential, recheck=_always, method="GET"
+            url, headers, b"", credential=credential, recheck=always, method="GET"
         ) as exchange:
             answer = await exchange.whole()
         if answer.status != 200 or len(answer.body) > _MAX_BYTES:
@@ -137,15 +147,13 @@ class UpstreamDefinitions:
         return offered
 
     async def _probe(self, server: ToolServer) -> ServerDefinitions:
-        discovered, _ = await self._ask(server, "server/discover", {})
-        versions = discovered.get("supportedVersions")
-        if not isinstance(versions, list) or Era.STATELESS.value not in versions:
-            raise _invalid(f"does not speak MCP {Era.STATELESS}")
-        announced = discovered.get("capabilities")
+        revision = await self._tool_servers.revision(server, credential=self._broker.headers(server))
+        if revision != LATEST_REVISION:  # what a session announced is not told: what it does not list, it does not have
+            return await self._offered(server, _LISTS, None, unsure=True)
+        announced = (await self._ask(server, DISCOVER.method, DISCOVER.params))[0].get("capabilities")
         announced = announced if isinstance(announced, dict) else {}
         # what announces nothing at all is asked for tools
-        kinds = [one for one in _LISTS if one.capability in (announced or {"tools"})]
-        return await self._offered(server, kinds, None)
+        return await self._offered(server, [one for one in _LISTS if one.capability in (announced or {"tools"})], None)
 
     async def _pages(self, server: ToolServer) -> ServerDefinitions:
         """What is offered of each kind that is registered of it: it is not asked for others."""
@@ -153,7 +161,7 @@ class UpstreamDefinitions:
         return await self._offered(server, [one for one in _LISTS if one.item in kinds], server.tools.keys())
 
     async def _offered(
-        self, server: ToolServer, lists: Iterable[_Listing], items: Container[str] | None
+        self, server: ToolServer, lists: Iterable[_Listing], items: Container[str] | None, *, unsure: bool = False
     ) -> ServerDefinitions:
         """`items` are the names of those to keep; None: all. Some servers list whatever they hold.
 
@@ -164,7 +172,8 @@ class UpstreamDefinitions:
             try:
                 found |= await self._list(server, one, items)
             except UnavailableError as error:
-                if items is None or one.item is None or error.code is not Code.UPSTREAM_INVALID:
+                known = items is None and not unsure
+                if known or one.item is None or error.code is not Code.UPSTREAM_INVALID:
                     raise
                 _log.warning("tool server %s: %s", server.name, error.message)
         return found
@@ -203,21 +212,10 @@ class UpstreamDefinitions:
         raise _invalid(f"lists its {of.member} on more than {_MAX_PAGES} pages")
 
     async def _ask(self, server: ToolServer, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-        rpc_id = next(self._ids)
-        credential = self._broker.headers(server)
-        headers, body = upstream_request(method, params, rpc_id=rpc_id, credential=credential)
-        async with self._upstream.exchange(
-            server.url, headers, body, credential=credential, recheck=_always
-        ) as exchange:
-            while (text := await exchange.next()) is not None:
-                answer = read_answer(text, rpc_id=rpc_id) if text else None
-                if answer is None:
-                    continue
-                if answer.error is not None:
-                    raise _invalid(f"answered `{method}` with error {answer.error['code']}")
-                if answer.result is not None:
-                    return answer.result, exchange.received
-        raise _invalid(f"did not answer `{method}`")
+        exchange = self._tool_servers.exchange(
+            server, ToolRequest(method, params), credential=self._broker.headers(server), recheck=always
+        )
+        return await answered(exchange, method), exchange.received
 
 
 def _read_document(text: bytes) -> Any:
@@ -230,13 +228,18 @@ def _read_document(text: bytes) -> Any:
     return yaml.load(text, Loader=_LOADER)  # noqa: S506 - the safe loader, in C where there is one
 
 
-async def _bounded(look: Coroutine[Any, Any, ServerDefinitions]) -> ServerDefinitions:
+def _begin_s(server: ToolServer) -> float:
+    """How long a look may take: a program may first have to be started, in one era and then in the other."""
+    return _LOOK_TIMEOUT_S if server.launch is None else _START_TIMEOUT_S
+
+
+async def _bounded(look: Coroutine[Any, Any, _Look], patience_s: float) -> _Look:
     try:
-        async with asyncio.timeout(_LOOK_TIMEOUT_S):
+        async with asyncio.timeout(patience_s):
             return await look
     except TimeoutError as error:
         raise UnavailableError(
-            Code.UPSTREAM_UNREACHABLE, f"the tool server did not list its tools within {_LOOK_TIMEOUT_S:g} s"
+            Code.UPSTREAM_UNREACHABLE, f"the tool server did not list its tools within {patience_s:g} s"
         ) from error
 
 
@@ -263,10 +266,10 @@ class WatchedDefinitions:
         self._server = server
         self._digest = digest
         self._clock = clock
-        # by name and address: a server that moved is another server
-        self._seen: dict[tuple[ServerName, str], _Seen] = {}
-        self._failed_us: dict[tuple[ServerName, str], int] = {}
-        self._looking: dict[tuple[ServerName, str], asyncio.Task[None]] = {}
+        # by name and place: a server that moved, or is started in another way, is another server
+        self._seen: dict[tuple[ServerName, tuple[object, ...]], _Seen] = {}
+        self._failed_us: dict[tuple[ServerName, tuple[object, ...]], int] = {}
+        self._looking: dict[tuple[ServerName, tuple[object, ...]], asyncio.Task[None]] = {}
 
     async def refusal(self, server: ServerName, tool: Tool) -> Code | None:
         """None if the tool was seen at the server as pinned within the last 30 s; asks the server if need be."""
@@ -304,13 +307,13 @@ class WatchedDefinitions:
         await asyncio.gather(*looking, return_exceptions=True)
 
     def _newest(self, server: ToolServer) -> tuple[Mapping[str, Digest], int]:
-        seen = self._seen.get((server.name, server.url))
+        seen = self._seen.get((server.name, server.place))
         if seen is None:
             return {}, _TRUSTED_US + 1
         return seen.digests, self._clock.now().boot_us - seen.at_us
 
     def _start(self, server: ToolServer) -> asyncio.Task[None]:
-        key = (server.name, server.url)
+        key = (server.name, server.place)
         task = self._looking.get(key)
         if task is None:
             task = self._looking[key] = asyncio.get_running_loop().create_task(self._refresh(server))
@@ -318,7 +321,7 @@ class WatchedDefinitions:
         return task
 
     async def _refresh(self, server: ToolServer) -> None:
-        key = (server.name, server.url)
+        key = (server.name, server.place)
         started_us = self._clock.now().boot_us
         if started_us - self._failed_us.get(key, -_AGAIN_US) < _AGAIN_US:
             return  # a server that is down is not asked by every call again

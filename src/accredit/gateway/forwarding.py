@@ -9,21 +9,37 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from accredit.enforcement.model import Admitted, CallResult, Refused
 from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.ports import EnforcementPoint
 from accredit.gateway.refusals import end_of, failure
-from accredit.gateway.upstream import Exchange
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError
 
-__all__ = ["Ending", "came_to_nothing", "forward", "tell_last_words"]
+__all__ = ["Ending", "Sending", "came_to_nothing", "forward", "tell_last_words"]
 
 _log = logging.getLogger("accredit.gateway")
 
 _LAST_WORDS_S = 1.0
 
+
+class Sending(Protocol):
+    """One request to a server, of whatever protocol."""
+
+    @property
+    def received(self) -> int:
+        """Bytes of the answer so far."""
+        ...
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request may have left this process."""
+        ...
+
+
+_Sending = TypeVar("_Sending", bound=Sending)
 
 Ending = Callable[[CallResult | None], None]
 """Takes how a call ended, as soon as that is known: what happens to the client afterwards does not change it.
@@ -32,7 +48,7 @@ None: it goes on at the tool server. Whoever says so settles it.
 """
 
 
-def came_to_nothing(code: Code, exchange: Exchange | None) -> CallResult:
+def came_to_nothing(code: Code, exchange: Sending | None) -> CallResult:
     """How a call without an answer is put down."""
     return CallResult(
         end_of(code),
@@ -46,9 +62,9 @@ async def forward(
     enforcement: EnforcementPoint,
     admitted: Admitted,
     flight: Flight,
-    begin: Callable[[], Exchange],
-    relay: Callable[[Exchange, Ending], Awaitable[None]],
-    lost: Callable[[Code, Exchange | None], CallResult] = came_to_nothing,
+    begin: Callable[[], _Sending],
+    relay: Callable[[_Sending, Ending], Awaitable[None]],
+    lost: Callable[[Code, _Sending | None], CallResult] = came_to_nothing,
 ) -> Refused | None:
     """Send an admitted call and relay its answer; says what to tell a client whose call came to nothing.
 
@@ -57,7 +73,7 @@ async def forward(
     """
     ended: CallResult | None = None
     words: Refused | None = None
-    exchange: Exchange | None = None
+    exchange: _Sending | None = None
     goes_on = False
 
     def end(result: CallResult | None) -> None:

@@ -29,8 +29,8 @@ from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import Era, era_of, read_head
 from accredit.gateway.sessions import ClientSession, SealedSessions
 from accredit.gateway.subscriptions import Subscriptions
+from accredit.gateway.toolservers import ToolServerProtocol
 from accredit.gateway.uploads import read_upload
-from accredit.gateway.upstream import Upstream
 from accredit.identity.metadata import challenge
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
@@ -64,7 +64,7 @@ class McpGateway:
     def __init__(
         self,
         enforcement: EnforcementPoint,
-        upstream: Upstream,
+        tool_servers: ToolServerProtocol,
         *,
         public_url: str,
         sealer: Sealer,
@@ -76,14 +76,14 @@ class McpGateway:
         upload_timeout_s: float = 10.0,
     ) -> None:
         self._enforcement = enforcement
-        self._upstream = upstream
+        self._tool_servers = tool_servers
         self._public_url = public_url
         self._clock = clock
         self._addresses = HostAllowList(public_url, allowed_hosts)
         self._sessions = SealedSessions(sealer, clock, ids)
         self._subscriptions = Subscriptions()
         self._items = ItemRequests(enforcement)
-        self._calls = McpCalls(enforcement, upstream, sealer=sealer, clock=clock, ids=ids)
+        self._calls = McpCalls(enforcement, tool_servers, sealer=sealer, clock=clock, ids=ids)
         self._watch = watch
         self._max_body_bytes = max_body_bytes
         self._upload_timeout_s = upload_timeout_s
@@ -93,7 +93,7 @@ class McpGateway:
         """Close the connections to tool servers."""
         self._subscriptions.close()
         await self._calls.aclose()
-        await self._upstream.aclose()
+        await self._tool_servers.aclose()
 
     def changed(self, _: object = None) -> None:
         """Told when agents, tools, policies or credentials changed: open streams look whether that is news to them."""

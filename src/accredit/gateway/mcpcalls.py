@@ -10,7 +10,6 @@ The numbers are those of `mcp.py`.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -41,7 +40,7 @@ from accredit.gateway.mcptasks import (
 from accredit.gateway.ports import EnforcementPoint
 from accredit.gateway.questions import ClientQuestions
 from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, input_required, refusal_result
-from accredit.gateway.relay import Answer, encode_message, read_answer, upstream_request
+from accredit.gateway.relay import ALIVE, Answer, encode_message
 from accredit.gateway.replies import Reply
 from accredit.gateway.routing import (
     CAPABILITIES_KEY,
@@ -53,7 +52,7 @@ from accredit.gateway.routing import (
 )
 from accredit.gateway.sessions import ClientSession
 from accredit.gateway.sse import KEEP_ALIVE, event_frame
-from accredit.gateway.upstream import Exchange, Upstream
+from accredit.gateway.toolservers import ServerExchange, ToolRequest, ToolServerProtocol
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clock import Clock
@@ -115,16 +114,21 @@ class McpCalls:
     """What clients of one process are about."""
 
     def __init__(
-        self, enforcement: EnforcementPoint, upstream: Upstream, *, sealer: Sealer, clock: Clock, ids: IdSource
+        self,
+        enforcement: EnforcementPoint,
+        tool_servers: ToolServerProtocol,
+        *,
+        sealer: Sealer,
+        clock: Clock,
+        ids: IdSource,
     ) -> None:
         self._enforcement = enforcement
-        self._upstream = upstream
+        self._tool_servers = tool_servers
         self._clock = clock
         self._hold_sealer = sealer.derive("mcp-hold-state")
         self._questions = ClientQuestions(ids)
         self._deferred = DeferredCalls(clock, ids)
         self._stopping: set[asyncio.Task[None]] = set()
-        self._upstream_ids = itertools.count(1)
         self._header_plans: dict[Digest, tuple[ParamHeader, ...]] = {}
         # Only what `notifications/cancelled` may name: calls of sessions, served by this replica.
         self._cancellable: dict[tuple[bytes, RpcId], Flight] = {}
@@ -352,29 +356,24 @@ class McpCalls:
         if state is not None:
             params["requestState"] = state
         said: Asked | UpstreamTask | None = None
-        rpc_id = next(self._upstream_ids)
 
-        def begin() -> Exchange:
-            headers, body = upstream_request(
+        def begin() -> ServerExchange:
+            request = ToolRequest(
                 asked.method,
                 params,
-                rpc_id=rpc_id,
-                credential=admitted.headers,
-                extra=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
+                parameters=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
                 progress=progress is not None,
                 traceparent=traceparent,
                 capabilities=as_capability(modes) | ({"extensions": {TASKS: {}}} if tasks else {}),
             )
-            return self._upstream.exchange(
-                admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck
+            return self._tool_servers.exchange(
+                admitted.server, request, credential=admitted.headers, recheck=admitted.recheck
             )
 
-        async def relay(exchange: Exchange, end: Ending) -> None:
+        async def relay(exchange: ServerExchange, end: Ending) -> None:
             nonlocal said
             async with exchange:  # 9
-                answer, ended = await self._answer(
-                    exchange, reply, rpc_id, progress, admitted, asked, modes, tasks=tasks
-                )
+                answer, ended = await self._answer(exchange, reply, progress, admitted, asked, modes, tasks=tasks)
             end(ended)
             if isinstance(answer, bytes):
                 await reply.final(answer)  # 10
@@ -388,9 +387,8 @@ class McpCalls:
 
     async def _answer(
         self,
-        exchange: Exchange,
+        exchange: ServerExchange,
         reply: Reply,
-        rpc_id: int,
         token: RpcId | None,
         admitted: Admitted,
         asked: RpcCall,
@@ -400,11 +398,10 @@ class McpCalls:
     ) -> tuple[bytes | Asked | UpstreamTask, CallResult | None]:
         """The final response as the client gets it, or what the server says instead, once all before it is relayed."""
         masked = admitted.masked
-        while (text := await exchange.next()) is not None:
-            if not text:
+        while (answer := await exchange.next()) is not None:
+            if answer == ALIVE:
                 await reply.part(KEEP_ALIVE)
                 continue
-            answer = read_answer(text, rpc_id=rpc_id)
             if answer.result is not None and answer.result.get("resultType") == "input_required":
                 # a question could carry what a mask takes away
                 question = read_asked(
@@ -501,17 +498,12 @@ class McpCalls:
     async def _ask_task(
         self, admitted: Admitted, method: str, task: str, *, recheck: Callable[[], None]
     ) -> tuple[Answer, int]:
-        rpc_id = next(self._upstream_ids)
-        capabilities: dict[str, Any] = {"extensions": {TASKS: {}}}
-        headers, body = upstream_request(
-            method, {"taskId": task}, rpc_id=rpc_id, credential=admitted.headers, capabilities=capabilities
-        )
-        async with self._upstream.exchange(
-            admitted.url, headers, body, credential=admitted.headers, recheck=recheck
+        request = ToolRequest(method, {"taskId": task}, capabilities={"extensions": {TASKS: {}}})
+        async with self._tool_servers.exchange(
+            admitted.server, request, credential=admitted.headers, recheck=recheck
         ) as exchange:
-            while (text := await exchange.next()) is not None:
-                answer = read_answer(text, rpc_id=rpc_id) if text else None
-                if answer is not None and (answer.result is not None or answer.error is not None):
+            while (answer := await exchange.next()) is not None:
+                if answer.final:
                     return answer, exchange.received
         raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
 

@@ -1,4 +1,4 @@
-"""One JSON-RPC request to a tool server in the newest protocol era: how it is written and how its answer is read. Pure.
+"""One JSON-RPC request to a tool server, in either protocol era: how it is written and how its answer is read. Pure.
 
 What goes out is encoded anew from the value that was decided: our id, our client name, no capabilities, and nothing of
 the agent's own `_meta`, which nobody decided about.
@@ -17,10 +17,23 @@ from accredit.gateway.routing import CAPABILITIES_KEY, CLIENT_INFO_KEY, ERA_KEY,
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 
-__all__ = ["ABOUT_US", "Answer", "encode_message", "read_answer", "upstream_request"]
+__all__ = [
+    "ABOUT_US",
+    "ALIVE",
+    "Answer",
+    "ServerAsk",
+    "answer_of",
+    "encode_message",
+    "read_answer",
+    "read_server_message",
+    "rpc_request",
+    "session_headers",
+    "upstream_request",
+]
 
 ABOUT_US = {"name": "accredit", "version": version("accredit")}
 _MAX_ERROR_TEXT = 1024
+_MAX_ID = 256
 _META: Mapping[str, Any] = {
     ERA_KEY: Era.STATELESS.value,
     CLIENT_INFO_KEY: ABOUT_US,
@@ -36,12 +49,31 @@ _HEADERS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ServerAsk:
+    """A request that a tool server made while it worked on ours; the era of sessions alone allows that."""
+
+    id: str | int
+    method: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """One message of an answer: exactly one of the three is set, or none for a notification that is not relayed."""
+    """One message of an answer: at most one of these is set; none for a notification that is not relayed."""
 
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
+    ask: ServerAsk | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether it ends the call."""
+        return self.result is not None or self.error is not None
+
+
+ALIVE = Answer()
+"""A sign of life: there is nothing to relay yet."""
 
 
 def upstream_request(
@@ -62,15 +94,49 @@ def upstream_request(
     if extra:
         headers.update(extra)
     headers.update(credential)
-    meta = dict(_META)
-    if capabilities:
+    return headers, rpc_request(
+        method,
+        params,
+        rpc_id=rpc_id,
+        sessions=False,
+        progress=progress,
+        traceparent=traceparent,
+        capabilities=capabilities,
+    )
+
+
+def session_headers(session: str | None, revision: str | None, credential: Mapping[str, str]) -> dict[str, str]:
+    """Headers of one message of a session; `revision` is None until it is negotiated."""
+    headers = {**_HEADERS}
+    del headers["MCP-Protocol-Version"]
+    if revision is not None:
+        headers["MCP-Protocol-Version"] = revision
+    if session is not None:
+        headers["Mcp-Session-Id"] = session
+    headers.update(credential)
+    return headers
+
+
+def rpc_request(
+    method: str,
+    params: Mapping[str, Any],
+    *,
+    rpc_id: int,
+    sessions: bool,
+    progress: bool = False,
+    traceparent: str | None = None,
+    capabilities: Mapping[str, Any] | None = None,
+) -> bytes:
+    """One request; in the era of sessions, what it says of itself was said by `initialize`."""
+    meta: dict[str, Any] = {} if sessions else dict(_META)
+    if capabilities and not sessions:
         meta[CAPABILITIES_KEY] = capabilities
     if progress:
         meta["progressToken"] = rpc_id
     if traceparent is not None:
         meta["traceparent"] = traceparent
-    message = {"jsonrpc": "2.0", "id": rpc_id, "method": method, "params": {**params, "_meta": meta}}
-    return headers, orjson.dumps(message)
+    given = {**params, "_meta": meta} if meta else dict(params)
+    return orjson.dumps({"jsonrpc": "2.0", "id": rpc_id, "method": method, "params": given})
 
 
 def encode_message(message: Mapping[str, Any]) -> bytes:
@@ -95,14 +161,32 @@ def read_answer(text: bytes, *, rpc_id: int) -> Answer:
     Raises:
         UnavailableError: `upstream_invalid`.
     """
+    return answer_of(read_server_message(text), rpc_id=rpc_id)
+
+
+def read_server_message(text: bytes) -> dict[str, Any]:
+    """Any one message of a tool server.
+
+    Raises:
+        UnavailableError: `upstream_invalid`.
+    """
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _invalid("answered with something that is not JSON") from error
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         raise _invalid("answered with something that is not JSON-RPC 2.0")
+    return message
+
+
+def answer_of(message: dict[str, Any], *, rpc_id: int, sessions: bool = False) -> Answer:
+    """What a message says about the request of that id; in the era of sessions it may be a request of the server's.
+
+    Raises:
+        UnavailableError: `upstream_invalid`.
+    """
     if "method" in message:
-        return _notification(message, rpc_id)
+        return _unasked(message, rpc_id, sessions=sessions)
     if "error" in message:
         error_id, fault = message.get("id"), message["error"]
         if (error_id is not None and not _same(error_id, rpc_id)) or not isinstance(fault, dict):
@@ -123,11 +207,17 @@ def _same(given: Any, rpc_id: int) -> bool:
     return type(given) is int and given == rpc_id
 
 
-def _notification(message: dict[str, Any], rpc_id: int) -> Answer:
+def _unasked(message: dict[str, Any], rpc_id: int, *, sessions: bool) -> Answer:
+    method, params = message["method"], message.get("params")
     if "id" in message:
-        raise _invalid("sent a request of its own, which this protocol version forbids")
-    params = message.get("params")
-    if message["method"] == "notifications/progress" and isinstance(params, dict):
+        if not sessions:
+            raise _invalid("sent a request of its own, which this protocol version forbids")
+        given = message["id"]
+        short = isinstance(given, str) and len(given) <= _MAX_ID
+        if not isinstance(method, str) or not (short or (type(given) is int and abs(given) < 2**53)):
+            raise _invalid("sent a malformed request of its own")
+        return Answer(ask=ServerAsk(given, method, params if isinstance(params, dict) else {}))
+    if method == "notifications/progress" and isinstance(params, dict):
         kept = {key: params[key] for key in ("progress", "total", "message") if key in params}
         if _same(params.get("progressToken"), rpc_id) and "progress" in kept:
             return Answer(progress=kept)

@@ -28,7 +28,7 @@ from accredit.identity.broker import without_credential
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
 
-__all__ = ["Exchange", "HttpAnswer", "Upstream"]
+__all__ = ["Exchange", "HttpAnswer", "Upstream", "scrubbed"]
 
 _CONNECT_S = 5.0
 # Shorter than the 5 s after which common servers drop an idle connection, so that we seldom write into a closed one.
@@ -165,18 +165,16 @@ class Exchange:
         return self._scrubbed(self._answers.popleft()) if self._answers else None
 
     def _scrubbed(self, text: bytes) -> bytes:
-        if not self._credential:
-            return text
-        if b"\\u" in text or b"\\/" in text:  # JSON can escape any letter: spelled anew, each has one spelling
-            try:
-                text = orjson.dumps(orjson.loads(text))
-            except orjson.JSONDecodeError:
-                pass  # whoever reads it refuses it whole
-            except orjson.JSONEncodeError as error:
-                raise UnavailableError(
-                    Code.UPSTREAM_INVALID, "the tool server answered with JSON that nests too deeply"
-                ) from error
-        return without_credential(self._credential, text)
+        return scrubbed(self._credential, text)
+
+    @property
+    def status(self) -> int | None:
+        """Of the answer, once its head is there."""
+        return self._response.status if self._response is not None else None
+
+    def header(self, name: str) -> str | None:
+        """One of the answer, once its head is there."""
+        return self._response.headers.get(name) if self._response is not None else None
 
     def _failure(self, error: Exception) -> AccreditError:
         if self.refusal is not None:
@@ -319,6 +317,26 @@ class Exchange:
         self.received += len(chunk)
         if self.received > self._limit:
             raise self._oversized()
+
+
+def scrubbed(credential: Mapping[str, str], text: bytes) -> bytes:
+    """A JSON text of a tool server without the credential that it was given.
+
+    Raises:
+        UnavailableError: it nests more deeply than JSON is read here.
+    """
+    if not credential:
+        return text
+    if b"\\u" in text or b"\\/" in text:  # JSON can escape any letter: spelled anew, each has one spelling
+        try:
+            text = orjson.dumps(orjson.loads(text))
+        except orjson.JSONDecodeError:
+            pass  # whoever reads it refuses it whole
+        except orjson.JSONEncodeError as error:
+            raise UnavailableError(
+                Code.UPSTREAM_INVALID, "the tool server answered with JSON that nests too deeply"
+            ) from error
+    return without_credential(credential, text)
 
 
 class Upstream:

@@ -29,6 +29,8 @@ from accredit.registry.model import ToolServer
 __all__ = ["BrokeredCredential", "SealedBroker", "without_credential"]
 
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
+_STARTED = re.compile(r"stdio:[a-z][a-z0-9-]{0,62}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,126}")
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _NOT_FOR_SECRETS = frozenset(
     {"connection", "content-length", "content-type", "host", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -70,12 +72,17 @@ class SealedBroker:
     async def store(self, name: str, *, origin: str, header: str, value: str, actor: Actor) -> BrokeredCredential:
         """Store or replace a header for one origin (scheme, host, port).
 
+        For a tool server that is started here, the origin is `stdio:` and its name, the header a variable.
+
         Raises:
             InvalidInputError: the name, origin, header or value cannot be accepted; the value is not repeated.
         """
         check_name(name, "credential")
-        pinned = _spelled(public_origin(origin))
-        if not _HEADER.fullmatch(header) or header.lower() in _NOT_FOR_SECRETS:
+        started = _STARTED.fullmatch(origin) is not None
+        pinned = origin if started else _spelled(public_origin(origin))
+        if started and not _VARIABLE.fullmatch(header):
+            raise InvalidInputError(Code.UPSTREAM_CREDENTIAL, f"`{header[:60]}` is not a variable of an environment")
+        if not started and (not _HEADER.fullmatch(header) or header.lower() in _NOT_FOR_SECRETS):
             raise InvalidInputError(Code.UPSTREAM_CREDENTIAL, f"`{header[:60]}` is not a header for a credential")
         if len(value) > _MAX_VALUE or not _VALUE.fullmatch(value) or len(_secret_of(value)) < _MIN_SECRET:
             raise InvalidInputError(
@@ -132,6 +139,11 @@ class SealedBroker:
         if server.credential is None:
             return {}
         stored, value = self._opened(server.credential)
+        if server.launch is not None:
+            # whoever stores a credential must not choose which variable of a program it becomes
+            if (stored.shown.origin, stored.shown.header) != (server.url, server.launch.credential_variable):
+                raise _unusable(server.credential, f"stored as {stored.shown.header} of {stored.shown.origin}")
+            return {stored.shown.header: value}
         try:
             origin = _spelled(origin_of(server.url))
         except InvalidInputError as error:

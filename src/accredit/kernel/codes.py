@@ -338,6 +338,16 @@ class Code(Enum):
         "the tool server answered with a redirect, which is refused",
         "register the address the tool server really answers at",
     )
+    STDIO_DISABLED = (
+        "stdio_disabled",
+        "tool servers that are started here are not enabled",
+        "set `stdio_servers` to `on`, see `docs/tool-servers.md`",
+    )
+    STDIO_EXPOSED = (
+        "stdio_exposed",
+        "the tool server's program could read the data directory, so it is not run",
+        "run accredit as root, which gives it a user of its own, see `docs/tool-servers.md`",
+    )
     RESULT_UNMASKABLE = (
         "result_unmaskable",
         "the tool's result is withheld: it cannot be shown to be free of a data class the grant masks",

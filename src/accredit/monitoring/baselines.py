@@ -35,6 +35,8 @@ def destination_of(catalogue: Catalogue, tool: ToolId) -> str | None:
     server = None if found is None else catalogue.server(found.server)
     if server is None:
         return None
+    if server.launch is not None:
+        return server.url
     try:
         scheme, host, port = origin_of(server.url)
     except InvalidInputError:

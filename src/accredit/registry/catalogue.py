@@ -16,6 +16,7 @@ from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId, t
 from accredit.registry import rows
 from accredit.registry.addresses import same_address
 from accredit.registry.model import (
+    LATEST_REVISION,
     Agent,
     AgentState,
     AgentVersion,
@@ -282,6 +283,8 @@ def _server(view: StateView, key: str, doc: Mapping[str, Any], before: Mapping[s
         openapi=doc.get("openapi"),
         api=doc.get("api"),
         elicitation=frozenset(doc.get("elicitation", ())),
+        revision=doc.get("revision", LATEST_REVISION),
+        launch=rows.launch_from(doc["launch"]) if "launch" in doc else None,
     )
 
 

@@ -18,7 +18,7 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ForbiddenError, InvalidInputError
 from accredit.kernel.hours import zone
-from accredit.kernel.ids import AgentId, IdSource, PersonId, TeamId, ToolId, item_group, tool_id
+from accredit.kernel.ids import AgentId, IdSource, PersonId, ServerName, TeamId, ToolId, item_group, tool_id
 from accredit.kernel.money import Money
 from accredit.registry import rows
 from accredit.registry.addresses import same_address
@@ -40,7 +40,7 @@ from accredit.registry.manifest import (
     ToolServerManifest,
 )
 from accredit.registry.mappings import declared_mapping
-from accredit.registry.model import AgentState, Agreement, Environment, Person
+from accredit.registry.model import LATEST_REVISION, AgentState, Agreement, Environment, Person, ToolServer
 from accredit.registry.organisation import AccountTie, Organisation
 from accredit.registry.pinning import definition_digest, definition_text
 from accredit.registry.poisoning import ToolNames
@@ -60,14 +60,17 @@ from accredit.registry.schemas import compile_arguments
 from accredit.registry.versions import expiry_us, facets, money_doc, version_digest
 
 __all__ = [
+    "UNKNOWN_REVISION",
     "Build",
     "Declarations",
     "Definitions",
     "author",
     "declared_twice",
+    "launch_awaits",
     "not_alone",
     "pinning",
     "place",
+    "server_of",
     "some_of",
 ]
 
@@ -76,6 +79,10 @@ _MAX_TIES: Final = 200
 _MAX_NAMED: Final = 200
 _MAX_NAMES: Final = 40_000
 """Characters of them together."""
+_STARTED_BY: Final = ("credential", "environment", "launch", "url")
+
+UNKNOWN_REVISION: Final = ""
+"""Of a server that nobody has asked yet which revisions of MCP it speaks."""
 
 Definitions = Mapping[str, Mapping[str, Any]]
 """What a tool server offers, by its own tool names."""
@@ -385,7 +392,8 @@ class Declarations:
         self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions, actor: Actor, view: StateView
     ) -> Change | None:
         name, environment, spec = manifest.metadata.name, manifest.metadata.environment, manifest.spec
-        row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
+        row = view.get(rows.SERVER, name)
+        doc = _server_doc(manifest, row.doc if row else None)
         self._check_server(manifest, offer, row, view)
         if row is not None and _facts_of(row.doc) == doc:
             return None
@@ -397,7 +405,7 @@ class Declarations:
             actor,
             {
                 "server": name,
-                "url": spec.url,
+                "url": doc["url"],
                 "tools": some_of([tool_id(name, own) for own in sorted(spec.registered)]),
             },
         )
@@ -410,6 +418,13 @@ class Declarations:
         Raises:
             ManifestError: the name belongs elsewhere, or a tool cannot be pinned.
         """
+        self._check_name(manifest, row)
+        faults = [fault for own in manifest.spec.registered for fault in self._tool_faults(view, manifest, own, offer)]
+        if faults:
+            raise ManifestError(faults)
+
+    @staticmethod
+    def _check_name(manifest: ToolServerManifest | ModelProviderManifest, row: Row | None) -> None:
         name = manifest.metadata.name
         if row is not None and row.doc["environment"] != manifest.metadata.environment:
             # the name alone stands in tool ids and addresses, so it means one server
@@ -422,17 +437,25 @@ class Declarations:
                 manifest, "metadata.name", Code.NAME_TAKEN,
                 f"`{name}` is registered as another kind of server", "choose another name",
             )  # fmt: skip
-        faults = [fault for own in manifest.spec.registered for fault in self._tool_faults(view, manifest, own, offer)]
-        if faults:
-            raise ManifestError(faults)
 
     def _server_proposal(
         self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions, actor: Actor, view: StateView
     ) -> Proposal | None:
         name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
-        row, doc = view.get(rows.SERVER, name), _server_doc(manifest)
+        row = view.get(rows.SERVER, name)
+        doc = _server_doc(manifest, row.doc if row else None)
         if not _takes_two(name, row.doc if row else None, doc, view):
             return None
+        if launch_awaits(manifest, row.doc if row else None):
+            # how it is started comes first: what tools it has, nobody knows before it was
+            doc = {**doc, "tools": row.doc["tools"] if row else []}
+            if row is not None and "revision" in row.doc:
+                doc = {"revision": row.doc["revision"], **doc}
+            self._check_name(manifest, row)
+            known = {own: pinned_definition(view, tool_id(name, own)) for own in _names_of(doc)}
+            definitions = {own: pin[1] for own, pin in known.items() if pin is not None}
+            content = server_content(name, doc, view, definitions, flags={}, by=author(actor))
+            return proposed(content, about=f"server:{name}", environment=environment)
         self._check_server(manifest, offer, row, view)
         pinned = {own: pinned_definition(view, tool_id(name, own)) for own in manifest.spec.registered}
         definitions = {own: offer[own] if pin is None else pin[1] for own, pin in pinned.items()}
@@ -605,6 +628,10 @@ def not_alone(document: Document) -> Iterator[ManifestFault]:
             document, "metadata.environment", Code.PRODUCTION_REFUSED,
             f"nothing enters {environment} while there is only one administrator",
         )  # fmt: skip
+    if isinstance(document, ToolServerManifest) and document.spec.stdio is not None:
+        yield fault_at(
+            document, "spec.stdio", Code.TWO_PERSONS_REQUIRED, "a program that is started here takes two persons"
+        )
     if isinstance(document, GroupManifest):
         yield fault_at(
             document, "", Code.TWO_PERSONS_REQUIRED, "a group takes two persons, as the roles it can give do"
@@ -626,7 +653,9 @@ def author(actor: Actor) -> PersonId:
     return PersonId(actor.person)
 
 
-def _server_doc(manifest: ToolServerManifest | ModelProviderManifest) -> dict[str, Any]:
+def _server_doc(
+    manifest: ToolServerManifest | ModelProviderManifest, before: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """What the operator says, as stored."""
     spec = manifest.spec
     tools: list[dict[str, Any]] = [
@@ -642,14 +671,57 @@ def _server_doc(manifest: ToolServerManifest | ModelProviderManifest) -> dict[st
         for own, form in sorted(spec.registered.items())
     ]
     environment = manifest.metadata.environment
-    doc: dict[str, Any] = {"credential": spec.credential, "environment": environment, "tools": tools, "url": spec.url}
+    doc: dict[str, Any] = {
+        "credential": spec.credential,
+        "environment": environment,
+        "tools": tools,
+        "url": _url_of(manifest),
+    }
     if isinstance(manifest, ModelProviderManifest):
         for entry in tools:
             entry["rates"] = _rates_doc(manifest.spec.models[entry["name"]])
         return {**doc, "api": manifest.spec.api}
+    if manifest.spec.openapi is not None:
+        return {**doc, "openapi": manifest.spec.openapi}
     if manifest.spec.elicitation:
         doc["elicitation"] = sorted(set(manifest.spec.elicitation))
-    return doc if spec.openapi is None else {**doc, "openapi": spec.openapi}
+    # without one it is the newest; where another stood, or nothing says so, it is written out for whoever signs it off
+    said = manifest.spec.stdio is not None or "revision" in (before or {})
+    if manifest.spec.revision is not None and (said or manifest.spec.revision != LATEST_REVISION):
+        doc["revision"] = manifest.spec.revision
+    if manifest.spec.stdio is not None:
+        doc["launch"] = rows.launch_doc(manifest.spec.stdio.read())
+    return doc
+
+
+def _url_of(manifest: ToolServerManifest | ModelProviderManifest) -> str:
+    return manifest.spec.url or f"stdio:{manifest.metadata.name}"
+
+
+def server_of(manifest: ToolServerManifest, before: Mapping[str, Any] | None) -> ToolServer:
+    """The server to ask for its tools, whose row now is `before`."""
+    spec = manifest.spec
+    known = UNKNOWN_REVISION
+    if before is not None and before["url"] == _url_of(manifest) and not {"api", "openapi"} & before.keys():
+        known = before.get("revision", UNKNOWN_REVISION if "launch" in before else LATEST_REVISION)
+    return ToolServer(
+        ServerName(manifest.metadata.name),
+        Environment(manifest.metadata.environment),
+        _url_of(manifest),
+        spec.credential,
+        {},
+        spec.openapi,
+        revision=LATEST_REVISION if spec.openapi is not None else spec.revision or known,
+        launch=spec.stdio.read() if spec.stdio is not None else None,
+    )
+
+
+def launch_awaits(manifest: ToolServerManifest | ModelProviderManifest, before: Mapping[str, Any] | None) -> bool:
+    """Whether a program would be started in a way that nobody has signed off yet; `before` is the server's row now."""
+    if isinstance(manifest, ModelProviderManifest) or manifest.spec.stdio is None:
+        return False
+    doc = _server_doc(manifest, before)
+    return before is None or any(before.get(key) != doc.get(key) for key in _STARTED_BY)
 
 
 def _rates_doc(form: Any) -> dict[str, Any]:
@@ -660,6 +732,10 @@ def _rates_doc(form: Any) -> dict[str, Any]:
         "max_output": form.max_output,
         "output": money_doc(Money.parse(form.output)),
     }
+
+
+def _names_of(doc: Mapping[str, Any]) -> list[str]:
+    return [entry["name"] for entry in doc["tools"]]
 
 
 def some_of(tools: Sequence[str]) -> list[str]:
@@ -686,8 +762,12 @@ def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, 
     """
     development = doc["environment"] == Environment.DEVELOPMENT
     if before is None:
-        return not development or _leads_beyond(doc, view)
-    if any(before.get(key) != doc.get(key) for key in ("api", "credential", "elicitation", "openapi", "url")):
+        return not development or "launch" in doc or _leads_beyond(doc, view)
+    if any(before.get(key) != doc.get(key) for key in ("api", "credential", "elicitation", "launch", "openapi", "url")):
+        return True
+    # only of a program that was signed off and has not been started yet nobody knows what it speaks
+    unknown = "launch" in before and "revision" not in before and not before["tools"]
+    if not unknown and before.get("revision", LATEST_REVISION) != doc.get("revision", LATEST_REVISION):
         return True
     known = {entry["name"]: entry for entry in before["tools"]}
     for entry in doc["tools"]:

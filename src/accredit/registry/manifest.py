@@ -46,6 +46,7 @@ from accredit.registry.items import (
     prompt_key,
     resource_key,
 )
+from accredit.registry.model import Launch
 from accredit.registry.reading import RawDocument, read_documents
 
 __all__ = [
@@ -95,6 +96,9 @@ _INPUT_PATH = r"^input(\.[A-Za-z][A-Za-z0-9_]{0,63}){1,8}$"
 _TASK_PATH = r"^task\.[A-Za-z][A-Za-z0-9_]{0,62}$"
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 _BASE64URL = r"^[A-Za-z0-9_-]+$"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
+_ARGUMENT = rf"^([^{_INVISIBLE}]| )*$"
+_DIRECTORY = rf"^(/[^/{_INVISIBLE}]+)+$"
 _EXTERNAL_TYPE = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 
 _ITEM = r"^(prompts|resources)/."
@@ -118,6 +122,9 @@ _HINTS = {
     _DIGEST: "write `sha256:` and 64 lower-case hex digits",
     _BASE64URL: "write base64url without padding",
     URI_FORM: "write the URI as the server lists it, or its template with simple variables such as `crm://customer/{id}`",
+    _VARIABLE: "a letter or `_`, then letters, digits and `_`",
+    _ARGUMENT: "use visible characters and plain spaces; no control, bidi, zero-width or tag characters",
+    _DIRECTORY: "write an absolute path without spaces, `.` or `..`",
     _EXTERNAL_TYPE: "a letter or `_`, then letters, digits and `_`: the type as callers write it, without `Ext::`",
 }
 
@@ -163,6 +170,12 @@ def _readable(uri: str) -> str:
     elif not plain_uri(uri):
         raise ValueError("a segment of its path means another place")
     return uri
+
+
+def _no_dots(path: str) -> str:
+    if {".", ".."} & set(path.split("/")):
+        raise ValueError("an absolute path without `.` and `..`")
+    return path
 
 
 def _no_task_type(name: str) -> str:
@@ -223,6 +236,9 @@ _TokenType = Annotated[
     AfterValidator(_no_task_type),
     Field(json_schema_extra={"not": {"const": _TASK_TYPE}}),
 ]
+_Variable = Annotated[str, StringConstraints(pattern=_VARIABLE)]
+_Argument = Annotated[str, StringConstraints(pattern=_ARGUMENT, max_length=4_096)]
+_Directory = Annotated[str, StringConstraints(pattern=_DIRECTORY, max_length=1_024), AfterValidator(_no_dots)]
 _DigestText = Annotated[str, StringConstraints(pattern=_DIGEST)]
 _DataClass = Annotated[
     str, AfterValidator(_known_class), WithJsonSchema({"type": "string", "enum": list(data_classes())})
@@ -554,10 +570,39 @@ class _ItemForm(_Form):
 _OFFERED = ("tools", "resources", "prompts")
 
 
+class _StdioForm(_Form):
+    """A program that is started here and spoken to over its standard input and output."""
+
+    command: _Directory = Field(description="the absolute path of the program; no shell reads it")
+    args: Annotated[list[_Argument], Field(max_length=256)] = Field(default=[], description="what it is given")
+    directory: _Directory | None = Field(
+        None, description="the directory it works in; without it, an empty one of its own"
+    )
+    env: Annotated[dict[_Variable, _Argument], Field(max_length=64, json_schema_extra=_keys(_VARIABLE, 127))] = Field(
+        default={}, description="its whole environment, but for the credential: nothing is inherited"
+    )
+    credential_variable: _Variable | None = Field(
+        None, description="the variable of its environment that holds the brokered credential"
+    )
+
+    @model_validator(mode="after")
+    def _named_once(self) -> _StdioForm:
+        if self.credential_variable is not None and self.credential_variable in self.env:
+            raise ValueError("`credentialVariable` stands in `env` as well")
+        return self
+
+    def read(self) -> Launch:
+        return Launch(
+            self.command, tuple(self.args), self.directory, tuple(sorted(self.env.items())), self.credential_variable
+        )
+
+
 class _ServerSpec(_Form):
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [{"required": [name]} for name in _OFFERED],
+            "oneOf": [{"required": ["url"]}, {"required": ["stdio"]}],
+            "dependentSchemas": {"openapi": {"required": ["url"], "properties": {"revision": False}}},
             "if": {"required": ["openapi"], "properties": {"openapi": {"type": "string"}}},
             "then": {
                 "required": ["tools"],
@@ -565,7 +610,13 @@ class _ServerSpec(_Form):
             },
         }
     )
-    url: _Url
+    url: _Url | None = Field(None, description="where it is, unless it is started here")
+    stdio: _StdioForm | None = Field(
+        None, description="how it is started here; takes two persons, in every environment"
+    )
+    revision: Literal["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"] | None = Field(
+        None, description="of MCP, that it is spoken to in; without it, the one found when it is registered"
+    )
     credential: _Name | None = Field(None, description="name of the brokered upstream credential")
     openapi: _Below | None = Field(
         None,
@@ -606,6 +657,16 @@ class _ServerSpec(_Form):
     def _only_mcp_elicits(self) -> _ServerSpec:
         if self.elicitation and self.openapi is not None:
             raise ValueError("an HTTP API has no `elicitation`")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_reach_it(self) -> _ServerSpec:
+        if (self.url is None) is (self.stdio is None):
+            raise ValueError("a tool server has either a `url` or is started here by `stdio`")
+        if self.openapi is not None and (self.stdio is not None or self.revision is not None):
+            raise ValueError("`openapi` belongs to an HTTP API, which has a `url` and no `revision`")
+        if self.stdio is not None and (self.credential is None) is not (self.stdio.credential_variable is None):
+            raise ValueError("`credential` and `stdio.credentialVariable` belong together")
         return self
 
 

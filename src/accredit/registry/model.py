@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from accredit.kernel.canonical import Digest
 from accredit.kernel.hours import Hours
@@ -16,6 +16,8 @@ from accredit.registry.llm_models import ModelRates
 
 __all__ = [
     "APPROVER_ROLES",
+    "LATEST_REVISION",
+    "SESSION_REVISIONS",
     "Agent",
     "AgentLimits",
     "AgentState",
@@ -24,6 +26,7 @@ __all__ = [
     "Effect",
     "Environment",
     "Incident",
+    "Launch",
     "Person",
     "Restriction",
     "RestrictionKind",
@@ -233,6 +236,27 @@ class Tool:
         return (mask & self.data) - {kind for _, kind in self.fields} if mask else mask
 
 
+LATEST_REVISION: Final = "2026-07-28"
+"""The revision of MCP without sessions."""
+SESSION_REVISIONS: Final = ("2025-11-25", "2025-06-18", "2025-03-26")
+"""Those with sessions that are spoken to tool servers, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a tool server that is started here, and spoken to over its standard input and output, is started."""
+
+    command: str
+    """An absolute path; no shell reads it."""
+    args: tuple[str, ...] = ()
+    directory: str | None = None
+    """Where it works; None: an empty directory of its own."""
+    env: tuple[tuple[str, str], ...] = ()
+    """All of its environment but the credential, sorted: nothing is inherited."""
+    credential_variable: str | None = None
+    """Under which name it finds the brokered credential there."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolServer:
     """An MCP server, or an HTTP API, that offers tools."""
@@ -250,6 +274,15 @@ class ToolServer:
     """How a provider of models is spoken to: `openai` or `anthropic`."""
     elicitation: frozenset[str] = frozenset()
     """How an MCP server may ask the agent's user for something: `form`, `url`."""
+    revision: str = LATEST_REVISION
+    """Of MCP: what it was registered to speak, and nothing older is ever spoken to it."""
+    launch: Launch | None = None
+    """Of a server that is started here; its URL is then `stdio:` and its name."""
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Where a call to it goes, and how: if any of it is another, it is another server."""
+        return (self.url, self.credential, self.revision, self.launch)
 
     @property
     def protocol(self) -> str:

@@ -14,10 +14,12 @@ issuer       name                {name, use, issuer, jwks, audience, claims, tok
 enforcement_point
              name                {types, servers, calls_per_minute, revoked?}; read by identity, which alone sets
                                  `revoked`
-server       name                {environment, url, credential, openapi?, api?, elicitation?, tools:
+server       name                {environment, url, credential, openapi?, api?, elicitation?, revision?, launch?, tools:
                                  [{name, effect, scope, data, price, fields, allow_undeclared, rates?}]}: what the
-                                 operator says, sorted by name;
-                                 `api` and `rates` of a provider of language models and its models
+                                 operator says, sorted by name; `api` and `rates` of a provider of language models and
+                                 its models; `revision` of MCP, without it the newest, or of one with a `launch`
+                                 unknown; `launch` {command, args, directory, env, credential_variable} of one
+                                 started here
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
 definition   digest              {text}: canonical text; may be shared; never removed
 agent        agent id            {name, environment, team, state, owner, backup_owner, version, history, candidate?,
@@ -43,7 +45,7 @@ from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId
-from accredit.registry.model import Agreement, Incident, Person, Restriction, RestrictionKind, Role
+from accredit.registry.model import Agreement, Incident, Launch, Person, Restriction, RestrictionKind, Role
 from accredit.registry.organisation import AccountTie, Delegation, Group, Membership, RoleGrant
 
 __all__ = [
@@ -77,6 +79,8 @@ __all__ = [
     "group_from",
     "incident_doc",
     "incident_from",
+    "launch_doc",
+    "launch_from",
     "person_doc",
     "person_from",
     "restriction_doc",
@@ -262,6 +266,27 @@ def agreement_doc(agreement: Agreement) -> dict[str, Any]:
 
 def agreement_from(key: str, doc: Mapping[str, Any]) -> Agreement:
     return Agreement(key, doc["provider"], frozenset(doc["covers"]), Digest(doc["document"]), doc["expires_us"])
+
+
+def launch_doc(launch: Launch) -> dict[str, Any]:
+    """As it stands in a tool server's row. Pairs, not an object: an environment has names of any letter case."""
+    return {
+        "args": list(launch.args),
+        "command": launch.command,
+        "credential_variable": launch.credential_variable,
+        "directory": launch.directory,
+        "env": [list(pair) for pair in launch.env],
+    }
+
+
+def launch_from(doc: Mapping[str, Any]) -> Launch:
+    return Launch(
+        doc["command"],
+        tuple(doc["args"]),
+        doc["directory"],
+        tuple((name, value) for name, value in doc["env"]),
+        doc["credential_variable"],
+    )
 
 
 def restriction_doc(restriction: Restriction, *, salt: str) -> dict[str, Any]:

@@ -10,11 +10,11 @@ is signed off. While there is only one administrator nothing can be proposed, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from accredit.audit.model import Facts, Part, Receipt
 from accredit.audit.ports import Actor, Change, ControlLog, Row, StateView, Write
@@ -35,14 +35,17 @@ from accredit.registry.appointments import (
 )
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.declarations import (
+    UNKNOWN_REVISION,
     Build,
     Declarations,
     Definitions,
     author,
     declared_twice,
+    launch_awaits,
     not_alone,
     pinning,
     place,
+    server_of,
     some_of,
 )
 from accredit.registry.errors import ManifestError, ManifestFault
@@ -100,6 +103,8 @@ from accredit.registry.tables import ORGANISATION_KINDS, Tables
 from accredit.registry.versions import version_from
 
 __all__ = ["ApplyOutcome", "ApplyResult", "Registry", "Repinned", "read_files"]
+
+_Asked = TypeVar("_Asked")
 
 _MAX_DOCUMENTS: Final = 1_000
 _MAX_OFFERED: Final = 2_000
@@ -333,11 +338,13 @@ class Registry:
             faults += [fault for document in ordered for fault in not_alone(document)]
         if faults:
             raise ManifestError(faults)
-        offers = {
-            document.metadata.name: await self._offer(document)
-            for document in ordered
-            if isinstance(document, ToolServerManifest | ModelProviderManifest)
-        }
+        offers: dict[str, Definitions] = {}
+        for at, document in enumerate(ordered):
+            if isinstance(document, ModelProviderManifest):
+                models = document.spec.models
+                offers[document.metadata.name] = {one: model_definition(document.spec.api, one) for one in models}
+            elif isinstance(document, ToolServerManifest):
+                ordered[at], offers[document.metadata.name] = await self._offer(document)
         planned = rows.Overlay(self._control.view)
         waiting: set[str] = set()
         for document in ordered:
@@ -426,26 +433,31 @@ class Registry:
 
     # -- tool servers
 
-    async def _offer(self, manifest: ToolServerManifest | ModelProviderManifest) -> Definitions:
-        """What the server offers, if one of its tools is not pinned yet: else nobody needs to ask."""
-        if isinstance(manifest, ModelProviderManifest):
-            return {model: model_definition(manifest.spec.api, model) for model in manifest.spec.models}
-        name, view = manifest.metadata.name, self._proven(self._control.view)
-        if all(view.get(rows.TOOL, tool_id(name, own)) for own in manifest.spec.registered):
-            return {}
-        asked = ToolServer(
-            ServerName(name),
-            Environment(manifest.metadata.environment),
-            manifest.spec.url,
-            manifest.spec.credential,
-            {},
-            manifest.spec.openapi,
-        )
-        return await self._ask(asked)
+    async def _offer(self, manifest: ToolServerManifest) -> tuple[ToolServerManifest, Definitions]:
+        """What the server offers, if one of its tools is not pinned yet: else nobody needs to ask.
 
-    async def _ask(self, server: ToolServer) -> Definitions:
+        The manifest comes back with the revision of MCP that it is to be spoken to in: the one it names, else the one
+        that is registered, else the newest that the server speaks now.
+
+        INVARIANT: a program is not started before two persons signed off how it is started.
+        """
+        name, view = manifest.metadata.name, self._proven(self._control.view)
+        row = view.get(rows.SERVER, name)
+        if launch_awaits(manifest, row.doc if row else None):
+            return manifest, {}
+        asked = server_of(manifest, row.doc if row else None)
+        unpinned = not all(view.get(rows.TOOL, tool_id(name, own)) for own in manifest.spec.registered)
+        if asked.revision == UNKNOWN_REVISION:
+            asked = replace(asked, revision=await self._asking(asked, self._definitions.revision))
+        if asked.protocol == "mcp":
+            manifest = manifest.model_copy(
+                update={"spec": manifest.spec.model_copy(update={"revision": asked.revision})}
+            )
+        return manifest, await self._ask(asked) if unpinned else {}
+
+    async def _asking(self, server: ToolServer, ask: Callable[[ToolServer], Awaitable[_Asked]]) -> _Asked:
         try:
-            offered = await self._definitions.fetch(server)
+            return await ask(server)
         except UnavailableError as error:
             raise UnavailableError(
                 error.code,
@@ -453,6 +465,9 @@ class Registry:
                 hint=error.hint,
                 cause=error.cause,
             ) from error
+
+    async def _ask(self, server: ToolServer) -> Definitions:
+        offered = await self._asking(server, self._definitions.fetch)
         if sum(item_kind(name) is None for name in offered) > _MAX_OFFERED:
             raise UnavailableError(
                 Code.UPSTREAM_OVERSIZED, f"tool server `{server.name}` offers more than {_MAX_OFFERED} tools"

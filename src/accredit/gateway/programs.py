@@ -1,0 +1,347 @@
+"""Programs that are started here: as a user of their own, in a group of their own, with an environment of their own.
+
+A program gets no descriptor but its three, no variable that was not named, a directory of its own, and limits. It
+cannot read the data directory, or it is not run (`launcher.py`). When it is ended, so is all that it started: its
+process group, and, where it has a user of its own, whatever else runs as that user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from asyncio.subprocess import SubprocessStreamProtocol
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from accredit.gateway import launcher
+from accredit.identity.broker import without_credential
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
+from accredit.registry.model import Launch, ToolServer
+
+__all__ = ["Program", "ProgramRules", "Programs"]
+
+_log = logging.getLogger("accredit.gateway")
+
+_LAUNCHER: Final = Path(launcher.__file__)
+_PIECE: Final = 64 * 1024
+_MAX_WORDS: Final = 500
+_KEPT_WORDS: Final = 10
+_WORDS_PER_S: Final = 20.0
+_WORDS_AT_ONCE: Final = 100
+_OWN_TIME_S: Final = 1.0
+_REAP_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRules:
+    """What holds for every program."""
+
+    allowed: bool
+    """Whether any is started."""
+    hidden: tuple[str, ...]
+    """Directories that none may read, write or enter."""
+    first_uid: int
+    last_uid: int
+    memory_bytes: int
+    cpu_s: int
+    unsafe_same_user: bool = False
+
+    def limits(self, *, own_user: bool) -> dict[str, int]:
+        """Of one process."""
+        limits = {
+            "RLIMIT_CORE": 0,
+            "RLIMIT_CPU": self.cpu_s,
+            "RLIMIT_DATA": self.memory_bytes,
+            "RLIMIT_FSIZE": 256 * 2**20,
+            "RLIMIT_NOFILE": 512,
+        }
+        # counted by user: of a shared one it would count what others run
+        return {**limits, "RLIMIT_NPROC": 256} if own_user else limits
+
+
+class _Streams(SubprocessStreamProtocol):
+    """Knows when the process itself is gone: its pipes may be held open by what it started."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=_PIECE, loop=loop)
+        self.gone = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.gone.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A process and its three pipes."""
+
+    transport: asyncio.SubprocessTransport
+    gone: asyncio.Event
+    input: asyncio.StreamWriter
+    output: asyncio.StreamReader
+    errors: asyncio.StreamReader
+
+
+class Program:
+    """One that was started. Its output is read by whoever started it."""
+
+    def __init__(
+        self,
+        name: str,
+        started: _Started,
+        *,
+        credential: Mapping[str, str],
+        uid: int | None,
+        scratch: Path,
+        closed: Callable[[Program], None],
+    ) -> None:
+        self.name = name
+        self.uid = uid
+        self.pid = started.transport.get_pid()
+        self._transport = started.transport
+        self._gone = started.gone
+        self.input = started.input
+        self.output = started.output
+        self._errors = started.errors
+        self._credential = credential
+        self._scratch = scratch
+        self._closed = closed
+        self._words: deque[str] = deque(maxlen=_KEPT_WORDS)
+        self._listening = asyncio.get_running_loop().create_task(self._listen())
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> int | None:
+        """How it ended, if it did."""
+        return self._transport.get_returncode()
+
+    @property
+    def last_words(self) -> str:
+        """The newest of what it wrote to its error output, for the log."""
+        return " | ".join(self._words)
+
+    async def over(self) -> None:
+        """Wait until it has ended by itself."""
+        await self._gone.wait()
+
+    def failure(self) -> UnavailableError:
+        """Why it does not answer, once it has ended."""
+        if self.status == launcher.EXPOSED:
+            return UnavailableError(Code.STDIO_EXPOSED, Code.STDIO_EXPOSED.meaning, hint=Code.STDIO_EXPOSED.remedy)
+        return UnavailableError(
+            Code.UPSTREAM_UNREACHABLE,
+            "the tool server's program ended",
+            hint="look for its words in the log of accredit",
+            cause=f"status {self.status}",
+        )
+
+    async def _listen(self) -> None:
+        """Its error output goes to the log: bounded lines, at a bounded rate, as text that can imitate nothing."""
+        loop = asyncio.get_running_loop()
+        tokens, then, rest = float(_WORDS_AT_ONCE), loop.time(), b""
+        while piece := await self._errors.read(_PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > _PIECE:
+                lines, rest = [*lines, rest], b""
+            now = loop.time()
+            tokens, then = min(_WORDS_AT_ONCE, tokens + (now - then) * _WORDS_PER_S), now
+            for line in lines:
+                # before it is cut: half a secret would not be found
+                text = without_credential(self._credential, line)[:_MAX_WORDS].decode("latin-1")
+                words = text.strip().encode("unicode_escape").decode("ascii")
+                self._words.append(words)
+                if tokens >= 1:
+                    tokens -= 1
+                    _log.info("tool server %s says: %s", self.name, words)
+
+    async def end(self, *, at_once: bool = False) -> None:
+        """End it and all that it started. It is given a moment to end by itself, unless `at_once`."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(at_once=at_once))
+        elif at_once:
+            self._signal(signal.SIGKILL)
+        await asyncio.shield(self._ending)
+
+    async def _end(self, *, at_once: bool) -> None:
+        # 2025-11-25, Lifecycle, "Shutdown", stdio: close its input, then SIGTERM, then SIGKILL
+        try:
+            self.input.close()
+            if not at_once:
+                for each in (None, signal.SIGTERM):
+                    if each is not None:
+                        self._signal(each)
+                    if await self._gone_within(_OWN_TIME_S):
+                        break
+            self._signal(signal.SIGKILL)
+            await self._gone_within(_REAP_S)
+            if self.uid is not None:
+                await _end_all_of(self.uid)
+        finally:
+            # read to the end: a pipe that nobody reads keeps its descriptor
+            ends = {self._listening, asyncio.ensure_future(_read_out(self.output))}
+            _, left = await asyncio.wait(ends, timeout=_OWN_TIME_S)
+            for task in left:
+                task.cancel()
+            self._transport.close()
+            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+            self._closed(self)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # the group may outlive the process that it is named after, and its number is not given anew before it is empty
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    async def _gone_within(self, patience_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._gone.wait()
+        return self._gone.is_set()
+
+
+class Programs:
+    """Starts programs, each as a user that no other process has."""
+
+    def __init__(self, rules: ProgramRules) -> None:
+        self._rules = rules
+        self._running: set[Program] = set()
+        self._taken: set[int] = set()
+        """Users of programs that run, or are about to."""
+
+    async def start(self, server: ToolServer, credential: Mapping[str, str]) -> Program:
+        """Start a program; that it ends at once is found by whoever reads its output.
+
+        Raises:
+            UnavailableError: programs are not allowed here, or it cannot be started.
+        """
+        name, launch = server.name, server.launch
+        if not self._rules.allowed or launch is None:
+            raise UnavailableError(Code.STDIO_DISABLED, Code.STDIO_DISABLED.meaning, hint=Code.STDIO_DISABLED.remedy)
+        own_user = os.geteuid() == 0 and not self._rules.unsafe_same_user
+        with contextlib.ExitStack() as undone:
+            uid = self._free_uid(name) if own_user else None
+            if uid is not None:
+                undone.callback(self._taken.discard, uid)
+            try:
+                scratch = Path(tempfile.mkdtemp(prefix="accredit-stdio-"))
+                undone.callback(shutil.rmtree, scratch, ignore_errors=True)
+                if uid is not None:
+                    os.chown(scratch, uid, uid)
+                started = await _launched(self._plan(launch, credential, uid, scratch))
+            except (OSError, KeyError) as error:
+                raise UnavailableError(
+                    Code.UPSTREAM_UNREACHABLE, "the tool server's program cannot be started", cause=repr(error)[:200]
+                ) from error
+            undone.pop_all()
+        program = Program(name, started, credential=credential, uid=uid, scratch=scratch, closed=self._over)
+        self._running.add(program)
+        return program
+
+    async def aclose(self) -> None:
+        """Wait until every program has ended; those still running are ended now."""
+        await asyncio.gather(*(program.end(at_once=True) for program in list(self._running)))
+
+    def _over(self, program: Program) -> None:
+        self._running.discard(program)
+        if program.uid is not None:
+            self._taken.discard(program.uid)
+
+    def _plan(self, launch: Launch, credential: Mapping[str, str], uid: int | None, scratch: Path) -> Mapping[str, Any]:
+        env = dict(launch.env)
+        if launch.credential_variable is not None:
+            env[launch.credential_variable] = credential[launch.credential_variable]
+        return {
+            "args": list(launch.args),
+            "command": launch.command,
+            "directory": launch.directory or str(scratch),
+            "env": env,
+            "hidden": [] if self._rules.unsafe_same_user else list(self._rules.hidden),
+            "limits": self._rules.limits(own_user=uid is not None),
+            "parent": os.getpid(),
+            "uid": uid,
+        }
+
+    def _free_uid(self, name: str) -> int:
+        """A user of the range that nothing runs as; the same one for the same server, as far as that can be."""
+        taken = self._taken | _uids_running()
+        first, size = self._rules.first_uid, self._rules.last_uid - self._rules.first_uid + 1
+        own = "\0".join((name, *self._rules.hidden))
+        begin = int.from_bytes(sha256(own.encode()).digest()[:4])
+        for step in range(size):
+            uid = first + (begin + step) % size
+            if uid not in taken:
+                self._taken.add(uid)
+                return uid
+        raise UnavailableError(Code.UPSTREAM_UNREACHABLE, "every user of `stdio_uids` runs something already")
+
+
+async def _read_out(stream: asyncio.StreamReader) -> None:
+    while await stream.read(_PIECE):
+        pass
+
+
+def _uids_running() -> set[int]:
+    found = set()
+    with contextlib.suppress(OSError), os.scandir("/proc") as listing:
+        for entry in listing:
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):  # it has ended since
+                    found.add(entry.stat().st_uid)
+    return found
+
+
+async def _end_all_of(uid: int) -> None:
+    reaper = await _launched({"reap": True, "uid": uid})
+    try:
+        async with asyncio.timeout(_REAP_S):
+            await reaper.gone.wait()
+    except TimeoutError:
+        reaper.transport.kill()
+        _log.error("the processes of user %d could not be ended", uid)
+    finally:
+        reaper.transport.close()
+
+
+async def _launched(plan: Mapping[str, Any]) -> _Started:
+    loop = asyncio.get_running_loop()
+    given, ours = os.pipe()
+    try:
+        transport, streams = await loop.subprocess_exec(
+            lambda: _Streams(loop),
+            *(sys.executable, "-I", "-S", "-B", str(_LAUNCHER), str(given)),
+            env={},
+            cwd="/",
+            pass_fds=(given,),
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(given)
+    try:
+        await asyncio.to_thread(_written, ours, json.dumps(plan).encode())
+    except BaseException:
+        transport.close()  # which kills it
+        raise
+    if streams.stdin is None or streams.stdout is None or streams.stderr is None:
+        transport.close()
+        raise OSError("started without its pipes")
+    return _Started(transport, streams.gone, streams.stdin, streams.stdout, streams.stderr)
+
+
+def _written(descriptor: int, text: bytes) -> None:
+    """Larger than a pipe holds, maybe, so not in the loop's thread."""
+    with contextlib.suppress(BrokenPipeError), os.fdopen(descriptor, "wb") as pipe:
+        pipe.write(text)

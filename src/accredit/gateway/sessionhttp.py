@@ -1,0 +1,379 @@
+"""MCP 2025-11-25, 2025-06-18 and 2025-03-26 over HTTP: sessions, begun by `initialize`, that many calls share.
+
+One session for each server and credential, whatever agents use it: what a server keeps of a session it keeps of us.
+Each request has an answer of its own, on the connection it was made on, so what is said there was said to it.
+
+A session that the server ended (404) is begun anew. The request that met the 404 is sent again, once: the standard has
+a server refuse it before it looks at it (2025-11-25, Streamable HTTP, "Session Management"). Nothing else is repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+from accredit.gateway.relay import (
+    ABOUT_US,
+    ALIVE,
+    Answer,
+    ServerAsk,
+    answer_of,
+    encode_message,
+    read_server_message,
+    rpc_request,
+    session_headers,
+)
+from accredit.gateway.toolservers import (
+    AnswerAsk,
+    ServerExchange,
+    ToolRequest,
+    always,
+    negotiated,
+    not_declared,
+    reply_to,
+    shared,
+)
+from accredit.gateway.upstream import Exchange, Upstream
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import AccreditError, UnavailableError
+from accredit.kernel.ids import ServerName
+from accredit.registry.model import SESSION_REVISIONS, ToolServer
+
+__all__ = ["SessionHttp", "initialize_params"]
+
+_log = logging.getLogger("accredit.gateway")
+
+_BEGIN_S: Final = 10.0
+_ASIDE_S: Final = 5.0
+_END_S: Final = 2.0
+_MAX_SESSIONS: Final = 256
+_MAX_ASKS: Final = 32
+_MAX_ASIDE: Final = 256
+_SESSION_ID = re.compile(r"[\x21-\x7e]{1,1024}")
+_NOT_FOUND: Final = 404
+_BAD_REQUEST: Final = 400
+
+
+def initialize_params() -> dict[str, Any]:
+    """What `initialize` says: the newest revision with sessions, and no capabilities."""
+    return {"protocolVersion": SESSION_REVISIONS[0], "capabilities": {}, "clientInfo": ABOUT_US}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Session:
+    """One that is open; told apart by being another object."""
+
+    server: ToolServer
+    id: str | None
+    """None: the server keeps none."""
+    revision: str
+    credential: Mapping[str, str]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return session_headers(self.id, self.revision, self.credential)
+
+
+_Key = tuple[ServerName, tuple[object, ...], tuple[tuple[str, str], ...]]
+
+
+class SessionHttp:
+    """Implements `ToolServerProtocol`."""
+
+    def __init__(self, upstream: Upstream, *, answering: AnswerAsk = not_declared) -> None:
+        """`answering` is asked what a server's own requests are answered with."""
+        self._upstream = upstream
+        self._answering = answering
+        self._ids = itertools.count(1)
+        self._sessions: OrderedDict[_Key, asyncio.Task[_Session]] = OrderedDict()
+        self._aside: set[asyncio.Task[None]] = set()
+
+    def exchange(
+        self,
+        server: ToolServer,
+        request: ToolRequest,
+        *,
+        credential: Mapping[str, str],
+        recheck: Callable[[], None],
+    ) -> ServerExchange:
+        """As of the port."""
+        return _Exchange(self, server, request, dict(credential), recheck, next(self._ids))
+
+    async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
+        """As of the port."""
+        return (await self.session(server, dict(credential))).revision
+
+    def forget(self, server: ServerName, *, unless: tuple[object, ...] | None = None) -> None:
+        """As of the port; a call in flight has a connection of its own, which a revocation ends."""
+        for key in [each for each in self._sessions if each[0] == server and each[1] != unless]:
+            self._drop(key)
+
+    async def aclose(self) -> None:
+        """End every session."""
+        for key in list(self._sessions):
+            self._drop(key)
+        aside = list(self._aside)
+        if aside:
+            await asyncio.wait(aside, timeout=_END_S)
+        for task in aside:
+            task.cancel()
+        await asyncio.gather(*aside, return_exceptions=True)
+
+    # -- sessions
+
+    async def session(
+        self, server: ToolServer, credential: Mapping[str, str], *, ended: _Session | None = None
+    ) -> _Session:
+        """The one to use; not that which is known to be over."""
+        key = (server.name, server.place, tuple(sorted(credential.items())))
+        task = self._sessions.get(key)
+        if task is not None and task.done() and (_opened(task) is None or _opened(task) is ended):
+            del self._sessions[key]
+            task = None
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._begin(server, credential))
+            self._sessions[key] = task
+            while len(self._sessions) > _MAX_SESSIONS:
+                self._drop(next(iter(self._sessions)))
+        self._sessions.move_to_end(key)
+        return await shared(task)
+
+    def request(self, session: _Session, body: bytes, recheck: Callable[[], None]) -> Exchange:
+        """One request of a session, to be made when its answer is asked for."""
+        return self._upstream.exchange(
+            session.server.url, session.headers, body, credential=session.credential, recheck=recheck
+        )
+
+    def outdated(self, session: _Session) -> None:
+        """Begin another one for the next request, without a word to the server."""
+        for key, task in list(self._sessions.items()):
+            if task.done() and _opened(task) is session:
+                del self._sessions[key]
+
+    def _drop(self, key: _Key) -> None:
+        task = self._sessions.pop(key)
+        if not task.done():
+            task.cancel()
+        elif (session := _opened(task)) is not None and session.id is not None:
+            self._later(self._end(session), _END_S)
+
+    async def _begin(self, server: ToolServer, credential: Mapping[str, str]) -> _Session:
+        try:
+            async with asyncio.timeout(_BEGIN_S):
+                return await self._initialize(server, credential)
+        except TimeoutError as error:
+            raise UnavailableError(
+                Code.UPSTREAM_UNREACHABLE, f"the tool server did not begin a session within {_BEGIN_S:g} s"
+            ) from error
+
+    async def _initialize(self, server: ToolServer, credential: Mapping[str, str]) -> _Session:
+        rpc_id = next(self._ids)
+        body = rpc_request("initialize", initialize_params(), rpc_id=rpc_id, sessions=True)
+        headers = session_headers(None, None, credential)
+        async with self._upstream.exchange(
+            server.url, headers, body, credential=credential, recheck=always
+        ) as exchange:
+            result = await _result_of(exchange, rpc_id)
+            session_id = exchange.header("mcp-session-id")
+        if session_id is not None and _SESSION_ID.fullmatch(session_id) is None:
+            raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server gave its session a malformed id")
+        session = _Session(server, session_id, negotiated(result, server.revision), credential)
+        await self.notify(session, "notifications/initialized", {})
+        return session
+
+    async def notify(self, session: _Session, method: str, params: Mapping[str, Any]) -> None:
+        """Send a notification."""
+        await self._post(session, {"jsonrpc": "2.0", "method": method, **({"params": dict(params)} if params else {})})
+
+    async def _post(self, session: _Session, message: Mapping[str, Any]) -> None:
+        """A message that has no answer of its own."""
+        async with self._upstream.exchange(
+            session.server.url,
+            session.headers,
+            encode_message(message),
+            credential=session.credential,
+            recheck=always,
+        ) as exchange:
+            answer = await exchange.whole()
+        if not 200 <= answer.status < 300:
+            raise UnavailableError(
+                Code.UPSTREAM_INVALID, f"the tool server answered HTTP {answer.status} to a message without an answer"
+            )
+
+    async def _end(self, session: _Session) -> None:
+        async with self._upstream.exchange(
+            session.server.url,
+            session.headers,
+            b"",
+            credential=session.credential,
+            recheck=always,
+            method="DELETE",
+        ) as exchange:
+            await exchange.whole()  # 405 says that it keeps sessions for as long as it likes
+
+    # -- beside the calls
+
+    def answer_ask(self, session: _Session, ask: ServerAsk) -> None:
+        """Answer a server's request, without keeping the call waiting that it came with."""
+
+        async def answer() -> None:
+            await self._post(session, await reply_to(self._answering, session.server, ask))
+
+        self._later(answer(), _ASIDE_S)
+
+    def cancel(self, session: _Session, rpc_id: int) -> None:
+        """Tell the server that nobody waits for an answer any more."""
+        params = {"requestId": rpc_id, "reason": "the caller does not wait any more"}
+        self._later(self.notify(session, "notifications/cancelled", params), _ASIDE_S)
+
+    def _later(self, work: Coroutine[Any, Any, None], patience_s: float) -> None:
+        async def bounded() -> None:
+            try:
+                async with asyncio.timeout(patience_s):
+                    await work
+            except (AccreditError, TimeoutError) as error:
+                _log.info("a message beside a call to a tool server was not taken: %s", type(error).__name__)
+
+        if len(self._aside) >= _MAX_ASIDE:  # whoever makes us send so many is not owed an answer to each
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(bounded())
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+
+class _Exchange:
+    """One request of a session."""
+
+    def __init__(
+        self,
+        sessions: SessionHttp,
+        server: ToolServer,
+        request: ToolRequest,
+        credential: Mapping[str, str],
+        recheck: Callable[[], None],
+        rpc_id: int,
+    ) -> None:
+        self._sessions = sessions
+        self._server = server
+        self._request = request
+        self._credential = credential
+        self._recheck = recheck
+        self._rpc_id = rpc_id
+        self._session: _Session | None = None
+        self._inner: Exchange | None = None
+        self._asks = 0
+        self._repeated = False
+        self._over = False
+
+    @property
+    def received(self) -> int:
+        return self._inner.received if self._inner is not None else 0
+
+    @property
+    def sent(self) -> bool:
+        return self._inner is not None and self._inner.sent
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        inner, session = self._inner, self._session
+        if inner is None or session is None:
+            return
+        await inner.__aexit__(kind, error, trace)
+        if inner.sent and not self._over:  # leaving a connection is no cancellation in this era
+            self._sessions.cancel(session, self._rpc_id)
+
+    async def next(self) -> Answer | None:
+        inner, session = await self._begun()
+        while True:
+            try:
+                text = await inner.next()
+            except AccreditError:
+                if not self._ended_session(inner, session):
+                    raise
+                inner, session = await self._again(session)
+                continue
+            if self._ended_session(inner, session):
+                inner, session = await self._again(session)
+                continue
+            if inner.status == _BAD_REQUEST:
+                self._sessions.outdated(session)  # many servers say so of a session that they have lost
+            if text is None:
+                self._over = True
+                return None
+            if not text:
+                return ALIVE
+            answer = answer_of(read_server_message(text), rpc_id=self._rpc_id, sessions=True)
+            if answer.ask is not None:
+                self._asked(session, answer.ask)
+            elif answer != ALIVE:
+                self._over = answer.final
+                return answer
+
+    async def _begun(self) -> tuple[Exchange, _Session]:
+        if self._inner is None or self._session is None:
+            session = await self._sessions.session(self._server, self._credential)
+            return self._send(session)
+        return self._inner, self._session
+
+    def _send(self, session: _Session) -> tuple[Exchange, _Session]:
+        request = self._request
+        body = rpc_request(
+            request.method,
+            request.params,
+            rpc_id=self._rpc_id,
+            sessions=True,
+            progress=request.progress,
+            traceparent=request.traceparent,
+        )
+        self._session = session
+        self._inner = self._sessions.request(session, body, self._recheck)
+        return self._inner, session
+
+    def _ended_session(self, inner: Exchange, session: _Session) -> bool:
+        """Whether the server refused the request for its session alone."""
+        return inner.status == _NOT_FOUND and session.id is not None and not self._repeated
+
+    async def _again(self, ended: _Session) -> tuple[Exchange, _Session]:
+        self._repeated = True
+        if self._inner is not None:
+            await self._inner.__aexit__(None, None, None)
+        self._inner = None
+        return self._send(await self._sessions.session(self._server, self._credential, ended=ended))
+
+    def _asked(self, session: _Session, ask: ServerAsk) -> None:
+        self._asks += 1
+        if self._asks > _MAX_ASKS:
+            raise UnavailableError(
+                Code.UPSTREAM_INVALID, f"the tool server asked more than {_MAX_ASKS} times while it worked on one call"
+            )
+        self._sessions.answer_ask(session, ask)
+
+
+async def _result_of(exchange: Exchange, rpc_id: int) -> dict[str, Any]:
+    """Of `initialize`, while which a server may ask nothing but pings, and nothing is answered yet."""
+    while (text := await exchange.next()) is not None:
+        answer = answer_of(read_server_message(text), rpc_id=rpc_id, sessions=True) if text else ALIVE
+        if answer.error is not None:
+            raise UnavailableError(
+                Code.UPSTREAM_INVALID, f"the tool server answered `initialize` with error {answer.error['code']}"
+            )
+        if answer.result is not None:
+            return answer.result
+    raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server did not answer `initialize`")
+
+
+def _opened(task: asyncio.Task[_Session]) -> _Session | None:
+    """What a task that is done has opened, if it has."""
+    return None if task.cancelled() or task.exception() is not None else task.result()

@@ -1,0 +1,93 @@
+"""MCP 2026-07-28 over HTTP: one POST for each request, nothing kept but connections."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from accredit.gateway.relay import ALIVE, Answer, read_answer, upstream_request
+from accredit.gateway.toolservers import DISCOVER, ServerExchange, ToolRequest, always, discovered
+from accredit.gateway.upstream import Exchange, Upstream
+from accredit.kernel.ids import ServerName
+from accredit.registry.model import ToolServer
+
+__all__ = ["StatelessHttp"]
+
+
+class _Exchange:
+    """Closing the connection before the answer is complete is how the request is cancelled."""
+
+    __slots__ = ("_inner", "_rpc_id")
+
+    def __init__(self, inner: Exchange, rpc_id: int) -> None:
+        self._inner = inner
+        self._rpc_id = rpc_id
+
+    @property
+    def received(self) -> int:
+        return self._inner.received
+
+    @property
+    def sent(self) -> bool:
+        return self._inner.sent
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
+
+    async def next(self) -> Answer | None:
+        while (text := await self._inner.next()) is not None:
+            if not text:
+                return ALIVE
+            answer = read_answer(text, rpc_id=self._rpc_id)
+            if answer != ALIVE:
+                return answer
+        return None
+
+
+class StatelessHttp:
+    """Implements `ToolServerProtocol`."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._ids = itertools.count(1)
+
+    def exchange(
+        self,
+        server: ToolServer,
+        request: ToolRequest,
+        *,
+        credential: Mapping[str, str],
+        recheck: Callable[[], None],
+    ) -> ServerExchange:
+        """As of the port."""
+        rpc_id = next(self._ids)
+        headers, body = upstream_request(
+            request.method,
+            request.params,
+            rpc_id=rpc_id,
+            credential=credential,
+            extra=request.parameters,
+            progress=request.progress,
+            traceparent=request.traceparent,
+            capabilities=request.capabilities,
+        )
+        inner = self._upstream.exchange(server.url, headers, body, credential=credential, recheck=recheck)
+        return _Exchange(inner, rpc_id)
+
+    async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
+        """As of the port."""
+        return await discovered(self.exchange(server, DISCOVER, credential=credential, recheck=always))
+
+    def forget(self, server: ServerName, *, unless: tuple[object, ...] | None = None) -> None:
+        """Nothing is kept of a server."""
+
+    async def aclose(self) -> None:
+        """Close the client's connections; it opens new ones for whoever still asks."""
+        await self._upstream.aclose()

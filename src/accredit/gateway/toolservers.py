@@ -1,0 +1,271 @@
+"""How a request reaches a tool server and its answers come back: one port, and who serves which server.
+
+Three implementations pass the one conformance suite (`tests/gateway/test_tool_server_protocols.py`): HTTP without
+sessions (`statelesshttp.py`), HTTP with them (`sessionhttp.py`), and programs that are started here (`stdio.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from accredit.gateway.relay import Answer, ServerAsk
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
+from accredit.kernel.ids import ServerName
+from accredit.registry.model import LATEST_REVISION, SESSION_REVISIONS, ToolServer
+
+__all__ = [
+    "DISCOVER",
+    "AnswerAsk",
+    "NotDeclared",
+    "ServerExchange",
+    "ToolRequest",
+    "ToolServerProtocol",
+    "ToolServers",
+    "always",
+    "answered",
+    "discovered",
+    "negotiated",
+    "not_declared",
+    "reply_to",
+    "shared",
+]
+
+_METHOD_UNKNOWN: Final = -32601
+
+
+def always() -> None:
+    """The re-check of a request that is no call of an agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """What is asked of a tool server, as it was decided."""
+
+    method: str
+    params: Mapping[str, Any]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Headers that repeat arguments, where there are headers."""
+    progress: bool = False
+    """Whether notices of progress are wanted."""
+    traceparent: str | None = None
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    """What the client behind the call can do; a session announces none."""
+
+
+DISCOVER: Final = ToolRequest("server/discover", {})
+
+
+class ServerExchange(Protocol):
+    """One request and what came back of it. Leaving it before its end cancels the request at the server."""
+
+    @property
+    def received(self) -> int:
+        """Bytes of the answer so far."""
+        ...
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request may have left this process."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def next(self) -> Answer | None:
+        """The next message of the answer, `ALIVE` for a sign of life, None if the answer ended without a response.
+
+        INVARIANT: what it gives was said in answer to this request, and not with the credential that went in.
+
+        Raises:
+            UnavailableError: the server is unreachable, or its answer too large or not what the protocol requires.
+            AccreditError: whatever the re-check raised; then nothing was sent.
+        """
+        ...
+
+
+class ToolServerProtocol(Protocol):
+    """Speaks to tool servers of one kind."""
+
+    def exchange(
+        self,
+        server: ToolServer,
+        request: ToolRequest,
+        *,
+        credential: Mapping[str, str],
+        recheck: Callable[[], None],
+    ) -> ServerExchange:
+        """A request to be made when its answer is first asked for.
+
+        INVARIANT: `recheck` is the first statement of writing it (DESIGN §3.12), each time it is written.
+        """
+        ...
+
+    async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
+        """The revision that is spoken to it: of the era of `server.revision`, and nothing older.
+
+        Raises:
+            UnavailableError: it is unreachable, or speaks none such (`upstream_invalid`).
+        """
+        ...
+
+    def forget(self, server: ServerName, *, unless: tuple[object, ...] | None = None) -> None:
+        """End everything that is kept open to that server, unless at that place: it is not registered so any more."""
+        ...
+
+    async def aclose(self) -> None:
+        """End everything that is kept open."""
+        ...
+
+
+class NotDeclared(Exception):  # noqa: N818 - an answer, not a failure
+    """We declared no capability to do what a tool server asks."""
+
+
+AnswerAsk = Callable[[ToolServer, ServerAsk], Awaitable[Mapping[str, Any]]]
+"""Answers what a tool server asks while it works on a call; raises `NotDeclared`."""
+
+
+async def not_declared(_: ToolServer, ask: ServerAsk) -> Mapping[str, Any]:
+    """A ping is answered; no capability is declared to tool servers, so nothing else may be asked."""
+    if ask.method == "ping":
+        return {}
+    raise NotDeclared
+
+
+async def reply_to(answering: AnswerAsk, server: ToolServer, ask: ServerAsk) -> dict[str, Any]:
+    """The JSON-RPC response to a tool server's request."""
+    try:
+        return {"jsonrpc": "2.0", "id": ask.id, "result": dict(await answering(server, ask))}
+    except NotDeclared:
+        error = {"code": _METHOD_UNKNOWN, "message": "the client has not declared this capability"}
+        return {"jsonrpc": "2.0", "id": ask.id, "error": error}
+
+
+async def discovered(exchange: ServerExchange) -> str:
+    """The revision without sessions, if the server says by `server/discover` that it speaks it.
+
+    Raises:
+        UnavailableError: it does not (`upstream_invalid`), or is unreachable.
+    """
+    result = await answered(exchange, DISCOVER.method)
+    versions = result.get("supportedVersions")
+    if not isinstance(versions, list) or LATEST_REVISION not in versions:
+        raise UnavailableError(Code.UPSTREAM_INVALID, f"the tool server does not speak MCP {LATEST_REVISION}")
+    return LATEST_REVISION
+
+
+async def answered(exchange: ServerExchange, method: str) -> dict[str, Any]:
+    """The result of a request of our own.
+
+    Raises:
+        UnavailableError: there is none.
+    """
+    async with exchange:
+        while (answer := await exchange.next()) is not None:
+            if answer.error is not None:
+                raise UnavailableError(
+                    Code.UPSTREAM_INVALID, f"the tool server answered `{method}` with error {answer.error['code']}"
+                )
+            if answer.result is not None:
+                return answer.result
+    raise UnavailableError(Code.UPSTREAM_INVALID, f"the tool server did not answer `{method}`")
+
+
+def negotiated(result: Mapping[str, Any], at_least: str) -> str:
+    """The revision that `initialize` came to.
+
+    Raises:
+        UnavailableError: `upstream_invalid`: one that is not spoken here, or older than what was registered.
+    """
+    found = result.get("protocolVersion")
+    if found not in SESSION_REVISIONS or found < at_least:
+        raise UnavailableError(
+            Code.UPSTREAM_INVALID,
+            f"the tool server speaks no MCP {at_least or SESSION_REVISIONS[-1]}",
+            hint="if that is as it shall be, name the `revision` in its manifest and have it signed off",
+            cause=ascii(found)[:80],
+        )
+    return str(found)
+
+
+_Opened = TypeVar("_Opened")
+
+
+async def shared(task: asyncio.Task[_Opened]) -> _Opened:
+    """What others wait for as well: who waits may leave, and the task goes on; if it is ended, nobody else is."""
+    try:
+        await asyncio.wait({task})
+        return task.result()
+    except asyncio.CancelledError as error:
+        if task.cancelled():
+            raise UnavailableError(
+                Code.UPSTREAM_UNREACHABLE, "the tool server is not registered so any more"
+            ) from error
+        raise
+
+
+class ToolServers:
+    """The port for all kinds of tool servers: each is spoken to as it was registered, and in no older way."""
+
+    def __init__(
+        self, *, stateless: ToolServerProtocol, sessions: ToolServerProtocol, stdio: ToolServerProtocol
+    ) -> None:
+        self._stateless = stateless
+        self._sessions = sessions
+        self._stdio = stdio
+
+    def _of(self, server: ToolServer) -> ToolServerProtocol:
+        if server.launch is not None:
+            return self._stdio
+        return self._stateless if server.revision == LATEST_REVISION else self._sessions
+
+    def exchange(
+        self,
+        server: ToolServer,
+        request: ToolRequest,
+        *,
+        credential: Mapping[str, str],
+        recheck: Callable[[], None],
+    ) -> ServerExchange:
+        """As of the port."""
+        return self._of(server).exchange(server, request, credential=credential, recheck=recheck)
+
+    async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
+        """As of the port."""
+        return await self._of(server).revision(server, credential=credential)
+
+    async def newest_revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
+        """The newest revision that it speaks and we do: asked once, when it is registered.
+
+        2026-07-28, Transports, "Backward Compatibility": `server/discover` first; whatever does not know it is sent
+        `initialize`. A program that says nothing, or ends, knows it no more than one that answers with an error.
+
+        Raises:
+            UnavailableError: it is unreachable, or speaks none.
+        """
+        latest = replace(server, revision=LATEST_REVISION)
+        try:
+            return await self.revision(latest, credential=credential)
+        except UnavailableError as error:
+            silent = server.launch is not None and error.code is Code.UPSTREAM_UNREACHABLE
+            if error.code is not Code.UPSTREAM_INVALID and not silent:
+                raise
+        return await self.revision(replace(server, revision=SESSION_REVISIONS[-1]), credential=credential)
+
+    def forget(self, server: ServerName, *, unless: tuple[object, ...] | None = None) -> None:
+        """As of the port."""
+        for each in (self._stateless, self._sessions, self._stdio):
+            each.forget(server, unless=unless)
+
+    async def aclose(self) -> None:
+        """As of the port."""
+        await asyncio.gather(self._stdio.aclose(), self._sessions.aclose())
+        await self._stateless.aclose()  # last: sessions are ended over its connections
