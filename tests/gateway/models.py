@@ -87,6 +87,8 @@ class Provider:
         self.pieces: Callable[[Asked], list[bytes]] | None = None
         """What a stream is made of, if not the usual."""
         self.answer: Any = None
+        self.whole: Callable[[Asked], Any] | None = None
+        """What an answer that is no stream is, if not the usual or `answer`."""
         self.headers: dict[str, str] = {}
         """What it tells besides, in whole answers."""
         self.stalls = False
@@ -134,7 +136,7 @@ class Provider:
                             self.left.set()
             await send({"type": "http.response.body", "body": b""})
             return
-        answer = orjson.dumps(self.answer if self.answer is not None else self._whole(asked))
+        answer = orjson.dumps(self.answer if self.answer is not None else (self.whole or self._whole)(asked))
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         head += [(name.encode(), value.encode()) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": head})
@@ -170,11 +172,11 @@ def provider(name: str, api: str, url: str, *models: str) -> dict[str, Any]:
     return document("ModelProvider", {"name": name, "environment": "development"}, spec)
 
 
-def writer(**spec: Any) -> dict[str, Any]:
-    """An agent that may use three models, and read customers."""
+def writer(*allow: str, **spec: Any) -> dict[str, Any]:
+    """An agent that may use three models, and read customers, or what else is named."""
     models = [("gpt", "gpt-x"), ("gpt", "embed-x"), ("claude", "claude-x")]
     given = {"models": [{"provider": provider, "model": model} for provider, model in models]}
-    return agent("writer", [{"allow": ["read"]}], **given | spec)
+    return agent("writer", [{"allow": list(allow or ("read",))}], **given | spec)
 
 
 @dataclass

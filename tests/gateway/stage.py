@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import uvicorn
 
-from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused
+from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused, WeighedCall
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.ports import ListingWatch
 from accredit.gateway.upstream import Upstream
@@ -135,6 +135,9 @@ class StagedEnforcement:
             raise self.withhold
 
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
+        raise AssertionError("no model stands on this stage")
+
+    async def weigh(self, admitted: Admitted, asked: AskedCall) -> WeighedCall:
         raise AssertionError("no model stands on this stage")
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:

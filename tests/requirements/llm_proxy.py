@@ -17,6 +17,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("llm:ends", "issue 5 §2", "Disconnect, broken, endless or empty answers end and settle the call once."),
     Requirement("llm:reasons", "issue 5 §3", "Request, reasoning and tool calls of an answer are kept, sealed."),
     Requirement("llm:joined", "issue 5 §3", "A tool call names the model's answer that asked for it, and opens to it."),
+    Requirement("llm:gate", "issue 5 §2", "Where policies say so, what an answer asks for is decided before it shows."),
     Requirement("llm:upstream", "DESIGN §4", "Keys are brokered and scrubbed, redirects refused."),
     Requirement("llm:register", "issue 5 §2", "A provider is registered with its models and their prices."),
 )

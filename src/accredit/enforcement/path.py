@@ -23,7 +23,8 @@ from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
-from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused
+from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused, WeighedCall
+from accredit.enforcement.naming import meant_by
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
 from accredit.enforcement.reasons import Reasons
@@ -42,9 +43,17 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock, ClockWatch, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import Detector, Sightings
-from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
+from accredit.kernel.errors import (
+    AccreditError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
+from accredit.kernel.strictjson import parse_strict
 from accredit.limits.model import LimitRefusal, Spend
 from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Outcome
@@ -60,6 +69,8 @@ __all__ = ["Enforcer"]
 
 _MOST_LOOKED_AT: Final = 32_768
 """Characters of one result that are searched for secrets and personal data: it is done between calls."""
+_MOST_ASKED: Final = 2**20
+"""Bytes of the arguments of one call that a model asks for."""
 _log = logging.getLogger("accredit.enforcement")
 _OVER = {
     None: Code.HOLD_UNKNOWN,
@@ -321,7 +332,7 @@ class Enforcer:
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
         if tool.rates is None:
-            passage.reason = self._reasons.of(
+            passage.reason = call.reason or self._reasons.of(
                 call.principal.credential, server.name, tool.name, call.arguments, passage.boot_us
             )
         return agent, server, tool
@@ -397,6 +408,7 @@ class Enforcer:
             call_timeout_s=agent.version.limits.call_timeout_s,
             recheck=lambda: self._recheck(call, agent, server, tool, known),
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
+            tool_calls=decision.tool_calls,
         )
 
     async def _decide(
@@ -443,18 +455,68 @@ class Enforcer:
         Raises:
             UnavailableError: the answer could not be put on record.
         """
+        advice, _ = await self._advised_on_record(call, approval, ask=ask)
+        return advice
+
+    async def weigh(self, admitted: Admitted, asked: AskedCall) -> WeighedCall:
+        """What a call that a model's answer asks for would come to, before the agent is told of it; on record.
+
+        A name that can mean several tools must be allowed for each of those that the agent was granted. Where a person
+        has to approve, one is asked; what was approved before counts, and is used up by the call itself.
+
+        Raises:
+            UnavailableError: what it came to could not be put on record.
+        """
+        principal = admitted.call.principal
+        places = {(server.name, tool.name): tool for server in self.servers(principal).values()
+                  for tool in server.tools.values() if tool.rates is None}  # fmt: skip
+        meant = meant_by(asked.name, places)
+        meant = [one for one in meant if self.granted(principal, places[one])] or meant[:1]
+        try:
+            arguments = parse_strict(asked.arguments.encode("utf-8", "surrogatepass") or b"{}", max_bytes=_MOST_ASKED)
+        except InvalidInputError:
+            arguments = None
+        weighed = WeighedCall()
+        for server, tool in meant:
+            call = Call(
+                principal=principal,
+                server=server,
+                tool=tool,
+                arguments=arguments if isinstance(arguments, dict) else {},
+                protocol="llm/answer",
+                source=admitted.call.source,
+                reason=admitted.decision_id,
+                objection=None if isinstance(arguments, dict) else Code.ARGUMENTS_INVALID,
+            )
+            advice, passage = await self._advised_on_record(call, None, ask=True, foretold=True)
+            weighed = replace(weighed, decisions=(*weighed.decisions, advice.decision_id))
+            if weighed.code is Code.ALLOWED and not advice.allowed:
+                weighed = replace(
+                    weighed,
+                    code=advice.code,
+                    policies=passage.decision.policies if passage.decision is not None else (),
+                    hold=advice.hold.id if advice.hold is not None else None,
+                )
+        return weighed
+
+    async def _advised_on_record(
+        self, call: Call, approval: HoldId | None, *, ask: bool, foretold: bool = False
+    ) -> tuple[Advice, Passage]:
         now, snapshot = self._clock.now(), self._snapshot()
         passage = self._passage(call, snapshot, now)
         advice = Advice(passage.decision_id, Outcome.DENY, Code.INTERNAL)
         try:
-            advice = await self._advised(passage, snapshot, now, approval, ask=ask)
+            advice = await self._advised(passage, snapshot, now, approval, ask=ask, foretold=foretold)
         except AccreditError as error:
             advice = replace(advice, code=error.code)
         except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
             _log.exception("advising on call %s failed", passage.decision_id)
+        if advice.allowed and passage.decision is not None and passage.decision.tool_calls is not None:
+            # whoever asks cannot show that it does with the model's answer what this is allowed for
+            advice = replace(advice, outcome=Outcome.DENY, code=Code.FORBIDDEN_BY_POLICY)
         await self._controls.audit.append(advice_entry(passage, advice.outcome.value, advice.code))
         self._pseudonyms.became_durable(passage.pseudonyms)
-        return advice
+        return advice, passage
 
     def request_of(self, call: Call) -> Digest | None:
         """What an approval of exactly this call would bind to; None if agent or tool are not there.
@@ -486,9 +548,19 @@ class Enforcer:
             return Outcome.DENY
 
     async def _advised(
-        self, passage: Passage, snapshot: Snapshot, now: Instant, approval: HoldId | None, *, ask: bool
+        self,
+        passage: Passage,
+        snapshot: Snapshot,
+        now: Instant,
+        approval: HoldId | None,
+        *,
+        ask: bool,
+        foretold: bool = False,
     ) -> Advice:
-        """Steps 2, 3, 5 and 6 of a call; and 7 or 9 if the caller asks for that."""
+        """Steps 2, 3, 5 and 6 of a call; and 7 or 9 if the caller asks for that.
+
+        `foretold`: the call itself is still to come, so what was approved for it counts and is left for it.
+        """
         call, holds = passage.call, self._controls.holds
         self._name_the_served(passage)
         found = self._look_up(passage, snapshot, now)
@@ -497,12 +569,15 @@ class Enforcer:
         agent, _, tool = found
         if (grant := _grant_of(agent, tool)) is not None:
             passage.mask = grant.mask
+            if call.objection is not None:
+                return Advice(passage.decision_id, Outcome.DENY, call.objection)
             if (fault := self._controls.validate(tool, call.arguments)) is not None:
                 return Advice(passage.decision_id, Outcome.DENY, fault.code)
         held = HeldCall(agent, call.principal, tool, call.arguments, barred=snapshot.barred_for(call.principal, agent))
         request = request_digest(held)
         standing = holds.state(approval, agent.id, request) if approval is not None else None
-        lifted = holds.grants_for(request) if standing is HoldState.GRANTED else frozenset()
+        counts = standing is HoldState.GRANTED or (foretold and holds.any_granted(agent.id))
+        lifted = holds.grants_for(request) if counts else frozenset()
         turn = self._turn(passage, snapshot, tool, now)
         try:
             decision = await self._decide(passage, snapshot, agent, tool, turn, now, lifted)
@@ -510,6 +585,8 @@ class Enforcer:
             self._sessions.give_back(turn)
         advice = Advice(passage.decision_id, decision.outcome, decision.code, request=request, standing=standing)
         if decision.outcome is Outcome.ALLOW and decision.lifted:
+            if foretold:
+                return advice
             passage.grants = await self._use_grants(request, decision, call)
         elif decision.outcome is Outcome.HOLD and ask:
             hold = await holds.open(held, decision.needs)

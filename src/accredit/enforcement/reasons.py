@@ -6,7 +6,6 @@ reasons. What is remembered is bounded, and gone with the process.
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from accredit.enforcement.model import AskedCall
+from accredit.enforcement.naming import means, plain
 from accredit.kernel.ids import CredentialId, DecisionId
 
 __all__ = ["Reasons"]
@@ -24,7 +24,6 @@ _KEPT: Final = 64
 """Calls asked for and not made, of one credential."""
 _LASTS_US: Final = 3_600_000_000
 _MOST_ARGUMENTS: Final = 65_536
-_OTHER: Final = re.compile(r"[^0-9A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Reasons:
             if len(one.arguments) > _MOST_ARGUMENTS:
                 continue
             try:
-                key = _plain(one.name), _same(orjson.loads(one.arguments or "{}"))
+                key = plain(one.name), _same(orjson.loads(one.arguments or "{}"))
             except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
                 continue  # free text of a custom tool, or what no call would be let through with
             known = self._told.setdefault(credential, OrderedDict())
@@ -63,8 +62,7 @@ class Reasons:
     ) -> DecisionId | None:
         """The newest answer, of the last hour, that asked for this call; None if none did.
 
-        Frameworks put a server's name before a tool's and change what models do not take in names: `crm__read`,
-        `mcp__crm__read`, `crm_read` and `read` are all `read` of `crm`.
+        Names are understood as `enforcement/naming.py` tells.
         """
         known = self._told.get(credential)
         if known is None:
@@ -73,17 +71,9 @@ class Reasons:
         found = [
             asked
             for (name, wanted), asked in known.items()
-            if wanted == given and boot_us - asked.boot_us <= _LASTS_US and _means(name, _plain(server), _plain(tool))
+            if wanted == given and boot_us - asked.boot_us <= _LASTS_US and means(name, plain(server), plain(tool))
         ]
         return max(found, key=lambda one: one.boot_us).decision if found else None
-
-
-def _plain(name: str) -> str:
-    return _OTHER.sub("_", name)
-
-
-def _means(asked: str, server: str, tool: str) -> bool:
-    return asked == tool or asked.endswith((f"__{tool}", f"_{server}_{tool}")) or asked == f"{server}_{tool}"
 
 
 def _same(arguments: Any) -> bytes:

@@ -38,6 +38,9 @@ from accredit.gateway.llm.events import (
 )
 from accredit.gateway.llm.extract import FrameExtractor, extractor, usage_only
 from accredit.gateway.llm.frames import SseFrames
+from accredit.gateway.llm.gate import AnswerGate, opaque
+from accredit.gateway.llm.gating import WeighedAnswer, gate_for
+from accredit.gateway.llm.lenient import load_mapping
 from accredit.gateway.llm.requests import LlmRequest, read_llm_request
 from accredit.gateway.llm.shapes import LlmShape
 from accredit.gateway.ports import EnforcementPoint
@@ -100,6 +103,8 @@ class _Told:
     named: Named | None = None
     stopped: str | None = None
     broke: str | None = None
+    weighed: WeighedAnswer | None = None
+    """Set where the tool calls of the answer are decided before the agent sees them."""
     left: int = _MAX_KEPT
 
     def take(self, events: Iterable[LlmEvent]) -> list[AskedCall]:
@@ -150,6 +155,7 @@ class _Told:
             "text": "".join(self.text),
             "declined": "".join(self.declined),
             "tools": self.tools,
+            "weighed": self.weighed.calls if self.weighed is not None else None,
             "hosted": self.hosted,
             "stop": self.stopped,
             "broke": self.broke,
@@ -366,6 +372,8 @@ class LlmGateway:
 
     async def _forward(self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight) -> None:
         told = _Told()
+        if admitted.tool_calls is not None:
+            told.weighed = WeighedAnswer(self._enforcement, admitted, admitted.tool_calls)
 
         async def relay(exchange: Exchange, end: Ending) -> None:
             async with exchange:  # 6
@@ -418,7 +426,9 @@ class LlmGateway:
         body = exchange.clean(b"".join(pieces))
         if status == 200:
             reader = extractor(inbound.shape, streamed=False)
-            self._enforcement.asked(admitted, told.take([*reader.feed(body), *reader.close()]))
+            self._asked(admitted, told, [*reader.feed(body), *reader.close()])
+            if told.weighed is not None and (gate := gate_for(inbound.shape, told.weighed)) is not None:
+                body = exchange.clean(await _gated(gate, body))
         length = (b"content-length", b"%d" % len(body))
         await reply.begin(status, kind.encode("latin-1", "replace"), length, *headers)
         await reply.part(body)
@@ -430,20 +440,39 @@ class LlmGateway:
     ) -> None:
         """Frame by frame: a frame is whole, so a credential cannot stand across two."""
         frames, reader = SseFrames(), FrameExtractor(inbound.shape)
+        gate = gate_for(inbound.shape, told.weighed) if told.weighed is not None else None
         while piece := await exchange.piece():
             out = []
             for frame in frames.feed(piece):
-                if asked := told.take(reader.take(frame)):
-                    self._enforcement.asked(admitted, asked)
+                self._asked(admitted, told, reader.take(frame))
                 if not (inbound.extra_usage and usage_only(frame)):
-                    out.append(exchange.clean(frame.raw))
-            if out:
-                await reply.part(b"".join(out))
+                    passed = frame.raw if gate is None else await gate.frame(frame)
+                    out.append(exchange.clean(passed))
+            if passing := b"".join(out):
+                await reply.part(passing)
         rest = frames.rest()
-        self._enforcement.asked(admitted, told.take(reader.close(rest)))
+        self._asked(admitted, told, reader.close(rest))
+        if gate is not None and rest.strip():
+            # a client that reads by lines takes data without the blank line after it
+            rest = b"".join([await gate.frame(frame) for frame in SseFrames().feed(rest + b"\n\n")])
         if rest:
             await reply.part(exchange.clean(rest))
         await reply.end()
+
+    def _asked(self, admitted: Admitted, told: _Told, events: Iterable[LlmEvent]) -> None:
+        """Remember what an answer says. Where its calls are decided, whoever decides tells which are shown."""
+        asked = told.take(events)
+        if asked and told.weighed is None:
+            self._enforcement.asked(admitted, asked)
+
+
+async def _gated(gate: AnswerGate, body: bytes) -> bytes:
+    """A whole answer without the calls that are withheld; the very bytes if there are none."""
+    answer = load_mapping(body)
+    if answer is None:
+        raise opaque("the answer is not a JSON object")
+    copied = dict(answer)
+    return orjson.dumps(copied) if await gate.whole(copied) else body
 
 
 def _require_decidable(request: LlmRequest) -> None:
