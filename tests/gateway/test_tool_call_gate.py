@@ -72,8 +72,8 @@ _USAGE = {"input_tokens": 100, "output_tokens": 20}
 
 def _message(*calls: Any) -> dict[str, Any]:
     blocks = [{"type": "tool_use", "id": name, "name": tool, "input": given} for name, tool, given in calls]
-    return {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_sequence": None,
-            "usage": _USAGE,
+    return {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "usage": _USAGE,
+            "stop_reason": "tool_use", "stop_sequence": None,
             "content": [{"type": "text", "text": "I look."}, *blocks]}  # fmt: skip
 
 
