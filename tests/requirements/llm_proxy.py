@@ -14,6 +14,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("llm:policy", "DESIGN §3.5", "A call is `llm/chat` on a `Model` in its `Provider`, with typed facts."),
     Requirement("llm:budget", "DESIGN §3.13", "The worst cost is reserved, the usage is paid; nothing overspends."),
+    Requirement(
+        "llm:race", "issue 5, bad input and faults", "A budget raced by 100 calls of every shape is never overspent."
+    ),
     Requirement("llm:ends", "issue 5 §2", "Disconnect, broken, endless or empty answers end and settle the call once."),
     Requirement("llm:reasons", "issue 5 §3", "Request, reasoning and tool calls of an answer are kept, sealed."),
     Requirement("llm:joined", "issue 5 §3", "A tool call names the model's answer that asked for it, and opens to it."),
