@@ -243,7 +243,9 @@ async def run(
         verifier = AccessTokenVerifier(
             identity, signing, directory_of_agents, tasks, clock=clock, public_url=public_url
         )
-        upstream = Upstream(max_result_bytes=settings.max_result_bytes)
+        upstream = Upstream(
+            max_result_bytes=settings.max_result_bytes, connect_timeout_s=settings.connect_timeout_ms / 1000
+        )
         looks = UpstreamDefinitions(upstream, broker)
         watch = ClockWatch(clock.now(), max(latest))
         holds = Holds(
@@ -433,7 +435,14 @@ async def run(
             allowed_hosts=settings.allowed_hosts,
             max_body_bytes=settings.max_body_bytes,
         )
-        llm = LlmGateway(enforcer, upstream, public_url=public_url, allowed_hosts=settings.allowed_hosts)
+        llm = LlmGateway(
+            enforcer,
+            upstream,
+            public_url=public_url,
+            allowed_hosts=settings.allowed_hosts,
+            first_byte_timeout_s=settings.llm_first_byte_timeout_ms / 1000,
+            idle_timeout_s=settings.llm_idle_timeout_ms / 1000,
+        )
         authzen = AuthzenGateway(
             Adviser(
                 enforcer,

@@ -59,6 +59,12 @@ class Settings(BaseModel):
 
     opa_url: str = ""
     """A data document of an Open Policy Agent (`http://127.0.0.1:8181/v1/data/accredit/deny`) that may refuse calls."""
+    connect_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 5_000
+    """How long a connection to a tool server or provider may take to come about."""
+    llm_first_byte_timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 300_000
+    """How long a provider of models may take to begin its answer; what a call may take in all is the agent's limit."""
+    llm_idle_timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 120_000
+    """How long an answer of a model may stand still."""
     opa_timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
     """A call that it does not answer for in this time is refused."""
 

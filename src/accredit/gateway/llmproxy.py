@@ -12,10 +12,11 @@ provider's shape.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -49,11 +50,18 @@ from accredit.gateway.refusals import end_of
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
 from accredit.gateway.uploads import read_upload
-from accredit.gateway.upstream import Exchange, Upstream
+from accredit.gateway.upstream import Exchange, HttpAnswer, Upstream
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import digest
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, ForbiddenError, InvalidInputError, NotFoundError, UnauthenticatedError
+from accredit.kernel.errors import (
+    AccreditError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from accredit.kernel.ids import ServerName
 from accredit.kernel.strictjson import parse_strict
 from accredit.registry.model import Tool, ToolServer
@@ -64,6 +72,7 @@ _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_T = TypeVar("_T")
 _log = logging.getLogger("accredit.gateway")
 
 _SHAPES: Final[Mapping[str, tuple[str, LlmShape]]] = {
@@ -256,17 +265,58 @@ class _Inbound:
     receive: _Receive
 
 
+class _PacedAnswer:
+    """The answer of a provider, which has so long to begin, and so long for each piece after that.
+
+    Only waiting for the provider counts, not what the agent takes to read.
+    """
+
+    def __init__(self, exchange: Exchange, *, first_byte_s: float, idle_s: float) -> None:
+        self._exchange = exchange
+        self._clock = asyncio.get_running_loop().time
+        self._idle_s = idle_s
+        self._code = Code.FIRST_BYTE_TIMEOUT
+        self._until = self._clock() + first_byte_s
+
+    async def begun(self) -> HttpAnswer:
+        """As `Exchange.begun`.
+
+        Raises:
+            UnavailableError: `first_byte_timeout` besides.
+        """
+        return await self._in_time(self._exchange.begun())
+
+    async def piece(self) -> bytes:
+        """As `Exchange.piece`.
+
+        Raises:
+            UnavailableError: `first_byte_timeout` or `idle_timeout` besides.
+        """
+        found = await self._in_time(self._exchange.piece())
+        self._code, self._until = Code.IDLE_TIMEOUT, self._clock() + self._idle_s
+        return found
+
+    async def _in_time(self, waiting: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await waiting
+        except TimeoutError:
+            raise UnavailableError(self._code, self._code.meaning, hint=self._code.remedy) from None
+
+
 class LlmGateway:
     """The ASGI app, for every path below `/llm/`."""
 
     def __init__(
         self, enforcement: EnforcementPoint, upstream: Upstream, *, public_url: str, allowed_hosts: Iterable[str] = (),
-        upload_timeout_s: float = 30.0,
+        upload_timeout_s: float = 30.0, first_byte_timeout_s: float = 300.0, idle_timeout_s: float = 120.0,
     ) -> None:  # fmt: skip
         self._enforcement = enforcement
         self._upstream = upstream
         self._addresses = HostAllowList(public_url, allowed_hosts)
         self._upload_timeout_s = upload_timeout_s
+        self._first_byte_timeout_s = first_byte_timeout_s
+        self._idle_timeout_s = idle_timeout_s
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Serve one request. Nothing escapes but cancellation and what `send` itself raises."""
@@ -412,16 +462,17 @@ class LlmGateway:
     async def _relayed(
         self, exchange: Exchange, admitted: Admitted, inbound: _Inbound, reply: _Reply, told: _Told
     ) -> int:
-        head = await exchange.begun()
+        answer = _PacedAnswer(exchange, first_byte_s=self._first_byte_timeout_s, idle_s=self._idle_timeout_s)
+        head = await answer.begun()
         status, kind = head.status, head.content_type
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in head.headers]
         headers.append((_DECISION, admitted.decision_id.encode()))
         if status == 200 and kind.startswith("text/event-stream"):
             await reply.begin(status, kind.encode("latin-1", "replace"), *headers)
-            await self._streamed(exchange, admitted, inbound, reply, told)
+            await self._streamed(answer, exchange, admitted, inbound, reply, told)
             return status
         pieces = []
-        while piece := await exchange.piece():
+        while piece := await answer.piece():
             pieces.append(piece)
         body = exchange.clean(b"".join(pieces))
         if status == 200:
@@ -436,12 +487,18 @@ class LlmGateway:
         return status
 
     async def _streamed(
-        self, exchange: Exchange, admitted: Admitted, inbound: _Inbound, reply: _Reply, told: _Told
+        self,
+        answer: _PacedAnswer,
+        exchange: Exchange,
+        admitted: Admitted,
+        inbound: _Inbound,
+        reply: _Reply,
+        told: _Told,
     ) -> None:
         """Frame by frame: a frame is whole, so a credential cannot stand across two."""
         frames, reader = SseFrames(), FrameExtractor(inbound.shape)
         gate = gate_for(inbound.shape, told.weighed) if told.weighed is not None else None
-        while piece := await exchange.piece():
+        while piece := await answer.piece():
             out = []
             for frame in frames.feed(piece):
                 self._asked(admitted, told, reader.take(frame))
