@@ -63,7 +63,7 @@ from accredit.identity.tasks import TaskStatus
 from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ForbiddenError, UnavailableError
+from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds
 from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
@@ -79,6 +79,7 @@ from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
 from accredit.registry.model import Agent, Role
 from accredit.registry.pinning import definition_digest
+from accredit.registry.prices import PriceBook, priced_book
 from accredit.registry.service import Registry
 from accredit.settings import Settings
 from accredit.storage.archive import FileArchive
@@ -138,6 +139,23 @@ class Running:
 
 def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
     return {name: ClaimKind(str(claim)) for name, claim in state.claim_types(kind).items()}
+
+
+def _prices(settings: Settings, clock: Clock) -> PriceBook:
+    """What models cost whose registration does not say.
+
+    Raises:
+        InvalidInputError: the operator's own list cannot be read.
+    """
+    if not settings.price_file:
+        return priced_book(clock)
+    try:
+        data = Path(settings.price_file).read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            Code.SETTING_INVALID, f"`price_file` cannot be read: {error.strerror}", hint="name a file of prices"
+        ) from error
+    return priced_book(clock, data)
 
 
 @contextlib.asynccontextmanager
@@ -319,7 +337,12 @@ async def run(
             touched=touched_by(records.usage(), keeper.current.catalogue),
         )
         registry = Registry(
-            control, ids=ids, clock=clock, definitions=looks, bootstrapping=lambda: identity.bootstrapping
+            control,
+            ids=ids,
+            clock=clock,
+            definitions=looks,
+            bootstrapping=lambda: identity.bootstrapping,
+            prices=_prices(settings, clock),
         )
         people = People(
             control,

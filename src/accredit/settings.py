@@ -57,6 +57,9 @@ class Settings(BaseModel):
     checkpoint_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     """How often a signed checkpoint is published while records arrive."""
 
+    price_file: str = ""
+    """A file with the operator's own prices of models, which go before list prices. See docs/llm.md."""
+
     opa_url: str = ""
     """A data document of an Open Policy Agent (`http://127.0.0.1:8181/v1/data/accredit/deny`) that may refuse calls."""
     connect_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 5_000
