@@ -134,6 +134,9 @@ class StagedEnforcement:
         if self.withhold is not None:
             raise self.withhold
 
+    def withholds(self, admitted: Admitted) -> bool:
+        raise AssertionError("results of tools are whole when they are looked at")
+
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
         raise AssertionError("no model stands on this stage")
 

@@ -676,8 +676,7 @@ class Enforcer:
         """
         opened = self._open[admitted.decision_id]
         opened.seen = self._seen(result)
-        agent = opened.passage.agent
-        if agent is None or agent.environment is not Environment.PRODUCTION or agent.tier in {Tier.LOW, Tier.MEDIUM}:
+        if not self.withholds(admitted):
             return
         if undeclared := _undeclared(opened):
             raise UnavailableError(
@@ -685,6 +684,13 @@ class Enforcer:
                 f"the result holds {', '.join(undeclared)} data, which this agent was not approved for",
                 hint=Code.RESULT_UNDECLARED.remedy,
             )
+
+    def withholds(self, admitted: Admitted) -> bool:
+        """Whether the agent may be told nothing of a result before all of it was looked at (`inspect`)."""
+        agent = self._open[admitted.decision_id].passage.agent
+        if agent is None or agent.environment is not Environment.PRODUCTION:
+            return False
+        return agent.tier not in {Tier.LOW, Tier.MEDIUM}
 
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
         """A model's answer, which the agent is about to be told, asks for these calls: they will have it as reason."""

@@ -154,16 +154,23 @@ class _Told:
         """Whether anything was put out that a model counts."""
         return bool(self.text or self.reasoning or self.tools)
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the model said and asked for: what secrets and personal data may stand in."""
+        return {
+            "reasoning": "".join(self.reasoning),
+            "text": "".join(self.text),
+            "declined": "".join(self.declined),
+            "tools": self.tools,
+        }
+
     def record(self) -> dict[str, Any]:
         """As it goes into the outcome's sealed part."""
         used = self.used
         return {
             "id": self.named.id if self.named else None,
             "model": self.named.model if self.named else None,
-            "reasoning": "".join(self.reasoning),
-            "text": "".join(self.text),
-            "declined": "".join(self.declined),
-            "tools": self.tools,
+            **self.said,
             "weighed": self.weighed.calls if self.weighed is not None else None,
             "hosted": self.hosted,
             "stop": self.stopped,
@@ -468,8 +475,11 @@ class LlmGateway:
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in head.headers]
         headers.append((_DECISION, admitted.decision_id.encode()))
         if status == 200 and kind.startswith("text/event-stream"):
-            await reply.begin(status, kind.encode("latin-1", "replace"), *headers)
-            await self._streamed(answer, exchange, admitted, inbound, reply, told)
+
+            async def begin() -> None:
+                await reply.begin(status, kind.encode("latin-1", "replace"), *headers)
+
+            await self._streamed(answer, exchange, admitted, inbound, reply, told, begin)
             return status
         pieces = []
         while piece := await answer.piece():
@@ -477,7 +487,10 @@ class LlmGateway:
         body = exchange.clean(b"".join(pieces))
         if status == 200:
             reader = extractor(inbound.shape, streamed=False)
-            self._asked(admitted, told, [*reader.feed(body), *reader.close()])
+            asked = told.take([*reader.feed(body), *reader.close()])
+            self._enforcement.inspect(admitted, told.said)
+            if asked and told.weighed is None:
+                self._enforcement.asked(admitted, asked)
             if told.weighed is not None and (gate := gate_for(inbound.shape, told.weighed)) is not None:
                 body = exchange.clean(await _gated(gate, body))
         length = (b"content-length", b"%d" % len(body))
@@ -494,8 +507,15 @@ class LlmGateway:
         inbound: _Inbound,
         reply: _Reply,
         told: _Told,
+        begin: Callable[[], Awaitable[None]],
     ) -> None:
-        """Frame by frame: a frame is whole, so a credential cannot stand across two."""
+        """Frame by frame: a frame is whole, so a credential cannot stand across two.
+
+        Where the agent may be told nothing that was not looked at, all of it is kept until that is done.
+        """
+        kept: list[bytes] | None = [] if self._enforcement.withholds(admitted) else None
+        if kept is None:
+            await begin()
         frames, reader = SseFrames(), FrameExtractor(inbound.shape)
         gate = gate_for(inbound.shape, told.weighed) if told.weighed is not None else None
         while piece := await answer.piece():
@@ -505,13 +525,19 @@ class LlmGateway:
                 if not (inbound.extra_usage and usage_only(frame)):
                     passed = frame.raw if gate is None else await gate.frame(frame)
                     out.append(exchange.clean(passed))
-            if passing := b"".join(out):
+            if kept is not None:
+                kept += out
+            elif passing := b"".join(out):
                 await reply.part(passing)
         rest = frames.rest()
         self._asked(admitted, told, reader.close(rest))
         if gate is not None and rest.strip():
             # a client that reads by lines takes data without the blank line after it
             rest = b"".join([await gate.frame(frame) for frame in SseFrames().feed(rest + b"\n\n")])
+        if kept is not None:
+            self._enforcement.inspect(admitted, told.said)
+            await begin()
+            await reply.part(b"".join(kept))
         if rest:
             await reply.part(exchange.clean(rest))
         await reply.end()
@@ -587,11 +613,13 @@ def _settled(admitted: Admitted, told: _Told, exchange: Exchange, status: int) -
 def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code: Code) -> CallResult:
     """Of an answer that was not read to its end the usage is not known: what was reserved counts, or more."""
     sent = exchange is not None and exchange.sent
+    # an answer that was withheld was read to its end, so its usage is known
+    cost = _cost(admitted, told) if code is Code.RESULT_UNDECLARED else _at_least(admitted, told)
     return CallResult(
         end_of(code),
         code=code,
         size=exchange.received if exchange is not None else 0,
         sent=sent,
         result={"status": None, **told.record()} if sent else None,
-        cost_nanos=_at_least(admitted, told) if sent else None,
+        cost_nanos=cost if sent else None,
     )

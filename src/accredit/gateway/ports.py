@@ -48,6 +48,10 @@ class EnforcementPoint(Protocol):
         """
         ...
 
+    def withholds(self, admitted: Admitted) -> bool:
+        """Whether the agent may be told nothing of a result before all of it was looked at (`inspect`)."""
+        ...
+
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
         """Note that a model's answer, which the agent is about to be told, asks for these calls."""
         ...
