@@ -24,6 +24,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("llm:timeouts", "issue 5 §2", "Connecting, beginning, going on and the whole call each have a time."),
     Requirement("llm:prices", "issue 5 §2", "List prices are pinned at registration; no model is without a price."),
     Requirement("llm:detected", "DESIGN §3.7", "Classes in answers are on record; undeclared ones withheld by tier."),
+    Requirement("llm:origins", "DESIGN §3.6", "What a user asked a model for is `user_declared`, for that credential."),
     Requirement("llm:upstream", "DESIGN §4", "Keys are brokered and scrubbed, redirects refused."),
     Requirement("llm:register", "issue 5 §2", "A provider is registered with its models and their prices."),
 )

@@ -45,6 +45,8 @@ class Call:
     """Why the protocol it came in by does not let it through, whatever policies say."""
     reason: DecisionId | None = None
     """The decision on the model's answer that asks for this, where that is known already."""
+    results: tuple[str, ...] = ()
+    """Of a request to a model: the provider's names of the calls whose results it brings, oldest first."""
     cost: Money | None = None
     """What it can cost at worst, if that depends on the call; None: the price of its tool."""
     hold: HoldId | None = None
@@ -76,6 +78,8 @@ class AskedCall:
     """As the agent told the model: the tool's own name, or one with its server's before it."""
     arguments: str
     """JSON."""
+    id: str = ""
+    """The provider's own name of this call, which comes back with its result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, assert_never
 
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
@@ -37,6 +38,7 @@ from accredit.enforcement.records import (
 )
 from accredit.enforcement.sessions import SessionKey, SessionLedger, SessionTurn
 from accredit.enforcement.snapshot import Snapshot
+from accredit.enforcement.wishes import Wishes
 from accredit.identity.enrolment import is_agent_secret
 from accredit.identity.model import Principal, Revocation
 from accredit.kernel.canonical import Digest
@@ -119,6 +121,7 @@ class Enforcer:
         self._sealer = sealer.derive("fingerprints")
         self._detector = Detector(most_text=_MOST_LOOKED_AT)
         self._reasons = Reasons()
+        self._wishes = Wishes()
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
         self.cancelled = 0
@@ -335,6 +338,8 @@ class Enforcer:
             passage.reason = call.reason or self._reasons.of(
                 call.principal.credential, server.name, tool.name, call.arguments, passage.boot_us
             )
+        elif call.results:
+            passage.reason = self._reasons.of_results(call.principal.credential, call.results, passage.boot_us)
         return agent, server, tool
 
     async def _judge(
@@ -399,6 +404,13 @@ class Enforcer:
                     outcome_entry(passage, end, time_us=now.wall_us, boot_us=self._clock.now().boot_us, cost_nanos=0)
                 )
             raise
+        if tool.rates is not None and snapshot.policy.reads_origin:
+            self._wishes.told(
+                call.principal.credential,
+                SessionKey.of(call.principal),
+                str(call.arguments.get("user_text", "")),
+                passage.boot_us,
+            )
         return Admitted(
             decision_id=passage.decision_id,
             call=call,
@@ -424,7 +436,7 @@ class Enforcer:
         """Put together all that a decision may depend on, and make it; both stay in the passage."""
         passage.context = _context(passage.call, agent, turn, now)
         if snapshot.policy.reads_origin:
-            passage.context["origin"], passage.context["source"] = self._origins(passage.call, tool, turn)
+            passage.context["origin"], passage.context["source"] = self._origins(passage, tool, turn)
         steady = self._watch.steady(now)
         passage.request = CallRequest(
             agent=agent,
@@ -598,8 +610,15 @@ class Enforcer:
             return replace(advice, code=call.principal.task_out)
         return advice
 
-    def _origins(self, call: Call, tool: Tool, turn: SessionTurn) -> tuple[dict[str, str], dict[str, list[str]]]:
+    def _origins(self, passage: Passage, tool: Tool, turn: SessionTurn) -> tuple[dict[str, str], dict[str, list[str]]]:
+        call = passage.call
         principal, results = call.principal, self._sessions.results(turn)
+        # a request to a model is what the user is said to have asked for: it is no source of itself
+        wishes = (
+            self._wishes.of(principal.credential, SessionKey.of(principal), passage.boot_us)
+            if tool.rates is None
+            else ()
+        )
         schema = tool.definition.get("inputSchema")
         claims = [principal.user.subject, principal.user.claims] if principal.user is not None else []
         claims += [principal.task.id, principal.task.claims] if principal.task is not None else []
@@ -607,7 +626,7 @@ class Enforcer:
             call.arguments,
             schema if isinstance(schema, Mapping) else {},
             verified=texts(claims),
-            declared=texts(call.declared),
+            declared=chain(texts(call.declared), wishes),
             results=results.sources if results is not None else lambda _: frozenset(),
         )
 

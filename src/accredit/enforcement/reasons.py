@@ -23,6 +23,7 @@ _CREDENTIALS: Final = 2_048
 _KEPT: Final = 64
 """Calls asked for and not made, of one credential."""
 _LASTS_US: Final = 3_600_000_000
+_LONGEST_ID: Final = 256
 _MOST_ARGUMENTS: Final = 65_536
 
 
@@ -38,10 +39,19 @@ class Reasons:
 
     def __init__(self) -> None:
         self._told: OrderedDict[CredentialId, OrderedDict[tuple[str, bytes], _Asked]] = OrderedDict()
+        self._named: OrderedDict[CredentialId, OrderedDict[str, _Asked]] = OrderedDict()
+        """The same by the provider's names of the calls."""
 
     def told(self, credential: CredentialId, decision: DecisionId, asked: Iterable[AskedCall], boot_us: int) -> None:
         """A model, in the answer to that decision, asks this credential to make these calls."""
         for one in asked:
+            if 0 < len(one.id) <= _LONGEST_ID:
+                named = self._named.setdefault(credential, OrderedDict())
+                self._named.move_to_end(credential)
+                named[one.id] = _Asked(plain(one.name), decision, boot_us)
+                named.move_to_end(one.id)
+                if len(named) > _KEPT:
+                    named.popitem(last=False)
             if len(one.arguments) > _MOST_ARGUMENTS:
                 continue
             try:
@@ -56,6 +66,16 @@ class Reasons:
                 known.popitem(last=False)
         while len(self._told) > _CREDENTIALS:
             self._told.popitem(last=False)
+        while len(self._named) > _CREDENTIALS:
+            self._named.popitem(last=False)
+
+    def of_results(self, credential: CredentialId, calls: Iterable[str], boot_us: int) -> DecisionId | None:
+        """The newest answer, of the last hour, that asked for one of these calls, whose results come back."""
+        known = self._named.get(credential)
+        if known is None:
+            return None
+        found = [known[call] for call in calls if call in known and boot_us - known[call].boot_us <= _LASTS_US]
+        return max(found, key=lambda one: one.boot_us).decision if found else None
 
     def of(
         self, credential: CredentialId, server: str, tool: str, arguments: Mapping[str, Any], boot_us: int

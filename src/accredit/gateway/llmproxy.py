@@ -129,7 +129,7 @@ class _Told:
                     self._keep(self.declined, text)
                 case AskedTool(identity, name, arguments) if len(self.tools) < _MAX_TOOLS:
                     self.tools.append({"id": identity, "name": name, "arguments": arguments[:_MAX_KEPT]})
-                    asked.append(AskedCall(name, arguments))
+                    asked.append(AskedCall(name, arguments, identity))
                 case HostedUse(kind) if len(self.hosted) < _MAX_TOOLS:
                     self.hosted.append(kind)
                 case Used():
@@ -417,6 +417,7 @@ class LlmGateway:
             protocol=f"llm/{inbound.shape}",
             source=source,
             cost=cost,
+            results=tuple(name for name, _ in request.results),
             # what the provider would run itself passes no tool server: nobody was asked whether the agent may
             objection=Code.HOSTED_TOOL if request.hosted else None,
         )

@@ -47,7 +47,7 @@ class WeighedAnswer:
         """
         if len(self.calls) >= _MOST_CALLS:
             return _said(asked.name, WeighedCall(code=Code.RATE_LIMITED))
-        call = AskedCall(asked.name, asked.arguments)
+        call = AskedCall(asked.name, asked.arguments, asked.id)
         weighed = await self._enforcement.weigh(self._admitted, call)
         code = weighed.code
         if not weighed.decisions and self._rule is ToolCallRule.KNOWN:
