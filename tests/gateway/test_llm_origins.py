@@ -24,7 +24,7 @@ def _asking(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("llm:origins")
-def test_what_a_user_asked_a_model_for_is_declared_for_that_credential_alone_and_for_an_hour(tmp_path: Path) -> None:
+def test_what_a_user_asked_a_model_for_is_declared_for_that_credential_alone(tmp_path: Path) -> None:
     other = writer()
     other["metadata"]["name"] = "other"
 

@@ -270,6 +270,14 @@ def test_nothing_is_changed_where_nothing_is_withheld_and_only_calls_wait(tmp_pa
             assert answer.content == b"".join(_message_stream(GOOD, LOCAL))
             answer = await at.post("anthropic/v1/messages", CLAUDE)
             assert answer.content == orjson.dumps(_message(GOOD, LOCAL))
+            at.provider.pieces = lambda _: [*_chat_stream(GOOD)[:-1], b"data: [DONE]"]
+            answer = await at.post("openai/v1/chat/completions", streamed)
+            assert answer.content == b"".join(_chat_stream(GOOD)).removesuffix(b"\n\n")
+            # an answer under another name is one all the same
+            at.provider.pieces, at.provider.status = None, 201
+            _answers(at, BAD)
+            assert b"c-66" not in (await at.post("openai/v1/chat/completions", ASKING)).content
+            at.provider.status = 200
             # what the gate cannot read, the agent does not get
             at.provider.pieces = lambda _: [b"data: {\n\n", *_chat_stream(BAD)]
             answer = await at.post("openai/v1/chat/completions", streamed)

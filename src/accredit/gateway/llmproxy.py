@@ -475,7 +475,7 @@ class LlmGateway:
         status, kind = head.status, head.content_type
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in head.headers]
         headers.append((_DECISION, admitted.decision_id.encode()))
-        if status == 200 and kind.startswith("text/event-stream"):
+        if status < 300 and kind.startswith("text/event-stream"):
 
             async def begin() -> None:
                 await reply.begin(status, kind.encode("latin-1", "replace"), *headers)
@@ -486,7 +486,7 @@ class LlmGateway:
         while piece := await answer.piece():
             pieces.append(piece)
         body = exchange.clean(b"".join(pieces))
-        if status == 200:
+        if status < 300:  # whatever clients take for an answer
             reader = extractor(inbound.shape, streamed=False)
             asked = told.take([*reader.feed(body), *reader.close()])
             self._enforcement.inspect(admitted, told.said)
@@ -534,7 +534,9 @@ class LlmGateway:
         self._asked(admitted, told, reader.close(rest))
         if gate is not None and rest.strip():
             # a client that reads by lines takes data without the blank line after it
-            rest = b"".join([await gate.frame(frame) for frame in SseFrames().feed(rest + b"\n\n")])
+            whole = rest + b"\n\n"
+            passed = b"".join([await gate.frame(frame) for frame in SseFrames().feed(whole)])
+            rest = rest if passed == whole else passed
         if kept is not None:
             self._enforcement.inspect(admitted, told.said)
             await begin()
