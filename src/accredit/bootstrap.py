@@ -89,6 +89,7 @@ from accredit.policy.testing import Fleet
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.model import Agent, Role
 from accredit.registry.pinning import definition_digest
+from accredit.registry.prices import PriceBook, priced_book
 from accredit.registry.rows import SERVER
 from accredit.registry.service import Registry
 from accredit.settings import Settings, sound_notice_url
@@ -178,6 +179,23 @@ def _forgetting(tool_servers: ToolServers, catalogue: Callable[[], Catalogue]) -
 
 def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
     return {name: ClaimKind(str(claim)) for name, claim in state.claim_types(kind).items()}
+
+
+def _prices(settings: Settings, clock: Clock) -> PriceBook:
+    """What models cost whose registration does not say.
+
+    Raises:
+        InvalidInputError: the operator's own list cannot be read.
+    """
+    if not settings.price_file:
+        return priced_book(clock)
+    try:
+        data = Path(settings.price_file).read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            Code.SETTING_INVALID, f"`price_file` cannot be read: {error.strerror}", hint="name a file of prices"
+        ) from error
+    return priced_book(clock, data)
 
 
 @contextlib.asynccontextmanager
@@ -285,7 +303,9 @@ async def run(
         verifier = AccessTokenVerifier(
             identity, signing, directory_of_agents, tasks, clock=clock, public_url=public_url
         )
-        upstream = Upstream(max_result_bytes=settings.max_result_bytes)
+        upstream = Upstream(
+            max_result_bytes=settings.max_result_bytes, connect_timeout_s=settings.connect_timeout_ms / 1000
+        )
         stack.push_async_callback(upstream.aclose)
         tool_servers = ToolServers(
             stateless=StatelessHttp(upstream),
@@ -368,7 +388,12 @@ async def run(
             touched=touched_by(records.usage(), keeper.current.catalogue),
         )
         registry = Registry(
-            control, ids=ids, clock=clock, definitions=looks, bootstrapping=lambda: identity.bootstrapping
+            control,
+            ids=ids,
+            clock=clock,
+            definitions=looks,
+            bootstrapping=lambda: identity.bootstrapping,
+            prices=_prices(settings, clock),
         )
         # after the registry's own: what it knows is what is registered now
         control.subscribe(_forgetting(tool_servers, lambda: registry.catalogue))
@@ -492,7 +517,14 @@ async def run(
             allowed_hosts=settings.allowed_hosts,
             max_body_bytes=settings.max_body_bytes,
         )
-        llm = LlmGateway(enforcer, upstream, public_url=public_url, allowed_hosts=settings.allowed_hosts)
+        llm = LlmGateway(
+            enforcer,
+            upstream,
+            public_url=public_url,
+            allowed_hosts=settings.allowed_hosts,
+            first_byte_timeout_s=settings.llm_first_byte_timeout_ms / 1000,
+            idle_timeout_s=settings.llm_idle_timeout_ms / 1000,
+        )
         authzen = AuthzenGateway(
             Adviser(
                 enforcer,

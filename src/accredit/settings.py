@@ -67,9 +67,17 @@ class Settings(BaseModel):
     """Processor time of one process of such a server, after which it is ended and started anew."""
     stdio_unsafe_same_user: bool = False
     """Run such servers as the user that accredit runs as, who can read the data directory: for trying out alone."""
+    price_file: str = ""
+    """A file with the operator's own prices of models, which go before list prices. See docs/llm.md."""
 
     opa_url: str = ""
     """A data document of an Open Policy Agent (`http://127.0.0.1:8181/v1/data/accredit/deny`) that may refuse calls."""
+    connect_timeout_ms: Annotated[int, Field(ge=10, le=60_000)] = 5_000
+    """How long a connection to a tool server or provider may take to come about."""
+    llm_first_byte_timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 300_000
+    """How long a provider of models may take to begin its answer; what a call may take in all is the agent's limit."""
+    llm_idle_timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 120_000
+    """How long an answer of a model may stand still."""
     opa_timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
     """A call that it does not answer for in this time is refused."""
     notice_webhook_url: str = ""

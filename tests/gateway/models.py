@@ -87,10 +87,16 @@ class Provider:
         self.pieces: Callable[[Asked], list[bytes]] | None = None
         """What a stream is made of, if not the usual."""
         self.answer: Any = None
+        self.whole: Callable[[Asked], Any] | None = None
+        """What an answer that is no stream is, if not the usual or `answer`."""
         self.headers: dict[str, str] = {}
         """What it tells besides, in whole answers."""
         self.stalls = False
         """Whether a stream stops after its first piece."""
+        self.silent = False
+        """Whether it does not even begin to answer."""
+        self.drips_s: float | None = None
+        """How long it takes between the pieces of a stream."""
         self.left = asyncio.Event()
         """Whoever asked went away while a stream had stopped."""
         self.breaks = False
@@ -119,6 +125,9 @@ class Provider:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         asked = Asked(scope["path"], headers, body)
         self.asked.append(asked)
+        if self.silent:
+            await self._until_left(receive)
+            return
         if self.status == 200 and asked.json.get("stream"):
             head = [(b"content-type", b"text/event-stream; charset=utf-8")]
             await send({"type": "http.response.start", "status": 200, "headers": head})
@@ -126,19 +135,24 @@ class Provider:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 if self.breaks:
                     raise ConnectionError("as told")
+                if self.drips_s is not None:
+                    await asyncio.sleep(self.drips_s)
                 if self.stalls:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(3):
-                            while (await receive())["type"] != "http.disconnect":
-                                pass
-                            self.left.set()
+                    await self._until_left(receive)
             await send({"type": "http.response.body", "body": b""})
             return
-        answer = orjson.dumps(self.answer if self.answer is not None else self._whole(asked))
+        answer = orjson.dumps(self.answer if self.answer is not None else (self.whole or self._whole)(asked))
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         head += [(name.encode(), value.encode()) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": head})
         await send({"type": "http.response.body", "body": answer})
+
+    async def _until_left(self, receive: Any) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                self.left.set()
 
     @staticmethod
     def _whole(asked: Asked) -> Any:
@@ -170,11 +184,11 @@ def provider(name: str, api: str, url: str, *models: str) -> dict[str, Any]:
     return document("ModelProvider", {"name": name, "environment": "development"}, spec)
 
 
-def writer(**spec: Any) -> dict[str, Any]:
-    """An agent that may use three models, and read customers."""
+def writer(*allow: str, **spec: Any) -> dict[str, Any]:
+    """An agent that may use three models, and read customers, or what else is named."""
     models = [("gpt", "gpt-x"), ("gpt", "embed-x"), ("claude", "claude-x")]
     given = {"models": [{"provider": provider, "model": model} for provider, model in models]}
-    return agent("writer", [{"allow": ["read"]}], **given | spec)
+    return agent("writer", [{"allow": list(allow or ("read",))}], **given | spec)
 
 
 @dataclass
@@ -202,10 +216,10 @@ class Room:
 
 
 @asynccontextmanager
-async def room(data: Path, *agents: Mapping[str, Any]) -> AsyncIterator[Room]:
+async def room(data: Path, *agents: Mapping[str, Any], **settings: Any) -> AsyncIterator[Room]:
     """A place with providers `gpt` and `claude`, and agents that may use them."""
     there = Provider()
-    async with served(there, bound("127.0.0.1", 0)) as url, place(data) as at:
+    async with served(there, bound("127.0.0.1", 0)) as url, place(data, **settings) as at:
         await at.operator.put("upstream-credentials/llm-key", {"origin": url, "header": "X-Key", "value": KEY})
         await at.apply(
             provider("gpt", "openai", url, "gpt-x", "embed-x", "gpt-dear"),

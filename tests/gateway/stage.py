@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import uvicorn
 
-from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused
+from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused, WeighedCall
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.ports import ListingWatch
 from accredit.gateway.programs import ProgramRules, Programs
@@ -146,7 +146,13 @@ class StagedEnforcement:
         if self.withhold is not None:
             raise self.withhold
 
+    def withholds(self, admitted: Admitted) -> bool:
+        raise AssertionError("results of tools are whole when they are looked at")
+
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
+        raise AssertionError("no model stands on this stage")
+
+    async def weigh(self, admitted: Admitted, asked: AskedCall) -> WeighedCall:
         raise AssertionError("no model stands on this stage")
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:

@@ -13,11 +13,11 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import DecisionId, HoldId, ServerName
 from accredit.kernel.money import Money
-from accredit.policy.model import Outcome
+from accredit.policy.model import Outcome, ToolCallRule
 from accredit.registry.items import ItemKind
 from accredit.registry.model import Tool, ToolServer
 
-__all__ = ["Admitted", "Advice", "AskedCall", "Call", "CallEnd", "CallResult", "Refused"]
+__all__ = ["Admitted", "Advice", "AskedCall", "Call", "CallEnd", "CallResult", "Refused", "WeighedCall"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,10 @@ class Call:
     """The enforcement point that asks whether this call would be allowed; None: the agent itself speaks."""
     objection: Code | None = None
     """Why the protocol it came in by does not let it through, whatever policies say."""
+    reason: DecisionId | None = None
+    """The decision on the model's answer that asks for this, where that is known already."""
+    results: tuple[str, ...] = ()
+    """Of a request to a model: the provider's names of the calls whose results it brings, oldest first."""
     cost: Money | None = None
     """What it can cost at worst, if that depends on the call; None: the price of its tool."""
     item: ItemKind | None = None
@@ -85,6 +89,21 @@ class AskedCall:
     """As the agent told the model: the tool's own name, or one with its server's before it."""
     arguments: str
     """JSON."""
+    id: str = ""
+    """The provider's own name of this call, which comes back with its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedCall:
+    """What a call that a model asks for would come to, if its agent made it. On record as advice."""
+
+    decisions: tuple[DecisionId, ...] = ()
+    """One for each registered tool that the name can mean; none: there is no such tool."""
+    code: Code = Code.ALLOWED
+    """Of the first that was not allowed."""
+    policies: tuple[str, ...] = ()
+    hold: HoldId | None = None
+    """That waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +144,8 @@ class Admitted:
     """How the tool server may ask the agent's user for something."""
     masked: frozenset[str] = frozenset()
     """Properties that must be taken out of the result, at any depth, before the agent sees any of it."""
+    tool_calls: ToolCallRule | None = None
+    """Of a request to a model: what must be done with the tool calls in its answer before the agent sees them."""
     cancel: Callable[[Code], None] | None = None
     """Set by the protocol while the call is in flight; revocation calls it from the event loop."""
 

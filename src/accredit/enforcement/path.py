@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, assert_never
 
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
@@ -23,7 +24,8 @@ from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
-from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused
+from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused, WeighedCall
+from accredit.enforcement.naming import meant_by
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
 from accredit.enforcement.reasons import Reasons
@@ -36,15 +38,24 @@ from accredit.enforcement.records import (
 )
 from accredit.enforcement.sessions import SessionKey, SessionLedger, SessionTurn
 from accredit.enforcement.snapshot import Snapshot
+from accredit.enforcement.wishes import Wishes
 from accredit.identity.enrolment import is_agent_secret
 from accredit.identity.model import Principal, Revocation
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock, ClockWatch, Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import Detector, Sightings
-from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
+from accredit.kernel.errors import (
+    AccreditError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
+from accredit.kernel.strictjson import parse_strict
 from accredit.limits.model import LimitRefusal, Spend
 from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Outcome
@@ -61,6 +72,8 @@ __all__ = ["Enforcer"]
 
 _MOST_LOOKED_AT: Final = 32_768
 """Characters of one result that are searched for secrets and personal data: it is done between calls."""
+_MOST_ASKED: Final = 2**20
+"""Bytes of the arguments of one call that a model asks for."""
 _log = logging.getLogger("accredit.enforcement")
 _OVER = {
     None: Code.HOLD_UNKNOWN,
@@ -109,6 +122,7 @@ class Enforcer:
         self._sealer = sealer.derive("fingerprints")
         self._detector = Detector(most_text=_MOST_LOOKED_AT)
         self._reasons = Reasons()
+        self._wishes = Wishes()
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
         self.cancelled = 0
@@ -323,9 +337,11 @@ class Enforcer:
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
         if tool.rates is None and tool.item is None:
-            passage.reason = self._reasons.of(
+            passage.reason = call.reason or self._reasons.of(
                 call.principal.credential, server.name, tool.name, call.arguments, passage.boot_us
             )
+        elif call.results:
+            passage.reason = self._reasons.of_results(call.principal.credential, call.results, passage.boot_us)
         return agent, server, tool
 
     async def _judge(
@@ -394,6 +410,13 @@ class Enforcer:
                     outcome_entry(passage, end, time_us=now.wall_us, boot_us=self._clock.now().boot_us, cost_nanos=0)
                 )
             raise
+        if tool.rates is not None and snapshot.policy.reads_origin:
+            self._wishes.told(
+                call.principal.credential,
+                SessionKey.of(call.principal),
+                str(call.arguments.get("user_text", "")),
+                passage.boot_us,
+            )
         return Admitted(
             decision_id=passage.decision_id,
             call=call,
@@ -405,6 +428,7 @@ class Enforcer:
             recheck=lambda: self._recheck(call, agent, server, tool, known),
             elicitation=server.elicitation,
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
+            tool_calls=decision.tool_calls,
         )
 
     async def _decide(
@@ -420,7 +444,7 @@ class Enforcer:
         """Put together all that a decision may depend on, and make it; both stay in the passage."""
         passage.context = _context(passage.call, agent, turn, now)
         if snapshot.policy.reads_origin:
-            passage.context["origin"], passage.context["source"] = self._origins(passage.call, tool, turn)
+            passage.context["origin"], passage.context["source"] = self._origins(passage, tool, turn)
         steady = self._watch.steady(now)
         passage.request = CallRequest(
             agent=agent,
@@ -451,18 +475,68 @@ class Enforcer:
         Raises:
             UnavailableError: the answer could not be put on record.
         """
+        advice, _ = await self._advised_on_record(call, approval, ask=ask)
+        return advice
+
+    async def weigh(self, admitted: Admitted, asked: AskedCall) -> WeighedCall:
+        """What a call that a model's answer asks for would come to, before the agent is told of it; on record.
+
+        A name that can mean several tools must be allowed for each of those that the agent was granted. Where a person
+        has to approve, one is asked; what was approved before counts, and is used up by the call itself.
+
+        Raises:
+            UnavailableError: what it came to could not be put on record.
+        """
+        principal = admitted.call.principal
+        places = {(server.name, tool.name): tool for server in self.servers(principal).values()
+                  for tool in server.tools.values() if tool.rates is None}  # fmt: skip
+        meant = meant_by(asked.name, places)
+        meant = [one for one in meant if self.granted(principal, places[one])] or meant[:1]
+        try:
+            arguments = parse_strict(asked.arguments.encode("utf-8", "surrogatepass") or b"{}", max_bytes=_MOST_ASKED)
+        except InvalidInputError:
+            arguments = None
+        weighed = WeighedCall()
+        for server, tool in meant:
+            call = Call(
+                principal=principal,
+                server=server,
+                tool=tool,
+                arguments=arguments if isinstance(arguments, dict) else {},
+                protocol="llm/answer",
+                source=admitted.call.source,
+                reason=admitted.decision_id,
+                objection=None if isinstance(arguments, dict) else Code.ARGUMENTS_INVALID,
+            )
+            advice, passage = await self._advised_on_record(call, None, ask=True, foretold=True)
+            weighed = replace(weighed, decisions=(*weighed.decisions, advice.decision_id))
+            if weighed.code is Code.ALLOWED and not advice.allowed:
+                weighed = replace(
+                    weighed,
+                    code=advice.code,
+                    policies=passage.decision.policies if passage.decision is not None else (),
+                    hold=advice.hold.id if advice.hold is not None else None,
+                )
+        return weighed
+
+    async def _advised_on_record(
+        self, call: Call, approval: HoldId | None, *, ask: bool, foretold: bool = False
+    ) -> tuple[Advice, Passage]:
         now, snapshot = self._clock.now(), self._snapshot()
         passage = self._passage(call, snapshot, now)
         advice = Advice(passage.decision_id, Outcome.DENY, Code.INTERNAL)
         try:
-            advice = await self._advised(passage, snapshot, now, approval, ask=ask)
+            advice = await self._advised(passage, snapshot, now, approval, ask=ask, foretold=foretold)
         except AccreditError as error:
             advice = replace(advice, code=error.code)
         except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
             _log.exception("advising on call %s failed", passage.decision_id)
+        if advice.allowed and passage.decision is not None and passage.decision.tool_calls is not None:
+            # whoever asks cannot show that it does with the model's answer what this is allowed for
+            advice = replace(advice, outcome=Outcome.DENY, code=Code.FORBIDDEN_BY_POLICY)
         await self._controls.audit.append(advice_entry(passage, advice.outcome.value, advice.code))
         self._pseudonyms.became_durable(passage.pseudonyms)
-        return advice
+        return advice, passage
 
     def request_of(self, call: Call) -> Digest | None:
         """What an approval of exactly this call would bind to; None if agent or tool are not there.
@@ -494,9 +568,19 @@ class Enforcer:
             return Outcome.DENY
 
     async def _advised(
-        self, passage: Passage, snapshot: Snapshot, now: Instant, approval: HoldId | None, *, ask: bool
+        self,
+        passage: Passage,
+        snapshot: Snapshot,
+        now: Instant,
+        approval: HoldId | None,
+        *,
+        ask: bool,
+        foretold: bool = False,
     ) -> Advice:
-        """Steps 2, 3, 5 and 6 of a call; and 7 or 9 if the caller asks for that."""
+        """Steps 2, 3, 5 and 6 of a call; and 7 or 9 if the caller asks for that.
+
+        `foretold`: the call itself is still to come, so what was approved for it counts and is left for it.
+        """
         call, holds = passage.call, self._controls.holds
         self._name_the_served(passage)
         found = self._look_up(passage, snapshot, now)
@@ -505,12 +589,15 @@ class Enforcer:
         agent, _, tool = found
         if (grant := _grant_of(agent, tool)) is not None:
             passage.mask = grant.mask
+            if call.objection is not None:
+                return Advice(passage.decision_id, Outcome.DENY, call.objection)
             if (fault := self._controls.validate(tool, call.arguments)) is not None:
                 return Advice(passage.decision_id, Outcome.DENY, fault.code)
         held = _held(call, agent, tool, snapshot)
         request = request_digest(held)
         standing = holds.state(approval, agent.id, request) if approval is not None else None
-        lifted = holds.grants_for(request) if standing is HoldState.GRANTED else frozenset()
+        counts = standing is HoldState.GRANTED or (foretold and holds.any_granted(agent.id))
+        lifted = holds.grants_for(request) if counts else frozenset()
         turn = self._turn(passage, snapshot, tool, now)
         try:
             decision = await self._decide(passage, snapshot, agent, tool, turn, now, lifted)
@@ -518,6 +605,8 @@ class Enforcer:
             self._sessions.give_back(turn)
         advice = Advice(passage.decision_id, decision.outcome, decision.code, request=request, standing=standing)
         if decision.outcome is Outcome.ALLOW and decision.lifted:
+            if foretold:
+                return advice
             passage.grants = await self._use_grants(request, decision, call)
         elif decision.outcome is Outcome.HOLD and ask:
             hold = await holds.open(held, decision.needs)
@@ -529,8 +618,15 @@ class Enforcer:
             return replace(advice, code=call.principal.task_out)
         return advice
 
-    def _origins(self, call: Call, tool: Tool, turn: SessionTurn) -> tuple[dict[str, str], dict[str, list[str]]]:
+    def _origins(self, passage: Passage, tool: Tool, turn: SessionTurn) -> tuple[dict[str, str], dict[str, list[str]]]:
+        call = passage.call
         principal, results = call.principal, self._sessions.results(turn)
+        # a request to a model is what the user is said to have asked for: it is no source of itself
+        wishes = (
+            self._wishes.of(principal.credential, SessionKey.of(principal), passage.boot_us)
+            if tool.rates is None
+            else ()
+        )
         schema = tool.definition.get("inputSchema")
         claims = [principal.user.subject, principal.user.claims] if principal.user is not None else []
         claims += [principal.task.id, principal.task.claims] if principal.task is not None else []
@@ -538,7 +634,7 @@ class Enforcer:
             call.arguments,
             schema if isinstance(schema, Mapping) else {},
             verified=texts(claims),
-            declared=texts(call.declared),
+            declared=chain(texts(call.declared), wishes),
             results=results.sources if results is not None else lambda _: frozenset(),
         )
 
@@ -607,8 +703,7 @@ class Enforcer:
         """
         opened = self._open[admitted.decision_id]
         opened.seen = self._seen(result)
-        agent = opened.passage.agent
-        if agent is None or agent.environment is not Environment.PRODUCTION or agent.tier in {Tier.LOW, Tier.MEDIUM}:
+        if not self.withholds(admitted):
             return
         if undeclared := _undeclared(opened):
             raise UnavailableError(
@@ -616,6 +711,13 @@ class Enforcer:
                 f"the result holds {', '.join(undeclared)} data, which this agent was not approved for",
                 hint=Code.RESULT_UNDECLARED.remedy,
             )
+
+    def withholds(self, admitted: Admitted) -> bool:
+        """Whether the agent may be told nothing of a result before all of it was looked at (`inspect`)."""
+        agent = self._open[admitted.decision_id].passage.agent
+        if agent is None or agent.environment is not Environment.PRODUCTION:
+            return False
+        return agent.tier not in {Tier.LOW, Tier.MEDIUM}
 
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
         """A model's answer, which the agent is about to be told, asks for these calls: they will have it as reason."""

@@ -6,7 +6,6 @@ reasons. What is remembered is bounded, and gone with the process.
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from accredit.enforcement.model import AskedCall
+from accredit.enforcement.naming import means, plain
 from accredit.kernel.ids import CredentialId, DecisionId
 
 __all__ = ["Reasons"]
@@ -23,8 +23,8 @@ _CREDENTIALS: Final = 2_048
 _KEPT: Final = 64
 """Calls asked for and not made, of one credential."""
 _LASTS_US: Final = 3_600_000_000
+_LONGEST_ID: Final = 256
 _MOST_ARGUMENTS: Final = 65_536
-_OTHER: Final = re.compile(r"[^0-9A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,23 @@ class Reasons:
 
     def __init__(self) -> None:
         self._told: OrderedDict[CredentialId, OrderedDict[tuple[str, bytes], _Asked]] = OrderedDict()
+        self._named: OrderedDict[CredentialId, OrderedDict[str, _Asked]] = OrderedDict()
+        """The same by the provider's names of the calls."""
 
     def told(self, credential: CredentialId, decision: DecisionId, asked: Iterable[AskedCall], boot_us: int) -> None:
         """A model, in the answer to that decision, asks this credential to make these calls."""
         for one in asked:
+            if 0 < len(one.id) <= _LONGEST_ID:
+                named = self._named.setdefault(credential, OrderedDict())
+                self._named.move_to_end(credential)
+                named[one.id] = _Asked(plain(one.name), decision, boot_us)
+                named.move_to_end(one.id)
+                if len(named) > _KEPT:
+                    named.popitem(last=False)
             if len(one.arguments) > _MOST_ARGUMENTS:
                 continue
             try:
-                key = _plain(one.name), _same(orjson.loads(one.arguments or "{}"))
+                key = plain(one.name), _same(orjson.loads(one.arguments or "{}"))
             except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
                 continue  # free text of a custom tool, or what no call would be let through with
             known = self._told.setdefault(credential, OrderedDict())
@@ -57,14 +66,23 @@ class Reasons:
                 known.popitem(last=False)
         while len(self._told) > _CREDENTIALS:
             self._told.popitem(last=False)
+        while len(self._named) > _CREDENTIALS:
+            self._named.popitem(last=False)
+
+    def of_results(self, credential: CredentialId, calls: Iterable[str], boot_us: int) -> DecisionId | None:
+        """The newest answer, of the last hour, that asked for one of these calls, whose results come back."""
+        known = self._named.get(credential)
+        if known is None:
+            return None
+        found = [known[call] for call in calls if call in known and boot_us - known[call].boot_us <= _LASTS_US]
+        return max(found, key=lambda one: one.boot_us).decision if found else None
 
     def of(
         self, credential: CredentialId, server: str, tool: str, arguments: Mapping[str, Any], boot_us: int
     ) -> DecisionId | None:
         """The newest answer, of the last hour, that asked for this call; None if none did.
 
-        Frameworks put a server's name before a tool's and change what models do not take in names: `crm__read`,
-        `mcp__crm__read`, `crm_read` and `read` are all `read` of `crm`.
+        Names are understood as `enforcement/naming.py` tells.
         """
         known = self._told.get(credential)
         if known is None:
@@ -73,17 +91,9 @@ class Reasons:
         found = [
             asked
             for (name, wanted), asked in known.items()
-            if wanted == given and boot_us - asked.boot_us <= _LASTS_US and _means(name, _plain(server), _plain(tool))
+            if wanted == given and boot_us - asked.boot_us <= _LASTS_US and means(name, plain(server), plain(tool))
         ]
         return max(found, key=lambda one: one.boot_us).decision if found else None
-
-
-def _plain(name: str) -> str:
-    return _OTHER.sub("_", name)
-
-
-def _means(asked: str, server: str, tool: str) -> bool:
-    return asked == tool or asked.endswith((f"__{tool}", f"_{server}_{tool}")) or asked == f"{server}_{tool}"
 
 
 def _same(arguments: Any) -> bytes:

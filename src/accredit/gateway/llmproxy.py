@@ -12,10 +12,11 @@ provider's shape.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -38,6 +39,9 @@ from accredit.gateway.llm.events import (
 )
 from accredit.gateway.llm.extract import FrameExtractor, extractor, usage_only
 from accredit.gateway.llm.frames import SseFrames
+from accredit.gateway.llm.gate import AnswerGate, opaque
+from accredit.gateway.llm.gating import WeighedAnswer, gate_for
+from accredit.gateway.llm.lenient import load_mapping
 from accredit.gateway.llm.requests import LlmRequest, read_llm_request
 from accredit.gateway.llm.shapes import LlmShape
 from accredit.gateway.ports import EnforcementPoint
@@ -46,11 +50,18 @@ from accredit.gateway.refusals import end_of
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
 from accredit.gateway.uploads import read_upload
-from accredit.gateway.upstream import Exchange, Upstream
+from accredit.gateway.upstream import Exchange, HttpAnswer, Upstream
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import digest
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, ForbiddenError, InvalidInputError, NotFoundError, UnauthenticatedError
+from accredit.kernel.errors import (
+    AccreditError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from accredit.kernel.ids import ServerName
 from accredit.kernel.strictjson import parse_strict
 from accredit.registry.model import Tool, ToolServer
@@ -61,6 +72,7 @@ _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_T = TypeVar("_T")
 _log = logging.getLogger("accredit.gateway")
 
 _SHAPES: Final[Mapping[str, tuple[str, LlmShape]]] = {
@@ -100,6 +112,8 @@ class _Told:
     named: Named | None = None
     stopped: str | None = None
     broke: str | None = None
+    weighed: WeighedAnswer | None = None
+    """Set where the tool calls of the answer are decided before the agent sees them."""
     left: int = _MAX_KEPT
 
     def take(self, events: Iterable[LlmEvent]) -> list[AskedCall]:
@@ -115,7 +129,7 @@ class _Told:
                     self._keep(self.declined, text)
                 case AskedTool(identity, name, arguments) if len(self.tools) < _MAX_TOOLS:
                     self.tools.append({"id": identity, "name": name, "arguments": arguments[:_MAX_KEPT]})
-                    asked.append(AskedCall(name, arguments))
+                    asked.append(AskedCall(name, arguments, identity))
                 case HostedUse(kind) if len(self.hosted) < _MAX_TOOLS:
                     self.hosted.append(kind)
                 case Used():
@@ -140,16 +154,24 @@ class _Told:
         """Whether anything was put out that a model counts."""
         return bool(self.text or self.reasoning or self.tools)
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the model said and asked for: what secrets and personal data may stand in."""
+        return {
+            "reasoning": "".join(self.reasoning),
+            "text": "".join(self.text),
+            "declined": "".join(self.declined),
+            "tools": self.tools,
+        }
+
     def record(self) -> dict[str, Any]:
         """As it goes into the outcome's sealed part."""
         used = self.used
         return {
             "id": self.named.id if self.named else None,
             "model": self.named.model if self.named else None,
-            "reasoning": "".join(self.reasoning),
-            "text": "".join(self.text),
-            "declined": "".join(self.declined),
-            "tools": self.tools,
+            **self.said,
+            "weighed": self.weighed.calls if self.weighed is not None else None,
             "hosted": self.hosted,
             "stop": self.stopped,
             "broke": self.broke,
@@ -250,17 +272,58 @@ class _Inbound:
     receive: _Receive
 
 
+class _PacedAnswer:
+    """The answer of a provider, which has so long to begin, and so long for each piece after that.
+
+    Only waiting for the provider counts, not what the agent takes to read.
+    """
+
+    def __init__(self, exchange: Exchange, *, first_byte_s: float, idle_s: float) -> None:
+        self._exchange = exchange
+        self._clock = asyncio.get_running_loop().time
+        self._idle_s = idle_s
+        self._code = Code.FIRST_BYTE_TIMEOUT
+        self._until = self._clock() + first_byte_s
+
+    async def begun(self) -> HttpAnswer:
+        """As `Exchange.begun`.
+
+        Raises:
+            UnavailableError: `first_byte_timeout` besides.
+        """
+        return await self._in_time(self._exchange.begun())
+
+    async def piece(self) -> bytes:
+        """As `Exchange.piece`.
+
+        Raises:
+            UnavailableError: `first_byte_timeout` or `idle_timeout` besides.
+        """
+        found = await self._in_time(self._exchange.piece())
+        self._code, self._until = Code.IDLE_TIMEOUT, self._clock() + self._idle_s
+        return found
+
+    async def _in_time(self, waiting: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await waiting
+        except TimeoutError:
+            raise UnavailableError(self._code, self._code.meaning, hint=self._code.remedy) from None
+
+
 class LlmGateway:
     """The ASGI app, for every path below `/llm/`."""
 
     def __init__(
         self, enforcement: EnforcementPoint, upstream: Upstream, *, public_url: str, allowed_hosts: Iterable[str] = (),
-        upload_timeout_s: float = 30.0,
+        upload_timeout_s: float = 30.0, first_byte_timeout_s: float = 300.0, idle_timeout_s: float = 120.0,
     ) -> None:  # fmt: skip
         self._enforcement = enforcement
         self._upstream = upstream
         self._addresses = HostAllowList(public_url, allowed_hosts)
         self._upload_timeout_s = upload_timeout_s
+        self._first_byte_timeout_s = first_byte_timeout_s
+        self._idle_timeout_s = idle_timeout_s
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Serve one request. Nothing escapes but cancellation and what `send` itself raises."""
@@ -354,6 +417,7 @@ class LlmGateway:
             protocol=f"llm/{inbound.shape}",
             source=source,
             cost=cost,
+            results=tuple(name for name, _ in request.results),
             # what the provider would run itself passes no tool server: nobody was asked whether the agent may
             objection=Code.HOSTED_TOOL if request.hosted else None,
         )
@@ -366,6 +430,8 @@ class LlmGateway:
 
     async def _forward(self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight) -> None:
         told = _Told()
+        if admitted.tool_calls is not None:
+            told.weighed = WeighedAnswer(self._enforcement, admitted, admitted.tool_calls)
 
         async def relay(exchange: Exchange, end: Ending) -> None:
             async with exchange:  # 6
@@ -404,21 +470,30 @@ class LlmGateway:
     async def _relayed(
         self, exchange: Exchange, admitted: Admitted, inbound: _Inbound, reply: _Reply, told: _Told
     ) -> int:
-        head = await exchange.begun()
+        answer = _PacedAnswer(exchange, first_byte_s=self._first_byte_timeout_s, idle_s=self._idle_timeout_s)
+        head = await answer.begun()
         status, kind = head.status, head.content_type
         headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in head.headers]
         headers.append((_DECISION, admitted.decision_id.encode()))
-        if status == 200 and kind.startswith("text/event-stream"):
-            await reply.begin(status, kind.encode("latin-1", "replace"), *headers)
-            await self._streamed(exchange, admitted, inbound, reply, told)
+        if status < 300 and kind.startswith("text/event-stream"):
+
+            async def begin() -> None:
+                await reply.begin(status, kind.encode("latin-1", "replace"), *headers)
+
+            await self._streamed(answer, exchange, admitted, inbound, reply, told, begin)
             return status
         pieces = []
-        while piece := await exchange.piece():
+        while piece := await answer.piece():
             pieces.append(piece)
         body = exchange.clean(b"".join(pieces))
-        if status == 200:
+        if status < 300:  # whatever clients take for an answer
             reader = extractor(inbound.shape, streamed=False)
-            self._enforcement.asked(admitted, told.take([*reader.feed(body), *reader.close()]))
+            asked = told.take([*reader.feed(body), *reader.close()])
+            self._enforcement.inspect(admitted, told.said)
+            if asked and told.weighed is None:
+                self._enforcement.asked(admitted, asked)
+            if told.weighed is not None and (gate := gate_for(inbound.shape, told.weighed)) is not None:
+                body = exchange.clean(await _gated(gate, body))
         length = (b"content-length", b"%d" % len(body))
         await reply.begin(status, kind.encode("latin-1", "replace"), length, *headers)
         await reply.part(body)
@@ -426,24 +501,64 @@ class LlmGateway:
         return status
 
     async def _streamed(
-        self, exchange: Exchange, admitted: Admitted, inbound: _Inbound, reply: _Reply, told: _Told
+        self,
+        answer: _PacedAnswer,
+        exchange: Exchange,
+        admitted: Admitted,
+        inbound: _Inbound,
+        reply: _Reply,
+        told: _Told,
+        begin: Callable[[], Awaitable[None]],
     ) -> None:
-        """Frame by frame: a frame is whole, so a credential cannot stand across two."""
+        """Frame by frame: a frame is whole, so a credential cannot stand across two.
+
+        Where the agent may be told nothing that was not looked at, all of it is kept until that is done.
+        """
+        kept: list[bytes] | None = [] if self._enforcement.withholds(admitted) else None
+        if kept is None:
+            await begin()
         frames, reader = SseFrames(), FrameExtractor(inbound.shape)
-        while piece := await exchange.piece():
+        gate = gate_for(inbound.shape, told.weighed) if told.weighed is not None else None
+        while piece := await answer.piece():
             out = []
             for frame in frames.feed(piece):
-                if asked := told.take(reader.take(frame)):
-                    self._enforcement.asked(admitted, asked)
+                self._asked(admitted, told, reader.take(frame))
                 if not (inbound.extra_usage and usage_only(frame)):
-                    out.append(exchange.clean(frame.raw))
-            if out:
-                await reply.part(b"".join(out))
+                    passed = frame.raw if gate is None else await gate.frame(frame)
+                    out.append(exchange.clean(passed))
+            if kept is not None:
+                kept += out
+            elif passing := b"".join(out):
+                await reply.part(passing)
         rest = frames.rest()
-        self._enforcement.asked(admitted, told.take(reader.close(rest)))
+        self._asked(admitted, told, reader.close(rest))
+        if gate is not None and rest.strip():
+            # a client that reads by lines takes data without the blank line after it
+            whole = rest + b"\n\n"
+            passed = b"".join([await gate.frame(frame) for frame in SseFrames().feed(whole)])
+            rest = rest if passed == whole else passed
+        if kept is not None:
+            self._enforcement.inspect(admitted, told.said)
+            await begin()
+            await reply.part(b"".join(kept))
         if rest:
             await reply.part(exchange.clean(rest))
         await reply.end()
+
+    def _asked(self, admitted: Admitted, told: _Told, events: Iterable[LlmEvent]) -> None:
+        """Remember what an answer says. Where its calls are decided, whoever decides tells which are shown."""
+        asked = told.take(events)
+        if asked and told.weighed is None:
+            self._enforcement.asked(admitted, asked)
+
+
+async def _gated(gate: AnswerGate, body: bytes) -> bytes:
+    """A whole answer without the calls that are withheld; the very bytes if there are none."""
+    answer = load_mapping(body)
+    if answer is None:
+        raise opaque("the answer is not a JSON object")
+    copied = dict(answer)
+    return orjson.dumps(copied) if await gate.whole(copied) else body
 
 
 def _require_decidable(request: LlmRequest) -> None:
@@ -501,11 +616,13 @@ def _settled(admitted: Admitted, told: _Told, exchange: Exchange, status: int) -
 def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code: Code) -> CallResult:
     """Of an answer that was not read to its end the usage is not known: what was reserved counts, or more."""
     sent = exchange is not None and exchange.sent
+    # an answer that was withheld was read to its end, so its usage is known
+    cost = _cost(admitted, told) if code is Code.RESULT_UNDECLARED else _at_least(admitted, told)
     return CallResult(
         end_of(code),
         code=code,
         size=exchange.received if exchange is not None else 0,
         sent=sent,
         result={"status": None, **told.record()} if sent else None,
-        cost_nanos=_at_least(admitted, told) if sent else None,
+        cost_nanos=cost if sent else None,
     )

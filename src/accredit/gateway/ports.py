@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused
+from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused, WeighedCall
 from accredit.identity.model import Principal
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import ServerName
@@ -49,8 +49,20 @@ class EnforcementPoint(Protocol):
         """
         ...
 
+    def withholds(self, admitted: Admitted) -> bool:
+        """Whether the agent may be told nothing of a result before all of it was looked at (`inspect`)."""
+        ...
+
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
         """Note that a model's answer, which the agent is about to be told, asks for these calls."""
+        ...
+
+    async def weigh(self, admitted: Admitted, asked: AskedCall) -> WeighedCall:
+        """What a call that a model's answer asks for would come to, before the agent is told of it; on record.
+
+        Raises:
+            UnavailableError: what it came to could not be put on record.
+        """
         ...
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:

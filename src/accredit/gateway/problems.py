@@ -34,6 +34,9 @@ _STATUS: Final[Mapping[Code, int]] = {
     Code.SNAPSHOT_STALE: 503,
     Code.DEFINITION_UNVERIFIED: 503,
     Code.CALL_TIMEOUT: 504,
+    Code.CONNECT_TIMEOUT: 504,
+    Code.FIRST_BYTE_TIMEOUT: 504,
+    Code.IDLE_TIMEOUT: 504,
 }
 
 

@@ -30,7 +30,6 @@ from accredit.kernel.errors import AccreditError, UnavailableError
 
 __all__ = ["Exchange", "HttpAnswer", "Upstream", "scrubbed"]
 
-_CONNECT_S = 5.0
 # Shorter than the 5 s after which common servers drop an idle connection, so that we seldom write into a closed one.
 _KEEP_ALIVE_S = 4.0
 _PASSED_ON = ("etag", "last-modified", "retry-after", "content-language")
@@ -186,6 +185,8 @@ class Exchange:
         cause = without_credential(self._credential, quoted).decode().encode("unicode_escape").decode("ascii")[:500]
         if self._response is not None:
             return UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer broke off", cause=cause)
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return UnavailableError(Code.CONNECT_TIMEOUT, Code.CONNECT_TIMEOUT.meaning, cause=cause)
         if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError | ValueError):
             return UnavailableError(Code.UPSTREAM_INVALID, "the tool server does not answer in HTTP", cause=cause)
         return UnavailableError(Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_UNREACHABLE.meaning, cause=cause)
@@ -342,8 +343,9 @@ def scrubbed(credential: Mapping[str, str], text: bytes) -> bytes:
 class Upstream:
     """The client of all tool servers of one process. Connections are kept per server; nothing else is shared."""
 
-    def __init__(self, *, max_result_bytes: int = 16 * 2**20) -> None:
+    def __init__(self, *, max_result_bytes: int = 16 * 2**20, connect_timeout_s: float = 5.0) -> None:
         self._max_result_bytes = max_result_bytes
+        self._connect_timeout_s = connect_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
@@ -351,7 +353,7 @@ class Upstream:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
             request_class=_Request,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
             auto_decompress=False,
             trust_env=False,
         )

@@ -201,6 +201,21 @@ class Code(Enum):
         "the tool's price and the agent's budget are in different currencies",
         "register price and budget in one currency",
     )
+    CONNECT_TIMEOUT = (
+        "connect_timeout",
+        "no connection to the tool server or provider came about in time",
+        "see that it is reachable; `connect_timeout_ms` sets the time",
+    )
+    FIRST_BYTE_TIMEOUT = (
+        "first_byte_timeout",
+        "the provider did not begin to answer in time",
+        "ask for a stream, which begins sooner, or raise `llm_first_byte_timeout_ms`",
+    )
+    IDLE_TIMEOUT = (
+        "idle_timeout",
+        "the provider's answer stood still for too long",
+        "repeat the request, or raise `llm_idle_timeout_ms`",
+    )
     CALL_TIMEOUT = ("call_timeout", "the tool server did not answer in time", "raise `limits.timeout.call`")
     RUN_TIMEOUT = ("run_timeout", "the session has run longer than it may", "raise `limits.timeout.run`")
     LIMITS_UNAVAILABLE = (

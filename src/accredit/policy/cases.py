@@ -144,6 +144,7 @@ class _ExpectForm(_Strict):
     code: _Text | None = None
     role: _Text | list[_Text] | None = None
     unmet: Annotated[list[_Text] | None, Field(max_length=32)] = None
+    tool_calls: Literal["passed", "decided", "known"] | None = None
 
 
 class _Given(_Strict):
@@ -199,6 +200,8 @@ class Expected:
     code: str | None = None
     roles: tuple[str, ...] = ()
     unmet: tuple[str, ...] | None = None
+    tool_calls: str | None = None
+    """What must become of the tool calls in the answer; `passed`: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,6 +466,7 @@ def _expected(form: str | _ExpectForm) -> Expected:
         code=form.code,
         roles=_several(form.role),
         unmet=None if form.unmet is None else tuple(form.unmet),
+        tool_calls=form.tool_calls,
     )
 
 

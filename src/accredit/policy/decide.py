@@ -6,7 +6,8 @@ Steps, as DESIGN §3.4 and §3.9 to §3.11 order them:
 3. what the policies read is projected and encoded exactly
 4. the slice is evaluated once; an error in a forbid denies, an error in a permit leaves it unsatisfied
 5. a denial by `@hold` forbids alone, which without them would be an allow, is a hold, or an allow if every one of
-   them was granted for exactly this call
+   them was granted for exactly this call; of a model's, `@tool_calls` forbids stand aside too, and the allow says what
+   must be done with the answer for that
 6. a denial by default says which condition of the agent's own grant did not hold
 7. a second engine, if the release has rules for one, or one that was asked outside, may refuse what is left
 8. so may the policies for other applications' types, where the tool declares questions for each of its calls
@@ -27,7 +28,16 @@ from accredit.policy.context import reserved_key
 from accredit.policy.external import EXTERNAL
 from accredit.policy.grants import Condition
 from accredit.policy.mapped import questions_of
-from accredit.policy.model import CallRequest, Decision, ExternalRequest, HoldNeed, Observation, Outcome, PolicyFault
+from accredit.policy.model import (
+    CallRequest,
+    Decision,
+    ExternalRequest,
+    HoldNeed,
+    Observation,
+    Outcome,
+    PolicyFault,
+    ToolCallRule,
+)
 from accredit.policy.ports import EngineOutcome, Verdict, VetoAnswer
 from accredit.policy.restrictions import narrowed
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
@@ -193,20 +203,28 @@ def _judged(request: CallRequest, snapshot: PolicySnapshot, part: Slice, aside: 
         return _by_default(snapshot, part, request, withdrawn, faults)
     determining = [part.policies[int(name)] for name in verdict.reasons]
     policies = part.ids(verdict.reasons)
-    if any(policy.hold is None for policy in determining):
+    # a rule on tool calls lifts nothing where there is no model: nobody would do what it demands
+    if any(policy.absolute or (policy.hold is None and part.tool.rates is None) for policy in determining):
         beyond = determining == [part.permit.ceiling]
         code = Code.OUTSIDE_HOURS if beyond else Code.FORBIDDEN_BY_POLICY
         return _denied(snapshot, part, code, policies=policies, faults=faults)
-    # 5. INVARIANT: every reason is a hold and no forbid errored, so nothing else stands against the call
+    # 5. INVARIANT: every reason can be lifted and no forbid errored, so nothing else stands against the call
     without = left_out | {int(name) for name in verdict.reasons}
     second = _evaluated(snapshot, part, snapshot.compiled(part, without).handle, context)
     if second.outcome is EngineOutcome.NONE:
         return _denied(snapshot, part, Code.NO_DECISION, policies=policies, faults=faults)
     if second.outcome is EngineOutcome.DENY:  # no person could lift what is missing here
         return _by_default(snapshot, part, request, withdrawn, faults, policies)
-    needs = sorted((policy.id, policy.hold or "") for policy in determining if policy.id not in request.lifted)
+    held = [policy for policy in determining if policy.hold is not None]
+    needs = sorted((policy.id, policy.hold or "") for policy in held if policy.id not in request.lifted)
     if not needs:
-        return _allowed(snapshot, part, second, faults, policies)
+        allowed = _allowed(snapshot, part, second, faults, tuple(sorted(policy.id for policy in held)))
+        rules = {policy.tool_calls for policy in determining}
+        if rules == {None}:
+            return allowed
+        rule = ToolCallRule.KNOWN if ToolCallRule.KNOWN in rules else ToolCallRule.DECIDED
+        demanding = {policy.id for policy in determining if policy.tool_calls is not None}
+        return replace(allowed, policies=tuple(sorted({*allowed.policies, *demanding})), tool_calls=rule)
     return Decision(
         Outcome.HOLD,
         Code.HELD,

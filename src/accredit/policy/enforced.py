@@ -110,13 +110,13 @@ def access(agent: Agent, tool: ToolId, snapshot: PolicySnapshot) -> Access:
         and policy.observed_until_us is None
         and (policy.reads or policy in decided)
     )
-    if refusing := [policy for policy in decided if policy.hold is None or policy.id in errors]:
+    if refusing := [policy for policy in decided if policy.absolute or policy.id in errors]:
         return Access(AccessOutcome.FORBIDDEN, _ids(refusing), slice=part.digest)
     allowed = _judged(part, snapshot, permits=True)
     depends = [policy for policy in part.policies if policy.reads and policy.observed_until_us is None]
     if allowed.outcome is not EngineOutcome.ALLOW and not any(policy.permits for policy in depends):
         return Access(AccessOutcome.FORBIDDEN, slice=part.digest, code=Code.TOOL_NOT_GRANTED)
-    if decided:
+    if any(policy.hold is not None for policy in decided):
         return Access(AccessOutcome.HELD, _ids(decided), _labels(part), ceilings=ceilings, slice=part.digest)
     if allowed.outcome is EngineOutcome.ALLOW:
         depends = [policy for policy in depends if not policy.permits]

@@ -167,6 +167,8 @@ def _out_of_bounds(policy: Policy) -> Iterator[tuple[str, str]]:
     scope = policy.scope
     if policy.hold is not None:
         yield "`@hold` has no meaning for external types", "take it out: only calls of agents wait for a person"
+    if policy.tool_calls is not None:
+        yield "`@tool_calls` has no meaning for external types", "take it out: only answers of models have tool calls"
     for part, constraint in (("principal", scope.principal), ("resource", scope.resource)):
         named = {entity.type for entity in constraint.entities or ()} | {constraint.type} - {None}
         if not named and (policy.permits or part == "principal"):

@@ -33,7 +33,7 @@ SLICE_BUDGET: Final = 15
 SLICE_LIMIT: Final = 200
 """And beyond which nothing is published."""
 _MOST_WILDCARDS: Final = 8
-_KNOWN_NOTES: Final = frozenset({"hold", "description", "owner", "ticket", "severity"})
+_KNOWN_NOTES: Final = frozenset({"hold", "tool_calls", "description", "owner", "ticket", "severity"})
 _Said = tuple[str, LintLevel, str, str]
 """Rule, severity, message, fix."""
 
@@ -59,7 +59,7 @@ def linted(
             and policy.scope.resource.admits(resource.name, resource.ancestors)
         ]
         said = [
-            *_notes(policy), *_hold(policy, held_roles), *_hidden(policy), *_globs(policy),
+            *_notes(policy), *_hold(policy, held_roles), *_tool_calls(policy, tools), *_hidden(policy), *_globs(policy),
             *_scope(policy, tools, known), *_never(policy, tools), *_declared(policy, verified),
         ]  # fmt: skip
         for rule, severity, message, fix in said:
@@ -103,12 +103,29 @@ def _notes(policy: Policy) -> Iterator[_Said]:
     for name in sorted(policy.notes):
         if name in _KNOWN_NOTES:
             continue
-        near = _near(name.casefold(), "hold")
+        why, fix = next((told for meant, told in _MEANT.items() if _near(name.casefold(), meant)), ("", ""))
         yield (
             "annotation-unknown",
-            LintLevel.REFUSED if near else LintLevel.WARNING,
-            f"`@{visible(name)[:60]}` means nothing here" + (": it holds no call" if near else ""),
-            'write `@hold("role")`' if near else "leave it out, or use @description, @owner, @ticket or @severity",
+            LintLevel.REFUSED if why else LintLevel.WARNING,
+            f"`@{visible(name)[:60]}` means nothing here{why}",
+            fix or "leave it out, or use @description, @owner, @ticket or @severity",
+        )
+
+
+_MEANT: Final = {
+    "hold": (": it holds no call", 'write `@hold("role")`'),
+    "tool_calls": (": it decides no tool call", 'write `@tool_calls("decided")`'),
+}
+
+
+def _tool_calls(policy: Policy, tools: Sequence[Tool]) -> Iterator[_Said]:
+    """It stands aside for what only answers of models can have: beside other tools it would be no forbid at all."""
+    if policy.tool_calls is not None and (others := [tool.id for tool in tools if tool.rates is None]):
+        yield (
+            "tool-calls-scope",
+            LintLevel.REFUSED,
+            f"`@tool_calls` speaks of `{others[0]}`, which is no model",
+            'limit it: `action == Action::"llm/chat"`',
         )
 
 
@@ -224,10 +241,10 @@ def _shadowed(
 ) -> Iterator[PolicyFinding]:
     """Policies that cannot matter beside another: equal ones, and those under a refusal without conditions."""
     first: dict[object, Policy] = {}
-    total = [one for one in policies if not one.permits and not one.conditions and one.hold is None]
+    total = [one for one in policies if not one.permits and not one.conditions and one.absolute]
     total = [one for one in total if one.observed_until_us is None]
     for policy in policies:
-        key = (policy.body, policy.scope, policy.hold, policy.observed_until_us)
+        key = (policy.body, policy.scope, policy.hold, policy.tool_calls, policy.observed_until_us)
         same = first.setdefault(key, policy)
         over = next((one for one in total if one is not policy and _covers(one, policy, groups)), None)
         if same is not policy:

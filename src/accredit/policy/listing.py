@@ -16,7 +16,8 @@ __all__ = ["listed"]
 def listed(agent: Agent, tool: ToolId, snapshot: PolicySnapshot) -> bool:
     """Whether the agent's slice for the tool has a permit and no forbid without conditions.
 
-    A forbid that a person may lift (`@hold`) does not hide the tool: calling it is how one asks.
+    A forbid that a person may lift (`@hold`) does not hide the tool: calling it is how one asks. Nor does one that
+    stands aside once the tool calls in an answer are decided (`@tool_calls`).
     """
     try:
         part = snapshot.slice_for(agent, tool)
@@ -25,6 +26,6 @@ def listed(agent: Agent, tool: ToolId, snapshot: PolicySnapshot) -> bool:
     if isinstance(part, Inadmissible):
         return False
     return any(policy.permits for policy in part.policies) and not any(
-        not policy.permits and not policy.conditions and policy.hold is None and policy.observed_until_us is None
+        not policy.permits and not policy.conditions and policy.absolute and policy.observed_until_us is None
         for policy in part.policies
     )

@@ -22,6 +22,7 @@ __all__ = [
     "Observation",
     "Outcome",
     "PolicyFault",
+    "ToolCallRule",
 ]
 
 
@@ -31,6 +32,15 @@ class Outcome(StrEnum):
     ALLOW = "allow"
     DENY = "deny"
     HOLD = "hold"
+
+
+class ToolCallRule(StrEnum):
+    """What must become of the tool calls in a model's answer before its agent sees them (`@tool_calls("…")`)."""
+
+    DECIDED = "decided"
+    """Those of registered tools are decided, and what is not allowed is withheld; others pass."""
+    KNOWN = "known"
+    """The same, and calls of tools that are not registered are withheld too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +136,7 @@ class Decision:
     """Digests of the entity facts the engine saw: principal, action, resource."""
     detail: str = ""
     """For the caller: which path or value was at fault; never internals."""
+    tool_calls: ToolCallRule | None = None
+    """Of an allowed request to a model, what policies demand of the answer: whoever cannot do that must refuse."""
     observed: Observation | None = None
     """Set if a policy in scope is only observed."""

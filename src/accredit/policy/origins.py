@@ -10,7 +10,7 @@ An argument has the weakest origin of all the values in it, in this order:
 
 unknown        seen nowhere, too short, or not looked at for its size
 tool_result    in a result of an earlier call of this session
-user_declared  in what the agent's client says of the user's request: the agent vouches for it
+user_declared  in what the agent says its user asked, a model above all: the agent vouches for it
 user_verified  in the claims of the verified task or user
 constant       the tool's pinned schema leaves no choice of its own: `const`, an `enum`, a boolean, null
 

@@ -100,12 +100,15 @@ def _outcomes(policies: Iterable[tuple[Policy, frozenset[bool | None]]]) -> froz
     permits: list[frozenset[bool | None]] = []
     forbids: list[frozenset[bool | None]] = []
     holds: list[frozenset[bool | None]] = []
+    asides: list[frozenset[bool | None]] = []
+    """Of forbids that stand aside, since the tool calls in the answer are decided: they matter if they fail."""
     for policy, ends in policies:
-        (permits if policy.permits else forbids if policy.hold is None else holds).append(ends)
+        kind = forbids if policy.absolute else holds if policy.hold is not None else asides
+        (permits if policy.permits else kind).append(ends)
     found = set()
-    if any(None in ends for ends in (*forbids, *holds)):
+    if any(None in ends for ends in (*forbids, *holds, *asides)):
         found.add("fail")
-    if {None} in (*forbids, *holds):
+    if {None} in (*forbids, *holds, *asides):
         return frozenset(found)
     if any(True in ends for ends in forbids) or {True} not in permits:
         found.add("deny")
@@ -158,7 +161,9 @@ def _said(policy: Policy, residual: Residual, part: Slice) -> Iterable[str]:
         return (condition.label for condition in part.permit.conditions)
     if policy is part.permit.ceiling:  # repeats a condition of its permit
         return ()
-    word = "allowed" if policy.permits else "denied" if policy.hold is None else "held"
+    word = "allowed" if policy.permits else "denied" if policy.absolute else "held"
+    if policy.tool_calls is not None:
+        word = f"allowed with tool calls {policy.tool_calls}"
     said = f"when {residual.text}" if residual.text else f"by {policy.id}"
     text = f"{word} {said}"
     return (text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…",)

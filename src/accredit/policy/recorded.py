@@ -65,6 +65,7 @@ def _fact(made_with: _MadeWith | None, decision: Decision | None) -> dict[str, A
             "outcome": decision.outcome.value,
             "outside": None if outside is None else [list(outside.policies), outside.fault],
             "steady": made_with[1],
+            "tool_calls": decision.tool_calls.value if decision.tool_calls is not None else None,
         }
     return {
         "entities": dict(decision.entities) if decision and decision.entities else None,

@@ -19,6 +19,7 @@ import orjson
 from accredit.kernel.canonical import digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
+from accredit.policy.model import ToolCallRule
 from accredit.policy.ports import Engine, EngineSource
 from accredit.policy.reads import Read, asks_entities, context_reads
 from accredit.policy.scope import EntityName, Scope, read_scope
@@ -63,8 +64,15 @@ class Policy:
     """Names of its annotations."""
     asks_entities: bool = True
     """Whether its conditions look at principal, action or resource: else, where it is in scope, only context counts."""
+    tool_calls: ToolCallRule | None = None
+    """Of its `@tool_calls`: this forbid stands aside if that is done with the answer of the model it speaks of."""
     observed_until_us: int | None = None
     """Until then it is evaluated apart and changes nothing; None: it is enforced."""
+
+    @property
+    def absolute(self) -> bool:
+        """Of a forbid, whether nothing lifts it: no person, and nothing that is done with an answer."""
+        return self.hold is None and self.tool_calls is None
 
     @property
     def clocked(self) -> bool:
@@ -132,6 +140,23 @@ def _hold(tree: Mapping[str, Any]) -> str | None:
     return role
 
 
+def _tool_calls(tree: Mapping[str, Any]) -> ToolCallRule | None:
+    annotations = tree.get("annotations", {})
+    if "tool_calls" not in annotations:
+        return None
+    named, hint = annotations["tool_calls"], 'write `@tool_calls("decided")` or `@tool_calls("known")`'
+    if tree["effect"] != "forbid" or "hold" in annotations:
+        where = "on a permit" if tree["effect"] != "forbid" else "beside `@hold`"
+        raise InvalidInputError(
+            Code.POLICY_INVALID,
+            f"`@tool_calls` stands {where}",
+            hint="put it on a forbid of its own, which stands aside where the tool calls in the answer are decided",
+        )
+    if named not in set(ToolCallRule):
+        raise InvalidInputError(Code.POLICY_INVALID, "`@tool_calls` names nothing that can be done", hint=hint)
+    return ToolCallRule(named)
+
+
 _share_scope = lru_cache(maxsize=4096)(lambda scope: scope)
 _share_reads = lru_cache(maxsize=4096)(lambda reads: reads)
 
@@ -165,6 +190,7 @@ def policy_of(
         text=source.text,
         permits=tree["effect"] == "permit",
         hold=_hold(tree),
+        tool_calls=_tool_calls(tree),
         scope=_share_scope(scope),
         reads=_share_reads(context_reads(tree)),
         conditions=len(tree["conditions"]),

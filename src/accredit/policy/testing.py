@@ -314,6 +314,9 @@ def _wrong(case: PolicyCase, decision: Decision) -> str:
     for role in wanted.roles:
         if role not in roles:
             return f"expected to wait for role {role}, it waits for {_listed(sorted(roles)) or 'none'}; {happened}"
+    rule = decision.tool_calls.value if decision.tool_calls is not None else "passed"
+    if wanted.tool_calls is not None and rule != wanted.tool_calls:
+        return f"expected the answer's tool calls to be {wanted.tool_calls}, they are {rule}; {happened}"
     if wanted.unmet is not None and not set(wanted.unmet) <= set(decision.unmet):
         return f"expected {_listed(wanted.unmet)} to be unmet; {happened}"
     return ""

@@ -36,6 +36,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    RatesForm,
     TeamManifest,
     ToolServerManifest,
 )
@@ -44,6 +45,7 @@ from accredit.registry.model import LATEST_REVISION, AgentState, Agreement, Envi
 from accredit.registry.organisation import AccountTie, Organisation
 from accredit.registry.pinning import definition_digest, definition_text
 from accredit.registry.poisoning import ToolNames
+from accredit.registry.prices import PriceBook
 from accredit.registry.proposals import Proposal, group_content, proposed, server_content
 from accredit.registry.registration import (
     AgentCheck,
@@ -100,11 +102,13 @@ class Declarations:
         *,
         catalogue: Callable[[], Catalogue],
         organisation: Callable[[], Organisation],
+        prices: PriceBook,
     ) -> None:
         self._ids = ids
         self._clock = clock
         self._catalogue = catalogue
         self._organisation = organisation
+        self._prices = prices
 
     def steps(
         self,
@@ -393,7 +397,7 @@ class Declarations:
     ) -> Change | None:
         name, environment, spec = manifest.metadata.name, manifest.metadata.environment, manifest.spec
         row = view.get(rows.SERVER, name)
-        doc = _server_doc(manifest, row.doc if row else None)
+        doc = self._server_doc(manifest, row)
         self._check_server(manifest, offer, row, view)
         if row is not None and _facts_of(row.doc) == doc:
             return None
@@ -409,6 +413,35 @@ class Declarations:
                 "tools": some_of([tool_id(name, own) for own in sorted(spec.registered)]),
             },
         )
+
+    def _server_doc(self, manifest: ToolServerManifest | ModelProviderManifest, row: Row | None) -> dict[str, Any]:
+        """What the operator says, as stored; the prices of models that it does not tell are looked up and stay."""
+        doc = _server_doc(manifest, row.doc if row is not None else None)
+        if isinstance(manifest, ModelProviderManifest):
+            known = {entry["name"]: entry.get("rates") for entry in row.doc["tools"]} if row is not None else {}
+            for entry in doc["tools"]:
+                entry["rates"] = self._rates(manifest, entry["name"], known.get(entry["name"]))
+        return doc
+
+    def _rates(self, manifest: ModelProviderManifest, model: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        form, spec = manifest.spec.models[model], manifest.spec
+        if form.input is not None:
+            return _rates_doc(form, form.max_output)
+        at = f"spec.models.{shown(model)}"
+        found = self._prices.find(spec.api, spec.url, spec.prices, model)
+        if found is None:
+            raise _fault(
+                manifest, at, Code.PRICE_MISSING, "no price of this model is known",
+                "give `input`, `output` and `maxOutput`, or add it to the `price_file`; `prices: openai` names whose "
+                "list prices hold at an address that does not tell",
+            )  # fmt: skip
+        listed, source = found
+        if (most := form.max_output or listed.max_output) is None:
+            raise _fault(manifest, at, Code.PRICE_MISSING, "how much it can answer is not known", "give `maxOutput`")
+        doc = {**_rates_doc(listed, most), "source": source}
+        # where a price comes from is no change of it: a newer list with the same price leaves what was signed off
+        same = before is not None and {**before, "source": source} == doc and "source" in before
+        return dict(before) if same and before is not None else doc
 
     def _check_server(
         self, manifest: ToolServerManifest | ModelProviderManifest, offer: Definitions, row: Row | None, view: StateView
@@ -443,7 +476,7 @@ class Declarations:
     ) -> Proposal | None:
         name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
         row = view.get(rows.SERVER, name)
-        doc = _server_doc(manifest, row.doc if row else None)
+        doc = self._server_doc(manifest, row)
         if not _takes_two(name, row.doc if row else None, doc, view):
             return None
         if launch_awaits(manifest, row.doc if row else None):
@@ -678,8 +711,6 @@ def _server_doc(
         "url": _url_of(manifest),
     }
     if isinstance(manifest, ModelProviderManifest):
-        for entry in tools:
-            entry["rates"] = _rates_doc(manifest.spec.models[entry["name"]])
         return {**doc, "api": manifest.spec.api}
     if manifest.spec.openapi is not None:
         return {**doc, "openapi": manifest.spec.openapi}
@@ -724,13 +755,14 @@ def launch_awaits(manifest: ToolServerManifest | ModelProviderManifest, before: 
     return before is None or any(before.get(key) != doc.get(key) for key in _STARTED_BY)
 
 
-def _rates_doc(form: Any) -> dict[str, Any]:
+def _rates_doc(form: RatesForm, most: int | None) -> dict[str, Any]:
+    paid, made = form.input or "", form.output or ""
     return {
-        "cache_read": money_doc(Money.parse(form.cache_read or form.input)),
-        "cache_write": money_doc(Money.parse(form.cache_write or form.input)),
-        "input": money_doc(Money.parse(form.input)),
-        "max_output": form.max_output,
-        "output": money_doc(Money.parse(form.output)),
+        "cache_read": money_doc(Money.parse(form.cache_read or paid)),
+        "cache_write": money_doc(Money.parse(form.cache_write or paid)),
+        "input": money_doc(Money.parse(paid)),
+        "max_output": most,
+        "output": money_doc(Money.parse(made)),
     }
 
 

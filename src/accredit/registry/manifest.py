@@ -59,11 +59,14 @@ __all__ = [
     "IssuerManifest",
     "ModelProviderManifest",
     "PersonManifest",
+    "PriceList",
+    "RatesForm",
     "TeamManifest",
     "ToolServerManifest",
     "data_classes",
     "duration_ms",
     "read_manifests",
+    "read_price_list",
     "schema",
 ]
 
@@ -679,23 +682,35 @@ class ToolServerManifest(_Form):
     spec: _ServerSpec
 
 
-class _RatesForm(_Form):
-    """What a million tokens of a model cost."""
+class RatesForm(_Form):
+    """What a million tokens of a model cost; its list price, if left out."""
 
-    input: _Amount
-    output: _Amount
+    input: _Amount | None = None
+    output: _Amount | None = None
     cache_read: _Amount | None = Field(
         None, description="of input from the provider's cache; that of input, if left out"
     )
     cache_write: _Amount | None = Field(None, description="of input put into it; that of input, if left out")
-    max_output: int = Field(ge=1, le=10_000_000, description="tokens that one answer can have")
+    max_output: int | None = Field(
+        None, ge=1, le=10_000_000, description="tokens that one answer can have; all it can take in, if left out"
+    )
 
     @model_validator(mode="after")
-    def _one_currency(self) -> _RatesForm:
+    def _whole(self) -> RatesForm:
+        if (self.input is None) is not (self.output is None) or (
+            self.input is None and (self.cache_read or self.cache_write)
+        ):
+            raise ValueError("prices are given of input and output, or not at all")
+        if self.input is not None and self.max_output is None:
+            raise ValueError("with prices of its own a model needs `maxOutput`")
+        return self
+
+    @model_validator(mode="after")
+    def _one_currency(self) -> RatesForm:
         given = [
             amount for amount in (self.input, self.output, self.cache_read, self.cache_write) if amount is not None
         ]
-        if len({amount.split()[1] for amount in given}) != 1:
+        if len({amount.split()[1] for amount in given}) > 1:
             raise ValueError("the prices of one model are in one currency")
         return self
 
@@ -704,8 +719,11 @@ class _ProviderSpec(_Form):
     api: Literal["anthropic", "openai"]
     url: _Url = Field(description="without the version: `https://api.anthropic.com`")
     credential: _Name | None = Field(None, description="name of the brokered upstream credential")
+    prices: _Name | None = Field(
+        None, description="whose list prices hold, such as `openai`; by the address, if left out"
+    )
     models: Annotated[
-        dict[_OwnLabel, _RatesForm],
+        dict[_OwnLabel, RatesForm],
         Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128)),
     ] = Field(description="by the provider's own names")
 
@@ -892,6 +910,37 @@ def read_manifests(data: bytes) -> tuple[Document, ...]:
     if not documents:
         raise InvalidInputError(Code.MANIFEST_INVALID, "the file holds no manifest", hint=f"kinds: {', '.join(KINDS)}")
     return tuple(documents)
+
+
+PriceList = Mapping[str, Mapping[str, RatesForm]]
+"""By the kind of interface, then by the provider's own name of the model; `*` is any other."""
+
+
+class _PriceListForm(_Form):
+    anthropic: Annotated[dict[str, RatesForm], Field(max_length=10_000)] = {}
+    openai: Annotated[dict[str, RatesForm], Field(max_length=10_000)] = {}
+
+
+def read_price_list(data: bytes) -> PriceList:
+    """Read an operator's own prices.
+
+    Raises:
+        InvalidInputError: it is not of the form, with the path at fault.
+    """
+    documents = read_documents(data)
+    if len(documents) != 1:
+        raise InvalidInputError(Code.MANIFEST_INVALID, "a price list is one document")
+    try:
+        form = _PriceListForm.model_validate(documents[0].value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(map(str, first["loc"]))[:200]
+        raise InvalidInputError(Code.MANIFEST_INVALID, f"`{path}`: {str(first['msg'])[:200]}") from error
+    for api, models in (("anthropic", form.anthropic), ("openai", form.openai)):
+        for model, rates in models.items():
+            if rates.input is None:
+                raise InvalidInputError(Code.MANIFEST_INVALID, f"`{api}.{model[:120]}`: it has no prices")
+    return {"anthropic": form.anthropic, "openai": form.openai}
 
 
 def _read(raw: RawDocument, number: int) -> Document | list[ManifestFault]:

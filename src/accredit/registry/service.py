@@ -83,6 +83,7 @@ from accredit.registry.organisation import Delegation, Organisation
 from accredit.registry.pinning import definition_digest
 from accredit.registry.poisoning import ToolNames
 from accredit.registry.ports import DefinitionSource
+from accredit.registry.prices import PriceBook
 from accredit.registry.proposals import (
     Proposal,
     enact_group,
@@ -192,8 +193,9 @@ class Registry:
         definitions: DefinitionSource,
         *,
         bootstrapping: Callable[[], bool],
+        prices: PriceBook | None = None,
     ) -> None:
-        """`bootstrapping` says whether there are not two administrators yet."""
+        """`bootstrapping` says whether there are not two administrators yet; without `prices` lists alone hold."""
         self._control = control
         self._ids = ids
         self._clock = clock
@@ -203,7 +205,11 @@ class Registry:
         """Everything registered, as of now."""
         self._tables = Tables(control.view)
         self._declarations = Declarations(
-            ids, clock, catalogue=lambda: self.catalogue, organisation=lambda: self.organisation
+            ids,
+            clock,
+            catalogue=lambda: self.catalogue,
+            organisation=lambda: self.organisation,
+            prices=prices or PriceBook(clock),
         )
         control.subscribe(self._follow)
 

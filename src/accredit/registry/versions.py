@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from accredit.kernel.canonical import Digest, canonical, digest_value
 from accredit.kernel.hours import DAYS, Hours
@@ -191,11 +191,14 @@ def version_from(doc: Mapping[str, Any], *, shared: dict[Digest, ToolGrant] | No
     )
 
 
+_NO_AMOUNT: Final = frozenset({"max_output", "source"})
+
+
 def rates_from(doc: Mapping[str, Any] | None) -> ModelRates | None:
     """The rates of a model that were stored; None for a tool."""
     if doc is None:
         return None
-    amounts = {name: Money(doc[name]["nanos"], doc[name]["currency"]) for name in doc if name != "max_output"}
+    amounts = {name: Money(doc[name]["nanos"], doc[name]["currency"]) for name in doc if name not in _NO_AMOUNT}
     return ModelRates(**amounts, max_output=doc["max_output"])
 
 

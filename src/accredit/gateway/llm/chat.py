@@ -28,15 +28,17 @@ from accredit.gateway.llm.events import (
 )
 from accredit.gateway.llm.lenient import as_count, as_items, as_mapping, as_text
 
-__all__ = ["ChatReader"]
+__all__ = ["CallFragments", "ChatCall", "ChatReader"]
 
 _LEGACY: Final = -1
 """The place of a choice's `function_call` among its tool calls."""
 _QUIET: Final = frozenset({"role", "annotations", "tool_call_id", "name"})
 
 
-@dataclass(slots=True)
-class _Call:
+@dataclass(slots=True, eq=False)
+class ChatCall:
+    """One tool call, put together of its fragments."""
+
     id: str = ""
     names: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
@@ -44,10 +46,91 @@ class _Call:
     named: int = 0
     """How long the name is so far."""
     size: int = 0
+    legacy: bool = False
+    """It is the one `function_call` of its choice."""
 
     @property
     def name(self) -> str:
+        """All of it that has come."""
         return "".join(self.names)
+
+    @property
+    def asked(self) -> AskedTool | None:
+        """What the agent is asked to make; None: nothing, the provider made it itself."""
+        name, text = self.name, "".join(self.arguments)
+        return AskedTool(self.id, name, text) if name or text or not self.hosted else None
+
+
+class CallFragments:
+    """Puts the tool calls of all choices together. Fragments of several may come mixed."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, dict[int, list[ChatCall]]] = {}
+        """By choice, then by index: more than one where a new id came with an index that was taken."""
+        self.held = 0
+        """About how many bytes are remembered."""
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def open_in(self, choice: int) -> bool:
+        """Whether a call of that choice is not complete."""
+        return choice in self._calls
+
+    @property
+    def choices(self) -> list[int]:
+        """Those that have calls that are not complete."""
+        return list(self._calls)
+
+    def of(self, choice: int, said: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], ChatCall]]:
+        """Take in what a delta or message has of calls: each fragment with the call that it belongs to."""
+        found: list[tuple[Mapping[str, Any], ChatCall]] = []
+        if isinstance(value := said.get("tool_calls"), list):
+            for place, fragment in enumerate(value):
+                if isinstance(fragment, dict):
+                    found.append((fragment, self._add(choice, fragment, place)))
+        if isinstance(value := said.get("function_call"), dict):
+            call = self._add(choice, {"function": value}, _LEGACY)
+            call.legacy = True
+            found.append((value, call))
+        return found
+
+    def _add(self, choice: int, fragment: Mapping[str, Any], place: int) -> ChatCall:
+        calls = self._calls.setdefault(choice, {}).setdefault(as_count(fragment.get("index"), place), [])
+        name = as_text(fragment.get("id"))
+        if not calls or (name and calls[-1].id and name != calls[-1].id):
+            calls.append(ChatCall())
+            self._hold(calls[-1], "")
+        call = calls[-1]
+        if name and not call.id:
+            call.id = name
+            self._hold(call, name)
+        kind = as_text(fragment.get("type")) or "function"
+        body = fragment.get("function") or fragment.get("custom")
+        if not isinstance(body, dict):
+            if kind not in {"function", "custom"}:
+                call.hosted = kind[:64]
+            return call
+        part = as_text(body.get("name"))
+        if part and (len(part) != call.named or part != call.name):  # some repeat the whole name with every fragment
+            call.names.append(part)
+            call.named += len(part)
+            self._hold(call, part)
+        if text := as_text(body.get("arguments")) or as_text(body.get("input")):
+            call.arguments.append(text)
+            self._hold(call, text)
+        return call
+
+    def _hold(self, call: ChatCall, text: str) -> None:
+        size = len(text) + 256  # what is kept for any text, however short
+        call.size += size
+        self.held += size
+
+    def complete(self, choice: int) -> list[ChatCall]:
+        """Nothing more comes of that choice's calls: all of them, by index."""
+        found = [call for _, calls in sorted(self._calls.pop(choice, {}).items()) for call in calls]
+        self.held -= sum(call.size for call in found)
+        return found
 
 
 class ChatReader:
@@ -56,12 +139,15 @@ class ChatReader:
     def __init__(self) -> None:
         self._named = Named("", "")
         self._used: Used | None = None
-        self._calls: dict[int, dict[int, list[_Call]]] = {}
-        """By choice, then by index: more than one where a new id came with an index that was taken."""
+        self._calls = CallFragments()
         self._open: set[int] = set()
         self._heard = False
         self._over = False
-        self.held = 0
+
+    @property
+    def held(self) -> int:
+        """About how many bytes are remembered."""
+        return self._calls.held
 
     @property
     def pending(self) -> bool:
@@ -97,14 +183,14 @@ class ChatReader:
         """`[DONE]`: nothing follows that belongs to the answer."""
         self._over = True
         found: list[LlmEvent] = []
-        for choice in list(self._calls):
+        for choice in self._calls.choices:
             self._complete(choice, found)
         return found
 
     def end(self) -> list[LlmEvent]:
         """The stream has ended."""
         if self._calls:
-            first = next(iter(next(iter(self._calls.values())).values()))[0]
+            first = self._calls.complete(self._calls.choices[0])[0]
             return [Broke(TRUNCATED, f"the tool call `{first.name[:64]}` was not finished")]
         if self._over or (self._heard and not self._open):
             return []
@@ -117,9 +203,10 @@ class ChatReader:
         if not isinstance(said, dict):
             said = choice.get("message")
         if isinstance(said, dict):
+            self._calls.of(number, said)
             for key, value in said.items():
                 if value is not None and key not in _QUIET:
-                    self._part(number, key, value, found)
+                    self._part(key, value, found)
         if reason := as_text(choice.get("finish_reason")):
             self._complete(number, found)
             self._open.discard(number)
@@ -127,7 +214,7 @@ class ChatReader:
         elif said is not None and number < 1024:
             self._open.add(number)
 
-    def _part(self, choice: int, key: str, value: Any, found: list[LlmEvent]) -> None:
+    def _part(self, key: str, value: Any, found: list[LlmEvent]) -> None:
         match key:
             case "content" if isinstance(value, str):
                 if value:
@@ -147,54 +234,15 @@ class ChatReader:
             case "audio":
                 if text := as_text(as_mapping(value).get("transcript")):
                     found.append(SaidText(text))
-            case "tool_calls" if isinstance(value, list):
-                for place, call in enumerate(value):
-                    if isinstance(call, dict):
-                        self._fragment(choice, call, place)
-            case "function_call" if isinstance(value, dict):
-                self._fragment(choice, {"function": value}, _LEGACY)
             case _:
                 pass
 
-    def _fragment(self, choice: int, fragment: Mapping[str, Any], place: int) -> None:
-        calls = self._calls.setdefault(choice, {}).setdefault(as_count(fragment.get("index"), place), [])
-        name = as_text(fragment.get("id"))
-        if not calls or (name and calls[-1].id and name != calls[-1].id):
-            calls.append(_Call())
-            self._hold(calls[-1], "")
-        call = calls[-1]
-        if name and not call.id:
-            call.id = name
-            self._hold(call, name)
-        kind = as_text(fragment.get("type")) or "function"
-        body = fragment.get("function") or fragment.get("custom")
-        if not isinstance(body, dict):
-            if kind not in {"function", "custom"}:
-                call.hosted = kind[:64]
-            return
-        part = as_text(body.get("name"))
-        if part and (len(part) != call.named or part != call.name):  # some repeat the whole name with every fragment
-            call.names.append(part)
-            call.named += len(part)
-            self._hold(call, part)
-        if text := as_text(body.get("arguments")) or as_text(body.get("input")):
-            call.arguments.append(text)
-            self._hold(call, text)
-
-    def _hold(self, call: _Call, text: str) -> None:
-        size = len(text) + 256  # what is kept for any text, however short
-        call.size += size
-        self.held += size
-
     def _complete(self, choice: int, found: list[LlmEvent]) -> None:
-        for _, calls in sorted(self._calls.pop(choice, {}).items()):
-            for call in calls:
-                self.held -= call.size
-                name, text = call.name, "".join(call.arguments)
-                if call.hosted:
-                    found.append(HostedUse(call.hosted, name))
-                if name or text or not call.hosted:
-                    found.append(AskedTool(call.id, name, text))
+        for call in self._calls.complete(choice):
+            if call.hosted:
+                found.append(HostedUse(call.hosted, call.name))
+            if asked := call.asked:
+                found.append(asked)
 
     def _usage(self, usage: Mapping[str, Any], found: list[LlmEvent]) -> None:
         last = self._used or Used(0, 0, 0, 0, 0)

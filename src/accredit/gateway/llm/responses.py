@@ -24,7 +24,7 @@ from accredit.gateway.llm.events import (
 )
 from accredit.gateway.llm.lenient import as_count, as_mapping, as_text, dump
 
-__all__ = ["ResponsesReader"]
+__all__ = ["RESPONSE_ENDS", "ResponsesReader", "asked_of", "is_call"]
 
 _Telling = type[SaidText | Declined | Reasoned]
 _DELTAS: Final[Mapping[str, tuple[_Telling, str, str]]] = {
@@ -35,7 +35,7 @@ _DELTAS: Final[Mapping[str, tuple[_Telling, str, str]]] = {
     "response.reasoning_text.delta": (Reasoned, "content", "content_index"),
 }
 """What a piece becomes, which list of its item it belongs to, and the member that counts the parts of that list."""
-_ENDS: Final = frozenset(
+RESPONSE_ENDS: Final = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.canceled"}
 )
 _CARRIED_OUT_BY_AGENT: Final[Mapping[str, str]] = {
@@ -88,13 +88,13 @@ class ResponsesReader:
         elif kind == "response.output_item.added":
             item, place = as_mapping(event.get("item")), as_count(event.get("output_index"))
             self._hosted_use(item, place, found)
-            if _is_call(item):
+            if is_call(item):
                 self._open[place] = (as_text(item.get("name")) or as_text(item.get("type")))[:64]
         elif kind == "response.output_item.done":
             place = as_count(event.get("output_index"))
             self._open.pop(place, None)
             self._item(as_mapping(event.get("item")), place, found)
-        elif kind in _ENDS:
+        elif kind in RESPONSE_ENDS:
             self._response(as_mapping(event.get("response")), kind.removeprefix("response."), found)
         elif kind == "error" or (not kind and event.get("error")):
             self._over = True
@@ -155,16 +155,12 @@ class ResponsesReader:
                         self._tell(Reasoned, (name, place, index), as_mapping(part).get("text"), found)
                 if item.get("encrypted_content"):
                     self._opaque(place, found)
-            case "function_call":
-                self._ask(item, as_text(item.get("arguments")), found)
-            case "custom_tool_call":
-                self._ask(item, as_text(item.get("input")), found)
+            case "function_call" | "custom_tool_call":
+                self._ask(item, found)
             case _:
                 self._hosted_use(item, place, found)
-                if _is_call(item):
-                    kind = as_text(item.get("type"))
-                    body = item["actions"] if "actions" in item else item.get(_CARRIED_OUT_BY_AGENT[kind])
-                    self._ask({**item, "name": kind.removesuffix("_call")}, dump(body), found)
+                if is_call(item):
+                    self._ask(item, found)
 
     def _tell(self, make: _Telling, key: _Key, text: Any, found: list[LlmEvent]) -> None:
         if key not in self._told and isinstance(text, str) and text:
@@ -177,13 +173,8 @@ class ResponsesReader:
             self._told.add(key)
             found.append(Reasoned("", opaque=True))
 
-    def _ask(self, item: Mapping[str, Any], arguments: str, found: list[LlmEvent]) -> None:
-        name, namespace = as_text(item.get("name")), as_text(item.get("namespace"))
-        asked = AskedTool(
-            as_text(item.get("call_id")) or as_text(item.get("id")),
-            f"{namespace}.{name}" if namespace else name,
-            arguments,
-        )
+    def _ask(self, item: Mapping[str, Any], found: list[LlmEvent]) -> None:
+        asked = asked_of(item)
         mark = hash(asked)
         if mark not in self._asked:
             self._asked.add(mark)
@@ -217,12 +208,28 @@ class ResponsesReader:
             found.append(used)
 
 
-def _is_call(item: Mapping[str, Any]) -> bool:
+def is_call(item: Mapping[str, Any]) -> bool:
     """Whether the agent is asked to carry something out."""
     kind = as_text(item.get("type"))
     if kind == "tool_search_call":
         return item.get("execution") == "client"
     return kind in {"function_call", "custom_tool_call"} or kind in _CARRIED_OUT_BY_AGENT
+
+
+def asked_of(item: Mapping[str, Any]) -> AskedTool:
+    """What an item asks the agent to carry out, once all of it is there."""
+    kind, name, namespace = as_text(item.get("type")), as_text(item.get("name")), as_text(item.get("namespace"))
+    match kind:
+        case "function_call":
+            arguments = as_text(item.get("arguments"))
+        case "custom_tool_call":
+            arguments = as_text(item.get("input"))
+        case _:
+            name = kind.removesuffix("_call")
+            arguments = dump(item["actions"] if "actions" in item else item.get(_CARRIED_OUT_BY_AGENT.get(kind, "")))
+    return AskedTool(
+        as_text(item.get("call_id")) or as_text(item.get("id")), f"{namespace}.{name}" if namespace else name, arguments
+    )
 
 
 def _list(value: Any) -> list[Any]:
