@@ -56,6 +56,35 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "DESIGN §4",
         "One link makes the second administrator; from there on acts are judged by roles.",
     ),
+    Requirement("identity:broker:basic", "issue 5 §5", "A password goes out as HTTP Basic and stands nowhere."),
+    Requirement(
+        "identity:broker:client-credentials",
+        "issue 5 §5",
+        "A client at an authorization server gets tokens for what the operator pinned, proven by secret or own key.",
+    ),
+    Requirement(
+        "identity:broker:definitions",
+        "DESIGN §3.16",
+        "Definitions of servers that are called as a person are asked for with the gateway's own credential or none.",
+    ),
+    Requirement(
+        "identity:broker:exchange",
+        "issue 5 §5, RFC 8693",
+        "An exchange says who the user is and every actor; its token is one agent's for one user.",
+    ),
+    Requirement("identity:broker:leases-revoked", "DESIGN §4", "What was lent for an agent ends with the agent."),
+    Requirement(
+        "identity:broker:one-refresh",
+        "issue 5 §5",
+        "A token is kept until shortly before it ends; all who need one wait for one request.",
+    ),
+    Requirement("identity:broker:own-key", "issue 5 §5", "The key of a client that proves itself by one never leaves."),
+    Requirement("identity:broker:renewed", "RFC 6750 §3.1", "A refused token is replaced, and not over and over."),
+    Requirement(
+        "identity:broker:token-refused",
+        "DESIGN §3",
+        "Without a token that is exactly what was asked for, nothing goes out, and nothing is repeated of the answer.",
+    ),
     Requirement("identity:broker:form", "DESIGN §11", "A secret that could leak or not be scrubbed is not stored."),
     Requirement(
         "identity:broker:pinned", "DESIGN §4", "A brokered secret travels only to the origin it was stored for."

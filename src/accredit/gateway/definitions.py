@@ -87,7 +87,7 @@ class UpstreamDefinitions:
 
     async def _operations(self, server: ToolServer) -> ServerDefinitions:
         """What an HTTP API says of itself, below its own address."""
-        credential = self._broker.headers(server)
+        credential = await self._broker.headers(server, None)
         headers = {"Accept": "application/json, application/yaml", "Accept-Encoding": "identity", **credential}
         url = f"{server.url.removesuffix('/')}{server.openapi}"
         async with self._upstream.exchange(
@@ -142,7 +142,7 @@ class UpstreamDefinitions:
 
     async def _ask(self, server: ToolServer, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         rpc_id = next(self._ids)
-        credential = self._broker.headers(server)
+        credential = await self._broker.headers(server, None)
         headers, body = upstream_request(method, params, rpc_id=rpc_id, credential=credential)
         async with self._upstream.exchange(
             server.url, headers, body, credential=credential, recheck=_always

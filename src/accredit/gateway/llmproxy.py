@@ -422,7 +422,7 @@ class LlmGateway:
         pieces = []
         while piece := await exchange.piece():
             pieces.append(piece)
-        body = exchange.clean(b"".join(pieces))
+        body = await exchange.cleaned(b"".join(pieces))
         if status == 200:
             reader = extractor(inbound.shape, streamed=False)
             self._enforcement.asked(admitted, told.take([*reader.feed(body), *reader.close()]))

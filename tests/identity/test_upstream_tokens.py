@@ -1,0 +1,503 @@
+"""Tokens that the broker asks for: for itself, in exchange for its word about a user, and of users' own accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from base64 import b64decode
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey
+
+from accredit.identity import rows
+from accredit.identity.model import Principal, Revocation, RevocationKind, VerifiedUser
+from accredit.identity.oauthclient import granted
+from accredit.identity.upstreams import (
+    BrokeredCredential,
+    ClientAuthentication,
+    ExchangeSubject,
+    OAuthSettings,
+    UpstreamKind,
+    UpstreamLease,
+)
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError, UnavailableError
+from accredit.kernel.ids import AgentId, CredentialId, ServerName
+from accredit.registry.model import Environment, ToolServer
+from tests.identity.authorization import Client
+from tests.identity.world import ADMIN, SUPPORT, URL, USERS, World, run
+
+_ORIGIN = "https://crm.example:8443"
+_PASSWORD = "pass:word-canary&1"
+_CLIENT_SECRET = "client-secret-canary %/+é"[:-1] + "x"
+_AUTH = "https://auth.example"
+_SERVER = ToolServer(ServerName("crm"), Environment.DEVELOPMENT, f"{_ORIGIN}/mcp", "crm-key", {})
+_CLIENT_GRANT = "client_credentials"
+_EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+
+def _settings(method: ClientAuthentication = ClientAuthentication.BASIC, **more: Any) -> OAuthSettings:
+    return OAuthSettings(f"{_AUTH}/token", "gateway", method, "crm.read", **more)
+
+
+def _principal(user: str | None = "kim", *, issuer: str = USERS, **more: Any) -> Principal:
+    served = VerifiedUser(issuer, user, frozenset(), more.pop("claims", {})) if user else None
+    actors = (SUPPORT,) if user else ()
+    return replace(Principal(SUPPORT, CredentialId("crd_1"), 1, 2**62, "d", user=served, actors=actors), **more)
+
+
+async def _client_world(method: ClientAuthentication = ClientAuthentication.BASIC) -> World:
+    world = World()
+    keyed = method is ClientAuthentication.KEY
+    world.tokens.clients["gateway"] = Client("gateway", method, _CLIENT_SECRET, grants=frozenset({_CLIENT_GRANT}))
+    shown = await world.broker.store(
+        "crm-key",
+        origin=_ORIGIN,
+        kind=UpstreamKind.CLIENT,
+        value="" if keyed else _CLIENT_SECRET,
+        oauth=_settings(method, resource=f"{_ORIGIN}/mcp"),
+        actor=ADMIN,
+    )
+    if keyed:
+        world.tokens.clients["gateway"].key = _public(shown)
+    return world
+
+
+def _public(shown: BrokeredCredential) -> ECKey:
+    assert shown.oauth is not None
+    assert shown.oauth.public_key is not None
+    assert "d" not in shown.oauth.public_key
+    return ECKey.import_key(dict(shown.oauth.public_key))
+
+
+async def _exchange_world(subject: ExchangeSubject = ExchangeSubject.USER, **more: Any) -> World:
+    world = World()
+    users = USERS if subject is ExchangeSubject.USER else ""
+    oauth = _settings(ClientAuthentication.KEY, audience="crm-api", subject=subject, users=users, **more)
+    shown = await world.broker.store("crm-key", origin=_ORIGIN, kind=UpstreamKind.EXCHANGE, oauth=oauth, actor=ADMIN)
+    world.tokens.clients["gateway"] = Client(
+        "gateway", "private_key_jwt", key=_public(shown), grants=frozenset({_EXCHANGE_GRANT})
+    )
+    return world
+
+
+# -- basic
+
+
+@pytest.mark.requirement("identity:broker:basic")
+@pytest.mark.parametrize("password", [_PASSWORD, 'quoted"pass\\word', "plain-password"])
+def test_a_password_goes_out_as_basic_and_stands_nowhere(password: str) -> None:
+    async def scenario() -> None:
+        world = World()
+        await world.broker.store(
+            "crm-key", origin=_ORIGIN, kind=UpstreamKind.BASIC, username="gate way", value=password, actor=ADMIN
+        )
+        headers = await world.broker.headers(_SERVER, None)
+        scheme, _, pair = headers["Authorization"].partition(" ")
+        assert (scheme, b64decode(pair).decode()) == ("Basic", f"gate way:{password}")
+        row = world.control.view.get(rows.SECRET, "crm-key")
+        seen = repr((world.control.events, row, world.broker.credentials(), vars(world.broker)["_stored"]))
+        assert password not in seen
+        assert pair not in seen
+        again = await world.new_broker().headers(_SERVER, None)
+        assert again == headers
+
+    run(scenario())
+
+
+# -- for the gateway itself
+
+
+@pytest.mark.requirement("identity:broker:client-credentials")
+@pytest.mark.parametrize("method", [ClientAuthentication.BASIC, ClientAuthentication.POST, ClientAuthentication.KEY])
+def test_a_client_gets_a_token_for_what_the_operator_pinned(method: ClientAuthentication) -> None:
+    async def scenario() -> None:
+        world = await _client_world(method)
+        headers = await world.broker.headers(_SERVER, _principal())
+        assert headers == {"Authorization": f"Bearer {world.tokens.given[0]}"}
+        (asked,) = world.tokens.asked
+        assert (asked["scope"], asked["resource"]) == ("crm.read", f"{_ORIGIN}/mcp")
+        assert "subject_token" not in asked
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:one-refresh")
+def test_a_token_is_kept_until_shortly_before_it_ends_and_asked_for_once() -> None:
+    async def scenario() -> None:
+        world = await _client_world()
+        gate = asyncio.Event()
+        world.tokens.before = gate.wait
+        waiting = [asyncio.ensure_future(world.broker.headers(_SERVER, _principal())) for _ in range(20)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()  # whoever leaves takes nothing from the others
+        await asyncio.sleep(0)
+        gate.set()
+        got = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(got[0], asyncio.CancelledError)
+        assert {repr(dict(one)) for one in got[1:] if isinstance(one, UpstreamLease)} == {
+            repr({"Authorization": f"Bearer {world.tokens.given[0]}"})
+        }
+        assert len(world.tokens.asked) == 1
+        world.clock.advance(269)
+        await world.broker.headers(_SERVER, None)
+        assert len(world.tokens.asked) == 1
+        world.clock.advance(2)
+        renewed = await world.broker.headers(_SERVER, None)
+        assert renewed["Authorization"] == f"Bearer {world.tokens.given[1]}"
+        assert len(world.tokens.asked) == 2
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:token-refused")
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"token_type": "DPoP"},
+        {"token_type": None},
+        {"access_token": None},
+        {"access_token": "two words here"},
+        {"access_token": "line\r\nbreak-and-more"},
+        {"access_token": "short"},
+        {"access_token": "x" * 9000},
+        {"access_token": 7},
+        {"expires_in": 0},
+        {"expires_in": -5},
+        {"expires_in": "soon"},
+        {"expires_in": True},
+        {"scope": "crm.read crm.admin"},
+        {"scope": ["crm.read"]},
+        {"refresh_token": 5},
+    ],
+)
+def test_a_token_that_is_not_what_was_asked_for_is_not_used(more: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        world = await _client_world()
+        world.tokens.more = more
+        with pytest.raises(UnavailableError) as caught:
+            await world.broker.headers(_SERVER, None)
+        assert caught.value.code is Code.UPSTREAM_TOKEN
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:token-refused")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, b'{"error":"invalid_scope"}'),
+        (401, b'{"error":"client-secret-canary","error_description":"client-secret-canary %/+x"}'),
+        (200, b"client-secret-canary"),
+        (200, b'{"access_token":"a","access_token":"b"}'),
+        (200, b"[]"),
+        (302, b"{}"),
+        (500, b""),
+    ],
+)
+def test_a_refusal_denies_with_a_code_of_its_own_and_repeats_nothing(
+    answer: tuple[int, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        world = await _client_world()
+        world.tokens.failing = answer
+        with pytest.raises(UnavailableError) as caught:
+            await world.broker.headers(_SERVER, None)
+        told = caught.value
+        assert told.code is Code.UPSTREAM_TOKEN
+        assert "canary" not in f"{told.message}{told.hint}{told.cause}{told!r}"
+        # one that is down is not asked by every call
+        with pytest.raises(UnavailableError):
+            await world.broker.headers(_SERVER, None)
+        assert len(world.tokens.asked) == 1
+        world.tokens.failing = None
+        world.clock.advance(1)
+        assert await world.broker.headers(_SERVER, None)
+
+    with caplog.at_level(logging.DEBUG):
+        run(scenario())
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.requirement("identity:broker:renewed")
+def test_a_token_that_the_server_refuses_is_replaced_but_not_over_and_over() -> None:
+    async def scenario() -> None:
+        world = await _client_world()
+        lease = await world.broker.headers(_SERVER, None)
+        assert isinstance(lease, UpstreamLease)
+        assert await lease.renewed() is None  # it was given just now: another would be refused as well
+        world.clock.advance(6)
+        other = await lease.renewed()
+        assert other is not None
+        assert other["Authorization"] == f"Bearer {world.tokens.given[1]}"
+        late = await lease.renewed()  # another call had the same one
+        assert late is not None
+        assert dict(late) == dict(other)
+        assert len(world.tokens.asked) == 2
+        assert "canary" not in repr(lease)
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:replaced")
+def test_what_was_lent_under_a_replaced_or_removed_credential_is_not_used_again() -> None:
+    async def scenario() -> None:
+        world = await _client_world()
+        await world.broker.headers(_SERVER, None)
+        world.tokens.clients["gateway"].secret = "another-client-secret"
+        await world.broker.store(
+            "crm-key",
+            origin=_ORIGIN,
+            kind=UpstreamKind.CLIENT,
+            value="another-client-secret",
+            oauth=_settings(),
+            actor=ADMIN,
+        )
+        assert (await world.broker.headers(_SERVER, None))["Authorization"] == f"Bearer {world.tokens.given[1]}"
+        gate = asyncio.Event()
+        world.tokens.before = gate.wait
+        world.clock.advance(400)
+        waiting = asyncio.ensure_future(world.broker.headers(_SERVER, None))
+        await asyncio.sleep(0)
+        await world.broker.remove("crm-key", actor=ADMIN)
+        gate.set()
+        with pytest.raises(UnavailableError):
+            await waiting
+        with pytest.raises(UnavailableError):
+            await world.broker.headers(_SERVER, None)
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:own-key")
+def test_a_clients_key_is_made_here_kept_when_stored_again_and_new_when_asked_for() -> None:
+    async def scenario() -> None:
+        world = await _client_world(ClientAuthentication.KEY)
+        (first,) = world.broker.credentials()
+        stored: dict[str, Any] = {
+            "origin": _ORIGIN,
+            "kind": UpstreamKind.CLIENT,
+            "oauth": _settings(ClientAuthentication.KEY),
+        }
+        second = await world.broker.store("crm-key", **stored, actor=ADMIN)
+        third = await world.broker.store("crm-key", **stored, new_key=True, actor=ADMIN)
+        assert first.oauth is not None and second.oauth is not None and third.oauth is not None  # noqa: PT018
+        assert first.oauth.public_key == second.oauth.public_key != third.oauth.public_key
+        row = world.control.view.get(rows.SECRET, "crm-key")
+        assert row is not None
+        private = world.broker._opened("crm-key")[1]
+        assert json.loads(private)["d"] not in repr((row, world.control.events, world.broker.credentials()))
+
+    run(scenario())
+
+
+# -- in exchange
+
+
+@pytest.mark.requirement("identity:broker:exchange")
+def test_an_exchange_says_who_the_user_is_and_every_actor_and_passes_no_token_on() -> None:
+    async def scenario() -> None:
+        world = await _exchange_world()
+        headers = await world.broker.headers(_SERVER, _principal(actors=(SUPPORT, "agt_planner")))
+        assert headers == {"Authorization": f"Bearer {world.tokens.given[0]}"}
+        (claims,), (asked,) = world.tokens.subjects, world.tokens.asked
+        assert (claims["iss"], claims["sub"]) == (URL, "kim")
+        assert claims["act"] == {"sub": SUPPORT, "act": {"sub": "agt_planner"}}
+        assert claims["exp"] - claims["iat"] == 60
+        assert (asked["audience"], asked["scope"]) == ("crm-api", "crm.read")
+        assert "actor_token" not in asked
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:exchange")
+def test_an_exchanged_token_is_one_agents_for_one_user() -> None:
+    async def scenario() -> None:
+        world = await _exchange_world()
+        other = _principal(agent=AgentId("agt_billing"), actors=("agt_billing",))
+        callers = [_principal("kim"), _principal("lee"), other, _principal("kim")]
+        got = [dict(await world.broker.headers(_SERVER, one)) for one in callers]
+        assert got[0] == got[3]
+        assert len({repr(one) for one in got}) == 3
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:exchange")
+@pytest.mark.parametrize("caller", [_principal(None), _principal("kim", issuer="https://other.example")])
+def test_without_a_user_whose_issuer_counts_there_is_no_exchange(caller: Principal) -> None:
+    async def scenario() -> None:
+        world = await _exchange_world()
+        with pytest.raises(UnavailableError) as caught:
+            await world.broker.headers(_SERVER, caller)
+        assert caught.value.code is Code.UPSTREAM_USER
+        assert world.tokens.asked == []
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:exchange")
+def test_an_exchange_for_agents_names_the_agent_alone() -> None:
+    async def scenario() -> None:
+        world = await _exchange_world(ExchangeSubject.AGENT)
+        await world.broker.headers(_SERVER, _principal("kim"))
+        assert world.tokens.subjects[0]["sub"] == SUPPORT
+        assert "act" not in world.tokens.subjects[0]
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:exchange")
+def test_an_exchange_that_gives_something_else_is_not_used() -> None:
+    async def scenario() -> None:
+        world = await _exchange_world()
+        world.tokens.more = {"issued_token_type": "urn:ietf:params:oauth:token-type:refresh_token"}
+        with pytest.raises(UnavailableError) as caught:
+            await world.broker.headers(_SERVER, _principal())
+        assert caught.value.code is Code.UPSTREAM_TOKEN
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:leases-revoked")
+def test_what_was_lent_for_an_agent_ends_with_it() -> None:
+    async def scenario() -> None:
+        world = await _exchange_world(revocation_endpoint=f"{_AUTH}/revoke")
+        world.state.on_revoked(world.broker.revoked)
+        other = _principal(agent=AgentId("agt_billing"), actors=("agt_billing",))
+        await world.broker.headers(_SERVER, _principal())
+        kept = dict(await world.broker.headers(_SERVER, other))
+        await (await world.started()).instance(SUPPORT)
+        await world.revocations.revoke_agent(SUPPORT, actor=ADMIN)
+        await world.broker.aclose()
+        assert world.tokens.revoked == [world.tokens.given[0]]
+        assert dict(await world.broker.headers(_SERVER, other)) == kept
+        # a token on its way meanwhile is not handed out
+        gate = asyncio.Event()
+        world.tokens.before = gate.wait
+        waiting = asyncio.ensure_future(world.broker.headers(_SERVER, _principal("lee")))
+        await asyncio.sleep(0)
+        world.broker.revoked(Revocation(RevocationKind.AGENT, SUPPORT))
+        gate.set()
+        with pytest.raises(UnavailableError) as caught:
+            await waiting
+        assert caught.value.code is Code.UPSTREAM_TOKEN
+
+    run(scenario())
+
+
+# -- definitions
+
+
+@pytest.mark.requirement("identity:broker:definitions")
+def test_definitions_are_asked_for_with_the_gateways_own_credential_or_none() -> None:
+    async def scenario() -> None:
+        world = await _exchange_world()
+        assert await world.broker.headers(_SERVER, None) == {}
+        with_own = await _exchange_world(definitions="looker")
+        with pytest.raises(UnavailableError):
+            await with_own.broker.headers(_SERVER, None)
+        await with_own.broker.store("looker", origin=_ORIGIN, header="X-Key", value="look-canary-1", actor=ADMIN)
+        assert await with_own.broker.headers(_SERVER, None) == {"X-Key": "look-canary-1"}
+        await with_own.broker.store("looker", origin="https://evil.example", value="look-canary-1", actor=ADMIN)
+        with pytest.raises(UnavailableError):
+            await with_own.broker.headers(_SERVER, None)
+        assert with_own.tokens.asked == []
+
+    run(scenario())
+
+
+# -- sealed
+
+
+@pytest.mark.requirement("identity:broker:sealed")
+@pytest.mark.parametrize("field", ["token_endpoint", "client_id", "scope", "users", "audience"])
+def test_a_clients_row_with_other_settings_does_not_open(field: str) -> None:
+    async def scenario() -> None:
+        world = await _exchange_world()
+        row = world.control.view.get(rows.SECRET, "crm-key")
+        assert row is not None
+        doc = {**row.doc, "oauth": {**row.doc["oauth"], field: "https://evil.example/token"}}
+        world.broker._fold("crm-key", doc)
+        user = _principal("kim", issuer=doc["oauth"]["users"])
+        with pytest.raises(UnavailableError) as caught:
+            await world.broker.headers(_SERVER, user)
+        assert caught.value.code is Code.UPSTREAM_CREDENTIAL
+        assert world.tokens.asked == []
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:form")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"oauth": None},
+        {"username": "somebody"},
+        {"header": "X-Other"},
+        {"value": ""},
+        {"value": "short"},
+        {"oauth": _settings(ClientAuthentication.NONE), "value": ""},
+        {"oauth": _settings(ClientAuthentication.KEY)},
+        {"oauth": _settings(users=USERS)},
+        {"oauth": _settings(audience="x")},
+        {"oauth": _settings(authorization_endpoint=f"{_AUTH}/authorize")},
+        {"oauth": _settings(definitions="other")},
+        {"oauth": replace(_settings(), token_endpoint="http://auth.example/token")},
+        {"oauth": replace(_settings(), token_endpoint="https://u:p@auth.example/token")},
+        {"oauth": replace(_settings(), token_endpoint="https://auth.example/token#x")},
+        {"oauth": replace(_settings(), token_endpoint="")},
+        {"oauth": replace(_settings(), revocation_endpoint="http://auth.example/revoke")},
+        {"oauth": replace(_settings(), client_id="")},
+        {"oauth": replace(_settings(), scope='crm"read')},
+        {"oauth": replace(_settings(), scope="a  b")},
+        {"oauth": replace(_settings(), public_key={"kty": "EC"})},
+        {"kind": UpstreamKind.EXCHANGE, "oauth": _settings(users=USERS)},
+        {"kind": UpstreamKind.EXCHANGE, "oauth": _settings(ClientAuthentication.KEY), "value": ""},
+        {"kind": UpstreamKind.USER, "oauth": _settings(users=USERS)},
+        {"kind": UpstreamKind.BASIC, "oauth": None, "username": "a:b"},
+        {"kind": UpstreamKind.BASIC, "oauth": None, "username": ""},
+    ],
+)
+def test_a_client_that_could_not_be_kept_safe_is_not_stored(changes: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        world = World()
+        asked = {"origin": _ORIGIN, "kind": UpstreamKind.CLIENT, "value": _CLIENT_SECRET, "oauth": _settings()}
+        with pytest.raises(InvalidInputError) as caught:
+            await world.broker.store("crm-key", **{**asked, **changes}, actor=ADMIN)
+        assert _CLIENT_SECRET not in f"{caught.value.message}{caught.value.hint}{caught.value.cause}"
+        assert world.control.events == []
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:broker:token-refused")
+@settings(max_examples=200)
+@given(
+    status=st.sampled_from([200, 400, 401, 500]),
+    body=st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+        lambda inner: (
+            st.dictionaries(
+                st.sampled_from(["access_token", "token_type", "expires_in", "scope", "refresh_token", "error"]), inner
+            )
+            | st.lists(inner, max_size=3)
+        ),
+        max_leaves=8,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+def test_whatever_an_authorization_server_says_is_a_token_or_a_refusal(status: int, body: bytes) -> None:
+    token = None
+    with contextlib.suppress(UnavailableError):  # anything else would be a fault
+        token = granted(_settings(), status, body)
+    if token is not None:
+        assert status == 200
+        assert orjson.loads(body)["access_token"] == token.access
