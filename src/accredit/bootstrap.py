@@ -575,6 +575,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         requests=room.approvals,
         holds=plane.holds,
         alerts=room.monitor,
+        accounts=plane.broker,
         calls=RecentCalls(plane.records),
         records=plane.records,
         turned_away=plane.enforcer.turned_away,

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import logging
-from base64 import b64decode
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 import pytest
@@ -28,8 +30,8 @@ from accredit.identity.upstreams import (
     UpstreamLease,
 )
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.kernel.ids import AgentId, CredentialId, ServerName
+from accredit.kernel.errors import AccreditError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
+from accredit.kernel.ids import AgentId, CredentialId, PersonId, ServerName
 from accredit.registry.model import Environment, ToolServer
 from tests.identity.authorization import Client
 from tests.identity.world import ADMIN, SUPPORT, URL, USERS, World, run
@@ -501,3 +503,325 @@ def test_whatever_an_authorization_server_says_is_a_token_or_a_refusal(status: i
     if token is not None:
         assert status == 200
         assert orjson.loads(body)["access_token"] == token.access
+
+
+# -- of persons
+
+
+_ALICE = "alice@example.com"
+
+
+class _People:
+    """A world whose tool server is called as the person, and somebody who can connect an account."""
+
+    def __init__(self, world: World, alice: PersonId) -> None:
+        self.world = world
+        self.accounts = world.broker.accounts
+        self.alice = alice
+
+    @classmethod
+    async def there(cls, **more: Any) -> _People:
+        world = World()
+        told = {"issuer": _AUTH, "authorization_endpoint": f"{_AUTH}/authorize", "users": USERS,
+                "revocation_endpoint": f"{_AUTH}/revoke", **more}  # fmt: skip
+        oauth = _settings(**told)
+        await world.broker.store(
+            "crm-key", origin=_ORIGIN, kind=UpstreamKind.USER, value=_CLIENT_SECRET, oauth=oauth, actor=ADMIN
+        )
+        uri = world.broker.accounts.redirect_uri("crm-key")
+        grants = frozenset({"authorization_code", "refresh_token"})
+        world.tokens.clients["gateway"] = Client(
+            "gateway", "client_secret_basic", _CLIENT_SECRET, grants=grants, redirect_uri=uri
+        )
+        return cls(world, await world.person(_ALICE))
+
+    def consented(self, session: str = "ses_1", person: PersonId | None = None) -> dict[str, str]:
+        """Go there and consent: what comes back."""
+        url = self.accounts.begin("crm-key", person=person or self.alice, session=session)
+        assert url.startswith(f"{_AUTH}/authorize?")
+        back = self.world.tokens.consent(dict(parse_qsl(urlsplit(url).query)), user="alice")
+        return dict(parse_qsl(urlsplit(back).query))
+
+    async def finish(self, answer: Mapping[str, str], session: str = "ses_1", person: PersonId | None = None) -> None:
+        await self.accounts.finish("crm-key", answer, person=person or self.alice, session=session, actor=ADMIN)
+
+    async def connected(self) -> _People:
+        await self.finish(self.consented())
+        return self
+
+    async def headers(self, user: str | None = _ALICE, **more: Any) -> Mapping[str, str]:
+        return await self.world.broker.headers(_SERVER, _principal(user, **more))
+
+    async def refused(self, user: str | None = _ALICE, **more: Any) -> UnavailableError:
+        with pytest.raises(UnavailableError) as caught:
+            await self.headers(user, **more)
+        return caught.value
+
+
+@pytest.mark.requirement("identity:accounts:connected")
+def test_a_person_connects_once_and_agents_that_act_for_them_are_let_in_as_them() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        assert await at.headers() == {"Authorization": f"Bearer {at.world.tokens.given[0]}"}
+        assert await at.headers(agent=AgentId("agt_billing")) == await at.headers()
+        assert [one.credential for one in at.accounts.of(at.alice)] == ["crm-key"]
+        again = at.world.new_broker()
+        assert await again.headers(_SERVER, _principal(_ALICE)) == await at.headers()
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:connected")
+def test_whoever_is_not_that_person_by_the_issuer_that_counts_gets_nothing() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        await at.world.person("bob@example.com")
+        asked = len(at.world.tokens.asked)
+        assert (await at.refused(None)).code is Code.UPSTREAM_USER
+        assert (await at.refused(_ALICE, issuer="https://other.example")).code is Code.UPSTREAM_USER
+        assert (await at.refused("nobody@example.com")).code is Code.UPSTREAM_USER
+        unverified = {"email": _ALICE, "email_verified": False}
+        assert (await at.refused("kim", claims=unverified)).code is Code.UPSTREAM_USER
+        # who is two persons is none
+        assert (await at.refused("bob@example.com", claims={"email": _ALICE})).code is Code.UPSTREAM_USER
+        other = await at.refused("bob@example.com")
+        assert other.code is Code.UPSTREAM_NOT_CONNECTED
+        assert f"{URL}/console/accounts" in other.hint
+        assert "canary" not in f"{other.message}{other.hint}{other.cause}"
+        assert await at.headers("kim", claims={"email": _ALICE}) == await at.headers()
+        assert len(at.world.tokens.asked) == asked
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:bound")
+@pytest.mark.parametrize(
+    "wrong",
+    ["state", "no state", "iss", "no iss", "session", "person", "code", "no code", "error", "twice", "late", "changed"],
+)
+def test_an_answer_counts_once_for_whoever_went_there_and_from_the_issuer_named(wrong: str) -> None:
+    async def scenario() -> None:
+        at = await _People.there()
+        bob = await at.world.person("bob@example.com")
+        answer, who = at.consented(), {"session": "ses_1", "person": at.alice}
+        match wrong:
+            case "state":
+                answer["state"] = answer["state"][:-1] + ("A" if answer["state"][-1] != "A" else "B")
+            case "no state":
+                del answer["state"]
+            case "iss":
+                answer["iss"] = f"{_AUTH}/"
+            case "no iss":
+                del answer["iss"]
+            case "session":
+                who["session"] = "ses_2"
+            case "person":
+                who["person"] = bob
+            case "code":
+                answer["code"] = "code-of-another"
+            case "no code":
+                answer["code"] = ""
+            case "error":
+                answer["error"] = "access_denied"
+            case "twice":
+                await at.finish(answer)
+                asked = len(at.world.tokens.asked)
+            case "late":
+                at.world.clock.advance(601)
+            case "changed":
+                oauth = replace(at.world.broker.credentials()[0].oauth or _settings(), scope="crm.read crm.write")
+                await at.world.broker.store(
+                    "crm-key", origin=_ORIGIN, kind=UpstreamKind.USER, value=_CLIENT_SECRET, oauth=oauth, actor=ADMIN
+                )
+        with pytest.raises(AccreditError) as caught:
+            await at.finish(answer, **who)  # type: ignore[arg-type]
+        assert caught.value.code in {Code.NOT_AUTHORISED, Code.UPSTREAM_NOT_CONNECTED, Code.UPSTREAM_TOKEN}
+        if wrong == "twice":
+            assert len(at.world.tokens.asked) == asked
+            return
+        assert at.accounts.of(at.alice) == at.accounts.of(bob) == ()
+        if wrong != "code":
+            assert at.world.tokens.asked == []
+        # and it is used up, whatever was wrong with it
+        with pytest.raises(ForbiddenError):
+            await at.finish(at.consented() | {"state": answer.get("state", "")})
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:rotated")
+def test_refresh_tokens_are_rotated_and_only_the_newest_is_ever_shown() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        for turn in range(1, 4):
+            at.world.clock.advance(280)
+            both = await asyncio.gather(at.headers(), at.headers("kim", claims={"email": _ALICE}))
+            assert both[0] == both[1] == {"Authorization": f"Bearer {at.world.tokens.given[turn]}"}
+        # one that starts anew goes on with the newest
+        again = at.world.new_broker()
+        at.world.clock.advance(280)
+        assert await again.headers(_SERVER, _principal(_ALICE)) == {
+            "Authorization": f"Bearer {at.world.tokens.given[4]}"
+        }
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:rotated")
+def test_a_rotation_that_could_not_be_stored_is_not_lost_while_the_process_lives() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        at.world.clock.advance(280)
+        real = at.world.control.transact
+
+        async def broken(build: Any) -> None:
+            raise UnavailableError(Code.AUDIT_UNAVAILABLE, "the record could not be made durable")
+
+        at.world.control.transact = broken  # type: ignore[method-assign]
+        assert (await at.refused()).code is Code.AUDIT_UNAVAILABLE
+        at.world.control.transact = real  # type: ignore[method-assign]
+        at.world.clock.advance(280)
+        assert await at.headers() == {"Authorization": f"Bearer {at.world.tokens.given[-1]}"}
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:ended")
+def test_an_account_whose_grant_ended_there_is_not_connected_any_more() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        at.world.tokens._refresh.clear()
+        at.world.clock.advance(280)
+        assert (await at.refused()).code is Code.UPSTREAM_NOT_CONNECTED
+        assert at.accounts.of(at.alice) == ()
+        await at.connected()
+        assert await at.headers()
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:ended")
+def test_a_failure_of_the_server_ends_no_account() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        at.world.clock.advance(280)
+        at.world.tokens.failing = (503, b"down")
+        assert (await at.refused()).code is Code.UPSTREAM_TOKEN
+        at.world.tokens.failing = None
+        at.world.clock.advance(2)
+        assert await at.headers()
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:ended")
+def test_a_disconnected_account_is_forgotten_here_at_once_and_revoked_there() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        await at.headers()
+        at.world.tokens.failing = (500, b"")
+        assert await at.world.broker.disconnect("crm-key", person=at.alice, actor=ADMIN) is False
+        assert (await at.refused()).code is Code.UPSTREAM_NOT_CONNECTED
+        at.world.tokens.failing = None
+        await at.connected()
+        at.world.clock.advance(1)
+        assert await at.world.broker.disconnect("crm-key", person=at.alice, actor=ADMIN) is True
+        assert [one.startswith("refresh-") for one in at.world.tokens.revoked] == [True]
+        assert (await at.refused()).code is Code.UPSTREAM_NOT_CONNECTED
+        with pytest.raises(NotFoundError):
+            await at.world.broker.disconnect("crm-key", person=at.alice, actor=ADMIN)
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:ended")
+def test_a_refresh_on_its_way_when_its_account_is_disconnected_comes_to_nothing() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        at.world.clock.advance(280)
+        gate = asyncio.Event()
+        at.world.tokens.before = gate.wait
+        waiting = asyncio.ensure_future(at.headers())
+        await asyncio.sleep(0)
+        ending = asyncio.ensure_future(at.world.broker.disconnect("crm-key", person=at.alice, actor=ADMIN))
+        while at.accounts.of(at.alice):
+            await asyncio.sleep(0)
+        gate.set()
+        await ending
+        with pytest.raises(UnavailableError):
+            await waiting
+        assert (await at.refused()).code is Code.UPSTREAM_NOT_CONNECTED
+        assert len(at.world.tokens.revoked) == 2  # what there was, and what came of the refresh
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:terms")
+@pytest.mark.parametrize(
+    "change", ["scope", "client_id", "token_endpoint", "resource", "users", "origin", "secret alone", "removed"]
+)
+def test_consent_is_for_what_was_consented_to(change: str) -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        oauth, origin = at.world.broker.credentials()[0].oauth or _settings(), _ORIGIN
+        server, issuer = _SERVER, USERS
+        match change:
+            case "origin":
+                origin = "https://evil.example:443"
+                server = replace(_SERVER, url=f"{origin}/mcp")
+            case "token_endpoint":
+                oauth = replace(oauth, token_endpoint="https://evil.example/token")
+            case "users":
+                issuer = "https://evil.example"
+                oauth = replace(oauth, users=issuer)
+            case "secret alone" | "removed":
+                pass
+            case _:
+                oauth = replace(oauth, **{change: "another"})  # type: ignore[arg-type]
+        if change == "removed":
+            await at.world.broker.remove("crm-key", actor=ADMIN)
+        await at.world.broker.store(
+            "crm-key", origin=origin, kind=UpstreamKind.USER, value="another-secret-1", oauth=oauth, actor=ADMIN
+        )
+        caller = _principal(_ALICE, issuer=issuer)
+        if change == "secret alone":
+            assert await at.world.broker.headers(server, caller)
+            return
+        with pytest.raises(UnavailableError) as caught:
+            await at.world.broker.headers(server, caller)
+        assert caught.value.code is Code.UPSTREAM_NOT_CONNECTED
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:sealed")
+def test_an_accounts_tokens_stand_in_no_row_event_or_repr_and_move_to_no_other_person() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        bob = await at.world.person("bob@example.com")
+        (row,) = list(at.world.control.view.scan(rows.UPSTREAM_ACCOUNT))
+        kept = {name: value for name, value in vars(at.accounts).items() if name != "_post"}  # that is the server
+        seen = repr((row, at.world.control.events, at.world.broker.credentials(), kept, at.accounts))
+        assert "canary" not in seen
+        assert _ALICE not in row.key
+        assert b64encode(at.world.tokens.given[0].encode()).decode() not in seen
+        await at.world.put(rows.UPSTREAM_ACCOUNT, at.accounts._key("crm-key", bob), {**row.doc, "person": bob})
+        assert (await at.refused("bob@example.com")).code is Code.UPSTREAM_NOT_CONNECTED
+        at.world.control.doubted = frozenset({(rows.UPSTREAM_ACCOUNT, row.key)})
+        assert (await at.refused()).code is Code.UPSTREAM_NOT_CONNECTED
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:bound")
+def test_who_is_on_their_way_is_bounded_and_one_person_displaces_only_themselves() -> None:
+    async def scenario() -> None:
+        at = await _People.there()
+        bob = await at.world.person("bob@example.com")
+        first = at.consented()
+        for _ in range(50):
+            at.accounts.begin("crm-key", person=bob, session="ses_b")
+        await at.finish(first)
+        assert len(at.accounts._pending) == 8
+
+    run(scenario())

@@ -56,6 +56,22 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "DESIGN §4",
         "One link makes the second administrator; from there on acts are judged by roles.",
     ),
+    Requirement(
+        "identity:accounts:bound",
+        "RFC 9207, RFC 7636, issue 5 §5",
+        "An authorization server's answer counts once, for the session and person that went there, from its issuer.",
+    ),
+    Requirement(
+        "identity:accounts:connected",
+        "issue 5 §5",
+        "Agents that act for a person who connected an account are let in as that person, and as nobody else.",
+    ),
+    Requirement(
+        "identity:accounts:ended", "RFC 7009", "A disconnected or dead account is of no more use, here at once."
+    ),
+    Requirement("identity:accounts:rotated", "RFC 6749 §6", "Refresh tokens are rotated, and no spent one is shown."),
+    Requirement("identity:accounts:sealed", "DESIGN §4", "An account's tokens open only in the place of their row."),
+    Requirement("identity:accounts:terms", "issue 5 §5", "A consent counts for what was consented to."),
     Requirement("identity:broker:basic", "issue 5 §5", "A password goes out as HTTP Basic and stands nowhere."),
     Requirement(
         "identity:broker:client-credentials",

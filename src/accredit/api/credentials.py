@@ -181,9 +181,8 @@ def credentials(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
 
     @app.get("/api/v1/accounts", response_model=Items[AccountRow])
     async def accounts(who: Who, limit: Limit = MOST, after: After = None) -> Json:
-        own = {one.credential: one for one in plane.broker.accounts.of(who.person)}
-        offered = (one for one in plane.broker.credentials() if one.kind is UpstreamKind.USER)
-        found, following = page(offered, lambda one: (one.name,), limit, after)
+        own = {one.credential: one for one in plane.broker.connected(who.person)}
+        found, following = page(plane.broker.offered(), lambda one: (one.name,), limit, after)
         return Json(Items([_account(one, own.get(one.name), plane) for one in found], following))
 
     @app.post("/api/v1/accounts/{name}/disconnect", response_model=Disconnected)

@@ -31,6 +31,7 @@ from accredit.identity.scrubbing import MIN_SECRET, secret_of
 from accredit.identity.upstreams import (
     BrokeredCredential,
     ClientAuthentication,
+    ConnectedAccount,
     ExchangeSubject,
     OAuthSettings,
     TokenPost,
@@ -174,6 +175,14 @@ class SealedBroker:
     def credentials(self) -> tuple[BrokeredCredential, ...]:
         """What is stored, without the values."""
         return tuple(stored.shown for _, stored in sorted(self._stored.items()))
+
+    def offered(self) -> tuple[BrokeredCredential, ...]:
+        """The credentials that persons connect accounts for."""
+        return tuple(one for one in self.credentials() if one.kind is UpstreamKind.USER)
+
+    def connected(self, person: PersonId) -> tuple[ConnectedAccount, ...]:
+        """What a person has connected that still counts."""
+        return self.accounts.of(person)
 
     # -- lending
 
