@@ -52,6 +52,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "An answer that cannot be shown to be free of a masked class is withheld whole, and the call settled.",
     ),
     Requirement(
+        "gateway:upstream:canary",
+        "issue 5 §5",
+        "No byte that an agent gets holds a brokered secret, however a server spells, places or cuts it; nor does any "
+        "answer, record, log or file of ours; and nothing of the agent's or user's reaches a server.",
+    ),
+    Requirement(
         "gateway:upstream:credential-unseen",
         "issue 2 §6, DESIGN §4",
         "A brokered credential that a tool server sends back, in JSON or a stream, reaches no agent, log or record.",
