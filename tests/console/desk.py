@@ -386,7 +386,9 @@ class Desk:
             authorization_endpoint="https://auth.example/authorize",
         )
         return [
-            BrokeredCredential("crm-user", "Authorization", "https://crm.example:443", 1, UpstreamKind.USER, "", oauth)
+            BrokeredCredential(
+                "crm-user", "Authorization", "https://crm.example:443", 1, UpstreamKind.OAUTH_USER, "", oauth
+            )
         ]
 
     def connected(self, person: PersonId) -> Sequence[ConnectedAccount]:

@@ -22,10 +22,13 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from joserfc.jwk import ECKey
 
+from accredit.audit.ports import Actor
 from accredit.serving import bound, served
 from tests.enforcement.place import Place, agent, document, place
 from tests.gateway.models import RATES
+from tests.gateway.stage import modern
 from tests.identity.authorization import AuthorizationServer, Client
 from tests.living import living
 
@@ -120,8 +123,25 @@ def test_the_reader_finds_every_spelling(spelling: str) -> None:
 
 # -- who sends it back
 
+_CHUNK = (
+    b'{"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-x",'
+    b'"choices":[{"index":0,"delta":{"content":"%s"}}]}'
+)
+_CHAT = (
+    b'{"id":"c","object":"chat.completion","created":1,"model":"gpt-x","choices":[{"index":0,"finish_reason":"stop",'
+    b'"message":{"role":"assistant","content":"%s"}}],'
+    b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
+)
+_NOTICE = (
+    b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%d,"progress":1,"message":"%%s"}}'
+)
+_TOLD = (
+    b"set-cookie", b"www-authenticate", b"etag", b"retry-after", b"x-request-id", b"content-language",
+    b"x-ratelimit-limit", b"request-id", b"last-modified",
+)  # fmt: skip
 
-@dataclass
+
+@dataclass(repr=False)
 class _Leaky:
     """A tool server, an API and a provider of models in one."""
 
@@ -168,16 +188,25 @@ class _Leaky:
                 message = {"jsonrpc": "2.0", "id": asked["id"], "result": result}
                 await self._send(send, 200, b"application/json", orjson.dumps(message))
                 return
-            text = b'{"jsonrpc":"2.0","id":%d,"result":{"resultType":"complete","isError":false,"content":[' % asked["id"]
+            text = (
+                b'{"jsonrpc":"2.0","id":%d,"result":{"resultType":"complete","isError":false,"content":[' % asked["id"]
+            )
             text += b'{"type":"text","text":"%s"}]}}'
             error = b'{"jsonrpc":"2.0","id":%d,"error":{"code":-32000,"message":"%%s"}}' % asked["id"]
             whole = error if self.place == "error" else text
-            notice = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%d,"progress":1,"message":"%%s"}}'
-            events = [b": %s\n\n", b"event: message\ndata: " + notice % asked["id"] + b"\n\n", b"data: " + whole + b"\n\n"]
+            events = [
+                b": %s\n\n",
+                b"event: message\ndata: " + _NOTICE % asked["id"] + b"\n\n",
+                b"data: " + whole + b"\n\n",
+            ]
         elif path == "/v1/chat/completions":
-            chunk = b'{"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-x","choices":[{"index":0,"delta":{"content":"%s"}}]}'
-            whole = b'{"id":"c","object":"chat.completion","created":1,"model":"gpt-x","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"%s"}}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
-            events = [b": %s\n\n", b"event: %s\nid: %s\ndata: " + chunk + b"\n\n", b"event: error\ndata: {\"error\":\"%s\"}\n\n", b"data: [DONE] %s"]
+            whole = _CHAT
+            events = [
+                b": %s\n\n",
+                b"event: %s\nid: %s\ndata: " + _CHUNK + b"\n\n",
+                b'event: error\ndata: {"error":"%s"}\n\n',
+                b"data: [DONE] %s",
+            ]
         else:
             whole, events = b'{"echo":"%s"}', []
         await self._placed(send, what, whole, events)
@@ -199,12 +228,12 @@ class _Leaky:
             case "page":
                 await self._send(send, self.status, b"text/html", b"<pre>" + what + b"</pre>")
             case "redirect":
-                await self._send(send, 302, b"application/json", filled, (b"location", b"/elsewhere?" + quote(what).encode()))
+                await self._send(
+                    send, 302, b"application/json", filled, (b"location", b"/elsewhere?" + quote(what).encode())
+                )
             case "headers":
                 told = what.replace(b"\n", b"").replace(b"\r", b"")
-                names = [b"set-cookie", b"www-authenticate", b"etag", b"retry-after", b"x-request-id", b"content-language",
-                         b"x-ratelimit-limit", b"request-id", b"last-modified"]  # fmt: skip
-                await self._send(send, self.status, b"application/json", filled, *((name, told) for name in names))
+                await self._send(send, self.status, b"application/json", filled, *((name, told) for name in _TOLD))
             case "kind":
                 await self._send(send, self.status, b"application/json; note=" + what.replace(b"\n", b""), filled)
             case _:
@@ -231,7 +260,7 @@ class _Leaky:
 # -- the installation
 
 
-@dataclass
+@dataclass(repr=False)
 class _Stage:
     at: Place
     leaky: _Leaky
@@ -245,8 +274,6 @@ class _Stage:
         token, http = self.tokens[route], self.at.site.agents_http
         given = {"authorization": f"Bearer {token}"}
         if route == "mcp":
-            from tests.gateway.stage import modern
-
             body, headers = modern(params={"name": "echo", "arguments": {}}, meta={"progressToken": "p"})
             answer = await http.post(
                 f"{self.at.url}/mcp/{kind}-mcp",
@@ -274,7 +301,12 @@ def _settings(auth: str, kind: str, users: str) -> dict[str, Any]:
         case "oauth-client":
             return {**told, "authentication": "client_secret_basic"}
         case "token-exchange":
-            return {**told, "authentication": "private_key_jwt", "users": users, "revocation_endpoint": f"{auth}/revoke"}
+            return {
+                **told,
+                "authentication": "private_key_jwt",
+                "users": users,
+                "revocation_endpoint": f"{auth}/revoke",
+            }
         case _:
             return {**told, "authentication": "client_secret_post", "users": users, "issuer": auth,
                     "authorization_endpoint": f"{auth}/authorize"}  # fmt: skip
@@ -293,7 +325,8 @@ async def _stage(data: Path) -> AsyncIterator[_Stage]:
             identity = at.site.identities["leaker"]
             subject = at.site.directory.token_for(_USER, roles=[], audience=at.url)
             tokens = {
-                route: await identity.exchange(f"{at.url}{path}", subject_token=subject) for route, path in names.items()
+                route: await identity.exchange(f"{at.url}{path}", subject_token=subject)
+                for route, path in names.items()
             }
             stage = _Stage(at, leaky, auth, tokens)
             stage.tokens["subject"] = subject
@@ -313,8 +346,6 @@ async def _register(at: Place, url: str, auth: AuthorizationServer) -> None:
         stored = (await at.http.put(f"/api/v1/upstream-credentials/{kind}", json=body)).json()
         client = Client(kind, body.get("oauth", {}).get("authentication", ""), _CLIENT_SECRET, grants=_GRANTS)
         if kind == "token-exchange":
-            from joserfc.jwk import ECKey
-
             client.key = ECKey.import_key(stored["oauth"]["public_key"])
         client.redirect_uri = stored["redirect_uri"] or ""
         auth.clients[kind] = client
@@ -340,8 +371,6 @@ async def _register(at: Place, url: str, auth: AuthorizationServer) -> None:
     accounts = at.running.plane.broker.accounts
     there = accounts.begin("oauth-user", person=person.id, session="ses_1")
     back = auth.consent(dict(parse_qsl(urlsplit(there).query)), user=_USER)
-    from accredit.audit.ports import Actor
-
     answer = dict(parse_qsl(urlsplit(back).query))
     await accounts.finish("oauth-user", answer, person=person.id, session="ses_1", actor=Actor(basis="system"))
 
@@ -438,29 +467,23 @@ def test_no_page_answer_record_metric_log_or_file_of_ours_holds_one(
     secrets = stage.secrets()
     assert len(secrets) > 6
 
-    async def read() -> list[tuple[str, bytes]]:
-        at, found = stage.at, []
+    async def read() -> dict[str, bytes]:
+        at = stage.at
         await at.settled()
         schema = (await at.http.get("/api/openapi.json")).json()
-        shown = (await at.operator.get("agents")) ["items"]
-        for path, verbs in schema["paths"].items():
-            if "get" in verbs and "{" not in path:
-                found.append((path, (await at.http.get(path, params={"limit": 500} if "audit" in path else {})).content))
-        for one in shown:
-            for part in ("", "/timeline", "/usage", "/limits", "/plan", "/tier"):
-                found.append((f"agents{part}", (await at.http.get(f"/api/v1/agents/{one['id']}{part}")).content))
-        records = at.running.plane.records
-        for seq in range(max(0, records.size() - 200), records.size()):
-            answer = await at.http.get(f"/api/v1/audit/records/{seq}")
-            found.append((f"record {seq}", answer.content))
-        for path in ("/metrics", "/readyz", "/log/checkpoint"):
-            found.append((path, (await at.http.get(path)).content))
-        return found
+        agents = (await at.operator.get("agents"))["items"]
+        size = at.running.plane.records.size()
+        paths = [path for path, verbs in schema["paths"].items() if "get" in verbs and "{" not in path]
+        parts = ("", "/timeline", "/usage", "/limits", "/plan", "/tier")
+        paths += [f"/api/v1/agents/{one['id']}{part}" for one in agents for part in parts]
+        paths += [f"/api/v1/audit/records?limit=200&before={size - at_}" for at_ in range(0, size, 200)]
+        paths += ["/metrics", "/readyz", "/log/checkpoint"]
+        return {path: (await at.http.get(path)).content for path in paths}
 
     answers = _do(loop, read())
-    assert len(answers) > 40
-    assert sum(b'"items"' in text for _, text in answers) > 5
-    for name, text in answers:
+    assert len(answers) > 30
+    assert sum(b'"items"' in text for text in answers.values()) > 5
+    for name, text in answers.items():
         for secret in secrets:
             assert not reveals(secret, text), name
     for file in stage.at.site.data.rglob("*"):

@@ -213,3 +213,27 @@ def test_plain_http_is_kept_for_loopback() -> None:
         assert await world.broker.headers(_server("http://127.0.0.1:9000/mcp"), None) == {"Authorization": _VALUE}
 
     run(scenario())
+
+
+_LETTERS = st.sampled_from(
+    ["{c}", "\\u{n:04x}", "\\\\u{n:04X}", "\\x{n:02x}", "%{n:02X}", "%25{n:02x}", "&#{n};", "&#x{n:X};"]
+)
+
+
+@pytest.mark.requirement("identity:broker:scrubbed")
+@given(
+    spelled=st.lists(_LETTERS, min_size=len(_SECRET), max_size=len(_SECRET)),
+    before=st.text(alphabet='ab\\"%&;x0', max_size=12),
+    after=st.text(alphabet='ab\\"%&;x0', max_size=12),
+)
+def test_no_mixture_of_letters_and_their_numbers_comes_back(spelled: list[str], before: str, after: str) -> None:
+    mixed = "".join(each.format(c=one, n=ord(one)) for each, one in zip(spelled, _SECRET, strict=True))
+    answer = without_credential({"Authorization": _VALUE}, f"{before}|{mixed}|{after}".encode())
+    assert mixed.encode() not in answer
+    assert answer == f"{before}|[redacted]|{after}".encode()
+
+
+@pytest.mark.requirement("identity:broker:scrubbed")
+@given(st.binary(max_size=300))
+def test_what_does_not_hold_the_secret_comes_back_as_it_is(answer: bytes) -> None:
+    assert without_credential({"Authorization": _VALUE}, answer) == answer

@@ -45,7 +45,7 @@ _CLIENT_GRANT = "client_credentials"
 _EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
-def _settings(method: ClientAuthentication = ClientAuthentication.BASIC, **more: Any) -> OAuthSettings:
+def _settings(method: ClientAuthentication = ClientAuthentication.CLIENT_SECRET_BASIC, **more: Any) -> OAuthSettings:
     return OAuthSettings(f"{_AUTH}/token", "gateway", method, "crm.read", **more)
 
 
@@ -55,14 +55,14 @@ def _principal(user: str | None = "kim", *, issuer: str = USERS, **more: Any) ->
     return replace(Principal(SUPPORT, CredentialId("crd_1"), 1, 2**62, "d", user=served, actors=actors), **more)
 
 
-async def _client_world(method: ClientAuthentication = ClientAuthentication.BASIC) -> World:
+async def _client_world(method: ClientAuthentication = ClientAuthentication.CLIENT_SECRET_BASIC) -> World:
     world = World()
-    keyed = method is ClientAuthentication.KEY
+    keyed = method is ClientAuthentication.PRIVATE_KEY_JWT
     world.tokens.clients["gateway"] = Client("gateway", method, _CLIENT_SECRET, grants=frozenset({_CLIENT_GRANT}))
     shown = await world.broker.store(
         "crm-key",
         origin=_ORIGIN,
-        kind=UpstreamKind.CLIENT,
+        kind=UpstreamKind.OAUTH_CLIENT,
         value="" if keyed else _CLIENT_SECRET,
         oauth=_settings(method, resource=f"{_ORIGIN}/mcp"),
         actor=ADMIN,
@@ -82,8 +82,10 @@ def _public(shown: BrokeredCredential) -> ECKey:
 async def _exchange_world(subject: ExchangeSubject = ExchangeSubject.USER, **more: Any) -> World:
     world = World()
     users = USERS if subject is ExchangeSubject.USER else ""
-    oauth = _settings(ClientAuthentication.KEY, audience="crm-api", subject=subject, users=users, **more)
-    shown = await world.broker.store("crm-key", origin=_ORIGIN, kind=UpstreamKind.EXCHANGE, oauth=oauth, actor=ADMIN)
+    oauth = _settings(ClientAuthentication.PRIVATE_KEY_JWT, audience="crm-api", subject=subject, users=users, **more)
+    shown = await world.broker.store(
+        "crm-key", origin=_ORIGIN, kind=UpstreamKind.TOKEN_EXCHANGE, oauth=oauth, actor=ADMIN
+    )
     world.tokens.clients["gateway"] = Client(
         "gateway", "private_key_jwt", key=_public(shown), grants=frozenset({_EXCHANGE_GRANT})
     )
@@ -118,7 +120,14 @@ def test_a_password_goes_out_as_basic_and_stands_nowhere(password: str) -> None:
 
 
 @pytest.mark.requirement("identity:broker:client-credentials")
-@pytest.mark.parametrize("method", [ClientAuthentication.BASIC, ClientAuthentication.POST, ClientAuthentication.KEY])
+@pytest.mark.parametrize(
+    "method",
+    [
+        ClientAuthentication.CLIENT_SECRET_BASIC,
+        ClientAuthentication.CLIENT_SECRET_POST,
+        ClientAuthentication.PRIVATE_KEY_JWT,
+    ],
+)
 def test_a_client_gets_a_token_for_what_the_operator_pinned(method: ClientAuthentication) -> None:
     async def scenario() -> None:
         world = await _client_world(method)
@@ -257,7 +266,7 @@ def test_what_was_lent_under_a_replaced_or_removed_credential_is_not_used_again(
         await world.broker.store(
             "crm-key",
             origin=_ORIGIN,
-            kind=UpstreamKind.CLIENT,
+            kind=UpstreamKind.OAUTH_CLIENT,
             value="another-client-secret",
             oauth=_settings(),
             actor=ADMIN,
@@ -281,12 +290,12 @@ def test_what_was_lent_under_a_replaced_or_removed_credential_is_not_used_again(
 @pytest.mark.requirement("identity:broker:own-key")
 def test_a_clients_key_is_made_here_kept_when_stored_again_and_new_when_asked_for() -> None:
     async def scenario() -> None:
-        world = await _client_world(ClientAuthentication.KEY)
+        world = await _client_world(ClientAuthentication.PRIVATE_KEY_JWT)
         (first,) = world.broker.credentials()
         stored: dict[str, Any] = {
             "origin": _ORIGIN,
-            "kind": UpstreamKind.CLIENT,
-            "oauth": _settings(ClientAuthentication.KEY),
+            "kind": UpstreamKind.OAUTH_CLIENT,
+            "oauth": _settings(ClientAuthentication.PRIVATE_KEY_JWT),
         }
         second = await world.broker.store("crm-key", **stored, actor=ADMIN)
         third = await world.broker.store("crm-key", **stored, new_key=True, actor=ADMIN)
@@ -447,7 +456,7 @@ def test_a_clients_row_with_other_settings_does_not_open(field: str) -> None:
         {"value": ""},
         {"value": "short"},
         {"oauth": _settings(ClientAuthentication.NONE), "value": ""},
-        {"oauth": _settings(ClientAuthentication.KEY)},
+        {"oauth": _settings(ClientAuthentication.PRIVATE_KEY_JWT)},
         {"oauth": _settings(users=USERS)},
         {"oauth": _settings(audience="x")},
         {"oauth": _settings(authorization_endpoint=f"{_AUTH}/authorize")},
@@ -461,9 +470,9 @@ def test_a_clients_row_with_other_settings_does_not_open(field: str) -> None:
         {"oauth": replace(_settings(), scope='crm"read')},
         {"oauth": replace(_settings(), scope="a  b")},
         {"oauth": replace(_settings(), public_key={"kty": "EC"})},
-        {"kind": UpstreamKind.EXCHANGE, "oauth": _settings(users=USERS)},
-        {"kind": UpstreamKind.EXCHANGE, "oauth": _settings(ClientAuthentication.KEY), "value": ""},
-        {"kind": UpstreamKind.USER, "oauth": _settings(users=USERS)},
+        {"kind": UpstreamKind.TOKEN_EXCHANGE, "oauth": _settings(users=USERS)},
+        {"kind": UpstreamKind.TOKEN_EXCHANGE, "oauth": _settings(ClientAuthentication.PRIVATE_KEY_JWT), "value": ""},
+        {"kind": UpstreamKind.OAUTH_USER, "oauth": _settings(users=USERS)},
         {"kind": UpstreamKind.BASIC, "oauth": None, "username": "a:b"},
         {"kind": UpstreamKind.BASIC, "oauth": None, "username": ""},
     ],
@@ -471,7 +480,7 @@ def test_a_clients_row_with_other_settings_does_not_open(field: str) -> None:
 def test_a_client_that_could_not_be_kept_safe_is_not_stored(changes: dict[str, Any]) -> None:
     async def scenario() -> None:
         world = World()
-        asked = {"origin": _ORIGIN, "kind": UpstreamKind.CLIENT, "value": _CLIENT_SECRET, "oauth": _settings()}
+        asked = {"origin": _ORIGIN, "kind": UpstreamKind.OAUTH_CLIENT, "value": _CLIENT_SECRET, "oauth": _settings()}
         with pytest.raises(InvalidInputError) as caught:
             await world.broker.store("crm-key", **{**asked, **changes}, actor=ADMIN)
         assert _CLIENT_SECRET not in f"{caught.value.message}{caught.value.hint}{caught.value.cause}"
@@ -526,7 +535,7 @@ class _People:
                 "revocation_endpoint": f"{_AUTH}/revoke", **more}  # fmt: skip
         oauth = _settings(**told)
         await world.broker.store(
-            "crm-key", origin=_ORIGIN, kind=UpstreamKind.USER, value=_CLIENT_SECRET, oauth=oauth, actor=ADMIN
+            "crm-key", origin=_ORIGIN, kind=UpstreamKind.OAUTH_USER, value=_CLIENT_SECRET, oauth=oauth, actor=ADMIN
         )
         uri = world.broker.accounts.redirect_uri("crm-key")
         grants = frozenset({"authorization_code", "refresh_token"})
@@ -631,7 +640,12 @@ def test_an_answer_counts_once_for_whoever_went_there_and_from_the_issuer_named(
             case "changed":
                 oauth = replace(at.world.broker.credentials()[0].oauth or _settings(), scope="crm.read crm.write")
                 await at.world.broker.store(
-                    "crm-key", origin=_ORIGIN, kind=UpstreamKind.USER, value=_CLIENT_SECRET, oauth=oauth, actor=ADMIN
+                    "crm-key",
+                    origin=_ORIGIN,
+                    kind=UpstreamKind.OAUTH_USER,
+                    value=_CLIENT_SECRET,
+                    oauth=oauth,
+                    actor=ADMIN,
                 )
         with pytest.raises(AccreditError) as caught:
             await at.finish(answer, **who)  # type: ignore[arg-type]
@@ -781,7 +795,7 @@ def test_consent_is_for_what_was_consented_to(change: str) -> None:
         if change == "removed":
             await at.world.broker.remove("crm-key", actor=ADMIN)
         await at.world.broker.store(
-            "crm-key", origin=origin, kind=UpstreamKind.USER, value="another-secret-1", oauth=oauth, actor=ADMIN
+            "crm-key", origin=origin, kind=UpstreamKind.OAUTH_USER, value="another-secret-1", oauth=oauth, actor=ADMIN
         )
         caller = _principal(_ALICE, issuer=issuer)
         if change == "secret alone":

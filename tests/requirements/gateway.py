@@ -137,6 +137,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The tool server sees the brokered credential and nothing of the agent's; the agent never sees it.",
     ),
     Requirement(
+        "gateway:upstream:renewed",
+        "RFC 6750 §3.1, RFC 9110 §15.5.2",
+        "A request is repeated once, re-checked, with another token, if its own was refused as invalid; else never.",
+    ),
+    Requirement(
         "gateway:upstream:re-encoded", "DESIGN §3.4", "What is sent is encoded anew from the value that was decided."
     ),
     Requirement(

@@ -206,7 +206,7 @@ def credential_row(one: Credential, asking: Asking) -> CredentialRow:
 
 
 def _brokered(one: BrokeredCredential, plane: ControlPlane) -> UpstreamRow:
-    redirect = plane.broker.accounts.redirect_uri(one.name) if one.kind is UpstreamKind.USER else None
+    redirect = plane.broker.accounts.redirect_uri(one.name) if one.kind is UpstreamKind.OAUTH_USER else None
     oauth = settings_document(one.oauth) if one.oauth is not None else None
     return UpstreamRow(one.name, one.kind, one.header, one.origin, one.version, one.username, oauth, redirect)
 

@@ -64,7 +64,7 @@ class _AuthorizationServer:
     """Of the authorization server; with it, the kinds `oauth-client`, `token-exchange` and `oauth-user`."""
     client_id: str = ""
     """As registered there."""
-    authentication: ClientAuthentication = ClientAuthentication.BASIC
+    authentication: ClientAuthentication = ClientAuthentication.CLIENT_SECRET_BASIC
     """How the client proves itself; with `private_key_jwt` a key is made, whose public half is shown."""
     scope: str = ""
     """Space-separated; no token that reaches further is used."""
@@ -87,7 +87,7 @@ class _AuthorizationServer:
 
 
 _NO_SERVER = _AuthorizationServer()
-_WITH_SECRET = {ClientAuthentication.BASIC, ClientAuthentication.POST}
+_WITH_SECRET = {ClientAuthentication.CLIENT_SECRET_BASIC, ClientAuthentication.CLIENT_SECRET_POST}
 
 
 @credential.command(name="set")

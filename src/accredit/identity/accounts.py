@@ -311,7 +311,7 @@ class Accounts:
             shown, client = self._opened(credential)
         except UnavailableError as error:
             raise NotFoundError(Code.NOT_FOUND, f"there is no credential `{credential[:80]}` to connect") from error
-        if shown.kind is not UpstreamKind.USER:
+        if shown.kind is not UpstreamKind.OAUTH_USER:
             raise NotFoundError(Code.NOT_FOUND, f"there is no credential `{credential[:80]}` to connect")
         return shown, client
 
@@ -322,7 +322,7 @@ class Accounts:
             shown, _ = self._opened(account.credential)
         except UnavailableError:
             return False
-        return shown.kind is UpstreamKind.USER and _terms(shown) == account.terms
+        return shown.kind is UpstreamKind.OAUTH_USER and _terms(shown) == account.terms
 
     def _key(self, credential: str, person: PersonId) -> str:
         return self._sealer.fingerprint(canonical([credential, person])).replace("hmac-sha256:", "acc_")

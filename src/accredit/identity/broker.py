@@ -61,7 +61,7 @@ _NOT_FOR_SECRETS = frozenset(
 _MAX_VALUE: Final = 4096
 _MAX_TEXT: Final = 1024
 _AUTHORIZATION: Final = "Authorization"
-_OF_A_CALL: Final = frozenset({UpstreamKind.EXCHANGE, UpstreamKind.USER})
+_OF_A_CALL: Final = frozenset({UpstreamKind.TOKEN_EXCHANGE, UpstreamKind.OAUTH_USER})
 """Kinds that are nobody's before there is a call."""
 _CLOSING_S: Final = 5.0
 
@@ -178,7 +178,7 @@ class SealedBroker:
 
     def offered(self) -> tuple[BrokeredCredential, ...]:
         """The credentials that persons connect accounts for."""
-        return tuple(one for one in self.credentials() if one.kind is UpstreamKind.USER)
+        return tuple(one for one in self.credentials() if one.kind is UpstreamKind.OAUTH_USER)
 
     def connected(self, person: PersonId) -> tuple[ConnectedAccount, ...]:
         """What a person has connected that still counts."""
@@ -214,19 +214,19 @@ class SealedBroker:
             case UpstreamKind.BASIC:
                 pair = f"{shown.username}:{value}"
                 return {_AUTHORIZATION: f"Basic {b64encode(pair.encode()).decode()}"}
-            case UpstreamKind.CLIENT:
+            case UpstreamKind.OAUTH_CLIENT:
                 key = LeaseKey(name, shown.version)
                 return await self._lent(key, lambda: self._as_client(name))
-            case UpstreamKind.EXCHANGE | UpstreamKind.USER if principal is None:
+            case UpstreamKind.TOKEN_EXCHANGE | UpstreamKind.OAUTH_USER if principal is None:
                 own = _oauth(shown).definitions
                 if not own:
                     return {}
                 if (lender := self._stored.get(own)) is None or lender.shown.kind in _OF_A_CALL:
                     raise _unusable(name, f"`{own}` is no credential to ask for definitions with")
                 return await self._headers(server, own, None)
-            case UpstreamKind.EXCHANGE:
+            case UpstreamKind.TOKEN_EXCHANGE:
                 return await self._exchanged(shown, principal)
-            case UpstreamKind.USER:
+            case UpstreamKind.OAUTH_USER:
                 person = self._connected_person(shown, principal)
                 key = LeaseKey(name, shown.version, subject=person)
                 return await self._lent(
@@ -424,7 +424,7 @@ def _oauth(shown: BrokeredCredential) -> OAuthSettings:
 
 
 def _is_keyed(shown: BrokeredCredential) -> bool:
-    return shown.oauth is not None and shown.oauth.authentication is ClientAuthentication.KEY
+    return shown.oauth is not None and shown.oauth.authentication is ClientAuthentication.PRIVATE_KEY_JWT
 
 
 def _public_key(shown: BrokeredCredential, secret: str) -> Mapping[str, str]:
@@ -456,10 +456,10 @@ def _require_sound(shown: BrokeredCredential, value: str) -> bool:
                    f"kind `{shown.kind}` needs the settings of an authorization server")  # fmt: skip
     if oauth is not None:
         _require_sound_settings(shown.kind, oauth)
-        if oauth.authentication in {ClientAuthentication.KEY, ClientAuthentication.NONE}:
+        if oauth.authentication in {ClientAuthentication.PRIVATE_KEY_JWT, ClientAuthentication.NONE}:
             if value:
                 raise _bad(f"there is no secret to store with `{oauth.authentication}`")
-            return oauth.authentication is ClientAuthentication.KEY
+            return oauth.authentication is ClientAuthentication.PRIVATE_KEY_JWT
     if len(value) > _MAX_VALUE or not _VALUE.fullmatch(value) or len(secret_of(value)) < MIN_SECRET:
         raise _bad(
             f"the credential's value is not {MIN_SECRET} to {_MAX_VALUE} characters of printable ASCII",
@@ -481,21 +481,23 @@ def _require_sound_settings(kind: UpstreamKind, oauth: OAuthSettings) -> None:
         raise _bad("the scope is not a list of tokens with one space between them")
     if oauth.definitions:
         check_name(oauth.definitions, "credential")
-    by_user = kind is UpstreamKind.USER or (kind is UpstreamKind.EXCHANGE and oauth.subject is ExchangeSubject.USER)
+    by_user = kind is UpstreamKind.OAUTH_USER or (
+        kind is UpstreamKind.TOKEN_EXCHANGE and oauth.subject is ExchangeSubject.USER
+    )
     if by_user != bool(oauth.users):
         raise _bad("`users` names the issuer of users, for what is called as a user and nothing else")
     if oauth.public_key is not None:
         raise _bad("the public key is made here")
     match kind:
-        case UpstreamKind.CLIENT | UpstreamKind.EXCHANGE if oauth.authorization_endpoint:
+        case UpstreamKind.OAUTH_CLIENT | UpstreamKind.TOKEN_EXCHANGE if oauth.authorization_endpoint:
             raise _bad(f"kind `{kind}` sends nobody to an authorization endpoint")
-        case UpstreamKind.CLIENT if oauth.authentication is ClientAuthentication.NONE or oauth.definitions:
+        case UpstreamKind.OAUTH_CLIENT if oauth.authentication is ClientAuthentication.NONE or oauth.definitions:
             raise _bad("a client for itself proves itself, and asks for definitions as itself")
-        case UpstreamKind.EXCHANGE if oauth.authentication is not ClientAuthentication.KEY:
+        case UpstreamKind.TOKEN_EXCHANGE if oauth.authentication is not ClientAuthentication.PRIVATE_KEY_JWT:
             raise _bad("an exchange takes `private_key_jwt`: its key signs what we say of agent and user")
-        case UpstreamKind.USER if not (oauth.authorization_endpoint and oauth.issuer):
+        case UpstreamKind.OAUTH_USER if not (oauth.authorization_endpoint and oauth.issuer):
             raise _bad("accounts of persons need an authorization endpoint and its issuer", hint="see RFC 9207")
-    if oauth.audience and kind is not UpstreamKind.EXCHANGE:
+    if oauth.audience and kind is not UpstreamKind.TOKEN_EXCHANGE:
         raise _bad("an audience is part of an exchange; elsewhere say `resource`")
 
 

@@ -118,14 +118,14 @@ class TokenClient:
     def _form(self, fields: dict[str, str], jti: str, now_s: int, *, url: str = "") -> TokenForm:
         oauth = self._oauth
         match oauth.authentication:
-            case ClientAuthentication.BASIC:
+            case ClientAuthentication.CLIENT_SECRET_BASIC:
                 # §2.3.1: both are form-encoded before they are joined
                 pair = f"{quote_plus(oauth.client_id)}:{quote_plus(self._secret)}"
                 headers = {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
                 return TokenForm(url or oauth.token_endpoint, fields, headers)
-            case ClientAuthentication.POST:
+            case ClientAuthentication.CLIENT_SECRET_POST:
                 proof = {"client_secret": self._secret}
-            case ClientAuthentication.KEY:
+            case ClientAuthentication.PRIVATE_KEY_JWT:
                 claims = {"iss": oauth.client_id, "sub": oauth.client_id, "jti": jti, "iat": now_s,
                           "aud": oauth.issuer or oauth.token_endpoint, "exp": now_s + _ASSERTION_LIFE_S}  # fmt: skip
                 proof = {
@@ -175,6 +175,8 @@ def authorization_url(oauth: OAuthSettings, *, redirect_uri: str, state: str, ve
         "state": state,
         "code_challenge": challenge_of(verifier),
         "code_challenge_method": "S256",
+        # OpenID Connect Core §11: without it there would be no refresh token
+        "prompt": "consent" if "offline_access" in oauth.scope.split() else "",
     }
     asked = urlencode({name: value for name, value in told.items() if value})
     return f"{oauth.authorization_endpoint}{'&' if urlsplit(oauth.authorization_endpoint).query else '?'}{asked}"

@@ -29,20 +29,20 @@ class UpstreamKind(StrEnum):
     """It is what was stored."""
     BASIC = "basic"
     """A name and a password (RFC 7617)."""
-    CLIENT = "oauth-client"
+    OAUTH_CLIENT = "oauth-client"
     """An access token for the gateway itself (RFC 6749 §4.4)."""
-    EXCHANGE = "token-exchange"
+    TOKEN_EXCHANGE = "token-exchange"  # noqa: S105 - the name of a kind, not a secret
     """An access token for agent and user, in exchange for our own word about both (RFC 8693)."""
-    USER = "oauth-user"
+    OAUTH_USER = "oauth-user"
     """An access token of the very person the agent acts for, who connected an account (RFC 6749 §4.1, RFC 7636)."""
 
 
 class ClientAuthentication(StrEnum):
     """How the gateway proves itself at the authorization server (RFC 6749 §2.3, RFC 7523 §2.2)."""
 
-    BASIC = "client_secret_basic"
-    POST = "client_secret_post"
-    KEY = "private_key_jwt"
+    CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105 - a method, not a secret
+    CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105 - a method, not a secret
+    PRIVATE_KEY_JWT = "private_key_jwt"
     """With a key of the credential's own, made here: its public half is for the authorization server."""
     NONE = "none"
     """Not at all: a public client, for accounts of persons alone."""
