@@ -734,16 +734,16 @@ def test_a_disconnected_account_is_forgotten_here_at_once_and_revoked_there() ->
         at = await (await _People.there()).connected()
         await at.headers()
         at.world.tokens.failing = (500, b"")
-        assert await at.world.broker.disconnect("crm-key", person=at.alice, actor=ADMIN) is False
+        assert await at.accounts.disconnect("crm-key", person=at.alice, actor=ADMIN) is False
         assert (await at.refused()).code is Code.UPSTREAM_NOT_CONNECTED
         at.world.tokens.failing = None
         await at.connected()
         at.world.clock.advance(1)
-        assert await at.world.broker.disconnect("crm-key", person=at.alice, actor=ADMIN) is True
+        assert await at.accounts.disconnect("crm-key", person=at.alice, actor=ADMIN) is True
         assert [one.startswith("refresh-") for one in at.world.tokens.revoked] == [True]
         assert (await at.refused()).code is Code.UPSTREAM_NOT_CONNECTED
         with pytest.raises(NotFoundError):
-            await at.world.broker.disconnect("crm-key", person=at.alice, actor=ADMIN)
+            await at.accounts.disconnect("crm-key", person=at.alice, actor=ADMIN)
 
     run(scenario())
 
@@ -757,7 +757,7 @@ def test_a_refresh_on_its_way_when_its_account_is_disconnected_comes_to_nothing(
         at.world.tokens.before = gate.wait
         waiting = asyncio.ensure_future(at.headers())
         await asyncio.sleep(0)
-        ending = asyncio.ensure_future(at.world.broker.disconnect("crm-key", person=at.alice, actor=ADMIN))
+        ending = asyncio.ensure_future(at.accounts.disconnect("crm-key", person=at.alice, actor=ADMIN))
         while at.accounts.of(at.alice):
             await asyncio.sleep(0)
         gate.set()
@@ -837,5 +837,40 @@ def test_who_is_on_their_way_is_bounded_and_one_person_displaces_only_themselves
             at.accounts.begin("crm-key", person=bob, session="ses_b")
         await at.finish(first)
         assert len(at.accounts._pending) == 8
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:connected")
+def test_what_is_connected_counts_at_once_and_in_place_of_what_was_connected_before() -> None:
+    async def scenario() -> None:
+        at = await _People.there()
+        assert (await at.refused()).code is Code.UPSTREAM_NOT_CONNECTED
+        await at.connected()
+        first = dict(await at.headers())
+        await at.connected()
+        assert dict(await at.headers()) != first
+        assert [one.startswith("refresh-") for one in at.world.tokens.revoked] == [True]  # what it had before
+
+    run(scenario())
+
+
+@pytest.mark.requirement("identity:accounts:ended")
+def test_one_persons_leaving_takes_nothing_from_another_whose_token_is_being_renewed() -> None:
+    async def scenario() -> None:
+        at = await (await _People.there()).connected()
+        bob = await at.world.person("bob@example.com")
+        await at.finish(at.consented("ses_b", bob), "ses_b", bob)
+        at.world.clock.advance(280)
+        gate = asyncio.Event()
+        at.world.tokens.before = gate.wait
+        waiting = asyncio.ensure_future(at.headers("bob@example.com"))
+        await asyncio.sleep(0)
+        ending = asyncio.ensure_future(at.accounts.disconnect("crm-key", person=at.alice, actor=ADMIN))
+        while at.accounts.of(at.alice):
+            await asyncio.sleep(0)
+        gate.set()
+        assert await waiting
+        await ending
 
     run(scenario())

@@ -39,7 +39,9 @@ from accredit.kernel.ids import IdSource, PersonId
 from accredit.kernel.sealing import Sealer
 from accredit.kernel.strictjson import parse_strict
 
-__all__ = ["Accounts"]
+__all__ = ["CONNECTED", "Accounts", "owner_of"]
+
+CONNECTED: Final = "account.connected"
 
 _log = logging.getLogger("accredit.identity")
 _PENDING_US: Final = 600_000_000
@@ -186,7 +188,7 @@ class Accounts:
             serial = stored.doc["serial"] + 1 if stored else 1
             account = _Account(key, credential, person, pending.terms, now.wall_us, serial, b"")
             body = {"account": key, "credential": credential}
-            return Change(Facts("account.connected"), (self._write(account, tokens),), actor, body)
+            return Change(Facts(CONNECTED), (self._write(account, tokens),), actor, body)
 
         await self._control.transact(build)
         if earlier is not None:
@@ -226,6 +228,11 @@ class Accounts:
             if row.doc["credential"] == credential
         )
 
+    def owner(self, key: str) -> tuple[str, str] | None:
+        """Credential and person of a row, while it is known."""
+        account = self._known.get(key)
+        return None if account is None else (account.credential, account.person)
+
     # -- using
 
     async def token(
@@ -254,11 +261,14 @@ class Accounts:
                 raise
             await self._forget(account.key, "account.lapsed", _SYSTEM)
             raise self.not_connected(shown.name) from error
-        if account.key not in self._known:  # disconnected meanwhile: what came of it is not used
-            await self._revoke(client, _oauth(shown), _Tokens(token.access, token.refresh or tokens.refresh, 0))
-            raise self.not_connected(shown.name)
         until_us = now.wall_us + token.life_s * 1_000_000
-        await self._renewed(account, _Tokens(token.access, token.refresh or tokens.refresh, until_us))
+        fresh = _Tokens(token.access, token.refresh or tokens.refresh, until_us)
+        if account.key in self._known:
+            await self._renewed(account, fresh)
+        if account.key not in self._known:  # disconnected meanwhile: what came of it is not used
+            self._fresh.pop(account.key, None)
+            await self._revoke(client, _oauth(shown), fresh)
+            raise self.not_connected(shown.name)
         return token
 
     def not_connected(self, credential: str) -> UnavailableError:
@@ -365,6 +375,11 @@ class Accounts:
             self._known.pop(key, None)
         else:
             self._known[key] = _account(key, doc)
+
+
+def owner_of(doc: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    """Credential and person of a row's document."""
+    return None if doc is None else (doc["credential"], doc["person"])
 
 
 def _terms(shown: BrokeredCredential) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from accredit.audit.model import Facts
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
 from accredit.identity import rows
-from accredit.identity.accounts import Accounts
+from accredit.identity.accounts import CONNECTED, Accounts, owner_of
 from accredit.identity.audience import origin_of, public_origin
 from accredit.identity.keys import new_signing_key
 from accredit.identity.leases import LeaseKey, TokenLeases
@@ -308,13 +308,6 @@ class SealedBroker:
         if revocation.kind is RevocationKind.AGENT:
             self._take_back(lambda key: key.agent == revocation.id)
 
-    async def disconnect(self, name: str, *, person: PersonId, actor: Actor) -> bool:
-        """Forget a person's account. Raises as `Accounts.disconnect`."""
-        try:
-            return await self.accounts.disconnect(name, person=person, actor=actor)
-        finally:
-            self._leases.drop(lambda key: key.credential == name and key.subject == person)
-
     async def aclose(self) -> None:
         """Let what is being revoked end, within seconds."""
         if self._revoking:
@@ -364,8 +357,10 @@ class SealedBroker:
             if write.kind == rows.SECRET:
                 self._fold(write.key, write.doc)
                 self._leases.drop(lambda key, name=write.key: key.credential == name)  # type: ignore[misc]
-            elif write.kind == rows.UPSTREAM_ACCOUNT and write.doc is None:
-                self._leases.drop(lambda key: bool(key.subject) and not key.agent)
+            elif write.kind == rows.UPSTREAM_ACCOUNT and (write.doc is None or change.facts.kind == CONNECTED):
+                # asked before it forgets: this room's listener was there first
+                for owner in {self.accounts.owner(write.key), owner_of(write.doc)} - {None}:
+                    self._leases.drop(lambda key, owner=owner: (key.credential, key.subject) == owner)  # type: ignore[misc]
 
     def _fold(self, name: str, doc: Mapping[str, Any] | None) -> None:
         self._values.pop(name, None)

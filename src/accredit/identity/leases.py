@@ -105,7 +105,9 @@ class TokenLeases:
         except AccreditError as error:
             if self._asking.get(key) is task:
                 del self._asking[key]
-                _keep(self._failed, key, (self._clock.now().boot_us, error), self._capacity)
+                # of a server alone: what a person has not done yet may be done at any moment
+                if error.code is Code.UPSTREAM_TOKEN:
+                    _keep(self._failed, key, (self._clock.now().boot_us, error), self._capacity)
             raise
         except BaseException:
             if self._asking.get(key) is task:

@@ -160,6 +160,8 @@ class UpstreamLease(Mapping[str, str]):
 def settings_document(oauth: OAuthSettings) -> dict[str, Any]:
     """As stored: what is not said is left out."""
     told = {name: getattr(oauth, name) for name in OAuthSettings.__dataclass_fields__}
+    if oauth.subject is ExchangeSubject.USER:
+        del told["subject"]
     return {name: dict(value) if isinstance(value, Mapping) else str(value) for name, value in told.items() if value}
 
 

@@ -248,7 +248,7 @@ class Operations:
     async def disconnect_account(self, who: Operator, name: str) -> bool:
         """Forget an account of this person's. Raises as `Accounts.disconnect`."""
         _require_admin_scope(who)
-        return await self._broker.disconnect(name, person=who.person, actor=_actor(who))
+        return await self._broker.accounts.disconnect(name, person=who.person, actor=_actor(who))
 
     async def publish(self, who: Operator, files: Mapping[str, str]) -> str | ApprovalRequest:
         """Put policies in force, or ask for that once there are two administrators. Gives the release's digest.
