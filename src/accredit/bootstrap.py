@@ -69,6 +69,7 @@ from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.identity.statusfetch import HttpStatusFetch
 from accredit.identity.tasks import TaskStatus
+from accredit.identity.tokenpost import HttpTokenPost
 from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
@@ -279,7 +280,18 @@ async def run(
         fetch = HttpStatusFetch()
         stack.push_async_callback(fetch.aclose)
         tasks = TaskStatus(fetch, clock=clock)
-        broker = SealedBroker(control, sealer)
+        token_post = HttpTokenPost()
+        stack.push_async_callback(token_post.aclose)
+        broker = SealedBroker(
+            control,
+            sealer,
+            token_post,
+            person=lambda address: keeper.current.catalogue.person(address),  # noqa: PLW0108 - bound below, called later
+            clock=clock,
+            ids=ids,
+            public_url=public_url,
+        )
+        stack.push_async_callback(broker.aclose)
         engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)
         releases = PolicyReleases(
             control,
@@ -362,6 +374,7 @@ async def run(
             sealer=sealer,
         )
         identity.on_revoked(enforcer.revoked)
+        identity.on_revoked(broker.revoked)
         control.subscribe(enforcer.follow)  # after the keeper's: a listener that subscribed earlier is called earlier
         # -- what the process before this one left open
         now = clock.now()
@@ -689,6 +702,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         requests=room.approvals,
         holds=plane.holds,
         alerts=room.monitor,
+        accounts=plane.broker,
         calls=RecentCalls(plane.records),
         records=plane.records,
         turned_away=plane.enforcer.turned_away,

@@ -99,6 +99,7 @@ def _cases(it: Things) -> list[Case]:
         # what is one's own
         Case("token_issue", "tokens", {"name": "mine", "scopes": ["read"], "days": 1}, EVERYBODY),
         Case("token_revoke", "tokens/tok_none", None, EVERYBODY, "DELETE"),
+        Case("account_disconnect", "accounts/none/disconnect", {}, EVERYBODY),
         Case("delegation_end", "delegations/dlg_none/end", {}, EVERYBODY),
         # a role can be delegated by whoever holds it
         Case("delegation_add", "delegations", {"to": ANY, "role": "compliance", "days": 1}, frozenset({"compliance"})),
@@ -133,6 +134,7 @@ def _cases(it: Things) -> list[Case]:
         Case("apply", "apply", _file(_document("EnforcementPoint", {"name": "gate"}, types=["user"])),
              frozenset({"admin", "operator"})),
         Case("upstream_credential", "upstream-credentials/x", upstream, frozenset({"operator"}), "PUT"),
+        Case("upstream_credential_remove", "upstream-credentials/none", None, frozenset({"operator"}), "DELETE"),
         Case("policy_publish", "policy/publish", {"files": {"org/a.cedar": "?"}}, frozenset({"operator", "security"})),
         Case("policy_rollback", "policy/rollback", {"release": "none"}, frozenset({"operator", "security"})),
         Case("policy_mode", "policy/mode", {"policy": "org/none.cedar"}, frozenset({"operator", "security"})),

@@ -26,6 +26,13 @@ from accredit.approvals.requests import view_digest
 from accredit.console.live import RecentCall
 from accredit.console.ports import ConsoleServices
 from accredit.identity.model import ApiToken, Operator
+from accredit.identity.upstreams import (
+    BrokeredCredential,
+    ClientAuthentication,
+    ConnectedAccount,
+    OAuthSettings,
+    UpstreamKind,
+)
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clearance import Subject
 from accredit.kernel.clock import ScriptedClock
@@ -126,6 +133,7 @@ class Desk:
         self.judging_s = 0.0
         """How long it takes to compute one tier."""
         self.told: list[Alert] = []
+        self.accounts: set[str] = set()
         self.called: list[RecentCall] = []
         self.dossier_words = "Read it all"
         self.records = MemoryRecordStore("str_1")
@@ -360,10 +368,46 @@ class Desk:
             requests=self,
             holds=holds,
             alerts=self,
+            accounts=self,
             calls=_Calls(self),
             records=self.records,
             turned_away=self.turned_away,
         )
+
+    # -- accounts
+
+    def offered(self) -> Sequence[BrokeredCredential]:
+        oauth = OAuthSettings(
+            "https://auth.example/token",
+            "gateway",
+            ClientAuthentication.NONE,
+            "crm.read",
+            issuer="https://auth.example",
+            authorization_endpoint="https://auth.example/authorize",
+        )
+        return [
+            BrokeredCredential(
+                "crm-user", "Authorization", "https://crm.example:443", 1, UpstreamKind.OAUTH_USER, "", oauth
+            )
+        ]
+
+    def connected(self, person: PersonId) -> Sequence[ConnectedAccount]:
+        return [ConnectedAccount("crm-user", self.clock.now().wall_us)] if "crm-user" in self.accounts else []
+
+    def connect_account(self, who: Operator, name: str) -> str:
+        if name != "crm-user":
+            raise NotFoundError(Code.NOT_FOUND, f"there is no credential `{name}` to connect")
+        return "https://auth.example/authorize?state=s"
+
+    async def connected_account(self, who: Operator, name: str, answer: Mapping[str, str]) -> ConnectedAccount:
+        if answer.get("state") != "s":
+            raise ForbiddenError(Code.NOT_AUTHORISED, "it was not asked for here")
+        self.accounts.add(name)
+        return ConnectedAccount(name, self.clock.now().wall_us)
+
+    async def disconnect_account(self, who: Operator, name: str) -> bool:
+        self.accounts.discard(name)
+        return True
 
     def alerts(
         self, *, agent: AgentId | None = None, state: AlertState | None = None, limit: int | None = None

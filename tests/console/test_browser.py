@@ -47,6 +47,7 @@ def _paths(waiting: tuple[ApprovalRequest, Hold]) -> list[str]:
     return ["/console", "/console?name=nothing", "/console/inbox", f"/console/approvals/{request.id}",
             f"/console/holds/{hold.id}", f"/console/agents/{request.agent}", "/console/alerts",
             f"/console/agents/{request.agent}/suspend", "/console/agents/agt_old-mailer_prod", "/console/account",
+            "/console/accounts",
             "/console/people", "/login"]  # fmt: skip
 
 

@@ -96,3 +96,32 @@ def test_the_pages_of_people_show_each_once_and_an_address_as_text(visit: _Visit
     odd = client.get("/console/people", params={"name": "tickets"}).text
     assert "<script>document" not in odd
     assert "\u202e" not in odd
+
+
+@pytest.mark.requirement("console:accounts:connected")
+def test_an_account_is_connected_by_a_link_one_sees_and_an_answer_that_was_asked_for(visit: _Visit, desk: Desk) -> None:
+    client = visit("dana")
+    assert "crm-user" in client.get("/console/accounts").text
+    page = _sent(client, "/console/accounts/crm-user/connect", "/console/accounts")
+    assert page.status_code == 200
+    assert 'href="https://auth.example/authorize?state=s" rel="noreferrer"' in page.text
+    back = "/console/accounts/crm-user/callback"
+    foreign = client.get(back, params={"state": "another", "code": "c"})
+    assert foreign.status_code == 403
+    assert client.get(f"{back}?state=s&state=s&code=c").status_code == 400
+    assert not desk.accounts
+    answer = client.get(back, params={"state": "s", "code": "c"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/accounts?done=connected")
+    assert "Connect anew" in client.get("/console/accounts").text
+    _sent(client, "/console/accounts/crm-user/disconnect", "/console/accounts")
+    assert not desk.accounts
+
+
+@pytest.mark.requirement("console:accounts:connected")
+def test_an_answer_without_a_session_goes_to_the_sign_in_page_and_connects_nothing(visit: _Visit, desk: Desk) -> None:
+    client = visit("dana")
+    client.cookies.clear()
+    answer = client.get("/console/accounts/crm-user/callback", params={"state": "s", "code": "c"})
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/login")
+    assert not desk.accounts

@@ -63,7 +63,7 @@ class _OnceVerifiedAlwaysVerified(_Wrapped):
 
 
 class _NoCredential(_Wrapped):
-    def headers(self, server: object) -> Mapping[str, str]:
+    async def headers(self, server: object, principal: object) -> Mapping[str, str]:
         return {}
 
 

@@ -149,7 +149,7 @@ def test_an_answer_without_the_credential_is_relayed_as_it_is() -> None:
 
 
 class _Broker:
-    def headers(self, server: ToolServer) -> dict[str, str]:
+    async def headers(self, server: ToolServer, principal: object) -> dict[str, str]:
         return {"Authorization": SECRET}
 
 

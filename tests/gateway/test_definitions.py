@@ -36,7 +36,7 @@ _TOOL = make_tool("read_customer")
 
 
 class _Broker:
-    def headers(self, server: ToolServer) -> Mapping[str, str]:
+    async def headers(self, server: ToolServer, principal: object) -> Mapping[str, str]:
         return {"Authorization": SECRET}
 
 

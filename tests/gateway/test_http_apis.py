@@ -316,7 +316,7 @@ def test_a_document_is_json_or_plain_yaml_of_a_size_that_holds_nobody_up(text: b
             await send({"type": "http.response.body", "body": text})
 
         class Broker:
-            def headers(self, server: ToolServer) -> dict[str, str]:
+            async def headers(self, server: ToolServer, principal: object) -> dict[str, str]:
                 assert server.name == "shop"
                 return {"X-Shop-Key": KEY}
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accredit.identity import rows
-from accredit.identity.broker import SealedBroker, without_credential
+from accredit.identity.scrubbing import without_credential
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, NotFoundError, UnavailableError
 from accredit.kernel.ids import ServerName
@@ -38,9 +38,9 @@ async def _world() -> World:
 def test_the_secret_travels_to_its_own_origin() -> None:
     async def scenario() -> None:
         world = await _world()
-        assert world.broker.headers(_server()) == {"Authorization": _VALUE}
-        assert world.broker.headers(_server("HTTPS://CRM.example:8443/other")) == {"Authorization": _VALUE}
-        assert world.broker.headers(_server(credential=None)) == {}
+        assert await world.broker.headers(_server(), None) == {"Authorization": _VALUE}
+        assert await world.broker.headers(_server("HTTPS://CRM.example:8443/other"), None) == {"Authorization": _VALUE}
+        assert await world.broker.headers(_server(credential=None), None) == {}
 
     run(scenario())
 
@@ -66,7 +66,7 @@ def test_the_secret_never_travels_anywhere_else(url: str) -> None:
     async def scenario() -> None:
         world = await _world()
         with pytest.raises(UnavailableError) as caught:
-            world.broker.headers(_server(url))
+            await world.broker.headers(_server(url), None)
         assert caught.value.code is Code.UPSTREAM_CREDENTIAL
         assert _SECRET not in caught.value.message + caught.value.hint + caught.value.cause
 
@@ -100,7 +100,7 @@ def test_a_row_moved_to_another_place_does_not_open(field: str) -> None:
         moved.broker._fold(name, doc)
         url = "https://evil.example/mcp" if field == "origin" else f"{_ORIGIN}/mcp"
         with pytest.raises(UnavailableError):
-            moved.broker.headers(_server(url, credential=name))
+            await moved.broker.headers(_server(url, credential=name), None)
 
     run(scenario())
 
@@ -109,11 +109,11 @@ def test_a_row_moved_to_another_place_does_not_open(field: str) -> None:
 def test_another_key_does_not_open_it_and_a_restart_with_the_same_one_does() -> None:
     async def scenario() -> None:
         world = await _world()
-        again = SealedBroker(world.control, world.sealer)
-        assert again.headers(_server()) == {"Authorization": _VALUE}
-        other = SealedBroker(world.control, AesGcmSealer(b"x" * 32, world.ids))
+        again = world.new_broker()
+        assert await again.headers(_server(), None) == {"Authorization": _VALUE}
+        other = world.new_broker(AesGcmSealer(b"x" * 32, world.ids))
         with pytest.raises(UnavailableError):
-            other.headers(_server())
+            await other.headers(_server(), None)
 
     run(scenario())
 
@@ -126,10 +126,10 @@ def test_a_replaced_secret_is_used_at_once_and_a_removed_one_not_any_more() -> N
             "crm-key", origin=_ORIGIN, header="X-Api-Key", value="another-value", actor=ADMIN
         )
         assert shown.version == 2
-        assert world.broker.headers(_server()) == {"X-Api-Key": "another-value"}
+        assert await world.broker.headers(_server(), None) == {"X-Api-Key": "another-value"}
         await world.broker.remove("crm-key", actor=ADMIN)
         with pytest.raises(UnavailableError):
-            world.broker.headers(_server())
+            await world.broker.headers(_server(), None)
         with pytest.raises(NotFoundError):
             await world.broker.remove("crm-key", actor=ADMIN)
 
@@ -210,6 +210,30 @@ def test_plain_http_is_kept_for_loopback() -> None:
         await world.broker.store(
             "crm-key", origin="http://127.0.0.1:9000/mcp", header="Authorization", value=_VALUE, actor=ADMIN
         )
-        assert world.broker.headers(_server("http://127.0.0.1:9000/mcp")) == {"Authorization": _VALUE}
+        assert await world.broker.headers(_server("http://127.0.0.1:9000/mcp"), None) == {"Authorization": _VALUE}
 
     run(scenario())
+
+
+_LETTERS = st.sampled_from(
+    ["{c}", "\\u{n:04x}", "\\\\u{n:04X}", "\\x{n:02x}", "%{n:02X}", "%25{n:02x}", "&#{n};", "&#x{n:X};"]
+)
+
+
+@pytest.mark.requirement("identity:broker:scrubbed")
+@given(
+    spelled=st.lists(_LETTERS, min_size=len(_SECRET), max_size=len(_SECRET)),
+    before=st.text(alphabet='ab\\"%&;x0', max_size=12),
+    after=st.text(alphabet='ab\\"%&;x0', max_size=12),
+)
+def test_no_mixture_of_letters_and_their_numbers_comes_back(spelled: list[str], before: str, after: str) -> None:
+    mixed = "".join(each.format(c=one, n=ord(one)) for each, one in zip(spelled, _SECRET, strict=True))
+    answer = without_credential({"Authorization": _VALUE}, f"{before}|{mixed}|{after}".encode())
+    assert mixed.encode() not in answer
+    assert answer == f"{before}|[redacted]|{after}".encode()
+
+
+@pytest.mark.requirement("identity:broker:scrubbed")
+@given(st.binary(max_size=300))
+def test_what_does_not_hold_the_secret_comes_back_as_it_is(answer: bytes) -> None:
+    assert without_credential({"Authorization": _VALUE}, answer) == answer

@@ -41,6 +41,7 @@ from accredit.registry.model import (
 )
 from accredit.registry.service import Registry
 from accredit.storage.memory.control import MemoryControlLog
+from tests.identity.authorization import AuthorizationServer
 
 T = TypeVar("T")
 
@@ -172,6 +173,7 @@ class World:
         self.audit = RecordingAudit()
         self.gate = Gate()
         self.statuses = Statuses()
+        self.tokens = AuthorizationServer("https://auth.example", lambda: self.now_s)
         self.state = IdentityState(self.control)
         self.keys = SigningKeys(self.control, self.sealer, clock=self.clock, ids=self.ids)
         self.tasks = TaskStatus(self.statuses, clock=self.clock)
@@ -209,9 +211,20 @@ class World:
             ids=self.ids,
             attempts=self.gate,
         )
-        self.broker = SealedBroker(self.control, self.sealer)
+        self.broker = self.new_broker()
         self.user_key = ECKey.generate_key("P-256")
         self.task_key = ECKey.generate_key("P-256")
+
+    def new_broker(self, sealer: AesGcmSealer | None = None) -> SealedBroker:
+        return SealedBroker(
+            self.control,
+            sealer or self.sealer,
+            self.tokens,
+            person=lambda address: self.registry.catalogue.person(address),  # noqa: PLW0108 - always the newest
+            clock=self.clock,
+            ids=self.ids,
+            public_url=URL,
+        )
 
     def new_verifier(self, **options: Any) -> AccessTokenVerifier:
         return AccessTokenVerifier(

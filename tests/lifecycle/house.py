@@ -31,6 +31,7 @@ from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
 from accredit.identity.state import IdentityState
+from accredit.identity.tokenpost import HttpTokenPost
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.ids import PersonId, RandomIds, ServerName, tool_id
 from accredit.kernel.sealing import AesGcmSealer
@@ -298,7 +299,16 @@ async def house(
     )
     await control.start()
     identity, offers = IdentityState(control), Offers()
-    broker, engine = SealedBroker(control, sealer), CedarEngine()
+    broker = SealedBroker(
+        control,
+        sealer,
+        HttpTokenPost(),
+        person=lambda address: registry.catalogue.person(address),  # noqa: PLW0108 - bound below, called later
+        clock=clock,
+        ids=ids,
+        public_url="https://accredit.example",
+    )
+    engine = CedarEngine()
     policy_signer = NoteSigner("accredit.policy/test", bytes(32))
     releases = PolicyReleases(
         control,

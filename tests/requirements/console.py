@@ -50,6 +50,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "console:installed:bounds", "DESIGN §11", "hosts, heads, forms and attempts are bounded on the real port"
     ),
     Requirement("console:people:link", "DESIGN §4", "a sign-in link is shown once, to whoever asked for it"),
+    Requirement("console:accounts:connected", "issue 5 §5", "a person connects an account by an answer they went for"),
     Requirement("console:people:own", "DESIGN §4", "one sees and ends what acts in one's own name, and nobody else's"),
     Requirement(
         "console:people:admin", "DESIGN §4", "administrators invite, make links and ask for roles in the console"

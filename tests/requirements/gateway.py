@@ -52,6 +52,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "An answer that cannot be shown to be free of a masked class is withheld whole, and the call settled.",
     ),
     Requirement(
+        "gateway:upstream:canary",
+        "issue 5 §5",
+        "No byte that an agent gets holds a brokered secret, however a server spells, places or cuts it; nor does any "
+        "answer, record, log or file of ours; and nothing of the agent's or user's reaches a server.",
+    ),
+    Requirement(
         "gateway:upstream:credential-unseen",
         "issue 2 §6, DESIGN §4",
         "A brokered credential that a tool server sends back, in JSON or a stream, reaches no agent, log or record.",
@@ -234,6 +240,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "gateway:upstream:no-passthrough",
         "DESIGN §4, MCP authorization",
         "The tool server sees the brokered credential and nothing of the agent's; the agent never sees it.",
+    ),
+    Requirement(
+        "gateway:upstream:renewed",
+        "RFC 6750 §3.1, RFC 9110 §15.5.2",
+        "A request is repeated once, re-checked, with another token, if its own was refused as invalid; else never.",
     ),
     Requirement(
         "gateway:upstream:re-encoded", "DESIGN §3.4", "What is sent is encoded anew from the value that was decided."

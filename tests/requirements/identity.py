@@ -56,6 +56,51 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "DESIGN §4",
         "One link makes the second administrator; from there on acts are judged by roles.",
     ),
+    Requirement(
+        "identity:accounts:bound",
+        "RFC 9207, RFC 7636, issue 5 §5",
+        "An authorization server's answer counts once, for the session and person that went there, from its issuer.",
+    ),
+    Requirement(
+        "identity:accounts:connected",
+        "issue 5 §5",
+        "Agents that act for a person who connected an account are let in as that person, and as nobody else.",
+    ),
+    Requirement(
+        "identity:accounts:ended", "RFC 7009", "A disconnected or dead account is of no more use, here at once."
+    ),
+    Requirement("identity:accounts:rotated", "RFC 6749 §6", "Refresh tokens are rotated, and no spent one is shown."),
+    Requirement("identity:accounts:sealed", "DESIGN §4", "An account's tokens open only in the place of their row."),
+    Requirement("identity:accounts:terms", "issue 5 §5", "A consent counts for what was consented to."),
+    Requirement("identity:broker:basic", "issue 5 §5", "A password goes out as HTTP Basic and stands nowhere."),
+    Requirement(
+        "identity:broker:client-credentials",
+        "issue 5 §5",
+        "A client at an authorization server gets tokens for what the operator pinned, proven by secret or own key.",
+    ),
+    Requirement(
+        "identity:broker:definitions",
+        "DESIGN §3.16",
+        "Definitions of servers that are called as a person are asked for with the gateway's own credential or none.",
+    ),
+    Requirement(
+        "identity:broker:exchange",
+        "issue 5 §5, RFC 8693",
+        "An exchange says who the user is and every actor; its token is one agent's for one user.",
+    ),
+    Requirement("identity:broker:leases-revoked", "DESIGN §4", "What was lent for an agent ends with the agent."),
+    Requirement(
+        "identity:broker:one-refresh",
+        "issue 5 §5",
+        "A token is kept until shortly before it ends; all who need one wait for one request.",
+    ),
+    Requirement("identity:broker:own-key", "issue 5 §5", "The key of a client that proves itself by one never leaves."),
+    Requirement("identity:broker:renewed", "RFC 6750 §3.1", "A refused token is replaced, and not over and over."),
+    Requirement(
+        "identity:broker:token-refused",
+        "DESIGN §3",
+        "Without a token that is exactly what was asked for, nothing goes out, and nothing is repeated of the answer.",
+    ),
     Requirement("identity:broker:form", "DESIGN §11", "A secret that could leak or not be scrubbed is not stored."),
     Requirement(
         "identity:broker:pinned", "DESIGN §4", "A brokered secret travels only to the origin it was stored for."

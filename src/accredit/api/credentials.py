@@ -3,33 +3,71 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 from pydantic import Field
 
 from accredit.api.asking import Asking, Who
-from accredit.api.forms import Form, Named, Reason
+from accredit.api.forms import Form, Named, Nothing, Reason
 from accredit.api.paging import MOST, After, Limit, page, since
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.revocations import EndedCredentials, timed
 from accredit.api.shown import Items, moment
-from accredit.identity.broker import BrokeredCredential
 from accredit.identity.model import Credential
+from accredit.identity.upstreams import (
+    BrokeredCredential,
+    ClientAuthentication,
+    ConnectedAccount,
+    ExchangeSubject,
+    OAuthSettings,
+    UpstreamKind,
+    settings_document,
+)
 from accredit.kernel.ids import CredentialId
 
-__all__ = ["CredentialRow", "UpstreamRow", "credential_row", "credentials"]
+__all__ = [
+    "AccountRow",
+    "CredentialRow",
+    "Disconnected",
+    "RemovedUpstream",
+    "UpstreamRow",
+    "credential_row",
+    "credentials",
+]
 
 
 class _Confirm(Form):
     thumbprint: Annotated[str, Field(max_length=64)]
 
 
+_Url = Annotated[str, Field(max_length=1024)]
+
+
+class _OAuth(Form):
+    token_endpoint: _Url
+    client_id: Annotated[str, Field(min_length=1, max_length=1024)]
+    authentication: Annotated[ClientAuthentication, Field(strict=False)]
+    scope: Annotated[str, Field(max_length=1024)] = ""
+    resource: _Url = ""
+    audience: _Url = ""
+    subject: Annotated[ExchangeSubject, Field(strict=False)] = ExchangeSubject.USER
+    issuer: _Url = ""
+    authorization_endpoint: _Url = ""
+    revocation_endpoint: _Url = ""
+    users: _Url = ""
+    definitions: Annotated[str, Field(max_length=63)] = ""
+
+
 class _Upstream(Form):
     origin: Annotated[str, Field(max_length=512)]
-    header: Annotated[str, Field(max_length=128)]
-    value: Annotated[str, Field(min_length=1, max_length=8192)]
+    kind: Annotated[UpstreamKind, Field(strict=False)] = UpstreamKind.HEADER
+    header: Annotated[str, Field(max_length=128)] = "Authorization"
+    value: Annotated[str, Field(max_length=8192)] = ""
+    username: Annotated[str, Field(max_length=1024)] = ""
+    oauth: _OAuth | None = None
+    new_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +92,42 @@ class UpstreamRow:
     """A brokered credential, without its value."""
 
     name: str
+    kind: str
     header: str
     origin: str
     version: int
+    username: str
+    oauth: dict[str, Any] | None
+    redirect_uri: str | None
+    """Of accounts of persons: to be registered at the authorization server."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedUpstream:
+    """A brokered credential that is gone, and every account connected for it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """A credential that persons connect accounts for, and whether whoever asks has."""
+
+    credential: str
+    issuer: str
+    scope: str
+    connected: str | None
+    link: str
+    """Where one connects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """An account is not used any more."""
+
+    credential: str
+    revoked: bool
+    """Whether its authorization server said that its tokens are dead; they are forgotten here anyway."""
 
 
 def credentials(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
@@ -86,12 +157,37 @@ def credentials(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def upstream_credentials(who: Who, limit: Limit = MOST, after: After = None) -> Json:
         asking.require_reader(who)
         found, following = page(plane.broker.credentials(), lambda one: (one.name,), limit, after)
-        return Json(Items([_brokered(one) for one in found], following))
+        return Json(Items([_brokered(one, plane) for one in found], following))
 
     @app.put("/api/v1/upstream-credentials/{name}", response_model=UpstreamRow)
     async def upstream_credential(who: Who, name: Named, form: _Upstream) -> Json:
-        stored = await operations.store_credential(who, name, origin=form.origin, header=form.header, value=form.value)
-        return Json(_brokered(stored))
+        stored = await operations.store_credential(
+            who,
+            name,
+            origin=form.origin,
+            header=form.header,
+            value=form.value,
+            kind=form.kind,
+            username=form.username,
+            oauth=OAuthSettings(**dict(form.oauth)) if form.oauth is not None else None,
+            new_key=form.new_key,
+        )
+        return Json(_brokered(stored, plane))
+
+    @app.delete("/api/v1/upstream-credentials/{name}", response_model=RemovedUpstream)
+    async def upstream_credential_remove(who: Who, name: Named) -> Json:
+        await operations.remove_credential(who, name)
+        return Json(RemovedUpstream(name))
+
+    @app.get("/api/v1/accounts", response_model=Items[AccountRow])
+    async def accounts(who: Who, limit: Limit = MOST, after: After = None) -> Json:
+        own = {one.credential: one for one in plane.broker.connected(who.person)}
+        found, following = page(plane.broker.offered(), lambda one: (one.name,), limit, after)
+        return Json(Items([_account(one, own.get(one.name), plane) for one in found], following))
+
+    @app.post("/api/v1/accounts/{name}/disconnect", response_model=Disconnected)
+    async def account_disconnect(who: Who, name: Named, _: Nothing | None = None) -> Json:
+        return Json(Disconnected(name, await operations.disconnect_account(who, name)))
 
 
 def credential_row(one: Credential, asking: Asking) -> CredentialRow:
@@ -109,5 +205,18 @@ def credential_row(one: Credential, asking: Asking) -> CredentialRow:
     )
 
 
-def _brokered(one: BrokeredCredential) -> UpstreamRow:
-    return UpstreamRow(one.name, one.header, one.origin, one.version)
+def _brokered(one: BrokeredCredential, plane: ControlPlane) -> UpstreamRow:
+    redirect = plane.broker.accounts.redirect_uri(one.name) if one.kind is UpstreamKind.OAUTH_USER else None
+    oauth = settings_document(one.oauth) if one.oauth is not None else None
+    return UpstreamRow(one.name, one.kind, one.header, one.origin, one.version, one.username, oauth, redirect)
+
+
+def _account(one: BrokeredCredential, own: ConnectedAccount | None, plane: ControlPlane) -> AccountRow:
+    oauth = one.oauth
+    return AccountRow(
+        one.name,
+        oauth.issuer if oauth else "",
+        oauth.scope if oauth else "",
+        moment(own.connected_us) if own else None,
+        f"{plane.public_url}/console/accounts",
+    )

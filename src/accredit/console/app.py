@@ -160,6 +160,23 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         await services.sessions.revoke_token(who, credential)
         return _done("/console/account", "ended")
 
+    async def connect(request: Request) -> Response:
+        credential = request.path_params["credential"]
+        url = operations.connect_account(request.state.visit.operator, credential)
+        return people.consent(request, credential, url)
+
+    async def connected(request: Request) -> Response:
+        """Back from an authorization server: what proves that it was sent for is in the answer, not in a form."""
+        query = request.query_params
+        if len(query.multi_items()) != len(query):
+            raise InvalidInputError(Code.BODY_DUPLICATE_KEYS, "the answer repeats a parameter")
+        await operations.connected_account(request.state.visit.operator, request.path_params["credential"], dict(query))
+        return _done("/console/accounts", "connected")
+
+    async def disconnect(request: Request) -> Response:
+        await operations.disconnect_account(request.state.visit.operator, request.path_params["credential"])
+        return _done("/console/accounts", "disconnected")
+
     async def link_for(request: Request) -> Response:
         person = people.known(request.path_params["person"])
         secret = await operations.sign_in_link(request.state.visit.operator, person.id)
@@ -251,6 +268,10 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route(
                 "/console/account/credentials/{credential}", acting(end_credential, people.account), methods=["POST"]
             ),
+            Route("/console/accounts", people.accounts),
+            Route("/console/accounts/{credential}/connect", acting(connect, people.accounts), methods=["POST"]),
+            Route("/console/accounts/{credential}/callback", acting(connected, people.accounts), methods=["GET"]),
+            Route("/console/accounts/{credential}/disconnect", acting(disconnect, people.accounts), methods=["POST"]),
             Route("/console/people", people.people),
             Route("/console/people/invite", acting(invite, people.people), methods=["POST"]),
             Route("/console/people/roles", acting(ask_for_role, people.people), methods=["POST"]),

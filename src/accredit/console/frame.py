@@ -40,6 +40,8 @@ _DONE: Final = {
     "handled": "The alert is updated.",
     "ended": "It is ended: nothing it signs in to works any more.",
     "asked": "The role is asked for.",
+    "connected": "The account is connected.",
+    "disconnected": "The account is disconnected: no agent gets anything of it any more.",
 }
 _SINGLE_ADMIN: Final = (
     "One administrator fills every role until a second one has signed in. Everything done meanwhile is marked "

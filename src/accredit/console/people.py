@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -69,6 +70,26 @@ class PeopleViews:
             **self._common.around(request, ""),
             credentials=sorted(alive, key=lambda one: (-one.issued_us, one.id)),
             present=who.credential,
+        )
+
+    async def accounts(self, request: Request) -> Response:
+        """The accounts that a person can connect for agents that act for them."""
+        who: Operator = request.state.visit.operator
+        return self._pages.page(
+            "accounts",
+            **self._common.around(request, ""),
+            offered=self._services.accounts.offered(),
+            own={one.credential: one.connected_us for one in self._services.accounts.connected(who.person)},
+        )
+
+    def consent(self, request: Request, credential: str, url: str) -> Response:
+        """Where one goes to connect an account. Not a redirect: browsers keep the forms of this console to itself."""
+        return self._pages.page(
+            "connect",
+            **self._common.around(request, ""),
+            credential=credential,
+            consent_url=url,
+            host=urlsplit(url).netloc,
         )
 
     def link(self, request: Request, secret: str, *, address: str, for_self: bool) -> Response:

@@ -14,6 +14,7 @@ from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldS
 from accredit.audit.ports import RecordReader
 from accredit.console.live import RecentCall
 from accredit.identity.model import ApiToken, Operator
+from accredit.identity.upstreams import BrokeredCredential, ConnectedAccount
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
@@ -25,6 +26,7 @@ from accredit.registry.model import Agent, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
 
 __all__ = [
+    "AccountList",
     "AlertList",
     "Calls",
     "ConsoleOperations",
@@ -174,9 +176,25 @@ class ConsoleOperations(Protocol):
         team: str | None = None,
     ) -> ApprovalRequest: ...
 
+    def connect_account(self, who: Operator, name: str) -> str: ...
+
+    async def connected_account(self, who: Operator, name: str, answer: Mapping[str, str]) -> ConnectedAccount: ...
+
+    async def disconnect_account(self, who: Operator, name: str) -> bool: ...
+
     async def acknowledge(self, who: Operator, alert: str, note: str = "") -> Alert: ...
 
     async def resolve(self, who: Operator, alert: str, note: str = "") -> Alert: ...
+
+
+class AccountList(Protocol):
+    """Accounts that persons connect, as far as they may be known."""
+
+    def offered(self) -> Sequence[BrokeredCredential]:
+        """The credentials that one can be connected for."""
+        ...
+
+    def connected(self, person: PersonId) -> Sequence[ConnectedAccount]: ...
 
 
 class AlertList(Protocol):
@@ -226,6 +244,7 @@ class ConsoleServices:
     requests: Requests
     holds: HeldCalls
     alerts: AlertList
+    accounts: AccountList
     calls: Calls
     records: RecordReader
     turned_away: RefusalSink

@@ -233,7 +233,9 @@ class Enforcer:
         try:
             return await self._pass(passage, snapshot, now)
         except AccreditError as error:
-            return await self._refuse(passage, error.code)
+            # where a person connects an account depends on the installation; no other hint of an error is for the agent
+            detail = error.hint if error.code is Code.UPSTREAM_NOT_CONNECTED else ""
+            return await self._refuse(passage, error.code, detail=detail)
         except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
             _log.exception("deciding on call %s failed", passage.decision_id)
             return await self._refuse(passage, Code.INTERNAL)
@@ -392,7 +394,7 @@ class Enforcer:
         passage.reservation = reserved
         written = False
         try:
-            headers = self._controls.broker.headers(server)
+            headers = await self._controls.broker.headers(server, call.principal)
             if decision.lifted and request is not None:
                 # 9 consume the grants: last before the record, which carries the reservation
                 passage.grants = await self._use_grants(request, decision, call)

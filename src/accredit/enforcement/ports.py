@@ -51,11 +51,14 @@ class TokenVerifier(Protocol):
 class CredentialBroker(Protocol):
     """Holds upstream credentials; agents never see them."""
 
-    def headers(self, server: ToolServer) -> Mapping[str, str]:
+    async def headers(self, server: ToolServer, principal: Principal | None) -> Mapping[str, str]:
         """The headers to inject for that server, whose URL must have the origin the credential is pinned to.
 
+        `principal` is whose call it is; None: the gateway itself asks, for definitions. May ask an authorization
+        server for a token, bounded in time; for what is at hand it does not wait.
+
         Raises:
-            UnavailableError: the credential is missing, or pinned to another origin.
+            UnavailableError: the credential is missing, pinned to another origin, or no token was to be had for it.
         """
         ...
 

@@ -98,9 +98,11 @@ class UpstreamDefinitions:
         Raises:
             UnavailableError: unreachable, too slow, or there is none.
         """
-        return await _bounded(
-            self._tool_servers.newest_revision(server, credential=self._broker.headers(server)), _begin_s(server)
-        )
+        return await _bounded(self._newest(server), _begin_s(server))
+
+    async def _newest(self, server: ToolServer) -> str:
+        credential = await self._broker.headers(server, None)
+        return await self._tool_servers.newest_revision(server, credential=credential)
 
     async def fetch(self, server: ToolServer) -> ServerDefinitions:
         """Every definition the server offers, after it has said that it speaks our protocol version.
@@ -122,7 +124,7 @@ class UpstreamDefinitions:
 
     async def _operations(self, server: ToolServer) -> ServerDefinitions:
         """What an HTTP API says of itself, below its own address."""
-        credential = self._broker.headers(server)
+        credential = await self._broker.headers(server, None)
         headers = {"Accept": "application/json, application/yaml", "Accept-Encoding": "identity", **credential}
         url = f"{server.url.removesuffix('/')}{server.openapi}"
         async with self._upstream.exchange(
@@ -147,7 +149,8 @@ class UpstreamDefinitions:
         return offered
 
     async def _probe(self, server: ToolServer) -> ServerDefinitions:
-        revision = await self._tool_servers.revision(server, credential=self._broker.headers(server))
+        credential = await self._broker.headers(server, None)
+        revision = await self._tool_servers.revision(server, credential=credential)
         if revision != LATEST_REVISION:  # what a session announced is not told: what it does not list, it does not have
             return await self._offered(server, _LISTS, None, unsure=True)
         announced = (await self._ask(server, DISCOVER.method, DISCOVER.params))[0].get("capabilities")
@@ -212,8 +215,9 @@ class UpstreamDefinitions:
         raise _invalid(f"lists its {of.member} on more than {_MAX_PAGES} pages")
 
     async def _ask(self, server: ToolServer, method: str, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        credential = await self._broker.headers(server, None)
         exchange = self._tool_servers.exchange(
-            server, ToolRequest(method, params), credential=self._broker.headers(server), recheck=always
+            server, ToolRequest(method, params), credential=credential, recheck=always
         )
         return await answered(exchange, method), exchange.received
 

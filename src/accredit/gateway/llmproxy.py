@@ -485,7 +485,7 @@ class LlmGateway:
         pieces = []
         while piece := await answer.piece():
             pieces.append(piece)
-        body = exchange.clean(b"".join(pieces))
+        body = await exchange.cleaned(b"".join(pieces))
         if status < 300:  # whatever clients take for an answer
             reader = extractor(inbound.shape, streamed=False)
             asked = told.take([*reader.feed(body), *reader.close()])

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from accredit.gateway import launcher
-from accredit.identity.broker import without_credential
+from accredit.identity.scrubbing import without_credential
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.registry.model import Launch, ToolServer

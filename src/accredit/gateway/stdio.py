@@ -32,7 +32,7 @@ from accredit.gateway.toolservers import (
     shared,
 )
 from accredit.gateway.upstream import scrubbed
-from accredit.identity.broker import without_credential
+from accredit.identity.scrubbing import without_credential
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
 from accredit.kernel.ids import ServerName

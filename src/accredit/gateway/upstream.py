@@ -4,12 +4,17 @@ INVARIANT: the first statement of writing a request is the re-check of what admi
 the body in a task of its own, after connecting, which may take a while; and it keeps the headers back until the first
 byte of the body. So a call revoked in between leaves nothing on the wire, the brokered credential included.
 
+A request is written a second time in one case: it went out with a lent token, and the answer is a 401 whose challenge
+says `invalid_token` (RFC 6750 §3.1). Then it was not applied (RFC 9110 §15.5.2), and is repeated once with another
+token, after the same re-check. Any other 401 may mean anything, and is the end of the call.
+
 INVARIANT: nothing comes out of an exchange, an answer or the cause of a failure, with the credential that went in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +29,8 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from accredit.gateway.sse import EventReader
-from accredit.identity.broker import without_credential
+from accredit.identity.scrubbing import without_credential
+from accredit.identity.upstreams import UpstreamLease
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
 
@@ -34,7 +40,10 @@ __all__ = ["Exchange", "HttpAnswer", "Upstream", "scrubbed"]
 _KEEP_ALIVE_S = 4.0
 _PASSED_ON = ("etag", "last-modified", "retry-after", "content-language")
 _PASSED_ON_OF_MODELS = ("request-id", "x-request-id", "retry-after", "retry-after-ms", "x-should-retry")
-_RATES_OF_MODELS = ("x-ratelimit-", "anthropic-ratelimit-")
+_RATE_OF_MODELS = re.compile(r"(?:x|anthropic)-ratelimit-[a-z]{1,16}(?:-[a-z]{1,16}){0,4}")
+_INVALID_TOKEN = re.compile(r"""\bBearer\b.*\berror\s*=\s*"?invalid_token\b""", re.IGNORECASE)
+_MAX_CHALLENGE = 2048
+_CLEANED_AT_ONCE = 256 * 1024
 _MOST_RATES = 24
 _UNREACHABLE_STATUS = frozenset({502, 503, 504})
 
@@ -87,7 +96,7 @@ class Exchange:
     __slots__ = (
         "_answers",
         "_body",
-        "_credential",
+        "_credentials",
         "_done",
         "_events",
         "_headers",
@@ -119,7 +128,7 @@ class Exchange:
         self._url = url
         self._headers = headers
         self._body = body
-        self._credential = credential
+        self._credentials: tuple[Mapping[str, str], ...] = (credential,)
         self._recheck = recheck
         self._limit = max_bytes
         self._response: aiohttp.ClientResponse | None = None
@@ -164,7 +173,9 @@ class Exchange:
         return self._scrubbed(self._answers.popleft()) if self._answers else None
 
     def _scrubbed(self, text: bytes) -> bytes:
-        return scrubbed(self._credential, text)
+        for credential in self._credentials:
+            text = scrubbed(credential, text)
+        return text
 
     @property
     def status(self) -> int | None:
@@ -182,7 +193,7 @@ class Exchange:
             return UnavailableError(Code.INTERNAL, Code.INTERNAL.meaning, cause=repr(self.refusal))
         # the parser's error quotes a malformed answer: servers echo headers, and choose what a terminal shows
         quoted = f"{type(error).__name__}: {error}".encode(errors="backslashreplace")
-        cause = without_credential(self._credential, quoted).decode().encode("unicode_escape").decode("ascii")[:500]
+        cause = self.clean(quoted).decode().encode("unicode_escape").decode("ascii")[:500]
         if self._response is not None:
             return UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer broke off", cause=cause)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -210,7 +221,7 @@ class Exchange:
             raise self._unexpected(401)
         body, kind = b"".join(chunks), response.headers.get("content-type", "")
         told = ((name, response.headers[name]) for name in _PASSED_ON if name in response.headers)
-        scrubbed = self._scrubbed(body) if "json" in kind else without_credential(self._credential, body)
+        scrubbed = self._scrubbed(body) if "json" in kind else await self.cleaned(body)
         return HttpAnswer(
             response.status,
             self._without(kind),
@@ -230,7 +241,12 @@ class Exchange:
         if response.status in {401, 407}:
             raise self._unexpected(401)
         told = [name for name in _PASSED_ON_OF_MODELS if name in response.headers]
-        told += [name for name in map(str.lower, response.headers) if name.startswith(_RATES_OF_MODELS)][:_MOST_RATES]
+        # a name can tell as much as a value
+        told += [
+            name
+            for name in map(str.lower, response.headers)
+            if _RATE_OF_MODELS.fullmatch(name) and self._without(name) == name
+        ][:_MOST_RATES]
         return HttpAnswer(
             response.status,
             self._without(response.headers.get("content-type", "")),
@@ -254,10 +270,16 @@ class Exchange:
 
     def clean(self, text: bytes) -> bytes:
         """A text without the credential that went in."""
-        return without_credential(self._credential, text)
+        for credential in self._credentials:
+            text = without_credential(credential, text)
+        return text
+
+    async def cleaned(self, text: bytes) -> bytes:
+        """The same for a whole body: a large one keeps nobody else waiting."""
+        return await asyncio.to_thread(self.clean, text) if len(text) > _CLEANED_AT_ONCE else self.clean(text)
 
     def _without(self, value: str) -> str:
-        return without_credential(self._credential, value.encode("latin-1", "replace")).decode("latin-1")
+        return self.clean(value.encode("latin-1", "replace")).decode("latin-1")
 
     async def _begin(self) -> aiohttp.ClientResponse:
         response = await self._asked()
@@ -268,8 +290,8 @@ class Exchange:
             raise self._unexpected(response.status)
         return response
 
-    async def _asked(self) -> aiohttp.ClientResponse:
-        response = self._response = await self._session.request(
+    async def _written(self) -> aiohttp.ClientResponse:
+        self._response = await self._session.request(
             self._method,
             URL(self._url, encoded=True),
             data=_Body(self._body, self),
@@ -277,6 +299,18 @@ class Exchange:
             allow_redirects=False,
             skip_auto_headers=() if self._body else ("Content-Type",),
         )
+        return self._response
+
+    async def _asked(self) -> aiohttp.ClientResponse:
+        response = await self._written()
+        if response.status == 401 and isinstance(lease := self._credentials[-1], UpstreamLease):
+            told = ", ".join(response.headers.getall("www-authenticate", []))[:_MAX_CHALLENGE]
+            if _INVALID_TOKEN.search(told) and (other := await lease.renewed()) is not None:
+                response.close()
+                self._response = None
+                self._credentials = (*self._credentials, other)  # of what comes back now either may be part
+                self._headers = {**self._headers, **other}
+                response = await self._written()
         if 300 <= response.status < 400 and response.status != 304:
             raise UnavailableError(Code.UPSTREAM_REDIRECT, Code.UPSTREAM_REDIRECT.meaning)
         if response.headers.get("content-encoding", "identity").lower() != "identity":

@@ -10,6 +10,7 @@ enrolment       agent id                  {version, by}: in production, sign-off
                                           activation began, so keys may enrol
 signing_key     kid                       our own key: public part, sealed private part, state
 secret          name                      a brokered upstream credential, sealed
+upstream_account a keyed digest           a person's account at a credential's authorization server, its tokens sealed
 api_token       SHA-256 of the secret     a person's token, or session of the console
 login_link      SHA-256 of the secret     {person, expires_us, by?, second?}: a single-use sign-in link, who made it,
                                           and whether opening it makes the second administrator
@@ -57,6 +58,7 @@ __all__ = [
     "SECOND_ADMIN",
     "SECRET",
     "SIGNING_KEY",
+    "UPSTREAM_ACCOUNT",
     "api_token_doc",
     "api_token_from",
     "credential_doc",
@@ -79,6 +81,7 @@ PERSON = "person"
 SECOND_ADMIN = "second_admin"
 SECRET = "secret"  # noqa: S105 - the kind of a row, not a secret
 SIGNING_KEY = "signing_key"
+UPSTREAM_ACCOUNT = "upstream_account"
 
 FIRST: Final = "first"
 SECOND: Final = "second"

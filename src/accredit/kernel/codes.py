@@ -300,6 +300,21 @@ class Code(Enum):
         "the tool server's brokered credential is missing or pinned to another origin",
         "store the credential for the origin of the server's URL",
     )
+    UPSTREAM_TOKEN = (
+        "upstream_token",
+        "the authorization server gave no usable token for the tool server, so nothing was sent",
+        "check its address and the client registered there; see the server's log",
+    )
+    UPSTREAM_USER = (
+        "upstream_user",
+        "the tool server is called as a person, and there is no verified user whose word counts there",
+        "call on behalf of a verified user of the issuer that the credential names",
+    )
+    UPSTREAM_NOT_CONNECTED = (
+        "upstream_not_connected",
+        "the user has not connected an account at the tool server's authorization server",
+        "have the user open `/console/accounts` and connect it",
+    )
     TASK_CLOSED = ("task_closed", "the task is not open any more", "work on an open task")
     TASK_STATUS_STALE = (
         "task_status_stale",

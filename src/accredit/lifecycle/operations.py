@@ -18,13 +18,14 @@ from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldV
 from accredit.approvals.service import Holds
 from accredit.audit.model import Receipt
 from accredit.audit.ports import Actor
-from accredit.identity.broker import BrokeredCredential, SealedBroker
+from accredit.identity.broker import SealedBroker
 from accredit.identity.enrolment import Enrolment, IssuedKey, JoinToken
 from accredit.identity.model import Credential, Operator
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints, PointKey
 from accredit.identity.revocation import Revocations
 from accredit.identity.state import IdentityState
+from accredit.identity.upstreams import BrokeredCredential, ConnectedAccount, OAuthSettings, UpstreamKind
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clearance import Basis, Clearance, Subject
 from accredit.kernel.codes import Code
@@ -201,11 +202,53 @@ class Operations:
         return await self._approvals.open_proposal(made, who) if isinstance(made, Proposal) else made
 
     async def store_credential(
-        self, who: Operator, name: str, *, origin: str, header: str, value: str
+        self,
+        who: Operator,
+        name: str,
+        *,
+        origin: str,
+        header: str,
+        value: str,
+        kind: UpstreamKind = UpstreamKind.HEADER,
+        username: str = "",
+        oauth: OAuthSettings | None = None,
+        new_key: bool = False,
     ) -> BrokeredCredential:
         """Keep an upstream credential, sealed. Raises as `SealedBroker.store`."""
         self._require(Act.STORE_CREDENTIAL, who)
-        return await self._broker.store(name, origin=origin, header=header, value=value, actor=_actor(who))
+        return await self._broker.store(
+            name,
+            origin=origin,
+            header=header,
+            value=value,
+            kind=kind,
+            username=username,
+            oauth=oauth,
+            new_key=new_key,
+            actor=_actor(who),
+        )
+
+    async def remove_credential(self, who: Operator, name: str) -> None:
+        """Remove an upstream credential. Raises as `SealedBroker.remove`."""
+        self._require(Act.STORE_CREDENTIAL, who)
+        await self._broker.remove(name, actor=_actor(who))
+
+    def connect_account(self, who: Operator, name: str) -> str:
+        """Where this person consents to an account of theirs being used. Raises as `Accounts.begin`."""
+        _require_admin_scope(who)
+        return self._broker.accounts.begin(name, person=who.person, session=who.credential)
+
+    async def connected_account(self, who: Operator, name: str, answer: Mapping[str, str]) -> ConnectedAccount:
+        """Take what that came to. Raises as `Accounts.finish`."""
+        _require_admin_scope(who)
+        return await self._broker.accounts.finish(
+            name, answer, person=who.person, session=who.credential, actor=_actor(who)
+        )
+
+    async def disconnect_account(self, who: Operator, name: str) -> bool:
+        """Forget an account of this person's. Raises as `Accounts.disconnect`."""
+        _require_admin_scope(who)
+        return await self._broker.accounts.disconnect(name, person=who.person, actor=_actor(who))
 
     async def publish(self, who: Operator, files: Mapping[str, str]) -> str | ApprovalRequest:
         """Put policies in force, or ask for that once there are two administrators. Gives the release's digest.
