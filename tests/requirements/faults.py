@@ -40,4 +40,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         _SOURCE,
         "kill -9 under load loses nothing that was answered, and nothing was sent without its record",
     ),
+    Requirement(
+        "faults:matrix:documented",
+        "issue 5, faults",
+        "what an agent of each tier is told while one control is down is what docs/faults.md says",
+    ),
+    Requirement(
+        "faults:matrix:closed",
+        "DESIGN §3.10",
+        "with a control down that a call needs, nothing reaches the tool; a higher tier is told no more than a lower",
+    ),
+    Requirement("faults:matrix:over", "issue 5, faults", "once it is up again calls go through, and none is left open"),
 )
