@@ -201,8 +201,7 @@ _SMUGGLED: Mapping[str, tuple[bytes, int, int]] = {
     "a second version": (_raw("mcp-protocol-version: 2025-11-25") + _BODY, 400, 0),
     "a second caller": (_raw("authorization: Bearer x") + _BODY, 400, 0),
     "another verb by header": (_raw("x-http-method-override: DELETE", "x-method-override: GET") + _BODY, 200, 1),
-    "another place by header": (_raw("x-original-url: /mcp/erp", "x-forwarded-host: erp", "forwarded: host=erp") + _BODY,
-                                200, 1),
+    "another place by header": (_raw("x-original-url: /mcp/erp", "forwarded: host=erp") + _BODY, 200, 1),
     "a verb of its own": (_raw().replace(b"POST", b"CALL", 1) + _BODY, 400, 0),
 }  # fmt: skip
 
