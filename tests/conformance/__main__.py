@@ -3,7 +3,8 @@
 Two targets stand behind a real installation with one agent that may use every tool of both: `reference`, which the kits
 are made for, and `everything`, the published sample server, whose own tools are called as well. The kit's client
 scenarios are played with the SDK's client, alone and with the gateway between it and the kit's server. The table says
-how the checks came out; the exit status is 1 for a difference that `differences.toml` does not explain, or explains in vain.
+how the checks came out; the exit status is 1 for a difference that `differences.toml` does not explain, or explains in
+vain.
 """
 
 from __future__ import annotations
