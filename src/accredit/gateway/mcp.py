@@ -454,7 +454,7 @@ class McpGateway:
             async with exchange:  # 9
                 text, ended = await self._answer(exchange, reply, rpc_id, token, admitted)
             end(ended)
-            await reply.final(text, status=_status_of(inbound, ended))  # 10
+            await reply.final(text, status=_status_of(reply, ended))  # 10
 
         words = await forward(self._enforcement, admitted, flight, begin, relay)
         if words is not None and not reply.done:
@@ -628,11 +628,11 @@ def _declined(message: RpcMessage, hold: HoldId) -> Refused | None:
     return None
 
 
-def _status_of(inbound: _Inbound, ended: CallResult) -> int:
+def _status_of(reply: Reply, ended: CallResult) -> int:
     """The HTTP status of a tool server's own answer: 2026-07-28 gives one of its errors a status of its own."""
     error = ended.result.get("error") if ended.end is CallEnd.PROTOCOL_ERROR and ended.result else None
     lacking = isinstance(error, Mapping) and error.get("code") == RpcNumber.CAPABILITY
-    return 400 if lacking and inbound.era is Era.STATELESS else 200
+    return 400 if lacking and reply.era is Era.STATELESS else 200
 
 
 def _check_result(result: Mapping[str, Any]) -> CallEnd:
