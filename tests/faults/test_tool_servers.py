@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.enforcement.place import SECRET, Place, ToolBox, agent, document, tool
 from tests.faults.conftest import Town
-from tests.gateway.stage import RawServer, Script, Seen, http_json, tool_result
+from tests.gateway.stage import SSE_HEAD, RawServer, Script, Seen, answer_ok, http_json, modern, tool_result
 
 _count = itertools.count(1)
 _FREE = {"effect": "read", "data": ["internal"], "price": "0 USD"}
@@ -236,5 +239,116 @@ def test_tools_of_any_name_are_registered_granted_listed_called_and_recorded(tow
             assert all(one.isascii() and one.count("/") == 1 for one in ids)
             (await stall.call("a/b/../b")).refused("tool_not_granted")
             assert len(stall.box.calls) == len(names)
+
+    town.run(story())
+
+
+async def _reset(writer: asyncio.StreamWriter, seen: Seen) -> None:
+    """Some of the answer, then the connection is torn down without a goodbye."""
+    token = seen.message["params"]["_meta"].get("progressToken")
+    notice = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}}
+    writer.write(SSE_HEAD + b"data: " + orjson.dumps(notice) + b"\r\n\r\ndata: {")
+    await writer.drain()
+    await asyncio.sleep(0.05)  # what was sent would be thrown away with the connection
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@pytest.mark.requirement("faults:servers:answers")
+def test_a_stream_that_is_reset_in_the_middle_ends_in_words_for_the_agent_and_on_record(town: Town) -> None:
+    async def story() -> None:
+        async with _stall(town.at, answer=_reset) as stall:
+            body, headers = modern(params={"name": "look", "arguments": {}}, meta={"progressToken": "p"})
+            headers["mcp-name"] = "look"
+            answer = await town.at.post(stall.token, body, headers, server=stall.name)
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            frames = [orjson.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+            assert frames[0]["params"] == {"progressToken": "p", "progress": 1}
+            assert frames[1]["result"]["structuredContent"]["code"] == "upstream_invalid"
+            await town.at.settled()
+            assert town.at.records("outcome")[-1][1]["code"] == "upstream_invalid"
+            stall.box.answer = answer_ok
+            assert (await stall.call()).allowed
+
+    town.run(story())
+
+
+@pytest.mark.requirement("faults:servers:swapped")
+def test_answers_of_two_calls_that_are_swapped_reach_neither_agent(town: Town) -> None:
+    waiting: list[tuple[asyncio.StreamWriter, Seen]] = []
+
+    async def swapped(writer: asyncio.StreamWriter, seen: Seen) -> None:
+        waiting.append((writer, seen))
+        if len(waiting) == 2:
+            for (to, _), (_, of) in zip(waiting, reversed(waiting), strict=True):
+                secret = tool_result(f"for {of.message['id']} alone")
+                to.write(http_json({"jsonrpc": "2.0", "id": of.message["id"], "result": secret}))
+                await to.drain()
+        else:
+            await seen.until_closed()
+
+    async def story() -> None:
+        async with _stall(town.at, answer=swapped) as stall:
+            for told in await asyncio.gather(stall.call(), stall.call()):
+                assert told.why["code"] == "upstream_invalid"
+                assert "alone" not in str(told.json)
+
+    town.run(story())
+
+
+@pytest.mark.requirement("faults:servers:memory")
+def test_of_64_mb_no_more_is_taken_than_a_result_may_have(town: Town) -> None:
+    sent: list[int] = []
+
+    async def flood(writer: asyncio.StreamWriter, _: Seen) -> None:
+        writer.write(SSE_HEAD)
+        sent.append(0)
+        for _part in range(64):
+            writer.write(b": " + b"x" * 2**20 + b"\r\n\r\n")
+            await writer.drain()
+            sent[-1] += 1
+
+    async def story() -> None:
+        async with _stall(town.at, answer=flood) as stall:
+            (await stall.call()).refused("upstream_oversized")
+            assert 1 <= sent[-1] < 24, "the rest was let in, buffers of both kernels aside"
+
+    town.run(story())
+
+
+@pytest.mark.requirement("faults:clients:vanish")
+def test_a_client_that_vanishes_without_a_goodbye_ends_its_call_at_the_tool_server_too(town: Town) -> None:
+    closed = asyncio.Event()
+
+    async def streams(writer: asyncio.StreamWriter, seen: Seen) -> None:
+        token = seen.message["params"]["_meta"]["progressToken"]
+        note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}}
+        writer.write(SSE_HEAD + b"data: " + orjson.dumps(note) + b"\r\n\r\n")
+        await writer.drain()
+        try:
+            await seen.until_closed()
+        finally:
+            closed.set()
+
+    async def story() -> None:
+        async with _stall(town.at, answer=streams) as stall:
+            body, headers = modern(params={"name": "look", "arguments": {}}, meta={"progressToken": 1})
+            given = headers | {"mcp-name": "look", "authorization": f"Bearer {stall.token}"}
+            given["content-length"] = str(len(body))
+            host, _, port = town.at.url.removeprefix("http://").partition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+            writer.write(f"POST /mcp/{stall.name} HTTP/1.1\r\n{head}\r\n".encode() + body)
+            await reader.readuntil(b'"progress":1')
+            assert town.at.enforcer.in_flight == 1
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            async with asyncio.timeout(10):
+                await closed.wait()
+                while town.at.enforcer.in_flight:
+                    await asyncio.sleep(0.001)
+            await town.at.settled()
+            _, ended = town.at.records("outcome")[-1]
+            assert (ended["code"], ended["sent"]) == ("cancelled", True)
 
     town.run(story())

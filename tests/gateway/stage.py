@@ -261,8 +261,8 @@ class RawServer:
             writer.close()
 
     @asynccontextmanager
-    async def run(self) -> AsyncIterator[RawServer]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
+    async def run(self, port: int = 0) -> AsyncIterator[RawServer]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**20)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
         try:
             yield self

@@ -224,6 +224,34 @@ def test_an_error_of_the_tool_server_is_relayed_without_its_data(status: str) ->
     assert at.point.settled[0].end is CallEnd.PROTOCOL_ERROR
 
 
+@pytest.mark.requirement("gateway:answer:capability")
+def test_a_capability_the_tool_server_needs_is_named_to_the_client_and_nothing_else_of_its_data() -> None:
+    required: Any = {"sampling": {}}
+    told: list[tuple[int, Any]] = []
+
+    async def script(writer: Any, seen: Seen) -> None:
+        data = {"requiredCapabilities": required, "trace": "a stack trace"}
+        error = {"code": -32021, "message": "needs a model", "data": data}
+        answer = {"jsonrpc": "2.0", "id": seen.message["id"], "error": error}
+        writer.write(http_json(answer, status="400 Bad Request"))
+
+    async def scenario() -> None:
+        nonlocal required
+        async with stage(script) as at:
+            reply = await at.call(*modern())
+            told.append((reply.status, reply.json["error"]["data"]))
+            session = await at.begin()
+            called = legacy("tools/call", {"name": "read_customer", "arguments": {}}, session=session)
+            told.append(((await at.call(*called)).status, None))
+            for other in ({"x": "y" * 2000}, ["sampling"]):
+                required = other
+                reply = await at.call(*modern())
+                told.append((reply.status, reply.json["error"].get("data")))
+
+    asyncio.run(scenario())
+    assert told == [(400, {"requiredCapabilities": {"sampling": {}}}), (200, None), (400, None), (400, None)]
+
+
 @pytest.mark.requirement("gateway:relay:sse")
 def test_a_stream_is_relayed_frame_by_frame_with_the_clients_own_ids() -> None:
     async def script(writer: Any, seen: Seen) -> None:

@@ -349,7 +349,27 @@ def test_a_missing_envelope_is_named() -> None:
 def test_an_unknown_version_is_told_the_served_ones() -> None:
     body, headers = modern(meta={"io.modelcontextprotocol/protocolVersion": "2099-01-01"})
     reply = _one(body, headers | {"mcp-protocol-version": "2099-01-01"})
+    # what `server/discover` says: a request with `_meta` of its own can be of no other version
+    assert (_number(reply), reply.json["error"]["data"]["supported"]) == (-32022, [MODERN])
+
+
+def test_a_client_of_sessions_of_an_unknown_version_is_told_both_eras() -> None:
+    body, headers = legacy("tools/list", session="x")
+    reply = _one(body, headers | {"mcp-protocol-version": "2024-11-05"})
     assert (_number(reply), reply.json["error"]["data"]["supported"]) == (-32022, [MODERN, LEGACY])
+
+
+@pytest.mark.requirement("gateway:routing:white-space")
+def test_white_space_around_a_header_is_no_part_of_its_value() -> None:
+    body, headers = modern()
+    spaced = {name: f" \t{value}  " if name.startswith("mcp-") else value for name, value in headers.items()}
+
+    async def play() -> int:
+        async with stage() as at:
+            return (await at.call(body, spaced)).status
+
+    assert asyncio.run(play()) == 200
+    assert _number(_one(body, headers | {"mcp-name": " read_customers "})) == RpcNumber.HEADER
 
 
 @pytest.mark.parametrize("method", ["resources/subscribe", "prompts/gets", "initialize", "ping", "tasks/list", "x"])

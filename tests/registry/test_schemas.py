@@ -122,6 +122,7 @@ def test_what_is_not_declared_is_refused_wherever_it_stands(schema: Any, argumen
         ({**_object(n={"$ref": "#"})}, {"n": {"n": {"n": {}}}}),
         ({**_object(x={"$ref": "#/properties/y%25z/anyOf/1"}), "properties": {"x": {"$ref": "#/properties/y/anyOf/0"},
           "y": {"anyOf": [_object(a={})]}}}, {"x": {"a": 1}}),
+        ({**_object(x={"$ref": "#/$defs/a"}), "$defs": {"a": {"$anchor": "named", **_object(b={})}}}, {"x": {"b": 1}}),
     ],
 )  # fmt: skip
 def test_what_is_declared_passes_wherever_it_is_declared(schema: Any, arguments: dict[str, Any]) -> None:

@@ -17,6 +17,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("faults:policies:publish", _SOURCE, "Cedar that cannot hold is refused with its file and a fix"),
     Requirement("faults:policies:runtime", "DESIGN §3.10", "a forbid that errors at run time denies, by its own code"),
     Requirement("faults:servers:answers", _SOURCE, "an answer that is none ends the call, named and recorded"),
+    Requirement("faults:servers:swapped", _SOURCE, "an answer to another call reaches neither agent"),
+    Requirement("faults:servers:memory", _SOURCE, "of an endless answer no more is taken than a result may have"),
+    Requirement("faults:clients:vanish", _SOURCE, "a client that vanishes ends its call at the tool server too"),
+    Requirement("faults:bodies:megabyte", _SOURCE, "a megabyte of arguments goes through whole, a byte more does not"),
+    Requirement("faults:bodies:smuggled", _SOURCE, "what two readers could read apart is refused, or is one call"),
     Requirement("faults:servers:slow", _SOURCE, "a slow tool server is cut off after the agent's own time"),
     Requirement("faults:servers:down", _SOURCE, "a tool server that is down is named and costs nothing"),
     Requirement("faults:servers:lies", _SOURCE, "a tool server that lies about its tools is not called"),
@@ -40,4 +45,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         _SOURCE,
         "kill -9 under load loses nothing that was answered, and nothing was sent without its record",
     ),
+    Requirement(
+        "faults:matrix:documented",
+        "issue 5, faults",
+        "what an agent of each tier is told while one control is down is what docs/faults.md says",
+    ),
+    Requirement(
+        "faults:matrix:closed",
+        "DESIGN §3.10",
+        "with a control down that a call needs, nothing reaches the tool; a higher tier is told no more than a lower",
+    ),
+    Requirement("faults:matrix:over", "issue 5, faults", "once it is up again calls go through, and none is left open"),
 )

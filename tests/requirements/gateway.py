@@ -23,6 +23,27 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "gateway:body:strict", "issue 2, bad input", "A malformed message, batch or ambiguous JSON is refused by name."
     ),
     Requirement(
+        "gateway:conformance:listed",
+        "issue 5 §1",
+        "What the conformance kits find different through the gateway is listed with its reason and shown.",
+    ),
+    Requirement(
+        "gateway:conformance:compared",
+        "issue 5 §1",
+        "Each check of the kits is compared; a difference that is not listed, or listed and not seen, is a failure.",
+    ),
+    Requirement(
+        "gateway:conformance:relay", "issue 5 §1", "What the kits send is not changed but for the credential added."
+    ),
+    Requirement(
+        "gateway:routing:white-space", "RFC 9110 §5.5", "White space around a header's value is no part of it."
+    ),
+    Requirement(
+        "gateway:answer:capability",
+        "MCP 2026-07-28 Error Handling",
+        "A tool server that needs what the client did not declare says so to the client, in the form it can act on.",
+    ),
+    Requirement(
         "gateway:routing:header-body",
         "MCP 2026-07-28 Server Validation",
         "A routing header that is missing or differs from the body is refused with -32020.",

@@ -14,6 +14,21 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "security:body:timely", "DESIGN §11", "A body that does not arrive in time is given up at every open door."
     ),
     Requirement(
+        "security:outbound:tokens",
+        "issue 5, bad input",
+        "No client id, issuer or key that a token or a request names is fetched.",
+    ),
+    Requirement(
+        "security:outbound:servers",
+        "issue 5, bad input",
+        "No address in a tool server's definitions, redirects or answers is fetched; a credential goes to its origin.",
+    ),
+    Requirement(
+        "security:passthrough:never",
+        "issue 5, bad input",
+        "No byte of an agent's token, key, session or headers reaches a tool server, whatever it comes in by.",
+    ),
+    Requirement(
         "security:files:private",
         "DESIGN §11",
         "Whatever the umask, what is written is its owner's alone and holds no secret or argument in clear.",

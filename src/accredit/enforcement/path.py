@@ -74,6 +74,8 @@ _MOST_LOOKED_AT: Final = 32_768
 """Characters of one result that are searched for secrets and personal data: it is done between calls."""
 _MOST_ASKED: Final = 2**20
 """Bytes of the arguments of one call that a model asks for."""
+_UNSEEN: Final = Sightings({}, whole=False)
+"""What is known of a result that could not be looked at."""
 _log = logging.getLogger("accredit.enforcement")
 _OVER = {
     None: Code.HOLD_UNKNOWN,
@@ -698,7 +700,8 @@ class Enforcer:
         """Look at a result as the agent would be told it, before it is. Once for each admitted call.
 
         What of it is neither a class that the tool is registered with nor one that the agent was approved for is on
-        record with the outcome; in production, an agent of the highest tier is not told at all.
+        record with the outcome; in production, an agent of the highest tier is not told at all, nor of what could not
+        be looked at.
 
         Raises:
             UnavailableError: `result_undeclared`.
@@ -707,6 +710,12 @@ class Enforcer:
         opened.seen = self._seen(result)
         if not self.withholds(admitted):
             return
+        if opened.seen is _UNSEEN:
+            raise UnavailableError(
+                Code.RESULT_UNDECLARED,
+                "whether the result holds data this agent was not approved for could not be seen",
+                hint="ask the operator: looking at results fails, and the server's log says since when",
+            )
         if undeclared := _undeclared(opened):
             raise UnavailableError(
                 Code.RESULT_UNDECLARED,
@@ -766,7 +775,7 @@ class Enforcer:
             _log.error(
                 "looking for secrets and personal data in a result failed"
             )  # without the trace: it could quote it
-            return Sightings({}, whole=False)
+            return _UNSEEN
 
     def revoked(self, revocation: Revocation) -> None:
         """Cancel what is in flight under something that was just revoked, each call once."""

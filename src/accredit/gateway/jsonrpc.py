@@ -23,6 +23,7 @@ class RpcNumber(IntEnum):
     PARAMS = -32602
     INTERNAL = -32603
     HEADER = -32020
+    CAPABILITY = -32021
     VERSION = -32022
 
 

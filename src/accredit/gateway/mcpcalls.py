@@ -376,7 +376,7 @@ class McpCalls:
                 answer, ended = await self._answer(exchange, reply, progress, admitted, asked, modes, tasks=tasks)
             end(ended)
             if isinstance(answer, bytes):
-                await reply.final(answer)  # 10
+                await reply.final(answer, status=_status_of(reply, ended))  # 10
             else:
                 said = answer
 
@@ -657,6 +657,14 @@ def _declined(message: RpcMessage, hold: HoldId) -> Refused | None:
     if isinstance(answer, dict) and answer.get("action") in {"decline", "cancel"}:
         return Refused(Code.HELD, Code.HELD.meaning, Code.HELD.remedy, hold=hold)
     return None
+
+
+def _status_of(reply: Reply, ended: CallResult | None) -> int:
+    """The HTTP status of a tool server's own answer: 2026-07-28 gives one of its errors a status of its own."""
+    known = ended is not None and ended.end is CallEnd.PROTOCOL_ERROR and ended.result
+    error = known.get("error") if isinstance(known, Mapping) else None
+    lacking = isinstance(error, Mapping) and error.get("code") == RpcNumber.CAPABILITY
+    return 400 if lacking and reply.era is Era.STATELESS else 200
 
 
 def _check_result(result: Mapping[str, Any]) -> CallEnd:

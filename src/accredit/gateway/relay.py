@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from accredit.gateway.jsonrpc import RpcNumber
 from accredit.gateway.routing import CAPABILITIES_KEY, CLIENT_INFO_KEY, ERA_KEY, NAMED_BY, Era, encode_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
@@ -34,6 +35,7 @@ __all__ = [
 ABOUT_US = {"name": "accredit", "version": version("accredit")}
 _MAX_ERROR_TEXT = 1024
 _MAX_ID = 256
+_MAX_REQUIRED = 1024
 _META: Mapping[str, Any] = {
     ERA_KEY: Era.STATELESS.value,
     CLIENT_INFO_KEY: ABOUT_US,
@@ -194,13 +196,26 @@ def answer_of(message: dict[str, Any], *, rpc_id: int, sessions: bool = False) -
         number, words = fault.get("code"), fault.get("message")
         if not isinstance(number, int) or isinstance(number, bool) or not isinstance(words, str):
             raise _invalid("answered with a malformed error")
-        return Answer(error={"code": number, "message": words[:_MAX_ERROR_TEXT]})
+        return Answer(error={"code": number, "message": words[:_MAX_ERROR_TEXT], **_required(number, fault)})
     if not _same(message.get("id"), rpc_id):
         raise _invalid("answered another request")
     result = message.get("result")
     if not isinstance(result, dict):
         raise _invalid("answered without a result")
     return Answer(result=result)
+
+
+def _required(number: int, fault: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client must declare for this call to be served; of other errors the data is the server's own affair."""
+    data = fault.get("data")
+    required = data.get("requiredCapabilities") if isinstance(data, dict) else None
+    if (
+        number != RpcNumber.CAPABILITY
+        or not isinstance(required, dict)
+        or len(encode_message(required)) > _MAX_REQUIRED
+    ):
+        return {}
+    return {"data": {"requiredCapabilities": required}}
 
 
 def _same(given: Any, rpc_id: int) -> bool:

@@ -86,7 +86,7 @@ class ParamHeader:
 
 
 def read_head(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name, the last of a repeated one.
+    """Headers by lower-case name, the last of a repeated one, without the white space around them (RFC 9110 §5.5).
 
     Raises:
         RpcError: a header that decides something is repeated.
@@ -98,7 +98,7 @@ def read_head(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             raise RpcError(
                 RpcNumber.HEADER, f"the header `{name[:80]}` appears more than once", code=Code.HEADER_MISMATCH
             )
-        head[name] = value.decode("latin-1")
+        head[name] = value.decode("latin-1").strip(" \t")
     return head
 
 
@@ -128,15 +128,14 @@ def _mismatch(message: RpcMessage, text: str) -> RpcError:
     return RpcError(RpcNumber.HEADER, text, code=Code.HEADER_MISMATCH, rpc_id=message.id)
 
 
-def _unsupported(message: RpcMessage, requested: str) -> RpcError:
-    supported = [Era.STATELESS.value, Era.SESSIONS.value]
+def _unsupported(message: RpcMessage, requested: str, *supported: Era) -> RpcError:
     return RpcError(
         RpcNumber.VERSION,
         "the protocol version is not supported",
         code=Code.PROTOCOL_VERSION,
         rpc_id=message.id,
         hint=f"use {Era.STATELESS}, or {Era.SESSIONS} after `initialize`",
-        extra={"supported": supported, "requested": requested[:80]},
+        extra={"supported": [era.value for era in supported], "requested": requested[:80]},
     )
 
 
@@ -155,7 +154,7 @@ def era_of(head: Mapping[str, str], message: RpcMessage) -> Era:
         if version is None or version == Era.SESSIONS or message.method == "initialize":
             _check_name(head, message, required=False)
             return Era.SESSIONS
-        raise _unsupported(message, version)
+        raise _unsupported(message, version, Era.STATELESS, Era.SESSIONS)
     if message.id is None and claimed is None:
         return Era.STATELESS  # the revision defines no header or `_meta` duties for a posted notification
     for key in (ERA_KEY, CAPABILITIES_KEY):
@@ -166,7 +165,7 @@ def era_of(head: Mapping[str, str], message: RpcMessage) -> Era:
     if version is None or version != claimed:
         raise _mismatch(message, "the header `MCP-Protocol-Version` differs from the body's `_meta`")
     if version != Era.STATELESS:
-        raise _unsupported(message, version)
+        raise _unsupported(message, version, Era.STATELESS)  # a request with `_meta` of its own has no other
     if method is None:
         raise _mismatch(message, "the header `Mcp-Method` is missing")
     _check_name(head, message, required=True)

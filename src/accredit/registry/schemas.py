@@ -51,7 +51,7 @@ _DRAFTS = frozenset(
 )
 _SILENT = frozenset({"dependencies", "additionalItems", "$recursiveRef", "$recursiveAnchor"})
 """Restrictions of older drafts that 2020-12 would ignore: taking them as if they were not there would widen."""
-_FOREIGN = frozenset({"$dynamicRef", "$dynamicAnchor", "$anchor", "$vocabulary"})
+_FOREIGN = frozenset({"$dynamicRef", "$dynamicAnchor", "$vocabulary"})
 
 _UNDECLARED = (
     jsonschema_rs.ValidationErrorKind.AdditionalProperties,
@@ -70,7 +70,10 @@ _PROPERTY_ONE = ("additionalProperties", "unevaluatedProperties")
 _ITEM_ONE = ("items", "unevaluatedItems")
 _ITEM_LIST = ("prefixItems",)
 _QUESTION = ("not", "if", "contains", "propertyNames")
-_DROPPED = frozenset({"$schema", "$id", "$defs", "definitions", "$comment", "title", "description", "examples"})
+_DROPPED = frozenset(
+    {"$schema", "$id", "$anchor", "$defs", "definitions", "$comment", "title", "description", "examples"}
+)
+"""Say nothing of a value. An anchor is one more name of a place: references by that name are refused as not local."""
 
 
 @dataclass(frozen=True, slots=True)
