@@ -15,7 +15,7 @@ from accredit.sdk.guarded import GuardedTools, ToolNames
 from accredit.sdk.identity import AgentKey, AsyncAgentKey
 from accredit.sdk.wire import WireAnswer, WireRequest
 
-__all__ = ["HOLD", "TIMEOUT_S", "Bench", "bench"]
+__all__ = ["HOLD", "TIMEOUT_S", "Bench", "bench", "guarded", "tools"]
 
 HOLD: Final = "hld_0001"
 TIMEOUT_S: Final = 0.4
@@ -59,6 +59,7 @@ class Bench:
     def send(self, request: WireRequest) -> WireAnswer:
         if self.says == "hang":
             self.released.wait(60)
+            raise OSError("nobody waits for it any more")
         return self._answer(request)
 
     async def send_async(self, request: WireRequest) -> WireAnswer:
@@ -99,8 +100,22 @@ class Bench:
         return WireAnswer(200, json.dumps(body).encode())
 
 
+def guarded(bench: Bench) -> GuardedTools:
+    """What asks it, as the tools of a server `crm`."""
+    return _Breaking(bench)
+
+
 class _Breaking(GuardedTools):
     """Raises where it promises not to: an adapter must not depend on that."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(
+            Guard(AgentKey(_AGENT, _KEY), _URL, send=bench.send),
+            AsyncGuard(AsyncAgentKey(_AGENT, _KEY), _URL, send=bench.send_async),
+            ToolNames("crm"),
+            timeout_s=TIMEOUT_S,
+        )
+        self._bench = bench
 
     def check(self, name: str, arguments: Mapping[str, Any] | str) -> ToolDecision:
         self._break()
@@ -110,17 +125,11 @@ class _Breaking(GuardedTools):
         self._break()
         return await super().check_async(name, arguments)
 
-    @staticmethod
-    def _break() -> None:
-        if bench.says == "break":
+    def _break(self) -> None:
+        if self._bench.says == "break":
             raise RuntimeError("as told")
 
 
 bench: Final = Bench()
 """One for the process, as what is installed into a framework is."""
-tools: Final = _Breaking(
-    Guard(AgentKey(_AGENT, _KEY), _URL, send=bench.send),
-    AsyncGuard(AsyncAgentKey(_AGENT, _KEY), _URL, send=bench.send_async),
-    ToolNames("crm"),
-    timeout_s=TIMEOUT_S,
-)
+tools: Final = guarded(bench)

@@ -1,8 +1,9 @@
-"""`accredit run` as an agent team uses it: their program as it is, a real server, official clients, a real framework."""
+"""`accredit run` as a team uses it: their program as it is, a real server, official clients, a real framework."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -48,10 +49,16 @@ class Desk:
         given = {"ACCREDIT_URL": self.room.at.url, "ACCREDIT_AGENT_KEY": self.key, "ACCREDIT_AGENT": "writer"}
         return kept | {"HOME": str(self.home), "PYTHONUNBUFFERED": "1", "OPENAI_API_KEY": "sk-own"} | given | more
 
-    def start(self, *command: str, options: tuple[str, ...] = (), **environ: str) -> subprocess.Popen[str]:
+    def start(
+        self,
+        *command: str,
+        server: tuple[str, ...] = ("--server", "crm"),
+        options: tuple[str, ...] = (),
+        **environ: str,
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [str(_ACCREDIT), "run", "--server", "crm", *options, "--", *command],
-            cwd=self.home, env=self.environ(**environ), text=True, stdin=subprocess.DEVNULL,
+            [str(_ACCREDIT), "run", *server, *options, "--", *command],
+            cwd=self.home, env=self.environ(**environ), text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -126,6 +133,7 @@ def test_official_clients_of_models_need_no_change(desk: Desk) -> None:
 # -- tools of a framework
 
 _AGENT: Final = """
+    import sys
     from agents import Agent, Runner, function_tool
 
     @function_tool
@@ -144,74 +152,96 @@ _AGENT: Final = """
         return "3"
 
     agent = Agent(name="desk", model="gpt-x", tools=[read, refund, count])
-    print("said", Runner.run_sync(agent, "do it").final_output)
+    for line in sys.stdin:
+        print("said", Runner.run_sync(agent, line).final_output, flush=True)
 """
+"""Does what each line says, as far as its model wants to."""
 
 
-def _model(desk: Desk, tool: str, **arguments: Any) -> None:
-    """Let the model call one tool, and then repeat what it was answered."""
-
-    def turn(asked: Asked) -> Any:
-        found = [item["output"] for item in asked.json["input"] if item.get("type") == "function_call_output"]
-        text = {"type": "output_text", "text": str(found[-1]) if found else "", "annotations": []}
-        item: dict[str, Any] = {"type": "message", "id": "m", "role": "assistant", "status": "completed",
-                                "content": [text]}  # fmt: skip
-        if not found:
-            item = {"type": "function_call", "id": "f", "call_id": "c", "name": tool,
-                    "arguments": json.dumps(arguments), "status": "completed"}  # fmt: skip
-        return {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "gpt-x",
-                "output": [item], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
-                "usage": {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 2,
-                          "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 12}}  # fmt: skip
-
-    desk.room.provider._whole = turn  # type: ignore[method-assign]
+def _model(asked: Asked) -> Any:
+    """A model that calls the tool it was told to, and then repeats what it was answered."""
+    given = asked.json["input"]
+    found = [item["output"] for item in given if item.get("type") == "function_call_output"]
+    text = {"type": "output_text", "text": str(found[-1]) if found else "", "annotations": []}
+    item: dict[str, Any] = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [text]}
+    if not found:
+        name, _, arguments = given[0]["content"].strip().partition(" ")
+        item = {"type": "function_call", "id": "f", "call_id": "c", "name": name, "arguments": arguments,
+                "status": "completed"}  # fmt: skip
+    return {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "gpt-x",
+            "output": [item], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+            "usage": {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 2,
+                      "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 12}}  # fmt: skip
 
 
-@pytest.fixture
-def _usual(desk: Desk) -> Iterator[None]:
-    yield
-    vars(desk.room.provider).pop("_whole", None)
+@contextlib.contextmanager
+def _at_work(desk: Desk, **how: Any) -> Iterator[Callable[..., str]]:
+    """The agent, which answers whether a tool ran and what it was told of it."""
+    desk.room.provider._whole = _model  # type: ignore[method-assign]
+    started = desk.start(sys.executable, desk.script(_AGENT), **how)
+    watchdog = threading.Timer(_PATIENCE_S, started.kill)
+    watchdog.start()
+    assert started.stdin is not None
+    assert started.stdout is not None
+    lines = started.stdout
+
+    def asked(tool: str, **arguments: Any) -> str:
+        assert started.stdin is not None
+        started.stdin.write(f"{tool} {json.dumps(arguments)}\n")
+        started.stdin.flush()
+        found = ""
+        while not found or not found.splitlines()[-1].startswith("said"):
+            line = lines.readline()
+            assert line, started.communicate()
+            found += line
+        return found
+
+    try:
+        yield asked
+        assert started.communicate(timeout=_PATIENCE_S)[0] == ""
+        assert started.returncode == 0
+    finally:
+        watchdog.cancel()
+        started.kill()
+        started.wait()
+        for pipe in (started.stdin, started.stdout, started.stderr):
+            assert pipe is not None
+            pipe.close()
+        del desk.room.provider._whole
+
+
+def _refusal(answer: str) -> dict[str, Any]:
+    """It did not run, and this is why."""
+    assert "ran" not in answer
+    return dict(json.loads(answer.removeprefix("said ")))
 
 
 @pytest.mark.requirement("sdk:run:frameworks")
-@pytest.mark.usefixtures("_usual")
 def test_a_stock_agent_is_allowed_denied_and_held_without_a_change(desk: Desk) -> None:
-    _model(desk, "read", customer_id="c-1")
-    ran = desk.python(_AGENT)
-    assert ran.out.splitlines() == ["ran read c-1", "said customer is Kim"], ran
-
-    _model(desk, "count")
-    ran = desk.python(_AGENT)
-    (said,) = ran.out.splitlines()
-    assert json.loads(said.removeprefix("said "))["code"] == "tool_not_granted"
-
-    _model(desk, "refund", cents=500)
-    holds = set()
-    for _ in range(2):  # a program that is started anew finds the same request
-        (said,) = desk.python(_AGENT).out.splitlines()
-        refusal = json.loads(said.removeprefix("said "))
-        assert refusal["code"] == "approval_required"
-        holds.add(refusal["hold"])
-    (hold,) = holds
-    desk.do(desk.room.at.operator.answer_hold(hold, "approve"))
-    assert desk.python(_AGENT).out.splitlines() == ["ran refund 500", "said refunded"]
-    assert "ran" not in desk.python(_AGENT).out
+    with _at_work(desk) as call:
+        assert call("read", customer_id="c-1") == "ran read c-1\nsaid customer is Kim\n"
+        assert _refusal(call("count"))["code"] == "tool_not_granted"
+        waiting = _refusal(call("refund", cents=500))
+        assert waiting["code"] == "approval_required"
+    with _at_work(desk) as call:  # a program that is started anew finds the same request
+        assert _refusal(call("refund", cents=500))["hold"] == waiting["hold"]
+        desk.do(desk.room.at.operator.answer_hold(waiting["hold"], "approve"))
+        assert call("refund", cents=500) == "ran refund 500\nsaid refunded\n"
+        again = _refusal(call("refund", cents=500))
+        assert again["hold"] != waiting["hold"]
+        desk.do(desk.room.at.operator.answer_hold(again["hold"], "deny"))
+        assert _refusal(call("refund", cents=500))["code"] != "allowed"
     desk.do(desk.room.at.settled())
     advised = [body["code"] for _, body in desk.room.at.records("advice")]
     assert {"allowed", "tool_not_granted", "held"} <= set(advised)
 
 
 @pytest.mark.requirement("sdk:run:frameworks")
-@pytest.mark.usefixtures("_usual")
 def test_tools_are_named_on_the_command_line_and_what_is_not_named_is_refused(desk: Desk) -> None:
-    _model(desk, "count")
-    ran = desk.python(_AGENT, options=("--tool", "count=crm/read"))
-    assert "ran count" in ran.out
-    ran = desk.python(_AGENT, options=("--unchecked", "count"))
-    assert "ran count" in ran.out
-    ran = desk.python(_AGENT, options=("--server", ""))
-    assert "ran" not in ran.out
-    assert "action_unknown" in ran.out
+    with _at_work(desk, server=(), options=("--tool", "count=crm/read", "--unchecked", "refund")) as call:
+        assert "ran count" in call("count")
+        assert "ran refund" in call("refund", cents=1)
+        assert _refusal(call("read", customer_id="c-1"))["code"] == "action_unknown"
 
 
 _GRAPH: Final = """
@@ -267,7 +297,7 @@ def test_a_framework_that_cannot_be_governed_is_not_imported_and_ones_own_module
 @pytest.mark.requirement("sdk:run:closed")
 def test_a_python_without_the_sdk_does_not_start_the_program(desk: Desk) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", desk.home / "bare"], check=True, timeout=60)
-    ran = desk.run(str(desk.home / "bare/bin/python"), "-c", "print('started')", PYTHONPATH="")
+    ran = desk.run(str(desk.home / "bare/bin/python"), "-c", "print('started')")
     assert (ran.code, ran.out) == (78, "")
     assert "cannot be governed" in ran.err
     for given in (["-I"], ["-W", "ignore", "-bE"], ["-S"]):
@@ -280,7 +310,8 @@ def test_a_sitecustomize_of_ones_own_is_still_loaded(desk: Desk) -> None:
     (desk.home / "own").mkdir()
     (desk.home / "own" / "sitecustomize.py").write_text("print('own')\n")
     path = f"{desk.home / 'own'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    assert desk.python("print('program')", PYTHONPATH=path).out.splitlines() == ["own", "program"]
+    # the command is a Python program too
+    assert desk.python("print('program')", PYTHONPATH=path).out.splitlines() == ["own", "own", "program"]
 
 
 # -- the credential
@@ -296,7 +327,8 @@ def test_nothing_starts_without_a_credential_that_is_accepted(desk: Desk) -> Non
         ({"ACCREDIT_AGENT_KEY": "acca_nobody"}, 5, "not accepted"),
         ({"ACCREDIT_URL": "http://accredit.example.com"}, 1, "https"),
     ):
-        started = desk.start("touch", marks, **environ)
+        more: dict[str, Any] = dict(environ)
+        started = desk.start("touch", marks, **more)
         _, err = started.communicate(timeout=_PATIENCE_S)
         assert (started.returncode, said in err) == (code, True), err
         assert "nobody" not in err
@@ -420,7 +452,7 @@ def test_signals_reach_the_program(desk: Desk, name: str) -> None:
 
 
 @pytest.mark.requirement("sdk:run:transparent")
-def test_a_server_that_is_gone_stops_every_call_and_not_the_program(desk: Desk) -> None:
+def test_nothing_starts_where_no_server_answers(desk: Desk) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"

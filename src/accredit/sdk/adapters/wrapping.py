@@ -36,7 +36,7 @@ def check_every(
         _wrap(each, method, tools, named, refused, but)
     given = base.__dict__.get("__init_subclass__")
 
-    def joined(cls: Any, /, **more: Any) -> None:
+    def joined(cls: type, /, **more: Any) -> None:
         if given is not None:
             given.__func__(cls, **more)
         else:
