@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from accredit.kernel.ids import AgentId
 from accredit.sdk.guard import AsyncGuard, Guard, ToolDecision
-from accredit.sdk.guarded import GuardedTools, ToolNames
+from accredit.sdk.guarded import GuardedTools, CatalogueNames
 from accredit.sdk.identity import AgentKey, AsyncAgentKey
 from accredit.sdk.wire import WireAnswer, WireRequest
 
@@ -112,7 +112,7 @@ class _Breaking(GuardedTools):
         super().__init__(
             Guard(AgentKey(_AGENT, _KEY), _URL, send=bench.send),
             AsyncGuard(AsyncAgentKey(_AGENT, _KEY), _URL, send=bench.send_async),
-            ToolNames("crm"),
+            CatalogueNames("crm"),
             timeout_s=TIMEOUT_S,
         )
         self._bench = bench

@@ -16,7 +16,7 @@ from accredit.kernel.errors import InvalidInputError
 from accredit.sdk.adapters import FRAMEWORKS, govern
 from accredit.sdk.adapters.wrapping import check_every
 from accredit.sdk.guard import ToolDecision
-from accredit.sdk.guarded import GuardedTools, ToolNames
+from accredit.sdk.guarded import GuardedTools, CatalogueNames
 from tests.adapters.bench import Bench, guarded
 
 # -- names
@@ -24,23 +24,23 @@ from tests.adapters.bench import Bench, guarded
 
 @pytest.mark.requirement("sdk:guarded:names")
 def test_a_tool_is_what_it_was_said_to_be_or_nothing() -> None:
-    names = ToolNames("crm", {"give back": "shop/refund"})
+    names = CatalogueNames("crm", {"give back": "shop/refund"})
     assert names.find("give back") == "shop/refund"
     assert names.find("read") == "crm/read"
     assert names.find("mcp__shop__refund") == "shop/refund"
-    assert ToolNames().find("read") is None
+    assert CatalogueNames().find("read") is None
     assert names.find("../shop/refund") == "crm/..%2Fshop%2Frefund"
     for wrong in ("refund", "Shop/refund", "shop/", "/refund", "shop/a/b", "shop/@read"):
         with pytest.raises(InvalidInputError):
-            ToolNames("crm", {"refund": wrong})
+            CatalogueNames("crm", {"refund": wrong})
     with pytest.raises(InvalidInputError):
-        ToolNames("a/b")
+        CatalogueNames("a/b")
 
 
 @pytest.mark.requirement("sdk:guarded:names")
 @given(st.text(max_size=40))
 def test_no_name_reaches_another_server(name: str) -> None:
-    found = ToolNames("crm").find(name)
+    found = CatalogueNames("crm").find(name)
     assert found is not None
     if not name.startswith("mcp__"):
         assert found.startswith("crm/")

@@ -212,7 +212,7 @@ def _at_work(desk: Desk, **how: Any) -> Iterator[Callable[..., str]]:
 
 def _refusal(answer: str) -> dict[str, Any]:
     """It did not run, and this is why."""
-    assert "ran" not in answer
+    assert answer.startswith("said {")
     return dict(json.loads(answer.removeprefix("said ")))
 
 
@@ -230,7 +230,7 @@ def test_a_stock_agent_is_allowed_denied_and_held_without_a_change(desk: Desk) -
         again = _refusal(call("refund", cents=500))
         assert again["hold"] != waiting["hold"]
         desk.do(desk.room.at.operator.answer_hold(again["hold"], "deny"))
-        assert _refusal(call("refund", cents=500))["code"] != "allowed"
+        assert _refusal(call("refund", cents=500))["code"] == "not_approvable"
     desk.do(desk.room.at.settled())
     advised = [body["code"] for _, body in desk.room.at.records("advice")]
     assert {"allowed", "tool_not_granted", "held"} <= set(advised)

@@ -15,7 +15,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import AgentId
 from accredit.sdk.guard import AsyncTokens
-from accredit.sdk.guarded import ToolNames
+from accredit.sdk.guarded import CatalogueNames
 
 __all__ = ["app"]
 
@@ -47,7 +47,7 @@ def _run(
         unchecked: A tool that is called through the gateway, or does nothing itself. Repeat it for more.
     """
     environ = os.environ
-    names = ToolNames(server or environ.get("ACCREDIT_TOOL_SERVER", ""), _named(tool), frozenset(unchecked))
+    names = CatalogueNames(server or environ.get("ACCREDIT_TOOL_SERVER", ""), _named(tool), frozenset(unchecked))
     url = load_profile(environ).url
     tokens = _credential(environ, url, identity, agent)
     from accredit.sdk.launcher import launch  # noqa: PLC0415 - only this command needs it

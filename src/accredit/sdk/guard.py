@@ -20,6 +20,7 @@ import orjson
 
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId
+from accredit.kernel.strictjson import parse_strict
 from accredit.sdk.identity import AsyncSend, Send, send, send_async
 from accredit.sdk.wire import WireAnswer, WireRequest, checked_url
 
@@ -29,6 +30,7 @@ _ROUTE: Final = "/access/v1"
 _UNAVAILABLE: Final = "unavailable"
 _EVERY_S: Final = 5.0
 _MAX_ANSWER: Final = 1_048_576
+_MAX_PROBLEM: Final = 65_536
 _MAX_SAID: Final = 500
 
 
@@ -38,8 +40,8 @@ class ToolDecision:
 
     allowed: bool
     code: str
-    """`allowed`, the server's reason, `approval_required`, `approval_denied`, `approval_expired`, or `unavailable`:
-    nobody could be asked."""
+    """`allowed`, the server's reason, `approval_required`, `approval_denied`, `approval_expired`, `not_approvable`: a
+    person denied exactly this call already, or too much waits; or `unavailable`: nobody could be asked."""
     message: str = ""
     """For the agent to read."""
     decision_id: str | None = None
@@ -71,7 +73,7 @@ class ToolDecision:
                 )
             case "approval_required":
                 return "a person has to approve this call"
-            case "approval_denied" | "approval_expired":
+            case "approval_denied" | "approval_expired" | "not_approvable":
                 return "do not make this call again unless you are told to"
             case "unavailable" | "timeout":
                 return "nobody could decide; the tool was not run, try again later"
@@ -129,8 +131,10 @@ def _asking(
     denial = decided.pop("access_request", None)
     if decided["code"] != "approval_required" or not isinstance(denial, dict) or wait_s <= 0:
         return ToolDecision(**decided)
-    made = _object((yield _post(base_url, "requests", {**question, "denial": denial}, token)))
-    task = _task(made)
+    made = yield _post(base_url, "requests", {**question, "denial": denial}, token)
+    if made is not None and made.status == 400:  # a person said no to exactly this, or too much waits already
+        return ToolDecision(**decided | {"code": "not_approvable", "message": _detail(made)})
+    task = _task(_object(made))
     while task["status"] == "pending":
         if now() - began + _EVERY_S > wait_s:
             return ToolDecision(**decided | {"approval": task["id"]})
@@ -157,6 +161,12 @@ def _object(answer: WireAnswer | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError("no object")
     return found
+
+
+def _detail(answer: WireAnswer) -> str:
+    found = parse_strict(answer.content, max_bytes=_MAX_PROBLEM)
+    said = found.get("detail") if isinstance(found, dict) else None
+    return said if isinstance(said, str) else ""
 
 
 def _read(answer: WireAnswer | None) -> dict[str, Any]:

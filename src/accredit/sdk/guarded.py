@@ -26,7 +26,7 @@ from accredit.sdk.guard import AsyncGuard, Guard, ToolDecision
 from accredit.sdk.identity import AgentIdentity, AgentKey, AsyncAgentIdentity, AsyncAgentKey
 from accredit.sdk.keyring import Keyring
 
-__all__ = ["GuardedTools", "ToolNames"]
+__all__ = ["GuardedTools", "CatalogueNames"]
 
 _TIMEOUT_S: Final = 30.0
 _ASKED_S: Final = 0.001
@@ -48,7 +48,7 @@ _FAILED: Final = ToolDecision(
 
 
 @dataclass(frozen=True, slots=True)
-class ToolNames:
+class CatalogueNames:
     """Which tool of the catalogue a framework's tool is. One that is none is refused.
 
     Raises:
@@ -84,7 +84,7 @@ class GuardedTools:
     """Decides on the calls of one process. Used from any thread and any event loop; never raises but when stopped."""
 
     def __init__(
-        self, guard: Guard, async_guard: AsyncGuard, names: ToolNames, *, timeout_s: float = _TIMEOUT_S
+        self, guard: Guard, async_guard: AsyncGuard, names: CatalogueNames, *, timeout_s: float = _TIMEOUT_S
     ) -> None:
         """Ask both guards about what `names` knows; what took longer than `timeout_s` is refused."""
         self._guard = guard
@@ -100,7 +100,7 @@ class GuardedTools:
             InvalidInputError: there is no credential or more than one, or a value is not what it should be.
         """
         url, file, key = (environ.get(f"ACCREDIT_{name}", "") for name in ("URL", "IDENTITY", "AGENT_KEY"))
-        names = ToolNames(
+        names = CatalogueNames(
             environ.get("ACCREDIT_TOOL_SERVER", ""),
             _mapping(environ.get("ACCREDIT_TOOLS", "")),
             frozenset(_words(environ.get("ACCREDIT_UNCHECKED_TOOLS", ""))),

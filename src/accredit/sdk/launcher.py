@@ -25,7 +25,7 @@ import orjson
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnauthenticatedError, UnavailableError
 from accredit.sdk.guard import AsyncTokens
-from accredit.sdk.guarded import ToolNames
+from accredit.sdk.guarded import CatalogueNames
 from accredit.sdk.identity import AsyncSend, send_async
 from accredit.sdk.relay import relaying
 from accredit.sdk.wire import WireRequest, checked_url
@@ -45,7 +45,7 @@ _UNGOVERNED: Final = frozenset("IES")
 
 
 def program_environment(
-    environ: Mapping[str, str], *, url: str, agent: str, secret: str, names: ToolNames
+    environ: Mapping[str, str], *, url: str, agent: str, secret: str, names: CatalogueNames
 ) -> dict[str, str]:
     """What the program is started with: no `ACCREDIT_` variable but these, and no other key of a provider."""
     kept = {name: value for name, value in environ.items() if not name.startswith("ACCREDIT_")}
@@ -55,6 +55,7 @@ def program_environment(
         "OPENAI_BASE_URL": f"{url}/llm/openai/v1",
         "OPENAI_API_BASE": f"{url}/llm/openai/v1",  # as older clients call it
         "OPENAI_API_KEY": secret,
+        "OPENAI_AGENTS_DISABLE_TRACING": "1",  # goes to OpenAI, past the gateway, with this key
         "ANTHROPIC_BASE_URL": f"{url}/llm/anthropic",
         "ANTHROPIC_API_KEY": secret,
         "ACCREDIT_URL": url,
@@ -75,7 +76,7 @@ def launch(
     tokens: AsyncTokens,
     base_url: str,
     *,
-    names: ToolNames,
+    names: CatalogueNames,
     environ: Mapping[str, str],
     send: AsyncSend = send_async,
 ) -> int:
@@ -108,7 +109,7 @@ def _startable(command: Sequence[str]) -> None:
 
 
 async def _launched(
-    command: Sequence[str], tokens: AsyncTokens, base_url: str, names: ToolNames, environ: Mapping[str, str],
+    command: Sequence[str], tokens: AsyncTokens, base_url: str, names: CatalogueNames, environ: Mapping[str, str],
     send: AsyncSend,
 ) -> int:  # fmt: skip
     await _accepted(tokens, base_url, send)

@@ -40,7 +40,7 @@ def check_every(
         if given is not None:
             given.__func__(cls, **more)
         else:
-            super(base, cls).__init_subclass__(**more)
+            super(base, cls).__init_subclass__(**more)  # type: ignore[arg-type]  # it is below base
         _wrap(cls, method, tools, named, refused, but)
 
     setattr(base, "__init_subclass__", classmethod(joined))  # noqa: B010 - no type says that it may be set
