@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from accredit.kernel.ids import AgentId
 from accredit.sdk.guard import AsyncGuard, Guard, ToolDecision
-from accredit.sdk.guarded import GuardedTools, CatalogueNames
+from accredit.sdk.guarded import CatalogueNames, GuardedTools
 from accredit.sdk.identity import AgentKey, AsyncAgentKey
 from accredit.sdk.wire import WireAnswer, WireRequest
 

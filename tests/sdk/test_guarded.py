@@ -16,7 +16,7 @@ from accredit.kernel.errors import InvalidInputError
 from accredit.sdk.adapters import FRAMEWORKS, govern
 from accredit.sdk.adapters.wrapping import check_every
 from accredit.sdk.guard import ToolDecision
-from accredit.sdk.guarded import GuardedTools, CatalogueNames
+from accredit.sdk.guarded import CatalogueNames, GuardedTools
 from tests.adapters.bench import Bench, guarded
 
 # -- names

@@ -375,7 +375,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 
 @pytest.mark.requirement("sdk:run:credential")
-def test_an_instance_enrols_once_and_its_tokens_are_renewed_as_it_runs(
+def test_an_instance_enrols_once_and_runs_by_its_file_from_then_on(
     place: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_profile({"ACCREDIT_PROFILE": str(tmp_path / "profile.json")}, Profile(place.url, place.token))

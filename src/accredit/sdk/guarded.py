@@ -26,7 +26,7 @@ from accredit.sdk.guard import AsyncGuard, Guard, ToolDecision
 from accredit.sdk.identity import AgentIdentity, AgentKey, AsyncAgentIdentity, AsyncAgentKey
 from accredit.sdk.keyring import Keyring
 
-__all__ = ["GuardedTools", "CatalogueNames"]
+__all__ = ["CatalogueNames", "GuardedTools"]
 
 _TIMEOUT_S: Final = 30.0
 _ASKED_S: Final = 0.001

@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
 from accredit.kernel.codes import Code
@@ -56,7 +56,13 @@ async def relaying(base_url: str, tokens: AsyncTokens, secret: str) -> AsyncIter
     """
     upstream = checked_url(base_url)
     # redirects are not followed, and no proxy of the environment is used: a credential goes to one place
-    session = ClientSession(timeout=_TIMEOUT, auto_decompress=False, trust_env=False, read_bufsize=_BUFFER)
+    session = ClientSession(
+        timeout=_TIMEOUT,
+        auto_decompress=False,
+        trust_env=False,
+        read_bufsize=_BUFFER,
+        connector=TCPConnector(limit=0),  # as many as the program opens: streams stay for long
+    )
     # aiohttp's own bound on bodies does not apply to those that are streamed; the gateway has bounds of its own
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", _Relay(upstream, tokens, secret, session).serve)
