@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import pytest
 
-from accredit.sdk.adapters import govern
+from accredit.sdk import adapters
+from accredit.sdk.adapters.importing import govern_on_import
 from tests.adapters.bench import HOLD, TIMEOUT_S, bench, tools
 
 _CHOSEN: Final = os.environ.get("ADAPTERS", "langchain openai_agents pydantic_ai").split()
@@ -26,11 +27,17 @@ _ASKED: Final = ("crm/read", _ARGUMENTS)
 Play = Callable[..., None]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _governed() -> None:
+    """As `accredit run` has it: by importing the framework, which the driver does."""
+    govern_on_import(tools)
+
+
 @pytest.fixture(params=_CHOSEN)
 def play(request: pytest.FixtureRequest) -> Iterator[Play]:
     """Let the framework's agent run once; what it raises besides `Exception` stops the suite."""
-    govern(request.param, tools)
     driver = import_module(f"tests.adapters.drivers.{request.param}")
+    assert adapters._installed[request.param] is tools
     bench.reset()
 
     def played(*, stream: bool = False, fails: bool = False) -> None:

@@ -238,7 +238,8 @@ def test_a_stock_agent_is_allowed_denied_and_held_without_a_change(desk: Desk) -
 
 @pytest.mark.requirement("sdk:run:frameworks")
 def test_tools_are_named_on_the_command_line_and_what_is_not_named_is_refused(desk: Desk) -> None:
-    with _at_work(desk, server=(), options=("--tool", "count=crm/read", "--unchecked", "refund")) as call:
+    unchecked = {"ACCREDIT_UNCHECKED_TOOLS": "refund"}
+    with _at_work(desk, server=(), options=("--tool", "count=crm/read"), **unchecked) as call:
         assert "ran count" in call("count")
         assert "ran refund" in call("refund", cents=1)
         assert _refusal(call("read", customer_id="c-1"))["code"] == "action_unknown"
@@ -287,6 +288,11 @@ def test_a_framework_that_cannot_be_governed_is_not_imported_and_ones_own_module
                 print("refused", str(error)[:30])
     """
     assert desk.python(program, PYTHONPATH=path).out.splitlines() == ["loaded", "tools"]
+    (packages / "strands" / "types").mkdir()
+    (packages / "strands" / "types" / "tools.py").write_text("")  # a copy of the framework, or of some version of it
+    ran = desk.python(program, PYTHONPATH=path)
+    assert sum(line.startswith("refused") for line in ran.out.splitlines()) == 2, ran
+    (packages / "strands" / "types" / "tools.py").unlink()
     (packages / "strands_agents-9.9.dist-info").mkdir()
     (packages / "strands_agents-9.9.dist-info" / "METADATA").write_text("Name: strands-agents\nVersion: 9.9\n")
     ran = desk.python(program, PYTHONPATH=path)

@@ -43,11 +43,12 @@ def _run(
         identity: File of the instance's key (also ACCREDIT_IDENTITY).
         agent: Whose key ACCREDIT_AGENT_KEY is (also ACCREDIT_AGENT).
         server: Tool server that the program's own tools are looked for in (also ACCREDIT_TOOL_SERVER).
-        tool: NAME=SERVER/TOOL, what a tool of the program is in the catalogue. Repeat it for more.
-        unchecked: A tool that is called through the gateway, or does nothing itself. Repeat it for more.
+        tool: NAME=SERVER/TOOL, what a tool of the program is (also ACCREDIT_TOOLS, as JSON). Repeat it.
+        unchecked: A tool called through the gateway, or that does nothing (also ACCREDIT_UNCHECKED_TOOLS). Repeat it.
     """
     environ = os.environ
-    names = CatalogueNames(server or environ.get("ACCREDIT_TOOL_SERVER", ""), _named(tool), frozenset(unchecked))
+    said = CatalogueNames.from_environment(environ)
+    names = CatalogueNames(server or said.server, {**said.tools, **_named(tool)}, said.unchecked | set(unchecked))
     url = load_profile(environ).url
     tokens = _credential(environ, url, identity, agent)
     from accredit.sdk.launcher import launch  # noqa: PLC0415 - only this command needs it

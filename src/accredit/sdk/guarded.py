@@ -71,6 +71,19 @@ class CatalogueNames:
                 Code.SETTING_INVALID, f"`{named[:80]}` is no tool or server", hint="name a tool as `server/tool`"
             )
 
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """What `ACCREDIT_TOOL_SERVER`, `ACCREDIT_TOOLS` and `ACCREDIT_UNCHECKED_TOOLS` say.
+
+        Raises:
+            InvalidInputError: what is named is no tool or server.
+        """
+        return cls(
+            environ.get("ACCREDIT_TOOL_SERVER", ""),
+            _mapping(environ.get("ACCREDIT_TOOLS", "")),
+            frozenset(_words(environ.get("ACCREDIT_UNCHECKED_TOOLS", ""))),
+        )
+
     def find(self, name: str) -> str | None:
         """`server/tool`, or None."""
         if name in self.tools:
@@ -100,11 +113,7 @@ class GuardedTools:
             InvalidInputError: there is no credential or more than one, or a value is not what it should be.
         """
         url, file, key = (environ.get(f"ACCREDIT_{name}", "") for name in ("URL", "IDENTITY", "AGENT_KEY"))
-        names = CatalogueNames(
-            environ.get("ACCREDIT_TOOL_SERVER", ""),
-            _mapping(environ.get("ACCREDIT_TOOLS", "")),
-            frozenset(_words(environ.get("ACCREDIT_UNCHECKED_TOOLS", ""))),
-        )
+        names = CatalogueNames.from_environment(environ)
         if bool(file) == bool(key):
             raise InvalidInputError(
                 Code.SETTING_INVALID,

@@ -21,6 +21,9 @@ __all__ = ["govern_on_import"]
 
 _ADAPTERS: Final = {package: (adapter, distribution) for adapter, (package, distribution) in FRAMEWORKS.items()}
 
+_ANYBODYS: Final = {"agents": "function_schema.py", "strands": "types/tools.py"}
+"""Names that a program may have for something of its own, and what shows that it is the framework nevertheless."""
+
 
 def govern_on_import(tools: GuardedTools) -> None:
     """From now on in this process; a framework that is imported already is governed at once.
@@ -29,8 +32,9 @@ def govern_on_import(tools: GuardedTools) -> None:
         AccreditError, ImportError, AttributeError: as `govern`.
     """
     sys.meta_path.insert(0, _Finder(tools))
-    for package, (adapter, _) in _ADAPTERS.items():
-        if package in sys.modules:
+    for package, (adapter, distribution) in _ADAPTERS.items():
+        loaded = sys.modules.get(package)
+        if loaded is not None and (loaded.__spec__ is None or _is_of(distribution, package, loaded.__spec__)):
             govern(adapter, tools)
 
 
@@ -82,11 +86,15 @@ class _Governing(Loader):
 
 
 def _is_of(distribution: str, package: str, spec: ModuleSpec) -> bool:
-    """Whether a module of a framework's name is the framework: some names, such as `agents`, anybody may use."""
+    """Whether a module of a framework's name is the framework, from wherever it was loaded."""
+    within = _ANYBODYS.get(package)
+    if within is None or spec.origin is None:
+        return True
+    found = Path(spec.origin).resolve()
+    if (found.parent / within).exists():
+        return True
     try:
-        files = metadata.distribution(distribution)
+        its = metadata.distribution(distribution).locate_file(f"{package}/__init__.py")
     except metadata.PackageNotFoundError:
         return False
-    its = Path(str(files.locate_file(f"{package.replace('.', '/')}/__init__.py")))
-    # one that is installed in another way than with its files is taken for the framework: the adapter looks closer
-    return not its.exists() or spec.origin is None or its.resolve() == Path(spec.origin).resolve()
+    return Path(str(its)).resolve() == found
