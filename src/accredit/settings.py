@@ -21,7 +21,12 @@ __all__ = ["Settings", "load_settings", "sound_notice_url"]
 
 _PREFIX = "ACCREDIT_"
 # read by the command line for its own purposes, never settings of the server
-_NOT_SETTINGS = frozenset({"ACCREDIT_URL", "ACCREDIT_TOKEN", "ACCREDIT_PROFILE", "ACCREDIT_DATA"})
+_NOT_SETTINGS = frozenset(
+    {"ACCREDIT_URL", "ACCREDIT_TOKEN", "ACCREDIT_PROFILE", "ACCREDIT_DATA"}
+    # of agents' programs (docs/sdk.md)
+    | {"ACCREDIT_AGENT", "ACCREDIT_AGENT_KEY", "ACCREDIT_IDENTITY", "ACCREDIT_JOIN_TOKEN", "ACCREDIT_MCP_URL"}
+    | {"ACCREDIT_TOOL_SERVER", "ACCREDIT_TOOLS", "ACCREDIT_UNCHECKED_TOOLS"}
+)
 
 
 class Settings(BaseModel):

@@ -10,6 +10,7 @@ from accredit.cli import (
     approvals,
     credentials,
     holds,
+    launching,
     people,
     policies,
     records,
@@ -33,6 +34,7 @@ _SUBJECTS = (
     policies,
     watching,
     records,
+    launching,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

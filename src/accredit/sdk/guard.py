@@ -14,20 +14,24 @@ import asyncio
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
 from accredit.kernel.errors import AccreditError
-from accredit.sdk.identity import AgentIdentity, AsyncAgentIdentity, AsyncSend, Send, send, send_async
+from accredit.kernel.ids import AgentId
+from accredit.kernel.strictjson import parse_strict
+from accredit.sdk.identity import AsyncSend, Send, send, send_async
 from accredit.sdk.wire import WireAnswer, WireRequest, checked_url
 
-__all__ = ["AsyncGuard", "Guard", "ToolDecision", "ToolRefusedError"]
+__all__ = ["AsyncGuard", "AsyncTokens", "Guard", "Tokens", "ToolDecision", "ToolRefusedError"]
 
 _ROUTE: Final = "/access/v1"
 _UNAVAILABLE: Final = "unavailable"
 _EVERY_S: Final = 5.0
 _MAX_ANSWER: Final = 1_048_576
+_MAX_PROBLEM: Final = 65_536
+_MAX_SAID: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class ToolDecision:
 
     allowed: bool
     code: str
-    """`allowed`, the server's reason, `approval_required`, `approval_denied`, `approval_expired`, or `unavailable`:
-    nobody could be asked."""
+    """`allowed`, the server's reason, `approval_required`, `approval_denied`, `approval_expired`, `not_approvable`: a
+    person denied exactly this call already, or too much waits; or `unavailable`: nobody could be asked."""
     message: str = ""
     """For the agent to read."""
     decision_id: str | None = None
@@ -48,21 +52,63 @@ class ToolDecision:
     def __bool__(self) -> bool:
         return self.allowed
 
+    def refusal(self) -> str:
+        """What a framework hands to its model in place of a result: one JSON object, short, without internals."""
+        said = {
+            "error": "refused",
+            "code": self.code,
+            "message": self.message[:_MAX_SAID],
+            "hint": self._hint(),
+            "hold": self.approval,
+            "decision_id": self.decision_id,
+        }
+        return orjson.dumps({name: value for name, value in said.items() if value}).decode()
+
+    def _hint(self) -> str:
+        match self.code:
+            case "approval_required" if self.approval is not None:
+                return (
+                    f"a person was asked (hold {self.approval}); once they approved, make exactly this call again: "
+                    "it goes through once"
+                )
+            case "approval_required":
+                return "a person has to approve this call"
+            case "approval_denied" | "approval_expired" | "not_approvable":
+                return "do not make this call again unless you are told to"
+            case "unavailable" | "timeout":
+                return "nobody could decide; the tool was not run, try again later"
+            case _:
+                return "do not make the same call again; whoever operates this agent can see why"
+
+
+class Tokens(Protocol):
+    """Whoever asks: `AgentIdentity` or `AgentKey`."""
+
+    @property
+    def agent(self) -> AgentId: ...
+
+    def access_token(self, resource: str) -> str: ...
+
+    def exchange(self, resource: str, *, subject_token: str, task_token: str | None = None) -> str: ...
+
+
+class AsyncTokens(Protocol):
+    """Whoever asks and awaits: `AsyncAgentIdentity` or `AsyncAgentKey`."""
+
+    @property
+    def agent(self) -> AgentId: ...
+
+    async def access_token(self, resource: str) -> str: ...
+
+    async def exchange(self, resource: str, *, subject_token: str, task_token: str | None = None) -> str: ...
+
 
 class ToolRefusedError(Exception):
     """A guarded function was not run."""
 
     def __init__(self, decision: ToolDecision) -> None:
-        super().__init__(f"{decision.code}: {decision.message}")
+        super().__init__(decision.refusal())
         self.decision = decision
-
-
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """On whose behalf it is asked."""
-
-    subject_token: str | None
-    task_token: str | None
 
 
 _Steps = Generator[WireRequest | float, WireAnswer | None, ToolDecision]
@@ -85,8 +131,10 @@ def _asking(
     denial = decided.pop("access_request", None)
     if decided["code"] != "approval_required" or not isinstance(denial, dict) or wait_s <= 0:
         return ToolDecision(**decided)
-    made = _object((yield _post(base_url, "requests", {**question, "denial": denial}, token)))
-    task = _task(made)
+    made = yield _post(base_url, "requests", {**question, "denial": denial}, token)
+    if made is not None and made.status == 400:  # a person said no to exactly this, or too much waits already
+        return ToolDecision(**decided | {"code": "not_approvable", "message": _detail(made)})
+    task = _task(_object(made))
     while task["status"] == "pending":
         if now() - began + _EVERY_S > wait_s:
             return ToolDecision(**decided | {"approval": task["id"]})
@@ -113,6 +161,12 @@ def _object(answer: WireAnswer | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError("no object")
     return found
+
+
+def _detail(answer: WireAnswer) -> str:
+    found = parse_strict(answer.content, max_bytes=_MAX_PROBLEM)
+    said = found.get("detail") if isinstance(found, dict) else None
+    return said if isinstance(said, str) else ""
 
 
 def _read(answer: WireAnswer | None) -> dict[str, Any]:
@@ -144,7 +198,7 @@ def _no(error: BaseException) -> ToolDecision:
 class Guard:
     """Asks for programs that block."""
 
-    def __init__(self, identity: AgentIdentity, base_url: str, *, send: Send = send) -> None:
+    def __init__(self, identity: Tokens, base_url: str, *, send: Send = send) -> None:
         """`base_url` is the installation's.
 
         Raises:
@@ -167,7 +221,7 @@ class Guard:
         """Whether the agent may call `server/tool` with these arguments now. Never raises.
 
         For a user and a task, if their tokens are given. `wait_s`: how long to wait for a person, if one has to
-        approve.
+        approve. Above 0, the person is asked; what was approved meanwhile is found by the same check made again.
         """
         try:
             route = f"{self._base_url}{_ROUTE}"
@@ -208,7 +262,7 @@ class Guard:
 class AsyncGuard:
     """Asks for programs that await."""
 
-    def __init__(self, identity: AsyncAgentIdentity, base_url: str, *, send: AsyncSend = send_async) -> None:
+    def __init__(self, identity: AsyncTokens, base_url: str, *, send: AsyncSend = send_async) -> None:
         """As `Guard`."""
         self._identity = identity
         self._base_url = checked_url(base_url)

@@ -1,19 +1,22 @@
 """An agent's identity as its program uses it: enrol once, then ask for access tokens, which are kept until near expiry.
 
 `AgentIdentity` blocks, `AsyncAgentIdentity` does not; what they send and how they read it is one (`wire`).
+`AgentKey` and `AsyncAgentKey` stand for an instance that was given an opaque key instead.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Self
 
 from accredit.kernel.clock import Clock, Deadline, SystemClock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import UnavailableError
+from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, RandomIds
 from accredit.sdk.keyring import InstanceKey, Keyring
 from accredit.sdk.wire import (
@@ -28,7 +31,16 @@ from accredit.sdk.wire import (
     token_request,
 )
 
-__all__ = ["AgentIdentity", "AsyncAgentIdentity", "AsyncSend", "Send", "send", "send_async"]
+__all__ = [
+    "AgentIdentity",
+    "AgentKey",
+    "AsyncAgentIdentity",
+    "AsyncAgentKey",
+    "AsyncSend",
+    "Send",
+    "send",
+    "send_async",
+]
 
 Send = Callable[[WireRequest], WireAnswer]
 AsyncSend = Callable[[WireRequest], Awaitable[WireAnswer]]
@@ -76,10 +88,11 @@ async def send_async(request: WireRequest) -> WireAnswer:
 
 
 class _Tokens:
-    """Tokens by what they were asked for; those near their end are not given out any more."""
+    """Tokens by what they were asked for; those near their end are not given out any more. For any thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, ...], tuple[str, Deadline]] = OrderedDict()
 
     @staticmethod
@@ -88,22 +101,25 @@ class _Tokens:
         return resource, *(sha256(token.encode()).hexdigest() for token in (subject_token, task_token or ""))
 
     def find(self, key: tuple[str, ...]) -> str | None:
-        found = self._kept.get(key)
-        if found is None or found[1].passed(self._clock.now()):
-            self._kept.pop(key, None)
-            return None
-        self._kept.move_to_end(key)
-        return found[0]
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None or found[1].passed(self._clock.now()):
+                self._kept.pop(key, None)
+                return None
+            self._kept.move_to_end(key)
+            return found[0]
 
     def keep(self, key: tuple[str, ...], granted: GrantedToken) -> str:
         margin_s = min(_MARGIN_S, granted.expires_in / 2)
-        self._kept[key] = (granted.access_token, Deadline.after(self._clock.now(), granted.expires_in - margin_s))
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept[key] = (granted.access_token, Deadline.after(self._clock.now(), granted.expires_in - margin_s))
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
         return granted.access_token
 
     def forget(self) -> None:
-        self._kept.clear()
+        with self._lock:
+            self._kept.clear()
 
 
 class _Identity:
@@ -287,3 +303,46 @@ class AsyncAgentIdentity(_Identity):
             return kept
         answer = await self._send(self._exchange_request(resource, subject_token, task_token))
         return self._tokens.keep(key, read_token(answer))
+
+
+@dataclass(frozen=True, slots=True)
+class AgentKey:
+    """An opaque key (`accredit agent key`) in place of an enrolled identity: good everywhere that its path covers."""
+
+    agent: AgentId
+    """The agent's id, `environment/name`, or name."""
+    key: str = field(repr=False)
+
+    def access_token(self, resource: str) -> str:  # noqa: ARG002 - the server holds it against the key's path
+        """The key itself."""
+        return self.key
+
+    def exchange(self, resource: str, *, subject_token: str, task_token: str | None = None) -> str:  # noqa: ARG002
+        """Never: a key acts for no user.
+
+        Raises:
+            InvalidInputError: always.
+        """
+        raise _no_exchange()
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncAgentKey:
+    """As `AgentKey`, for programs that await."""
+
+    agent: AgentId
+    key: str = field(repr=False)
+
+    async def access_token(self, resource: str) -> str:  # noqa: ARG002 - the server holds it against the key's path
+        """The key itself."""
+        return self.key
+
+    async def exchange(self, resource: str, *, subject_token: str, task_token: str | None = None) -> str:  # noqa: ARG002
+        """As `AgentKey.exchange`."""
+        raise _no_exchange()
+
+
+def _no_exchange() -> InvalidInputError:
+    return InvalidInputError(
+        Code.SETTING_INVALID, "an opaque key acts for no user", hint="enrol the instance: `accredit agent enrol`"
+    )
