@@ -32,6 +32,7 @@ from accredit.console.live import RecentCalls
 from accredit.console.ports import ConsoleServices
 from accredit.enforcement.advice import Adviser
 from accredit.enforcement.arguments import ArgumentChecks
+from accredit.enforcement.delegation import HandingOn
 from accredit.enforcement.history import History
 from accredit.enforcement.path import Enforcer
 from accredit.enforcement.ports import Controls
@@ -280,11 +281,12 @@ async def run(
                 outside=outside,
             )
         )
+        named = Pseudonyms(ids, pseudonyms)
         enforcer = Enforcer(
             controls,
             snapshot=lambda: keeper.current,
             sessions=sessions,
-            pseudonyms=Pseudonyms(ids, pseudonyms),
+            pseudonyms=named,
             watch=watch,
             clock=clock,
             ids=ids,
@@ -401,6 +403,9 @@ async def run(
             tokens=TokenEndpoint(
                 identity, signing, verifier, directory_of_agents, tasks, log,
                 clock=clock, ids=ids, attempts=_Gate(limits, "token"), public_url=public_url,
+                delegations=HandingOn(
+                    log, snapshot=lambda: keeper.current, pseudonyms=named, watch=watch, clock=clock, ids=ids
+                ),
                 on_posture=room.monitor.note_posture,
             ),
             signing=signing,

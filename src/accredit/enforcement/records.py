@@ -19,7 +19,7 @@ from accredit.kernel.detector import Sensitive, Sightings
 from accredit.kernel.ids import DecisionId
 from accredit.limits.folding import reservation_fact, settled_fact
 from accredit.limits.model import Reservation
-from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalRequest, Outcome
+from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalRequest, Hop, Outcome
 from accredit.policy.recorded import answer_fact, judgement_fact
 from accredit.registry.model import Agent, Tool
 
@@ -69,6 +69,8 @@ class Passage:
     """Keyed fingerprint of a tool name that is not registered."""
     reason: DecisionId | None = None
     """The decision on the model's answer that asked for this call."""
+    hops: tuple[Hop, ...] = ()
+    """How the work came to the agent, the last hop first."""
     mask: frozenset[str] = frozenset()
     """Data classes that the agent's grant takes out of the tool's results."""
 
@@ -126,6 +128,10 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
         "engines": _ENGINES,
         "grants": list(passage.grants),
         "hold": passage.hold,
+        "hops": [
+            [hop.caller.id, hop.caller.version.digest, sorted(one.id for one in hop.restrictions)]
+            for hop in passage.hops
+        ],
         "mask": sorted(passage.mask),
         "protocol": call.protocol,
         "reason": passage.reason,

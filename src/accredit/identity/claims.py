@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from accredit.identity.access import MAX_ACTORS
 from accredit.identity.model import ClaimType, Issuer
 from accredit.identity.tokens import refused
 from accredit.kernel.codes import Code
@@ -20,7 +21,6 @@ _MAX_TEXT: Final = 1024
 _MAX_INTEGER: Final = 2**53
 _MAX_ROLES: Final = 64
 _MAX_ROLE: Final = 128
-_MAX_ACTORS: Final = 4
 _MAX_MODELS: Final = 50
 _MAX_MODEL: Final = 128
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
@@ -79,8 +79,8 @@ def actor_chain(claims: Mapping[str, Any]) -> tuple[str, ...]:
         if not isinstance(at, dict) or not isinstance(at.get("sub"), str) or not 1 <= len(at["sub"]) <= 256:
             raise refused(Code.TOKEN_ACTOR, "`act` does not name an actor")
         chain.append(at["sub"])
-        if len(chain) > _MAX_ACTORS:
-            raise refused(Code.TOKEN_ACTOR, f"more than {_MAX_ACTORS} actors are nested")
+        if len(chain) >= MAX_ACTORS:  # the agent that acts now comes on top
+            raise refused(Code.TOKEN_ACTOR, f"more than {MAX_ACTORS - 1} actors are nested")
         at = at.get("act")
     return tuple(chain)
 

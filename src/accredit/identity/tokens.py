@@ -39,6 +39,7 @@ __all__ = [
     "SignedClaims",
     "TokenRule",
     "peek_claim",
+    "peek_type",
     "read_token",
     "refused",
     "single_audience",
@@ -108,6 +109,19 @@ def _segments(token: str) -> list[str]:
     if len(segments) != 3:
         raise refused(Code.TOKEN_MALFORMED, f"{len(segments)} segments")
     return segments
+
+
+def peek_type(token: str) -> str | None:
+    """The unverified `typ`, good only for choosing by which rule the token has to verify.
+
+    Raises:
+        UnauthenticatedError: the token is oversized or malformed.
+    """
+    head = _segments(token)[0]
+    if len(head) > _MAX_HEADER:
+        raise refused(Code.TOKEN_HEADER, "the header is longer than 512 characters")
+    value = _object(_decoded(head, "header"), "header").get("typ")
+    return value if isinstance(value, str) else None
 
 
 def peek_claim(token: str, name: str) -> str | None:

@@ -28,6 +28,7 @@ from accredit.registry.model import (
     AgentLimits,
     AgentState,
     AgentVersion,
+    DelegateGrant,
     Effect,
     Environment,
     Team,
@@ -37,7 +38,7 @@ from accredit.registry.model import (
     WriteScope,
 )
 from accredit.registry.reading import read_documents
-from accredit.registry.versions import grant_of
+from accredit.registry.versions import delegation_of, grant_of
 
 __all__ = ["CaseCall", "CaseFile", "Expected", "PolicyCase", "read_cases"]
 
@@ -88,6 +89,18 @@ class _GrantForm(_Strict):
     mask: Annotated[list[_Text], Field(max_length=32)] = []
 
 
+class _DelegatedForm(_Strict):
+    tool: _Text
+    user_role: Annotated[_Text | None, Field(alias="userRole")] = None
+    same_as: Annotated[dict[_Text, _Text], Field(alias="sameAs", max_length=16)] = {}
+
+
+class _DelegateForm(_Strict):
+    agent: _Name
+    """One of the same file."""
+    tools: Annotated[list[_Text | _DelegatedForm], Field(min_length=1, max_length=200)]
+
+
 class _AgentForm(_Strict):
     team: _Name = "team"
     environment: Environment = Environment.PRODUCTION
@@ -98,6 +111,7 @@ class _AgentForm(_Strict):
     tools: Annotated[list[_Text | _GrantForm], Field(max_length=200)] = []
     models: Annotated[list[_Text], Field(max_length=50)] = []
     """`provider/model`"""
+    delegates: Annotated[list[_DelegateForm], Field(max_length=50)] = []
 
 
 class _CallForm(_Strict):
@@ -144,7 +158,8 @@ class _Given(_Strict):
     declared: _Facts | None = None
     session: _Facts | None = None
     instance: _Facts | None = None
-    actors: Annotated[list[_Text] | None, Field(max_length=16)] = None
+    actors: Annotated[list[_Text] | None, Field(max_length=4)] = None
+    """Who acts, newest first: the agent itself, then whoever handed the work on. Names of agents stand for these."""
     clock: _Text | None = None
     call: _CallForm | None = None
     input: _Facts | None = None
@@ -314,9 +329,21 @@ def _agent(path: str, name: str, form: _AgentForm) -> Agent:
             )
         )
     models = tuple(grant_of(ToolId(one), model=True) for one in form.models)
+    delegates: list[DelegateGrant] = []
+    for delegate in form.delegates:
+        callee = AgentId(f"test_{delegate.agent}")
+        delegates.append(delegation_of(callee))
+        for each in delegate.tools:
+            given = _DelegatedForm(tool=each) if isinstance(each, str) else each
+            delegates.append(
+                delegation_of(callee, ToolId(given.tool), user_role=given.user_role, same_as=given.same_as.items())
+            )
     granted = [grant.digest for grant in (*grants, *models)]
     version = AgentVersion(
-        digest=digest_value("test-version", [name, granted, sorted(form.data)]),
+        digest=digest_value(
+            "test-version",
+            [name, granted, sorted(form.data), *([[one.digest for one in delegates]] if delegates else [])],
+        ),
         manifest={},
         facets={},
         grants=tuple(grants),
@@ -324,6 +351,7 @@ def _agent(path: str, name: str, form: _AgentForm) -> Agent:
         zone=form.zone,
         limits=AgentLimits(1, 1, 1.0, 1.0, None),
         models=models,
+        delegates=tuple(delegates),
     )
     team = Team(TeamId(f"test_{form.team}"), form.team, frozenset({form.zone}))
     return Agent(

@@ -17,7 +17,7 @@ import orjson
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.config import CONFIG_FILE, Counter
-from accredit.policy.entities import MODEL_GROUP, RISK_TIER, action_facts, action_groups, resource_facts
+from accredit.policy.entities import DELEGATE, MODEL_GROUP, RISK_TIER, action_facts, action_groups, resource_facts
 from accredit.policy.lint import linted, sized
 from accredit.policy.measured import INSTANCE_TYPE, counter_faults, session_type
 from accredit.policy.ports import Engine, VetoEngine
@@ -39,7 +39,20 @@ from accredit.registry.model import Agent, AgentState, Effect, Environment, Tier
 
 __all__ = ["ClaimKind", "ContextTypes", "Installation", "examine", "publish"]
 
-_ROOTS = ("input", "origin", "source", "user", "task", "declared", "session", "instance", "actors", "now")
+_ROOTS = (
+    "input",
+    "origin",
+    "source",
+    "user",
+    "task",
+    "declared",
+    "session",
+    "instance",
+    "actors",
+    "hops",
+    "tool",
+    "now",
+)
 _NO_TOOL = "@no-tool"
 
 
@@ -186,7 +199,7 @@ class _Check:
             "Provider": (self._named(models=True), "apply the ModelProvider first"),
             "Model": (self._resources("Model"), 'register the model, and write `Model::"provider/name"`'),
             "Action": (
-                frozenset({*(action.name.id for _, action, _ in self._places), *groups}),
+                frozenset({*(action.name.id for _, action, _ in self._places), *groups, DELEGATE}),
                 "use a registered tool's id or a group such as `@read`",
             ),
             "Environment": (frozenset(Environment), "use development, staging or production"),
@@ -289,6 +302,7 @@ class _Check:
                 actions[action.name.id] = self._action(self._inputs[tool.id], groups, resource.name.type)
         else:  # a guardrail may be in force before the first tool it speaks of is registered
             actions[_NO_TOOL] = self._action(ArgumentType(ArgumentKind.RECORD), self._groups)
+        actions[DELEGATE] = self._action(ArgumentType(ArgumentKind.RECORD), (), "Agent")
         grouped = {
             "Agent": ["Team", "Environment", "State", RISK_TIER],
             "Tool": ["Server", "DataClass", "Environment"],
@@ -313,12 +327,15 @@ class _Check:
             "session": {**self._session.document(), "required": True},
             "instance": {**INSTANCE_TYPE.document(), "required": True},
             "actors": {**ClaimKind.STRINGS.document(), "required": False},
+            "hops": {**ClaimKind.INTEGER.document(), "required": False},
             "now": {
                 **_record(
                     {"minute": ClaimKind.INTEGER, "day": ClaimKind.STRING, "date": ClaimKind.STRING}, required=True
                 )
             },
         }
+        if resource == "Agent":  # what is handed on; no tool while work is handed on before any call
+            attributes["tool"] = {**ClaimKind.STRING.document(), "required": False}
         return {
             "memberOf": [{"id": group} for group in groups],
             "appliesTo": {

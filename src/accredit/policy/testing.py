@@ -9,7 +9,7 @@ of a call and did not. Mutation drops each policy in turn; a policy whose loss n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from accredit.policy.config import Counter, PolicyConfig
 from accredit.policy.context import now_facts
 from accredit.policy.decide import decide
 from accredit.policy.mapped import questions_asked
-from accredit.policy.model import CallRequest, Decision, ExternalRequest
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, Hop
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.release import Release, read_release
 from accredit.policy.snapshot import PolicySnapshot, Slice
@@ -142,7 +142,10 @@ class _Bench:
         part = self.snapshot.slice_for(request.agent, request.tool)
         if not isinstance(part, Slice):
             return ()
-        return (*(policy.id for policy in part.policies), *self.snapshot.release.vetoes, *dict.fromkeys(mapped))
+        handed = [self.snapshot.hop_slice(hop.caller, hop.callee, request.tool) for hop in request.hops]
+        every = [part, *(one for one in handed if isinstance(one, Slice))]
+        ids = dict.fromkeys(policy.id for one in every for policy in one.policies)
+        return (*ids, *self.snapshot.release.vetoes, *dict.fromkeys(mapped))
 
     def without(self, policy: str) -> _Bench:
         """The same cases over a release that lacks a policy."""
@@ -168,19 +171,41 @@ class _Bench:
             return f"the schema of `{case.tool}` is refused: {error.message}"
         if (fault := checks.fault(case.arguments)) is not None:
             return f"the call is refused before any policy is asked: `{fault.path}`: expected {fault.expected}"
+        actors, hops = self._chain(agent, case)
+        case = replace(case, context={**case.context, **actors})
         return CallRequest(
             agent=agent,
             tool=case.tool,
             context=_context(case, agent, self.snapshot.release.config),
-            lifted=self._granted(agent, case),
+            lifted=self._granted(agent, case, hops),
             time_us=case.clock_us,
+            hops=hops,
         )
 
-    def _granted(self, agent: Agent, case: CaseCall) -> frozenset[str]:
+    def _chain(self, agent: Agent, case: CaseCall) -> tuple[Mapping[str, Any], tuple[Hop, ...]]:
+        """What the context says of a case's `actors`, and the hops between those of them that are agents."""
+        named: list[str] = list(case.context.get("actors", ()))
+        found = [self.file.agents.get(name) or self.fleet.named(name) for name in named]
+        if not named:
+            return {}, ()
+        if named[0] in {case.agent, agent.id}:
+            named, found = named[1:], found[1:]
+        hops: list[Hop] = []
+        for one in found:
+            if one is None:  # somebody that the user's issuer named: nobody of ours stands behind
+                break
+            hops.append(Hop(one, hops[-1].caller if hops else agent))
+        ids = [one.id if one is not None else name for one, name in zip(found, named, strict=True)]
+        return {"actors": [agent.id, *ids], **({"hops": len(hops)} if hops else {})}, tuple(hops)
+
+    def _granted(self, agent: Agent, case: CaseCall, hops: Sequence[Hop]) -> frozenset[str]:
         if not case.granted:
             return frozenset()
-        part = self.snapshot.slice_for(agent, case.tool)
-        ids = [policy.id for policy in part.policies] if isinstance(part, Slice) else []
+        parts = [
+            self.snapshot.slice_for(agent, case.tool),
+            *(self.snapshot.hop_slice(hop.caller, hop.callee, case.tool) for hop in hops),
+        ]
+        ids = [policy.id for part in parts if isinstance(part, Slice) for policy in part.policies]
         return frozenset(one for one in ids if any(_names(wanted, one) for wanted in case.granted))
 
 

@@ -253,6 +253,35 @@ class _ToolsForm(_Form):
     )
 
 
+class _DelegatedToolsForm(_Form):
+    """Tools of one server that an agent may use in this one's stead, and when."""
+
+    server: _Name
+    allow: Annotated[
+        list[_OwnLabel],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="the server's own names of tools or models")
+    when: _WhenForm | None = None
+
+
+class _DelegateForm(_Form):
+    """An agent that this one may hand work on to, and all that it may do with that."""
+
+    agent: _Name = Field(description="an agent of the same environment")
+    tools: Annotated[list[_DelegatedToolsForm], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _one_delegation_per_tool(self) -> _DelegateForm:
+        named: set[tuple[str, str]] = set()
+        for form in self.tools:
+            for name in form.allow:
+                if (form.server, name) in named:
+                    raise ValueError(f"the tool `{name[:80]}` of `{form.server}` is delegated to `{self.agent}` twice")
+                named.add((form.server, name))
+        return self
+
+
 class _ModelForm(_Form):
     provider: _Label
     model: _Label
@@ -339,9 +368,9 @@ class _AgentSpec(_Form):
     ] = Field(description="who or what can put text in front of it")
     reach: Literal["user", "team", "department", "company", "cross-tenant"]
     use: _UseForm
-    delegates: Annotated[
-        list[_Name], Field(max_length=50, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
-    ] = Field(default=[], description="agents of the same environment it may call")
+    delegates: Annotated[list[_DelegateForm], Field(max_length=50)] = Field(
+        default=[], description="agents it may hand work on to, and the tools they may use for it"
+    )
     stores: Annotated[list[_StoreForm], Field(max_length=50), AfterValidator(_distinct)] = []
     limits: _LimitsForm = _LimitsForm()
     expires: date | None = Field(None, description="the last day (UTC) on which it may run")
@@ -355,6 +384,9 @@ class _AgentSpec(_Form):
                     # all parts of a grant conjoin; two grants of one tool would widen each other
                     raise ValueError(f"the tool `{name[:80]}` of `{form.server}` is granted twice")
                 granted.add((form.server, name))
+        delegates = [form.agent for form in self.delegates]
+        if twice := next((name for name in delegates if delegates.count(name) > 1), None):
+            raise ValueError(f"the delegate `{twice}` is named twice")
         return self
 
 
