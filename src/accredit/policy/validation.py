@@ -26,6 +26,7 @@ from accredit.registry.versions import delegate_ids
 __all__ = ["AccessReport", "AccessRow", "CeilingHit", "DelegationRow", "Excess", "ExcessKind", "access_report"]
 
 _MOST_HOPS = 3
+_MOST_REACHED = 200
 
 
 class ExcessKind(StrEnum):
@@ -95,8 +96,8 @@ class DelegationRow:
     conditions: tuple[str, ...]
     code: Code | None
     data: tuple[str, ...]
-    reached: tuple[AgentId, ...]
-    """The agents that could use it for this one."""
+    reached: tuple[AgentId, ...] | None
+    """The agents that could use it for this one; None: too many to judge."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -106,7 +107,7 @@ class DelegationRow:
             "data": list(self.data),
             "outcome": self.outcome,
             "policies": list(self.policies),
-            "reached": list(self.reached),
+            "reached": list(self.reached) if self.reached is not None else None,
             "tool": self.tool,
         }
 
@@ -308,6 +309,8 @@ def _delegations(
         if callee is not None:
             parts = (access_of(snapshot.hop_slice(each, _as_running(callee), one.tool), snapshot) for each in running)
             found = min(parts, key=lambda each: _OPENNESS.index(each.outcome))
+            if found.outcome is AccessOutcome.CONDITIONAL and not found.conditions and not found.ceilings:
+                found = replace(found, outcome=AccessOutcome.ALLOWED)  # it only says which tool it is for
         reached = _reached(one.callee, one.tool, catalogue, {running[0].id})
         yield DelegationRow(
             agent=one.callee,
@@ -327,8 +330,8 @@ def _as_running(agent: Agent) -> Agent:
     return agent if agent.state in states else replace(agent, state=min(states))
 
 
-def _reached(first: AgentId, tool: ToolId, catalogue: Catalogue, seen: set[AgentId]) -> tuple[AgentId, ...]:
-    """The agents that could use the tool for it: the one it is handed to, and those that one may hand it on to."""
+def _reached(first: AgentId, tool: ToolId, catalogue: Catalogue, seen: set[AgentId]) -> tuple[AgentId, ...] | None:
+    """The agents that could use the tool for it, the one it is handed to or some behind; None: too many to judge."""
     found: set[AgentId] = set()
     waiting, seen = [(first, 1)], {*seen}
     while waiting:
@@ -337,6 +340,8 @@ def _reached(first: AgentId, tool: ToolId, catalogue: Catalogue, seen: set[Agent
         if name in seen or agent is None or agent.state is AgentState.RETIRED:
             continue
         seen.add(name)
+        if len(seen) > _MOST_REACHED:
+            return None
         if agent.version.grant(tool) is not None:
             found.add(name)
         if depth < _MOST_HOPS:
@@ -353,7 +358,10 @@ def _delegated(version: AgentVersion, rows: Iterable[DelegationRow], catalogue: 
         known = catalogue.agent(row.agent)
         if known is None or known.state is AgentState.RETIRED:
             continue
-        if not row.reached:
+        if row.reached is None:
+            why = f"more than {_MOST_REACHED} agents can be reached through it: delegate to fewer"
+            yield Excess(ExcessKind.TOO_MANY, row.agent, why)
+        elif not row.reached:
             why = f"`{row.tool}` is granted neither to it nor to anybody it hands that on to: do not delegate it"
             yield Excess(ExcessKind.DELEGATE_TOOL, row.agent, why)
         for data_class in sorted(set(row.data) - version.data):
