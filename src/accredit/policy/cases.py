@@ -147,6 +147,10 @@ class _ExpectForm(_Strict):
     unmet: Annotated[list[_Text] | None, Field(max_length=32)] = None
 
 
+class _OutsiderForm(_Strict):
+    external: _Text
+
+
 class _Given(_Strict):
     agent: _Text | None = None
     state: AgentState | None = None
@@ -158,8 +162,9 @@ class _Given(_Strict):
     declared: _Facts | None = None
     session: _Facts | None = None
     instance: _Facts | None = None
-    actors: Annotated[list[_Text] | None, Field(max_length=4)] = None
-    """Who acts, newest first: the agent itself, then whoever handed the work on. Names of agents stand for these."""
+    actors: Annotated[list[_Text | _OutsiderForm] | None, Field(max_length=4)] = None
+    """Who acts, newest first: the agent itself, then the agents that handed the work on, by name, and last whom the
+    user's issuer named."""
     clock: _Text | None = None
     call: _CallForm | None = None
     input: _Facts | None = None
@@ -216,6 +221,10 @@ class CaseCall:
     """All of it but `input`, `now`, and what is measured of the first call of a session."""
     clock_us: int
     granted: tuple[str, ...]
+    chain: tuple[str, ...] = ()
+    """Names of the agents that act, newest first; the agent itself may be left out."""
+    outsiders: tuple[str, ...] = ()
+    """Whom the user's issuer named as earlier actors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +399,7 @@ def _cases(path: str, form: _CaseForm, defaults: _Given) -> Iterator[PolicyCase]
 
 
 def _call(given: Mapping[str, Any], arguments: Mapping[str, Any], clock_us: int) -> CaseCall:
-    facts = ("user", "task", "origin", "source", "declared", "session", "instance", "actors")
+    facts = ("user", "task", "origin", "source", "declared", "session", "instance")
     return CaseCall(
         agent=given["agent"],
         state=given.get("state"),
@@ -398,6 +407,8 @@ def _call(given: Mapping[str, Any], arguments: Mapping[str, Any], clock_us: int)
         tool=ToolId(given["call"].tool),
         arguments=arguments,
         context={key: given[key] for key in facts if key in given},
+        chain=tuple(one for one in given.get("actors", ()) if isinstance(one, str)),
+        outsiders=tuple(one.external for one in given.get("actors", ()) if not isinstance(one, str)),
         clock_us=clock_us,
         granted=tuple(given.get("granted", ())),
     )

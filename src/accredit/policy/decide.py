@@ -115,6 +115,8 @@ def judge_hop(
     asked = replace(request, agent=hop.caller, context=facts, restrictions=(), hops=(), outside=None)
     between = f"`{hop.caller.name}` to `{hop.callee.name}`"
     decision = _observing(asked, snapshot, part, without, _judged_alone)
+    if (seen := decision.observed) is not None:
+        decision = replace(decision, observed=replace(seen, code=_OF_A_HOP.get(seen.code, seen.code)))
     if decision.outcome is not Outcome.DENY:
         return decision
     return replace(

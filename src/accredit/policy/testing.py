@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from accredit.identity.access import MAX_ACTORS
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.cases import CaseCall, CaseFile, PolicyCase, read_cases
@@ -171,8 +172,14 @@ class _Bench:
             return f"the schema of `{case.tool}` is refused: {error.message}"
         if (fault := checks.fault(case.arguments)) is not None:
             return f"the call is refused before any policy is asked: `{fault.path}`: expected {fault.expected}"
-        actors, hops = self._chain(agent, case)
-        case = replace(case, context={**case.context, **actors})
+        hops = self._chain(agent, case)
+        if isinstance(hops, str):
+            return hops
+        if 1 + len(hops) + len(case.outsiders) > MAX_ACTORS:
+            return f"more than {MAX_ACTORS} actors: no token has that"
+        if hops or case.chain or case.outsiders or "user" in case.context:
+            actors = [agent.id, *(hop.caller.id for hop in hops), *case.outsiders]
+            case = replace(case, context={**case.context, "actors": actors} | ({"hops": len(hops)} if hops else {}))
         return CallRequest(
             agent=agent,
             tool=case.tool,
@@ -182,21 +189,19 @@ class _Bench:
             hops=hops,
         )
 
-    def _chain(self, agent: Agent, case: CaseCall) -> tuple[Mapping[str, Any], tuple[Hop, ...]]:
-        """What the context says of a case's `actors`, and the hops between those of them that are agents."""
-        named: list[str] = list(case.context.get("actors", ()))
-        found = [self.file.agents.get(name) or self.fleet.named(name) for name in named]
-        if not named:
-            return {}, ()
-        if named[0] in {case.agent, agent.id}:
-            named, found = named[1:], found[1:]
+    def _chain(self, agent: Agent, case: CaseCall) -> tuple[Hop, ...] | str:
+        """The hops between a case's actors; or why there are none."""
         hops: list[Hop] = []
-        for one in found:
-            if one is None:  # somebody that the user's issuer named: nobody of ours stands behind
-                break
-            hops.append(Hop(one, hops[-1].caller if hops else agent))
-        ids = [one.id if one is not None else name for one, name in zip(found, named, strict=True)]
-        return {"actors": [agent.id, *ids], **({"hops": len(hops)} if hops else {})}, tuple(hops)
+        for number, name in enumerate(case.chain):
+            found = self.file.agents.get(name) or self.fleet.named(name)
+            if found is None:
+                return f"no agent is called `{name[:80]}`: register it, or declare it under `agents`"
+            if number == 0 and found.id == agent.id:
+                continue
+            if found.id in {agent.id, *(hop.caller.id for hop in hops)}:
+                return f"`{name[:80]}` comes twice in the chain: no token has that"
+            hops.append(Hop(found, hops[-1].caller if hops else agent))
+        return tuple(hops)
 
     def _granted(self, agent: Agent, case: CaseCall, hops: Sequence[Hop]) -> frozenset[str]:
         if not case.granted:

@@ -23,7 +23,7 @@ from accredit.registry.lifecycle import RUNS_IN
 from accredit.registry.model import Agent, AgentState, AgentVersion, Tier, Tool, ToolGrant
 from accredit.registry.versions import delegate_ids
 
-__all__ = ["AccessReport", "AccessRow", "CeilingHit", "DelegationRow", "Excess", "ExcessKind", "access_report"]
+__all__ = ["AccessReport", "AccessRow", "CeilingHit", "DelegatedTool", "Excess", "ExcessKind", "access_report"]
 
 _MOST_HOPS = 3
 _MOST_REACHED = 200
@@ -85,7 +85,7 @@ class Excess:
 
 
 @dataclass(frozen=True, slots=True)
-class DelegationRow:
+class DelegatedTool:
     """One tool that is handed on to another agent."""
 
     agent: AgentId
@@ -135,7 +135,7 @@ class AccessReport:
     rows: tuple[AccessRow, ...]
     excess: tuple[Excess, ...]
     ceilings: tuple[CeilingHit, ...]
-    delegates: tuple[DelegationRow, ...] = ()
+    delegates: tuple[DelegatedTool, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """All but the release, ready for JSON; equal for equal access."""
@@ -298,7 +298,7 @@ def _forbidden(tool: ToolId, row: AccessRow, what: str) -> Excess:
 
 def _delegations(
     version: AgentVersion, running: tuple[Agent, ...], catalogue: Catalogue, snapshot: PolicySnapshot
-) -> Iterator[DelegationRow]:
+) -> Iterator[DelegatedTool]:
     """Every tool that is handed on, and what would become of it at the agent that it is handed to."""
     for one in version.delegates:
         callee = catalogue.agent(one.callee)
@@ -312,7 +312,7 @@ def _delegations(
             if found.outcome is AccessOutcome.CONDITIONAL and not found.conditions and not found.ceilings:
                 found = replace(found, outcome=AccessOutcome.ALLOWED)  # it only says which tool it is for
         reached = _reached(one.callee, one.tool, catalogue, {running[0].id})
-        yield DelegationRow(
+        yield DelegatedTool(
             agent=one.callee,
             tool=one.tool,
             outcome=found.outcome,
@@ -349,7 +349,7 @@ def _reached(first: AgentId, tool: ToolId, catalogue: Catalogue, seen: set[Agent
     return tuple(sorted(found))
 
 
-def _delegated(version: AgentVersion, rows: Iterable[DelegationRow], catalogue: Catalogue) -> Iterator[Excess]:
+def _delegated(version: AgentVersion, rows: Iterable[DelegatedTool], catalogue: Catalogue) -> Iterator[Excess]:
     """What is handed on to no end, or carries what the agent does not declare."""
     for name in delegate_ids(version.manifest["spec"]):
         if catalogue.agent(name) is None:

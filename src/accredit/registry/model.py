@@ -20,6 +20,7 @@ __all__ = [
     "AgentState",
     "AgentVersion",
     "Agreement",
+    "DelegateGrant",
     "Effect",
     "Environment",
     "Incident",
