@@ -52,10 +52,12 @@ from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
+from accredit.identity.factfetch import HttpFactFetch
 from accredit.identity.metadata import token_endpoint
 from accredit.identity.model import IssuerKind
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
+from accredit.identity.providers import ContextProviders
 from accredit.identity.revocation import Revocations
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
@@ -65,7 +67,7 @@ from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ForbiddenError, UnavailableError
-from accredit.kernel.ids import AgentId, IdSource, RandomIds
+from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
 from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
@@ -78,7 +80,7 @@ from accredit.policy.rehearsing import Rehearsals
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
-from accredit.registry.model import Agent, Role
+from accredit.registry.model import Agent, Environment, Role, ToolServer
 from accredit.registry.pinning import definition_digest
 from accredit.registry.service import Registry
 from accredit.settings import Settings
@@ -135,6 +137,11 @@ class Running:
     def link(self) -> str | None:
         """The first admin's sign-in link; the secret stands behind `#`, which browsers and proxies do not send on."""
         return f"{self.plane.public_url}/login#{self.first_link}" if self.first_link else None
+
+
+def _provider_credential(broker: SealedBroker, credential: str | None, url: str) -> Mapping[str, str]:
+    """The headers of a stored credential for a context provider, which the broker pins as it does a tool server's."""
+    return broker.headers(ToolServer(ServerName("context-provider"), Environment.PRODUCTION, url, credential, {}))
 
 
 def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
@@ -221,6 +228,11 @@ async def run(
         stack.push_async_callback(fetch.aclose)
         tasks = TaskStatus(fetch, clock=clock)
         broker = SealedBroker(control, sealer)
+        asking = HttpFactFetch()
+        stack.push_async_callback(asking.aclose)
+        providers = ContextProviders(
+            control, identity, asking, functools.partial(_provider_credential, broker), clock=clock
+        )
         engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)
         releases = PolicyReleases(
             control,
@@ -231,7 +243,15 @@ async def run(
                 teams=frozenset(team.name for team in keeper.current.catalogue.teams()),
                 agents={agent.name: agent.id for agent in keeper.current.catalogue.agents()},
                 types=ContextTypes(
-                    user=_claim_kinds(identity, IssuerKind.USER), task=_claim_kinds(identity, IssuerKind.TASK)
+                    user=_claim_kinds(identity, IssuerKind.USER),
+                    task=_claim_kinds(identity, IssuerKind.TASK),
+                    provided={
+                        kind.value: {
+                            name: {fact: ClaimKind(str(claim)) for fact, claim in facts.items()}
+                            for name, facts in providers.fact_types(kind).items()
+                        }
+                        for kind in IssuerKind
+                    },
                 ),
                 veto=veto,
                 held_roles=frozenset(role for role in Role if registry.organisation.holders(role)),
@@ -279,6 +299,7 @@ async def run(
                 listed=listed,
                 audit=log,
                 outside=outside,
+                facts=providers,
             )
         )
         named = Pseudonyms(ids, pseudonyms)
@@ -398,6 +419,7 @@ async def run(
             releases=releases,
             snapshots=keeper,
             identity=identity,
+            providers=providers,
             people=people,
             enrolment=enrolment,
             tokens=TokenEndpoint(

@@ -357,6 +357,9 @@ class Enforcer:
                 lapsed = call.principal.task_out if _wants_task(decision) else None
                 # a tool that exists and is not granted reads like one that does not exist
                 detail = "" if decision.code is Code.TOOL_NOT_GRANTED else decision.detail
+                if passage.absent and decision.code is not Code.TOOL_NOT_GRANTED:
+                    missing = ", ".join(f"`{name}` ({code})" for name, code in passage.absent)
+                    detail = "; ".join(filter(None, (detail, f"without the facts of {missing}")))
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 # 7 hold
@@ -418,6 +421,13 @@ class Enforcer:
     ) -> Decision:
         """Put together all that a decision may depend on, and make it; both stay in the passage."""
         passage.context = _context(passage.call, agent, turn, now)
+        if self._controls.facts is not None and passage.call.principal.registrations:
+            provided = await self._controls.facts.of(passage.call.principal, snapshot.policy.reads_served)
+            passage.absent = provided.absent
+            for name, facts in (("user", provided.user), ("task", provided.task)):
+                if facts and name in passage.context:
+                    # a claim of that name is what it was: no provider has the name of one
+                    passage.context[name] = {**facts, **passage.context[name]}
         if snapshot.policy.reads_origin:
             passage.context["origin"], passage.context["source"] = self._origins(passage.call, tool, turn)
         steady = self._watch.steady(now)

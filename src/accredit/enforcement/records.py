@@ -69,6 +69,8 @@ class Passage:
     """Keyed fingerprint of a tool name that is not registered."""
     reason: DecisionId | None = None
     """The decision on the model's answer that asked for this call."""
+    absent: tuple[tuple[str, Code], ...] = ()
+    """Context providers whose facts are not there, and why."""
     hops: tuple[Hop, ...] = ()
     """How the work came to the agent, the last hop first."""
     mask: frozenset[str] = frozenset()
@@ -119,6 +121,7 @@ def advice_entry(passage: Passage, outcome: str, code: Code) -> Entry:
 def _body(passage: Passage, code: Code) -> dict[str, Any]:
     call, decision, reservation = passage.call, passage.decision, passage.reservation
     return {
+        "absent": [[name, code.value] for name, code in passage.absent],
         "actors": list(call.principal.actors),
         "code": code.value,
         "control": passage.control,

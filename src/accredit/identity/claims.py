@@ -15,7 +15,7 @@ from accredit.identity.model import ClaimType, Issuer
 from accredit.identity.tokens import refused
 from accredit.kernel.codes import Code
 
-__all__ = ["actor_chain", "reported_posture", "roles_of", "typed_claims"]
+__all__ = ["actor_chain", "fits", "reported_posture", "roles_of", "typed_claims"]
 
 _MAX_TEXT: Final = 1024
 _MAX_INTEGER: Final = 2**53
@@ -26,7 +26,8 @@ _MAX_MODEL: Final = 128
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
-def _fits(value: Any, kind: ClaimType) -> bool:
+def fits(value: Any, kind: ClaimType) -> bool:
+    """Whether a value is of a registered type, and within bounds."""
     match kind:
         case ClaimType.STRING:
             return isinstance(value, str) and len(value) <= _MAX_TEXT
@@ -44,7 +45,7 @@ def typed_claims(claims: Mapping[str, Any], schema: Mapping[str, ClaimType]) -> 
     """
     found = {name: claims[name] for name in schema if name in claims}
     for name, value in found.items():
-        if not _fits(value, schema[name]):
+        if not fits(value, schema[name]):
             raise refused(Code.TOKEN_CLAIMS, f"the claim `{name}` is not of type {schema[name].value}")
     return found
 

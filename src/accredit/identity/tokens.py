@@ -42,6 +42,7 @@ __all__ = [
     "peek_type",
     "read_token",
     "refused",
+    "reserved_key",
     "single_audience",
     "text_claim",
 ]
@@ -142,10 +143,11 @@ def _number(claims: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _reserved_key(value: Any) -> bool:
+def reserved_key(value: Any) -> bool:
+    """Whether a key reserved for the policy engine stands anywhere in it."""
     if isinstance(value, dict):
-        return not _RESERVED.isdisjoint(value) or any(_reserved_key(item) for item in value.values())
-    return isinstance(value, list) and any(_reserved_key(item) for item in value)
+        return not _RESERVED.isdisjoint(value) or any(reserved_key(item) for item in value.values())
+    return isinstance(value, list) and any(reserved_key(item) for item in value)
 
 
 def text_claim(claims: Mapping[str, Any], name: str, *, code: Code = Code.TOKEN_CLAIMS, longest: int = 256) -> str:
@@ -207,7 +209,7 @@ def read_token(
         raise refused(Code.TOKEN_SIGNATURE, "the signature does not verify") from error
     # 8
     claims = _object(_decoded(body, "payload"), "claims")
-    if _reserved_key(claims):
+    if reserved_key(claims):
         raise refused(Code.RESERVED_KEY, "a claim uses a key reserved for the policy engine")
     # 9
     if rule.issuer is not None and claims.get("iss") != rule.issuer:

@@ -74,6 +74,16 @@ class Code(Enum):
         "an agent earlier in the chain does not run any more, or the credential it handed this on with was revoked",
         "see `accredit agent get` of every agent in the chain, and hand the work on anew",
     )
+    PROVIDER_UNAVAILABLE = (
+        "provider_unavailable",
+        "a registered context provider did not answer in time, so its facts are absent",
+        "see that it answers, within the time and size it is registered with",
+    )
+    PROVIDER_INVALID = (
+        "provider_invalid",
+        "a registered context provider's answer is not of the registered form, so its facts are absent",
+        "see that it answers with one JSON object of the registered facts, each of its type",
+    )
     OUTSIDE_HOURS = (
         "outside_hours",
         "the agent's registered hours do not include this moment",

@@ -37,9 +37,9 @@ _VOUCHED: Final[Mapping[str, str]] = {
     "origin": "measured by us: where the argument's value was seen before",
     "source": "measured by us: the tools in whose results the argument's value was seen",
     "session": "measured by us over this agent's calls for this user and task",
-    "task": "the registered task issuer, signed",
+    "task": "the registered task issuer, signed, or a registered context provider",
     "tool": "the tool that is handed on",
-    "user": "the registered user issuer, signed",
+    "user": "the registered user issuer, signed, or a registered context provider",
 }
 _VOUCHED_OUTSIDE: Final[Mapping[str, str]] = {
     "action": "the enforcement point that asked, or the tool's mapping",

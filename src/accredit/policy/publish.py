@@ -81,6 +81,8 @@ class ContextTypes:
     task: Mapping[str, ClaimKind] = field(default_factory=dict)
     """Beyond `id`: the typed claims of the registered task issuer."""
     declared: Mapping[str, ClaimKind] = field(default_factory=dict)
+    provided: Mapping[str, Mapping[str, Mapping[str, ClaimKind]]] = field(default_factory=dict)
+    """What registered providers say of `user` and `task`: facts by the provider's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,8 +323,10 @@ class _Check:
             "input": {**arguments.document(), "required": True},
             "origin": {"type": "Record", "required": True, "attributes": origins},
             "source": {"type": "Record", "required": True, "attributes": sources},
-            "user": _record({**types.user, "id": ClaimKind.STRING, "roles": ClaimKind.STRINGS}),
-            "task": _record({**types.task, "id": ClaimKind.STRING}),
+            "user": _served(
+                {**types.user, "id": ClaimKind.STRING, "roles": ClaimKind.STRINGS}, types.provided.get("user", {})
+            ),
+            "task": _served({**types.task, "id": ClaimKind.STRING}, types.provided.get("task", {})),
             "declared": _record(types.declared),
             "session": {**self._session.document(), "required": True},
             "instance": {**INSTANCE_TYPE.document(), "required": True},
@@ -352,6 +356,13 @@ def _record(claims: Mapping[str, ClaimKind], *, required: bool = False) -> dict[
         "required": required,
         "attributes": {name: {**kind.document(), "required": required} for name, kind in claims.items()},
     }
+
+
+def _served(claims: Mapping[str, ClaimKind], provided: Mapping[str, Mapping[str, ClaimKind]]) -> dict[str, Any]:
+    """A user or task: what the token says, and what each provider does, under the provider's name."""
+    made = _record(claims)
+    made["attributes"] |= {name: _record(facts) for name, facts in provided.items() if name not in claims}
+    return made
 
 
 def _fix(message: str) -> str:

@@ -167,6 +167,7 @@ class _Index:
         self._named: defaultdict[EntityName, list[Policy]] = defaultdict(list)
         self.tiered = False
         self.reads_origin = False
+        self.reads_served: frozenset[tuple[str, str]] | None = frozenset()
         for policy in policies:
             constraint = policy.scope.principal
             # the text of a body says it wherever a tier is named in it; more often does no harm
@@ -174,6 +175,11 @@ class _Index:
             self.reads_origin = self.reads_origin or any(
                 read.path[:1] in {(), ("origin",), ("source",)} for read in policy.reads
             )
+            for read in policy.reads:
+                if read.path == () or (len(read.path) == 1 and read.path[0] in {"task", "user"} and read.value):
+                    self.reads_served = None
+                elif self.reads_served is not None and len(read.path) > 1 and read.path[0] in {"task", "user"}:
+                    self.reads_served |= {(read.path[0], read.path[1])}
             if constraint.entities is None:
                 self._any.append(policy)
             else:
@@ -278,6 +284,11 @@ class PolicySnapshot:
             known = ExternalPolicies(model, self.engine, self.release.digest)
             self._cache.put(key, known, 0)  # it bounds itself
         return known
+
+    @property
+    def reads_served(self) -> frozenset[tuple[str, str]] | None:
+        """What of `user` and `task` the release's policies read, by its first step; None: it may be all."""
+        return None if self.vetoes else self._index.reads_served
 
     @property
     def session(self) -> ArgumentType:

@@ -40,6 +40,7 @@ __all__ = [
     "KINDS",
     "AgentManifest",
     "AgreementManifest",
+    "ContextProviderManifest",
     "Document",
     "EnforcementPointManifest",
     "GroupManifest",
@@ -646,6 +647,36 @@ class IssuerManifest(_Form):
     spec: Annotated[_UserIssuerSpec | _TaskIssuerSpec, Field(discriminator="use")]
 
 
+class _ContextProviderSpec(_Form):
+    of: Literal["user", "task"] = Field(description="what its facts are about")
+    issuer: _Name = Field(description="the registered issuer whose users or tasks it knows")
+    url: _Url = Field(description="is sent `{for, id, issuer}` by POST and answers with one object of facts")
+    facts: Annotated[
+        dict[_Claim, Literal["string", "integer", "boolean"]],
+        Field(min_length=1, max_length=32, json_schema_extra=_keys(_CLAIM, 63)),
+    ] = Field(description="the facts that are let through, and their types")
+    credential: _Name | None = Field(None, description="name of the brokered upstream credential")
+    ttl: Annotated[_Duration, AfterValidator(_between("1s", "1h"))] = Field("60s", description="how long they count")
+    timeout: Annotated[_Duration, AfterValidator(_between("10ms", "2s"))] = "300ms"
+    max_bytes: Annotated[int, Field(ge=64, le=65_536)] = 4_096
+    off: bool = Field(False, description="ask it no more: its facts are absent")
+
+    @model_validator(mode="after")
+    def _age_is_ours(self) -> _ContextProviderSpec:
+        if "age_s" in self.facts:
+            raise ValueError("`age_s` is how old the facts are, which is measured")
+        return self
+
+
+class ContextProviderManifest(_Form):
+    """Somebody whose word about the users or tasks of an issuer counts, and is asked for while calls are decided."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["ContextProvider"]
+    metadata: _NamedMetadata
+    spec: _ContextProviderSpec
+
+
 class _PointCallsForm(_Form):
     per_minute: Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -676,6 +707,7 @@ class EnforcementPointManifest(_Form):
 Document = (
     AgentManifest
     | AgreementManifest
+    | ContextProviderManifest
     | EnforcementPointManifest
     | GroupManifest
     | IssuerManifest
@@ -691,6 +723,7 @@ KINDS: Mapping[str, type[Document]] = {
     "Team": TeamManifest,
     "Agreement": AgreementManifest,
     "Issuer": IssuerManifest,
+    "ContextProvider": ContextProviderManifest,
     "ToolServer": ToolServerManifest,
     "ModelProvider": ModelProviderManifest,
     "EnforcementPoint": EnforcementPointManifest,

@@ -50,6 +50,7 @@ __all__ = [
     "AGENT",
     "AGENT_NAME",
     "AGREEMENT",
+    "CONTEXT_PROVIDER",
     "DEFINITION",
     "DELEGATION",
     "ENFORCEMENT_POINT",
@@ -88,6 +89,7 @@ ACCOUNT_TIE: Final = "account_tie"
 AGENT: Final = "agent"
 AGENT_NAME: Final = "agent_name"
 AGREEMENT: Final = "agreement"
+CONTEXT_PROVIDER: Final = "context_provider"
 DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
 ENFORCEMENT_POINT: Final = "enforcement_point"
