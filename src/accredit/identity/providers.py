@@ -29,7 +29,7 @@ from accredit.kernel.errors import AccreditError, InvalidInputError, Unavailable
 from accredit.kernel.strictjson import parse_strict
 from accredit.registry import rows
 
-__all__ = ["ContextProvider", "ContextProviders", "FactFetch", "ProvidedFacts"]
+__all__ = ["ContextProvider", "ContextProviders", "CredentialSource", "FactFetch", "ProvidedFacts"]
 
 AGE: Final = "age_s"
 """Under this name each provider's facts carry how many seconds ago they were asked for."""

@@ -46,7 +46,7 @@ class Code(Enum):
     )
     DELEGATION_NOT_GRANTED = (
         "delegation_not_granted",
-        "an agent this call was handed on by does not delegate this tool to the agent it handed it to",
+        "an agent in the chain does not delegate this to the agent it hands it on to",
         "name callee and tool under `delegates` in the manifest of the agent that `detail` names first",
     )
     DELEGATION_UNMET = (

@@ -64,6 +64,7 @@ __all__ = [
     "Declarations",
     "Definitions",
     "author",
+    "claim_names",
     "declared_twice",
     "not_alone",
     "pinning",
