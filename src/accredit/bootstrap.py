@@ -233,6 +233,7 @@ async def run(
         providers = ContextProviders(
             control, identity, asking, functools.partial(_provider_credential, broker), clock=clock
         )
+        stack.push_async_callback(providers.aclose)
         engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)
         releases = PolicyReleases(
             control,

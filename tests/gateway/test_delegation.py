@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -276,6 +277,32 @@ def test_neither_a_task_nor_a_scope_can_be_put_in_on_the_way(tmp_path: Path) -> 
         task = at.site.desk.token_for(TICKET, user=KIM, agent=researcher, customer="c-1", audience=at.url)
         exchange = at.site.identities["researcher"].exchange
         await refused(exchange(at.route("crm"), subject_token=handed, task_token=task), Code.TOKEN_SUBJECT)
+
+    live(scenario, tmp_path)
+
+
+@pytest.mark.requirement("delegation:token:bound")
+def test_scope_is_refused_where_work_is_handed_on_and_audience_counts_for_nothing_elsewhere(tmp_path: Path) -> None:
+    async def scenario(at: Place) -> None:
+        identity = at.site.identities["planner"]
+        for token, more, code in (
+            (await identity.access_token(at.route("crm")), {"scope": "crm/read"}, "token_claims"),
+            (await identity.access_token(at.route("crm")), {}, None),
+            (at.site.directory.token_for(KIM, roles=[], audience=at.url), {"audience": "https://crm.example"}, None),
+        ):
+            request = identity._delegation_request("researcher", token, None)
+            form = dict(parse_qsl(request.content.decode())) | more
+            if "audience" in more:
+                form |= {"resource": at.route("crm"), "requested_token_type": form["subject_token_type"]}
+            answer = await at.site.agents_http.post(f"{at.url}/oauth/token", data=form)
+            told = answer.json()
+            if code is not None:
+                assert (answer.status_code, told["code"]) == (400, code)
+            elif "audience" in more:
+                assert (answer.status_code, told["token_type"]) == (200, "Bearer"), told
+            else:
+                assert (answer.status_code, told["token_type"]) == (200, "N_A"), told
+                assert told["issued_token_type"] == "urn:ietf:params:oauth:token-type:jwt"
 
     live(scenario, tmp_path)
 

@@ -183,7 +183,7 @@ class TokenEndpoint:
             caller = self._authenticated(form, grant_type)
             if grant_type == CLIENT_CREDENTIALS:
                 return await self._issue(caller, form, None)
-            if "audience" in form:
+            if "audience" in form and self._ours(form.get("subject_token", ""), ACCESS_TYPE):
                 return await self._hand_on(caller, form, source)
             return await self._exchange(caller, form)
         except AccreditError as error:
@@ -282,7 +282,7 @@ class TokenEndpoint:
         if form.get("subject_token_type") not in {_ACCESS_TOKEN, _JWT, _ID_TOKEN}:
             raise InvalidInputError(Code.TOKEN_TYPE, "`subject_token_type` is not a type of signed token")
         token = form.get("subject_token", "")
-        if token and peek_type(token) == DELEGATION_TYPE and peek_claim(token, "iss") == self._public_url:
+        if self._ours(token, DELEGATION_TYPE):
             return await self._issue(caller, form, await self._taken_on(caller, form, token))
         issuer, subject = self._signed_by(IssuerKind.USER, token)
         self._may_act(caller, issuer, subject.claims)
@@ -300,6 +300,10 @@ class TokenEndpoint:
         if "task_token" in form:
             behalf = await self._with_task(caller, behalf, form["task_token"])
         return await self._issue(caller, form, behalf)
+
+    def _ours(self, token: str, kind: str) -> bool:
+        """Whether a token says it is one of ours of that kind: whose rule it has to verify under, and no more."""
+        return token != "" and peek_type(token) == kind and peek_claim(token, "iss") == self._public_url
 
     def _signed_by(self, kind: IssuerKind, token: str) -> tuple[Issuer, SignedClaims]:
         if not token:
@@ -370,6 +374,8 @@ class TokenEndpoint:
         if not (covers(reach, path or "/") and covers(caller.reach, path or "/")):
             raise InvalidInputError(Code.TOKEN_AUDIENCE, "the resource lies beyond what is handed on")
         callee = await self._delegations.hand_on(principal, form["audience"], source=source)
+        if (code := self._verifier.still_valid(principal)) is not None:  # under the epoch it was presented with
+            raise refused(code, "while it was decided")
         registrations = principal.registrations
         behalf = _Behalf(
             principal.user,

@@ -162,6 +162,13 @@ class ContextProviders:
                 told[one.kind][one.name] = {**known.facts, AGE: age_us // 1_000_000}
         return ProvidedFacts(told[IssuerKind.USER], told[IssuerKind.TASK], tuple(absent))
 
+    async def aclose(self) -> None:
+        """Give up what is being asked."""
+        running = tuple(self._asking.values())
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
     def _subjects(self, principal: Principal) -> dict[IssuerKind, tuple[str, str]]:
         """The registration and the name of whom or what there is to ask about."""
         found: dict[IssuerKind, tuple[str, str]] = {}
@@ -191,7 +198,8 @@ class ContextProviders:
         facts: Mapping[str, Any] | None = None
         why: Code | None = None
         try:
-            async with asyncio.timeout(provider.timeout_s), self._room[provider.name]:
+            room = self._room.get(provider.name) or asyncio.Semaphore(1)  # it may have gone meanwhile
+            async with asyncio.timeout(provider.timeout_s), room:
                 headers = self._credentials(provider.credential, provider.url)
                 body = orjson.dumps({"for": provider.kind.value, "id": subject, "issuer": self._url(provider)})
                 answer = await self._fetch(provider.url, body, headers, max_bytes=provider.max_bytes)
