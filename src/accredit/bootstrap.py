@@ -34,6 +34,7 @@ from accredit.console.live import RecentCalls
 from accredit.console.ports import ConsoleServices
 from accredit.enforcement.advice import Adviser
 from accredit.enforcement.arguments import ArgumentChecks
+from accredit.enforcement.delegation import HandingOn
 from accredit.enforcement.history import History
 from accredit.enforcement.path import Enforcer
 from accredit.enforcement.ports import Controls
@@ -59,10 +60,12 @@ from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
 from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
+from accredit.identity.factfetch import HttpFactFetch
 from accredit.identity.metadata import token_endpoint
 from accredit.identity.model import IssuerKind
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
+from accredit.identity.providers import ContextProviders
 from accredit.identity.revocation import Revocations
 from accredit.identity.rows import SECRET
 from accredit.identity.signing import SigningKeys
@@ -88,7 +91,7 @@ from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
 from accredit.registry.catalogue import Catalogue
-from accredit.registry.model import Agent, Role
+from accredit.registry.model import Agent, Environment, Role, ToolServer
 from accredit.registry.pinning import definition_digest
 from accredit.registry.prices import PriceBook, priced_book
 from accredit.registry.rows import SERVER
@@ -176,6 +179,12 @@ def _forgetting(tool_servers: ToolServers, catalogue: Callable[[], Catalogue]) -
                         tool_servers.forget(server.name)
 
     return follow
+
+
+async def _provider_credential(broker: SealedBroker, credential: str | None, url: str) -> Mapping[str, str]:
+    """The headers of a stored credential for a context provider, which the broker pins as it does a tool server's."""
+    server = ToolServer(ServerName("context-provider"), Environment.PRODUCTION, url, credential, {})
+    return await broker.headers(server, None)
 
 
 def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
@@ -292,6 +301,12 @@ async def run(
             public_url=public_url,
         )
         stack.push_async_callback(broker.aclose)
+        asking = HttpFactFetch()
+        stack.push_async_callback(asking.aclose)
+        providers = ContextProviders(
+            control, identity, asking, functools.partial(_provider_credential, broker), clock=clock
+        )
+        stack.push_async_callback(providers.aclose)
         engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)
         releases = PolicyReleases(
             control,
@@ -302,7 +317,15 @@ async def run(
                 teams=frozenset(team.name for team in keeper.current.catalogue.teams()),
                 agents={agent.name: agent.id for agent in keeper.current.catalogue.agents()},
                 types=ContextTypes(
-                    user=_claim_kinds(identity, IssuerKind.USER), task=_claim_kinds(identity, IssuerKind.TASK)
+                    user=_claim_kinds(identity, IssuerKind.USER),
+                    task=_claim_kinds(identity, IssuerKind.TASK),
+                    provided={
+                        kind.value: {
+                            name: {fact: ClaimKind(str(claim)) for fact, claim in facts.items()}
+                            for name, facts in providers.fact_types(kind).items()
+                        }
+                        for kind in IssuerKind
+                    },
                 ),
                 veto=veto,
                 held_roles=frozenset(role for role in Role if registry.organisation.holders(role)),
@@ -361,13 +384,15 @@ async def run(
                 listed=listed,
                 audit=log,
                 outside=outside,
+                facts=providers,
             )
         )
+        named = Pseudonyms(ids, pseudonyms)
         enforcer = Enforcer(
             controls,
             snapshot=lambda: keeper.current,
             sessions=sessions,
-            pseudonyms=Pseudonyms(ids, pseudonyms),
+            pseudonyms=named,
             watch=watch,
             clock=clock,
             ids=ids,
@@ -487,11 +512,15 @@ async def run(
             releases=releases,
             snapshots=keeper,
             identity=identity,
+            providers=providers,
             people=people,
             enrolment=enrolment,
             tokens=TokenEndpoint(
                 identity, signing, verifier, directory_of_agents, tasks, log,
                 clock=clock, ids=ids, attempts=_Gate(limits, "token"), public_url=public_url,
+                delegations=HandingOn(
+                    log, snapshot=lambda: keeper.current, pseudonyms=named, watch=watch, clock=clock, ids=ids
+                ),
                 on_posture=room.monitor.note_posture,
             ),
             signing=signing,

@@ -288,6 +288,7 @@ def test_who_has_no_part_in_it_learns_nothing(firm: Company) -> None:
         found = nick.get(f"/api/v1/{path}", params={"state": "all"} if path in {"approvals", "holds", "alerts"} else {})
         assert (found.status_code, found.json()["items"]) == (200, []), path
     for path in ("persons", "roles", "groups", "teams", "servers", "issuers", "agreements", "upstream-credentials",
+                 "context-providers",
                  "enforcement-points", "policy/release", "audit/records", "audit/prove/0", "decisions/dec_none",
                  "servers/crm"):  # fmt: skip
         assert nick.get(f"/api/v1/{path}").status_code == 403, path

@@ -98,6 +98,7 @@ _READS: dict[str, list[str]] = {
     "teams": ["team", "list"],
     "agreements": ["agreement", "list"],
     "issuers": ["issuer", "list"],
+    "context_providers": ["context-provider", "list"],
     "enforcement_points": ["enforcement-point", "list"],
     "servers": ["server", "list"],
     "server": ["server", "get", "x"],

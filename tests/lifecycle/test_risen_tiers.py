@@ -142,7 +142,7 @@ RISES: Mapping[str, Rise] = {
     "an incident is opened": Rise(Tier.LOW, {}, facts, incident, no_incident),
     "whom it may call can do more": Rise(
         Tier.LOW,
-        {"delegates": ["helper"]},
+        {"delegates": [{"agent": "helper", "tools": [{"server": "crm", "allow": ["read"]}]}]},
         _delegating,
         lambda place: delegate(place, "read", "write"),
         lambda place: delegate(place, "read"),

@@ -32,6 +32,7 @@ from accredit.registry.model import (
     WriteScope,
 )
 from accredit.registry.tiering import Tiering, tiering
+from accredit.registry.versions import delegation_of
 from tests.policy.world import (
     ENGINE,
     OFFICE,
@@ -54,13 +55,12 @@ NO_FINANCE = 'forbid (principal, action, resource in DataClass::"financial");\n'
 SMALL = f'forbid (principal, action == Action::"{REFUND}", resource) unless {{ context.input has urgent }};\n'
 
 
-def manifest(*delegates: str) -> dict[str, Any]:
-    return {"spec": {"delegates": list(delegates)}}
-
-
-def one(*grants: ToolGrant, delegates: tuple[str, ...] = (), **more: Any) -> Agent:
+def one(*grants: ToolGrant, delegates: tuple[tuple[str, ToolId], ...] = (), **more: Any) -> Agent:
     made = agent(*grants, **more)
-    return replace(made, version=replace(made.version, manifest=manifest(*delegates)))
+    manifest = {"spec": {"delegates": [{"agent": name} for name in dict(delegates)]}}
+    handed = [delegation_of(AgentId(name)) for name in dict(delegates)]
+    handed += [delegation_of(AgentId(name), each) for name, each in delegates]
+    return replace(made, version=replace(made.version, manifest=manifest, delegates=tuple(handed)))
 
 
 def catalogue(*agents: Agent, servers: tuple[ToolServer, ...] = SERVERS) -> Catalogue:
@@ -211,19 +211,36 @@ def test_a_tool_that_is_not_registered_is_in_excess() -> None:
 
 
 @pytest.mark.requirement("policy:access:excess")
-def test_what_a_delegate_reaches_beyond_the_agent_is_in_excess_however_far_away() -> None:
-    far = one(grant(REFUND), name="far", data=frozenset({"financial"}), delegates=("agt_first",))
-    middle = one(grant(READ), name="middle", data=frozenset({"personal"}), delegates=("agt_far",))
-    first = one(grant(READ), name="first", data=frozenset({"personal"}), delegates=("agt_middle", "agt_nobody"))
-    found = report("", first, middle, far)
-    assert excess(found) == [
-        ("delegate-data", "agt_far"),
-        ("delegate-tool", "agt_far"),
-        ("delegate-unknown", "agt_nobody"),
-    ]
-    within = one(grant(READ), name="first", data=frozenset({"personal"}), delegates=("agt_middle",))
-    assert report("", within, replace(middle, version=replace(middle.version, manifest=manifest()))).excess == ()
-    assert report("", within, middle, replace(far, state=AgentState.RETIRED)).excess == ()
+def test_what_is_handed_on_to_no_end_or_carries_more_than_the_agent_declares_is_in_excess() -> None:
+    personal = frozenset({"personal"})
+    reader = one(grant(READ), name="reader", data=personal)
+    found = report("", one(data=personal, delegates=(("agt_reader", READ),)), reader)
+    assert found.excess == (), "an agent may have others do what it may not do itself"
+    (row,) = found.delegates
+    assert (row.agent, row.tool, row.outcome, row.reached) == ("agt_reader", READ, "allowed", ("agt_reader",))
+    assert row.document() in found.document()["delegates"]
+    idle = one(data=personal, delegates=(("agt_reader", UPDATE), ("agt_nobody", READ)))
+    assert excess(report("", idle, reader)) == [("delegate-tool", "agt_reader"), ("delegate-unknown", "agt_nobody")]
+    bare = one(data=frozenset(), delegates=(("agt_reader", READ),))
+    assert ("delegate-data", "agt_reader") in excess(report("", bare, reader))
+    forbidden = 'forbid (principal, action == Action::"@delegate", resource == Agent::"agt_reader");'
+    closed = report(forbidden, one(data=personal, delegates=(("agt_reader", READ),)), reader)
+    assert excess(closed) == [("grant-forbidden", "agt_reader")]
+    assert report("", idle, replace(reader, state=AgentState.RETIRED)).excess[0].code == "delegate-unknown"
+
+
+@pytest.mark.requirement("policy:access:excess")
+def test_whom_a_tool_reaches_is_followed_through_everybody_who_hands_that_very_tool_on() -> None:
+    personal = frozenset({"personal"})
+    reader = one(grant(READ), name="reader", data=personal)
+    middle = one(name="middle", data=personal, delegates=(("agt_reader", READ),))
+    first = one(data=personal, delegates=(("agt_middle", READ),))
+    (row,) = report("", first, middle, reader).delegates
+    assert row.reached == ("agt_reader",)
+    other = one(name="middle", data=personal, delegates=(("agt_reader", UPDATE),))
+    assert excess(report("", first, other, reader)) == [("delegate-tool", "agt_middle")]
+    narrower = one(data=personal, delegates=(("agt_reader", READ),))
+    assert report("", first, middle, reader).digest != report("", narrower, middle, reader).digest
 
 
 @pytest.mark.requirement("policy:access:bounded")
@@ -235,8 +252,11 @@ def test_more_tools_and_delegates_than_anybody_could_judge_are_in_excess() -> No
     assert excess(found) == [("too-many", "tools")]
     assert len(found.rows) == 2 * MOST_TOOLS
     assert len(enforced_by(PolicySnapshot(release(HOLD_ALL), servers, ENGINE), by, by.version).held) == MOST_TOOLS
-    crowd = [one(name=f"d{at}", data=frozenset(), delegates=(f"agt_d{at + 1}",)) for at in range(300)]
-    assert excess(report("", one(data=frozenset(), delegates=("agt_d0",)), *crowd)) == [("too-many", "delegates")]
+    crowd = [one(grant(READ), name=f"d{at}", data=frozenset({"personal"})) for at in range(300)]
+    hub = one(name="hub", data=frozenset({"personal"}), delegates=tuple((f"agt_d{at}", READ) for at in range(300)))
+    first = one(data=frozenset({"personal"}), delegates=(("agt_hub", READ),))
+    assert excess(report("", first, hub, *crowd)) == [("too-many", "agt_hub")]
+    assert ("too-many", "delegates") in excess(report("", hub, *crowd))
 
 
 # -- what is enforced

@@ -32,6 +32,14 @@ def plain_agent(name: str = "helper", **spec: Any) -> dict[str, Any]:
     return document
 
 
+def handing_on(*names: str, tool: str = "look") -> list[dict[str, Any]]:
+    """The `delegates` of an agent that hands a tool of the desk on to these."""
+    return [{"agent": name, "tools": [{"server": "desk", "allow": [tool]}]} for name in names]
+
+
+LOOK = {"effect": "read", "data": ["public"]}
+
+
 def fleet_with(*documents: dict[str, Any]) -> Fleet:
     fleet = Fleet.registered(agent=False)
     for document in documents:

@@ -113,7 +113,11 @@ def named(name: str) -> dict[str, dict[str, Any]]:
     return {
         "agent": changed(agent_document(), "metadata.name", name),
         "agent's team": changed(agent_document(), "metadata.team", name),
-        "delegate": changed(agent_document(), "spec.delegates", [name]),
+        "delegate": changed(
+            agent_document(),
+            "spec.delegates",
+            [{"agent": name, "tools": [{"server": "crm", "allow": ["search_orders"]}]}],
+        ),
         "server": changed(server_document(), "metadata.name", name),
         "team": team,
         "group": group_document(name, [DANA]),

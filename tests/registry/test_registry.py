@@ -16,6 +16,7 @@ from accredit.kernel.errors import NotFoundError, UnavailableError
 from accredit.kernel.ids import AgentId, SeededIds
 from accredit.registry.errors import ManifestError
 from accredit.registry.service import ApplyOutcome, Registry
+from accredit.registry.versions import delegate_ids, version_from
 from accredit.storage.memory.control import MemoryControlLog
 from tests.registry.fleet import (
     ADMIN,
@@ -346,13 +347,73 @@ def test_a_revoked_issuer_is_not_revived_by_applying_it_again() -> None:
 def test_delegates_are_resolved_to_agents_of_the_environment() -> None:
     fleet = Fleet.registered()
     caller = changed(agent_document(), "metadata.name", "caller")
-    assert _faults(fleet, changed(caller, "spec.delegates", ["nobody"])) == {"spec.delegates[0]": Code.NOT_FOUND}
-    fleet.apply(changed(caller, "spec.delegates", ["support-copilot"]))
+
+    def handing_on(agent: str, tool: str = "search_orders", **when: Any) -> dict[str, Any]:
+        tools = [{"server": "crm", "allow": [tool], **({"when": when} if when else {})}]
+        return changed(caller, "spec.delegates", [{"agent": agent, "tools": tools}])
+
+    assert _faults(fleet, handing_on("nobody")) == {"spec.delegates[0].agent": Code.NOT_FOUND}
+    assert _faults(fleet, handing_on("caller")) == {"spec.delegates[0].agent": Code.NOT_FOUND}
+    assert _faults(fleet, handing_on("support-copilot", "gone")) == {
+        "spec.delegates[0].tools[0].allow[0]": Code.TOOL_UNKNOWN
+    }
+    assert _faults(fleet, handing_on("support-copilot", sameAs={"input.nothing": "task.customer_id"})) == {
+        "spec.delegates[0].tools[0].when.sameAs.input.nothing": Code.CONDITION_UNTYPED
+    }
+    assert _faults(fleet, changed(handing_on("support-copilot"), "spec.data", [])).keys() >= {
+        "spec.delegates[0].tools[0].allow[0]"
+    }
+    fleet.apply(handing_on("support-copilot", userRole="customer-support"))
+    assert _faults(fleet, handing_on("caller")) == {"spec.delegates[0].agent": Code.MANIFEST_INVALID}
     found = fleet.registry.catalogue.agent_named("development", "caller")
     other = fleet.registry.catalogue.agent_named("development", "support-copilot")
     assert found is not None
     assert other is not None
-    assert found.version.manifest["spec"]["delegates"] == [other.id]
+    assert found.version.manifest["spec"]["delegates"] == [
+        {
+            "agent": other.id,
+            "tools": [{"sameAs": [], "tool": "crm/search_orders", "userRole": "customer-support"}],
+        }
+    ]
+    whole, one = found.version.delegates
+    assert (whole.callee, whole.tool, whole.user_role) == (other.id, None, None)
+    assert (one.callee, one.tool, one.user_role) == (other.id, "crm/search_orders", "customer-support")
+    assert one.hours == found.version.grants[0].hours, "what is handed on is so in the agent's own hours"
+    before = found.version.facets
+    fleet.apply(handing_on("support-copilot", "read_customer", userRole="customer-support"))
+    after = fleet.registry.catalogue.agent(found.id)
+    assert after is not None
+    assert {name for name in before if after.version.facets[name] != before[name]} == {"delegates"}
+
+
+@pytest.mark.parametrize(
+    ("delegates", "path"),
+    [
+        (["support-copilot"], "spec.delegates[0]"),
+        ([{"agent": "support-copilot", "tools": []}], "spec.delegates[0].tools"),
+        ([{"agent": "support-copilot"}], "spec.delegates[0].tools"),
+        ([{"agent": "support-copilot", "tools": [{"server": "crm", "allow": ["a"], "mask": []}]}],
+         "spec.delegates[0].tools[0].mask"),
+        ([{"agent": "support-copilot", "tools": [{"server": "crm", "allow": ["a", "a"]}]}],
+         "spec.delegates[0].tools[0].allow"),
+        ([{"agent": "support-copilot", "tools": [{"server": "crm", "allow": ["a"]}] * 2}], "spec.delegates[0]"),
+        ([{"agent": "support-copilot", "tools": [{"server": "crm", "allow": ["a"]}]}] * 2, "spec"),
+    ],
+)  # fmt: skip
+def test_delegates_of_another_form_are_refused(delegates: list[Any], path: str) -> None:
+    fleet = Fleet.registered()
+    caller = changed(agent_document(), "metadata.name", "caller")
+    assert _faults(fleet, changed(caller, "spec.delegates", delegates)) == {path: Code.MANIFEST_INVALID}
+
+
+def test_a_version_from_before_tools_were_delegated_hands_on_nothing() -> None:
+    fleet = Fleet.registered()
+    agent = fleet.registry.catalogue.agent_named("development", "support-copilot")
+    assert agent is not None
+    doc = fleet.doc("version", agent.version.digest)
+    older = {**doc, "manifest": {**doc["manifest"], "spec": {**doc["manifest"]["spec"], "delegates": ["agt_other"]}}}
+    assert version_from(older).delegates == ()
+    assert delegate_ids(older["manifest"]["spec"]) == ("agt_other",)
 
 
 def test_an_agent_that_would_be_over_already_and_a_call_longer_than_its_run_are_refused() -> None:

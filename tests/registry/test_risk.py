@@ -11,7 +11,7 @@ from accredit.registry import rows
 from accredit.registry.model import Agreement, Effect, Incident, Tier, WriteScope
 from accredit.registry.tiering import Enforced, Tiering, levels_of, tiering
 from tests.registry.fleet import NOW_US, Fleet
-from tests.registry.risks import DPA, desk, facts_of, fleet_with, plain_agent
+from tests.registry.risks import DPA, LOOK, desk, facts_of, fleet_with, handing_on, plain_agent
 
 EFFECTS = ["read", "write", "external", "irreversible", "administer"]
 CLASSES = ["public", "internal", "confidential", "personal", "phi"]
@@ -172,14 +172,14 @@ def test_a_prohibited_use_has_no_tier() -> None:
 
 @pytest.mark.requirement("registry:tier:delegates")
 def test_an_agent_is_at_least_what_it_can_invoke_however_far_away() -> None:
-    mail = desk(send={"effect": "external", "data": ["public"]})
+    mail = desk(send={"effect": "external", "data": ["public"]}, look=LOOK)
     sender = plain_agent("sender", tools=[{"server": "desk", "allow": ["send"]}], data=["public"])
-    fleet = fleet_with(mail, sender, plain_agent("middle", delegates=["sender"]))
-    fleet.apply(plain_agent("first", delegates=["middle"]), plain_agent("alone"))
+    fleet = fleet_with(mail, sender, plain_agent("middle", delegates=handing_on("sender"), data=["public"]))
+    fleet.apply(plain_agent("first", delegates=handing_on("middle"), data=["public"]), plain_agent("alone"))
     assert [tier(fleet, name).tier for name in ("alone", "middle", "first")] == [Tier.LOW, Tier.HIGH, Tier.HIGH]
     # who may call each other do not raise each other by that alone
-    fleet.apply(plain_agent("ping", delegates=["alone"]))
-    fleet.apply(plain_agent("alone", delegates=["ping"]))
+    fleet.apply(plain_agent("ping", delegates=handing_on("alone"), data=["public"]))
+    fleet.apply(plain_agent("alone", delegates=handing_on("ping"), data=["public"]))
     assert [tier(fleet, name).tier for name in ("alone", "ping")] == [Tier.LOW, Tier.LOW]
     middle = fleet.registry.catalogue.agent_named("development", "middle")
     assert middle is not None
@@ -189,18 +189,18 @@ def test_an_agent_is_at_least_what_it_can_invoke_however_far_away() -> None:
 
 @pytest.mark.requirement("registry:tier:delegates")
 def test_whoever_reaches_more_agents_than_can_be_judged_is_high() -> None:
-    fleet = fleet_with(plain_agent("d0"))
+    fleet = fleet_with(desk(look=LOOK), plain_agent("d0"))
     for at in range(1, 202):
-        fleet.apply(plain_agent(f"d{at}", delegates=[f"d{at - 1}"]))
+        fleet.apply(plain_agent(f"d{at}", delegates=handing_on(f"d{at - 1}"), data=["public"]))
     assert tier(fleet, "d200").tier is Tier.LOW
     assert tier(fleet, "d201").tier is Tier.HIGH
 
 
 @pytest.mark.requirement("registry:tier:delegates")
 def test_a_retired_delegate_can_be_reached_no_more() -> None:
-    mail = desk(send={"effect": "external", "data": ["public"]})
+    mail = desk(send={"effect": "external", "data": ["public"]}, look=LOOK)
     sender = plain_agent("sender", tools=[{"server": "desk", "allow": ["send"]}], data=["public"])
-    fleet = fleet_with(mail, sender, plain_agent("first", delegates=["sender"]))
+    fleet = fleet_with(mail, sender, plain_agent("first", delegates=handing_on("sender"), data=["public"]))
     assert tier(fleet, "first").tier is Tier.HIGH
     ((reached, _),) = facts_of(fleet, "first").delegates
     fleet.put(rows.AGENT, reached, {**fleet.doc(rows.AGENT, reached), "state": "retired"})

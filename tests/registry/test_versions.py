@@ -37,7 +37,11 @@ CHANGES: list[tuple[str, Any, set[str]]] = [
     ("reach", "user", {"audience"}),
     ("use.annex3", True, {"purpose"}),
     ("use.decidesOnPeople", True, {"purpose"}),
-    ("delegates", ["helper"], {"delegates"}),
+    (
+        "delegates",
+        [{"agent": "helper", "tools": [{"server": "crm", "allow": ["search_orders"]}]}],
+        {"delegates"},
+    ),
     ("stores", [], {"stores"}),
     ("limits.cost.perDay", "51 USD", {"limits"}),
     ("limits.calls.perMinute", 61, {"limits"}),

@@ -138,6 +138,7 @@ class ValidationShown:
     rows: list[dict[str, Any]]
     excess: list[dict[str, Any]]
     ceilings: list[dict[str, Any]]
+    delegates: list[dict[str, Any]]
     digest: str
 
 
@@ -390,7 +391,8 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         shown = await asyncio.to_thread(_validation, plane, agent, agent.version)
         candidate = await asyncio.to_thread(_validation, plane, agent, agent.candidate) if agent.candidate else None
         return Json(AgentValidation(
-            shown.version, shown.release, shown.rows, shown.excess, shown.ceilings, shown.digest, candidate=candidate
+            shown.version, shown.release, shown.rows, shown.excess, shown.ceilings, shown.delegates, shown.digest,
+            candidate=candidate,
         ))  # fmt: skip
 
     @app.get("/api/v1/agents/{name:agent}/plan", response_model=PlanShown)
@@ -513,6 +515,7 @@ def _validation(plane: ControlPlane, agent: Agent, version: AgentVersion) -> Val
         rows=document["rows"],
         excess=document["excess"],
         ceilings=document["ceilings"],
+        delegates=document.get("delegates", []),
         digest=report.digest,
     )
 

@@ -18,6 +18,7 @@ from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
+from accredit.identity.providers import ContextProviders
 from accredit.identity.revocation import Revocations
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
@@ -50,6 +51,7 @@ class ControlPlane:
     releases: PolicyReleases
     snapshots: SnapshotKeeper
     identity: IdentityState
+    providers: ContextProviders
     people: People
     enrolment: Enrolment
     tokens: TokenEndpoint

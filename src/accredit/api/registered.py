@@ -35,6 +35,7 @@ __all__ = [
     "PointKeyMade",
     "PointKeyRow",
     "PointRow",
+    "ProviderRow",
     "RepinnedRow",
     "ServerRow",
     "TeamRow",
@@ -84,6 +85,20 @@ class TeamRow:
     id: str
     name: str
     zones: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRow:
+    """Whose word about the users or tasks of an issuer is asked for."""
+
+    name: str
+    of: str
+    issuer: str
+    url: str
+    facts: dict[str, str]
+    credential: str | None
+    ttl_s: int
+    off: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +239,18 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         asking.require_reader(who)
         found, following = page(plane.identity.issuers(), lambda one: (one.id,), limit, after)
         return Json(Items([_issuer(one) for one in found], following))
+
+    @app.get("/api/v1/context-providers", response_model=Items[ProviderRow])
+    async def context_providers(who: Who, limit: Limit = MOST, after: After = None) -> Json:
+        asking.require_reader(who)
+        found, following = page(plane.providers.all(), lambda one: (one.name,), limit, after)
+        return Json(Items([
+            ProviderRow(
+                one.name, one.kind, one.issuer, one.url, {name: str(kind) for name, kind in one.facts.items()},
+                one.credential, one.ttl_s, one.off,
+            )
+            for one in found
+        ], following))  # fmt: skip
 
     @app.post("/api/v1/issuers/{issuer}/revoke", response_model=EndedCredentials)
     async def issuer_revoke(who: Who, issuer: Named, form: Reason) -> Json:

@@ -43,6 +43,8 @@ class HeldCall:
     arguments: Mapping[str, Any]
     resource: str | None = None
     """What is acted on, when that is not the tool itself."""
+    chain: tuple[Agent, ...] = ()
+    """The agents that handed the work on, the last one first."""
     barred: Mapping[PersonId, str] = field(default_factory=dict)
     """Persons who may not answer, each with what they are to the call (`user`, `owner`): only a policy that names that
     very role lets them."""

@@ -19,6 +19,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.legible import visible
 from accredit.policy.model import HoldNeed
+from accredit.registry.model import Agent
 
 __all__ = ["exact_json", "plain", "request_digest", "view_digest", "view_text"]
 
@@ -41,6 +42,9 @@ def exact_json(value: Any, *, indent: bool = False) -> bytes:
 def request_digest(call: HeldCall) -> Digest:
     """Digest over agent, version, user, task, action, definition, resource, arguments and answers: what a grant is for.
 
+    Of work that was handed on, also over every agent that did and its version: approved for one chain is not approved
+    for another.
+
     Raises:
         InvalidInputError: the arguments have no JSON form.
     """
@@ -58,6 +62,7 @@ def request_digest(call: HeldCall) -> Digest:
                 call.resource,
                 dict(call.arguments),
                 *([dict(call.answers)] if call.answers else ()),
+                *([[[one.id, one.version.digest] for one in call.chain]] if call.chain else []),
             ]
         ),
     )
@@ -74,15 +79,10 @@ def view_text(call: HeldCall, needs: Iterable[HoldNeed], *, nonce: str) -> str:
     """
     user, task = call.principal.user, call.principal.task
     view: dict[str, Any] = {
-        "agent": {
-            "environment": call.agent.environment.value,
-            "id": call.agent.id,
-            "name": call.agent.name,
-            "team": call.agent.team.name,
-            "version": call.agent.version.digest,
-        },
+        "agent": _agent(call.agent),
         "arguments": dict(call.arguments),
         "needs": [{"policy": need.policy, "role": need.role} for need in needs],
+        **({"handed_on_by": [_agent(one) for one in call.chain]} if call.chain else {}),
         "nonce": nonce,
         "task": {"claims": plain(task.claims), "id": task.id, "issuer": task.issuer} if task else None,
         "tool": {
@@ -97,6 +97,16 @@ def view_text(call: HeldCall, needs: Iterable[HoldNeed], *, nonce: str) -> str:
     if call.answers:
         view["answers"] = dict(call.answers)
     return visible(exact_json(view, indent=True).decode())
+
+
+def _agent(agent: Agent) -> dict[str, Any]:
+    return {
+        "environment": agent.environment.value,
+        "id": agent.id,
+        "name": agent.name,
+        "team": agent.team.name,
+        "version": agent.version.digest,
+    }
 
 
 def plain(value: Any) -> Any:

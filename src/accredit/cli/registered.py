@@ -17,9 +17,10 @@ __all__ = ["app"]
 app = App()
 server = App(name="server", help="Tool servers and their pinned definitions.")
 issuer = App(name="issuer", help="Registered issuers of users and tasks.")
+provider = App(name="context-provider", help="Who is asked for facts about users and tasks.")
 agreement = App(name="agreement", help="What suppliers may process.")
 point = App(name="enforcement-point", help="Applications and gateways that ask for decisions (AuthZEN).")
-for group in (server, issuer, point, agreement):
+for group in (server, issuer, provider, point, agreement):
     app.command(group)
 
 
@@ -27,7 +28,7 @@ for group in (server, issuer, point, agreement):
 def _apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], output: Out = TABLE) -> int:
     """Register or update what YAML or JSON files declare; exit 3 if some of it waits for a second person.
 
-    Kinds: Person, Group, Team, Issuer, Agreement, ToolServer, EnforcementPoint, Agent.
+    Kinds: Person, Group, Team, Issuer, ContextProvider, Agreement, ToolServer, EnforcementPoint, Agent.
 
     Args:
         file: A file, or a directory of *.yaml, *.yml and *.json.
@@ -82,6 +83,12 @@ def _issuer_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
 def _issuer_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
     """Stop trusting an issuer now: every token it vouched for dies."""
     return act(f"/api/v1/issuers/{segment(name)}/revoke", output, {"reason": reason})
+
+
+@provider.command(name="list")
+def _provider_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
+    """List context providers, and which facts of theirs count."""
+    listed("/api/v1/context-providers", output, "name", "of", "issuer", "url", "facts", "ttl_s", "off", page=page)
 
 
 @point.command(name="list")

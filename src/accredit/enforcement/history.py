@@ -9,7 +9,7 @@ changed does not open, and a call that cannot be rebuilt exactly is said to be s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,9 +33,9 @@ from accredit.enforcement.snapshot import Snapshot, SnapshotKeeper
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
-from accredit.kernel.ids import ToolId
+from accredit.kernel.ids import AgentId, ToolId
 from accredit.policy.context import LooksAt
-from accredit.policy.model import CallRequest, ExternalName, ExternalRequest
+from accredit.policy.model import CallRequest, ExternalName, ExternalRequest, Hop
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.recorded import Judgement, RecordedBody, RecordedHead, read_body, read_head
 from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleases
@@ -231,6 +231,13 @@ class PastCall:
         if snapshot is None or judgement is None or agent is None:
             raise InvalidInputError(Code.STATE_UNPROVEN, "the control state of this call is not known")
         known = {one.id: one for one in snapshot.restrictions.get(agent.id, ())}
+        hops: list[Hop] = []
+        for name, _, restrictions in self.stated.hops:
+            caller = snapshot.catalogue.agent(AgentId(name))
+            if caller is None:
+                raise InvalidInputError(Code.STATE_UNPROVEN, "an agent of this call's chain is not known")
+            on = {one.id: one for one in snapshot.restrictions.get(caller.id, ())}
+            hops.append(Hop(caller, hops[-1].caller if hops else agent, tuple(on[one] for one in restrictions)))
         return CallRequest(
             agent=agent,
             tool=ToolId(self.header.tool or ""),
@@ -238,6 +245,7 @@ class PastCall:
             lifted=frozenset(judgement.granted),
             time_trusted=judgement.steady,
             restrictions=tuple(known[one] for one in self.stated.restrictions),
+            hops=tuple(hops),
             outside=judgement.answer,
             time_us=self.header.time,
         )
@@ -398,10 +406,17 @@ def _agent(snapshot: Snapshot, header: RecordedHead, stated: RecordedBody) -> Ag
     agent = snapshot.catalogue.agent(header.agent)  # type: ignore[arg-type]
     if agent is None or agent.version.digest != header.version:
         return None
-    if stated.restrictions:
-        known = {one.id for one in snapshot.restrictions.get(agent.id, ())}
-        return agent if known.issuperset(stated.restrictions) else None
-    return agent
+    for name, version, restrictions in stated.hops:
+        caller = snapshot.catalogue.agent(AgentId(name))
+        if caller is None or caller.version.digest != version or not _restricted(snapshot, caller, restrictions):
+            return None
+    return agent if _restricted(snapshot, agent, stated.restrictions) else None
+
+
+def _restricted(snapshot: Snapshot, agent: Agent, restrictions: Collection[str]) -> bool:
+    """Whether state tells of all these restrictions on an agent."""
+    known = {one.id for one in snapshot.restrictions.get(agent.id, ())} if restrictions else frozenset[str]()
+    return known.issuperset(restrictions)
 
 
 def _nothing_installed() -> Any:

@@ -24,6 +24,7 @@ from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
+from accredit.enforcement.delegation import hops_of, served
 from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused, WeighedCall
 from accredit.enforcement.naming import meant_by
 from accredit.enforcement.ports import Controls
@@ -58,7 +59,7 @@ from accredit.kernel.sealing import Sealer
 from accredit.kernel.strictjson import parse_strict
 from accredit.limits.model import LimitRefusal, Spend
 from accredit.policy.context import now_facts
-from accredit.policy.model import CallRequest, Decision, Outcome
+from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.origins import origins, texts
 from accredit.policy.ports import VetoAnswer
 from accredit.policy.restrictions import forbidding, throttle
@@ -219,12 +220,14 @@ class Enforcer:
             if tool.item is item
             and self._controls.listed(agent, tool.id, snapshot.policy)
             and not (restrictions and forbidding(restrictions, tool))
+            and _handed_on(principal, tool, snapshot)
         )
 
     def granted(self, principal: Principal, tool: Tool) -> bool:
         """Whether the agent's version grants a tool at all: of any other nothing is told, not even its arguments."""
-        agent = self._snapshot().catalogue.agent(principal.agent)
-        return agent is not None and _grant_of(agent, tool) is not None
+        snapshot = self._snapshot()
+        agent = snapshot.catalogue.agent(principal.agent)
+        return agent is not None and _grant_of(agent, tool) is not None and _handed_on(principal, tool, snapshot)
 
     # -- the call
 
@@ -324,6 +327,10 @@ class Enforcer:
         if agent is None:
             return Code.AGENT_UNKNOWN
         passage.agent = agent
+        hops = hops_of(call.principal, agent, snapshot, now=now, time_trusted=self._watch.steady(now))
+        if isinstance(hops, Code):
+            return hops
+        passage.hops = hops
         if agent.version.expires_us is not None:
             if passage.time_us >= agent.version.expires_us:
                 return Code.AGENT_NOT_ACTIVE
@@ -359,11 +366,11 @@ class Enforcer:
         now: Instant,
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
-        held = _held(call, agent, tool, snapshot)
+        held = _held(call, agent, tool, passage.hops, snapshot)
         # what is only to be completed is not read yet: nobody is asked about it, and no approval is used up by it
         asks = call.completes is None
         request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
-        known = snapshot.restrictions.get(agent.id)
+        known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
         decision = await self._decide(
             passage, snapshot, agent, tool, turn, now, holds.grants_for(request) if request else frozenset()
@@ -371,9 +378,12 @@ class Enforcer:
         match decision.outcome:
             case Outcome.DENY:
                 # a task that is closed, or not known to be open, is absent: that is then what was the matter
-                lapsed = call.principal.task_out if decision.code is Code.TASK_MISMATCH else None
+                lapsed = call.principal.task_out if _wants_task(decision) else None
                 # a tool that exists and is not granted reads like one that does not exist
                 detail = "" if decision.code is Code.TOOL_NOT_GRANTED else decision.detail
+                if passage.absent and decision.code is not Code.TOOL_NOT_GRANTED:
+                    missing = ", ".join(f"`{name}` ({code})" for name, code in passage.absent)
+                    detail = "; ".join(filter(None, (detail, f"without the facts of {missing}")))
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 if not asks:
@@ -429,7 +439,7 @@ class Enforcer:
             headers=headers,
             call_timeout_s=agent.version.limits.call_timeout_s,
             run_timeout_s=agent.version.limits.run_timeout_s,
-            recheck=lambda: self._recheck(call, agent, server, tool, known),
+            recheck=lambda: self._recheck(passage, agent, server, tool, known),
             elicitation=server.elicitation,
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
             tool_calls=decision.tool_calls,
@@ -447,6 +457,13 @@ class Enforcer:
     ) -> Decision:
         """Put together all that a decision may depend on, and make it; both stay in the passage."""
         passage.context = _context(passage.call, agent, turn, now)
+        if self._controls.facts is not None and passage.call.principal.registrations:
+            provided = await self._controls.facts.of(passage.call.principal, snapshot.policy.reads_served)
+            passage.absent = provided.absent
+            for name, facts in (("user", provided.user), ("task", provided.task)):
+                if facts and name in passage.context:
+                    # a claim of that name is what it was: no provider has the name of one
+                    passage.context[name] = {**facts, **passage.context[name]}
         if snapshot.policy.reads_origin:
             passage.context["origin"], passage.context["source"] = self._origins(passage, tool, turn)
         steady = self._watch.steady(now)
@@ -458,6 +475,7 @@ class Enforcer:
             time_trusted=steady,
             restrictions=snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady),
             time_us=passage.time_us,
+            hops=passage.hops,
         )
         decision = self._controls.decide(passage.request, snapshot.policy)
         if decision.outcome is not Outcome.DENY and self._controls.outside is not None:
@@ -552,7 +570,13 @@ class Enforcer:
         agent = catalogue.agent(call.principal.agent)
         server = catalogue.server(call.server) if call.server is not None else None
         tool = _meant(server, call) if server is not None else None
-        return request_digest(_held(call, agent, tool, self._snapshot())) if agent and tool else None
+        if agent is None or tool is None:
+            return None
+        chain = tuple(catalogue.agent(one.agent) for one in call.principal.delegators)
+        known = tuple(one for one in chain if one is not None)
+        if len(known) < len(chain):
+            return None
+        return request_digest(HeldCall(agent, call.principal, tool, call.arguments, answers=call.answers, chain=known))
 
     async def foresee(self, call: Call) -> Outcome:
         """What a call would come to, for a search among many: it leaves no record, and arguments may be missing."""
@@ -597,7 +621,7 @@ class Enforcer:
                 return Advice(passage.decision_id, Outcome.DENY, call.objection)
             if (fault := self._controls.validate(tool, call.arguments)) is not None:
                 return Advice(passage.decision_id, Outcome.DENY, fault.code)
-        held = _held(call, agent, tool, snapshot)
+        held = _held(call, agent, tool, passage.hops, snapshot)
         request = request_digest(held)
         standing = holds.state(approval, agent.id, request) if approval is not None else None
         counts = standing is HoldState.GRANTED or (foretold and holds.any_granted(agent.id))
@@ -618,7 +642,7 @@ class Enforcer:
                 return replace(advice, outcome=Outcome.DENY, code=hold.code)
             passage.hold = hold.id
             return replace(advice, hold=hold)
-        elif decision.outcome is Outcome.DENY and call.principal.task_out and decision.code is Code.TASK_MISMATCH:
+        elif decision.outcome is Outcome.DENY and call.principal.task_out and _wants_task(decision):
             return replace(advice, code=call.principal.task_out)
         return advice
 
@@ -659,25 +683,33 @@ class Enforcer:
         return used
 
     def _recheck(
-        self, call: Call, agent: Agent, server: ToolServer, tool: Tool, known: tuple[Restriction, ...] | None
+        self,
+        passage: Passage,
+        agent: Agent,
+        server: ToolServer,
+        tool: Tool,
+        known: Mapping[AgentId, tuple[Restriction, ...] | None],
     ) -> None:
         """11: the gateway runs this as the first statement of writing the request's body."""
-        if (code := self._controls.verifier.still_valid(call.principal)) is not None:
+        if (code := self._controls.verifier.still_valid(passage.call.principal)) is not None:
             raise UnauthenticatedError(code, "the credential is not valid any more")
         snapshot = self._snapshot()
-        current, place = snapshot.catalogue.agent(agent.id), snapshot.catalogue.server(server.name)
-        if current is None or current.state is not agent.state:
-            raise UnavailableError(Code.AGENT_NOT_ACTIVE, "the agent's state changed meanwhile")
-        if current.version.digest != agent.version.digest:
-            raise UnavailableError(Code.SNAPSHOT_STALE, "the agent has a new version since the call was decided")
+        place = snapshot.catalogue.server(server.name)
+        for one in (agent, *(hop.caller for hop in passage.hops)):
+            current = snapshot.catalogue.agent(one.id)
+            if current is None or current.state is not one.state:
+                halted = Code.AGENT_NOT_ACTIVE if one is agent else Code.DELEGATOR_ENDED
+                raise UnavailableError(halted, "the agent's state changed meanwhile")
+            if current.version.digest != one.version.digest:
+                raise UnavailableError(Code.SNAPSHOT_STALE, "the agent has a new version since the call was decided")
+            restricted, before = snapshot.restrictions.get(one.id), known[one.id]
+            if restricted is not None and restricted is not before and not set(restricted) <= set(before or ()):
+                raise UnavailableError(Code.SNAPSHOT_STALE, "the agent was restricted since the call was decided")
         offered = place.tools.get(tool.name) if place else None
         if place is None or offered is None or offered.definition_digest != tool.definition_digest:
             raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
         if offered is not tool and _registered(offered) != _registered(tool):
             raise UnavailableError(Code.SNAPSHOT_STALE, "what is registered of the tool changed meanwhile")
-        restricted = snapshot.restrictions.get(agent.id)
-        if restricted is not None and restricted is not known and not set(restricted) <= set(known or ()):
-            raise UnavailableError(Code.SNAPSHOT_STALE, "the agent was restricted since the call was decided")
         if (place.place, place.elicitation) != (server.place, server.elicitation):
             raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
@@ -796,9 +828,10 @@ class Enforcer:
             return
         snapshot = self._snapshot()
         for opened in list(self._open.values()):
-            agent = opened.admitted.call.principal.agent
-            if agent in touched and (code := self._halted(snapshot, agent, opened.admitted.tool)) is not None:
-                self._stop(opened, code)
+            principal = opened.admitted.call.principal
+            for agent in (principal.agent, *(one.agent for one in principal.delegators)):
+                if agent in touched and (code := self._halted(snapshot, agent, opened.admitted.tool)) is not None:
+                    self._stop(opened, code)
 
     def _halted(self, snapshot: Snapshot, agent: AgentId, tool: Tool) -> Code | None:
         found = snapshot.catalogue.agent(agent)
@@ -901,11 +934,6 @@ def _one_key(token: str, api_key: str) -> str:
     return api_key
 
 
-def _held(call: Call, agent: Agent, tool: Tool, snapshot: Snapshot) -> HeldCall:
-    barred = snapshot.barred_for(call.principal, agent)
-    return HeldCall(agent, call.principal, tool, call.arguments, barred=barred, answers=call.answers)
-
-
 def _meant(server: ToolServer, call: Call) -> Tool | None:
     """What the call names: an item is read and a tool is called, and neither by the name of the other."""
     tool = server.tools.get(call.tool)
@@ -915,6 +943,17 @@ def _meant(server: ToolServer, call: Call) -> Tool | None:
 def _grant_of(agent: Agent, tool: Tool) -> ToolGrant | None:
     grant = agent.version.grant(tool.id)
     return grant if grant is not None and grant.model is (tool.rates is not None) else None
+
+
+def _handed_on(principal: Principal, tool: Tool, snapshot: Snapshot) -> bool:
+    """Whether everybody who handed the work on delegates that tool, whatever the call; true if nobody handed it on."""
+    callee = principal.agent
+    for one in principal.delegators:
+        caller = snapshot.catalogue.agent(one.agent)
+        if caller is None or caller.version.delegation(callee, tool.id) is None:
+            return False
+        callee = caller.id
+    return True
 
 
 def _as_answered(agent: Agent, tool: Tool) -> Tool:
@@ -933,28 +972,32 @@ def _undeclared(opened: _Open) -> tuple[str, ...]:
     return tuple(sorted(opened.seen.data_classes - tool.shown(opened.passage.mask) - agent.version.data))
 
 
+def _held(call: Call, agent: Agent, tool: Tool, hops: tuple[Hop, ...], snapshot: Snapshot) -> HeldCall:
+    chain = tuple(hop.caller for hop in hops)
+    barred = snapshot.barred_for(call.principal, agent, *chain)
+    return HeldCall(agent, call.principal, tool, call.arguments, barred=barred, answers=call.answers, chain=chain)
+
+
+def _wants_task(decision: Decision) -> bool:
+    """Whether it is the task that was missing: for the agent's own right, or for what was handed on to it."""
+    return decision.code is Code.TASK_MISMATCH or (
+        decision.code is Code.DELEGATION_UNMET and any(": sameAs: " in label for label in decision.unmet)
+    )
+
+
 def _registered(tool: Tool) -> tuple[object, ...]:
     return tool.effect, tool.scope, tool.data, tool.fields, tool.price, tool.allow_undeclared
 
 
 def _context(call: Call, agent: Agent, turn: SessionTurn, now: Instant) -> dict[str, Any]:
     """Everything a policy may read, each under the name of who vouches for it (DESIGN §3.6)."""
-    principal = call.principal
     context: dict[str, Any] = {
         "input": call.arguments,
         "now": now_facts(now.wall_us, agent.version.zone),
         "session": turn.session,
         "instance": turn.instance,
-        "actors": list(principal.actors),
+        **served(call.principal),
     }
-    if principal.user is not None:
-        context["user"] = {
-            **principal.user.claims,
-            "id": principal.user.subject,
-            "roles": sorted(principal.user.roles),
-        }
-    if principal.task is not None:
-        context["task"] = {**principal.task.claims, "id": principal.task.id}
     if call.declared or call.answers:
         context["declared"] = {**call.declared, "answers": call.answers} if call.answers else call.declared
     return context

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
 from accredit.audit.ports import AuditLog
 from accredit.identity.model import Principal
+from accredit.identity.providers import ProvidedFacts
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
@@ -24,6 +25,7 @@ __all__ = [
     "Controls",
     "CredentialBroker",
     "DefinitionWatch",
+    "FactControl",
     "HoldControl",
     "OutsideVeto",
     "SpendControl",
@@ -114,6 +116,14 @@ class OutsideVeto(Protocol):
         ...
 
 
+class FactControl(Protocol):
+    """Knows of users and tasks what registered providers say."""
+
+    async def of(self, principal: Principal, wanted: Iterable[tuple[str, str]] | None) -> ProvidedFacts:
+        """What is known of that user and task, within the time registered. Never raises to say no."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Controls:
     """Everything that can say no to a call."""
@@ -128,3 +138,4 @@ class Controls:
     listed: Callable[[Agent, ToolId, PolicySnapshot], bool]
     audit: AuditLog
     outside: OutsideVeto | None = None
+    facts: FactControl | None = None

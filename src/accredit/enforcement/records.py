@@ -19,7 +19,7 @@ from accredit.kernel.detector import Sensitive, Sightings
 from accredit.kernel.ids import DecisionId
 from accredit.limits.folding import reservation_fact, settled_fact
 from accredit.limits.model import Reservation
-from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalRequest, Outcome
+from accredit.policy.model import CallRequest, Decision, ExternalName, ExternalRequest, Hop, Outcome
 from accredit.policy.recorded import answer_fact, judgement_fact
 from accredit.registry.model import Agent, Tool
 
@@ -69,6 +69,10 @@ class Passage:
     """Keyed fingerprint of a tool name that is not registered."""
     reason: DecisionId | None = None
     """The decision on the model's answer that asked for this call."""
+    absent: tuple[tuple[str, Code], ...] = ()
+    """Context providers whose facts are not there, and why."""
+    hops: tuple[Hop, ...] = ()
+    """How the work came to the agent, the last hop first."""
     mask: frozenset[str] = frozenset()
     """Data classes that the agent's grant takes out of the tool's results."""
 
@@ -117,6 +121,7 @@ def advice_entry(passage: Passage, outcome: str, code: Code) -> Entry:
 def _body(passage: Passage, code: Code) -> dict[str, Any]:
     call, decision, reservation = passage.call, passage.decision, passage.reservation
     return {
+        "absent": [[name, code.value] for name, code in passage.absent],
         "actors": list(call.principal.actors),
         "code": code.value,
         "control": passage.control,
@@ -126,6 +131,10 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
         "engines": _ENGINES,
         "grants": list(passage.grants),
         "hold": passage.hold,
+        "hops": [
+            [hop.caller.id, hop.caller.version.digest, sorted(one.id for one in hop.restrictions)]
+            for hop in passage.hops
+        ],
         "mask": sorted(passage.mask),
         "protocol": call.protocol,
         "reason": passage.reason,

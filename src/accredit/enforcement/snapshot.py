@@ -68,15 +68,17 @@ class Snapshot:
         found = self.restrictions.get(agent, ())
         return tuple(one for one in found if one.in_force(now_us)) if found and time_trusted else found
 
-    def barred_for(self, principal: Principal, agent: Agent) -> Mapping[PersonId, str]:
-        """Who may not answer a hold of this call: the person it serves, and the agent's owners (DESIGN §3.11).
+    def barred_for(self, principal: Principal, *agents: Agent) -> Mapping[PersonId, str]:
+        """Who may not answer a hold of a call by these agents: the person it serves, and their owners (DESIGN §3.11).
 
         In development nobody signs an agent off, so nobody is barred as one of its owners: there the first
         administrator may be all the people there are.
         """
         barred: dict[PersonId, str] = {}
-        if agent.environment is not Environment.DEVELOPMENT:
-            barred = dict.fromkeys((agent.owner, *([agent.backup_owner] if agent.backup_owner else [])), "owner")
+        for agent in agents:
+            if agent.environment is not Environment.DEVELOPMENT:
+                owners = (agent.owner, *([agent.backup_owner] if agent.backup_owner else []))
+                barred |= dict.fromkeys(owners, "owner")
         if principal.user is not None:
             addresses = {principal.user.subject, str(principal.user.claims.get("email", ""))}
             for address in addresses:
@@ -123,7 +125,9 @@ class SnapshotKeeper:
             policy = policy.with_release(self._releases.current)
         for write in change.writes:
             if write.kind == "agent" and (agent := catalogue.agent(AgentId(write.key))) is not None:
-                policy.grants.warm(agent.version.grants)  # else the agent's first call would pay for it
+                policy.grants.warm(
+                    (*agent.version.grants, *agent.version.delegates)
+                )  # else the agent's first call would pay for it
         self._current = self._made(catalogue, policy, _restricted(before.restrictions, change))
 
 

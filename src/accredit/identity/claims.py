@@ -10,23 +10,24 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from accredit.identity.access import MAX_ACTORS
 from accredit.identity.model import ClaimType, Issuer
 from accredit.identity.tokens import refused
 from accredit.kernel.codes import Code
 
-__all__ = ["actor_chain", "reported_posture", "roles_of", "typed_claims"]
+__all__ = ["actor_chain", "fits", "reported_posture", "roles_of", "typed_claims"]
 
 _MAX_TEXT: Final = 1024
 _MAX_INTEGER: Final = 2**53
 _MAX_ROLES: Final = 64
 _MAX_ROLE: Final = 128
-_MAX_ACTORS: Final = 4
 _MAX_MODELS: Final = 50
 _MAX_MODEL: Final = 128
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
-def _fits(value: Any, kind: ClaimType) -> bool:
+def fits(value: Any, kind: ClaimType) -> bool:
+    """Whether a value is of a registered type, and within bounds."""
     match kind:
         case ClaimType.STRING:
             return isinstance(value, str) and len(value) <= _MAX_TEXT
@@ -44,7 +45,7 @@ def typed_claims(claims: Mapping[str, Any], schema: Mapping[str, ClaimType]) -> 
     """
     found = {name: claims[name] for name in schema if name in claims}
     for name, value in found.items():
-        if not _fits(value, schema[name]):
+        if not fits(value, schema[name]):
             raise refused(Code.TOKEN_CLAIMS, f"the claim `{name}` is not of type {schema[name].value}")
     return found
 
@@ -79,8 +80,8 @@ def actor_chain(claims: Mapping[str, Any]) -> tuple[str, ...]:
         if not isinstance(at, dict) or not isinstance(at.get("sub"), str) or not 1 <= len(at["sub"]) <= 256:
             raise refused(Code.TOKEN_ACTOR, "`act` does not name an actor")
         chain.append(at["sub"])
-        if len(chain) > _MAX_ACTORS:
-            raise refused(Code.TOKEN_ACTOR, f"more than {_MAX_ACTORS} actors are nested")
+        if len(chain) >= MAX_ACTORS:  # the agent that acts now comes on top
+            raise refused(Code.TOKEN_ACTOR, f"more than {MAX_ACTORS - 1} actors are nested")
         at = at.get("act")
     return tuple(chain)
 

@@ -5,6 +5,10 @@ Two grants, one answer: `client_credentials` with `private_key_jwt` (RFC 7523 §
 what went in: same agent, an audience not wider than the actor token's, a life not longer than the shortest of its
 sources, every earlier actor kept.
 
+An agent hands work on in two exchanges, each by whoever gets the token. The caller exchanges its own access token with
+`audience` naming the callee, which is decided like a call; it gives what it gets to the callee. The callee, and nobody
+else, exchanges that for its own access token, in whose chain the caller and everybody before it stands (ADR 11).
+
 INVARIANT: the epoch in a token is read in the same step as the checks of agent, credential and issuers, without
 waiting in between; so a revocation that comes at any later moment finds a token with an older epoch. They are checked
 once more after the issue is on record, before the token leaves.
@@ -13,19 +17,28 @@ once more after the issue is on record, before the token leaves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
 from accredit.audit.model import Entry, Facts, Part
 from accredit.audit.ports import AuditLog
-from accredit.identity.access import ACCESS_TYPE, MAX_LIFE_S, AccessGrant, access_claims
+from accredit.identity.access import (
+    ACCESS_TYPE,
+    DELEGATION_TYPE,
+    MAX_ACTORS,
+    MAX_LIFE_S,
+    AccessGrant,
+    access_claims,
+    delegation_claims,
+    principal_of,
+)
 from accredit.identity.audience import audience_path, covers, requested_audience
 from accredit.identity.claims import actor_chain, reported_posture, roles_of, typed_claims
 from accredit.identity.keys import VerifyingKey, sign
 from accredit.identity.metadata import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, token_endpoint
-from accredit.identity.model import Issuer, IssuerKind, Principal, VerifiedTask, VerifiedUser
-from accredit.identity.ports import AgentDirectory, AttemptGate
+from accredit.identity.model import Delegator, Issuer, IssuerKind, Principal, VerifiedTask, VerifiedUser
+from accredit.identity.ports import AgentDirectory, AttemptGate, DelegationGate
 from accredit.identity.replay import Replays
 from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
@@ -36,6 +49,7 @@ from accredit.identity.tokens import (
     SignedClaims,
     TokenRule,
     peek_claim,
+    peek_type,
     read_token,
     refused,
     single_audience,
@@ -44,7 +58,13 @@ from accredit.identity.tokens import (
 from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, Deadline, Instant
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, InvalidInputError, UnauthenticatedError, UnavailableError
+from accredit.kernel.errors import (
+    AccreditError,
+    ForbiddenError,
+    InvalidInputError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from accredit.kernel.ids import AgentId, CredentialId, IdSource
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent
@@ -71,9 +91,15 @@ class TokenReply:
     expires_in: int
     exchanged: bool
 
+    hands_on: bool = False
+    """Whether it is no access token, but one that hands work on to another agent."""
+
     status = 200
 
     def body(self) -> dict[str, Any]:
+        if self.hands_on:  # RFC 8693 §2.2.1: what is no access token has no type of use
+            kind = {"token_type": "N_A", "issued_token_type": _JWT}
+            return {"access_token": self.access_token, "expires_in": self.expires_in, **kind}
         reply = {"access_token": self.access_token, "token_type": "Bearer", "expires_in": self.expires_in}
         return reply | {"issued_token_type": _ACCESS_TOKEN} if self.exchanged else reply
 
@@ -124,9 +150,10 @@ class TokenEndpoint:
         ids: IdSource,
         attempts: AttemptGate,
         public_url: str,
+        delegations: DelegationGate | None = None,
         on_posture: OnPosture = lambda *_: None,
     ) -> None:
-        """`on_posture` hears, before the token is made, what a proven instance says it runs."""
+        """Without `delegations` nothing is handed on; `on_posture` hears what an instance says it runs."""
         self._state = state
         self._keys = keys
         self._verifier = verifier
@@ -137,7 +164,9 @@ class TokenEndpoint:
         self._ids = ids
         self._attempts = attempts
         self._public_url = public_url
+        self._delegations = delegations
         self._on_posture = on_posture
+        self._handed_on = Replays(clock.now())
         self._assertions = Replays(clock.now())
         self._task_tokens = Replays(clock.now())
         # clients follow RFC 7523 §3 (endpoint) or its revision (issuer), and some put a slash after the issuer
@@ -154,6 +183,8 @@ class TokenEndpoint:
             caller = self._authenticated(form, grant_type)
             if grant_type == CLIENT_CREDENTIALS:
                 return await self._issue(caller, form, None)
+            if "audience" in form and self._ours(form.get("subject_token", ""), ACCESS_TYPE):
+                return await self._hand_on(caller, form, source)
             return await self._exchange(caller, form)
         except AccreditError as error:
             return _refusal(error, caller)
@@ -221,14 +252,26 @@ class TokenEndpoint:
             raise refused(Code.TOKEN_ACTOR, "the actor token itself acts for somebody")
         return _Caller(principal.agent, principal.credential, path, principal.expires_us // 1_000_000 - SKEW_S)
 
-    def _standing(self, agent: AgentId, credential: CredentialId, registrations: tuple[str, ...] = ()) -> Code | None:
+    def _standing(
+        self,
+        agent: AgentId,
+        credential: CredentialId,
+        registrations: tuple[str, ...] = (),
+        delegators: tuple[Delegator, ...] = (),
+    ) -> Code | None:
         epoch = self._state.epoch(agent)
         registered = self._directory.get(agent)
         if registered is None or epoch is None:
             return Code.AGENT_UNKNOWN
         if not runs(registered.environment, registered.state):
             return Code.AGENT_NOT_ACTIVE
-        return self._state.refusal(Principal(agent, credential, epoch, 0, "", registrations=registrations))
+        for one in delegators:
+            before = self._directory.get(one.agent)
+            if before is None or not runs(before.environment, before.state):
+                return Code.DELEGATOR_ENDED
+        return self._state.refusal(
+            Principal(agent, credential, epoch, 0, "", registrations=registrations, delegators=delegators)
+        )
 
     # -- on behalf of a user
 
@@ -238,7 +281,10 @@ class TokenEndpoint:
             raise InvalidInputError(Code.TOKEN_TYPE, "only access tokens are issued")
         if form.get("subject_token_type") not in {_ACCESS_TOKEN, _JWT, _ID_TOKEN}:
             raise InvalidInputError(Code.TOKEN_TYPE, "`subject_token_type` is not a type of signed token")
-        issuer, subject = self._signed_by(IssuerKind.USER, form.get("subject_token", ""))
+        token = form.get("subject_token", "")
+        if self._ours(token, DELEGATION_TYPE):
+            return await self._issue(caller, form, await self._taken_on(caller, form, token))
+        issuer, subject = self._signed_by(IssuerKind.USER, token)
         self._may_act(caller, issuer, subject.claims)
         user = VerifiedUser(
             issuer.url,
@@ -246,10 +292,18 @@ class TokenEndpoint:
             roles_of(subject.claims, issuer),
             typed_claims(subject.claims, issuer.claims),
         )
-        behalf = _Behalf(user, issuer.id, actor_chain(subject.claims), subject.expires_s)
+        earlier = actor_chain(subject.claims)
+        if any(self._directory.get(AgentId(one)) is not None for one in earlier):
+            # an agent of ours hands on by itself: else an issuer could put it in front of work it never saw
+            raise refused(Code.TOKEN_ACTOR, "the issuer names an agent of ours as an earlier actor")
+        behalf = _Behalf(user, issuer.id, earlier, subject.expires_s)
         if "task_token" in form:
             behalf = await self._with_task(caller, behalf, form["task_token"])
         return await self._issue(caller, form, behalf)
+
+    def _ours(self, token: str, kind: str) -> bool:
+        """Whether a token says it is one of ours of that kind: whose rule it has to verify under, and no more."""
+        return token != "" and peek_type(token) == kind and peek_claim(token, "iss") == self._public_url
 
     def _signed_by(self, kind: IssuerKind, token: str) -> tuple[Issuer, SignedClaims]:
         if not token:
@@ -290,7 +344,7 @@ class TokenEndpoint:
             raise refused(Code.TOKEN_AUDIENCE, "the task token is not for us")
         if text_claim(claims, "agent", code=Code.TOKEN_ACTOR) != caller.agent:
             raise refused(Code.TOKEN_ACTOR, "the task token names another agent")
-        if text_claim(claims, "sub", code=Code.TOKEN_SUBJECT) != behalf.user.subject:
+        if behalf.user is None or text_claim(claims, "sub", code=Code.TOKEN_SUBJECT) != behalf.user.subject:
             raise refused(Code.TOKEN_SUBJECT, "the task token names another user")
         task = VerifiedTask(issuer.url, text_claim(claims, "task"), typed_claims(claims, issuer.claims))
         jti, until = text_claim(claims, "jti"), _end(signed, now)
@@ -299,13 +353,81 @@ class TokenEndpoint:
             raise refused(code, "as the task's issuer says")
         # the instance that brought it may bring it again to renew its access token; nobody else may
         self._task_tokens.spend(issuer.id, jti, holder=caller.credential, until=until, now=now)
+        until_s = min(behalf.until_s, signed.expires_s)
+        return replace(behalf, until_s=until_s, task=task, task_registration=issuer.id)
+
+    # -- on behalf of another agent
+
+    async def _hand_on(self, caller: _Caller, form: Mapping[str, str], source: str) -> TokenReply:
+        """The caller's half: a token that hands what it is doing on to the agent that `audience` names."""
+        if self._delegations is None:
+            raise refused(Code.DELEGATION_NOT_GRANTED, "nothing can be handed on here")
+        if form.get("requested_token_type", _JWT) != _JWT or form.get("subject_token_type") != _ACCESS_TOKEN:
+            raise InvalidInputError(Code.TOKEN_TYPE, "an access token is handed on, as a token of type jwt")
+        if "scope" in form:  # to leave it out unsaid would hand on more than was asked for
+            raise InvalidInputError(Code.TOKEN_CLAIMS, "`scope` is not known here: narrow it in the manifest")
+        principal, reach = self._verifier.own(form.get("subject_token", ""))
+        if (principal.agent, principal.credential) != (caller.agent, caller.credential):
+            raise refused(Code.TOKEN_ACTOR, "what is handed on was issued to another credential")
+        audience = requested_audience(form.get("resource") or self._public_url + reach, self._public_url)
+        path = audience_path(audience, self._public_url) or ""
+        if not (covers(reach, path or "/") and covers(caller.reach, path or "/")):
+            raise InvalidInputError(Code.TOKEN_AUDIENCE, "the resource lies beyond what is handed on")
+        callee = await self._delegations.hand_on(principal, form["audience"], source=source)
+        if (code := self._verifier.still_valid(principal)) is not None:  # under the epoch it was presented with
+            raise refused(code, "while it was decided")
+        registrations = principal.registrations
+        behalf = _Behalf(
+            principal.user,
+            registrations[0] if principal.user is not None else "",
+            principal.actors[1:],
+            principal.expires_us // 1_000_000 - SKEW_S,
+            principal.task,
+            registrations[1] if principal.task is not None else "",
+            principal.delegators,
+        )
+        return await self._made(caller, audience, behalf, callee)
+
+    async def _taken_on(self, caller: _Caller, form: Mapping[str, str], token: str) -> _Behalf:
+        """The callee's half: what was handed on to it, and to nobody else. Neither user nor task can be put in."""
+        if "task_token" in form:
+            raise refused(Code.TOKEN_SUBJECT, "the task is the one that was handed on")
+        now = self._clock.now()
+        rule = TokenRule(frozenset({DELEGATION_TYPE}), self._public_url, MAX_LIFE_S)
+        signed = read_token(token, rule=rule, keys=self._keys.find, now=now)
+        may_act = signed.claims.get("may_act")
+        if (
+            single_audience(signed.claims) != caller.agent
+            or not isinstance(may_act, dict)
+            or may_act.get("sub") != caller.agent
+        ):
+            raise refused(Code.TOKEN_AUDIENCE, "it was handed on to another agent")
+        giver, task_registration = principal_of(signed, digest=sha256(token.encode()).hexdigest(), now=now)
+        if len(giver.actors) >= MAX_ACTORS or caller.agent in giver.actors:
+            raise refused(Code.TOKEN_ACTOR, "the chain would be too long, or have this agent in it twice")
+        if giver.task is not None and (issuer := self._state.issuer(task_registration)) is not None:
+            watch = await self._tasks.confirm(issuer, giver.task.id, until=_end(signed, now))
+            if (code := watch.refusal(self._clock.now())) is not None:
+                raise refused(code, "as the task's issuer says")
+        if signed.issued_s < self._handed_on.began_s:
+            raise refused(Code.TOKEN_REPLAYED, "issued before this process began to remember")
+        # the instance that took it on may do so again, for another address; no other instance may
+        self._handed_on.spend(
+            self._public_url,
+            text_claim(signed.claims, "jti"),
+            holder=caller.credential,
+            until=_end(signed, now),
+            now=now,
+        )
         return _Behalf(
-            behalf.user,
-            behalf.user_registration,
-            behalf.earlier_actors,
-            min(behalf.until_s, signed.expires_s),
-            task,
-            issuer.id,
+            giver.user,
+            giver.registrations[0] if giver.user is not None else "",
+            giver.actors,
+            signed.expires_s,
+            giver.task,
+            task_registration,
+            (Delegator(giver.agent, giver.credential, giver.epoch), *giver.delegators),
+            audience_path(text_claim(signed.claims, "reach", longest=2048), self._public_url),
         )
 
     # -- the issue
@@ -315,8 +437,17 @@ class TokenEndpoint:
         path = audience_path(audience, self._public_url) or ""
         if not covers(caller.reach, path or "/"):
             raise InvalidInputError(Code.TOKEN_AUDIENCE, "the resource lies beyond what the actor token is for")
+        if behalf is not None and (behalf.reach is None or not covers(behalf.reach, path or "/")):
+            raise InvalidInputError(Code.TOKEN_AUDIENCE, "the resource lies beyond what was handed on")
+        return await self._made(caller, audience, behalf)
+
+    async def _made(
+        self, caller: _Caller, audience: str, behalf: _Behalf | None, callee: AgentId | None = None
+    ) -> TokenReply:
+        """An access token for the caller; with `callee`, one that hands on to that agent."""
         registrations = behalf.registrations() if behalf else ()
-        if (code := self._standing(caller.agent, caller.credential, registrations)) is not None:
+        delegators = behalf.delegators if behalf else ()
+        if (code := self._standing(caller.agent, caller.credential, registrations, delegators)) is not None:
             raise refused(code, "before issuing")
         now, agent, epoch = self._clock.now(), self._directory.get(caller.agent), self._state.epoch(caller.agent)
         assert agent is not None and epoch is not None, "checked just now, without waiting"  # noqa: PT018, S101 - one step
@@ -336,31 +467,40 @@ class TokenEndpoint:
             task=behalf.task if behalf else None,
             task_registration=behalf.task_registration if behalf else "",
             earlier_actors=behalf.earlier_actors if behalf else (),
+            delegators=delegators,
         )
         if grant.expires_s <= grant.issued_s:
             raise refused(Code.TOKEN_EXPIRED, "what was presented ends before a token could begin")
-        token = sign(access_claims(grant, issuer=self._public_url), typ=ACCESS_TYPE, key=self._keys.current())
+        if callee is None:
+            claims, kind = access_claims(grant, issuer=self._public_url), ACCESS_TYPE
+        else:
+            claims, kind = delegation_claims(grant, callee=callee, issuer=self._public_url), DELEGATION_TYPE
+        token = sign(claims, typ=kind, key=self._keys.current())
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidInputError(Code.TOKEN_OVERSIZED, "the claims let through do not fit into one token")
-        await self._audit.append(_entry(grant, agent, token, now))
-        if (code := self._standing(caller.agent, caller.credential, registrations)) is not None:
+        await self._audit.append(_entry(grant, agent, token, now, callee))
+        if (code := self._standing(caller.agent, caller.credential, registrations, delegators)) is not None:
             raise refused(code, "while issuing")
-        return TokenReply(token, grant.expires_s - grant.issued_s, behalf is not None)
+        return TokenReply(token, grant.expires_s - grant.issued_s, behalf is not None, callee is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Behalf:
     """For whom, and for which task."""
 
-    user: VerifiedUser
+    user: VerifiedUser | None
+    """None: nobody; an agent that acts for no user handed it on."""
     user_registration: str
     earlier_actors: tuple[str, ...]
     until_s: int
     task: VerifiedTask | None = None
     task_registration: str = ""
+    delegators: tuple[Delegator, ...] = ()
+    reach: str | None = ""
+    """Path below the public URL that nothing made of it may go beyond; empty for anywhere, None for nowhere."""
 
     def registrations(self) -> tuple[str, ...]:
-        return (self.user_registration, *([self.task_registration] if self.task else []))
+        return tuple(name for name in (self.user_registration, self.task_registration) if name)
 
 
 def _end(signed: SignedClaims, now: Instant) -> Deadline:
@@ -369,7 +509,7 @@ def _end(signed: SignedClaims, now: Instant) -> Deadline:
     return Deadline(wall_us, now.boot_us + wall_us - now.wall_us)
 
 
-def _entry(grant: AccessGrant, agent: Agent, token: str, now: Instant) -> Entry:
+def _entry(grant: AccessGrant, agent: Agent, token: str, now: Instant, callee: AgentId | None) -> Entry:
     request: dict[str, Any] = {"resource": grant.audience}
     if grant.user is not None:
         request |= {"user_issuer": grant.user.issuer, "user": grant.user.subject, "roles": sorted(grant.user.roles)}
@@ -381,6 +521,8 @@ def _entry(grant: AccessGrant, agent: Agent, token: str, now: Instant) -> Entry:
         ),
         time_us=now.wall_us,
         body={
+            "actors": list(grant.chain) if grant.user is not None or grant.delegators or callee is not None else [],
+            "callee": callee,
             "credential": grant.credential,
             "epoch": grant.epoch,
             "expires_s": grant.expires_s,
@@ -405,6 +547,8 @@ def _refusal(error: AccreditError, caller: _Caller | None) -> TokenRefusal:
             return TokenRefusal(400, "invalid_grant", error.code.meaning, error.code, error.cause, who)
         case UnavailableError():
             return TokenRefusal(503, "temporarily_unavailable", error.message, error.code, error.cause, who)
+        case ForbiddenError():  # RFC 8693 §2.2.2: the target is not one that this may be for
+            return TokenRefusal(400, "invalid_target", error.message, error.code, error.cause, who)
         case InvalidInputError(code=Code.TOKEN_AUDIENCE):
             return TokenRefusal(400, "invalid_target", error.message, error.code, error.cause, who)
         case InvalidInputError(code=Code.GRANT_TYPE_UNSUPPORTED):

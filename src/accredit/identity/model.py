@@ -15,6 +15,7 @@ __all__ = [
     "ClaimType",
     "Credential",
     "CredentialState",
+    "Delegator",
     "Issuer",
     "IssuerKind",
     "OpaqueKey",
@@ -61,6 +62,15 @@ class VerifiedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Delegator:
+    """An agent that handed work on, and what it proved itself with when it did."""
+
+    agent: AgentId
+    credential: CredentialId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A verified agent, on behalf of whom it acts, and what its token is bound to."""
 
@@ -77,7 +87,9 @@ class Principal:
     task_out: Code | None = None
     """Why the token's task does not count now: `task_closed`, or `task_status_stale`."""
     actors: tuple[str, ...] = ()
-    """On behalf of a user: who acts, newest first (this agent), then whoever acted before it."""
+    """On behalf of a user or of another agent: who acts, newest first (this agent), then whoever acted before it."""
+    delegators: tuple[Delegator, ...] = ()
+    """Of these, the agents that handed the work on here, newest first: what ends one of them ends this principal."""
     expires_boot_us: int = _NEVER_US
     """The same expiry on the boot clock: a wall clock set back revives nothing."""
     registrations: tuple[str, ...] = ()
@@ -223,8 +235,8 @@ class Revocation:
         """Whether it ends what that principal has in flight."""
         match self.kind:
             case RevocationKind.AGENT:
-                return principal.agent == self.id
+                return principal.agent == self.id or any(one.agent == self.id for one in principal.delegators)
             case RevocationKind.CREDENTIAL:
-                return principal.credential == self.id
+                return principal.credential == self.id or any(one.credential == self.id for one in principal.delegators)
             case RevocationKind.ISSUER:
                 return self.id in principal.registrations

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from accredit.identity.model import Principal
 from accredit.kernel.ids import AgentId
 from accredit.registry.model import Agent
 
-__all__ = ["AgentDirectory", "AttemptGate", "StatusFetch"]
+__all__ = ["AgentDirectory", "AttemptGate", "DelegationGate", "StatusFetch"]
 
 
 class AgentDirectory(Protocol):
@@ -15,6 +16,20 @@ class AgentDirectory(Protocol):
 
     def get(self, agent: AgentId) -> Agent | None:
         """The agent, or None if there is no such (or only an unproven) one."""
+        ...
+
+
+class DelegationGate(Protocol):
+    """Decides whether an agent may hand its work on to another one."""
+
+    async def hand_on(self, principal: Principal, named: str, *, source: str) -> AgentId:
+        """The agent that is named, by name or id, if the caller may hand on to it; on record before the answer.
+
+        Raises:
+            ForbiddenError: it may not: `delegation_not_granted`, `delegation_forbidden`, `delegation_cycle`,
+                `delegation_depth`, or why one of the two does not run.
+            UnavailableError: the decision could not be put on record.
+        """
         ...
 
 

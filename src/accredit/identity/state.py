@@ -152,6 +152,8 @@ class IdentityState:
         if unproven and not unproven.isdisjoint(
             {(rows.CREDENTIAL, principal.credential), (rows.EPOCH, principal.agent)}
             | {(rows.ISSUER, registration) for registration in principal.registrations}
+            | {(rows.CREDENTIAL, one.credential) for one in principal.delegators}
+            | {(rows.EPOCH, one.agent) for one in principal.delegators}
         ):
             return Code.STATE_UNPROVEN
         found = self._credentials.get(principal.credential)
@@ -165,6 +167,15 @@ class IdentityState:
             issuer = self._issuers.get(registration)
             if issuer is None or issuer[0].revoked:
                 return Code.CREDENTIAL_REVOKED
+        for one in principal.delegators:
+            before = self._credentials.get(one.credential)
+            if (
+                before is None
+                or before[0].agent != one.agent
+                or before[0].state is not CredentialState.ACTIVE
+                or self._epochs.get(one.agent) != one.epoch
+            ):
+                return Code.DELEGATOR_ENDED
         return None
 
     def _on_change(self, change: Change) -> None:

@@ -39,8 +39,10 @@ __all__ = [
     "SignedClaims",
     "TokenRule",
     "peek_claim",
+    "peek_type",
     "read_token",
     "refused",
+    "reserved_key",
     "single_audience",
     "text_claim",
 ]
@@ -110,6 +112,19 @@ def _segments(token: str) -> list[str]:
     return segments
 
 
+def peek_type(token: str) -> str | None:
+    """The unverified `typ`, good only for choosing by which rule the token has to verify.
+
+    Raises:
+        UnauthenticatedError: the token is oversized or malformed.
+    """
+    head = _segments(token)[0]
+    if len(head) > _MAX_HEADER:
+        raise refused(Code.TOKEN_HEADER, "the header is longer than 512 characters")
+    value = _object(_decoded(head, "header"), "header").get("typ")
+    return value if isinstance(value, str) else None
+
+
 def peek_claim(token: str, name: str) -> str | None:
     """An unverified claim, good only for choosing whose keys the token has to verify under.
 
@@ -128,10 +143,11 @@ def _number(claims: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _reserved_key(value: Any) -> bool:
+def reserved_key(value: Any) -> bool:
+    """Whether a key reserved for the policy engine stands anywhere in it."""
     if isinstance(value, dict):
-        return not _RESERVED.isdisjoint(value) or any(_reserved_key(item) for item in value.values())
-    return isinstance(value, list) and any(_reserved_key(item) for item in value)
+        return not _RESERVED.isdisjoint(value) or any(reserved_key(item) for item in value.values())
+    return isinstance(value, list) and any(reserved_key(item) for item in value)
 
 
 def text_claim(claims: Mapping[str, Any], name: str, *, code: Code = Code.TOKEN_CLAIMS, longest: int = 256) -> str:
@@ -193,7 +209,7 @@ def read_token(
         raise refused(Code.TOKEN_SIGNATURE, "the signature does not verify") from error
     # 8
     claims = _object(_decoded(body, "payload"), "claims")
-    if _reserved_key(claims):
+    if reserved_key(claims):
         raise refused(Code.RESERVED_KEY, "a claim uses a key reserved for the policy engine")
     # 9
     if rule.issuer is not None and claims.get("iss") != rule.issuer:

@@ -36,6 +36,7 @@ _CAUSES = {
     Code.CREDENTIAL_PENDING: "waits for the owner's confirmation",
     Code.TOKEN_EXPIRED: "expired while cached, or on the boot clock",
     Code.AGENT_UNKNOWN: "the agent is not registered",
+    Code.DELEGATOR_ENDED: "an agent earlier in the chain, or the credential it handed the work on with, does not count",
 }
 
 

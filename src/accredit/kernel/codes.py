@@ -49,6 +49,46 @@ class Code(Enum):
         "an argument differs from the verified task's value, or there is no verified task",
         "exchange a signed task token for the task at hand; see the manifest's `when.sameAs`",
     )
+    DELEGATION_NOT_GRANTED = (
+        "delegation_not_granted",
+        "an agent in the chain does not delegate this to the agent it hands it on to",
+        "name callee and tool under `delegates` in the manifest of the agent that `detail` names first",
+    )
+    DELEGATION_UNMET = (
+        "delegation_unmet",
+        "the tool is delegated, but a condition of that delegation does not hold",
+        "see `unmet`, and the `when` of the delegation that it names",
+    )
+    DELEGATION_FORBIDDEN = (
+        "delegation_forbidden",
+        "a policy forbids handing this on to the other agent",
+        "see `policy`; its author can change it",
+    )
+    DELEGATION_CYCLE = (
+        "delegation_cycle",
+        "the agent acts in this chain already: what comes back to it would have passed itself by",
+        "hand the work to an agent that is not part of the chain",
+    )
+    DELEGATION_DEPTH = (
+        "delegation_depth",
+        "the chain would have more than four actors",
+        "let an agent that stands earlier in the chain hand the work on",
+    )
+    DELEGATOR_ENDED = (
+        "delegator_ended",
+        "an agent earlier in the chain does not run any more, or the credential it handed this on with was revoked",
+        "see `accredit agent get` of every agent in the chain, and hand the work on anew",
+    )
+    PROVIDER_UNAVAILABLE = (
+        "provider_unavailable",
+        "a registered context provider did not answer in time, so its facts are absent",
+        "see that it answers, within the time and size it is registered with",
+    )
+    PROVIDER_INVALID = (
+        "provider_invalid",
+        "a registered context provider's answer is not of the registered form, so its facts are absent",
+        "see that it answers with one JSON object of the registered facts, each of its type",
+    )
     OUTSIDE_HOURS = (
         "outside_hours",
         "the agent's registered hours do not include this moment",

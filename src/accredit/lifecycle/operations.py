@@ -53,6 +53,7 @@ from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
+    ContextProviderManifest,
     Document,
     EnforcementPointManifest,
     GroupManifest,
@@ -162,7 +163,7 @@ class Operations:
         match document:
             case PersonManifest() | GroupManifest() | TeamManifest():
                 self._require(Act.MANAGE_PEOPLE, who)
-            case IssuerManifest() | AgreementManifest() | EnforcementPointManifest():
+            case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
                 self._require(Act.MANAGE_ISSUERS, who)
             case ToolServerManifest() | ModelProviderManifest():
                 self._require(Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment))

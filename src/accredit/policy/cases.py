@@ -29,6 +29,7 @@ from accredit.registry.model import (
     AgentLimits,
     AgentState,
     AgentVersion,
+    DelegateGrant,
     Effect,
     Environment,
     Team,
@@ -38,7 +39,7 @@ from accredit.registry.model import (
     WriteScope,
 )
 from accredit.registry.reading import read_documents
-from accredit.registry.versions import grant_of
+from accredit.registry.versions import delegation_of, grant_of
 
 __all__ = ["CaseCall", "CaseFile", "Expected", "PolicyCase", "read_cases"]
 
@@ -101,6 +102,18 @@ class _GrantForm(_Strict):
     mask: Annotated[list[_Text], Field(max_length=32)] = []
 
 
+class _DelegatedForm(_Strict):
+    tool: _Text
+    user_role: Annotated[_Text | None, Field(alias="userRole")] = None
+    same_as: Annotated[dict[_Text, _Text], Field(alias="sameAs", max_length=16)] = {}
+
+
+class _DelegateForm(_Strict):
+    agent: _Name
+    """One of the same file."""
+    tools: Annotated[list[_Text | _DelegatedForm], Field(min_length=1, max_length=200)]
+
+
 class _AgentForm(_Strict):
     team: _Name = "team"
     environment: Environment = Environment.PRODUCTION
@@ -111,6 +124,7 @@ class _AgentForm(_Strict):
     tools: Annotated[list[_Text | _GrantForm], Field(max_length=200)] = []
     models: Annotated[list[_Text], Field(max_length=50)] = []
     """`provider/model`"""
+    delegates: Annotated[list[_DelegateForm], Field(max_length=50)] = []
 
 
 class _CallForm(_Strict):
@@ -147,6 +161,10 @@ class _ExpectForm(_Strict):
     tool_calls: Literal["passed", "decided", "known"] | None = None
 
 
+class _OutsiderForm(_Strict):
+    external: _Text
+
+
 class _Given(_Strict):
     agent: _Text | None = None
     state: AgentState | None = None
@@ -158,7 +176,9 @@ class _Given(_Strict):
     declared: _Facts | None = None
     session: _Facts | None = None
     instance: _Facts | None = None
-    actors: Annotated[list[_Text] | None, Field(max_length=16)] = None
+    actors: Annotated[list[_Text | _OutsiderForm] | None, Field(max_length=4)] = None
+    """Who acts, newest first: the agent itself, then the agents that handed the work on, by name, and last whom the
+    user's issuer named."""
     clock: _Text | None = None
     call: _CallForm | None = None
     input: _Facts | None = None
@@ -217,6 +237,10 @@ class CaseCall:
     """All of it but `input`, `now`, and what is measured of the first call of a session."""
     clock_us: int
     granted: tuple[str, ...]
+    chain: tuple[str, ...] = ()
+    """Names of the agents that act, newest first; the agent itself may be left out."""
+    outsiders: tuple[str, ...] = ()
+    """Whom the user's issuer named as earlier actors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,9 +387,21 @@ def _agent(path: str, name: str, form: _AgentForm) -> Agent:
             )
         )
     models = tuple(grant_of(ToolId(one), model=True) for one in form.models)
+    delegates: list[DelegateGrant] = []
+    for delegate in form.delegates:
+        callee = AgentId(f"test_{delegate.agent}")
+        delegates.append(delegation_of(callee))
+        for each in delegate.tools:
+            given = _DelegatedForm(tool=each) if isinstance(each, str) else each
+            delegates.append(
+                delegation_of(callee, ToolId(given.tool), user_role=given.user_role, same_as=given.same_as.items())
+            )
     granted = [grant.digest for grant in (*grants, *models)]
     version = AgentVersion(
-        digest=digest_value("test-version", [name, granted, sorted(form.data)]),
+        digest=digest_value(
+            "test-version",
+            [name, granted, sorted(form.data), *([[one.digest for one in delegates]] if delegates else [])],
+        ),
         manifest={},
         facets={},
         grants=tuple(grants),
@@ -373,6 +409,7 @@ def _agent(path: str, name: str, form: _AgentForm) -> Agent:
         zone=form.zone,
         limits=AgentLimits(1, 1, 1.0, 1.0, None),
         models=models,
+        delegates=tuple(delegates),
     )
     team = Team(TeamId(f"test_{form.team}"), form.team, frozenset({form.zone}))
     return Agent(
@@ -411,7 +448,7 @@ def _cases(path: str, form: _CaseForm, defaults: _Given) -> Iterator[PolicyCase]
 
 
 def _call(given: Mapping[str, Any], arguments: Mapping[str, Any], clock_us: int) -> CaseCall:
-    facts = ("user", "task", "origin", "source", "declared", "session", "instance", "actors")
+    facts = ("user", "task", "origin", "source", "declared", "session", "instance")
     return CaseCall(
         agent=given["agent"],
         state=given.get("state"),
@@ -419,6 +456,8 @@ def _call(given: Mapping[str, Any], arguments: Mapping[str, Any], clock_us: int)
         tool=_named(given["call"].tool),
         arguments=arguments,
         context={key: given[key] for key in facts if key in given},
+        chain=tuple(one for one in given.get("actors", ()) if isinstance(one, str)),
+        outsiders=tuple(one.external for one in given.get("actors", ()) if not isinstance(one, str)),
         clock_us=clock_us,
         granted=tuple(given.get("granted", ())),
     )

@@ -11,20 +11,26 @@ Steps, as DESIGN §3.4 and §3.9 to §3.11 order them:
 6. a denial by default says which condition of the agent's own grant did not hold
 7. a second engine, if the release has rules for one, or one that was asked outside, may refuse what is left
 8. so may the policies for other applications' types, where the tool declares questions for each of its calls
-9. restrictions in force take away from what is left
+9. so does each agent that the work was handed on by: it must delegate this very tool to the next one, under its own
+   conditions, and `@delegate` policies may refuse or hold it
+10. restrictions in force, on any agent of the chain, take away from what is left
+
+INVARIANT: a step after the fourth never allows what an earlier one did not, and hops are judged after the agent's own
+right, so the chain's right is the intersection of them all.
 
 Policies that are only observed stand aside from all of it. The decision with them enforced is made beside it, and said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
+from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.policy.context import reserved_key
+from accredit.policy.context import now_facts, reserved_key
 from accredit.policy.external import EXTERNAL
 from accredit.policy.grants import Condition
 from accredit.policy.mapped import questions_of
@@ -33,6 +39,7 @@ from accredit.policy.model import (
     Decision,
     ExternalRequest,
     HoldNeed,
+    Hop,
     Observation,
     Outcome,
     PolicyFault,
@@ -43,7 +50,7 @@ from accredit.policy.restrictions import narrowed
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
 from accredit.registry.mappings import DeclaredMapping, MappingError
 
-__all__ = ["decide", "decide_without"]
+__all__ = ["decide", "decide_without", "judge_hop"]
 
 _ORDER = (Code.USER_ROLE_REQUIRED, Code.TASK_MISMATCH, Code.OUTSIDE_HOURS)
 _NONE: frozenset[int] = frozenset()
@@ -73,13 +80,107 @@ def decide_without(
     return _narrowed(_by_policies(request, snapshot, policies), request, snapshot)
 
 
-def _narrowed(decision: Decision, request: CallRequest, snapshot: PolicySnapshot) -> Decision:
-    if not request.restrictions or decision.outcome is Outcome.DENY:
-        return decision
-    return narrowed(decision, request, snapshot.tools[request.tool])  # 9
+def _narrowed(decision: Decision, request: CallRequest, snapshot: PolicySnapshot) -> Decision:  # 10
+    for restrictions in (request.restrictions, *(hop.restrictions for hop in request.hops)):
+        if restrictions and decision.outcome is not Outcome.DENY:
+            decision = narrowed(decision, replace(request, restrictions=restrictions), snapshot.tools[request.tool])
+    return decision
 
 
 def _by_policies(request: CallRequest, snapshot: PolicySnapshot, without: Collection[str] = ()) -> Decision:
+    decision = _of_the_agent(request, snapshot, without)
+    for number, hop in enumerate(request.hops, 1):  # 9
+        if decision.outcome is Outcome.DENY:
+            break
+        decision = _joined(decision, judge_hop(hop, request, snapshot, without), number)
+    return decision
+
+
+def judge_hop(
+    hop: Hop, request: CallRequest, snapshot: PolicySnapshot, without: Collection[str] = (), *, handing: bool = False
+) -> Decision:
+    """Whether an agent may hand on what the request is for; with `handing`, to hand work on at all, before any call."""
+    try:
+        part = (
+            snapshot.handing_on(hop.caller, hop.callee)
+            if handing
+            else snapshot.hop_slice(hop.caller, hop.callee, request.tool)
+        )
+        if isinstance(part, Inadmissible):
+            return Decision(Outcome.DENY, part.code, release=snapshot.release.digest, detail=part.detail)
+        facts = {**request.context, "now": now_facts(request.time_us, hop.caller.version.zone)}
+    except (InvalidInputError, UnavailableError) as error:
+        return Decision(Outcome.DENY, _code(error), release=snapshot.release.digest, detail=_detail(error))
+    if not handing:
+        facts["tool"] = request.tool
+    # none of it is the acting agent's own: not its restrictions, and not what engines were asked of its call
+    asked = replace(request, agent=hop.caller, context=facts, restrictions=(), hops=(), outside=None)
+    between = f"`{hop.caller.name}` to `{hop.callee.name}`"
+    decision = _observing(asked, snapshot, part, without, _judged_alone)
+    if (seen := decision.observed) is not None:
+        decision = replace(decision, observed=replace(seen, code=_OF_A_HOP.get(seen.code, seen.code)))
+    if decision.outcome is not Outcome.DENY:
+        return decision
+    return replace(
+        decision,
+        code=_OF_A_HOP.get(decision.code, decision.code),
+        detail=f"{between}: {decision.detail}" if decision.detail else between,
+        unmet=tuple(f"delegation {hop.caller.name} to {hop.callee.name}: {label}" for label in decision.unmet),
+    )
+
+
+_OF_A_HOP = {
+    Code.CONDITION_UNMET: Code.DELEGATION_UNMET,
+    Code.FORBIDDEN_BY_POLICY: Code.DELEGATION_FORBIDDEN,
+    Code.OUTSIDE_HOURS: Code.DELEGATION_UNMET,
+    Code.TASK_MISMATCH: Code.DELEGATION_UNMET,
+    Code.USER_ROLE_REQUIRED: Code.DELEGATION_UNMET,
+}
+_GRAVITY = (Outcome.ALLOW, Outcome.HOLD, Outcome.DENY)
+
+
+def _joined(own: Decision, hop: Decision, number: int) -> Decision:
+    """Both of them, which is the graver one; what would be if observed policies were enforced likewise."""
+    entities = {**(own.entities or {}), f"hop{number}": _hop_digest(hop)} if hop.entities else own.entities
+    faults = (*own.faults, *hop.faults)
+    seen = (
+        [one.observed or Observation(one.outcome, one.code, one.policies) for one in (own, hop)]
+        if own.observed or hop.observed
+        else []
+    )
+    observed = max(seen, key=lambda one: _GRAVITY.index(one.outcome), default=None)
+    if observed is not None and len({one.outcome for one in seen}) == 1 and observed.outcome is not Outcome.DENY:
+        observed = replace(observed, policies=tuple(sorted({*seen[0].policies, *seen[1].policies})))
+    if hop.outcome is Outcome.DENY:
+        return replace(hop, slice=own.slice, entities=entities, faults=faults, observed=observed)
+    needs = {(need.policy, need.role) for need in (*own.needs, *hop.needs)}
+    held = bool(needs)
+    return replace(
+        own,
+        outcome=Outcome.HOLD if held else Outcome.ALLOW,
+        code=Code.HELD if held else Code.ALLOWED,
+        policies=tuple(sorted({*own.policies, *hop.policies})),
+        needs=tuple(HoldNeed(*need) for need in sorted(needs)),
+        # nothing is used up while something else is still waited for
+        lifted=() if held else tuple(sorted({*own.lifted, *hop.lifted})),
+        faults=faults,
+        entities=entities,
+        observed=observed,
+    )
+
+
+def _hop_digest(hop: Decision) -> Digest:
+    return digest_value("hop", {**(hop.entities or {}), "slice": hop.slice})
+
+
+def _judged_alone(aside: frozenset[int], request: CallRequest, snapshot: PolicySnapshot, part: Slice) -> Decision:
+    try:
+        return _judged(request, snapshot, part, aside)
+    except (InvalidInputError, UnavailableError) as error:
+        return _denied(snapshot, part, _code(error), detail=_detail(error))
+
+
+def _of_the_agent(request: CallRequest, snapshot: PolicySnapshot, without: Collection[str] = ()) -> Decision:
     release = snapshot.release.digest
     try:
         reserved = reserved_key(request.context)  # 1
@@ -90,15 +191,26 @@ def _by_policies(request: CallRequest, snapshot: PolicySnapshot, without: Collec
             return Decision(Outcome.DENY, part.code, release=release, detail=part.detail)
     except (InvalidInputError, UnavailableError) as error:
         return Decision(Outcome.DENY, _code(error), release=release, detail=_detail(error))
+    return _observing(request, snapshot, part, without, _apart_from)
+
+
+def _observing(
+    request: CallRequest,
+    snapshot: PolicySnapshot,
+    part: Slice,
+    without: Collection[str],
+    judged: Callable[[frozenset[int], CallRequest, PolicySnapshot, Slice], Decision],
+) -> Decision:
+    """The decision without the policies that are only observed, and what it would be with them."""
     # while the clock is not confirmed nothing is still being observed
     aside = part.observed(request.time_us) if part.observes and request.time_trusted else _NONE
     if without:
         left_out = frozenset(i for i, policy in enumerate(part.policies) if policy.id in without)
-        return _apart_from(aside | left_out, request, snapshot, part)
-    decision = _apart_from(aside, request, snapshot, part)
+        return judged(aside | left_out, request, snapshot, part)
+    decision = judged(aside, request, snapshot, part)
     if not aside:
         return decision
-    strict = _apart_from(_NONE, request, snapshot, part)
+    strict = judged(_NONE, request, snapshot, part)
     return replace(decision, observed=Observation(strict.outcome, strict.code, strict.policies))
 
 

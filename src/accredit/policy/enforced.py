@@ -24,7 +24,7 @@ from accredit.registry.lifecycle import RUNS_IN
 from accredit.registry.model import Agent, AgentVersion, Tier
 from accredit.registry.tiering import Enforced
 
-__all__ = ["MOST_TOOLS", "Access", "AccessOutcome", "access", "as_it_would_run", "enforced_by"]
+__all__ = ["MOST_TOOLS", "Access", "AccessOutcome", "access", "access_of", "as_it_would_run", "enforced_by"]
 
 MOST_TOOLS = 200
 """So many granted tools are judged. Of those beyond nothing is said, and nothing counts as enforced."""
@@ -95,7 +95,11 @@ def access(agent: Agent, tool: ToolId, snapshot: PolicySnapshot) -> Access:
         UnavailableError: the engine failed.
         InvalidInputError: the agent's grant does not compile.
     """
-    part = snapshot.slice_for(agent, tool)
+    return access_of(snapshot.slice_for(agent, tool), snapshot)
+
+
+def access_of(part: Slice | Inadmissible, snapshot: PolicySnapshot) -> Access:
+    """What the policies of a slice say, whatever the call. Raises as `access`."""
     if isinstance(part, Inadmissible):
         return Access(AccessOutcome.FORBIDDEN, code=part.code, detail=part.detail)
     forbids = _judged(part, snapshot, permits=False)

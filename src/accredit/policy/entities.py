@@ -21,12 +21,15 @@ from accredit.registry.llm_models import LLM_OPERATION
 from accredit.registry.model import Agent, Effect, Environment, Tier, Tool, ToolServer, WriteScope
 
 __all__ = [
+    "DELEGATE",
     "ITEM_GROUP",
     "MODEL_GROUP",
     "RISK_TIER",
     "EntityFacts",
     "action_facts",
     "action_groups",
+    "callee_facts",
+    "delegate_action",
     "missing_parents",
     "principal_facts",
     "resource_facts",
@@ -34,6 +37,8 @@ __all__ = [
 
 ITEM_GROUP = "@read_item"
 """The group of operations on resources and prompts, which are in `@read` besides."""
+DELEGATE = "@delegate"
+"""The operation of handing work on to another agent, which is the resource then."""
 MODEL_GROUP = "@call_model"
 """The group of operations of language models."""
 RISK_TIER = "RiskTier"
@@ -93,18 +98,36 @@ def principal_facts(agent: Agent, tools: Mapping[ToolId, Tool]) -> EntityFacts:
         for grant in agent.version.every_grant
         if (tool := tools.get(grant.tool)) is not None and tool.shown(grant.mask) <= data
     ]
+    delegated = [
+        EntityName("Grant", one.digest)
+        for one in agent.version.delegates
+        if one.tool is None or ((tool := tools.get(one.tool)) is not None and tool.data <= data)
+    ]
+    return _facts(EntityName("Agent", agent.id), [*_places(agent), *granted, *delegated])
+
+
+def callee_facts(agent: Agent) -> EntityFacts:
+    """An agent as whom work is handed on to."""
+    return _facts(EntityName("Agent", agent.id), _places(agent))
+
+
+def delegate_action() -> EntityFacts:
+    """The operation of handing on: it stands in no group, as it is the only one of its kind."""
+    return _facts(EntityName("Action", DELEGATE), [])
+
+
+def _places(agent: Agent) -> list[EntityName]:
     parents = [
         EntityName("Team", agent.team.name),
         EntityName("Environment", agent.environment),
         EntityName("State", agent.state),
-        *granted,
     ]
     tier = agent.tier
     if tier is None and agent.environment is not Environment.PRODUCTION:
         tier = Tier.HIGH
     if tier is not None:
         parents.append(EntityName(RISK_TIER, tier))
-    return _facts(EntityName("Agent", agent.id), parents)
+    return parents
 
 
 def action_groups(effect: Effect, scope: WriteScope | None) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from accredit.kernel.codes import Code
 from accredit.policy.context import now_facts
 from accredit.policy.decide import decide, decide_without
 from accredit.policy.mapped import questions_asked
-from accredit.policy.model import CallRequest, Decision, ExternalRequest, Outcome
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, Hop, Outcome
 from accredit.policy.reads import chain
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot
 from accredit.policy.sources import Policy
@@ -29,6 +29,7 @@ __all__ = ["MOST_TRIALS", "Alternative", "ExplainedPolicy", "Explanation", "Judg
 MOST_TRIALS: Final = 200
 _VOUCHED: Final[Mapping[str, str]] = {
     "actors": "the token's chain of actors, verified",
+    "hops": "the token's chain of actors: how often the work was handed on",
     "declared": "the agent's own claim: nobody vouches for it",
     "input": "the call's arguments, as the agent sent them and the pinned schema allows",
     "instance": "measured by us over all calls with this credential",
@@ -36,8 +37,9 @@ _VOUCHED: Final[Mapping[str, str]] = {
     "origin": "measured by us: where the argument's value was seen before",
     "source": "measured by us: the tools in whose results the argument's value was seen",
     "session": "measured by us over this agent's calls for this user and task",
-    "task": "the registered task issuer, signed",
-    "user": "the registered user issuer, signed",
+    "task": "the registered task issuer, signed, or a registered context provider",
+    "tool": "the tool that is handed on",
+    "user": "the registered user issuer, signed, or a registered context provider",
 }
 _VOUCHED_OUTSIDE: Final[Mapping[str, str]] = {
     "action": "the enforcement point that asked, or the tool's mapping",
@@ -154,10 +156,24 @@ def _determining(request: CallRequest | ExternalRequest, snapshot: PolicySnapsho
         scoped = [*((policy, request) for policy in part.policies), *scoped]
         if decision.code is not Code.MAPPING_DENIED:
             permits = [(part.permit.policy, request)]
+        for hop in request.hops:
+            handed = snapshot.hop_slice(hop.caller, hop.callee, request.tool)
+            if isinstance(handed, Inadmissible):
+                continue
+            facts = {**request.context, "tool": request.tool}
+            asked = replace(request, context=facts)
+            scoped += [(policy, asked) for policy in handed.policies]
+            if decision.code is Code.DELEGATION_UNMET and _blamed(hop, decision):
+                permits = [(handed.permit.policy, asked)]
     found = {policy.id: (policy, asked) for policy, asked in reversed(scoped) if policy.id in named}
     if not found and decision.outcome is Outcome.DENY:
         found = {policy.id: (policy, asked) for policy, asked in reversed(permits)}
     return [found[name] for name in sorted(found)]
+
+
+def _blamed(hop: Hop, decision: Decision) -> bool:
+    """Whether it was this hop that refused; `detail` names it first."""
+    return decision.detail.startswith(f"`{hop.caller.name}` to `{hop.callee.name}`")
 
 
 def _entities(request: CallRequest | ExternalRequest, snapshot: PolicySnapshot) -> tuple[JudgedEntity, ...]:
@@ -278,8 +294,12 @@ def _alternatives(
 
 def _lighter(request: CallRequest, snapshot: PolicySnapshot, decision: Decision) -> Iterator[Alternative]:
     """The same call with less against it."""
-    if request.restrictions:
-        yield from _told("without the restrictions", decision, decide(replace(request, restrictions=()), snapshot))
+    if request.hops:
+        yield from _told("the agent were asked for it directly", decision, decide(replace(request, hops=()), snapshot))
+    if request.restrictions or any(hop.restrictions for hop in request.hops):
+        hops = tuple(replace(hop, restrictions=()) for hop in request.hops)
+        free = replace(request, restrictions=(), hops=hops)
+        yield from _told("without the restrictions", decision, decide(free, snapshot))
     if decision.needs:
         lifted = request.lifted | {need.policy for need in decision.needs}
         roles = " and ".join(sorted({f"`{need.role}`" for need in decision.needs}))

@@ -15,11 +15,12 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.hours import DAYS, Hours
 from accredit.kernel.ids import tool_name
+from accredit.policy.entities import DELEGATE
 from accredit.policy.ports import Engine
 from accredit.policy.sources import Layer, Policy, read_policies
 from accredit.registry.items import item_kind
 from accredit.registry.llm_models import LLM_OPERATION
-from accredit.registry.model import ToolGrant
+from accredit.registry.model import DelegateGrant, ToolGrant
 
 __all__ = ["Condition", "GrantBook", "GrantPermit", "grant_text", "quoted"]
 
@@ -88,7 +89,7 @@ def _hours(hours: Hours) -> Condition:
     )
 
 
-def _conditions(grant: ToolGrant) -> tuple[Condition, ...]:
+def _conditions(grant: ToolGrant | DelegateGrant) -> tuple[Condition, ...]:
     found = []
     if grant.user_role is not None:
         found.append(
@@ -112,7 +113,12 @@ def _conditions(grant: ToolGrant) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def _scope(grant: ToolGrant) -> str:
+def _scope(grant: ToolGrant | DelegateGrant) -> str:
+    if isinstance(grant, DelegateGrant):
+        return (
+            f"principal in Grant::{quoted(grant.digest)},\n  action == Action::{quoted(DELEGATE)},\n"
+            f"  resource == Agent::{quoted(grant.callee)}"
+        )
     tool = quoted(grant.tool)
     if grant.model:
         return (
@@ -123,23 +129,32 @@ def _scope(grant: ToolGrant) -> str:
     return f"principal in Grant::{quoted(grant.digest)},\n  action == Action::{tool},\n  resource == {kind}::{tool}"
 
 
-def grant_text(grant: ToolGrant) -> str:
+def _whats_handed_on(grant: ToolGrant | DelegateGrant) -> str:
+    """Of a delegation: for which tool it is. Without a tool it permits to hand work on, and no call."""
+    if not isinstance(grant, DelegateGrant):
+        return ""
+    if grant.tool is None:
+        return "\nunless { context has tool }"
+    return f"\nwhen {{ context has tool && context.tool == {quoted(grant.tool)} }}"
+
+
+def grant_text(grant: ToolGrant | DelegateGrant) -> str:
     """The one permit a grant compiles to.
 
     Raises:
         InvalidInputError: a `sameAs` path is not one that can be compared.
     """
     whens = "".join(f"\nwhen {{ {condition.text} }}" for condition in _conditions(grant))
-    return f"permit (\n  {_scope(grant)}\n){whens};"
+    return f"permit (\n  {_scope(grant)}\n){_whats_handed_on(grant)}{whens};"
 
 
-def _apart(grant: ToolGrant) -> str:
+def _apart(grant: ToolGrant | DelegateGrant) -> str:
     """One permit per condition: which of them are reasons says which conditions hold."""
     scope = _scope(grant)
     return "\n".join(f"permit (\n  {scope}\n) when {{ {condition.text} }};" for condition in _conditions(grant))
 
 
-def _ceiling(hours: Condition, grant: ToolGrant) -> str:
+def _ceiling(hours: Condition, grant: ToolGrant | DelegateGrant) -> str:
     return f"forbid (\n  {_scope(grant)}\n)\nunless {{ {hours.text} }};"
 
 
@@ -147,7 +162,7 @@ def _ceiling(hours: Condition, grant: ToolGrant) -> str:
 class GrantPermit:
     """A grant, compiled."""
 
-    grant: ToolGrant
+    grant: ToolGrant | DelegateGrant
     policy: Policy
     conditions: tuple[Condition, ...]
     apart: tuple[Policy, ...]
@@ -163,12 +178,12 @@ class GrantBook:
         self._engine = engine
         self._permits: dict[Digest, GrantPermit] = {}
 
-    def warm(self, grants: Iterable[ToolGrant]) -> None:
+    def warm(self, grants: Iterable[ToolGrant | DelegateGrant]) -> None:
         """Compile grants before the first call needs them, when their manifest is registered."""
         for grant in grants:
             self.permit(grant)
 
-    def permit(self, grant: ToolGrant) -> GrantPermit:
+    def permit(self, grant: ToolGrant | DelegateGrant) -> GrantPermit:
         """The compiled form of a grant.
 
         Raises:
@@ -184,8 +199,10 @@ class GrantBook:
         wanted = set(digests)
         self._permits = {key: permit for key, permit in self._permits.items() if key in wanted}
 
-    def _compile(self, grant: ToolGrant) -> GrantPermit:
+    def _compile(self, grant: ToolGrant | DelegateGrant) -> GrantPermit:
         path = f"{Layer.GRANT}/{grant.tool}"
+        if isinstance(grant, DelegateGrant):
+            path = "/".join((Layer.GRANT, DELEGATE, grant.callee, *([grant.tool] if grant.tool is not None else [])))
         conditions = _conditions(grant)
 
         def compiled(text: str) -> tuple[Policy, ...]:

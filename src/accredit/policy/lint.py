@@ -16,7 +16,7 @@ import orjson
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.legible import visible
 from accredit.policy.contradiction import impossible
-from accredit.policy.entities import action_facts, resource_facts
+from accredit.policy.entities import DELEGATE, RISK_TIER, action_facts, resource_facts
 from accredit.policy.external import ExternalModel
 from accredit.policy.ports import Engine
 from accredit.policy.release import LintLevel, PolicyFinding, Release
@@ -193,9 +193,19 @@ def _scope(policy: Policy, tools: Sequence[Tool], known: Sequence[Any]) -> Itera
     if scope.principal.free and scope.action.free and scope.resource.free:
         message = "speaks of every agent, tool and thing, and stands in every slice"
         yield "scope-free", LintLevel.WARNING, message, 'name a group such as `action in Action::"@write"`'
-    elif known and not tools:
+    elif known and not tools and not _speaks_of_handing_on(policy):
         message = "no registered tool is in its scope: it acts on nothing yet"
         yield "unreachable", LintLevel.WARNING, message, "correct the scope, unless the tool is still to come"
+
+
+def _speaks_of_handing_on(policy: Policy) -> bool:
+    """Whether it can be in scope when an agent hands work on: that needs no tool."""
+    action, resource = EntityName("Action", DELEGATE), policy.scope.resource
+    named = {name.type for name in resource.entities or ()} | ({resource.type} if resource.type is not None else set())
+    return policy.scope.action.admits(action, frozenset({action})) and named <= _CALLEES
+
+
+_CALLEES: Final = frozenset({"Agent", "Environment", RISK_TIER, "State", "Team"})
 
 
 def _never(policy: Policy, tools: Sequence[Tool]) -> Iterator[_Said]:

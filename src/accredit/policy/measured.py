@@ -17,7 +17,16 @@ from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.config import Counter
 from accredit.registry.model import Tool
 
-__all__ = ["INSTANCE_TYPE", "ORIGINS", "amount_of", "counter_faults", "counter_kind", "fact_of", "session_type"]
+__all__ = [
+    "INSTANCE_TYPE",
+    "ORIGINS",
+    "amount_of",
+    "counter_faults",
+    "counter_kind",
+    "fact_of",
+    "nothing_measured",
+    "session_type",
+]
 
 ORIGINS: Final = ("constant", "tool_result", "unknown", "user_declared", "user_verified")
 """What `context.origin.<argument>` may say."""
@@ -41,6 +50,17 @@ INSTANCE_TYPE: Final = ArgumentType(
 )
 _PLACES: Final = Decimal("0.0001")
 _LARGEST: Final = Decimal("922337203685477.5807")
+
+
+def nothing_measured(measured: ArgumentType) -> dict[str, Any]:
+    """The facts of that type before anything happened."""
+    zero: Mapping[ArgumentKind, Any] = {
+        ArgumentKind.LONG: 0,
+        ArgumentKind.SET: [],
+        ArgumentKind.STRING: "",
+        ArgumentKind.DECIMAL: fact_of(Decimal(0)),
+    }
+    return {name: zero[measured.fields[name].kind] for name in sorted(measured.required)}
 
 
 def counter_kind(counter: Counter, tools: Mapping[ToolId, Tool]) -> ArgumentKind | None:

@@ -19,6 +19,7 @@ __all__ = [
     "ExternalName",
     "ExternalRequest",
     "HoldNeed",
+    "Hop",
     "Observation",
     "Outcome",
     "PolicyFault",
@@ -44,6 +45,16 @@ class ToolCallRule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Hop:
+    """One agent that handed on what a call is made for, and the agent it handed it to. Both as they are now."""
+
+    caller: Agent
+    callee: Agent
+    restrictions: tuple[Restriction, ...] = ()
+    """Those in force on the caller: what they take from it cannot be had by handing it on."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallRequest:
     """One call to be judged: everything the decision may depend on besides the snapshot."""
 
@@ -51,7 +62,7 @@ class CallRequest:
     tool: ToolId
     context: Mapping[str, Any]
     """The whole context before projection: `input`, `origin`, `user`, `task`, `declared`, `session`, `instance`,
-    `actors`, `now` (DESIGN §3.6). Absent facts are absent keys."""
+    `actors`, `hops`, `now` (DESIGN §3.6). Absent facts are absent keys."""
     lifted: frozenset[str] = frozenset()
     """Policy ids for which an unused grant for exactly this call exists."""
     time_trusted: bool = True
@@ -60,6 +71,8 @@ class CallRequest:
     """Those in force on the agent."""
     time_us: int = 0
     """The record's clock, Unix time: observed policies are enforced from the end of their observation."""
+    hops: tuple[Hop, ...] = ()
+    """How the work came to the agent, the last hop first; empty: nobody handed it on."""
     outside: VetoAnswer | None = None
     """What an engine outside of this process said, which was asked before; None if there is none, or none was asked."""
 

@@ -17,7 +17,15 @@ import orjson
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.arguments import ArgumentKind, ArgumentType, input_type
 from accredit.policy.config import CONFIG_FILE, Counter
-from accredit.policy.entities import ITEM_GROUP, MODEL_GROUP, RISK_TIER, action_facts, action_groups, resource_facts
+from accredit.policy.entities import (
+    DELEGATE,
+    ITEM_GROUP,
+    MODEL_GROUP,
+    RISK_TIER,
+    action_facts,
+    action_groups,
+    resource_facts,
+)
 from accredit.policy.lint import linted, sized
 from accredit.policy.measured import INSTANCE_TYPE, counter_faults, session_type
 from accredit.policy.ports import Engine, VetoEngine
@@ -39,7 +47,20 @@ from accredit.registry.model import Agent, AgentState, Effect, Environment, Tier
 
 __all__ = ["ClaimKind", "ContextTypes", "Installation", "examine", "publish"]
 
-_ROOTS = ("input", "origin", "source", "user", "task", "declared", "session", "instance", "actors", "now")
+_ROOTS = (
+    "input",
+    "origin",
+    "source",
+    "user",
+    "task",
+    "declared",
+    "session",
+    "instance",
+    "actors",
+    "hops",
+    "tool",
+    "now",
+)
 _NO_TOOL = "@no-tool"
 
 
@@ -68,6 +89,8 @@ class ContextTypes:
     task: Mapping[str, ClaimKind] = field(default_factory=dict)
     """Beyond `id`: the typed claims of the registered task issuer."""
     declared: Mapping[str, ClaimKind] = field(default_factory=dict)
+    provided: Mapping[str, Mapping[str, Mapping[str, ClaimKind]]] = field(default_factory=dict)
+    """What registered providers say of `user` and `task`: facts by the provider's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +213,7 @@ class _Check:
             "Provider": (self._named(models=True), "apply the ModelProvider first"),
             "Model": (self._resources("Model"), 'register the model, and write `Model::"provider/name"`'),
             "Action": (
-                frozenset({*(action.name.id for _, action, _ in self._places), *groups}),
+                frozenset({*(action.name.id for _, action, _ in self._places), *groups, DELEGATE}),
                 "use a registered tool's id or a group such as `@read`",
             ),
             "Environment": (frozenset(Environment), "use development, staging or production"),
@@ -293,6 +316,7 @@ class _Check:
                 actions[action.name.id] = self._action(self._inputs[tool.id], groups, resource.name.type)
         else:  # a guardrail may be in force before the first tool it speaks of is registered
             actions[_NO_TOOL] = self._action(ArgumentType(ArgumentKind.RECORD), self._groups)
+        actions[DELEGATE] = self._action(ArgumentType(ArgumentKind.RECORD), (), "Agent")
         grouped = {
             "Agent": ["Team", "Environment", "State", RISK_TIER],
             "Tool": ["Server", "DataClass", "Environment"],
@@ -312,18 +336,23 @@ class _Check:
             "input": {**arguments.document(), "required": True},
             "origin": {"type": "Record", "required": True, "attributes": origins},
             "source": {"type": "Record", "required": True, "attributes": sources},
-            "user": _record({**types.user, "id": ClaimKind.STRING, "roles": ClaimKind.STRINGS}),
-            "task": _record({**types.task, "id": ClaimKind.STRING}),
+            "user": _served(
+                {**types.user, "id": ClaimKind.STRING, "roles": ClaimKind.STRINGS}, types.provided.get("user", {})
+            ),
+            "task": _served({**types.task, "id": ClaimKind.STRING}, types.provided.get("task", {})),
             "declared": _record(types.declared),
             "session": {**self._session.document(), "required": True},
             "instance": {**INSTANCE_TYPE.document(), "required": True},
             "actors": {**ClaimKind.STRINGS.document(), "required": False},
+            "hops": {**ClaimKind.INTEGER.document(), "required": False},
             "now": {
                 **_record(
                     {"minute": ClaimKind.INTEGER, "day": ClaimKind.STRING, "date": ClaimKind.STRING}, required=True
                 )
             },
         }
+        if resource == "Agent":  # what is handed on; no tool while work is handed on before any call
+            attributes["tool"] = {**ClaimKind.STRING.document(), "required": False}
         return {
             "memberOf": [{"id": group} for group in groups],
             "appliesTo": {
@@ -340,6 +369,13 @@ def _record(claims: Mapping[str, ClaimKind], *, required: bool = False) -> dict[
         "required": required,
         "attributes": {name: {**kind.document(), "required": required} for name, kind in claims.items()},
     }
+
+
+def _served(claims: Mapping[str, ClaimKind], provided: Mapping[str, Mapping[str, ClaimKind]]) -> dict[str, Any]:
+    """A user or task: what the token says, and what each provider does, under the provider's name."""
+    made = _record(claims)
+    made["attributes"] |= {name: _record(facts) for name, facts in provided.items() if name not in claims}
+    return made
 
 
 def _fix(message: str) -> str:

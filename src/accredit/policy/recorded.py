@@ -119,6 +119,9 @@ class RecordedBody(Struct, frozen=True):
     judged: Judgement | UnsetType | None = UNSET
     """None: it was refused before any policy was asked. Unset: an older version did not keep it, or was not asked of
     an agent's call."""
+    hops: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """Who handed the work on, the last one first: agent, its version, and the ids of the restrictions on it. Older
+    records have none, as nothing could be handed on then."""
     asked_by: str | UnsetType | None = UNSET
     """Set: it was only asked, by an enforcement point, or (None) by the agent itself."""
     policies: tuple[str, ...] = ()

@@ -281,7 +281,9 @@ class _Asked:
         Raises:
             InvalidInputError: its facts do not open.
         """
-        facts = call.facts(pair.looks_at) if pair.part is not None and not pair.alone else None
+        # what hops read besides, and of whom, no pair knows
+        alone = pair.alone or pair.part is None or bool(call.stated.hops)
+        facts = None if alone else call.facts(pair.looks_at)
         if facts is None:
             self.distinct += 1
             request = call.request()
@@ -304,6 +306,8 @@ class _Asked:
         """
         part, judgement = pair.part, call.judgement
         if part is None or judgement is None or pair.alone or pair.measured or not judgement.steady:
+            return False
+        if call.stated.hops:
             return False
         if judgement.code in _UNSURE:
             return False
@@ -635,7 +639,8 @@ def replay(
         pair = asked.pair(agent, header.tool, trial.under(policy))
         before = after = judgement.outcome
         # no release changes what no policy is asked about
-        if pair.refused or (pair.part is not None and pair.part.digest == call.stated.slice):
+        same = pair.part is not None and pair.part.digest == call.stated.slice and not call.stated.hops
+        if pair.refused or same:
             found.untouched += 1
         elif asked.unmoved(call, pair, policy):
             found.again += 1

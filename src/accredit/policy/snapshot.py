@@ -19,13 +19,15 @@ from accredit.kernel.canonical import Digest, digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import ServerName, ToolId
-from accredit.policy.arguments import input_type
+from accredit.policy.arguments import ArgumentType, input_type
 from accredit.policy.cache import HandleCache
 from accredit.policy.context import Projection
 from accredit.policy.entities import (
     RISK_TIER,
     EntityFacts,
     action_facts,
+    callee_facts,
+    delegate_action,
     missing_parents,
     principal_facts,
     resource_facts,
@@ -39,7 +41,7 @@ from accredit.policy.scope import EntityName
 from accredit.policy.sources import Policy
 from accredit.registry.lifecycle import runs
 from accredit.registry.mappings import DeclaredMapping, declared_mapping
-from accredit.registry.model import Agent, Tool, ToolServer
+from accredit.registry.model import Agent, Effect, Tool, ToolServer
 
 __all__ = ["Compiled", "Inadmissible", "PolicySnapshot", "Slice"]
 
@@ -47,6 +49,20 @@ _BUDGET = 64 * 1024 * 1024
 # what handles were measured to take (bench/decision.py reports the process's growth beside these)
 _HANDLE_BYTES, _HANDLE_BYTES_PER_CHARACTER = 1500, 12
 _SLICE_BYTES, _SLICE_BYTES_PER_GRANT, _ENTITY_BYTES_PER_CHARACTER, _SCOPE_BYTES = 3500, 400, 7, 1000
+
+
+_NO_TOOL = Tool(
+    id=ToolId("@none"),
+    server=ServerName("@none"),
+    name="@none",
+    effect=Effect.READ,
+    scope=None,
+    data=frozenset(),
+    price=None,
+    definition={"name": "@none", "inputSchema": {"type": "object"}},
+    definition_digest=digest("no-tool", b""),
+)
+"""What work is handed on for, while that is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,7 @@ class _Index:
         self._named: defaultdict[EntityName, list[Policy]] = defaultdict(list)
         self.tiered = False
         self.reads_origin = False
+        self.reads_served: frozenset[tuple[str, str]] | None = frozenset()
         for policy in policies:
             constraint = policy.scope.principal
             # the text of a body says it wherever a tier is named in it; more often does no harm
@@ -158,6 +175,11 @@ class _Index:
             self.reads_origin = self.reads_origin or any(
                 read.path[:1] in {(), ("origin",), ("source",)} for read in policy.reads
             )
+            for read in policy.reads:
+                if read.path == () or (len(read.path) == 1 and read.path[0] in {"task", "user"} and read.value):
+                    self.reads_served = None
+                elif self.reads_served is not None and len(read.path) > 1 and read.path[0] in {"task", "user"}:
+                    self.reads_served |= {(read.path[0], read.path[1])}
             if constraint.entities is None:
                 self._any.append(policy)
             else:
@@ -174,6 +196,19 @@ class _Index:
     def of_itself(self, principal: EntityFacts, place: _Place) -> list[Policy]:
         """What is in scope by the principal's own name."""
         return _admitting(self._named.get(principal.name, []), principal, place)
+
+    def handing_on(self, principal: EntityFacts, action: EntityFacts, resource: EntityFacts) -> list[Policy]:
+        """What is in scope when that agent hands work on to the resource."""
+        candidates = [*self._any]
+        for name in (*principal.parents, principal.name):
+            candidates += self._named.get(name, ())
+        return [
+            policy
+            for policy in candidates
+            if policy.scope.action.admits(action.name, action.ancestors)
+            and policy.scope.resource.admits(resource.name, resource.ancestors)
+            and policy.scope.principal.admits(principal.name, principal.ancestors)
+        ]
 
 
 def _admitting(candidates: list[Policy], principal: EntityFacts, place: _Place) -> list[Policy]:
@@ -249,6 +284,16 @@ class PolicySnapshot:
             known = ExternalPolicies(model, self.engine, self.release.digest)
             self._cache.put(key, known, 0)  # it bounds itself
         return known
+
+    @property
+    def reads_served(self) -> frozenset[tuple[str, str]] | None:
+        """What of `user` and `task` the release's policies read, by its first step; None: it may be all."""
+        return None if self.vetoes else self._index.reads_served
+
+    @property
+    def session(self) -> ArgumentType:
+        """The type of `context.session`."""
+        return self._session
 
     @property
     def vetoes(self) -> bool:
@@ -330,6 +375,63 @@ class PolicySnapshot:
         if isinstance(made, Slice):
             self._cache.put((agent.id, tool_id), made, _slice_bytes(agent))
         return made
+
+    def hop_slice(self, caller: Agent, callee: Agent, tool_id: ToolId) -> Slice | Inadmissible:
+        """Everything in scope when one agent hands the use of a tool on to another.
+
+        Raises as `slice_for`.
+        """
+        key = ("hop", caller.id, callee.id, tool_id)
+        known: tuple[Agent, Agent, Slice] | None = self._cache.get(key)
+        if known is not None and known[2].basis is self._basis and known[0] is caller and known[1] is callee:
+            return known[2]
+        made = self._hop_slice(caller, callee, tool_id)
+        if isinstance(made, Slice):
+            self._cache.put(key, (caller, callee, made), _slice_bytes(caller))
+        return made
+
+    def handing_on(self, caller: Agent, callee: Agent) -> Slice | Inadmissible:
+        """Everything in scope when one agent hands work on to another, whatever it is going to be used for.
+
+        Raises as `slice_for`.
+        """
+        return self._hop_slice(caller, callee, None)
+
+    def _hop_slice(self, caller: Agent, callee: Agent, tool_id: ToolId | None) -> Slice | Inadmissible:
+        between = f"`{caller.name}` to `{callee.name}`"
+        for each in (caller, callee):
+            if not runs(each.environment, each.state):
+                return Inadmissible(Code.DELEGATOR_ENDED, f"`{each.name}` is `{each.state}`")
+        if caller.environment is not callee.environment:
+            return Inadmissible(Code.ENVIRONMENT_MISMATCH, f"{between}: they are in different environments")
+        grant = caller.version.delegation(callee.id, tool_id)
+        tool = _NO_TOOL if tool_id is None else self.tools.get(tool_id)
+        if grant is None or tool is None:
+            return Inadmissible(Code.DELEGATION_NOT_GRANTED, between)
+        if undeclared := tool.data - caller.version.data:
+            return Inadmissible(Code.DATA_CLASS_UNDECLARED, f"{between}: {_listed(undeclared)}")
+        principal, action, resource = principal_facts(caller, self.tools), delegate_action(), callee_facts(callee)
+        if lacking := _lacking(principal) or _lacking(resource):
+            return Inadmissible(Code.ENTITY_INCOMPLETE, lacking)
+        permit = self.grants.permit(grant)
+        policies = sorted([*self._index.handing_on(principal, action, resource), permit.policy], key=_by_body)
+        documents = f"[{action.document},{resource.document}]"
+        return Slice(
+            agent=caller,
+            tool=tool,
+            basis=self._basis,
+            permit=permit,
+            policies=tuple(policies),
+            key=(tool.definition_digest, self._measured, *[policy.body for policy in policies]),
+            digest=digest("slice", "".join(map(_line, policies)).encode()),
+            principal=_uid(principal.name),
+            action=_uid(action.name),
+            resource=_uid(resource.name),
+            entity_digests={"principal": principal.digest, "action": action.digest, "resource": resource.digest},
+            observes=any(policy.observed_until_us is not None for policy in policies),
+            mapping=None,
+            load=lambda: self.engine.load(f"[{principal.document}]", self.engine.load(documents)),
+        )
 
     def compiled(self, part: Slice, without: frozenset[int] = frozenset()) -> Compiled:
         """The handle of a slice, with the policies at some positions left out.
@@ -496,6 +598,7 @@ def _same(one: Agent, other: Agent) -> bool:
         and one.version.grants == other.version.grants
         and one.version.models == other.version.models
         and one.version.data == other.version.data
+        and one.version.delegates == other.version.delegates
         and (one.team, one.environment, one.state, one.tier) == (other.team, other.environment, other.state, other.tier)
     )
 

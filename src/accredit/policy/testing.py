@@ -9,10 +9,11 @@ of a call and did not. Mutation drops each policy in turn; a policy whose loss n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from accredit.identity.access import MAX_ACTORS
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.cases import CaseCall, CaseFile, PolicyCase, read_cases
@@ -20,7 +21,7 @@ from accredit.policy.config import Counter, PolicyConfig
 from accredit.policy.context import now_facts
 from accredit.policy.decide import decide
 from accredit.policy.mapped import questions_asked
-from accredit.policy.model import CallRequest, Decision, ExternalRequest
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, Hop
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.release import Release, read_release
 from accredit.policy.snapshot import PolicySnapshot, Slice
@@ -143,7 +144,10 @@ class _Bench:
         part = self.snapshot.slice_for(request.agent, request.tool)
         if not isinstance(part, Slice):
             return ()
-        return (*(policy.id for policy in part.policies), *self.snapshot.release.vetoes, *dict.fromkeys(mapped))
+        handed = [self.snapshot.hop_slice(hop.caller, hop.callee, request.tool) for hop in request.hops]
+        every = [part, *(one for one in handed if isinstance(one, Slice))]
+        ids = dict.fromkeys(policy.id for one in every for policy in one.policies)
+        return (*ids, *self.snapshot.release.vetoes, *dict.fromkeys(mapped))
 
     def without(self, policy: str) -> _Bench:
         """The same cases over a release that lacks a policy."""
@@ -173,19 +177,45 @@ class _Bench:
             return f"the call is refused before any policy is asked: `{fault.path}`: expected {fault.expected}"
         if tool.item is not None and not names_its_uri(tool.name, case.arguments):
             return "the call is refused before any policy is asked: `/uri`: it is not the one that the others make"
+        hops = self._chain(agent, case)
+        if isinstance(hops, str):
+            return hops
+        if 1 + len(hops) + len(case.outsiders) > MAX_ACTORS:
+            return f"more than {MAX_ACTORS} actors: no token has that"
+        if hops or case.chain or case.outsiders or "user" in case.context:
+            actors = [agent.id, *(hop.caller.id for hop in hops), *case.outsiders]
+            case = replace(case, context={**case.context, "actors": actors} | ({"hops": len(hops)} if hops else {}))
         return CallRequest(
             agent=agent,
             tool=case.tool,
             context=_context(case, agent, self.snapshot.release.config),
-            lifted=self._granted(agent, case),
+            lifted=self._granted(agent, case, hops),
             time_us=case.clock_us,
+            hops=hops,
         )
 
-    def _granted(self, agent: Agent, case: CaseCall) -> frozenset[str]:
+    def _chain(self, agent: Agent, case: CaseCall) -> tuple[Hop, ...] | str:
+        """The hops between a case's actors; or why there are none."""
+        hops: list[Hop] = []
+        for number, name in enumerate(case.chain):
+            found = self.file.agents.get(name) or self.fleet.named(name)
+            if found is None:
+                return f"no agent is called `{name[:80]}`: register it, or declare it under `agents`"
+            if number == 0 and found.id == agent.id:
+                continue
+            if found.id in {agent.id, *(hop.caller.id for hop in hops)}:
+                return f"`{name[:80]}` comes twice in the chain: no token has that"
+            hops.append(Hop(found, hops[-1].caller if hops else agent))
+        return tuple(hops)
+
+    def _granted(self, agent: Agent, case: CaseCall, hops: Sequence[Hop]) -> frozenset[str]:
         if not case.granted:
             return frozenset()
-        part = self.snapshot.slice_for(agent, case.tool)
-        ids = [policy.id for policy in part.policies] if isinstance(part, Slice) else []
+        parts = [
+            self.snapshot.slice_for(agent, case.tool),
+            *(self.snapshot.hop_slice(hop.caller, hop.callee, case.tool) for hop in hops),
+        ]
+        ids = [policy.id for part in parts if isinstance(part, Slice) for policy in part.policies]
         return frozenset(one for one in ids if any(_names(wanted, one) for wanted in case.granted))
 
 

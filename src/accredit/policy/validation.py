@@ -15,15 +15,18 @@ from typing import Any
 from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, ToolId
-from accredit.policy.enforced import MOST_TOOLS, Access, AccessOutcome, access, as_it_would_run
+from accredit.policy.enforced import MOST_TOOLS, Access, AccessOutcome, access, access_of, as_it_would_run
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.sources import Layer
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.lifecycle import RUNS_IN
 from accredit.registry.model import Agent, AgentState, AgentVersion, Tier, Tool, ToolGrant
+from accredit.registry.versions import delegate_ids
 
-__all__ = ["AccessReport", "AccessRow", "CeilingHit", "Excess", "ExcessKind", "access_report"]
+__all__ = ["AccessReport", "AccessRow", "CeilingHit", "DelegatedTool", "Excess", "ExcessKind", "access_report"]
 
-_MOST_DELEGATES = 200
+_MOST_HOPS = 3
+_MOST_REACHED = 200
 
 
 class ExcessKind(StrEnum):
@@ -82,6 +85,34 @@ class Excess:
 
 
 @dataclass(frozen=True, slots=True)
+class DelegatedTool:
+    """One tool that is handed on to another agent."""
+
+    agent: AgentId
+    tool: ToolId
+    outcome: AccessOutcome
+    """Of handing it on; what the other agent may do with it is its own report's."""
+    policies: tuple[str, ...]
+    conditions: tuple[str, ...]
+    code: Code | None
+    data: tuple[str, ...]
+    reached: tuple[AgentId, ...] | None
+    """The agents that could use it for this one; None: too many to judge."""
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "agent": self.agent,
+            "code": self.code,
+            "conditions": list(self.conditions),
+            "data": list(self.data),
+            "outcome": self.outcome,
+            "policies": list(self.policies),
+            "reached": list(self.reached) if self.reached is not None else None,
+            "tool": self.tool,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class CeilingHit:
     """A hand-written policy that holds or limits calls of granted tools."""
 
@@ -104,6 +135,7 @@ class AccessReport:
     rows: tuple[AccessRow, ...]
     excess: tuple[Excess, ...]
     ceilings: tuple[CeilingHit, ...]
+    delegates: tuple[DelegatedTool, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """All but the release, ready for JSON; equal for equal access."""
@@ -121,6 +153,7 @@ class AccessReport:
             ],
             "excess": [{"code": one.code, "what": one.what, "why": one.why} for one in self.excess],
             "rows": [row.document() for row in self.rows],
+            **({"delegates": [row.document() for row in self.delegates]} if self.delegates else {}),
         }
 
     @property
@@ -159,20 +192,27 @@ def access_report(
         name: _with_only(beside, name, granted) for name in sorted(frozenset[str]().union(*(t.data for t in granted)))
     }
     judged = {grant.tool: _tool_rows(grant, running, beside, by_class) for grant in grants}
+    handed_on = tuple(_delegations(version, running, catalogue, beside))
+    if len(handed_on) > MOST_TOOLS:
+        handed_on = handed_on[:MOST_TOOLS]
     excess = [
         *_unused(version, snapshot.tools),
         *(found for tool, one in judged.items() for found in _refused(tool, one)),
-        *_delegated(version, catalogue, snapshot.tools, agent.id),
+        *_delegated(version, handed_on, catalogue),
     ]
     if len(version.grants) > MOST_TOOLS:
         why = f"{len(version.grants)} tools are granted, and {MOST_TOOLS} can be judged: split the agent"
         excess.append(Excess(ExcessKind.TOO_MANY, "tools", why))
+    if len(version.delegates) > MOST_TOOLS:
+        why = f"{len(version.delegates)} tools are handed on, and {MOST_TOOLS} can be judged: delegate less"
+        excess.append(Excess(ExcessKind.TOO_MANY, "delegates", why))
     return AccessReport(
         agent=agent.id,
         release=snapshot.release.digest,
         rows=tuple(row for one in judged.values() for row in one.rows),
         excess=tuple(sorted(excess, key=lambda found: (found.code, found.what, found.why))),
         ceilings=_ceilings(judged),
+        delegates=handed_on,
     )
 
 
@@ -228,7 +268,8 @@ def _row(own: ToolId, tool: Tool | None, data_class: str | None, found: Access) 
 
 def _unused(version: AgentVersion, tools: Mapping[ToolId, Tool]) -> Iterator[Excess]:
     carried = frozenset[str]().union(
-        *(tools[grant.tool].shown(grant.mask) for grant in version.grants if grant.tool in tools)
+        *(tools[grant.tool].shown(grant.mask) for grant in version.grants if grant.tool in tools),
+        *(tools[one.tool].data for one in version.delegates if one.tool is not None and one.tool in tools),
     )
     for name in sorted(version.data - carried):
         yield Excess(ExcessKind.DATA_UNUSED, name, "no granted tool carries this data class: leave it out of `data`")
@@ -255,36 +296,81 @@ def _forbidden(tool: ToolId, row: AccessRow, what: str) -> Excess:
     return Excess(ExcessKind.GRANT_FORBIDDEN, tool, f"{what} ({by}): do not grant the tool")
 
 
-def _delegated(
-    version: AgentVersion, catalogue: Catalogue, tools: Mapping[ToolId, Tool], own: AgentId
-) -> Iterator[Excess]:
-    """What agents that it may call, and those they may call, reach beyond what it was granted itself."""
-    granted = {grant.tool for grant in version.grants}
-    seen, waiting = {own}, [AgentId(agent) for agent in version.manifest["spec"]["delegates"]]
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
+def _delegations(
+    version: AgentVersion, running: tuple[Agent, ...], catalogue: Catalogue, snapshot: PolicySnapshot
+) -> Iterator[DelegatedTool]:
+    """Every tool that is handed on, and what would become of it at the agent that it is handed to."""
+    for one in version.delegates:
+        callee = catalogue.agent(one.callee)
+        if one.tool is None:
             continue
-        if len(seen) > _MOST_DELEGATES:
-            why = f"more than {_MOST_DELEGATES} agents can be reached through delegates: delegate to fewer"
-            yield Excess(ExcessKind.TOO_MANY, "delegates", why)
-            return
-        seen.add(name)
-        delegate = catalogue.agent(name)
-        if delegate is None:
-            yield Excess(ExcessKind.DELEGATE_UNKNOWN, name, "no such agent: do not delegate to it")
-            continue
-        if delegate.state is AgentState.RETIRED:
-            continue
-        waiting += [AgentId(agent) for agent in delegate.version.manifest["spec"]["delegates"]]
-        for grant in delegate.version.grants:
-            if grant.tool not in granted:
-                yield Excess(ExcessKind.DELEGATE_TOOL, name, f"reaches `{grant.tool}`, which the agent was not granted")
-        carried = delegate.version.data.union(
-            *(tools[grant.tool].shown(grant.mask) for grant in delegate.version.grants if grant.tool in tools)
+        tool = snapshot.tools.get(one.tool)
+        found = Access(AccessOutcome.FORBIDDEN, code=Code.DELEGATION_NOT_GRANTED)
+        if callee is not None:
+            parts = (access_of(snapshot.hop_slice(each, _as_running(callee), one.tool), snapshot) for each in running)
+            found = min(parts, key=lambda each: _OPENNESS.index(each.outcome))
+            if found.outcome is AccessOutcome.CONDITIONAL and not found.conditions and not found.ceilings:
+                found = replace(found, outcome=AccessOutcome.ALLOWED)  # it only says which tool it is for
+        reached = _reached(one.callee, one.tool, catalogue, {running[0].id})
+        yield DelegatedTool(
+            agent=one.callee,
+            tool=one.tool,
+            outcome=found.outcome,
+            policies=found.policies,
+            conditions=found.conditions,
+            code=found.code,
+            data=tuple(sorted(tool.data)) if tool is not None else (),
+            reached=reached,
         )
-        for data_class in sorted(carried - version.data):
-            yield Excess(ExcessKind.DELEGATE_DATA, name, f"reaches `{data_class}`, which the agent does not declare")
+
+
+def _as_running(agent: Agent) -> Agent:
+    """The agent as it will be when it runs, if it does not yet: what is handed on to it waits for that."""
+    states = RUNS_IN[agent.environment]
+    return agent if agent.state in states else replace(agent, state=min(states))
+
+
+def _reached(first: AgentId, tool: ToolId, catalogue: Catalogue, seen: set[AgentId]) -> tuple[AgentId, ...] | None:
+    """The agents that could use the tool for it, the one it is handed to or some behind; None: too many to judge."""
+    found: set[AgentId] = set()
+    waiting, seen = [(first, 1)], {*seen}
+    while waiting:
+        name, depth = waiting.pop(0)
+        agent = catalogue.agent(name)
+        if name in seen or agent is None or agent.state is AgentState.RETIRED:
+            continue
+        seen.add(name)
+        if len(seen) > _MOST_REACHED:
+            return None
+        if agent.version.grant(tool) is not None:
+            found.add(name)
+        if depth < _MOST_HOPS:
+            waiting += [(one.callee, depth + 1) for one in agent.version.delegates if one.tool == tool]
+    return tuple(sorted(found))
+
+
+def _delegated(version: AgentVersion, rows: Iterable[DelegatedTool], catalogue: Catalogue) -> Iterator[Excess]:
+    """What is handed on to no end, or carries what the agent does not declare."""
+    for name in delegate_ids(version.manifest["spec"]):
+        if catalogue.agent(name) is None:
+            yield Excess(ExcessKind.DELEGATE_UNKNOWN, name, "no such agent: do not delegate to it")
+    for row in rows:
+        known = catalogue.agent(row.agent)
+        if known is None or known.state is AgentState.RETIRED:
+            continue
+        if row.reached is None:
+            why = f"more than {_MOST_REACHED} agents can be reached through it: delegate to fewer"
+            yield Excess(ExcessKind.TOO_MANY, row.agent, why)
+        elif not row.reached:
+            why = f"`{row.tool}` is granted neither to it nor to anybody it hands that on to: do not delegate it"
+            yield Excess(ExcessKind.DELEGATE_TOOL, row.agent, why)
+        for data_class in sorted(set(row.data) - version.data):
+            why = f"`{row.tool}` carries `{data_class}`, which the agent does not declare"
+            yield Excess(ExcessKind.DELEGATE_DATA, row.agent, why)
+        if row.outcome is AccessOutcome.FORBIDDEN and row.policies:
+            by = ", ".join(f"`{policy}`" for policy in row.policies)
+            why = f"handing on `{row.tool}` is always refused ({by}): do not delegate it"
+            yield Excess(ExcessKind.GRANT_FORBIDDEN, row.agent, why)
 
 
 def _ceilings(judged: Mapping[ToolId, _Judged]) -> tuple[CeilingHit, ...]:

@@ -30,6 +30,7 @@ from accredit.registry.manifest import (
     KINDS,
     AgentManifest,
     AgreementManifest,
+    ContextProviderManifest,
     Document,
     EnforcementPointManifest,
     GroupManifest,
@@ -39,6 +40,7 @@ from accredit.registry.manifest import (
     RatesForm,
     TeamManifest,
     ToolServerManifest,
+    duration_ms,
 )
 from accredit.registry.mappings import declared_mapping
 from accredit.registry.model import LATEST_REVISION, AgentState, Agreement, Environment, Person, ToolServer
@@ -67,6 +69,7 @@ __all__ = [
     "Declarations",
     "Definitions",
     "author",
+    "claim_names",
     "declared_twice",
     "launch_awaits",
     "not_alone",
@@ -129,6 +132,8 @@ class Declarations:
                 yield partial(self._put_agreement, document, actor)
             case IssuerManifest():
                 yield partial(self._put_issuer, document, actor)
+            case ContextProviderManifest():
+                yield partial(self._put_context_provider, document, actor)
             case EnforcementPointManifest():
                 yield partial(self._put_enforcement_point, document, actor)
             case ToolServerManifest() | ModelProviderManifest():
@@ -356,6 +361,12 @@ class Declarations:
             for path in ("issuer", "use")
             if row is not None and row.doc[path] != doc[path]
         ]  # fmt: skip
+        taken = {other.key for other in view.scan(rows.CONTEXT_PROVIDER) if other.doc["for"] == spec.use}
+        faults += [
+            fault_at(manifest, f"spec.claims.{claim}", Code.CONFLICT, "a context provider has this name", "rename it")
+            for claim in spec.claims
+            if claim in taken
+        ]
         for other in view.scan(rows.ISSUER):
             if other.key == name or other.doc.get("revoked") or other.doc.get("use") != spec.use:
                 continue
@@ -376,6 +387,39 @@ class Declarations:
         body = {"issuer": name, "use": spec.use, "kids": [key.kid for key in spec.jwks.keys]}
         write = Write(rows.ISSUER, name, {**(row.doc if row else {}), **doc})
         return Change(Facts("issuer.updated" if row else "issuer.registered"), (write,), actor, body)
+
+    def _put_context_provider(self, manifest: ContextProviderManifest, actor: Actor, view: StateView) -> Change | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        doc = {
+            "credential": spec.credential,
+            "facts": dict(sorted(spec.facts.items())),
+            "for": spec.of,
+            "issuer": spec.issuer,
+            "max_bytes": spec.max_bytes,
+            "off": spec.off,
+            "timeout_ms": duration_ms(spec.timeout),
+            "ttl_ms": duration_ms(spec.ttl),
+            "url": spec.url,
+        }
+        row, issuer = view.get(rows.CONTEXT_PROVIDER, name), view.get(rows.ISSUER, spec.issuer)
+        if row is not None and row.doc == doc:
+            return None
+        faults = []
+        if issuer is None or issuer.doc.get("revoked") or issuer.doc["use"] != spec.of:
+            message = f"no issuer of {spec.of}s is called `{spec.issuer}`"
+            faults.append(fault_at(manifest, "spec.issuer", Code.ISSUER_UNKNOWN, message))
+        # a policy that reads a claim must not come to read what a provider says, nor the other way round
+        if name in {"id", "roles"} or name in claim_names(view, spec.of):
+            message = f"`{name}` is a claim of {spec.of}s"
+            faults.append(fault_at(manifest, "metadata.name", Code.CONFLICT, message, "choose another name"))
+        if row is not None and row.doc["for"] != spec.of:
+            message = f"`{name}` is registered for {row.doc['for']}s"
+            faults.append(fault_at(manifest, "spec.of", Code.CONFLICT, message, "register it under another name"))
+        if faults:
+            raise ManifestError(faults)
+        kind = "context_provider.updated" if row else "context_provider.registered"
+        body = {"context_provider": name, **doc}
+        return Change(Facts(kind), (Write(rows.CONTEXT_PROVIDER, name, doc),), actor, body, narrowing=spec.off)
 
     # -- tool servers
 
@@ -678,6 +722,11 @@ def place(document: Document) -> tuple[int, bool]:
 
 
 _ORDER: Final = list(KINDS)
+
+
+def claim_names(view: StateView, use: str) -> frozenset[str]:
+    """The claims of every issuer of that use."""
+    return frozenset(claim for row in view.scan(rows.ISSUER) if row.doc["use"] == use for claim in row.doc["claims"])
 
 
 def author(actor: Actor) -> PersonId:

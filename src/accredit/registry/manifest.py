@@ -53,6 +53,7 @@ __all__ = [
     "KINDS",
     "AgentManifest",
     "AgreementManifest",
+    "ContextProviderManifest",
     "Document",
     "EnforcementPointManifest",
     "GroupManifest",
@@ -343,6 +344,35 @@ class _ToolsForm(_Form):
         return self
 
 
+class _DelegatedToolsForm(_Form):
+    """Tools of one server that an agent may use in this one's stead, and when."""
+
+    server: _Name
+    allow: Annotated[
+        list[_OwnLabel],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="the server's own names of tools or models")
+    when: _WhenForm | None = None
+
+
+class _DelegateForm(_Form):
+    """An agent that this one may hand work on to, and all that it may do with that."""
+
+    agent: _Name = Field(description="an agent of the same environment")
+    tools: Annotated[list[_DelegatedToolsForm], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _one_delegation_per_tool(self) -> _DelegateForm:
+        named: set[tuple[str, str]] = set()
+        for form in self.tools:
+            for name in form.allow:
+                if (form.server, name) in named:
+                    raise ValueError(f"the tool `{name[:80]}` of `{form.server}` is delegated to `{self.agent}` twice")
+                named.add((form.server, name))
+        return self
+
+
 class _ModelForm(_Form):
     provider: _Label
     model: _Label
@@ -429,9 +459,9 @@ class _AgentSpec(_Form):
     ] = Field(description="who or what can put text in front of it")
     reach: Literal["user", "team", "department", "company", "cross-tenant"]
     use: _UseForm
-    delegates: Annotated[
-        list[_Name], Field(max_length=50, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
-    ] = Field(default=[], description="agents of the same environment it may call")
+    delegates: Annotated[list[_DelegateForm], Field(max_length=50)] = Field(
+        default=[], description="agents it may hand work on to, and the tools they may use for it"
+    )
     stores: Annotated[list[_StoreForm], Field(max_length=50), AfterValidator(_distinct)] = []
     limits: _LimitsForm = _LimitsForm()
     expires: date | None = Field(None, description="the last day (UTC) on which it may run")
@@ -446,6 +476,9 @@ class _AgentSpec(_Form):
                     what = "tool" if item_kind(name) is None else "item"
                     raise ValueError(f"the {what} `{name[:80]}` of `{form.server}` is granted twice")
                 granted.add((form.server, name))
+        delegates = [form.agent for form in self.delegates]
+        if twice := next((name for name in delegates if delegates.count(name) > 1), None):
+            raise ValueError(f"the delegate `{twice}` is named twice")
         return self
 
 
@@ -820,6 +853,36 @@ class IssuerManifest(_Form):
     spec: Annotated[_UserIssuerSpec | _TaskIssuerSpec, Field(discriminator="use")]
 
 
+class _ContextProviderSpec(_Form):
+    of: Literal["user", "task"] = Field(description="what its facts are about")
+    issuer: _Name = Field(description="the registered issuer whose users or tasks it knows")
+    url: _Url = Field(description="is sent `{for, id, issuer}` by POST and answers with one object of facts")
+    facts: Annotated[
+        dict[_Claim, Literal["string", "integer", "boolean"]],
+        Field(min_length=1, max_length=32, json_schema_extra=_keys(_CLAIM, 63)),
+    ] = Field(description="the facts that are let through, and their types")
+    credential: _Name | None = Field(None, description="name of the brokered upstream credential")
+    ttl: Annotated[_Duration, AfterValidator(_between("1s", "1h"))] = Field("60s", description="how long they count")
+    timeout: Annotated[_Duration, AfterValidator(_between("10ms", "2s"))] = "300ms"
+    max_bytes: Annotated[int, Field(ge=64, le=65_536)] = 4_096
+    off: bool = Field(False, description="ask it no more: its facts are absent")
+
+    @model_validator(mode="after")
+    def _age_is_ours(self) -> _ContextProviderSpec:
+        if "age_s" in self.facts:
+            raise ValueError("`age_s` is how old the facts are, which is measured")
+        return self
+
+
+class ContextProviderManifest(_Form):
+    """Somebody whose word about the users or tasks of an issuer counts, and is asked for while calls are decided."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["ContextProvider"]
+    metadata: _NamedMetadata
+    spec: _ContextProviderSpec
+
+
 class _PointCallsForm(_Form):
     per_minute: Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -850,6 +913,7 @@ class EnforcementPointManifest(_Form):
 Document = (
     AgentManifest
     | AgreementManifest
+    | ContextProviderManifest
     | EnforcementPointManifest
     | GroupManifest
     | IssuerManifest
@@ -865,6 +929,7 @@ KINDS: Mapping[str, type[Document]] = {
     "Team": TeamManifest,
     "Agreement": AgreementManifest,
     "Issuer": IssuerManifest,
+    "ContextProvider": ContextProviderManifest,
     "ToolServer": ToolServerManifest,
     "ModelProvider": ModelProviderManifest,
     "EnforcementPoint": EnforcementPointManifest,

@@ -23,6 +23,7 @@ __all__ = [
     "AgentState",
     "AgentVersion",
     "Agreement",
+    "DelegateGrant",
     "Effect",
     "Environment",
     "Incident",
@@ -308,6 +309,20 @@ class ToolGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class DelegateGrant:
+    """What the manifest lets another agent do in this one's stead, normalised: one tool, and under which conditions."""
+
+    callee: AgentId
+    tool: ToolId | None
+    """None: that work may be handed on at all. It permits no call."""
+    digest: Digest
+    user_role: str | None = None
+    same_as: tuple[tuple[str, str], ...] = ()
+    hours: Hours | None = None
+    """Those of the agent that delegates."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentLimits:
     """Ceilings of one agent; times in seconds. None means the installation's default."""
 
@@ -335,6 +350,8 @@ class AgentVersion:
     """When the manifest's last day ends (UTC); None if it names none."""
     models: tuple[ToolGrant, ...] = ()
     """The language models it may use."""
+    delegates: tuple[DelegateGrant, ...] = ()
+    """Whom it may hand work on to; for each, first one without a tool."""
 
     @property
     def every_grant(self) -> tuple[ToolGrant, ...]:
@@ -344,6 +361,10 @@ class AgentVersion:
     def grant(self, tool: ToolId) -> ToolGrant | None:
         """The grant of a tool or model."""
         return next((grant for grant in self.every_grant if grant.tool == tool), None)
+
+    def delegation(self, callee: AgentId, tool: ToolId | None) -> DelegateGrant | None:
+        """What is delegated to an agent of a tool or model; without a tool: whether it is handed anything at all."""
+        return next((one for one in self.delegates if one.callee == callee and one.tool == tool), None)
 
 
 @dataclass(frozen=True, slots=True)

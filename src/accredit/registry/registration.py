@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from accredit.audit.ports import Row, StateView
@@ -125,40 +125,41 @@ class AgentCheck:
 
     def _tools(self) -> dict[ToolId, Digest]:
         found: dict[ToolId, Digest] = {}
-        spec, metadata = self._manifest.spec, self._manifest.metadata
+        spec = self._manifest.spec
         for index, form in enumerate(spec.tools):
             path = f"spec.tools[{index}]"
-            server = self._view.get(rows.SERVER, form.server)
-            if server is None:
-                self._add(
-                    f"{path}.server",
-                    Code.TOOL_UNKNOWN,
-                    f"no tool server is called `{form.server}`",
-                    self._first(form.server),
-                )
-                continue
-            if server.doc["environment"] != metadata.environment:
-                self._add(
-                    f"{path}.server", Code.ENVIRONMENT_MISMATCH,
-                    f"`{form.server}` belongs to {server.doc['environment']}, the agent to {metadata.environment}",
-                )  # fmt: skip
-                continue
-            entries = {entry["name"]: entry for entry in server.doc["tools"]}
-            for place, own in form.names:
-                at, tool = f"{path}.{place}", tool_id(form.server, own)
-                pinned = pinned_definition(self._view, tool)
-                if own not in entries or pinned is None:
-                    message = f"the tool server `{form.server}` has no registered {called(own)}"
-                    self._add(at, Code.TOOL_UNKNOWN, message, self._first(form.server) or names_there(entries))
-                    continue
-                found[tool] = pinned[0]
-                self._mask(f"{path}.mask", own, entries[own], form.mask)
-                if missing := sorted(set(entries[own]["data"]) - set(form.mask) - set(spec.data)):
+            for at, (own, entry, pinned) in self._offered(path, form.server, form.names):
+                found[tool_id(form.server, own)] = pinned[0]
+                self._mask(f"{path}.mask", own, entry, form.mask)
+                if missing := sorted(set(entry["data"]) - set(form.mask) - set(spec.data)):
                     message = f"{called(own)} carries {', '.join(missing)}, which `spec.data` does not name"
-                    self._add(at, Code.DATA_CLASS_UNDECLARED, message)
+                    self._add(f"{path}.{at}", Code.DATA_CLASS_UNDECLARED, message)
                 for left, right in form.when.same_as.items() if form.when else ():
                     self._same(f"{path}.when.sameAs.{left}", pinned[1], left, right)
         return found
+
+    def _offered(
+        self, path: str, name: str, named: Iterable[tuple[str, str]]
+    ) -> Iterator[tuple[str, tuple[str, Mapping[str, Any], tuple[Digest, Mapping[str, Any]]]]]:
+        """What is there of what is `named`: each with its place, its registered facts and its pinned definition."""
+        server, environment = self._view.get(rows.SERVER, name), self._manifest.metadata.environment
+        if server is None:
+            message = f"no tool server is called `{name}`"
+            self._add(f"{path}.server", Code.TOOL_UNKNOWN, message, self._first(name))
+            return
+        if server.doc["environment"] != environment:
+            message = f"`{name}` belongs to {server.doc['environment']}, the agent to {environment}"
+            self._add(f"{path}.server", Code.ENVIRONMENT_MISMATCH, message)
+            return
+        entries = {entry["name"]: entry for entry in server.doc["tools"]}
+        for place, own in named:
+            pinned = pinned_definition(self._view, tool_id(name, own))
+            if own in entries and pinned is not None:
+                yield place, (own, entries[own], pinned)
+                continue
+            message = f"the tool server `{name}` has no registered {called(own)}"
+            hint = self._first(name) or names_there(entries)
+            self._add(f"{path}.{place}", Code.TOOL_UNKNOWN, message, hint)
 
     def _first(self, server: str) -> str:
         waits = f"the tool server `{server}` is being applied too and needs a sign-off: apply the agent after it"
@@ -181,17 +182,32 @@ class AgentCheck:
         if ours != theirs:
             self._add(path, Code.CONDITION_UNTYPED, f"`{left}` is of type {ours}, `{right}` of type {theirs}")
 
-    def _delegates(self) -> list[AgentId]:
-        found = []
+    def _delegates(self) -> dict[str, AgentId]:
+        found: dict[str, AgentId] = {}
         environment = self._manifest.metadata.environment
-        for index, name in enumerate(self._manifest.spec.delegates):
+        for index, delegate in enumerate(self._manifest.spec.delegates):
+            at, name = f"spec.delegates[{index}]", delegate.agent
             row = agent_row(self._view, environment, name)
             if row is None:
                 message = f"no agent is called `{name}` in {environment}"
-                self._add(f"spec.delegates[{index}]", Code.NOT_FOUND, message, "apply that agent first")
+                self._add(f"{at}.agent", Code.NOT_FOUND, message, "apply that agent first")
+            elif name == self._manifest.metadata.name:
+                self._add(f"{at}.agent", Code.MANIFEST_INVALID, "an agent does not delegate to itself")
             else:
-                found.append(AgentId(row.key))
+                found[name] = AgentId(row.key)
+            for place, form in enumerate(delegate.tools):
+                self._delegated(f"{at}.tools[{place}]", form.server, form.allow, form.when.same_as if form.when else {})
         return found
+
+    def _delegated(self, path: str, server: str, allow: Iterable[str], same_as: Mapping[str, str]) -> None:
+        """What is handed on counts as reached: so every data class of it must be the agent's own too."""
+        named = ((f"allow[{index}]", own) for index, own in enumerate(allow))
+        for place, (own, entry, pinned) in self._offered(path, server, named):
+            if missing := sorted(set(entry["data"]) - set(self._manifest.spec.data)):
+                message = f"{shown(own)} carries {', '.join(missing)}, which `spec.data` does not name"
+                self._add(f"{path}.{place}", Code.DATA_CLASS_UNDECLARED, message)
+            for left, right in same_as.items():
+                self._same(f"{path}.when.sameAs.{left}", pinned[1], left, right)
 
     def _times(self) -> None:
         spec = self._manifest.spec

@@ -24,6 +24,7 @@ from accredit.registry.tiering import (
     tier_of,
     tier_rank,
 )
+from accredit.registry.versions import delegate_ids
 
 __all__ = ["risk_facts"]
 
@@ -170,4 +171,4 @@ def _delegates(
 
 
 def _named(version: AgentVersion) -> list[AgentId]:
-    return [AgentId(agent) for agent in version.manifest["spec"]["delegates"]]
+    return list(delegate_ids(version.manifest["spec"]))

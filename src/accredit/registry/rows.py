@@ -53,6 +53,7 @@ __all__ = [
     "AGENT",
     "AGENT_NAME",
     "AGREEMENT",
+    "CONTEXT_PROVIDER",
     "DEFINITION",
     "DELEGATION",
     "ENFORCEMENT_POINT",
@@ -93,6 +94,7 @@ ACCOUNT_TIE: Final = "account_tie"
 AGENT: Final = "agent"
 AGENT_NAME: Final = "agent_name"
 AGREEMENT: Final = "agreement"
+CONTEXT_PROVIDER: Final = "context_provider"
 DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
 ENFORCEMENT_POINT: Final = "enforcement_point"

@@ -55,6 +55,7 @@ from accredit.registry.llm_models import model_definition
 from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
+    ContextProviderManifest,
     Document,
     EnforcementPointManifest,
     GroupManifest,
@@ -417,7 +418,13 @@ class Registry:
             case TeamManifest():
                 team = team_named(view, document.metadata.name)
                 return ApplyResult("Team", document.metadata.name, team.id if team else "", outcome)
-            case IssuerManifest() | GroupManifest() | AgreementManifest() | EnforcementPointManifest():
+            case (
+                IssuerManifest()
+                | GroupManifest()
+                | AgreementManifest()
+                | EnforcementPointManifest()
+                | ContextProviderManifest()
+            ):
                 return ApplyResult(document.kind, document.metadata.name, document.metadata.name, outcome)
             case ToolServerManifest() | ModelProviderManifest():
                 name = document.metadata.name

@@ -30,11 +30,13 @@ from accredit.kernel.ids import AgentId, PersonId, ToolId, tool_id
 from accredit.kernel.money import Money
 from accredit.registry.llm_models import ModelRates
 from accredit.registry.manifest import AgentManifest, duration_ms
-from accredit.registry.model import AgentLimits, AgentVersion, Team, ToolGrant
+from accredit.registry.model import AgentLimits, AgentVersion, DelegateGrant, Team, ToolGrant
 
 __all__ = [
     "FACETS",
     "canonical_manifest",
+    "delegate_ids",
+    "delegation_of",
     "expiry_us",
     "facets",
     "grant_of",
@@ -80,10 +82,10 @@ def canonical_manifest(
     team: Team,
     owner: PersonId,
     backup_owner: PersonId | None,
-    delegates: Iterable[AgentId],
+    delegates: Mapping[str, AgentId],
     definitions: Mapping[ToolId, Digest],
 ) -> dict[str, Any]:
-    """The canonical form; `definitions` has the pinned digest of every tool the manifest grants."""
+    """The canonical form, with the pinned digest of every tool it grants and the id of every agent it delegates to."""
     spec = manifest.spec
     tools = [
         {
@@ -112,7 +114,7 @@ def canonical_manifest(
             "backupOwner": backup_owner,
             "businessService": spec.business_service,
             "data": sorted(spec.data),
-            "delegates": sorted(delegates),
+            "delegates": _delegates_doc(manifest, delegates),
             "expires": spec.expires.isoformat() if spec.expires else None,
             "hours": _hours_doc(spec.hours.read()) if spec.hours else None,
             "inputs": sorted(spec.inputs),
@@ -141,6 +143,38 @@ def canonical_manifest(
             },
         },
     }
+
+
+def _delegates_doc(manifest: AgentManifest, ids: Mapping[str, AgentId]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {
+            "agent": ids[form.agent],
+            "tools": sorted(
+                (
+                    {
+                        "sameAs": sorted([left, right] for left, right in each.when.same_as.items())
+                        if each.when
+                        else [],
+                        "tool": tool_id(each.server, name),
+                        "userRole": each.when.user_role if each.when else None,
+                    }
+                    for each in form.tools
+                    for name in each.allow
+                ),
+                key=lambda entry: str(entry["tool"]),
+            ),
+        }
+        for form in manifest.spec.delegates
+    ]
+    return sorted(found, key=lambda entry: str(entry["agent"]))
+
+
+def delegate_ids(spec: Mapping[str, Any]) -> tuple[AgentId, ...]:
+    """Whom the `spec` of a canonical form delegates to.
+
+    In versions made before tools were named there, an entry is the agent's id alone: such a one hands on nothing.
+    """
+    return tuple(AgentId(one if isinstance(one, str) else one["agent"]) for one in spec["delegates"])
 
 
 def version_digest(form: Mapping[str, Any]) -> Digest:
@@ -188,6 +222,9 @@ def version_from(doc: Mapping[str, Any], *, shared: dict[Digest, ToolGrant] | No
             grant_of(ToolId(tool_id(form["provider"], form["model"])), hours=hours, model=True)
             for form in spec["models"]
         ),
+        delegates=tuple(
+            grant for entry in spec["delegates"] if not isinstance(entry, str) for grant in _delegations(entry, hours)
+        ),
     )
 
 
@@ -205,6 +242,34 @@ def rates_from(doc: Mapping[str, Any] | None) -> ModelRates | None:
 def expiry_us(last_day: str | None) -> int | None:
     """The moment the last day ends, UTC."""
     return None if last_day is None else ((date.fromisoformat(last_day) - _EPOCH).days + 1) * _DAY_US
+
+
+def _delegations(entry: Mapping[str, Any], hours: Hours | None) -> Iterable[DelegateGrant]:
+    callee = AgentId(entry["agent"])
+    yield delegation_of(callee)
+    for tool in entry["tools"]:
+        pairs = [(left, right) for left, right in tool["sameAs"]]
+        yield delegation_of(callee, ToolId(tool["tool"]), user_role=tool["userRole"], same_as=pairs, hours=hours)
+
+
+def delegation_of(
+    callee: AgentId,
+    tool: ToolId | None = None,
+    *,
+    user_role: str | None = None,
+    same_as: Iterable[tuple[str, str]] = (),
+    hours: Hours | None = None,
+) -> DelegateGrant:
+    """What is delegated to an agent, under the digest of what it means."""
+    pairs = sorted(same_as)
+    means = {
+        "callee": callee,
+        "hours": _hours_doc(hours) if hours else None,
+        "same_as": [list(pair) for pair in pairs],
+        "tool": tool,
+        "user_role": user_role,
+    }
+    return DelegateGrant(callee, tool, digest_value("delegate-grant", means), user_role, tuple(pairs), hours)
 
 
 def _grant(entry: Mapping[str, Any], hours: Hours | None) -> ToolGrant:

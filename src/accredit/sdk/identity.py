@@ -24,6 +24,7 @@ from accredit.sdk.wire import (
     ReportedPosture,
     WireAnswer,
     WireRequest,
+    delegation_request,
     enrol_request,
     exchange_request,
     read_enrolment,
@@ -167,6 +168,17 @@ class _Identity:
     def _token_request(self, resource: str) -> WireRequest:
         return token_request(self._keyring, resource, now=self._clock.now(), ids=self._ids, posture=self._posture)
 
+    def _delegation_request(self, callee: str, access_token: str, resource: str | None) -> WireRequest:
+        return delegation_request(
+            self._keyring,
+            callee,
+            access_token=access_token,
+            resource=resource,
+            now=self._clock.now(),
+            ids=self._ids,
+            posture=self._posture,
+        )
+
     def _exchange_request(self, resource: str, subject_token: str, task_token: str | None) -> WireRequest:
         return exchange_request(
             self._keyring,
@@ -241,6 +253,17 @@ class AgentIdentity(_Identity):
         answer = self._send(self._exchange_request(resource, subject_token, task_token))
         return self._tokens.keep(key, read_token(answer))
 
+    def hand_on(self, callee: str, *, access_token: str, resource: str | None = None) -> str:
+        """A token that hands on to another agent what this one does with one of its access tokens.
+
+        It is for that agent alone, which exchanges it (`exchange`, as the subject) for its own access token; neither
+        reaches beyond `resource`, or without it beyond what the access token is for. Never kept: one per hand-over.
+
+        Raises:
+            AccreditError: the server refused, with the server's code, or cannot be reached.
+        """
+        return read_token(self._send(self._delegation_request(callee, access_token, resource))).access_token
+
 
 class AsyncAgentIdentity(_Identity):
     """An enrolled identity for programs that await."""
@@ -303,6 +326,17 @@ class AsyncAgentIdentity(_Identity):
             return kept
         answer = await self._send(self._exchange_request(resource, subject_token, task_token))
         return self._tokens.keep(key, read_token(answer))
+
+    async def hand_on(self, callee: str, *, access_token: str, resource: str | None = None) -> str:
+        """A token that hands on to another agent what this one does with one of its access tokens.
+
+        It is for that agent alone, which exchanges it (`exchange`, as the subject) for its own access token; neither
+        reaches beyond `resource`, or without it beyond what the access token is for. Never kept: one per hand-over.
+
+        Raises:
+            AccreditError: the server refused, with the server's code, or cannot be reached.
+        """
+        return read_token(await self._send(self._delegation_request(callee, access_token, resource))).access_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ __all__ = [
     "WireAnswer",
     "WireRequest",
     "checked_url",
+    "delegation_request",
     "enrol_request",
     "exchange_request",
     "read_enrolment",
@@ -173,6 +174,27 @@ def exchange_request(
         "requested_token_type": _ACCESS_TOKEN,
     }
     return _form(keyring, form if task_token is None else form | {"task_token": task_token}, now, ids, posture)
+
+
+def delegation_request(
+    keyring: Keyring,
+    callee: str,
+    *,
+    access_token: str,
+    resource: str | None,
+    now: Instant,
+    ids: IdSource,
+    posture: ReportedPosture | None = None,
+) -> WireRequest:
+    """Token exchange (RFC 8693 §2.1) of one's own access token for one that hands its work on to another agent."""
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "audience": callee,
+        "subject_token": access_token,
+        "subject_token_type": _ACCESS_TOKEN,
+        "requested_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    }
+    return _form(keyring, form if resource is None else form | {"resource": resource}, now, ids, posture)
 
 
 def _form(
