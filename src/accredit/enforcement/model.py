@@ -45,6 +45,8 @@ class Call:
     """Why the protocol it came in by does not let it through, whatever policies say."""
     cost: Money | None = None
     """What it can cost at worst, if that depends on the call; None: the price of its tool."""
+    span: tuple[bytes, bytes] | None = None
+    """Trace and span id that the caller said it is in (W3C `traceparent`): only to know its own telemetry again."""
     hold: HoldId | None = None
     """The hold this call says it continues; taken only from state this gateway sealed, or from the agent's `_meta`
     (it names a hold, it proves nothing)."""

@@ -24,6 +24,7 @@ from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
 from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused
+from accredit.enforcement.passed import PassedCalls
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
 from accredit.enforcement.reasons import Reasons
@@ -110,6 +111,7 @@ class Enforcer:
         self._reasons = Reasons()
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
+        self.passed = PassedCalls()
         self.cancelled = 0
         """How many calls in flight revocations have cancelled."""
 
@@ -269,6 +271,7 @@ class Enforcer:
             self._sessions.give_back(turn, denied=answer.code is not Code.HELD)
         else:
             self._open[passage.decision_id] = _Open(answer, passage, turn)
+            self.passed.note(call.principal.agent, tool.id, passage.decision_id, call.span)
         return answer
 
     def _turn(self, passage: Passage, snapshot: Snapshot, tool: Tool, now: Instant) -> SessionTurn:

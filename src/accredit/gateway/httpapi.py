@@ -28,6 +28,7 @@ from accredit.gateway.problems import PROBLEM, problem_document, refusal_problem
 from accredit.gateway.refusals import end_of, failure
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
+from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
 from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, HttpAnswer, Upstream
 from accredit.identity.metadata import challenge
@@ -86,6 +87,7 @@ class _Inbound:
     """The operation's name; of none that is registered, what was asked for."""
     arguments: Mapping[str, Any]
     source: str
+    trace: TraceParent | None
     receive: _Receive
 
 
@@ -187,7 +189,8 @@ class HttpGateway:
         found = self._routes_of(server).find(method, f"/{rest}")  # 5
         arguments = read_arguments(found, query, head, sent) if found is not None else {}
         tool = found.tool.name if found is not None else f"{method} /{rest}"[:_MAX_TOOL_NAME]
-        await self._call(_Inbound(principal, server, found, tool, arguments, source, receive), reply)
+        trace = trace_parent(head.get(TRACEPARENT))
+        await self._call(_Inbound(principal, server, found, tool, arguments, source, trace, receive), reply)
 
     def _server(self, name: str) -> ToolServer:
         try:
@@ -237,21 +240,22 @@ class HttpGateway:
             arguments=inbound.arguments,
             protocol="http/1.1",
             source=inbound.source,
+            span=inbound.trace.span if inbound.trace is not None else None,
         )
         flight = Flight(inbound.receive)
         outcome = await self._enforcement.admit(call)  # 6
         if isinstance(outcome, Refused):
             await reply.refusal(outcome)
         else:
-            await self._forward(outcome, reply, flight)
+            await self._forward(outcome, reply, flight, inbound.trace)
 
-    async def _forward(self, admitted: Admitted, reply: _Reply, flight: Flight) -> None:
+    async def _forward(self, admitted: Admitted, reply: _Reply, flight: Flight, trace: TraceParent | None) -> None:
         """Send an admitted call and relay its answer. INVARIANT: settles exactly once, whatever happens."""
         ended: CallResult | None = None
         words: Refused | None = None
         exchange: Exchange | None = None
         try:
-            exchange = self._exchange(admitted)
+            exchange = self._exchange(admitted, trace)
             admitted.cancel = flight.stop
             with flight.lasting(admitted.call_timeout_s):
                 async with exchange:  # 7
@@ -287,14 +291,15 @@ class HttpGateway:
         if words is not None and not reply.started:
             await self._last_words(reply, words)
 
-    def _exchange(self, admitted: Admitted) -> Exchange:
+    def _exchange(self, admitted: Admitted, trace: TraceParent | None) -> Exchange:
         route = route_of(admitted.tool.definition)
         if route is None:  # pinned when the server still spoke MCP
             raise UnavailableError(Code.DEFINITION_CHANGED, Code.DEFINITION_CHANGED.meaning)
         request = rendered(route, admitted.call.arguments)
+        traced = {TRACEPARENT: trace.text} if trace is not None else {}
         return self._upstream.exchange(
             f"{admitted.url.removesuffix('/')}{request.target}",
-            {**_HEADERS, **request.headers, **admitted.headers},
+            {**_HEADERS, **request.headers, **traced, **admitted.headers},
             request.body,
             credential=admitted.headers,
             recheck=admitted.recheck,

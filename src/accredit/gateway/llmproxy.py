@@ -45,6 +45,7 @@ from accredit.gateway.problems import status_of
 from accredit.gateway.refusals import end_of, failure
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
+from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
 from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.identity.model import Principal
@@ -238,6 +239,7 @@ class _Inbound:
     headers: Mapping[str, str]
     extra_usage: bool
     """Whether the usage in its stream was asked for by us alone."""
+    trace: TraceParent | None
     receive: _Receive
 
 
@@ -302,7 +304,7 @@ class LlmGateway:
             shape is LlmShape.CHAT and request.streamed and not request.wants_usage and "stream_options" not in value
         )
         headers = {name: head[name] for name in _PASSED_ON if name in head}
-        inbound = _Inbound(shape, request, body, headers, extra, receive)
+        inbound = _Inbound(shape, request, body, headers, extra, trace_parent(head.get(TRACEPARENT)), receive)
         await self._call(principal, api, inbound, source, reply)
 
     def _models(self, principal: Principal, api: str) -> dict[str, tuple[ToolServer, Tool]]:
@@ -344,6 +346,7 @@ class LlmGateway:
             arguments=arguments,
             protocol=f"llm/{inbound.shape}",
             source=source,
+            span=inbound.trace.span if inbound.trace is not None else None,
             cost=cost,
             # what the provider would run itself passes no tool server: nobody was asked whether the agent may
             objection=Code.HOSTED_TOOL if request.hosted else None,

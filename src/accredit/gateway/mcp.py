@@ -44,6 +44,7 @@ from accredit.gateway.routing import (
 )
 from accredit.gateway.sessions import ClientSession, SealedSessions
 from accredit.gateway.sse import event_frame
+from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
 from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.identity.metadata import challenge
@@ -83,7 +84,6 @@ _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
 _TOOL_KEY = "dev.accredit/tool"
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LABEL = re.compile(r"[\x21-\x7e]{1,128}")
 _NO_ARGUMENTS: Mapping[str, Any] = {}
 
@@ -434,7 +434,7 @@ class McpGateway:
         server, own, tool = self._meant(inbound, name)
         if inbound.era is Era.STATELESS and tool is not None and self._enforcement.granted(inbound.principal, tool):
             check_parameters(self._header_plan(tool), inbound.head, message, arguments)
-        label, traceparent = _run_label(message, inbound.head)
+        label, trace = _run_label(message, inbound.head)
         declared = _declared(message)
         try:
             hold = self._named_hold(inbound, server, own, arguments)
@@ -453,6 +453,7 @@ class McpGateway:
             source=inbound.source,
             run_label=label,
             declared=declared,
+            span=trace.span if trace is not None else None,
             hold=hold,
         )
         flight = Flight(inbound.receive)
@@ -464,7 +465,7 @@ class McpGateway:
             if isinstance(outcome, Refused):
                 await self._refuse(inbound, reply, call, outcome)
             else:
-                await self._forward(outcome, inbound, reply, flight, traceparent)
+                await self._forward(outcome, inbound, reply, flight, trace)
         finally:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
@@ -527,7 +528,7 @@ class McpGateway:
     # -- upstream
 
     async def _forward(
-        self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight, traceparent: str | None
+        self, admitted: Admitted, inbound: _Inbound, reply: _Reply, flight: Flight, trace: TraceParent | None
     ) -> None:
         """Send an admitted call and relay its answer. INVARIANT: settles exactly once, whatever happens."""
         call, masked = admitted.call, admitted.masked
@@ -544,7 +545,7 @@ class McpGateway:
                 credential=admitted.headers,
                 extra=rendered_parameters(self._header_plan(admitted.tool), call.arguments),
                 progress=token is not None,
-                traceparent=traceparent,
+                traceparent=trace.text if trace is not None else None,
             )
             exchange = self._upstream.exchange(
                 admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck
@@ -708,12 +709,10 @@ def _declared(message: RpcMessage) -> Mapping[str, Any]:
     return declared
 
 
-def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, TraceParent | None]:
     """The client's label of its run, and its trace context if that is well formed: `_meta` before headers."""
     meta = message.meta
-    parent = meta.get("traceparent", head.get("traceparent"))
-    trace = _TRACEPARENT.fullmatch(parent) if isinstance(parent, str) else None
-    traceparent = trace[0] if trace else None
+    trace = trace_parent(meta.get(TRACEPARENT, head.get(TRACEPARENT)))
     label = meta.get(_RUN_KEY)
     if label is not None:
         if not isinstance(label, str) or not 0 < len(label) <= _MAX_LABEL:
@@ -722,14 +721,14 @@ def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None
                 f"`_meta[{_RUN_KEY}]` must be a text of at most {_MAX_LABEL} characters",
                 rpc_id=message.id,
             )
-        return label, traceparent
+        return label, trace
     baggage = meta.get("baggage", head.get("baggage"))
     if isinstance(baggage, str) and len(baggage) <= 8192:
         for member in baggage.split(","):
             key, _, value = member.partition(";")[0].partition("=")
             if key.strip() == _RUN_KEY and _LABEL.fullmatch(label := unquote(value.strip())):
-                return label, traceparent
-    return (trace[1] if trace else None), traceparent
+                return label, trace
+    return (trace.trace if trace is not None else None), trace
 
 
 def _can_be_asked(inbound: _Inbound) -> bool:
