@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from accredit.api.control import control_api
+from accredit.api.metrics import Measured, PresentState
 from accredit.api.outer import outer_api
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem
@@ -283,6 +284,7 @@ async def run(
                 outside=outside,
             )
         )
+        measured = Measured()
         enforcer = Enforcer(
             controls,
             snapshot=lambda: keeper.current,
@@ -292,6 +294,7 @@ async def run(
             clock=clock,
             ids=ids,
             sealer=sealer,
+            measures=(measured,),
         )
         identity.on_revoked(enforcer.revoked)
         control.subscribe(enforcer.follow)  # after the keeper's: a listener that subscribed earlier is called earlier
@@ -416,6 +419,7 @@ async def run(
             holds=holds,
             enforcer=enforcer,
             room=room,
+            metrics=measured.exposed,
             ready=lambda: _trouble(log, control, faults),
         )  # fmt: skip
         gateway = McpGateway(
@@ -474,6 +478,7 @@ async def run(
             clock=clock,
         )
         otlp = OtlpGateway(reports, public_url=public_url, allowed_hosts=settings.allowed_hosts)
+        measured.registry.register(PresentState(plane, reports, lambda: None))
         stack.push_async_callback(reports.tick, closing=True)
         # what nobody awaited is durable before the log closes
         stack.push_async_callback(enforcer.drained)

@@ -279,7 +279,7 @@ def test_what_is_not_granted_is_a_finding_and_what_is_granted_is_none(tmp_path: 
                 model_span(process, "gpt", "gpt-dear")  # registered, not granted
                 tool_span(process, "secret_name_zq4711qz")
                 model_span(process, "mistral", "large_zq4711qz")
-                tool_span(process, "read", **{"server.address": "elsewhere.example"})  # another one of that name
+                tool_span(process, "read", at="elsewhere.example")  # another one of that name
             sent = await delivered(at.url, await _key(at, "writer"), process.spans)
             assert sent is SpanExportResult.SUCCESS
             name = "development/writer"
@@ -369,7 +369,7 @@ def test_a_flood_of_equal_uses_is_two_records_and_no_use_is_lost(tmp_path: Path)
             assert [body["count"] for _, body in _reported(at)] == [100]
             many = [
                 {
-                    "attributes": {**TOOL, "gen_ai.tool.name": f"made-up-{number}"},
+                    "attributes": TOOL | {"gen_ai.tool.name": f"made-up-{number}"},
                     "id": (9000 + number).to_bytes(8, "big"),
                 }
                 for number in range(500)

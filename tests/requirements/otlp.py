@@ -26,4 +26,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("otlp:passed", "issue 5 §9", "What passed the gateway is known by decision or trace, and counts once."),
     Requirement("otlp:shown", "issue 5 §9", "API, command line and console show reported use apart from measured use."),
     Requirement("otlp:durable", "DESIGN §3.12", "What was accepted is on record, or the sender is told to try again."),
+    Requirement("metrics:authenticated", "DESIGN §11", "Metrics are for whoever holds a role, by a token of theirs."),
+    Requirement("metrics:calls", "issue 5 §9", "Calls, their time, cost, tokens and detections are counted."),
+    Requirement("metrics:state", "issue 5 §9", "What is open, queued, reserved and in force can be read."),
+    Requirement("metrics:bounded", "issue 5 §9", "No label is chosen by an agent, and none grows with use."),
 )

@@ -92,6 +92,8 @@ class CallResult:
     """False if the request body provably never left: nothing is charged."""
     cost_nanos: int | None = None
     """What it did cost; None: what was reserved."""
+    tokens: tuple[int, int] | None = None
+    """Of a language model: input and output, as its provider counted them."""
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from accredit.audit.model import Entry
 from accredit.audit.ports import Change
 from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused
 from accredit.enforcement.passed import PassedCalls
-from accredit.enforcement.ports import Controls
+from accredit.enforcement.ports import CallMeasures, Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
 from accredit.enforcement.reasons import Reasons
 from accredit.enforcement.records import (
@@ -96,8 +96,10 @@ class Enforcer:
         clock: Clock,
         ids: IdSource,
         sealer: Sealer,
+        measures: Sequence[CallMeasures] = (),
     ) -> None:
         self._controls = controls
+        self._measures = measures
         self._snapshot = snapshot
         self._sessions = sessions
         self._pseudonyms = pseudonyms
@@ -217,12 +219,18 @@ class Enforcer:
         now, snapshot = self._clock.now(), self._snapshot()
         passage = self._passage(call, snapshot, now)
         try:
-            return await self._pass(passage, snapshot, now)
+            answer = await self._pass(passage, snapshot, now)
         except AccreditError as error:
-            return await self._refuse(passage, error.code)
+            answer = await self._refuse(passage, error.code)
         except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
             _log.exception("deciding on call %s failed", passage.decision_id)
-            return await self._refuse(passage, Code.INTERNAL)
+            answer = await self._refuse(passage, Code.INTERNAL)
+        took_us = self._clock.now().boot_us - now.boot_us
+        code = answer.code if isinstance(answer, Refused) else Code.ALLOWED
+        outcome = {Code.ALLOWED: Outcome.ALLOW, Code.HELD: Outcome.HOLD}.get(code, Outcome.DENY)
+        for one in self._measures:
+            one.decided(call.protocol, outcome, code, took_us)
+        return answer
 
     def _passage(self, call: Call, snapshot: Snapshot, now: Instant) -> Passage:
         return Passage(
@@ -637,6 +645,10 @@ class Enforcer:
             self._sessions.commit(opened.turn, now, ended_well=result.end is CallEnd.OK)
         else:
             self._sessions.give_back(opened.turn)
+        for one in self._measures:
+            one.ended(passage.call.protocol, result.end, now.boot_us - passage.boot_us, cost, result.tokens)
+            for kind, count in (seen.counts if seen is not None else {}).items():
+                one.detected(kind, count)
         self._append(
             outcome_entry(
                 passage,
@@ -717,8 +729,11 @@ class Enforcer:
     # -- records
 
     async def _record(self, passage: Passage, outcome: Outcome, code: Code) -> None:
-        await self._controls.audit.append(decision_entry(passage, outcome.value, code))
+        entry, began_us = decision_entry(passage, outcome.value, code), self._clock.now().boot_us
+        await self._controls.audit.append(entry)
         self._pseudonyms.became_durable(passage.pseudonyms)
+        for one in self._measures:
+            one.recorded(self._clock.now().boot_us - began_us)
 
     def _append(self, entry: Entry) -> None:
         """Write a record that nobody waits for. It cannot hold up a call; that it failed is logged."""

@@ -8,19 +8,22 @@ from typing import Any, Protocol
 
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
 from accredit.audit.ports import AuditLog
+from accredit.enforcement.model import CallEnd
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
+from accredit.kernel.detector import Sensitive
 from accredit.kernel.ids import AgentId, CredentialId, HoldId, ServerName, ToolId
 from accredit.limits.model import LimitRefusal, Reservation, Spend
-from accredit.policy.model import CallRequest, Decision, ExternalRequest, HoldNeed
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, HoldNeed, Outcome
 from accredit.policy.ports import VetoAnswer
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent, Tool, ToolServer
 from accredit.registry.schemas import ArgumentFault
 
 __all__ = [
+    "CallMeasures",
     "Controls",
     "CredentialBroker",
     "DefinitionWatch",
@@ -109,6 +112,20 @@ class OutsideVeto(Protocol):
     async def ask(self, document: bytes) -> VetoAnswer:
         """What it says of one call, given as JSON. A failure is a refusal with a fault, never an error."""
         ...
+
+
+class CallMeasures(Protocol):
+    """Counts what happens on the path. It can refuse nothing, and must cost next to nothing."""
+
+    def decided(self, protocol: str, outcome: Outcome, code: Code, duration_us: int) -> None: ...
+
+    def recorded(self, duration_us: int) -> None: ...
+
+    def ended(
+        self, protocol: str, end: CallEnd, duration_us: int, cost_nanos: int, tokens: tuple[int, int] | None
+    ) -> None: ...
+
+    def detected(self, kind: Sensitive, count: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

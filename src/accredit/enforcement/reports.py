@@ -4,16 +4,16 @@
     2 whose use each is            4 matched with what is registered
 
 The numbers stand where the steps are done. INVARIANT: a report is on record as `reported` and nowhere else. It
-reserves, settles and counts nothing, opens no session and stands in no roll-up, so no baseline, tier, limit or automatic answer
-can rest on it. In header and body stands only what we know ourselves (who sent it, when it came, which registered tool
-is meant, how often); every word and number of the sender's is in the sealed part.
+reserves, settles and counts nothing, opens no session and stands in no roll-up, so no baseline, tier, limit or
+automatic answer can rest on it. In header and body stands only what we know ourselves (who sent it, when it came,
+which registered tool is meant, how often); every word and number of the sender's is in the sealed part.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -151,6 +151,8 @@ class Reports:
         """In which the first of them was counted."""
         self._unknown: defaultdict[str, set[str]] = defaultdict(set)
         self._seen: OrderedDict[tuple[str, SpanRef], None] = OrderedDict()
+        self.totals: Counter[str] = Counter()
+        """Spans since the process began, by what became of them."""
 
     def authenticate(self, authorization: str | None, *, path: str, source: str) -> Asker:
         """Who is sending: the same who may ask for decisions, each with the same credential.
@@ -226,7 +228,9 @@ class Reports:
         while len(self._seen) > _MOST_SPANS:
             self._seen.popitem(last=False)
         recorded = sum(tally.count for tally in tallies.values())
-        return TakenReport(recorded, len(passed & set(fresh)), repeated, refused)
+        taken = TakenReport(recorded, len(passed & set(fresh)), repeated, refused)
+        self.totals.update(recorded=recorded, passed=taken.passed, repeated=repeated, refused=refused)
+        return taken
 
     def _count(self, sender: Asker, source: str) -> None:
         limited = self._attempt(sender, source)

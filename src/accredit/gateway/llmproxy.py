@@ -141,6 +141,11 @@ class _Told:
         """Whether anything was put out that a model counts."""
         return bool(self.text or self.reasoning or self.tools)
 
+    @property
+    def tokens(self) -> tuple[int, int] | None:
+        """Input and output so far; None if nothing was said of them."""
+        return (self.used.input_tokens, self.used.output_tokens) if self.used is not None else None
+
     def record(self) -> dict[str, Any]:
         """As it goes into the outcome's sealed part."""
         used = self.used
@@ -517,9 +522,15 @@ def _settled(admitted: Admitted, told: _Told, exchange: Exchange, status: int) -
         return CallResult(CallEnd.TOOL_ERROR, size=exchange.received, result=result, cost_nanos=0)
     if told.broke is not None:  # the usage of its beginning is not that of the whole
         return CallResult(
-            CallEnd.PROTOCOL_ERROR, size=exchange.received, result=result, cost_nanos=_at_least(admitted, told)
+            CallEnd.PROTOCOL_ERROR,
+            size=exchange.received,
+            result=result,
+            cost_nanos=_at_least(admitted, told),
+            tokens=told.tokens,
         )
-    return CallResult(CallEnd.OK, size=exchange.received, result=result, cost_nanos=_cost(admitted, told))
+    return CallResult(
+        CallEnd.OK, size=exchange.received, result=result, cost_nanos=_cost(admitted, told), tokens=told.tokens
+    )
 
 
 def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code: Code) -> CallResult:
@@ -532,4 +543,5 @@ def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code
         sent=sent,
         result={"status": None, **told.record()} if sent else None,
         cost_nanos=_at_least(admitted, told) if sent else None,
+        tokens=told.tokens,
     )
