@@ -50,6 +50,7 @@ from accredit.gateway.httpapi import HttpGateway
 from accredit.gateway.llmproxy import LlmGateway
 from accredit.gateway.mcp import McpGateway
 from accredit.gateway.opa import OpaServer
+from accredit.gateway.spansender import SpanSender
 from accredit.gateway.telemetry import OtlpGateway
 from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
@@ -284,7 +285,10 @@ async def run(
                 outside=outside,
             )
         )
-        measured = Measured()
+        measured, sender = Measured(), None
+        if settings.otlp_endpoint:
+            sender = SpanSender(settings.otlp_endpoint, ids, queue=settings.otlp_queue)
+            stack.push_async_callback(sender.aclose)
         enforcer = Enforcer(
             controls,
             snapshot=lambda: keeper.current,
@@ -295,6 +299,7 @@ async def run(
             ids=ids,
             sealer=sealer,
             measures=(measured,),
+            tracer=sender,
         )
         identity.on_revoked(enforcer.revoked)
         control.subscribe(enforcer.follow)  # after the keeper's: a listener that subscribed earlier is called earlier
@@ -478,7 +483,7 @@ async def run(
             clock=clock,
         )
         otlp = OtlpGateway(reports, public_url=public_url, allowed_hosts=settings.allowed_hosts)
-        measured.registry.register(PresentState(plane, reports, lambda: None))
+        measured.registry.register(PresentState(plane, reports, lambda: sender.counts if sender is not None else None))
         stack.push_async_callback(reports.tick, closing=True)
         # what nobody awaited is durable before the log closes
         stack.push_async_callback(enforcer.drained)
@@ -491,6 +496,8 @@ async def run(
             asyncio.create_task(tasks.run(), name="task-status"),
             asyncio.create_task(_housekeeping(enforcer, reports, holds, people), name="housekeeping"),
         ]
+        if sender is not None:
+            background.append(asyncio.create_task(sender.run(), name="span-sender"))
         stack.push_async_callback(_ended, background)
         yield Running(
             plane,

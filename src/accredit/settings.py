@@ -62,6 +62,11 @@ class Settings(BaseModel):
     opa_timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
     """A call that it does not answer for in this time is refused."""
 
+    otlp_endpoint: str = ""
+    """Where spans of our own are sent (OTLP/HTTP), as `http://127.0.0.1:4318/v1/traces`. https beyond loopback."""
+    otlp_queue: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
+    """Spans that may wait to be sent; further ones are dropped and counted."""
+
     @model_validator(mode="after")
     def _protect_each_other(self) -> Self:
         try:
@@ -73,6 +78,12 @@ class Settings(BaseModel):
             raise ValueError("`public_url` must be an http(s) URL without a slash at its end")
         if self.opa_url and urlsplit(self.opa_url).scheme not in {"http", "https"}:
             raise ValueError("`opa_url` must be an http(s) URL")
+        if self.otlp_endpoint:
+            there = urlsplit(self.otlp_endpoint)
+            if there.scheme not in {"http", "https"} or not there.hostname or there.username is not None:
+                raise ValueError("`otlp_endpoint` must be an http(s) URL without a name or password in it")
+            if there.scheme == "http" and there.hostname not in {"127.0.0.1", "::1", "localhost"}:
+                raise ValueError("`otlp_endpoint` beyond loopback must be https")
         if not loopback and scheme != "https":
             raise ValueError(
                 "listening beyond loopback needs `public_url` with https, ended by a proxy before accredit"

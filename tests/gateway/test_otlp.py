@@ -356,6 +356,52 @@ def test_a_decision_id_counts_if_it_let_that_agent_use_that_tool(tmp_path: Path)
     asyncio.run(live())
 
 
+@pytest.mark.requirement("otlp:passed", "otlp:findings")
+def test_no_trick_with_ids_makes_a_use_disappear(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with place(tmp_path / "data", WORKER) as at:
+            key, trace, one, two = await _key(at), b"\x05" * 16, b"\x01" * 8, b"\x02" * 8
+            parent = f"00-{trace.hex()}-{one.hex()}-01"
+            assert (await at.call(await at.token("worker"), meta={"traceparent": parent})).allowed
+            refund = TOOL | {"gen_ai.tool.name": "refund"}
+            spans = message(
+                {"attributes": TOOL, "trace": trace, "id": one},  # passed
+                {"attributes": refund, "trace": trace, "id": one},  # in its place: did not
+                {"attributes": refund, "trace": b"\x06" * 16, "id": one, "parent": one},  # within itself
+                {"attributes": refund, "trace": b"\x07" * 16, "id": one, "parent": two},  # each within the other
+                {"attributes": refund, "trace": b"\x07" * 16, "id": two, "parent": one},
+                {"attributes": refund, "trace": b"\x08" * 16, "id": one},
+                {"attributes": refund, "trace": b"\x08" * 16, "id": two, "parent": one},  # truly within: one use
+            )
+            assert _rejected(await _send(at, key, spans.SerializeToString())) == (0, "")
+            assert [(header["tool"], body["count"]) for header, body in _reported(at)] == [("crm/refund", 5)]
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("otlp:bounds", "otlp:collapsed")
+def test_a_request_of_ten_thousand_names_keeps_no_call_waiting(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with place(tmp_path / "data", WORKER) as at:
+            key, token = await _key(at), await at.token("worker")
+            spans = [
+                {"attributes": TOOL | {"gen_ai.tool.name": f"made-up-{number}"}, "id": (number + 1).to_bytes(8, "big")}
+                for number in range(10_000)
+            ]
+            body = gzip.compress(message(*spans).SerializeToString())
+            sending = asyncio.create_task(_send(at, key, body, content_encoding="gzip"))
+            calls = 0
+            while not sending.done():
+                assert (await at.call(token)).allowed
+                calls += 1
+            assert _rejected(await sending) == (0, "")
+            assert calls >= 2
+            assert sum(body["count"] for _, body in _reported(at)) == 10_000
+            assert len(_reported(at)) == 21
+
+    asyncio.run(live())
+
+
 @pytest.mark.requirement("otlp:collapsed", "otlp:durable")
 def test_a_flood_of_equal_uses_is_two_records_and_no_use_is_lost(tmp_path: Path) -> None:
     async def live() -> None:

@@ -26,6 +26,12 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("otlp:passed", "issue 5 §9", "What passed the gateway is known by decision or trace, and counts once."),
     Requirement("otlp:shown", "issue 5 §9", "API, command line and console show reported use apart from measured use."),
     Requirement("otlp:durable", "DESIGN §3.12", "What was accepted is on record, or the sender is told to try again."),
+    Requirement(
+        "otlp:out:names", "issue 5 §9", "Calls are sent as spans by the current GenAI, MCP and guardrail names."
+    ),
+    Requirement("otlp:out:context", "W3C Trace Context §3", "A caller's trace is continued, and passed on upstream."),
+    Requirement("otlp:out:silent", "DESIGN §11", "No content, argument, secret or name of the sender's is in a span."),
+    Requirement("otlp:out:beside", "issue 5 §9", "Sending holds up no call, fails none, and drops what does not fit."),
     Requirement("metrics:authenticated", "DESIGN §11", "Metrics are for whoever holds a role, by a token of theirs."),
     Requirement("metrics:calls", "issue 5 §9", "Calls, their time, cost, tokens and detections are counted."),
     Requirement("metrics:state", "issue 5 §9", "What is open, queued, reserved and in force can be read."),

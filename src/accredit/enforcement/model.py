@@ -47,6 +47,8 @@ class Call:
     """What it can cost at worst, if that depends on the call; None: the price of its tool."""
     span: tuple[bytes, bytes] | None = None
     """Trace and span id that the caller said it is in (W3C `traceparent`): only to know its own telemetry again."""
+    sampled: bool = True
+    """False if the caller said with it that nobody records this trace."""
     hold: HoldId | None = None
     """The hold this call says it continues; taken only from state this gateway sealed, or from the agent's `_meta`
     (it names a hold, it proves nothing)."""
@@ -113,6 +115,8 @@ class Admitted:
     Raises UnauthenticatedError or UnavailableError if the call may no longer be sent."""
     masked: frozenset[str] = frozenset()
     """Properties that must be taken out of the result, at any depth, before the agent sees any of it."""
+    traceparent: str | None = None
+    """What to pass on as trace context, if we trace this call ourselves; None: the caller's own."""
     cancel: Callable[[Code], None] | None = None
     """Set by the protocol while the call is in flight; revocation calls it from the event loop."""
 

@@ -16,7 +16,7 @@ from accredit.kernel.ids import AgentId, DecisionId, ToolId
 
 __all__ = ["PassedCalls"]
 
-_KEPT: Final = 16_384
+_KEPT: Final = 4_096
 _MOST_STEPS: Final = 8
 """Spans between the request and whatever the agent's framework calls the use of the tool."""
 _MOST_TOOLS: Final = 16

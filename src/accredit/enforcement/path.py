@@ -25,7 +25,7 @@ from accredit.audit.model import Entry
 from accredit.audit.ports import Change
 from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused
 from accredit.enforcement.passed import PassedCalls
-from accredit.enforcement.ports import CallMeasures, Controls
+from accredit.enforcement.ports import CallMeasures, CallTracer, Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
 from accredit.enforcement.reasons import Reasons
 from accredit.enforcement.records import (
@@ -37,6 +37,7 @@ from accredit.enforcement.records import (
 )
 from accredit.enforcement.sessions import SessionKey, SessionLedger, SessionTurn
 from accredit.enforcement.snapshot import Snapshot
+from accredit.enforcement.tracing import FinishedCall
 from accredit.identity.enrolment import is_agent_secret
 from accredit.identity.model import Principal, Revocation
 from accredit.kernel.canonical import Digest
@@ -97,9 +98,11 @@ class Enforcer:
         ids: IdSource,
         sealer: Sealer,
         measures: Sequence[CallMeasures] = (),
+        tracer: CallTracer | None = None,
     ) -> None:
         self._controls = controls
         self._measures = measures
+        self._tracer = tracer
         self._snapshot = snapshot
         self._sessions = sessions
         self._pseudonyms = pseudonyms
@@ -218,6 +221,8 @@ class Enforcer:
         """Decide, reserve and record one call; `Admitted` means the record is durable."""
         now, snapshot = self._clock.now(), self._snapshot()
         passage = self._passage(call, snapshot, now)
+        if self._tracer is not None and call.sampled:
+            passage.span = self._tracer.began(call.span)
         try:
             answer = await self._pass(passage, snapshot, now)
         except AccreditError as error:
@@ -230,7 +235,33 @@ class Enforcer:
         outcome = {Code.ALLOWED: Outcome.ALLOW, Code.HELD: Outcome.HOLD}.get(code, Outcome.DENY)
         for one in self._measures:
             one.decided(call.protocol, outcome, code, took_us)
+        passage.decided_us = took_us
+        if isinstance(answer, Refused):
+            self._trace(passage, outcome, code, took_us)
         return answer
+
+    def _trace(
+        self, passage: Passage, outcome: Outcome, code: Code, duration_us: int, ended: CallResult | None = None
+    ) -> None:
+        if self._tracer is None or passage.span is None:
+            return
+        self._tracer.finished(
+            FinishedCall(
+                passage.span,
+                passage.decision_id,
+                passage.call.protocol,
+                passage.agent,
+                passage.tool,
+                outcome,
+                code,
+                passage.decision.policies if passage.decision is not None else (),
+                passage.time_us,
+                passage.decided_us,
+                duration_us,
+                ended.end if ended is not None else None,
+                ended.tokens if ended is not None else None,
+            )
+        )
 
     def _passage(self, call: Call, snapshot: Snapshot, now: Instant) -> Passage:
         return Passage(
@@ -408,6 +439,7 @@ class Enforcer:
             call_timeout_s=agent.version.limits.call_timeout_s,
             recheck=lambda: self._recheck(call, agent, server, tool, known),
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
+            traceparent=passage.span.traceparent if passage.span is not None else None,
         )
 
     async def _decide(
@@ -649,6 +681,7 @@ class Enforcer:
             one.ended(passage.call.protocol, result.end, now.boot_us - passage.boot_us, cost, result.tokens)
             for kind, count in (seen.counts if seen is not None else {}).items():
                 one.detected(kind, count)
+        self._trace(passage, Outcome.ALLOW, result.code or Code.ALLOWED, now.boot_us - passage.boot_us, result)
         self._append(
             outcome_entry(
                 passage,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
 from accredit.audit.ports import AuditLog
 from accredit.enforcement.model import CallEnd
+from accredit.enforcement.tracing import CallSpan, FinishedCall
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Instant
@@ -24,6 +25,7 @@ from accredit.registry.schemas import ArgumentFault
 
 __all__ = [
     "CallMeasures",
+    "CallTracer",
     "Controls",
     "CredentialBroker",
     "DefinitionWatch",
@@ -112,6 +114,16 @@ class OutsideVeto(Protocol):
     async def ask(self, document: bytes) -> VetoAnswer:
         """What it says of one call, given as JSON. A failure is a refusal with a fault, never an error."""
         ...
+
+
+class CallTracer(Protocol):
+    """Keeps spans of calls and sends them somewhere, or drops them: it can hold up nothing and refuse nothing."""
+
+    def began(self, caller: tuple[bytes, bytes] | None) -> CallSpan:
+        """The span of a call that was made within that span of its caller's."""
+        ...
+
+    def finished(self, call: FinishedCall) -> None: ...
 
 
 class CallMeasures(Protocol):

@@ -6,6 +6,7 @@ registered. Nothing a report says is a measurement: see `reports.py` for where i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,9 +15,19 @@ from urllib.parse import urlsplit
 
 from accredit.kernel.ids import AgentId, ToolId, tool_id
 from accredit.registry.catalogue import Catalogue
-from accredit.registry.model import Agent, Tool, ToolServer
+from accredit.registry.model import Agent, Tool
 
-__all__ = ["Attributed", "ForAnotherError", "MatchedUse", "Report", "Said", "SpanRef", "UseKind", "matched", "speaker"]
+__all__ = [
+    "Attributed",
+    "ForAnotherError",
+    "MatchedUse",
+    "RegisteredNames",
+    "Report",
+    "Said",
+    "SpanRef",
+    "UseKind",
+    "speaker",
+]
 
 SpanRef = tuple[bytes, bytes]
 """Trace id and span id."""
@@ -61,6 +72,8 @@ class Report:
 
     said: tuple[Said, ...]
     parents: Mapping[SpanRef, SpanRef] = field(default_factory=dict)
+    invalid: int = 0
+    """Spans that could not be read."""
 
 
 class ForAnotherError(Exception):
@@ -126,48 +139,61 @@ class MatchedUse:
     known: ToolId | None = None
     """Of what is granted without standing behind this gateway: its id in the manifest."""
 
-
-def matched(said: Said, agent: Agent | None, environment: str, catalogue: Catalogue, gateway: str) -> MatchedUse:
-    """The tool or model that is meant. `gateway` is the host name of this installation, where tools are called too."""
-    servers = [one for one in catalogue.servers() if one.environment == environment]
-    if said.used is UseKind.MODEL:
-        return _model(said, agent, servers)
-    candidates = [
-        tool
-        for server in servers
-        for tool in server.tools.values()
-        if tool.rates is None and _means(said.name, tool) and _is_at(said.server_address, server, gateway)
-    ]
-    granted = [tool for tool in candidates if agent is not None and agent.version.grant(tool.id) is not None]
-    if granted:
-        return MatchedUse(granted[0], granted=True)
-    return MatchedUse(candidates[0] if candidates else None, granted=False)
+    @property
+    def id(self) -> ToolId | None:
+        """What it is called here; None: nothing that is known."""
+        return self.known or (self.tool.id if self.tool is not None else None)
 
 
-def _means(name: str, tool: Tool) -> bool:
-    if name in {tool.name, tool.id}:
-        return True
-    return any(name == f"{tool.server}{between}{tool.name}" for between in _BETWEEN)
+class RegisteredNames:
+    """The tools and models of one environment by the names that telemetry may have for them.
+
+    They are looked up and not searched for: whoever reports chooses how many names there are.
+    """
+
+    def __init__(self, catalogue: Catalogue, environment: str, gateway: str) -> None:
+        """`gateway` is the host name of this installation, where tools are called too."""
+        self._gateway = gateway
+        self._tools: defaultdict[str, list[tuple[Tool, str]]] = defaultdict(list)
+        """By name: the tools it can mean, each with the host of its server."""
+        self._models: dict[ToolId, Tool] = {}
+        self._models_named: dict[str, Tool] = {}
+        for server in catalogue.servers():
+            if server.environment != environment:
+                continue
+            host = (urlsplit(server.url).hostname or "").lower()
+            for tool in server.tools.values():
+                if tool.rates is not None:
+                    self._models[tool.id] = tool
+                    self._models_named.setdefault(_own(tool.id), tool)
+                    continue
+                for name in {tool.name, tool.id, *(f"{tool.server}{between}{tool.name}" for between in _BETWEEN)}:
+                    self._tools[name].append((tool, host))
+
+    def matched(self, said: Said, agent: Agent | None) -> MatchedUse:
+        """The tool or model that is meant: a granted one if it can be."""
+        if said.used is UseKind.MODEL:
+            return self._model(said, agent)
+        address = said.server_address.lower()
+        # a span that says where it called means no tool of another place; most do not say
+        candidates = [
+            tool for tool, host in self._tools.get(said.name, ()) if not address or address in {self._gateway, host}
+        ]
+        for tool in candidates:
+            if agent is not None and agent.version.grant(tool.id) is not None:
+                return MatchedUse(tool, granted=True)
+        return MatchedUse(candidates[0] if candidates else None, granted=False)
+
+    def _model(self, said: Said, agent: Agent | None) -> MatchedUse:
+        """By provider and model; by the model's name alone where providers are called otherwise here than there."""
+        exactly = tool_id(said.provider, said.name)
+        granted = [grant.tool for grant in agent.version.models] if agent is not None else []
+        same = [one for one in granted if _own(one) == _own(exactly)]
+        if exactly in granted or same:
+            chosen = exactly if exactly in granted else same[0]
+            return MatchedUse(self._models.get(chosen), granted=True, known=chosen)
+        return MatchedUse(self._models.get(exactly) or self._models_named.get(_own(exactly)), granted=False)
 
 
-def _is_at(address: str, server: ToolServer, gateway: str) -> bool:
-    """A span that says where it called means no tool of another place; most do not say."""
-    return not address or address.lower() in {gateway, (urlsplit(server.url).hostname or "").lower()}
-
-
-def _model(said: Said, agent: Agent | None, servers: list[ToolServer]) -> MatchedUse:
-    """By provider and model; by the model's name alone where providers are called otherwise here than there."""
-    exactly = tool_id(said.provider, said.name)
-    models = {tool.id: tool for server in servers for tool in server.tools.values() if tool.rates is not None}
-    granted = [grant.tool for grant in agent.version.models] if agent is not None else []
-    if (chosen := _first(exactly, granted)) is not None:
-        return MatchedUse(models.get(chosen), granted=True, known=chosen)
-    found = _first(exactly, list(models))
-    return MatchedUse(models[found] if found is not None else None, granted=False)
-
-
-def _first(exactly: ToolId, among: list[ToolId]) -> ToolId | None:
-    if exactly in among:
-        return exactly
-    own = exactly.partition("/")[2]
-    return next((one for one in among if own and one.partition("/")[2] == own), None)
+def _own(model: ToolId) -> str:
+    return model.partition("/")[2]

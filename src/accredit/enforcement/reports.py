@@ -26,11 +26,11 @@ from accredit.enforcement.reported import (
     Attributed,
     ForAnotherError,
     MatchedUse,
+    RegisteredNames,
     Report,
     Said,
     SpanRef,
     UseKind,
-    matched,
     speaker,
 )
 from accredit.enforcement.snapshot import Snapshot
@@ -41,6 +41,7 @@ from accredit.kernel.errors import AccreditError, AttemptsLimitedError, Forbidde
 from accredit.kernel.ids import ToolId
 from accredit.kernel.sealing import Sealer
 from accredit.limits.model import LimitRefusal
+from accredit.registry.catalogue import Catalogue
 from accredit.registry.model import Agent
 
 __all__ = ["REPORTED", "Reports", "TakenReport"]
@@ -56,7 +57,12 @@ _MOST_UNKNOWN: Final = 20
 _MOST_SPANS: Final = 16_384
 """Spans remembered, so that one that is sent again is not counted again."""
 _SAMPLES: Final = 5
+_AT_A_TIME: Final = 250
+_MOST_NESTED: Final = 8
 _MANY: Final = "many"
+
+_Seen = tuple[str, SpanRef, UseKind, int]
+"""Sender, place, and what: its name by a hash of this process, for a name may be long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ class _Tally:
 
 
 class Reports:
-    """Takes reports of agents and collectors. UseKind from one event loop."""
+    """Takes reports of agents and collectors. Used from one event loop."""
 
     def __init__(
         self,
@@ -150,7 +156,8 @@ class Reports:
         self._rest_minute = -1
         """In which the first of them was counted."""
         self._unknown: defaultdict[str, set[str]] = defaultdict(set)
-        self._seen: OrderedDict[tuple[str, SpanRef], None] = OrderedDict()
+        self._seen: OrderedDict[_Seen, None] = OrderedDict()
+        self._names: dict[str, tuple[Catalogue, RegisteredNames]] = {}
         self.totals: Counter[str] = Counter()
         """Spans since the process began, by what became of them."""
 
@@ -198,7 +205,7 @@ class Reports:
         if snapshot.unproven:  # whom a name belongs to cannot be told
             raise UnavailableError(Code.STATE_UNPROVEN, "what is stored is not proven")
         self._turn(now)
-        said, refused = self._attributed(report, own, environment, snapshot)  # 2
+        said, refused = await self._attributed(report, own, environment, snapshot)  # 2
         if refused:
             self._adviser.turned_away(
                 Code.REPORT_FOR_ANOTHER, path=path, source=source, credential=credential, cause=f"{refused} spans"
@@ -206,15 +213,21 @@ class Reports:
         passed = self._passed_here(report, said)  # 3
         tallies: dict[_Key, _Tally] = {}
         names = set(self._unknown[credential])
-        fresh: list[SpanRef] = []
-        repeated = 0
+        fresh: dict[_Seen, None] = {}
+        repeated = passed_here = 0
         inner = self._nested(report, said)
-        for one, whose, use in said:
-            if (credential, one.place) in self._seen:
+        for number, (one, whose, use) in enumerate(said):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)  # calls go first
+            seen: _Seen = (credential, one.place, one.used, hash(one.name))
+            if seen in self._seen or seen in fresh:
                 repeated += 1
                 continue
-            fresh.append(one.place)
-            if one.place in passed or one.place in inner:
+            fresh[seen] = None
+            if passed[number]:
+                passed_here += 1
+                continue
+            if number in inner:
                 continue
             if one.used is UseKind.NOTHING and not whose.unregistered:
                 continue
@@ -223,13 +236,13 @@ class Reports:
             tally.add(one, _named(one, whose))
         await self._write(tallies, now)
         self._unknown[credential] = names
-        for place in fresh:
-            self._seen[credential, place] = None
+        self._seen.update(fresh)
         while len(self._seen) > _MOST_SPANS:
             self._seen.popitem(last=False)
         recorded = sum(tally.count for tally in tallies.values())
-        taken = TakenReport(recorded, len(passed & set(fresh)), repeated, refused)
+        taken = TakenReport(recorded, passed_here, repeated, refused)
         self.totals.update(recorded=recorded, passed=taken.passed, repeated=repeated, refused=refused)
+        self.totals["invalid"] += report.invalid
         return taken
 
     def _count(self, sender: Asker, source: str) -> None:
@@ -239,55 +252,62 @@ class Reports:
         if limited is not None:
             raise UnavailableError(limited.code, limited.detail)
 
-    def _attributed(
+    def _names_in(self, environment: str, catalogue: Catalogue) -> RegisteredNames:
+        known = self._names.get(environment)
+        if known is None or known[0] is not catalogue:
+            known = self._names[environment] = (catalogue, RegisteredNames(catalogue, environment, self._gateway_host))
+        return known[1]
+
+    async def _attributed(
         self, report: Report, own: Agent | None, environment: str, snapshot: Snapshot
     ) -> tuple[list[tuple[Said, Attributed, MatchedUse]], int]:
         found: list[tuple[Said, Attributed, MatchedUse]] = []
         refused = 0
-        known: dict[tuple[Any, ...], MatchedUse] = {}
-        for one in report.said:
+        names = self._names_in(environment, snapshot.catalogue)
+        for number, one in enumerate(report.said):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
             try:
                 whose = speaker(one, own, environment, snapshot.catalogue)
             except ForAnotherError:
                 refused += 1
                 continue
-            same = (one.used, one.name, one.provider, one.server_address, whose.agent and whose.agent.id)
-            use = known.get(same)
-            if use is None:
-                use = known[same] = (
-                    MatchedUse(None, granted=True)
-                    if one.used is UseKind.NOTHING
-                    else matched(one, whose.agent, environment, snapshot.catalogue, self._gateway_host)
-                )
+            nothing = one.used is UseKind.NOTHING
+            use = MatchedUse(None, granted=True) if nothing else names.matched(one, whose.agent)
             found.append((one, whose, use))
         return found, refused
 
-    def _passed_here(self, report: Report, said: list[tuple[Said, Attributed, MatchedUse]]) -> set[SpanRef]:
-        agents = {whose.agent.id for _, whose, _ in said if whose.agent is not None}
-        tools = {one.place: use.known or (use.tool.id if use.tool else None) for one, _, use in said}
-        for agent in agents:
+    def _passed_here(self, report: Report, said: list[tuple[Said, Attributed, MatchedUse]]) -> list[bool]:
+        """Of each use, in order, whether it is of a call that passed this path."""
+        tools = {one.place: use.id for one, _, use in said}
+        for agent in {whose.agent.id for _, whose, _ in said if whose.agent is not None}:
             self._passed.learn(agent, report.parents, tools)
-        return {
-            one.place
-            for one, whose, _ in said
-            if whose.agent is not None
+        return [
+            whose.agent is not None
             and (
-                self._passed.by_decision(whose.agent.id, one.decision, tools[one.place])
-                or self._passed.by_place(whose.agent.id, one.place, tools[one.place])
+                self._passed.by_decision(whose.agent.id, one.decision, use.id)
+                or self._passed.by_place(whose.agent.id, one.place, use.id)
             )
-        }
+            for one, whose, use in said
+        ]
 
     @staticmethod
-    def _nested(report: Report, said: list[tuple[Said, Attributed, MatchedUse]]) -> set[SpanRef]:
-        """Uses right within a use of the same: a framework's `execute_tool` and the `tools/call` that it makes."""
-        uses = {one.place: (one.used, one.name) for one, _, _ in said}
-        return {
-            place
-            for place, use in uses.items()
-            if use[0] is not UseKind.NOTHING
-            and (above := report.parents.get(place)) is not None
-            and uses.get(above) == use
-        }
+    def _nested(report: Report, said: list[tuple[Said, Attributed, MatchedUse]]) -> set[int]:
+        """Uses right within a use of the same: a framework's `execute_tool` and the `tools/call` that it makes.
+
+        One that is within itself, however far round, is within nothing.
+        """
+        uses = {(one.place, one.used, one.name) for one, _, _ in said}
+
+        def inner(one: Said) -> bool:
+            at, steps = one.place, 0
+            while (above := report.parents.get(at)) is not None and (above, one.used, one.name) in uses:
+                at, steps = above, steps + 1
+                if steps > _MOST_NESTED:
+                    return False
+            return steps > 0
+
+        return {number for number, (one, _, _) in enumerate(said) if one.used is not UseKind.NOTHING and inner(one)}
 
     def _key(
         self,

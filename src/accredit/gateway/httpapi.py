@@ -241,6 +241,7 @@ class HttpGateway:
             protocol="http/1.1",
             source=inbound.source,
             span=inbound.trace.span if inbound.trace is not None else None,
+            sampled=inbound.trace is None or inbound.trace.sampled,
         )
         flight = Flight(inbound.receive)
         outcome = await self._enforcement.admit(call)  # 6
@@ -296,7 +297,8 @@ class HttpGateway:
         if route is None:  # pinned when the server still spoke MCP
             raise UnavailableError(Code.DEFINITION_CHANGED, Code.DEFINITION_CHANGED.meaning)
         request = rendered(route, admitted.call.arguments)
-        traced = {TRACEPARENT: trace.text} if trace is not None else {}
+        parent = admitted.traceparent or (trace.text if trace is not None else None)
+        traced = {TRACEPARENT: parent} if parent is not None else {}
         return self._upstream.exchange(
             f"{admitted.url.removesuffix('/')}{request.target}",
             {**_HEADERS, **request.headers, **traced, **admitted.headers},

@@ -352,6 +352,7 @@ class LlmGateway:
             protocol=f"llm/{inbound.shape}",
             source=source,
             span=inbound.trace.span if inbound.trace is not None else None,
+            sampled=inbound.trace is None or inbound.trace.sampled,
             cost=cost,
             # what the provider would run itself passes no tool server: nobody was asked whether the agent may
             objection=Code.HOSTED_TOOL if request.hosted else None,

@@ -454,6 +454,7 @@ class McpGateway:
             run_label=label,
             declared=declared,
             span=trace.span if trace is not None else None,
+            sampled=trace is None or trace.sampled,
             hold=hold,
         )
         flight = Flight(inbound.receive)
@@ -545,7 +546,7 @@ class McpGateway:
                 credential=admitted.headers,
                 extra=rendered_parameters(self._header_plan(admitted.tool), call.arguments),
                 progress=token is not None,
-                traceparent=trace.text if trace is not None else None,
+                traceparent=admitted.traceparent or (trace.text if trace is not None else None),
             )
             exchange = self._upstream.exchange(
                 admitted.url, headers, body, credential=admitted.headers, recheck=admitted.recheck

@@ -20,7 +20,7 @@ from accredit.enforcement.reported import Report
 from accredit.enforcement.reports import TakenReport
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.jsonrpc import RpcError
-from accredit.gateway.otlp.decoding import MAX_BODY, PlainSpan, decompressed, spans_of_json, spans_of_protobuf
+from accredit.gateway.otlp.decoding import MAX_BODY, decompressed, spans_of_json, spans_of_protobuf
 from accredit.gateway.otlp.reading import read_report
 from accredit.gateway.routing import read_head
 from accredit.gateway.uploads import read_upload
@@ -122,27 +122,19 @@ class OtlpGateway:
         body = await read_upload(receive, head, max_bytes=MAX_BODY, timeout_s=_UPLOAD_S)  # 4
         if body is None:
             return None
-        spans, unread = await self._spans(body, head.get("content-encoding", "").strip().lower(), json=json)  # 5
+        report = await self._report(body, head.get("content-encoding", "").strip().lower(), json=json)  # 5
         if not self._desk.still_valid(sender):  # the body may have taken its time
             raise UnauthenticatedError(Code.CREDENTIAL_REVOKED, "the credential is not valid any more")
-        taken = await self._desk.take(sender, read_report(spans), path=path, source=source)  # 6
-        why = [
-            text
-            for count, text in (
-                (
-                    unread,
-                    f"{unread} spans are not valid, have too many attributes, or are more than a request may hold",
-                ),
-                (taken.refused, f"{taken.refused} spans tell of an agent that this sender may not speak for"),
-            )
-            if count
-        ]
-        return _Said(200, _accepted(unread + taken.refused, "; ".join(why), json=json))  # 7
+        taken = await self._desk.take(sender, report, path=path, source=source)  # 6
+        beyond = f"{report.invalid} spans are not valid, have too many attributes, or are too many for a request"
+        others = f"{taken.refused} spans tell of an agent that this sender may not speak for"
+        why = [text for count, text in ((report.invalid, beyond), (taken.refused, others)) if count]
+        return _Said(200, _accepted(report.invalid + taken.refused, "; ".join(why), json=json))  # 7
 
-    async def _spans(self, body: bytes, encoding: str, *, json: bool) -> tuple[list[PlainSpan], int]:
-        def read() -> tuple[list[PlainSpan], int]:
-            whole = decompressed(body, encoding)
-            return (spans_of_json if json else spans_of_protobuf)(whole)
+    async def _report(self, body: bytes, encoding: str, *, json: bool) -> Report:
+        def read() -> Report:
+            spans, unread = (spans_of_json if json else spans_of_protobuf)(decompressed(body, encoding))
+            return read_report(spans, invalid=unread)
 
         if len(body) <= _ONE_READING and not encoding:
             return read()

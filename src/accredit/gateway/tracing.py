@@ -9,7 +9,7 @@ from typing import Any, Final
 __all__ = ["TRACEPARENT", "TraceParent", "trace_parent"]
 
 TRACEPARENT: Final = "traceparent"
-_FORM = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
+_FORM = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class TraceParent:
     """32 hex digits."""
     span: tuple[bytes, bytes]
     """Trace and span id."""
+    sampled: bool
+    """Whether the caller records this trace (§3.2.2.5.1)."""
 
 
 def trace_parent(value: Any) -> TraceParent | None:
@@ -28,4 +30,5 @@ def trace_parent(value: Any) -> TraceParent | None:
     found = _FORM.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         return None
-    return TraceParent(found[0], found[1], (bytes.fromhex(found[1]), bytes.fromhex(found[2])))
+    span = bytes.fromhex(found[1]), bytes.fromhex(found[2])
+    return TraceParent(found[0], found[1], span, bool(int(found[3], 16) & 1))

@@ -9,25 +9,32 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "ACTION",
     "AGENT_ID",
     "AGENT_NAME",
     "DECISION_ID",
     "ERROR_TYPE",
     "EXECUTE_TOOL",
     "FORMER",
+    "GUARDRAIL_NAME",
     "INPUT_TOKENS",
     "INVOKE_AGENT",
     "MCP_METHOD",
+    "MCP_VERSION",
     "MODEL_OPERATIONS",
     "OPERATION",
     "OUTPUT_TOKENS",
+    "POLICY_RULE",
     "PROVIDER",
     "REQUEST_MODEL",
     "RESPONSE_MODEL",
+    "RUN_GUARDRAIL",
     "SERVER_ADDRESS",
     "SERVICE_NAME",
     "TOOLS_CALL",
     "TOOL_NAME",
+    "VERDICT",
+    "VERDICT_REASON",
 ]
 
 AGENT_ID: Final = "gen_ai.agent.id"
@@ -48,6 +55,15 @@ TOOL_NAME: Final = "gen_ai.tool.name"
 
 FORMER: Final = {"gen_ai.system": PROVIDER}
 """What senders of before 2026 call it."""
+
+MCP_VERSION: Final = "mcp.protocol.version"
+GUARDRAIL_NAME: Final = "gen_ai.security.guardrail.name"
+VERDICT: Final = "gen_ai.security.verdict.type"
+VERDICT_REASON: Final = "gen_ai.security.verdict.reason"
+ACTION: Final = "gen_ai.security.action.type"
+POLICY_RULE: Final = "gen_ai.security.policy.rule.id"
+"""These five are of a proposal (semantic-conventions-genai, pull request 427) and may still change."""
+RUN_GUARDRAIL: Final = "run_guardrail"
 
 EXECUTE_TOOL: Final = "execute_tool"
 INVOKE_AGENT: Final = frozenset({"create_agent", "invoke_agent"})

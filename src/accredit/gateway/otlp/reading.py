@@ -24,11 +24,11 @@ __all__ = ["read_report"]
 
 _SERVER: Final = 2
 _CLIENT: Final = 3
-_MOST_TOKENS: Final = 2**40
+_MOST_TOKENS: Final = 2**32
 
 
-def read_report(spans: Iterable[PlainSpan]) -> Report:
-    """What these spans say, in their order."""
+def read_report(spans: Iterable[PlainSpan], *, invalid: int = 0) -> Report:
+    """What these spans say, in their order; `invalid` is how many beside them could not be read."""
     said: list[Said] = []
     parents: dict[SpanRef, SpanRef] = {}
     for span in spans:
@@ -37,7 +37,7 @@ def read_report(spans: Iterable[PlainSpan]) -> Report:
             parents[place] = (span.trace_id, span.parent_id)
         if (found := _said(span, place)) is not None:
             said.append(found)
-    return Report(tuple(said), parents)
+    return Report(tuple(said), parents, invalid)
 
 
 def _said(span: PlainSpan, place: SpanRef) -> Said | None:
