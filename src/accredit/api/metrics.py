@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -63,11 +64,24 @@ class Measured:
         self._detected = Counter("accredit_detections", "Secrets and personal data found in results.", ("kind",),
                                  registry=self.registry)  # fmt: skip
 
+        # looking a series up by its labels costs more than adding to it, and there are few: each is looked up once
+        self._decided = cache(
+            lambda protocol, outcome, code: (
+                self._calls.labels(_family(protocol), outcome.value, code.value),
+                self._deciding.labels(_family(protocol), outcome.value),
+            )
+        )
+        self._ended = cache(
+            lambda protocol, end: (
+                self._serving.labels(_family(protocol), end.value), self._cost.labels(_family(protocol))
+            )
+        )  # fmt: skip
+
     def decided(self, protocol: str, outcome: Outcome, code: Code, duration_us: int) -> None:
         """A call was let through, refused or held."""
-        family = _family(protocol)
-        self._calls.labels(family, outcome.value, code.value).inc()
-        self._deciding.labels(family, outcome.value).observe(duration_us * _MICROSECOND)
+        calls, seconds = self._decided(protocol, outcome, code)
+        calls.inc()
+        seconds.observe(duration_us * _MICROSECOND)
 
     def recorded(self, duration_us: int) -> None:
         """A decision record is durable."""
@@ -77,10 +91,10 @@ class Measured:
         self, protocol: str, end: CallEnd, duration_us: int, cost_nanos: int, tokens: tuple[int, int] | None
     ) -> None:
         """A call that was let through is over."""
-        family = _family(protocol)
-        self._serving.labels(family, end.value).observe(duration_us * _MICROSECOND)
+        seconds, cost = self._ended(protocol, end)
+        seconds.observe(duration_us * _MICROSECOND)
         if cost_nanos:
-            self._cost.labels(family).inc(cost_nanos * _NANO)
+            cost.inc(cost_nanos * _NANO)
         if tokens is not None:
             self._tokens.labels("input").inc(tokens[0])
             self._tokens.labels("output").inc(tokens[1])
