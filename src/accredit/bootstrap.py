@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from accredit.api.control import control_api
+from accredit.api.metrics import Measured, PresentState
 from accredit.api.outer import outer_api
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem
@@ -26,7 +28,7 @@ from accredit.audit.anchor import CheckpointFile
 from accredit.audit.checkpoint import CheckpointSigner
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.ports import Actor, Change, ControlLog, LogReader
-from accredit.audit.records import PartKeys
+from accredit.audit.records import PartKeys, open_part, part_values
 from accredit.audit.verify import verify_log
 from accredit.audit.writer import LogSettings, LogWriter
 from accredit.console.app import console_app
@@ -40,6 +42,7 @@ from accredit.enforcement.path import Enforcer
 from accredit.enforcement.ports import Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
 from accredit.enforcement.recovery import past_activity, recover, started_entry, touched_by
+from accredit.enforcement.reports import Reports
 from accredit.enforcement.sessions import SessionLedger
 from accredit.enforcement.sharding import ShardedHistory
 from accredit.enforcement.snapshot import SnapshotKeeper
@@ -53,8 +56,10 @@ from accredit.gateway.notices import HoldNotices, NoticePost, SlackPost, Webhook
 from accredit.gateway.opa import OpaServer
 from accredit.gateway.programs import ProgramRules, Programs
 from accredit.gateway.sessionhttp import SessionHttp
+from accredit.gateway.spansender import SpanSender
 from accredit.gateway.statelesshttp import StatelessHttp
 from accredit.gateway.stdio import StdioServers
+from accredit.gateway.telemetry import OtlpGateway
 from accredit.gateway.toolservers import ToolServers
 from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
@@ -62,7 +67,7 @@ from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.factfetch import HttpFactFetch
 from accredit.identity.metadata import token_endpoint
-from accredit.identity.model import IssuerKind
+from accredit.identity.model import IssuerKind, Principal
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.providers import ContextProviders
@@ -388,6 +393,10 @@ async def run(
             )
         )
         named = Pseudonyms(ids, pseudonyms)
+        measured, sender = Measured(), None
+        if settings.otlp_endpoint:
+            sender = SpanSender(settings.otlp_endpoint, ids, queue=settings.otlp_queue)
+            stack.push_async_callback(sender.aclose)
         enforcer = Enforcer(
             controls,
             snapshot=lambda: keeper.current,
@@ -397,6 +406,8 @@ async def run(
             clock=clock,
             ids=ids,
             sealer=sealer,
+            measures=(measured,),
+            tracer=sender,
         )
         identity.on_revoked(enforcer.revoked)
         identity.on_revoked(broker.revoked)
@@ -496,6 +507,7 @@ async def run(
             rehearse=rehearsals.rehearse,
             steady=watch.steady,
             forget=definitions.forget,
+            said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
         )
         plane = ControlPlane(
             public_url=public_url,
@@ -532,6 +544,7 @@ async def run(
             holds=holds,
             enforcer=enforcer,
             room=room,
+            metrics=measured.exposed,
             ready=lambda: _trouble(log, control, faults),
         )  # fmt: skip
         gateway = McpGateway(
@@ -567,26 +580,44 @@ async def run(
             first_byte_timeout_s=settings.llm_first_byte_timeout_ms / 1000,
             idle_timeout_s=settings.llm_idle_timeout_ms / 1000,
         )
+        adviser = Adviser(
+            enforcer,
+            points,
+            holds,
+            audit=controls.audit,
+            decide=controls.decide,
+            attempt=controls.spend.attempt,
+            asked=lambda point: limits.asked(point.name, point.calls_per_minute),
+            snapshot=lambda: keeper.current,
+            watch=watch,
+            clock=clock,
+            ids=ids,
+        )
         authzen = AuthzenGateway(
-            Adviser(
-                enforcer,
-                points,
-                holds,
-                audit=controls.audit,
-                decide=controls.decide,
-                attempt=controls.spend.attempt,
-                asked=lambda point: limits.asked(point.name, point.calls_per_minute),
-                snapshot=lambda: keeper.current,
-                watch=watch,
-                clock=clock,
-                ids=ids,
-            ),
+            adviser,
             public_url=public_url,
             sealer=sealer,
             clock=clock,
             allowed_hosts=settings.allowed_hosts,
             max_body_bytes=settings.max_body_bytes,
         )
+        reports = Reports(
+            enforcer.passed,
+            adviser,
+            audit=controls.audit,
+            attempt=lambda sender, source: (
+                controls.spend.attempt(sender.credential, source)
+                if isinstance(sender, Principal)
+                else limits.asked(sender.name, sender.calls_per_minute)
+            ),
+            snapshot=lambda: keeper.current,
+            gateway_host=urlsplit(public_url).hostname or "",
+            sealer=sealer,
+            clock=clock,
+        )
+        otlp = OtlpGateway(reports, public_url=public_url, allowed_hosts=settings.allowed_hosts)
+        measured.registry.register(PresentState(plane, reports, lambda: sender.counts if sender is not None else None))
+        stack.push_async_callback(reports.tick, closing=True)
         # what nobody awaited is durable before the log closes
         stack.push_async_callback(enforcer.drained)
         stack.callback(lambda: enforcer.tick(closing=True))
@@ -596,12 +627,14 @@ async def run(
         background = [
             asyncio.create_task(room.run(), name="lifecycle"),
             asyncio.create_task(tasks.run(), name="task-status"),
-            asyncio.create_task(_housekeeping(enforcer, holds, people), name="housekeeping"),
+            asyncio.create_task(_housekeeping(enforcer, reports, holds, people), name="housekeeping"),
         ]
+        if sender is not None:
+            background.append(asyncio.create_task(sender.run(), name="span-sender"))
         stack.push_async_callback(_ended, background)
         yield Running(
             plane,
-            _app(plane, gateway, {"/http/": apis, "/llm/": llm}, authzen, settings),
+            _app(plane, gateway, {"/http/": apis, "/llm/": llm, "/otlp/": otlp}, authzen, settings),
             data,
             signer.vkey,
             first_link,
@@ -622,6 +655,17 @@ def _require_verified(path: Path, signer: CheckpointSigner) -> int:
     return report.latest_us
 
 
+def _said_in(records: SqliteRecordReader, keys: PartKeys, seq: int) -> Mapping[str, Any]:
+    """What the sender of a report said, where that was not erased."""
+    record = next(records.records(seq, seq + 1), None)
+    if record is None:
+        return {}
+    try:
+        return part_values(open_part(record, "request", keys))
+    except InvalidInputError:
+        return {}
+
+
 def _trouble(log: LogWriter, control: ProvenControlLog, faults: list[Exception]) -> str | None:
     if not log.healthy:
         return "the audit log does not take records"
@@ -630,12 +674,13 @@ def _trouble(log: LogWriter, control: ProvenControlLog, faults: list[Exception])
     return "an internal listener failed; restart" if faults else None
 
 
-async def _housekeeping(enforcer: Enforcer, holds: Holds, people: People) -> None:
+async def _housekeeping(enforcer: Enforcer, reports: Reports, holds: Holds, people: People) -> None:
     """What is due now and then. A failure is logged and tried again."""
     while True:
         await asyncio.sleep(5)
         try:
             enforcer.tick()
+            await reports.tick()
             await holds.sweep()
             await people.sweep()
         except Exception:  # noqa: BLE001 - a background task must outlive one failure

@@ -92,6 +92,11 @@ class Settings(BaseModel):
     notice_chat_url_file: str = ""
     """A file, readable by its owner alone, with the address of a chat's incoming webhook (Slack or alike), a secret."""
 
+    otlp_endpoint: str = ""
+    """Where spans of our own are sent (OTLP/HTTP), as `http://127.0.0.1:4318/v1/traces`. https beyond loopback."""
+    otlp_queue: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
+    """Spans that may wait to be sent; further ones are dropped and counted."""
+
     @model_validator(mode="after")
     def _protect_each_other(self) -> Self:
         try:
@@ -112,6 +117,12 @@ class Settings(BaseModel):
             raise ValueError("`stdio_uids` is a range of users such as `61184-65519`, without root")
         if not loopback and self.stdio_unsafe_same_user:
             raise ValueError("`stdio_unsafe_same_user` is for loopback alone")
+        if self.otlp_endpoint:
+            there = urlsplit(self.otlp_endpoint)
+            if there.scheme not in {"http", "https"} or not there.hostname or there.username is not None:
+                raise ValueError("`otlp_endpoint` must be an http(s) URL without a name or password in it")
+            if there.scheme == "http" and there.hostname not in {"127.0.0.1", "::1", "localhost"}:
+                raise ValueError("`otlp_endpoint` beyond loopback must be https")
         if not loopback and scheme != "https":
             raise ValueError(
                 "listening beyond loopback needs `public_url` with https, ended by a proxy before accredit"

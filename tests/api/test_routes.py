@@ -165,7 +165,17 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
             "/api/v1/agents/{name}": ["ticket-counter"],
             **{
                 f"/api/v1/agents/{{name}}/{about}": ["ticket-counter"]
-                for about in ("baseline", "limits", "plan", "receipt", "tier", "timeline", "usage", "validation")
+                for about in (
+                    "baseline",
+                    "limits",
+                    "plan",
+                    "receipt",
+                    "reported",
+                    "tier",
+                    "timeline",
+                    "usage",
+                    "validation",
+                )
             },
             "/api/v1/approvals/{approval}": ["apr_none"],
             "/api/v1/policy/releases/{release}": ["1"],

@@ -114,6 +114,7 @@ _READS: dict[str, list[str]] = {
     "agent_plan": ["agent", "plan", "x"],
     "agent_receipt": ["agent", "receipt", "x"],
     "agent_baseline": ["baseline", "show", "x"],
+    "agent_reported": ["agent", "reported", "x"],
     "agent_usage": ["agent", "usage", "x"],
     "agent_limits": ["limits", "show", "x"],
     "credentials": ["credential", "list"],

@@ -10,7 +10,7 @@ from accredit.kernel.ids import PersonId, ToolId
 from accredit.lifecycle.dossier import ApprovalAnswer, DeclaredVersion, Dossier, RecordedVote, SecurityReview
 from accredit.lifecycle.model import Done, Planned, RetirementReceipt, Step
 from accredit.lifecycle.timeline import TimelineEvent
-from accredit.monitoring.model import Alert, AlertKind, AlertState, RemediationKind, Severity, ToolUse
+from accredit.monitoring.model import Alert, AlertKind, AlertState, RemediationKind, ReportedUse, Severity, ToolUse
 from accredit.policy.enforced import AccessOutcome
 from accredit.policy.sources import Layer
 from accredit.policy.validation import AccessReport, AccessRow, CeilingHit, Excess, ExcessKind
@@ -104,6 +104,7 @@ def dossier_of(agent: Agent, now_us: int, *, tier: Tier | None = Tier.HIGH, word
             ToolUse(None, granted=False, allows=0, denies=2, holds=0, errors=0, cost_nanos=0, last_us=now_us,
                     last_used_day=None),
         ),
+        reported=(ReportedUse(_REFUND, count=7, first_us=now_us - _HOUR_US, last_us=now_us),),
         records={"version": 21, "state": 40, "policy": 7, "receipt": 40 if retired else None, f"tool/{_READ}": 5},
         unanswered=(),
     )  # fmt: skip

@@ -182,3 +182,13 @@ def test_a_pages_fields_become_the_published_form() -> None:
 def test_a_page_shows_a_bounded_number_of_rows(given: str, rows: int) -> None:
     assert rows_shown({"rows": given}) == rows
     assert rows_shown({"rows": given, "more": "yes"}) == min(rows + 2, 50)
+
+
+@pytest.mark.requirement("otlp:shown")
+def test_reported_use_stands_apart_from_what_was_measured(visit: _Visit, desk: Desk) -> None:
+    agent = desk.fleet.add("support-copilot")
+    text = visit("sam").get(f"/console/agents/{agent.id}").text
+    measured, reported = text.split("Use in 30 days", 1)[1].split("Reported use", 1)
+    assert "412" in measured
+    assert "Nobody measured it" in reported
+    assert ">7<" in reported.split("</section>", 1)[0]

@@ -25,7 +25,7 @@ from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Done, Procedure, RetirementReceipt
 from accredit.lifecycle.timeline import TimelineEvent
 from accredit.limits.model import LimitUsage
-from accredit.monitoring.model import Baseline, Posture, ToolUse
+from accredit.monitoring.model import Baseline, Posture, ReportedUse, ToolUse
 from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "PostureRow",
     "ProcedureShown",
     "ReceiptShown",
+    "ReportedUseRow",
     "StepShown",
     "TierShown",
     "ToolUseRow",
@@ -272,6 +273,17 @@ class ToolUseRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedUseRow:
+    """How often it was reported that an agent used a tool or model past the gateway. A claim, not a measurement."""
+
+    tool: str | None
+    """Null: none that is registered."""
+    count: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionRow:
     """A version and who declared it."""
 
@@ -314,6 +326,7 @@ class AgentDossier:
     alerts: list[AlertRow]
     baseline: BaselineShown | None
     usage: list[ToolUseRow]
+    reported: list[ReportedUseRow]
     versions: list[VersionRow]
     timeline: list[EventRow]
     procedure: ProcedureShown | None
@@ -423,6 +436,11 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def agent_usage(who: Who, name: Named, days: Annotated[int, Query(ge=1, le=366)] = 30) -> Json:
         return Json(Items(_usage(plane, asking.seen(who, name), days)))
 
+    @app.get("/api/v1/agents/{name:agent}/reported", response_model=Items[ReportedUseRow])
+    async def agent_reported(who: Who, name: Named) -> Json:
+        found = room.monitor.reported(asking.seen(who, name).id)
+        return Json(Items([_reported(one) for one in found]))
+
     @app.get("/api/v1/agents/{name:agent}/limits", response_model=LimitsShown)
     async def agent_limits(who: Who, name: Named) -> Json:
         agent = asking.seen(who, name)
@@ -493,6 +511,7 @@ def _dossier(plane: ControlPlane, asking: Asking, found: Dossier) -> AgentDossie
         alerts=[alert_row(one, asking) for one in found.alerts],
         baseline=_baseline(found.baseline, found.postures) if found.baseline else None,
         usage=[_tool_use(one) for one in found.usage],
+        reported=[_reported(one) for one in found.reported],
         versions=[VersionRow(one.digest, moment(one.at_us), one.by) for one in found.versions],
         timeline=[_event(one) for one in found.timeline[:_SHOWN_EVENTS]],
         procedure=procedure_shown(found.procedure) if found.procedure else None,
@@ -609,6 +628,10 @@ def _tool_use(one: ToolUse) -> ToolUseRow:
         cost=str(Money(one.cost_nanos)),
         last=optional_moment(one.last_us),
     )
+
+
+def _reported(one: ReportedUse) -> ReportedUseRow:
+    return ReportedUseRow(one.tool, one.count, moment(one.first_us), moment(one.last_us))
 
 
 def _usage(plane: ControlPlane, agent: Agent, days: int) -> list[UsageRow]:

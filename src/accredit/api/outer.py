@@ -21,7 +21,7 @@ from accredit.audit.tiles import parse_tile_path, read_tile
 from accredit.identity.endpoint import TokenRefusal, TokenReply
 from accredit.identity.metadata import authorization_server, protected_resource
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, InvalidInputError, UnauthenticatedError
+from accredit.kernel.errors import AccreditError, ForbiddenError, InvalidInputError, UnauthenticatedError
 
 __all__ = ["outer_api"]
 
@@ -121,6 +121,22 @@ def outer_api(plane: ControlPlane) -> Starlette:
         content = await asyncio.to_thread(read_tile, plane.records, address, size=size)
         return Response(content, media_type="application/octet-stream")
 
+    async def metrics(request: Request) -> Response:
+        # what an installation is used for is not for everybody who reaches the port: a token of somebody with a role
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        try:
+            who = plane.people.authenticate_operator(token.strip() if scheme.lower() == "bearer" else "")
+        except UnauthenticatedError as error:
+            turned_away(request, error.code, cause=error.cause)
+            raise
+        if not plane.registry.organisation.roles_of(who.person):
+            turned_away(request, Code.NOT_AUTHORISED, credential=who.credential)
+            raise ForbiddenError(
+                Code.NOT_AUTHORISED, "metrics are for whoever holds a role", hint="ask an administrator"
+            )
+        document, media_type = plane.metrics(request.headers.get("accept", ""))
+        return Response(document, headers={"cache-control": "no-store", "content-type": media_type})
+
     async def alive(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -140,6 +156,7 @@ def outer_api(plane: ControlPlane) -> Starlette:
             Route("/log/tile/{path:path}", tile),
             Route("/healthz", alive),
             Route("/readyz", ready),
+            Route("/metrics", metrics),
         ],
         exception_handlers={AccreditError: problem_of, HTTPException: unrouted, Exception: unexpected},
     )

@@ -64,6 +64,8 @@ class ControlPlane:
     holds: Holds
     enforcer: Enforcer
     room: LifecycleRoom
+    metrics: Callable[[str], tuple[bytes, str]]
+    """What is measured, for an `Accept` header: the document and its media type."""
     ready: Callable[[], str | None]
     """None when calls can be served, else why not."""
 

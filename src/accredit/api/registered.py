@@ -130,6 +130,8 @@ class PointRow:
     types: list[str]
     servers: list[str]
     calls_per_minute: int
+    reports: str | None
+    """The environment of the agents it may report on."""
     revoked: bool
     keys: list[PointKeyRow]
 
@@ -262,7 +264,7 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         found, following = page(plane.points.points(), lambda one: (one.name,), limit, after)
         return Json(Items([
             PointRow(
-                one.name, sorted(one.types), sorted(one.servers), one.calls_per_minute, one.revoked,
+                one.name, sorted(one.types), sorted(one.servers), one.calls_per_minute, one.reports, one.revoked,
                 [PointKeyRow(key.id, moment(key.issued_us), moment(key.expires_us), key.revoked)
                  for key in plane.points.keys(one.name)],
             )

@@ -36,7 +36,8 @@ class AlertRow:
 
     id: str
     kind: str
-    agent: str
+    agent: str | None
+    """Null: it is about no agent of ours."""
     agent_name: str | None
     """environment/name of the agent."""
     matter: str
@@ -174,7 +175,7 @@ def alert_row(one: Alert, asking: Asking) -> AlertRow:
         id=one.id,
         kind=one.kind,
         agent=one.agent,
-        agent_name=asking.name(one.agent),
+        agent_name=None if one.agent is None else asking.name(one.agent),
         matter=one.matter,
         severity=one.severity,
         state=one.state,

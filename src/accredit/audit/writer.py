@@ -181,6 +181,11 @@ class LogWriter:
         return self._thread.is_alive() and not self._broken and not self._low and not self._closing
 
     @property
+    def depth(self) -> int:
+        """How many records wait to be durable."""
+        return self._depth
+
+    @property
     def vkey(self) -> str:
         """The verifier key of this stream's checkpoints, to be kept elsewhere."""
         return self._signer.vkey

@@ -139,6 +139,12 @@ def _agent_usage(name: str, *, days: int = 30, output: Out = TABLE) -> None:
     listed(_path(name, "/usage"), output, "day", "tool", "allows", "denies", "holds", "errors", "cost", days=days)
 
 
+@agent.command(name="reported")
+def _agent_reported(name: str, *, output: Out = TABLE) -> None:
+    """Show what telemetry says the agent used past the gateway: claims, apart from its usage."""
+    listed(_path(name, "/reported"), output, "tool", "count", "first", "last")
+
+
 @agent.command(name="logs")
 def _agent_logs(name: str, *, page: Older = NEWEST, output: Out = TABLE) -> None:
     """Show the agent's newest records."""

@@ -113,13 +113,13 @@ class AgentViews:
         found = self._services.alerts.alerts(state=chosen, limit=_ALERTS)
         if chosen is None:
             found = [one for one in found if one.state is not AlertState.RESOLVED]
-        visible = [one for one in found if self._common.may_see(catalogue.agent(one.agent), who)]
+        visible = [one for one in found if self._common.may_see(catalogue.agent(one.agent) if one.agent else None, who)]
         return self._pages.page(
             "alerts",
             **self._common.around(request, "/console/alerts"),
             alerts=visible,
             words=ALERTS,
-            agents={one.agent: catalogue.agent(one.agent) for one in visible},
+            agents={one.agent: catalogue.agent(one.agent) for one in visible if one.agent is not None},
             chosen=chosen,
             states=tuple(AlertState),
             name=self._common.namer,

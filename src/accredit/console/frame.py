@@ -143,4 +143,4 @@ class Surroundings:
     def _open_alerts(self, who: Operator) -> int:
         catalogue = self._services.catalogue()
         alerts = self._services.alerts.alerts(state=AlertState.OPEN, limit=_COUNTED)
-        return sum(self.may_see(catalogue.agent(one.agent), who) for one in alerts)
+        return sum(self.may_see(catalogue.agent(one.agent) if one.agent else None, who) for one in alerts)

@@ -93,7 +93,8 @@ class Views:
         for held in {one.agent for one in self._services.holds.find(state=HoldState.OPEN)}:
             marks.setdefault(held, []).append("call held")
         for told in {one.agent for one in self._services.alerts.alerts(state=AlertState.OPEN, limit=_MARKED)}:
-            marks.setdefault(told, []).append("alert")
+            if told is not None:
+                marks.setdefault(told, []).append("alert")
         return marks
 
     def _fleet(self, query: FleetQuery, agents: list[Agent]) -> tuple[FleetPage, dict[AgentId, str]]:

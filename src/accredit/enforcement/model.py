@@ -58,6 +58,10 @@ class Call:
     meant."""
     completes: str | None = None
     """The argument of an item for which its server is asked what could stand there."""
+    span: tuple[bytes, bytes] | None = None
+    """Trace and span id that the caller said it is in (W3C `traceparent`): only to know its own telemetry again."""
+    sampled: bool = True
+    """False if the caller said with it that nobody records this trace."""
     hold: HoldId | None = None
     """The hold this call says it continues; taken only from state this gateway sealed, or from the agent's `_meta`
     (it names a hold, it proves nothing)."""
@@ -120,6 +124,8 @@ class CallResult:
     """False if the request body provably never left: nothing is charged."""
     cost_nanos: int | None = None
     """What it did cost; None: what was reserved."""
+    tokens: tuple[int, int] | None = None
+    """Of a language model: input and output, as its provider counted them."""
 
 
 @dataclass(slots=True)
@@ -146,6 +152,8 @@ class Admitted:
     """Properties that must be taken out of the result, at any depth, before the agent sees any of it."""
     tool_calls: ToolCallRule | None = None
     """Of a request to a model: what must be done with the tool calls in its answer before the agent sees them."""
+    traceparent: str | None = None
+    """What to pass on as trace context, if we trace this call ourselves; None: the caller's own."""
     cancel: Callable[[Code], None] | None = None
     """Set by the protocol while the call is in flight; revocation calls it from the event loop."""
 

@@ -27,7 +27,8 @@ from accredit.audit.ports import Change
 from accredit.enforcement.delegation import hops_of, served
 from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused, WeighedCall
 from accredit.enforcement.naming import meant_by
-from accredit.enforcement.ports import Controls
+from accredit.enforcement.passed import PassedCalls
+from accredit.enforcement.ports import CallMeasures, CallTracer, Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
 from accredit.enforcement.reasons import Reasons
 from accredit.enforcement.records import (
@@ -39,6 +40,7 @@ from accredit.enforcement.records import (
 )
 from accredit.enforcement.sessions import SessionKey, SessionLedger, SessionTurn
 from accredit.enforcement.snapshot import Snapshot
+from accredit.enforcement.tracing import FinishedCall
 from accredit.enforcement.wishes import Wishes
 from accredit.identity.enrolment import is_agent_secret
 from accredit.identity.model import Principal, Revocation
@@ -112,8 +114,12 @@ class Enforcer:
         clock: Clock,
         ids: IdSource,
         sealer: Sealer,
+        measures: Sequence[CallMeasures] = (),
+        tracer: CallTracer | None = None,
     ) -> None:
         self._controls = controls
+        self._measures = measures
+        self._tracer = tracer
         self._snapshot = snapshot
         self._sessions = sessions
         self._pseudonyms = pseudonyms
@@ -128,6 +134,7 @@ class Enforcer:
         self._wishes = Wishes()
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
+        self.passed = PassedCalls()
         self.cancelled = 0
         """How many calls in flight revocations have cancelled."""
 
@@ -235,15 +242,49 @@ class Enforcer:
         """Decide, reserve and record one call; `Admitted` means the record is durable."""
         now, snapshot = self._clock.now(), self._snapshot()
         passage = self._passage(call, snapshot, now)
+        if self._tracer is not None and call.sampled:
+            passage.span = self._tracer.began(call.span)
         try:
-            return await self._pass(passage, snapshot, now)
+            answer = await self._pass(passage, snapshot, now)
         except AccreditError as error:
             # where a person connects an account depends on the installation; no other hint of an error is for the agent
             detail = error.hint if error.code is Code.UPSTREAM_NOT_CONNECTED else ""
-            return await self._refuse(passage, error.code, detail=detail)
+            answer = await self._refuse(passage, error.code, detail=detail)
         except Exception:  # noqa: BLE001 - a boundary: a control that fails in any way has not said yes
             _log.exception("deciding on call %s failed", passage.decision_id)
-            return await self._refuse(passage, Code.INTERNAL)
+            answer = await self._refuse(passage, Code.INTERNAL)
+        took_us = self._clock.now().boot_us - now.boot_us
+        code = answer.code if isinstance(answer, Refused) else Code.ALLOWED
+        outcome = {Code.ALLOWED: Outcome.ALLOW, Code.HELD: Outcome.HOLD}.get(code, Outcome.DENY)
+        for one in self._measures:
+            one.decided(call.protocol, outcome, code, took_us)
+        passage.decided_us = took_us
+        if isinstance(answer, Refused):
+            self._trace(passage, outcome, code, took_us)
+        return answer
+
+    def _trace(
+        self, passage: Passage, outcome: Outcome, code: Code, duration_us: int, ended: CallResult | None = None
+    ) -> None:
+        if self._tracer is None or passage.span is None:
+            return
+        self._tracer.finished(
+            FinishedCall(
+                passage.span,
+                passage.decision_id,
+                passage.call.protocol,
+                passage.agent,
+                passage.tool,
+                outcome,
+                code,
+                passage.decision.policies if passage.decision is not None else (),
+                passage.time_us,
+                passage.decided_us,
+                duration_us,
+                ended.end if ended is not None else None,
+                ended.tokens if ended is not None else None,
+            )
+        )
 
     def _passage(self, call: Call, snapshot: Snapshot, now: Instant) -> Passage:
         return Passage(
@@ -292,6 +333,7 @@ class Enforcer:
             self._sessions.give_back(turn, denied=answer.code is not Code.HELD)
         else:
             self._open[passage.decision_id] = _Open(answer, passage, turn)
+            self.passed.note(call.principal.agent, tool.id, passage.decision_id, call.span)
         return answer
 
     def _turn(self, passage: Passage, snapshot: Snapshot, tool: Tool, now: Instant) -> SessionTurn:
@@ -443,6 +485,7 @@ class Enforcer:
             elicitation=server.elicitation,
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
             tool_calls=decision.tool_calls,
+            traceparent=passage.span.traceparent if passage.span is not None else None,
         )
 
     async def _decide(
@@ -787,6 +830,11 @@ class Enforcer:
             self._sessions.commit(opened.turn, now, ended_well=result.end is CallEnd.OK)
         else:
             self._sessions.give_back(opened.turn)
+        for one in self._measures:
+            one.ended(passage.call.protocol, result.end, now.boot_us - passage.boot_us, cost, result.tokens)
+            for kind, count in (seen.counts if seen is not None else {}).items():
+                one.detected(kind, count)
+        self._trace(passage, Outcome.ALLOW, result.code or Code.ALLOWED, now.boot_us - passage.boot_us, result)
         self._append(
             outcome_entry(
                 passage,
@@ -868,8 +916,11 @@ class Enforcer:
     # -- records
 
     async def _record(self, passage: Passage, outcome: Outcome, code: Code) -> None:
-        await self._controls.audit.append(decision_entry(passage, outcome.value, code))
+        entry, began_us = decision_entry(passage, outcome.value, code), self._clock.now().boot_us
+        await self._controls.audit.append(entry)
         self._pseudonyms.became_durable(passage.pseudonyms)
+        for one in self._measures:
+            one.recorded(self._clock.now().boot_us - began_us)
 
     def _append(self, entry: Entry) -> None:
         """Write a record that nobody waits for. It cannot hold up a call; that it failed is logged."""

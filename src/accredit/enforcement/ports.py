@@ -8,20 +8,25 @@ from typing import Any, Protocol
 
 from accredit.approvals.model import HeldCall, Hold, HoldRefusal, HoldState
 from accredit.audit.ports import AuditLog
+from accredit.enforcement.model import CallEnd
+from accredit.enforcement.tracing import CallSpan, FinishedCall
 from accredit.identity.model import Principal
 from accredit.identity.providers import ProvidedFacts
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
+from accredit.kernel.detector import Sensitive
 from accredit.kernel.ids import AgentId, CredentialId, HoldId, ServerName, ToolId
 from accredit.limits.model import LimitRefusal, Reservation, Spend
-from accredit.policy.model import CallRequest, Decision, ExternalRequest, HoldNeed
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, HoldNeed, Outcome
 from accredit.policy.ports import VetoAnswer
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent, Tool, ToolServer
 from accredit.registry.schemas import ArgumentFault
 
 __all__ = [
+    "CallMeasures",
+    "CallTracer",
     "Controls",
     "CredentialBroker",
     "DefinitionWatch",
@@ -122,6 +127,30 @@ class FactControl(Protocol):
     async def of(self, principal: Principal, wanted: Iterable[tuple[str, str]] | None) -> ProvidedFacts:
         """What is known of that user and task, within the time registered. Never raises to say no."""
         ...
+
+
+class CallTracer(Protocol):
+    """Keeps spans of calls and sends them somewhere, or drops them: it can hold up nothing and refuse nothing."""
+
+    def began(self, caller: tuple[bytes, bytes] | None) -> CallSpan:
+        """The span of a call that was made within that span of its caller's."""
+        ...
+
+    def finished(self, call: FinishedCall) -> None: ...
+
+
+class CallMeasures(Protocol):
+    """Counts what happens on the path. It can refuse nothing, and must cost next to nothing."""
+
+    def decided(self, protocol: str, outcome: Outcome, code: Code, duration_us: int) -> None: ...
+
+    def recorded(self, duration_us: int) -> None: ...
+
+    def ended(
+        self, protocol: str, end: CallEnd, duration_us: int, cost_nanos: int, tokens: tuple[int, int] | None
+    ) -> None: ...
+
+    def detected(self, kind: Sensitive, count: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from accredit.audit.model import Entry, Facts, Part, Pseudonym, Usage
 from accredit.enforcement.model import Call, CallEnd, CallResult
+from accredit.enforcement.tracing import CallSpan
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import Sensitive, Sightings
 from accredit.kernel.ids import DecisionId
@@ -73,6 +74,10 @@ class Passage:
     """Context providers whose facts are not there, and why."""
     hops: tuple[Hop, ...] = ()
     """How the work came to the agent, the last hop first."""
+    span: CallSpan | None = None
+    """Of our own, if this call is traced."""
+    decided_us: int = 0
+    """How long deciding took."""
     mask: frozenset[str] = frozenset()
     """Data classes that the agent's grant takes out of the tool's results."""
 

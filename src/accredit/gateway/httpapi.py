@@ -27,6 +27,7 @@ from accredit.gateway.ports import EnforcementPoint
 from accredit.gateway.problems import PROBLEM, problem_document, refusal_problem, status_of
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
+from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
 from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, HttpAnswer, Upstream
 from accredit.identity.metadata import challenge
@@ -85,6 +86,7 @@ class _Inbound:
     """The operation's name; of none that is registered, what was asked for."""
     arguments: Mapping[str, Any]
     source: str
+    trace: TraceParent | None
     receive: _Receive
 
 
@@ -186,7 +188,8 @@ class HttpGateway:
         found = self._routes_of(server).find(method, f"/{rest}")  # 5
         arguments = read_arguments(found, query, head, sent) if found is not None else {}
         tool = found.tool.name if found is not None else f"{method} /{rest}"[:_MAX_TOOL_NAME]
-        await self._call(_Inbound(principal, server, found, tool, arguments, source, receive), reply)
+        trace = trace_parent(head.get(TRACEPARENT))
+        await self._call(_Inbound(principal, server, found, tool, arguments, source, trace, receive), reply)
 
     def _server(self, name: str) -> ToolServer:
         try:
@@ -236,15 +239,17 @@ class HttpGateway:
             arguments=inbound.arguments,
             protocol="http/1.1",
             source=inbound.source,
+            span=inbound.trace.span if inbound.trace is not None else None,
+            sampled=inbound.trace is None or inbound.trace.sampled,
         )
         flight = Flight(inbound.receive)
         outcome = await self._enforcement.admit(call)  # 6
         if isinstance(outcome, Refused):
             await reply.refusal(outcome)
         else:
-            await self._forward(outcome, reply, flight)
+            await self._forward(outcome, reply, flight, inbound.trace)
 
-    async def _forward(self, admitted: Admitted, reply: _Reply, flight: Flight) -> None:
+    async def _forward(self, admitted: Admitted, reply: _Reply, flight: Flight, trace: TraceParent | None) -> None:
         async def relay(exchange: Exchange, end: Ending) -> None:
             async with exchange:  # 7
                 answer, ended = _checked(await exchange.whole(), exchange, admitted)
@@ -259,18 +264,20 @@ class HttpGateway:
                 *told,
             )
 
-        words = await forward(self._enforcement, admitted, flight, lambda: self._exchange(admitted), relay)
+        words = await forward(self._enforcement, admitted, flight, lambda: self._exchange(admitted, trace), relay)
         if words is not None and not reply.started:
             await tell_last_words(words, reply.refusal)
 
-    def _exchange(self, admitted: Admitted) -> Exchange:
+    def _exchange(self, admitted: Admitted, trace: TraceParent | None) -> Exchange:
         route = route_of(admitted.tool.definition)
         if route is None:  # pinned when the server still spoke MCP
             raise UnavailableError(Code.DEFINITION_CHANGED, Code.DEFINITION_CHANGED.meaning)
         request = rendered(route, admitted.call.arguments)
+        parent = admitted.traceparent or (trace.text if trace is not None else None)
+        traced = {TRACEPARENT: parent} if parent is not None else {}
         return self._upstream.exchange(
             f"{admitted.url.removesuffix('/')}{request.target}",
-            {**_HEADERS, **request.headers, **admitted.headers},
+            {**_HEADERS, **request.headers, **traced, **admitted.headers},
             request.body,
             credential=admitted.headers,
             recheck=admitted.recheck,

@@ -49,6 +49,7 @@ from accredit.gateway.problems import status_of
 from accredit.gateway.refusals import end_of
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
+from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
 from accredit.gateway.uploads import read_upload
 from accredit.gateway.upstream import Exchange, HttpAnswer, Upstream
 from accredit.identity.model import Principal
@@ -148,6 +149,11 @@ class _Told:
         if self.left > 0:
             where.append(text[: self.left])
             self.left -= len(text)
+
+    @property
+    def tokens(self) -> tuple[int, int] | None:
+        """Input and output so far; None if nothing was said of them."""
+        return (self.used.input_tokens, self.used.output_tokens) if self.used is not None else None
 
     @property
     def answered(self) -> bool:
@@ -269,6 +275,7 @@ class _Inbound:
     headers: Mapping[str, str]
     extra_usage: bool
     """Whether the usage in its stream was asked for by us alone."""
+    trace: TraceParent | None
     receive: _Receive
 
 
@@ -374,7 +381,7 @@ class LlmGateway:
             shape is LlmShape.CHAT and request.streamed and not request.wants_usage and "stream_options" not in value
         )
         headers = {name: head[name] for name in _PASSED_ON if name in head}
-        inbound = _Inbound(shape, request, body, headers, extra, receive)
+        inbound = _Inbound(shape, request, body, headers, extra, trace_parent(head.get(TRACEPARENT)), receive)
         await self._call(principal, api, inbound, source, reply)
 
     def _models(self, principal: Principal, api: str) -> dict[str, tuple[ToolServer, Tool]]:
@@ -416,6 +423,8 @@ class LlmGateway:
             arguments=arguments,
             protocol=f"llm/{inbound.shape}",
             source=source,
+            span=inbound.trace.span if inbound.trace is not None else None,
+            sampled=inbound.trace is None or inbound.trace.sampled,
             cost=cost,
             results=tuple(name for name, _ in request.results),
             # what the provider would run itself passes no tool server: nobody was asked whether the agent may
@@ -608,9 +617,15 @@ def _settled(admitted: Admitted, told: _Told, exchange: Exchange, status: int) -
         return CallResult(CallEnd.TOOL_ERROR, size=exchange.received, result=result, cost_nanos=0)
     if told.broke is not None:  # the usage of its beginning is not that of the whole
         return CallResult(
-            CallEnd.PROTOCOL_ERROR, size=exchange.received, result=result, cost_nanos=_at_least(admitted, told)
+            CallEnd.PROTOCOL_ERROR,
+            size=exchange.received,
+            result=result,
+            cost_nanos=_at_least(admitted, told),
+            tokens=told.tokens,
         )
-    return CallResult(CallEnd.OK, size=exchange.received, result=result, cost_nanos=_cost(admitted, told))
+    return CallResult(
+        CallEnd.OK, size=exchange.received, result=result, cost_nanos=_cost(admitted, told), tokens=told.tokens
+    )
 
 
 def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code: Code) -> CallResult:
@@ -625,4 +640,5 @@ def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code
         sent=sent,
         result={"status": None, **told.record()} if sent else None,
         cost_nanos=cost if sent else None,
+        tokens=told.tokens,
     )

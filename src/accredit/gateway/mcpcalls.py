@@ -53,6 +53,7 @@ from accredit.gateway.routing import (
 from accredit.gateway.sessions import ClientSession
 from accredit.gateway.sse import KEEP_ALIVE, event_frame
 from accredit.gateway.toolservers import ServerExchange, ToolRequest, ToolServerProtocol
+from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clock import Clock
@@ -80,7 +81,6 @@ _ANSWERS_US = 15 * 60 * 1_000_000
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _LABEL = re.compile(r"[\x21-\x7e]{1,128}")
 _NOTHING: Mapping[str, Any] = {}
 
@@ -163,7 +163,7 @@ class McpCalls:
     async def run(self, asked: RpcCall, inbound: McpRequest, reply: Reply) -> None:
         """Have a call decided about, and do what came of it."""
         message, tell = inbound.message, tell_refusal(asked, inbound.era)
-        label, traceparent = _run_label(message, inbound.head)
+        label, trace = _run_label(message, inbound.head)
         declared = _declared(message)
         try:
             carried = self._carried(inbound, asked)
@@ -184,6 +184,8 @@ class McpCalls:
             source=inbound.source,
             run_label=label,
             declared=declared,
+            span=trace.span if trace is not None else None,
+            sampled=trace is None or trace.sampled,
             answers=carried.answers,
             hold=carried.hold,
         )
@@ -192,7 +194,7 @@ class McpCalls:
         if key is not None:
             self._cancellable[key] = flight
         try:
-            await self._rounds(asked, inbound, reply, call, carried.state, flight, traceparent)
+            await self._rounds(asked, inbound, reply, call, carried.state, flight, trace)
         finally:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
@@ -205,7 +207,7 @@ class McpCalls:
         call: Call,
         state: str | None,
         flight: Flight,
-        traceparent: str | None,
+        trace: TraceParent | None,
     ) -> None:
         """Decide and forward; again with the client's answers as long as the tool server has questions.
 
@@ -223,7 +225,7 @@ class McpCalls:
                 reply,
                 flight,
                 tell=tell,
-                traceparent=traceparent,
+                trace=trace,
                 # a notice has a text of the server's own
                 progress=None if outcome.masked else _progress_token(inbound.message),
                 # completing is no request that may be answered by a question, and reading none that becomes a task
@@ -338,7 +340,7 @@ class McpCalls:
         flight: Flight,
         *,
         tell: Callable[[Reply, Refused], Awaitable[None]],
-        traceparent: str | None = None,
+        trace: TraceParent | None = None,
         progress: RpcId | None = None,
         modes: frozenset[str] = frozenset(),
         tasks: bool = False,
@@ -363,7 +365,7 @@ class McpCalls:
                 params,
                 parameters=rendered_parameters(self._header_plan(admitted.tool), admitted.call.arguments),
                 progress=progress is not None,
-                traceparent=traceparent,
+                traceparent=admitted.traceparent or (trace.text if trace is not None else None),
                 capabilities=as_capability(modes) | ({"extensions": {TASKS: {}}} if tasks else {}),
             )
             return self._tool_servers.exchange(
@@ -604,12 +606,10 @@ def _declared(message: RpcMessage) -> Mapping[str, Any]:
     return declared
 
 
-def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, TraceParent | None]:
     """The client's label of its run, and its trace context if that is well formed: `_meta` before headers."""
     meta = message.meta
-    parent = meta.get("traceparent", head.get("traceparent"))
-    trace = _TRACEPARENT.fullmatch(parent) if isinstance(parent, str) else None
-    traceparent = trace[0] if trace else None
+    trace = trace_parent(meta.get(TRACEPARENT, head.get(TRACEPARENT)))
     label = meta.get(_RUN_KEY)
     if label is not None:
         if not isinstance(label, str) or not 0 < len(label) <= _MAX_LABEL:
@@ -618,14 +618,14 @@ def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None
                 f"`_meta[{_RUN_KEY}]` must be a text of at most {_MAX_LABEL} characters",
                 rpc_id=message.id,
             )
-        return label, traceparent
+        return label, trace
     baggage = meta.get("baggage", head.get("baggage"))
     if isinstance(baggage, str) and len(baggage) <= 8192:
         for member in baggage.split(","):
             key, _, value = member.partition(";")[0].partition("=")
             if key.strip() == _RUN_KEY and _LABEL.fullmatch(label := unquote(value.strip())):
-                return label, traceparent
-    return (trace[1] if trace else None), traceparent
+                return label, trace
+    return (trace.trace if trace is not None else None), trace
 
 
 async def _forever() -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from accredit.audit.model import Facts, Part, Receipt
@@ -41,6 +41,8 @@ class AskingPoint:
     servers: frozenset[str]
     """Names of tool servers whose tools it may ask about."""
     calls_per_minute: int
+    reports: str | None = None
+    """The environment of the agents whose use of tools and models it may report; None: of none."""
     revoked: bool = False
     key: str = ""
     """Id of the key; empty where nobody is asking."""
@@ -117,7 +119,7 @@ class EnforcementPoints:
             raise refused(Code.CREDENTIAL_REVOKED, key.point, credential=key.id)
         if self._ended(key, self._clock.now()):
             raise refused(Code.TOKEN_EXPIRED, key.point, credential=key.id)
-        return AskingPoint(point.name, point.types, point.servers, point.calls_per_minute, key=key.id, hashed=hashed)
+        return replace(point, key=key.id, hashed=hashed)
 
     async def issue_key(self, point: str, *, days: int, actor: Actor) -> PointKey:
         """Make a key; its secret is in the answer and nowhere else.
@@ -209,7 +211,12 @@ class EnforcementPoints:
             if doc is not None:
                 types, servers = frozenset(doc["types"]), frozenset(doc["servers"])
                 self._points[key] = AskingPoint(
-                    key, types, servers, doc["calls_per_minute"], revoked=bool(doc.get("revoked"))
+                    key,
+                    types,
+                    servers,
+                    doc["calls_per_minute"],
+                    doc.get("reports"),
+                    revoked=bool(doc.get("revoked")),
                 )
         elif kind == ENFORCEMENT_KEY:
             self._keys.pop(key, None)

@@ -145,6 +145,11 @@ class Code(Enum):
         "apply the agent and its tool server again",
     )
     ACTION_UNKNOWN = ("action_unknown", "no such operation is registered", "register the tool server's tool")
+    REPORT_FOR_ANOTHER = (
+        "report_for_another",
+        "telemetry told of an agent that its sender may not speak for",
+        "send each agent's spans with a credential of its own, or through a collector registered for its environment",
+    )
     TYPE_UNKNOWN = (
         "type_unknown",
         "the release in force defines no such type of subject or resource",

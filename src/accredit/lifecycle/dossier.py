@@ -24,7 +24,7 @@ from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.timeline import Timeline, TimelineEvent
 from accredit.monitoring.baselines import BaselineKeeper
-from accredit.monitoring.model import Alert, Baseline, Posture, ToolUse
+from accredit.monitoring.model import Alert, Baseline, Posture, ReportedUse, ToolUse
 from accredit.monitoring.service import Monitor
 from accredit.policy.validation import AccessReport, AccessRow
 from accredit.registry.model import Agent, Incident, Restriction, Role
@@ -104,6 +104,8 @@ class Dossier:
     baseline: Baseline | None
     postures: tuple[Posture, ...]
     usage: tuple[ToolUse, ...]
+    reported: tuple[ReportedUse, ...]
+    """What others say of it, or it of itself, past the gateway: apart from what was measured."""
     records: Mapping[str, int | None]
     """Where the log holds what an answer rests on: `version`, `state`, `policy`, `receipt`, `tool/ID`."""
     unanswered: tuple[str, ...]
@@ -268,6 +270,7 @@ class Dossiers:
             baseline=self._baselines.of(agent_id),
             postures=self._monitor.postures(agent_id),
             usage=asked("usage", lambda: self._monitor.usage(agent), ()),
+            reported=self._monitor.reported(agent.id),
             records=self._records(agent),
             unanswered=tuple(unanswered),
         )

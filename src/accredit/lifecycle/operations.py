@@ -740,11 +740,12 @@ class Operations:
             raise NotFoundError(Code.NOT_FOUND, f"there is no credential `{credential[:80]}`")
         return self._known(found.agent)
 
-    def _agent_of_alert(self, alert: str) -> Agent:
+    def _agent_of_alert(self, alert: str) -> Agent | None:
+        """None: it is about no agent of ours, and for whoever handles alerts of all teams."""
         found = self._monitor.alert(alert)
         if found is None:
             raise NotFoundError(Code.NOT_FOUND, f"there is no alert `{alert[:80]}`")
-        return self._known(found.agent)
+        return self._known(found.agent) if found.agent is not None else None
 
 
 def _require_admin_scope(who: Operator) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
@@ -116,6 +116,7 @@ def furnished(
     steady: Callable[[Instant], bool] = lambda _: True,
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
+    said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
     judging = Judging(registry, snapshot, clock)
@@ -167,6 +168,7 @@ def furnished(
         clock=clock,
         ids=ids,
         tier_of=judging.present,
+        said_in=said_in,
     )
     operations = Operations(
         registry=registry,

@@ -29,9 +29,11 @@ from accredit.registry.model import Environment
 __all__ = ["Alerts"]
 
 _MANY: Final = 50
+_MANY_OF_NOBODY: Final = 500
+"""Of what is no agent of ours: each is one that nobody registered."""
 _MAX_NOTE: Final = 2_000
 
-_Key = tuple[AgentId, AlertKind, str]
+_Key = tuple[AgentId | None, AlertKind, str]
 
 
 class Alerts:
@@ -43,7 +45,7 @@ class Alerts:
         self._clock = clock
         self._alerts: dict[str, Alert] = {}
         self._of: dict[_Key, set[str]] = {}
-        self._of_agent: dict[AgentId, set[str]] = {}
+        self._of_agent: dict[AgentId | None, set[str]] = {}
         self._unremedied: set[str] = set()
         self._counted: set[str] = set()
         """Those whose count is not written yet."""
@@ -64,7 +66,7 @@ class Alerts:
         found = [self._alerts[one] for one in ids if state in {None, self._alerts[one].state}]
         return tuple(sorted(found, key=lambda alert: (-alert.opened_us, alert.id))[:limit])
 
-    def standing(self, agent: AgentId, kind: AlertKind, matter: str) -> Alert | None:
+    def standing(self, agent: AgentId | None, kind: AlertKind, matter: str) -> Alert | None:
         """The alert on that matter: the one not resolved, else the newest."""
         found = [self._alerts[one] for one in self._of.get((agent, kind, matter), ())]
         return max(found, key=lambda alert: (alert.closed_us is None, alert.opened_us), default=None)
@@ -74,9 +76,10 @@ class Alerts:
         found = (self._alerts[one] for one in sorted(self._of_agent.get(agent, ())))
         return tuple(alert for alert in found if alert.kind is kind and alert.closed_us is None)
 
-    def many(self, agent: AgentId, kind: AlertKind) -> bool:
+    def many(self, agent: AgentId | None, kind: AlertKind) -> bool:
         """Whether an agent has so many alerts of a kind that another would tell nobody anything."""
-        return sum(self._alerts[one].kind is kind for one in self._of_agent.get(agent, ())) >= _MANY
+        most = _MANY if agent is not None else _MANY_OF_NOBODY
+        return sum(self._alerts[one].kind is kind for one in self._of_agent.get(agent, ())) >= most
 
     def unremedied(self) -> tuple[Alert, ...]:
         """Those whose automatic answer was not carried out, oldest first."""
@@ -112,7 +115,7 @@ class Alerts:
             self._counted.add(standing.id)
         return True
 
-    async def open(self, deviation: Deviation, remedy: Remedy, environment: Environment) -> None:
+    async def open(self, deviation: Deviation, remedy: Remedy, environment: Environment | None) -> None:
         """Open an alert on what no alert tells of.
 
         Raises:
@@ -147,7 +150,9 @@ class Alerts:
         def build(view: StateView) -> Change | None:
             if view.get(ALERT, alert.id) is not None:
                 return None
-            return self._change("alert.opened", Actor(), alert, body, environment=environment.value)
+            return self._change(
+                "alert.opened", Actor(), alert, body, environment=environment.value if environment else None
+            )
 
         await self._control.transact(build)
 

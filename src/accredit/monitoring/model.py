@@ -22,6 +22,7 @@ __all__ = [
     "Remediation",
     "RemediationKind",
     "Replaced",
+    "ReportedUse",
     "Severity",
     "ToolUse",
 ]
@@ -110,6 +111,12 @@ class AlertKind(StrEnum):
     FIRST_DENIAL = "first-denial"
     GHOST = "ghost"
     """A retired agent's credential was used."""
+    REPORTED_AGENT = "reported-agent"
+    """Somebody reports the work of an agent that nobody registered, or that is retired."""
+    REPORTED_TOOL = "reported-tool"
+    """Somebody reports that an agent used a tool that it is not granted, past the gateway."""
+    REPORTED_MODEL = "reported-model"
+    """The same of a language model."""
 
 
 class Severity(StrEnum):
@@ -158,7 +165,8 @@ class Alert:
     """Something to look at: one per agent, kind and matter while it is not resolved."""
 
     id: str
-    agent: AgentId
+    agent: AgentId | None
+    """None: what it is about is no agent of ours."""
     kind: AlertKind
     matter: str
     """What exactly: a tool id, a data class, a digest. Never text an agent chose."""
@@ -192,7 +200,8 @@ class Alert:
 class Deviation:
     """Something that is not as approved, or was never seen before; one of a kind and matter opens an alert."""
 
-    agent: AgentId
+    agent: AgentId | None
+    """None: no agent of ours."""
     kind: AlertKind
     matter: str
     evidence: Mapping[str, Any]
@@ -220,3 +229,15 @@ class ToolUse:
     """Time of the newest record of it; None: none in these days."""
     last_used_day: int | None
     """Newest day (whole days since the epoch, UTC) on which a call was allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedUse:
+    """How often it was reported that an agent used a tool or model past the gateway. A claim: nothing rests on it."""
+
+    tool: ToolId | None
+    """None: no registered tool or model, or too many different ones."""
+    count: int
+    first_us: int
+    last_us: int
+    """When reports of it came, by our clock."""

@@ -44,6 +44,10 @@ _TOLD: Final = {
     AlertKind.NEW_DESTINATION: Remedy(Severity.WARNING),
     AlertKind.NEW_DATA_CLASS: Remedy(Severity.WARNING),
     AlertKind.FIRST_DENIAL: Remedy(Severity.INFO),
+    # a claim: people look into it, and nothing is done on the strength of it
+    AlertKind.REPORTED_AGENT: Remedy(Severity.WARNING),
+    AlertKind.REPORTED_TOOL: Remedy(Severity.WARNING),
+    AlertKind.REPORTED_MODEL: Remedy(Severity.WARNING),
     AlertKind.GHOST: Remedy(Severity.CRITICAL),  # its credential is dead already: there is nothing left to take
 }
 

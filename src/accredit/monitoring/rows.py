@@ -3,6 +3,7 @@
 kind         key        document
 baseline     agent id   the newest baseline of the agent, open or closed
 alert        alert id   an alert, whatever became of it; never removed: it is also the memory of what was seen before
+reported_use agent id   how often what was reported of the agent, and the newest record counted
 monitoring   `cursor`   {position, began_us}: every record before `position` is counted in the alerts; when that began
 
 An alert's `salt` keeps the digest of its row, which stands in the log in clear, from giving away the words in it.
@@ -17,12 +18,23 @@ from accredit.kernel.ids import AgentId, ToolId
 from accredit.monitoring.model import Alert, AlertKind, AlertState, Baseline, RemediationKind, Replaced, Severity
 from accredit.registry.model import RestrictionKind
 
-__all__ = ["ALERT", "BASELINE", "CURSOR", "MONITORING", "alert_doc", "alert_from", "baseline_doc", "baseline_from"]
+__all__ = [
+    "ALERT",
+    "BASELINE",
+    "CURSOR",
+    "MONITORING",
+    "REPORTED_USE",
+    "alert_doc",
+    "alert_from",
+    "baseline_doc",
+    "baseline_from",
+]
 
 ALERT: Final = "alert"
 BASELINE: Final = "baseline"
 MONITORING: Final = "monitoring"
 CURSOR: Final = "cursor"
+REPORTED_USE: Final = "reported_use"
 
 
 def _models_doc(models: frozenset[tuple[str, str]]) -> list[list[str]]:
@@ -107,7 +119,7 @@ def alert_doc(alert: Alert, *, salt: str) -> dict[str, Any]:
 def alert_from(key: str, doc: Mapping[str, Any]) -> Alert:
     return Alert(
         id=key,
-        agent=AgentId(doc["agent"]),
+        agent=AgentId(doc["agent"]) if doc["agent"] else None,
         kind=AlertKind(doc["kind"]),
         matter=doc["matter"],
         severity=Severity(doc["severity"]),

@@ -35,6 +35,7 @@ from accredit.monitoring.model import (
     PresentTier,
     Remediation,
     RemediationKind,
+    ReportedUse,
     ToolUse,
 )
 from accredit.monitoring.novelty import (
@@ -55,6 +56,7 @@ from accredit.monitoring.posture import (
     without_baseline,
 )
 from accredit.monitoring.remedy import remedy_for
+from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
 from accredit.monitoring.rows import ALERT, BASELINE, CURSOR, MONITORING
 from accredit.monitoring.tiers import TierRounds
 from accredit.monitoring.usage import use_by_tool
@@ -101,8 +103,11 @@ class Monitor:
         clock: Clock,
         ids: IdSource,
         tier_of: Callable[[Agent], PresentTier],
+        said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
     ) -> None:
-        """`tier_of` gives what an agent's version in force comes to now; it may raise what keeps that from being known.
+        """`said_in` opens what the sender of a report said, by the record's position, for whoever looks into a finding.
+
+        `tier_of` gives what an agent's version in force comes to now; it may raise what keeps that from being known.
 
         A version and its baseline come into force together, in one change: else what is in force between two steps of
         an activation would be drift.
@@ -114,6 +119,8 @@ class Monitor:
         self._agent_of = agent_of
         self._clock = clock
         self._tier_of = tier_of
+        self._said_in = said_in
+        self._reported = ReportedUses(control)
         self._alerts = Alerts(control, ids, clock)
         self._tiers = TierRounds(catalogue)
         self._tiers_unknown = False
@@ -124,7 +131,7 @@ class Monitor:
         self._began_us = 0
         self._unchecked: set[AgentId] = set()
         self._repinned: set[ToolId] = set()
-        self._said: OrderedDict[tuple[AgentId, AlertKind, str], Deviation] = OrderedDict()
+        self._said: OrderedDict[tuple[AgentId | None, AlertKind, str], Deviation] = OrderedDict()
         self._postures: OrderedDict[CredentialId, Posture] = OrderedDict()
         self._plain: set[tuple[AgentId, str | None, ToolId | None, tuple[str, ...], bool]] = set()
         """Allowed calls, by all that is judged of them, in which nothing was new."""
@@ -156,8 +163,12 @@ class Monitor:
             UnavailableError: it could not be made durable; it is counted again from the log.
         """
         async with self._alone:
-            if self._alerts.uncounted or self._position - self._saved >= _BATCH:
+            if self._uncounted or self._position - self._saved >= _BATCH:
                 await self._save()
+
+    @property
+    def _uncounted(self) -> int:
+        return self._alerts.uncounted + self._reported.uncounted
 
     # -- the round
 
@@ -175,7 +186,7 @@ class Monitor:
             await self._check_tiers()
             await self._let_go()
             since_us = self._clock.now().boot_us - self._saved_boot_us
-            if self._position - self._saved >= _SAVE_RECORDS or (self._alerts.uncounted and since_us >= _SAVE_US):
+            if self._position - self._saved >= _SAVE_RECORDS or (self._uncounted and since_us >= _SAVE_US):
                 await self._save()
             return self.open_remediations()
 
@@ -190,14 +201,36 @@ class Monitor:
         while self._position < stop:
             until = min(stop, self._position + _BATCH)
             for seen in await asyncio.to_thread(self._seen, self._position, until):
-                for deviation in self._deviations(seen):
-                    await self._tell(deviation)
+                if isinstance(seen, SeenReport):
+                    await self._look_at_report(seen)
+                else:
+                    for deviation in self._deviations(seen):
+                        await self._tell(deviation)
                 self._position = seen.position + 1
             self._position = until
 
-    def _seen(self, start: int, stop: int) -> list[SeenCall | SeenRefusal]:
-        found = (seen_in(stored_record(self._records.stream, row, {})) for row in self._records.rows(start, stop))
+    def _seen(self, start: int, stop: int) -> list[SeenCall | SeenRefusal | SeenReport]:
+        records = (stored_record(self._records.stream, row, {}) for row in self._records.rows(start, stop))
+        found = (seen_in(record) or report_in(record) for record in records)
         return [seen for seen in found if seen is not None]
+
+    async def _look_at_report(self, seen: SeenReport) -> None:
+        agent = self._catalogue().agent(seen.agent) if seen.agent is not None else None
+        if seen.agent is not None and agent is None:
+            return
+        for found in findings(seen, agent):
+            deviation = found
+            if self._alerts.told(deviation):
+                continue
+            if self._alerts.many(deviation.agent, deviation.kind):
+                deviation = replace(deviation, matter=MANY)
+                if self._alerts.told(deviation):
+                    continue
+            said = await asyncio.to_thread(self._said_in, seen.position)
+            deviation = replace(deviation, evidence={**deviation.evidence, "said": dict(said)})
+            environment = Environment(seen.environment)
+            await self._alerts.open(deviation, remedy_for(deviation.kind, environment, None), environment)
+        self._reported.count(seen)
 
     def _deviations(self, seen: SeenCall | SeenRefusal) -> tuple[Deviation, ...]:
         if isinstance(seen, SeenRefusal):
@@ -302,7 +335,7 @@ class Monitor:
         """What contains an agent already answers every alert that asks for that."""
         catalogue, done = self._catalogue(), 0
         for alert in self._alerts.unremedied():
-            agent = catalogue.agent(alert.agent)
+            agent = None if alert.agent is None else catalogue.agent(alert.agent)
             state = None if agent is None else agent.state
             contained = _GONE if alert.remediation is RemediationKind.RESTRICT else _CONTAINED
             if state in contained and done < _MAX_LET_GO:
@@ -310,7 +343,7 @@ class Monitor:
                 done += 1
 
     async def _tell(self, deviation: Deviation) -> None:
-        agent = self._catalogue().agent(deviation.agent)
+        agent = None if deviation.agent is None else self._catalogue().agent(deviation.agent)
         if agent is None or self._alerts.told(deviation) or await self._before_our_time(deviation):
             return
         if deviation.kind in NOVELTIES and self._alerts.many(deviation.agent, deviation.kind):
@@ -341,7 +374,7 @@ class Monitor:
         """Write the cursor with every count up to it, at once: what is read again counts nothing twice."""
         while True:
             # as long as some counts wait, the records they come from must be read again
-            last = self._alerts.uncounted <= _MAX_WRITES
+            last = self._alerts.uncounted <= _MAX_WRITES and self._reported.uncounted <= _MAX_WRITES
             reached = self._position if last else self._saved
             await self._control.transact(partial(self._saving, reached))
             if last:
@@ -349,7 +382,7 @@ class Monitor:
         self._saved, self._saved_boot_us = reached, self._clock.now().boot_us
 
     def _saving(self, reached: int, _: StateView) -> Change:
-        writes = self._alerts.writes_of_counts(_MAX_WRITES)
+        writes = (*self._alerts.writes_of_counts(_MAX_WRITES), *self._reported.writes(_MAX_WRITES))
         if (MONITORING, CURSOR) not in self._control.unproven:
             writes = (*writes, Write(MONITORING, CURSOR, {"began_us": self._began_us, "position": reached}))
         return Change(Facts("monitoring.saved"), writes, Actor(), {"position": reached})
@@ -416,10 +449,11 @@ class Monitor:
                 until_approved=alert.kind is AlertKind.POSTURE_TIER,
             )
             for alert in due
+            if alert.agent is not None
         )
 
     def _stands(self, alert: Alert) -> bool:
-        agent = self._catalogue().agent(alert.agent)
+        agent = None if alert.agent is None else self._catalogue().agent(alert.agent)
         if not _runs(agent):
             return False
         # approved anew since: what ended a restriction must not be followed by another
@@ -479,6 +513,10 @@ class Monitor:
         since = self._clock.now().wall_us // _DAY_US - days + 1
         return use_by_tool(self._granted(agent.version), self._records.usage(since_day=since, agent=agent.id))
 
+    def reported(self, agent: AgentId) -> tuple[ReportedUse, ...]:
+        """What was reported of the agent, ever: apart from what was measured, and proof of nothing."""
+        return self._reported.of(agent)
+
     def _granted(self, version: AgentVersion) -> frozenset[ToolId]:
         """What a version may call here: its tools, and those of its models whose provider stands behind the gateway."""
         models = (grant.tool for grant in version.models if self._catalogue().tool(grant.tool) is not None)
@@ -488,6 +526,7 @@ class Monitor:
 
     def _follow(self, change: Change) -> None:
         self._tiers.follow(change)
+        self._reported.follow(change)
         for write in change.writes:
             if write.kind in {AGENT, BASELINE}:
                 self._unchecked.add(AgentId(write.key))
@@ -496,7 +535,12 @@ class Monitor:
                 self._repinned.add(ToolId(write.key))
             elif write.kind == SERVER:
                 self._plain.clear()
-            elif write.kind == ALERT and write.doc is not None and write.doc["closed_us"] is not None:
+            elif (
+                write.kind == ALERT
+                and write.doc is not None
+                and write.doc["closed_us"] is not None
+                and write.doc["agent"]
+            ):
                 self._unchecked.add(AgentId(write.doc["agent"]))  # what still is so is told anew
                 self._tiers.again(AgentId(write.doc["agent"]))
 

@@ -120,6 +120,12 @@ class PolicyReleases:
         return not rests_on & unproven
 
     @property
+    def number(self) -> int:
+        """Of the publication in force; 0 before the first."""
+        row = self._control.view.get(CURRENT, _CURRENT_KEY)
+        return 0 if row is None else int(row.doc["number"])
+
+    @property
     def current(self) -> Release:
         """The release in force; without policies until one is published."""
         return self._current

@@ -313,6 +313,8 @@ class Declarations:
             "calls_per_minute": spec.calls.per_minute,
             "servers": sorted(spec.servers),
             "types": sorted(spec.types),
+            # left out where it is none, as in rows from before there were reports
+            **({"reports": spec.reports} if spec.reports else {}),
         }
         row = view.get(rows.ENFORCEMENT_POINT, name)
         if row is not None and row.doc.get("revoked"):

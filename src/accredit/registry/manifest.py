@@ -897,7 +897,11 @@ class _PointSpec(_Form):
         list[_Name], Field(max_length=200, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
     ] = Field(default=[], description="tool servers whose tools it may ask about, whichever agent would call")
     calls: _PointCallsForm = Field(
-        default_factory=lambda: _PointCallsForm.model_construct(per_minute=6_000), description="questions it may ask"
+        default_factory=lambda: _PointCallsForm.model_construct(per_minute=6_000),
+        description="questions it may ask, and reports it may send",
+    )
+    reports: Literal["development", "staging", "production"] | None = Field(
+        default=None, description="it is a collector: it may report what agents of this environment did (OTLP)"
     )
 
 
