@@ -45,8 +45,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "delegation:restrictions:narrow", "DESIGN §3.7", "What a restriction takes from a caller it cannot hand on."
     ),
     Requirement(
-        "delegation:token:bound", "ADR 11", "What is handed on is good for the callee, at the token endpoint, alone."
+        "delegation:token:bound", "ADR 15", "What is handed on is good for the callee, at the token endpoint, alone."
     ),
-    Requirement("delegation:token:narrows", "ADR 11", "What is made of it reaches no further and lasts no longer."),
-    Requirement("delegation:token:once", "ADR 11", "One instance of the callee takes it on, no other."),
+    Requirement("delegation:token:narrows", "ADR 15", "What is made of it reaches no further and lasts no longer."),
+    Requirement("delegation:token:once", "ADR 15", "One instance of the callee takes it on, no other."),
 )

@@ -7,7 +7,7 @@ sources, every earlier actor kept.
 
 An agent hands work on in two exchanges, each by whoever gets the token. The caller exchanges its own access token with
 `audience` naming the callee, which is decided like a call; it gives what it gets to the callee. The callee, and nobody
-else, exchanges that for its own access token, in whose chain the caller and everybody before it stands (ADR 11).
+else, exchanges that for its own access token, in whose chain the caller and everybody before it stands (ADR 15).
 
 INVARIANT: the epoch in a token is read in the same step as the checks of agent, credential and issuers, without
 waiting in between; so a revocation that comes at any later moment finds a token with an older epoch. They are checked
