@@ -70,6 +70,8 @@ class Library:
     )
     text: str = "the text of it"
     failure: str | None = None
+    asks: bool = False
+    """Whether it wants to know something before it gives a prompt."""
 
     async def token(self, name: str = "reader", server: str | None = "library", **served: Any) -> str:
         return await self.at.token(name, server=server, **served)
@@ -112,8 +114,14 @@ def _app(made: Library) -> Any:
         content = types.TextResourceContents(uri=params.uri, text=made.text, mime_type="text/plain")
         return types.ReadResourceResult(contents=[content], ttl_ms=3_600_000, cache_scope="public")
 
-    async def get_prompt(ctx: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+    async def get_prompt(ctx: Any, params: types.GetPromptRequestParams) -> Any:
         made.arrived.append(("prompts/get", (params.name, dict(params.arguments or {}))))
+        if made.asks and not params.input_responses:
+            schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+            form = types.ElicitRequestFormParams(message="Whose letter?", requested_schema=schema)
+            return types.InputRequiredResult(
+                input_requests={"who": types.ElicitRequest(params=form)}, request_state="s"
+            )
         link = types.ResourceLink(type="resource_link", uri="lib://elsewhere", name="untouched")
         said = types.TextContent(type="text", text=made.text)
         return types.GetPromptResult(

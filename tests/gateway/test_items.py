@@ -536,3 +536,43 @@ def test_classes_of_what_is_read_count_as_those_of_tools_do(tmp_path: Path) -> N
         assert tool_id("library", resource_key(CARD)) in str(report)
 
     _played(tmp_path / "data", story=story)
+
+
+@_ERAS
+@pytest.mark.requirement("gateway:elicitation:passed-on")
+def test_a_server_may_ask_before_it_gives_a_prompt_if_it_is_registered_for_that(tmp_path: Path, mode: str) -> None:
+    async def answer(context: Any, params: Any) -> types.ElicitResult:
+        assert params.message == "library asks: Whose letter?"
+        return types.ElicitResult(action="accept", content={"name": "Kim"})
+
+    async def story(made: Library) -> None:
+        made.asks = True
+        token = await made.token()
+        async with made.client(mode, token, elicitation_callback=answer) as client:
+            with pytest.raises(MCPError):
+                await client.get_prompt(LETTER, {"to": "Ada"})
+        await made.at.apply(server(made.url, elicitation=["form"]))
+        async with made.client(mode, token, elicitation_callback=answer) as client:
+            got = await client.get_prompt(LETTER, {"to": "Ada"})
+            assert got.messages[0].role == "user"
+        await made.at.settled()
+        ends = [body["end"] for _, body in made.at.records("outcome")]
+        assert ends[-2:] == ["input_required", "ok"]
+
+    _played(tmp_path / "data", story=story)
+
+
+@pytest.mark.requirement("gateway:subscriptions:tools")
+def test_a_client_hears_when_the_resources_and_prompts_it_may_read_are_others(tmp_path: Path) -> None:
+    async def story(made: Library) -> None:
+        async with (
+            made.client("2026-07-28", await made.token()) as client,
+            asyncio.timeout(20),
+            client.listen(resources_list_changed=True, prompts_list_changed=True) as stream,
+        ):
+            assert (stream.honored.resources_list_changed, stream.honored.prompts_list_changed) == (True, True)
+            await made.at.apply(reader({"prompts": [LETTER]}))
+            assert type(await anext(aiter(stream))).__name__ == "ResourcesListChanged"
+            assert (await client.list_resources()).resources == []
+
+    _played(tmp_path / "data", story=story)
