@@ -117,10 +117,15 @@ async def _results(run: KitRun, *what: str) -> Outcome:
             named = _RESULT.fullmatch(each.name)
             if named is None:
                 raise SystemExit(f"{run.label}: a result of unknown name, {each.name}")
-            found[named["scenario"]] = _checks(json.loads((each / "checks.json").read_text()))
+            told = each / "checks.json"
+            # a scenario that threw leaves none, and tells why on the kit's own output alone
+            found[named["scenario"]] = _checks(json.loads(told.read_text())) if told.exists() else [_THREW]
     if not found:
         raise SystemExit(f"{run.label} ran nothing:\n{said.decode(errors='replace')[-2000:]}")
     return found
+
+
+_THREW = Check("threw", "the scenario came to an end", "FAILURE")
 
 
 def _checks(raw: list[dict[str, Any]]) -> list[Check]:
