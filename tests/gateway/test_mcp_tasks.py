@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,37 @@ def test_beyond_a_number_of_tasks_a_held_call_is_told_like_that_of_any_client(mo
     asyncio.run(play())
 
 
+@pytest.mark.requirement("gateway:tasks:bounded")
+def test_ends_that_take_too_much_room_are_forgotten_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcptasks, "_MOST_KEPT", 1_000)
+
+    async def play() -> None:
+        async with stage(lambda writer, seen: _says(writer, seen, "x" * 600)) as at:
+            tasks = []
+            for _ in range(2):
+                at.point.refusal = _HELD
+                tasks.append((await at.call(*_begin())).json["result"]["taskId"])
+                at.point.refusal = None
+                assert (await _ask(at, tasks[-1]))["status"] == "completed"
+            assert "error" in (await at.call(*_about(tasks[0]))).json
+            assert (await _ask(at, tasks[1]))["status"] == "completed"
+
+    asyncio.run(play())
+
+
+async def _says(writer: asyncio.StreamWriter, seen: Seen, text: str) -> None:
+    writer.write(http_json({"jsonrpc": "2.0", "id": seen.message["id"], "result": tool_result(text)}))
+
+
 # -- of a tool server
+
+
+def _deep() -> dict[str, Any]:
+    """A result that can be read, and not be written within others."""
+    inner: list[Any] = []
+    for _ in range(300):
+        inner = [inner]
+    return {"content": inner}
 
 
 class _Worker:
@@ -164,7 +195,8 @@ class _Worker:
         kind = "task" if message["method"] == "tools/call" else "complete"
         if message["method"] == "tasks/cancel":
             task = {}
-        writer.write(http_json({"jsonrpc": "2.0", "id": message["id"], "result": {"resultType": kind, **task}}))
+        answer = {"jsonrpc": "2.0", "id": message["id"], "result": {"resultType": kind, **task}}
+        writer.write(http_json(json.dumps(answer).encode()))  # which nests as deeply as it is told
 
 
 @pytest.mark.requirement("gateway:tasks:upstream")
@@ -194,6 +226,7 @@ def test_a_tool_servers_task_is_ours_to_its_client_and_settled_when_it_has_ended
     [
         ({"status": "failed", "error": {"code": -32603, "message": "broken"}}, "failed", CallEnd.PROTOCOL_ERROR),
         ({"status": "completed", "result": {"content": 5}}, "completed", CallEnd.PROTOCOL_ERROR),
+        ({"status": "completed", "result": _deep()}, "completed", CallEnd.PROTOCOL_ERROR),
         ({"status": "completed"}, "completed", CallEnd.PROTOCOL_ERROR),
         ({"status": "input_required", "inputRequests": {}}, "completed", CallEnd.PROTOCOL_ERROR),
         ({"status": "working", "taskId": "another's"}, "completed", CallEnd.PROTOCOL_ERROR),

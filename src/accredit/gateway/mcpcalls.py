@@ -554,6 +554,7 @@ class McpCalls:
             deferred.poll_ms = task.poll_ms
             if task.result is not None:
                 told, result = self._checked(admitted, deferred.asked, task.result, size)
+                encode_message(told)  # what cannot be told is no end
                 self._finish(deferred, result, status="completed", result=told)
             elif task.error is not None:
                 error, result = self._checked_error(admitted, task.error, size)

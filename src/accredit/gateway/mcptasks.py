@@ -8,7 +8,7 @@ the client is told that there is no such task. A hold survives that, and the cal
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +35,8 @@ _MOST_OF_ONE: Final = 64
 _MAX_ID: Final = 256
 _MAX_UPSTREAM_ID: Final = 1_024
 _MAX_WORDS: Final = 512
+_MOST_KEPT: Final = 64 * 2**20
+"""Bytes of ends that are kept for who asks again."""
 _SHORTEST_MS: Final = 1_000
 _LONGEST_MS: Final = 24 * 3600 * 1000
 _STATUSES: Final = frozenset({"cancelled", "completed", "failed", "input_required", "working"})
@@ -153,6 +155,8 @@ class DeferredCalls:
         self._ids = ids
         self._known: dict[str, DeferredCall] = {}
         self._of: Counter[AgentId] = Counter()
+        self._told: OrderedDict[str, int] = OrderedDict()
+        """Bytes of each end that is kept, oldest first."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -211,20 +215,32 @@ class DeferredCalls:
         return known
 
     def end(self, deferred: DeferredCall, **ended: Any) -> None:
-        """Note how a call ended: it is told until its time is over."""
+        """Note how a call ended: it is told until its time is over, or newer ends take too much room beside it."""
         deferred.ended = ended
         deferred.updated_us = self._clock.now().wall_us
+        if deferred.id not in self._known:  # its time was over meanwhile
+            return
+        self._told[deferred.id] = len(orjson.dumps(ended))
+        while len(self._told) > 1 and sum(self._told.values()) > _MOST_KEPT:
+            self._forget(self._known[next(iter(self._told))])
 
     def _expire(self, deferred: DeferredCall, expired: Callable[[DeferredCall], None]) -> None:
-        if self._known.pop(deferred.id, None) is None:
+        if deferred.id not in self._known:
             return
+        self._forget(deferred)
+        if deferred.running is not None:
+            deferred.running.cancel()
+        expired(deferred)
+
+    def _forget(self, deferred: DeferredCall) -> None:
+        del self._known[deferred.id]
+        self._told.pop(deferred.id, None)
         agent = deferred.owner[0]
         self._of[agent] -= 1
         if not self._of[agent]:
             del self._of[agent]
-        if deferred.running is not None:
-            deferred.running.cancel()
-        expired(deferred)
+        if deferred.expiry is not None:
+            deferred.expiry.cancel()
 
     def close(self) -> None:
         """Forget all of them; what is not settled is closed from the log at the next start."""
@@ -234,6 +250,7 @@ class DeferredCalls:
             if deferred.running is not None:
                 deferred.running.cancel()
         self._known.clear()
+        self._told.clear()
         self._of.clear()
 
 
