@@ -22,6 +22,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from tests.conformance.calling import listed
 from tests.conformance.installing import installation
 
 _ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"add_numbers": {"a": 2, "b": 3}}
@@ -63,6 +64,7 @@ async def _main(url: str, *, through: bool) -> None:
     scenario = os.environ["MCP_CONFORMANCE_SCENARIO"]
     wanted = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
     if not through:
+        await listed(url)  # as registering does
         await _act(url, scenario, wanted)
         return
     with tempfile.TemporaryDirectory() as place:

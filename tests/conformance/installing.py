@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from accredit.bootstrap import run
 from accredit.demo.world import DemoPerson
 from accredit.serving import bound, served
 from accredit.settings import Settings
-from tests.conformance.calling import tools_of
+from tests.conformance.calling import Listed, listed
 from tests.conformance.relay import relay
 from tests.policies import with_cases
 
@@ -29,11 +29,12 @@ def _document(kind: str, metadata: Mapping[str, Any] | None, spec: Mapping[str, 
     return head | ({"metadata": dict(metadata)} if metadata else {})
 
 
-def _agent(server: str, tools: Sequence[str]) -> dict[str, Any]:
+def _agent(server: str, what: Listed) -> dict[str, Any]:
+    items = {kind: found for kind, found in (("resources", what.resources), ("prompts", what.prompts)) if found}
     spec = {
         "purpose": "be measured",
         "owner": "dana@example.com",
-        "tools": [{"server": server, "allow": list(tools)}],
+        "tools": [{"server": server, "allow": what.tools, **items}],
         "data": ["internal"],
         "models": [],
         "prompt": {"digest": "sha256:" + "0" * 64},
@@ -47,13 +48,19 @@ def _agent(server: str, tools: Sequence[str]) -> dict[str, Any]:
     return _document("Agent", {"name": server, "team": "support", "environment": "development"}, spec)
 
 
-def _server(name: str, url: str, tools: Sequence[str]) -> dict[str, Any]:
-    facts = {tool: {"effect": "read", "data": ["internal"], "price": "0 USD"} for tool in tools}
-    return _document(
-        "ToolServer",
-        {"name": name, "environment": "development"},
-        {"url": url, "credential": name, "elicitation": ["form", "url"], "tools": facts},
-    )
+def _server(name: str, url: str, what: Listed) -> dict[str, Any]:
+    def each(names: Iterable[str], **more: str) -> dict[str, Any]:
+        return {one: {"data": ["internal"], "price": "0 USD", **more} for one in names}
+
+    items = {kind: each(found) for kind, found in (("resources", what.resources), ("prompts", what.prompts)) if found}
+    spec = {
+        "url": url,
+        "credential": name,
+        "elicitation": ["form", "url"],
+        "tools": each(what.tools, effect="read"),
+        **items,
+    }
+    return _document("ToolServer", {"name": name, "environment": "development"}, spec)
 
 
 class Installation:
@@ -66,12 +73,12 @@ class Installation:
 
     async def register(self, name: str, url: str) -> str | Mapping[str, Any]:
         """Where an agent that may use everything of that server reaches it; or the problem, if it is not taken."""
-        operator, tools = self._operator, await tools_of(url)
+        operator, what = self._operator, await listed(url)
         origin = url.removesuffix("/mcp")
         await operator.put(
             f"upstream-credentials/{name}", {"origin": origin, "header": "Authorization", "value": _CREDENTIAL}
         )
-        text = json.dumps([_server(name, url, tools), _agent(name, tools)])
+        text = json.dumps([_server(name, url, what), _agent(name, what)])
         status, answer = await operator.attempt("apply", {"files": [{"name": "f.json", "text": text}]})
         if status >= 300:
             return dict(answer)

@@ -34,12 +34,19 @@ class KitRun:
     label: str
     package: str
     arguments: tuple[str, ...]
+    sessions: bool = False
+    """It asks for nothing that a server of the era of sessions alone cannot have."""
 
 
 RUNS = (
-    KitRun("kit 0.1.16", "conformance-stable", ("--suite", "all")),
+    KitRun("kit 0.1.16", "conformance-stable", ("--suite", "all"), sessions=True),
     KitRun("kit 0.2.0", "conformance-next", ("--suite", "all")),
-    KitRun("kit 0.2.0 at 2025-11-25", "conformance-next", ("--suite", "all", "--spec-version", "2025-11-25")),
+    KitRun(
+        "kit 0.2.0 at 2025-11-25",
+        "conformance-next",
+        ("--suite", "all", "--spec-version", "2025-11-25"),
+        sessions=True,
+    ),
     KitRun("kit 0.2.0 at 2026-07-28", "conformance-next", ("--suite", "all", "--spec-version", "2026-07-28")),
 )
 

@@ -83,6 +83,7 @@ def test_what_is_not_granted_is_refused_like_what_does_not_exist_and_never_sent(
         session = await made.at.session(token, server="library")
         answer = await made.at.post(token, *legacy(_READ, {"uri": "lib://x"}, session=session), server="library")
         assert answer.json()["error"]["code"] == -32002  # what clients of that era know as not found
+        assert answer.json()["error"]["data"]["uri"] == "lib://x"
         assert made.arrived == []
 
     _played(tmp_path / "data", story=story)

@@ -63,6 +63,27 @@ def test_a_held_call_is_a_task_that_runs_once_when_its_client_asks_after_the_app
 
 
 @pytest.mark.requirement("gateway:tasks:held")
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
+def test_a_request_about_a_task_that_does_not_declare_the_extension_is_told_so_and_changes_nothing(method: str) -> None:
+    without: tuple[dict[str, Any], ...] = ({}, {"extensions": {}})
+
+    async def play() -> None:
+        async with stage() as at:
+            at.point.refusal = _HELD
+            task = (await at.call(*_begin())).json["result"]["taskId"]
+            for declared in without:
+                for named in (task, "no-such-task"):
+                    body, headers = modern(method, {"taskId": named}, capabilities=declared)
+                    answer = await at.call(body, headers | {"mcp-name": named})
+                    assert (answer.status, answer.json["error"]["code"]) == (400, -32021)
+                    needed = answer.json["error"]["data"]["requiredCapabilities"]
+                    assert needed == {"extensions": {mcptasks.TASKS: {}}}
+            assert (await _ask(at, task))["status"] == "working"
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:tasks:held")
 def test_a_denied_one_ends_and_a_cancelled_one_never_runs() -> None:
     async def play() -> None:
         async with stage() as at:

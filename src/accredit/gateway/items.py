@@ -92,6 +92,8 @@ def tell_refusal(call: RpcCall, era: Era) -> Callable[[Reply, Refused], Any]:
                 number = _NOT_FOUND_BEFORE
             message = told["message"] = "the agent's approved version grants no such resource or prompt"
             told["hint"] = "add it to the `resources` or `prompts` in the manifest's `tools` and apply a new version"
+            if call.method == "resources/read":
+                told["uri"] = call.params["uri"]  # SEP-2164
         await reply.error(number, message, data=told)
 
     return as_result if call.item is None else as_error

@@ -510,10 +510,21 @@ class McpCalls:
         raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
 
     async def task(self, inbound: McpRequest, reply: Reply) -> None:
-        """`tasks/get`, `tasks/update` and `tasks/cancel`."""
+        """`tasks/get`, `tasks/update` and `tasks/cancel`.
+
+        Raises:
+            RpcError: the request does not declare the extension (SEP-2663), or names no task of this agent's.
+        """
         message, principal = inbound.message, inbound.principal
         if message.id is None:
             raise RpcError(RpcNumber.REQUEST, f"`{message.method}` needs an `id`")
+        if not takes_tasks(message.meta.get(CAPABILITIES_KEY)):
+            raise RpcError(
+                RpcNumber.CAPABILITY,
+                f"`{message.method}` is for clients that declare the extension `{TASKS}`",
+                rpc_id=message.id,
+                extra={"requiredCapabilities": {"extensions": {TASKS: {}}}},
+            )
         deferred = self._deferred.find(message.params.get("taskId"), principal, inbound.endpoint, message.id)
         if message.method == "tasks/cancel":
             if deferred.admitted is not None:
