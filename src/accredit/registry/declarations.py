@@ -495,9 +495,17 @@ class Declarations:
         """Check a server against what is registered, pinned and offered.
 
         Raises:
-            ManifestError: the name belongs elsewhere, or a tool cannot be pinned.
+            ManifestError: the name belongs elsewhere, it may ask in a revision where nothing is passed on, or a tool
+                cannot be pinned.
         """
         self._check_name(manifest, row)
+        asks_in = isinstance(manifest, ToolServerManifest) and manifest.spec.elicitation and manifest.spec.revision
+        if asks_in and asks_in != LATEST_REVISION:
+            raise _fault(
+                manifest, "spec.elicitation", Code.MANIFEST_INVALID,
+                f"a server of MCP {asks_in} asks nothing through the gateway",
+                f"leave it out; it takes a server of {LATEST_REVISION}",
+            )  # fmt: skip
         faults = [fault for own in manifest.spec.registered for fault in self._tool_faults(view, manifest, own, offer)]
         if faults:
             raise ManifestError(faults)
