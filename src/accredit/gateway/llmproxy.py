@@ -413,7 +413,8 @@ class LlmGateway:
         cost = None
         if place is not None and place[1].rates is not None:
             rates = place[1].rates
-            output = 0 if inbound.shape is LlmShape.EMBEDDINGS else request.max_output_tokens or rates.max_output
+            output = request.max_output_tokens or rates.max_output * request.choices
+            output = 0 if inbound.shape is LlmShape.EMBEDDINGS else output
             arguments["max_output_tokens"] = output
             cost = rates.most(request.input_bytes, output)  # no token is shorter than a byte
         call = Call(
