@@ -273,6 +273,11 @@ class HttpGateway:
         if route is None:  # pinned when the server still spoke MCP
             raise UnavailableError(Code.DEFINITION_CHANGED, Code.DEFINITION_CHANGED.meaning)
         request = rendered(route, admitted.call.arguments)
+        if request.headers.keys() & {name.lower() for name in admitted.headers}:
+            # two headers of one name, one of them the agent's: which of them counts would be the API's to say
+            raise UnavailableError(
+                Code.UPSTREAM_CREDENTIAL, "an argument has the name of the header that the credential goes into"
+            )
         parent = admitted.traceparent or (trace.text if trace is not None else None)
         traced = {TRACEPARENT: parent} if parent is not None else {}
         return self._upstream.exchange(
