@@ -26,6 +26,8 @@ from accredit.gateway.flight import Flight
 from accredit.gateway.forwarding import Ending, forward, tell_last_words
 from accredit.gateway.jsonrpc import RpcError
 from accredit.gateway.llm.events import (
+    MALFORMED,
+    OVERSIZED,
     AskedTool,
     Broke,
     Declined,
@@ -113,6 +115,8 @@ class _Told:
     named: Named | None = None
     stopped: str | None = None
     broke: str | None = None
+    unread: bool = False
+    """Whether some of it could not be read."""
     weighed: WeighedAnswer | None = None
     """Set where the tool calls of the answer are decided before the agent sees them."""
     left: int = _MAX_KEPT
@@ -141,6 +145,7 @@ class _Told:
                     self.stopped = reason
                 case Broke(code):
                     self.broke = code
+                    self.unread = self.unread or code in {MALFORMED, OVERSIZED}
                 case _:
                     pass
         return asked
@@ -499,7 +504,7 @@ class LlmGateway:
         if status < 300:  # whatever clients take for an answer
             reader = extractor(inbound.shape, streamed=False)
             asked = told.take([*reader.feed(body), *reader.close()])
-            self._enforcement.inspect(admitted, told.said)
+            self._inspect(admitted, told)
             if asked and told.weighed is None:
                 self._enforcement.asked(admitted, asked)
             if told.weighed is not None and (gate := gate_for(inbound.shape, told.weighed)) is not None:
@@ -548,12 +553,23 @@ class LlmGateway:
             passed = b"".join([await gate.frame(frame) for frame in SseFrames().feed(whole)])
             rest = rest if passed == whole else passed
         if kept is not None:
-            self._enforcement.inspect(admitted, told.said)
+            told.unread = told.unread or bool(rest.strip() and told.broke is not None)
+            self._inspect(admitted, told)
             await begin()
             await reply.part(b"".join(kept))
         if rest:
             await reply.part(exchange.clean(rest))
         await reply.end()
+
+    def _inspect(self, admitted: Admitted, told: _Told) -> None:
+        """Look at what an answer says; what could not be read was not looked at."""
+        self._enforcement.inspect(admitted, told.said)
+        if told.unread and self._enforcement.withholds(admitted):
+            raise UnavailableError(
+                Code.RESULT_UNDECLARED,
+                "some of the answer could not be read, so nobody knows what data it holds",
+                hint="ask again: the provider sent what is not of its own API",
+            )
 
     def _asked(self, admitted: Admitted, told: _Told, events: Iterable[LlmEvent]) -> None:
         """Remember what an answer says. Where its calls are decided, whoever decides tells which are shown."""
@@ -633,7 +649,8 @@ def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code
     """Of an answer that was not read to its end the usage is not known: what was reserved counts, or more."""
     sent = exchange is not None and exchange.sent
     # an answer that was withheld was read to its end, so its usage is known
-    cost = _cost(admitted, told) if code is Code.RESULT_UNDECLARED else _at_least(admitted, told)
+    known = code is Code.RESULT_UNDECLARED and told.broke is None
+    cost = _cost(admitted, told) if known else _at_least(admitted, told)
     return CallResult(
         end_of(code),
         code=code,
