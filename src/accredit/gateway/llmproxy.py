@@ -52,7 +52,7 @@ from accredit.gateway.refusals import end_of
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
 from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
-from accredit.gateway.uploads import read_upload
+from accredit.gateway.uploads import Uploads
 from accredit.gateway.upstream import Exchange, HttpAnswer, Upstream
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import digest
@@ -333,7 +333,7 @@ class LlmGateway:
         self._enforcement = enforcement
         self._upstream = upstream
         self._addresses = HostAllowList(public_url, allowed_hosts)
-        self._upload_timeout_s = upload_timeout_s
+        self._uploads = Uploads(max_bytes=_MAX_BODY, timeout_s=upload_timeout_s)
         self._first_byte_timeout_s = first_byte_timeout_s
         self._idle_timeout_s = idle_timeout_s
 
@@ -372,7 +372,7 @@ class LlmGateway:
         api, shape = _SHAPES[path]
         if head.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise InvalidInputError(Code.BODY_MALFORMED, "the content type is not `application/json`")
-        body = await read_upload(receive, head, max_bytes=_MAX_BODY, timeout_s=self._upload_timeout_s)  # 3
+        body = await self._uploads.read(receive, head, sender=principal.agent)  # 3
         if body is None:
             return
         value = parse_strict(body, max_bytes=_MAX_BODY)
