@@ -508,7 +508,7 @@ class LlmGateway:
             if asked and told.weighed is None:
                 self._enforcement.asked(admitted, asked)
             if told.weighed is not None and (gate := gate_for(inbound.shape, told.weighed)) is not None:
-                body = exchange.clean(await _gated(gate, body))
+                body = await exchange.cleaned(await _gated(gate, body))
         length = (b"content-length", b"%d" % len(body))
         await reply.begin(status, kind.encode("latin-1", "replace"), length, *headers)
         await reply.part(body)
@@ -540,7 +540,7 @@ class LlmGateway:
                 self._asked(admitted, told, reader.take(frame))
                 if not (inbound.extra_usage and usage_only(frame)):
                     passed = frame.raw if gate is None else await gate.frame(frame)
-                    out.append(exchange.clean(passed))
+                    out.append(await exchange.cleaned(passed))
             if kept is not None:
                 kept += out
             elif passing := b"".join(out):
@@ -558,7 +558,7 @@ class LlmGateway:
             await begin()
             await reply.part(b"".join(kept))
         if rest:
-            await reply.part(exchange.clean(rest))
+            await reply.part(await exchange.cleaned(rest))
         await reply.end()
 
     def _inspect(self, admitted: Admitted, told: _Told) -> None:

@@ -183,7 +183,12 @@ class Exchange:
                 await self._read(response.content)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise self._failure(error) from error
-        return self._scrubbed(self._answers.popleft()) if self._answers else None
+        return await self._told(self._answers.popleft()) if self._answers else None
+
+    async def _told(self, text: bytes) -> bytes:
+        """A JSON text without the credential; a large one keeps nobody else waiting."""
+        large = len(text) > _CLEANED_AT_ONCE and any(self._credentials)
+        return await asyncio.to_thread(self._scrubbed, text) if large else self._scrubbed(text)
 
     def _scrubbed(self, text: bytes) -> bytes:
         for credential in self._credentials:
@@ -234,7 +239,7 @@ class Exchange:
             raise self._unexpected(401)
         body, kind = b"".join(chunks), response.headers.get("content-type", "")
         told = ((name, response.headers[name]) for name in _PASSED_ON if name in response.headers)
-        scrubbed = self._scrubbed(body) if "json" in kind else await self.cleaned(body)
+        scrubbed = await (self._told(body) if "json" in kind else self.cleaned(body))
         return HttpAnswer(
             response.status,
             self._without(kind),
