@@ -246,6 +246,8 @@ def test_a_tool_servers_task_is_ours_to_its_client_and_settled_when_it_has_ended
     ("state", "status", "end"),
     [
         ({"status": "failed", "error": {"code": -32603, "message": "broken"}}, "failed", CallEnd.PROTOCOL_ERROR),
+        ({"status": "failed", "error": {"code": 5, "message": "x", "data": _deep()}}, "failed", CallEnd.PROTOCOL_ERROR),
+        ({"status": "failed", "error": {"message": "no number"}}, "completed", CallEnd.PROTOCOL_ERROR),
         ({"status": "completed", "result": {"content": 5}}, "completed", CallEnd.PROTOCOL_ERROR),
         ({"status": "completed", "result": _deep()}, "completed", CallEnd.PROTOCOL_ERROR),
         ({"status": "completed"}, "completed", CallEnd.PROTOCOL_ERROR),

@@ -30,7 +30,7 @@ from accredit.gateway.routing import Era, era_of, read_head
 from accredit.gateway.sessions import ClientSession, SealedSessions
 from accredit.gateway.subscriptions import Subscriptions
 from accredit.gateway.toolservers import ToolServerProtocol
-from accredit.gateway.uploads import read_upload
+from accredit.gateway.uploads import Uploads
 from accredit.identity.metadata import challenge
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
@@ -86,7 +86,7 @@ class McpGateway:
         self._calls = McpCalls(enforcement, tool_servers, sealer=sealer, clock=clock, ids=ids)
         self._watch = watch
         self._max_body_bytes = max_body_bytes
-        self._upload_timeout_s = upload_timeout_s
+        self._uploads = Uploads(max_bytes=max_body_bytes, timeout_s=upload_timeout_s)
         self._names = AggregatedNames()
 
     async def aclose(self) -> None:
@@ -151,7 +151,7 @@ class McpGateway:
             await reply.bare(204, b"", NO_STORE)
             return
         _check_negotiation(head)  # 3
-        body = await read_upload(receive, head, max_bytes=self._max_body_bytes, timeout_s=self._upload_timeout_s)  # 4
+        body = await self._uploads.read(receive, head, sender=principal.agent)  # 4
         if body is None:
             reply.done = True
             return

@@ -487,8 +487,8 @@ class McpCalls:
     def _finish(self, deferred: DeferredCall, settled: CallResult, /, **ended: Any) -> None:
         if deferred.admitted is not None and deferred.ended is None:
             deferred.admitted.cancel = None
-            self._deferred.end(deferred, **ended)
             self._enforcement.settle(deferred.admitted, settled)
+            self._deferred.end(deferred, **ended)
 
     async def _cancel_upstream(self, admitted: Admitted, task: str) -> None:
         try:

@@ -35,6 +35,7 @@ _MOST_OF_ONE: Final = 64
 _MAX_ID: Final = 256
 _MAX_UPSTREAM_ID: Final = 1_024
 _MAX_WORDS: Final = 512
+_MAX_ERROR_TEXT: Final = 1_024
 _MOST_KEPT: Final = 64 * 2**20
 """Bytes of ends that are kept for who asks again."""
 _SHORTEST_MS: Final = 1_000
@@ -74,7 +75,7 @@ def read_task(result: Mapping[str, Any]) -> UpstreamTask:
     if not isinstance(ttl, int | None) or isinstance(ttl, bool) or not isinstance(poll, int | None):
         raise _invalid("has no time to live")
     ended, error = result.get("result"), result.get("error")
-    if (status == "completed" and not isinstance(ended, dict)) or (status == "failed" and not isinstance(error, dict)):
+    if status == "completed" and not isinstance(ended, dict):
         raise _invalid("has ended without an end")
     if status == "input_required":
         raise _invalid("asked for input, which was not declared to it")
@@ -87,8 +88,16 @@ def read_task(result: Mapping[str, Any]) -> UpstreamTask:
         bounded,
         kept,
         ended if status == "completed" else None,
-        error if status == "failed" else None,
+        _error(error) if status == "failed" else None,
     )
+
+
+def _error(error: Any) -> dict[str, Any]:
+    """A protocol error as that of any answer: number and words, and nothing that could not be told."""
+    number, words = (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, None)
+    if not isinstance(number, int) or isinstance(number, bool) or not isinstance(words, str):
+        raise _invalid("has a malformed error")
+    return {"code": number, "message": words[:_MAX_ERROR_TEXT]}
 
 
 def _invalid(text: str) -> UnavailableError:

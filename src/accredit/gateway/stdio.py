@@ -219,13 +219,14 @@ class _Conversation:
             if lines.partial and (found or not was_partial):
                 begun = self._loop.time()
             for line in found:
-                self._take(line)
+                if len(line) > _PIECE and self._credential:  # a large one keeps nobody else waiting
+                    self._take(line, await asyncio.to_thread(_read_line, self._credential, line))
+                else:
+                    self._take(line, _read_line(self._credential, line))
             await asyncio.sleep(0)  # a flood must not keep everybody else from their turn
 
-    def _take(self, line: bytes) -> None:
-        try:
-            message = read_server_message(scrubbed(self._credential, line))
-        except UnavailableError:
+    def _take(self, line: bytes, message: dict[str, Any] | None) -> None:
+        if message is None:
             self._belongs_to_nobody(line)
             return
         if "method" in message:
@@ -353,6 +354,14 @@ class _Conversation:
             raise _invalid("answered `initialize` with an error")
         self.revision = negotiated(answer.result, self.server.revision)
         await self._tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+
+def _read_line(credential: Mapping[str, str], line: bytes) -> dict[str, Any] | None:
+    """The message in a line, without the credential; None if it is none."""
+    try:
+        return read_server_message(scrubbed(credential, line))
+    except UnavailableError:
+        return None
 
 
 def _shown(credential: Mapping[str, str], line: bytes) -> str:
