@@ -419,6 +419,7 @@ async def run(
         for ending in recovered.endings:
             await log.append(ending)
         await log.append(started_entry(now))
+        enforcer.recall(recovered.answers, now)
         limits.restore(
             recovered.facts,
             limits_of=lambda agent: found.version.limits if (found := directory_of_agents.get(agent)) else None,

@@ -81,6 +81,9 @@ _ANSWERS_US = 15 * 60 * 1_000_000
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
+_CALL_KEYS = ("dev.accredit/call", "claudecode/toolUseId")
+"""Under which clients name the model's call that they make: ours, and what Claude Code sends."""
+_MAX_CALL = 256
 _LABEL = re.compile(r"[\x21-\x7e]{1,128}")
 _NOTHING: Mapping[str, Any] = {}
 
@@ -198,6 +201,7 @@ class McpCalls:
             protocol=f"mcp/{inbound.era}",
             source=inbound.source,
             run_label=label,
+            named_call=_named_call(message),
             declared=declared,
             span=trace.span if trace is not None else None,
             sampled=trace is None or trace.sampled,
@@ -695,6 +699,12 @@ def _declared(message: RpcMessage) -> Mapping[str, Any]:
             rpc_id=message.id,
         )
     return declared
+
+
+def _named_call(message: RpcMessage) -> str | None:
+    """The provider's id of the model's call that this one is, as the client says; what is no id names none."""
+    named = (message.meta.get(key) for key in _CALL_KEYS)
+    return next((one for one in named if isinstance(one, str) and 0 < len(one) <= _MAX_CALL), None)
 
 
 def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, TraceParent | None]:
