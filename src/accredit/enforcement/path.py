@@ -30,7 +30,7 @@ from accredit.enforcement.naming import meant_by
 from accredit.enforcement.passed import PassedCalls
 from accredit.enforcement.ports import CallMeasures, CallTracer, Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
-from accredit.enforcement.reasons import MOST_ASKED, JoinedBy, Listener, PastAnswer, Reason, Reasons, WantedCall
+from accredit.enforcement.reasons import MOST_ASKED, FollowedAnswer, JoinedBy, Listener, PastAnswer, Reasons, WantedCall
 from accredit.enforcement.records import (
     Passage,
     advice_entry,
@@ -394,10 +394,10 @@ class Enforcer:
         passage.reason = self._reason(passage, tool, now)
         return agent, server, tool
 
-    def _reason(self, passage: Passage, tool: Tool, now: Instant) -> Reason | None:
+    def _reason(self, passage: Passage, tool: Tool, now: Instant) -> FollowedAnswer | None:
         call = passage.call
         if call.reason is not None:
-            return Reason(call.reason, JoinedBy.ANSWER)
+            return FollowedAnswer(call.reason, JoinedBy.ANSWER)
         if tool.item is not None or (tool.rates is not None and not call.results):
             return None
         listener = self._listener(passage, self._sessions.current(SessionKey.of(call.principal), now))

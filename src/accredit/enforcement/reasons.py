@@ -25,7 +25,7 @@ from accredit.enforcement.model import AskedCall
 from accredit.enforcement.naming import means, meant_by, plain
 from accredit.kernel.ids import AgentId, CredentialId, DecisionId, ServerName, ToolId
 
-__all__ = ["LASTS_US", "MOST_ASKED", "JoinedBy", "Listener", "PastAnswer", "Reason", "Reasons", "WantedCall"]
+__all__ = ["LASTS_US", "MOST_ASKED", "FollowedAnswer", "JoinedBy", "Listener", "PastAnswer", "Reasons", "WantedCall"]
 
 LASTS_US: Final = 3_600_000_000
 MOST_ASKED: Final = 64
@@ -52,7 +52,7 @@ class JoinedBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class FollowedAnswer:
     """The answer that a call follows from, by the decision on the request for it."""
 
     decision: DecisionId
@@ -194,7 +194,7 @@ class Reasons:
             if listener.session is not None:
                 _recent(self._in, listener.session, _OF_SESSION).add(told)
 
-    def of_results(self, listener: Listener, calls: Sequence[str], boot_us: int) -> Reason | None:
+    def of_results(self, listener: Listener, calls: Sequence[str], boot_us: int) -> FollowedAnswer | None:
         """The newest answer that asked for one of these calls, whose results come back."""
         if not self._listened(listener):
             return None
@@ -206,7 +206,7 @@ class Reasons:
             )
         ]
         newest = max(found, key=lambda told: told.boot_us, default=None)
-        return Reason(newest.decision, JoinedBy.RESULT) if newest is not None else None
+        return FollowedAnswer(newest.decision, JoinedBy.RESULT) if newest is not None else None
 
     def of(
         self,
@@ -218,7 +218,7 @@ class Reasons:
         boot_us: int,
         *,
         call: str | None = None,
-    ) -> Reason | None:
+    ) -> FollowedAnswer | None:
         """The answer that asked for this call of a tool; None if none did.
 
         `call` is the provider's id, by the agent's word. Names are understood as `enforcement/naming.py` tells.
@@ -237,9 +237,9 @@ class Reasons:
             named = asked(self._digest(listener.agent, "asked-call", call))
             if named:
                 exact = given is not None and named[-1].wanted.arguments == given
-                return Reason(named[-1].decision, JoinedBy.ARGUMENTS if exact else JoinedBy.CALL)
+                return FollowedAnswer(named[-1].decision, JoinedBy.ARGUMENTS if exact else JoinedBy.CALL)
         found = asked(given) if given is not None else []
-        return Reason(found[-1].decision, JoinedBy.ARGUMENTS) if found else None
+        return FollowedAnswer(found[-1].decision, JoinedBy.ARGUMENTS) if found else None
 
     def _listened(self, listener: Listener) -> bool:
         return listener.credential in self._of or listener.session in self._in

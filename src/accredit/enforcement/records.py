@@ -14,7 +14,7 @@ from typing import Any
 
 from accredit.audit.model import Entry, Facts, Part, Pseudonym, Usage
 from accredit.enforcement.model import Call, CallEnd, CallResult
-from accredit.enforcement.reasons import Reason, WantedCall
+from accredit.enforcement.reasons import FollowedAnswer, WantedCall
 from accredit.enforcement.tracing import CallSpan
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import Sensitive, Sightings
@@ -69,7 +69,7 @@ class Passage:
     """Keyed fingerprint of the client's own run label."""
     unknown_tool: str | None = None
     """Keyed fingerprint of a tool name that is not registered."""
-    reason: Reason | None = None
+    reason: FollowedAnswer | None = None
     """The model's answer that asked for this call."""
     absent: tuple[tuple[str, Code], ...] = ()
     """Context providers whose facts are not there, and why."""
