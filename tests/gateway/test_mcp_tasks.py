@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from accredit.enforcement.model import Admitted, Call, CallEnd, Refused
 from accredit.gateway import mcptasks
 from accredit.gateway.ports import DeferredStanding, KeptCall
+from accredit.identity.model import Revocation, RevocationKind
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import HoldId
@@ -251,6 +253,28 @@ def test_an_end_that_cannot_be_kept_is_told_all_the_same_and_its_call_is_made_on
             for _ in range(2):
                 assert (await _ask(at, task))["result"]["content"][0]["text"] == "done"
             assert len(at.server.seen) == 1
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:tasks:revoked")
+def test_what_was_revoked_is_unknown_at_once_though_it_cannot_be_let_go_of_where_it_is_kept() -> None:
+    class Stuck(MemoryDeferredCallStore):
+        def forget(self, calls: Sequence[str]) -> None:
+            raise UnavailableError(Code.DISK_LOW, "the disk is full")
+
+    async def play() -> None:
+        async with stage(deferred=Stuck()) as at:
+            at.point.refusal = _HELD
+            one, other = [(await at.call(*_begin())).json["result"]["taskId"] for _ in range(2)]
+            body, headers = _about(one)
+            asking = asyncio.create_task(at.peer().exchange(body, headers))
+            at.gateway.revoked(Revocation(RevocationKind.CREDENTIAL, "crd_another"))
+            assert (await asking).json["result"]["status"] == "working"
+            at.gateway.revoked(Revocation(RevocationKind.CREDENTIAL, "crd_one"))
+            for task in (one, other, one):
+                told = (await at.call(*_about(task))).json
+                assert told["error"]["data"]["code"] == "mcp_task_unknown"
 
     asyncio.run(play())
 

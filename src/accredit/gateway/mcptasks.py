@@ -218,6 +218,8 @@ class DeferredCalls:
         self._bytes = 0
         self._bytes_of: Counter[AgentId] = Counter()
         self._of: Counter[AgentId] = Counter()
+        self._leaving: set[str] = set()
+        """Let go of, and perhaps still kept."""
         self._writing: set[asyncio.Future[Any]] = set()
         for size in store.sizes():
             self._count(size)
@@ -307,7 +309,7 @@ class DeferredCalls:
         kept = await self._blocking(self._store.get, named)
         if (live := self._live.get(named)) is not None:  # begun while it was looked for
             return live
-        if kept is None or self._clocks.passed(kept.expires_us, self._clock.now()):
+        if kept is None or named in self._leaving or self._clocks.passed(kept.expires_us, self._clock.now()):
             return None
         return self._opened(kept, principal)
 
@@ -438,6 +440,7 @@ class DeferredCalls:
         """Let go of these here at once, and where they are kept as soon as may be."""
         for named in calls:
             self._let_go(named)
+        self._leaving.update(calls)
         if calls:
             forgetting = asyncio.ensure_future(self._forgotten(calls))
             self._writing.add(forgetting)
@@ -446,8 +449,10 @@ class DeferredCalls:
     async def _forgotten(self, calls: Sequence[str]) -> None:
         try:
             await self._blocking(self._store.forget, calls)
-        except AccreditError as error:  # sealed, and swept when its time is over
+        except AccreditError as error:  # unknown all the same, sealed, and swept when its time is over
             _log.error("deferred calls could not be let go of: %s", error.message)
+        else:
+            self._leaving.difference_update(calls)
 
     def _too_much(self, agent: AgentId, more: int) -> bool:
         return self._bytes_of[agent] + more > _MOST_KEPT_OF_ONE or self._bytes + more > _MOST_KEPT
