@@ -105,6 +105,7 @@ from accredit.settings import Settings, sound_notice_url
 from accredit.storage.archive import FileArchive
 from accredit.storage.datadir import DataDirectory, read_secret_file
 from accredit.storage.memory.counters import MemoryCounterStore
+from accredit.storage.sqlite.deferred import SqliteDeferredCallStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 
@@ -418,6 +419,7 @@ async def run(
         for ending in recovered.endings:
             await log.append(ending)
         await log.append(started_entry(now))
+        enforcer.recall(recovered.answers, now)
         limits.restore(
             recovered.facts,
             limits_of=lambda agent: found.version.limits if (found := directory_of_agents.get(agent)) else None,
@@ -551,6 +553,7 @@ async def run(
             enforcer,
             tool_servers,
             public_url=public_url,
+            deferred=SqliteDeferredCallStore(data.deferred_db),
             sealer=sealer,
             clock=clock,
             ids=ids,
@@ -564,7 +567,7 @@ async def run(
             _tell_of_holds(notices, control, holds, lambda agent: _called(keeper, agent))
         stack.push_async_callback(gateway.aclose)
         control.subscribe(gateway.changed)  # after the keeper, so that what it looks at is the new state
-        identity.on_revoked(gateway.changed)
+        identity.on_revoked(gateway.revoked)  # after the enforcer, which stops what is in flight
         apis = HttpGateway(
             enforcer,
             upstream,
@@ -627,7 +630,7 @@ async def run(
         background = [
             asyncio.create_task(room.run(), name="lifecycle"),
             asyncio.create_task(tasks.run(), name="task-status"),
-            asyncio.create_task(_housekeeping(enforcer, reports, holds, people), name="housekeeping"),
+            asyncio.create_task(_housekeeping(enforcer, reports, holds, people, gateway), name="housekeeping"),
         ]
         if sender is not None:
             background.append(asyncio.create_task(sender.run(), name="span-sender"))
@@ -674,7 +677,9 @@ def _trouble(log: LogWriter, control: ProvenControlLog, faults: list[Exception])
     return "an internal listener failed; restart" if faults else None
 
 
-async def _housekeeping(enforcer: Enforcer, reports: Reports, holds: Holds, people: People) -> None:
+async def _housekeeping(
+    enforcer: Enforcer, reports: Reports, holds: Holds, people: People, gateway: McpGateway
+) -> None:
     """What is due now and then. A failure is logged and tried again."""
     while True:
         await asyncio.sleep(5)
@@ -683,6 +688,7 @@ async def _housekeeping(enforcer: Enforcer, reports: Reports, holds: Holds, peop
             await reports.tick()
             await holds.sweep()
             await people.sweep()
+            await gateway.tick()
         except Exception:  # noqa: BLE001 - a background task must outlive one failure
             _log.exception("housekeeping failed and will be tried again")
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused, WeighedCall
 from accredit.gateway.mcp import McpGateway
-from accredit.gateway.ports import ListingWatch
+from accredit.gateway.ports import DeferredCallStore, ListingWatch
 from accredit.gateway.programs import ProgramRules, Programs
 from accredit.gateway.routing import NAMED_BY
 from accredit.gateway.sessionhttp import SessionHttp
@@ -31,6 +31,7 @@ from accredit.kernel.ids import AgentId, CredentialId, DecisionId, SeededIds, Se
 from accredit.kernel.sealing import AesGcmSealer
 from accredit.registry.items import ItemKind
 from accredit.registry.model import Effect, Environment, Tool, ToolServer
+from accredit.storage.memory.deferred import MemoryDeferredCallStore
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 TOKEN = "Bearer agent-one"
@@ -427,7 +428,12 @@ def tool_servers(upstream: Upstream) -> ToolServers:
 
 
 def make_gateway(
-    point: StagedEnforcement, clock: ScriptedClock, *, max_result_bytes: int = 2**20, **more: Any
+    point: StagedEnforcement,
+    clock: ScriptedClock,
+    *,
+    max_result_bytes: int = 2**20,
+    deferred: DeferredCallStore | None = None,
+    **more: Any,
 ) -> McpGateway:
     """A gateway with repeatable ids."""
     ids = SeededIds(1)
@@ -435,6 +441,7 @@ def make_gateway(
         point,
         tool_servers(Upstream(max_result_bytes=max_result_bytes)),
         public_url=PUBLIC,
+        deferred=deferred or MemoryDeferredCallStore(),
         sealer=AesGcmSealer(bytes(32), ids),
         clock=clock,
         ids=ids,
@@ -450,6 +457,7 @@ async def stage(
     max_result_bytes: int = 2**20,
     max_body_bytes: int = 2**16,
     upload_timeout_s: float = 10.0,
+    deferred: DeferredCallStore | None = None,
 ) -> AsyncIterator[Stage]:
     """The gateway before one scripted tool server. On leaving, every admitted call must have been settled."""
     clock = ScriptedClock(START_US)
@@ -459,6 +467,7 @@ async def stage(
             point,
             clock,
             watch=watch,
+            deferred=deferred,
             max_result_bytes=max_result_bytes,
             max_body_bytes=max_body_bytes,
             upload_timeout_s=upload_timeout_s,

@@ -255,7 +255,27 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "gateway:tasks:revoked",
         "issue 5 §1 and §7, MCP SEP-2663",
-        "A task holds its place among the agent's calls until it ends.",
+        "A task holds its place among the agent's calls until it ends; a revocation lets go of what was kept of it.",
+    ),
+    Requirement(
+        "gateway:tasks:kept",
+        "issue 5 §1 and §7, DESIGN §11",
+        "A task outlives the process: what waits goes on, what ended is told, and what was in flight has no known end.",
+    ),
+    Requirement(
+        "gateway:tasks:once",
+        "issue 5 §7, DESIGN §11",
+        "Whenever the process is killed, the call of a task is sent at most once.",
+    ),
+    Requirement(
+        "gateway:tasks:store",
+        "STYLE §5",
+        "Every store of tasks keeps, advances, forgets and sweeps them alike.",
+    ),
+    Requirement(
+        "gateway:questions:once",
+        "issue 5 §1, DESIGN §3.11",
+        "A state handed to a client leads to one call at most, over restarts too.",
     ),
     Requirement(
         "gateway:upstream:no-passthrough",

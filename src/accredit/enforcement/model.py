@@ -49,6 +49,8 @@ class Call:
     """Why the protocol it came in by does not let it through, whatever policies say."""
     reason: DecisionId | None = None
     """The decision on the model's answer that asks for this, where that is known already."""
+    named_call: str | None = None
+    """The provider's id of the model's call that this one is, by the agent's word."""
     results: tuple[str, ...] = ()
     """Of a request to a model: the provider's names of the calls whose results it brings, oldest first."""
     cost: Money | None = None

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, assert_never
 
@@ -30,7 +30,7 @@ from accredit.enforcement.naming import meant_by
 from accredit.enforcement.passed import PassedCalls
 from accredit.enforcement.ports import CallMeasures, CallTracer, Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
-from accredit.enforcement.reasons import Reasons
+from accredit.enforcement.reasons import MOST_ASKED, FollowedAnswer, JoinedBy, Listener, PastAnswer, Reasons, WantedCall
 from accredit.enforcement.records import (
     Passage,
     advice_entry,
@@ -56,7 +56,7 @@ from accredit.kernel.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName
+from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName, ToolId
 from accredit.kernel.sealing import Sealer
 from accredit.kernel.strictjson import parse_strict
 from accredit.limits.model import LimitRefusal, Spend
@@ -98,6 +98,8 @@ class _Open:
     cancelled: bool = False
     seen: Sightings | None = None
     """What there is in its result, once that was looked at."""
+    wanted: list[WantedCall] = field(default_factory=list)
+    """Of a request to a model: the calls that its answer asks for."""
 
 
 class Enforcer:
@@ -130,7 +132,7 @@ class Enforcer:
         self._ids = ids
         self._sealer = sealer.derive("fingerprints")
         self._detector = Detector(most_text=_MOST_LOOKED_AT)
-        self._reasons = Reasons()
+        self._reasons = Reasons(self._fingerprint)
         self._wishes = Wishes()
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
@@ -389,13 +391,25 @@ class Enforcer:
             passage.unknown_tool = self._fingerprint("tool", call.tool)
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
-        if tool.rates is None and tool.item is None:
-            passage.reason = call.reason or self._reasons.of(
-                call.principal.credential, server.name, tool.name, call.arguments, passage.boot_us
-            )
-        elif call.results:
-            passage.reason = self._reasons.of_results(call.principal.credential, call.results, passage.boot_us)
+        passage.reason = self._reason(passage, tool, now)
         return agent, server, tool
+
+    def _reason(self, passage: Passage, tool: Tool, now: Instant) -> FollowedAnswer | None:
+        call = passage.call
+        if call.reason is not None:
+            return FollowedAnswer(call.reason, JoinedBy.ANSWER)
+        if tool.item is not None or (tool.rates is not None and not call.results):
+            return None
+        listener = self._listener(passage, self._sessions.current(SessionKey.of(call.principal), now))
+        if tool.rates is not None:
+            return self._reasons.of_results(listener, call.results, passage.boot_us)
+        return self._reasons.of(
+            listener, tool.server, tool.name, tool.id, call.arguments, passage.boot_us, call=call.named_call
+        )
+
+    def _listener(self, passage: Passage, session: str | None) -> Listener:
+        principal = passage.call.principal
+        return Listener(principal.agent, principal.credential, session, passage.user, passage.task)
 
     async def _judge(
         self,
@@ -807,7 +821,27 @@ class Enforcer:
 
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
         """A model's answer, which the agent is about to be told, asks for these calls: they will have it as reason."""
-        self._reasons.told(admitted.call.principal.credential, admitted.decision_id, calls, self._clock.now().boot_us)
+        opened = self._open[admitted.decision_id]
+        agent = opened.passage.agent
+        wanted = self._reasons.wanted(
+            admitted.call.principal.agent, calls, lambda: self._tools_of(agent) if agent is not None else ()
+        )
+        opened.wanted = [*opened.wanted, *wanted][-MOST_ASKED:]
+        listener = self._listener(opened.passage, opened.passage.session)
+        self._reasons.told(listener, admitted.decision_id, wanted, self._clock.now().boot_us)
+
+    def recall(self, past: Iterable[PastAnswer], now: Instant) -> None:
+        """Take over what models asked for before this process, oldest first."""
+        for one in past:
+            self._reasons.told(one.listener, one.decision, one.wanted, now.boot_us - (now.wall_us - one.time_us))
+
+    def _tools_of(self, agent: Agent) -> Iterator[tuple[ServerName, str, ToolId]]:
+        """The tools that the agent's version grants, which are what a model can ask it for with success."""
+        catalogue = self._snapshot().catalogue
+        for grant in agent.version.grants:
+            tool = catalogue.tool(grant.tool)
+            if tool is not None and tool.rates is None and tool.item is None:
+                yield tool.server, tool.name, tool.id
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:
         """12 settle: take back what the call held and record how it ended. Exactly once for each admitted call."""
@@ -844,6 +878,7 @@ class Enforcer:
                 cost_nanos=cost,
                 seen=seen,
                 undeclared=_undeclared(opened),
+                wanted=opened.wanted,
             )
         )
 

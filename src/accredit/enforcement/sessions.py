@@ -198,6 +198,11 @@ class _Activities(Generic[_Key]):
         self._live[key] = found
         return found
 
+    def current(self, key: _Key, now_us: int) -> str | None:
+        """The id of the live activity of a key; None if there is none."""
+        found = self._live.get(key)
+        return None if found is None or found.ended(now_us, self._idle_us) else found.id
+
     def begin_as(self, known_id: str, key: _Key, now_us: int) -> _Activity:
         """The activity of a key begun anew under an id it had before."""
         made = self._live[key] = _Activity(known_id, now_us)
@@ -305,6 +310,10 @@ class SessionLedger:
     def __len__(self) -> int:
         """How many sessions are remembered."""
         return len(self._sessions)
+
+    def current(self, key: SessionKey, now: Instant) -> str | None:
+        """The id of the session that a call of that key would be in; None if it would begin one."""
+        return self._sessions.current(key, now.boot_us)
 
     def begin(
         self,

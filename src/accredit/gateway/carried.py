@@ -1,7 +1,8 @@
 """What a client carries between asking and coming back: where its call stands, sealed.
 
 Bound to agent, user and request and expiring (DESIGN §3.11). It proves nothing and grants nothing: that a hold is used
-once is a row in the store, not the seal, and a tool server judges for itself what is brought back of its own.
+once, and that a state leads to one call at most, are rows in a store and not the seal. A tool server judges for itself
+what is brought back of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from accredit.kernel.canonical import Digest
+from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
@@ -38,6 +39,9 @@ class CarriedState:
     """The tool server's own state."""
     answers: Mapping[str, Any] = field(default_factory=dict)
     """What was answered to the tool server, while a person has to let that through."""
+    name: str | None = None
+    """Of a state that was brought back: known again however it is spelled."""
+    expires_us: int = 0
 
 
 def seal_state(
@@ -63,7 +67,8 @@ def open_state(
         return Code.HOLD_UNKNOWN
     if now.wall_us >= expires_us:
         return Code.HOLD_EXPIRED
-    return CarriedState(HoldId(hold) if hold is not None else None, tuple(asked), state, answers)
+    name = digest("carried-state", sealed)
+    return CarriedState(HoldId(hold) if hold is not None else None, tuple(asked), state, answers, name, expires_us)
 
 
 def _belonging(agent: AgentId, user: str | None, request: Digest) -> bytes:

@@ -23,7 +23,7 @@ from accredit.gateway.items import ITEM_LISTS, ITEM_READS, TOOL_KEY, ItemRequest
 from accredit.gateway.jsonrpc import RpcError, RpcMessage, RpcNumber, RpcResponse, read_message
 from accredit.gateway.mcpcalls import McpCalls, McpRequest
 from accredit.gateway.mcptasks import TASKS
-from accredit.gateway.ports import EnforcementPoint, ListingWatch
+from accredit.gateway.ports import DeferredCallStore, EnforcementPoint, ListingWatch
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import Era, era_of, read_head
@@ -32,6 +32,7 @@ from accredit.gateway.subscriptions import Subscriptions
 from accredit.gateway.toolservers import ToolServerProtocol
 from accredit.gateway.uploads import Uploads
 from accredit.identity.metadata import challenge
+from accredit.identity.model import Revocation
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
@@ -67,6 +68,7 @@ class McpGateway:
         tool_servers: ToolServerProtocol,
         *,
         public_url: str,
+        deferred: DeferredCallStore,
         sealer: Sealer,
         clock: Clock,
         ids: IdSource,
@@ -83,7 +85,7 @@ class McpGateway:
         self._sessions = SealedSessions(sealer, clock, ids)
         self._subscriptions = Subscriptions()
         self._items = ItemRequests(enforcement)
-        self._calls = McpCalls(enforcement, tool_servers, sealer=sealer, clock=clock, ids=ids)
+        self._calls = McpCalls(enforcement, tool_servers, deferred=deferred, sealer=sealer, clock=clock, ids=ids)
         self._watch = watch
         self._max_body_bytes = max_body_bytes
         self._uploads = Uploads(max_bytes=max_body_bytes, timeout_s=upload_timeout_s)
@@ -98,6 +100,19 @@ class McpGateway:
     def changed(self, _: object = None) -> None:
         """Told when agents, tools, policies or credentials changed: open streams look whether that is news to them."""
         self._subscriptions.changed()
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Told of what was just revoked: its deferred calls are let go of, and open streams look again."""
+        self._calls.revoked(revocation)
+        self._subscriptions.changed()
+
+    async def tick(self) -> None:
+        """Let go of deferred calls whose time is over. To be called every few seconds.
+
+        Raises:
+            UnavailableError: what is kept of them cannot be used.
+        """
+        await self._calls.sweep()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Nothing escapes but cancellation and what `send` itself raises."""

@@ -37,7 +37,7 @@ from accredit.gateway.mcptasks import (
     read_task,
     takes_tasks,
 )
-from accredit.gateway.ports import EnforcementPoint
+from accredit.gateway.ports import DeferredCallStore, EnforcementPoint
 from accredit.gateway.questions import ClientQuestions
 from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, input_required, refusal_result
 from accredit.gateway.relay import ALIVE, Answer, encode_message
@@ -54,7 +54,7 @@ from accredit.gateway.sessions import ClientSession
 from accredit.gateway.sse import KEEP_ALIVE, event_frame
 from accredit.gateway.toolservers import ServerExchange, ToolRequest, ToolServerProtocol
 from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
-from accredit.identity.model import Principal
+from accredit.identity.model import Principal, Revocation
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
@@ -81,6 +81,9 @@ _ANSWERS_US = 15 * 60 * 1_000_000
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
+_CALL_KEYS = ("dev.accredit/call", "claudecode/toolUseId")
+"""Under which clients name the model's call that they make: ours, and what Claude Code sends."""
+_MAX_CALL = 256
 _LABEL = re.compile(r"[\x21-\x7e]{1,128}")
 _NOTHING: Mapping[str, Any] = {}
 
@@ -118,6 +121,7 @@ class McpCalls:
         enforcement: EnforcementPoint,
         tool_servers: ToolServerProtocol,
         *,
+        deferred: DeferredCallStore,
         sealer: Sealer,
         clock: Clock,
         ids: IdSource,
@@ -127,7 +131,9 @@ class McpCalls:
         self._clock = clock
         self._hold_sealer = sealer.derive("mcp-hold-state")
         self._questions = ClientQuestions(ids)
-        self._deferred = DeferredCalls(clock, ids)
+        self._deferred = DeferredCalls(deferred, sealer, clock, ids)
+        self._asked_about: set[str] = set()
+        """Deferred calls that somebody asks about right now."""
         self._stopping: set[asyncio.Task[None]] = set()
         self._header_plans: dict[Digest, tuple[ParamHeader, ...]] = {}
         # Only what `notifications/cancelled` may name: calls of sessions, served by this replica.
@@ -135,10 +141,22 @@ class McpCalls:
 
     async def aclose(self) -> None:
         """Give up what goes on."""
-        self._deferred.close()
+        await self._deferred.aclose()
         for stopping in list(self._stopping):
             stopping.cancel()
         await asyncio.gather(*self._stopping, return_exceptions=True)
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Let go of deferred calls of whom was just revoked."""
+        self._deferred.revoked(revocation)
+
+    async def sweep(self) -> None:
+        """Let go of what is over. To be called now and then.
+
+        Raises:
+            UnavailableError: what is kept cannot be used.
+        """
+        await self._deferred.sweep()
 
     def cancel(self, session: ClientSession, message: RpcMessage) -> None:
         """Take `notifications/cancelled` of a session."""
@@ -183,6 +201,7 @@ class McpCalls:
             protocol=f"mcp/{inbound.era}",
             source=inbound.source,
             run_label=label,
+            named_call=_named_call(message),
             declared=declared,
             span=trace.span if trace is not None else None,
             sampled=trace is None or trace.sampled,
@@ -194,7 +213,7 @@ class McpCalls:
         if key is not None:
             self._cancellable[key] = flight
         try:
-            await self._rounds(asked, inbound, reply, call, carried.state, flight, trace)
+            await self._rounds(asked, inbound, reply, call, carried, flight, trace)
         finally:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
@@ -205,7 +224,7 @@ class McpCalls:
         inbound: McpRequest,
         reply: Reply,
         call: Call,
-        state: str | None,
+        carried: CarriedState,
         flight: Flight,
         trace: TraceParent | None,
     ) -> None:
@@ -213,9 +232,11 @@ class McpCalls:
 
         A client without a session is told what is asked, and comes back with its answers in a call of its own.
         """
-        tell = tell_refusal(asked, inbound.era)
-        for _ in range(_MOST_ROUNDS):
+        tell, state = tell_refusal(asked, inbound.era), carried.state
+        for number in range(_MOST_ROUNDS):
             outcome = await self._enforcement.admit(call)  # 8
+            if number == 0 and isinstance(outcome, Admitted) and carried.name is not None:
+                outcome = await self._once(outcome, carried.name, carried.expires_us)
             if isinstance(outcome, Refused):
                 await self._refuse(asked, inbound, reply, call, outcome, state)
                 return
@@ -236,13 +257,16 @@ class McpCalls:
             if said is None:
                 return
             if isinstance(said, UpstreamTask):
-                deferred = self._deferred_upstream(inbound, outcome, asked, said)
-                await reply.result({"resultType": "task", **deferred.state()})
+                deferred = await self._deferred_upstream(inbound, outcome, asked, said)
+                if isinstance(deferred, Refused):
+                    await tell(reply, deferred)
+                else:
+                    await reply.result({"resultType": "task", **deferred.state()})
                 return
             if inbound.session is None:
                 until_us = self._clock.now().wall_us + _ANSWERS_US
-                carried = CarriedState(asked=tuple(said.requests), state=said.state)
-                await reply.result(input_required(said.requests, self._seal(inbound, asked, carried, until_us)))
+                told = CarriedState(asked=tuple(said.requests), state=said.state)
+                await reply.result(input_required(said.requests, self._seal(inbound, asked, told, until_us)))
                 return
             try:
                 answers = await self._questions.ask(inbound.session, said, reply.part, flight)
@@ -254,6 +278,20 @@ class McpCalls:
                 return
             call, state = replace(call, answers=answers, hold=None), said.state
         await tell(reply, Refused(Code.UPSTREAM_INVALID, "the tool server has no end of questions", ""))
+
+    async def _once(self, admitted: Admitted, state: str, until_us: int) -> Admitted | Refused:
+        """Let a call go ahead for which its client brought back a state, unless one did before it."""
+        refused = failure(Code.STATE_USED)
+        try:
+            if await self._deferred.spend(state, until_us):
+                return admitted
+        except AccreditError as error:
+            refused = failure(error.code, error=error)
+        except BaseException:
+            self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, Code.CANCELLED, sent=False))
+            raise
+        self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, refused.code, sent=False))
+        return replace(refused, decision_id=admitted.decision_id)
 
     def _carried(self, inbound: McpRequest, asked: RpcCall) -> CarriedState:
         """What the client brings back of a call that was answered with a question."""
@@ -300,16 +338,19 @@ class McpCalls:
         if held and asked.item is None and state is None and self._may_defer(inbound):
             until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
             who = " and ".join(refused.roles) or "an approver"
-            deferred = self._deferred.add(
-                replace(call, hold=refused.hold),
-                asked,
-                inbound.endpoint,
-                ttl_ms=(until_us - self._clock.now().wall_us) // 1000 + _GRANT_MS,
-                expired=lambda _: None,
-                words=f"waits for {who} to approve hold {refused.hold}",
-            )
-            await reply.result({"resultType": "task", **deferred.state()})
-            return
+            try:
+                deferred = await self._deferred.add(
+                    replace(call, hold=refused.hold),
+                    asked,
+                    inbound.endpoint,
+                    ttl_ms=(until_us - self._clock.now().wall_us) // 1000 + _GRANT_MS,
+                    words=f"waits for {who} to approve hold {refused.hold}",
+                )
+            except AccreditError as error:  # the hold is there all the same, and can be told in another way
+                _log.warning("a held call could not be deferred: %s", error.message)
+            else:
+                await reply.result({"resultType": "task", **deferred.state()})
+                return
         if held and _can_be_asked(inbound):
             until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
             carried = CarriedState(hold=refused.hold, state=state, answers=call.answers)
@@ -456,20 +497,40 @@ class McpCalls:
             return False
         return takes_tasks(inbound.message.meta.get(CAPABILITIES_KEY))
 
-    def _deferred_upstream(
+    async def _deferred_upstream(
         self, inbound: McpRequest, admitted: Admitted, asked: RpcCall, task: UpstreamTask
-    ) -> DeferredCall:
+    ) -> DeferredCall | Refused:
         """Keep a call open that its tool server goes on with. It holds its place and its money until it has ended."""
+        stopped: Code | None = None
 
-        def overdue(deferred: DeferredCall) -> None:
-            self._end_deferred(deferred, Code.CALL_TIMEOUT)
+        def stop(code: Code) -> None:
+            nonlocal stopped
+            stopped = code
 
+        admitted.cancel = stop  # while it is on its way to where it is kept
         longest_ms = int(admitted.run_timeout_s * 1000)
         ttl_ms = longest_ms if task.ttl_ms is None else min(task.ttl_ms, longest_ms)
-        deferred = self._deferred.add(
-            admitted.call, asked, inbound.endpoint, ttl_ms=ttl_ms, expired=overdue, admitted=admitted, task=task
-        )
+        try:
+            deferred = await self._deferred.add(
+                admitted.call,
+                asked,
+                inbound.endpoint,
+                ttl_ms=ttl_ms,
+                expired=lambda overdue: self._end_deferred(overdue, Code.CALL_TIMEOUT),
+                admitted=admitted,
+                task=task,
+            )
+        except BaseException as error:
+            code = error.code if isinstance(error, AccreditError) else Code.CANCELLED
+            admitted.cancel = None
+            self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, code=code))
+            self._wish_stopped(admitted, task.id)
+            if isinstance(error, AccreditError):
+                return failure(code, error=error)
+            raise
         admitted.cancel = lambda code: self._end_deferred(deferred, code)
+        if stopped is not None:
+            self._end_deferred(deferred, stopped)
         return deferred
 
     def _end_deferred(self, deferred: DeferredCall, code: Code, error: AccreditError | None = None) -> None:
@@ -480,7 +541,10 @@ class McpCalls:
         told = refusal_result(failure(code, error=error))
         ended = {"status": "cancelled"} if code is Code.CANCELLED else {"status": "completed", "result": told}
         self._finish(deferred, CallResult(end_of(code), code=code), **ended)
-        stopping = asyncio.get_running_loop().create_task(self._cancel_upstream(admitted, deferred.upstream))
+        self._wish_stopped(admitted, deferred.upstream)
+
+    def _wish_stopped(self, admitted: Admitted, task: str) -> None:
+        stopping = asyncio.get_running_loop().create_task(self._cancel_upstream(admitted, task))
         self._stopping.add(stopping)
         stopping.add_done_callback(self._stopping.discard)
 
@@ -525,29 +589,33 @@ class McpCalls:
                 rpc_id=message.id,
                 extra={"requiredCapabilities": {"extensions": {TASKS: {}}}},
             )
-        deferred = self._deferred.find(message.params.get("taskId"), principal, inbound.endpoint, message.id)
+        deferred = await self._deferred.find(message.params.get("taskId"), principal, inbound.endpoint, message.id)
         if message.method == "tasks/cancel":
             if deferred.admitted is not None:
                 self._end_deferred(deferred, Code.CANCELLED)
             elif deferred.running is None and deferred.ended is None:
                 self._deferred.end(deferred, status="cancelled")
+            await self._deferred.kept(deferred)
         if message.method != "tasks/get":  # nothing was asked of a client that could be answered by an update
             await reply.result({})
             return
-        if deferred.ended is None and not deferred.busy:
-            deferred.busy = True
+        if deferred.ended is None and deferred.id not in self._asked_about:
+            self._asked_about.add(deferred.id)
             try:
                 await (
                     self._look_at(deferred, inbound) if deferred.admitted is not None else self._try(deferred, inbound)
                 )
             finally:
-                deferred.busy = False
+                self._asked_about.discard(deferred.id)
+            await self._deferred.kept(deferred)
+            if deferred.overtaken:
+                deferred = await self._deferred.find(deferred.id, principal, inbound.endpoint, message.id)
         await reply.result(deferred.state())
 
     async def _look_at(self, deferred: DeferredCall, inbound: McpRequest) -> None:
         """Ask the tool server how far it is. What comes of it is checked like any result."""
-        admitted = deferred.admitted
-        if admitted is None:
+        admitted, asked = deferred.admitted, deferred.asked
+        if admitted is None or asked is None:
             return
         flight = Flight(inbound.receive)
         try:
@@ -564,7 +632,7 @@ class McpCalls:
                 raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server told of another task")
             deferred.poll_ms = task.poll_ms
             if task.result is not None:
-                told, result = self._checked(admitted, deferred.asked, task.result, size)
+                told, result = self._checked(admitted, asked, task.result, size)
                 encode_message(told)  # what cannot be told is no end
                 self._finish(deferred, result, status="completed", result=told)
             elif task.error is not None:
@@ -582,7 +650,7 @@ class McpCalls:
 
     async def _try(self, deferred: DeferredCall, inbound: McpRequest) -> None:
         """Make a held call if a person has approved it by now. Once begun it goes on, with or without its client."""
-        if deferred.running is None:
+        if deferred.running is None and deferred.call is not None:
             call = replace(deferred.call, principal=inbound.principal, source=inbound.source)
             outcome = await self._enforcement.admit(call)
             if isinstance(outcome, Refused):
@@ -590,10 +658,25 @@ class McpCalls:
                     self._deferred.end(deferred, status="completed", result=refusal_result(outcome))
                 return
             deferred.running = asyncio.get_running_loop().create_task(self._make(deferred, outcome))
-        await asyncio.wait({deferred.running}, timeout=_WAITED_S)
+        if deferred.running is not None:
+            await asyncio.wait({deferred.running}, timeout=_WAITED_S)
+        if deferred.fault is not None:
+            raise deferred.fault
 
     async def _make(self, deferred: DeferredCall, admitted: Admitted) -> None:
-        heard, asked = HeardReply(), deferred.asked
+        begun, asked, code = False, deferred.asked, Code.CANCELLED
+        try:
+            # INVARIANT: durably begun before it is sent, so that nobody sends it once more after this process
+            begun = asked is not None and await self._deferred.begin(deferred, admitted.decision_id)
+        except AccreditError as error:
+            deferred.fault, code = error, error.code
+        except BaseException:
+            self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, Code.CANCELLED, sent=False))
+            raise
+        if not begun or asked is None:
+            self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, code, sent=False))
+            return
+        heard = HeardReply()
         await self._forward(admitted, asked, heard, Flight(_forever), tell=tell_refusal(asked, Era.STATELESS))
         self._deferred.end(deferred, **heard.ended())
 
@@ -616,6 +699,12 @@ def _declared(message: RpcMessage) -> Mapping[str, Any]:
             rpc_id=message.id,
         )
     return declared
+
+
+def _named_call(message: RpcMessage) -> str | None:
+    """The provider's id of the model's call that this one is, as the client says; what is no id names none."""
+    named = (message.meta.get(key) for key in _CALL_KEYS)
+    return next((one for one in named if isinstance(one, str) and 0 < len(one) <= _MAX_CALL), None)
 
 
 def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, TraceParent | None]:

@@ -116,7 +116,12 @@ class Code(Enum):
     MCP_TASK_UNKNOWN = (
         "mcp_task_unknown",
         "no such task of this caller at this endpoint",
-        "it is too old, or the gateway was started anew: repeat the call",
+        "it is too old, or was revoked: repeat the call",
+    )
+    STATE_USED = (
+        "state_used",
+        "the call for which this state was handed out was made already",
+        "repeat the call without state to make it once more",
     )
     HOLD_UNKNOWN = ("hold_unknown", "no such hold for this agent and call", "repeat the call without state")
     POLICY_ERROR = (
