@@ -17,7 +17,9 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnauthenticatedError
 from accredit.policy.release import read_release
 from accredit.policy.replay import replay, reproduce
-from tests.enforcement.place import KIM, TICKET, Place, agent, place, site
+from accredit.policy.report import text_report
+from tests.enforcement.place import GUARDRAILS, KIM, TICKET, Place, agent, place, site
+from tests.gateway.models import room, writer
 from tests.gateway.stage import modern
 from tests.policies import with_cases
 
@@ -557,6 +559,48 @@ def test_a_tool_that_a_restriction_took_from_a_caller_is_not_listed_for_whom_it_
     live(scenario, tmp_path)
 
 
+@pytest.mark.requirement("delegation:models:named", "delegation:limits:counted")
+def test_a_model_is_used_in_a_chain_if_it_is_delegated_by_its_name_and_whoever_handed_on_pays_too(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        handed = {"agent": "writer", "tools": [{"server": "gpt", "allow": ["gpt-x"]}]}
+        planner = agent("planner", [], delegates=[handed])
+        async with room(tmp_path / "data", writer(), planner) as models:
+            at = models.at
+            route = f"{at.url}/llm"
+            own = await at.site.identities["planner"].access_token(route)
+            given = await at.site.identities["planner"].hand_on("writer", access_token=own)
+            token = await at.site.identities["writer"].exchange(route, subject_token=given)
+            asked = {"model": "gpt-x", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}
+            assert (await models.post("openai/v1/chat/completions", asked, token)).status_code == 200
+            (outcome,) = await models.outcomes()
+            cost = outcome["settled"]["cost"]
+            assert cost > 0
+            for name in ("planner", "writer"):
+                told = await at.limits(name)
+                assert told["spent"] == f"{cost / 10**9:g} USD", told
+            before = len(models.provider.asked)
+            embedding = {"model": "embed-x", "input": "hello"}
+            answer = await models.post("openai/v1/embeddings", embedding, token)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "tool_not_granted"), (
+                "one that is not handed on reads like one that does not exist"
+            )
+            answer = await models.post("openai/v1/chat/completions", asked, own)
+            assert answer.json()["error"]["code"] == "tool_not_granted", "it may not use what it hands on"
+            assert len(models.provider.asked) == before
+            headers = {"authorization": f"Bearer {token}"}
+            listed = (await at.site.agents_http.get(f"{route}/openai/v1/models", headers=headers)).json()
+            assert [one["id"] for one in listed["data"]] == ["gpt-x"]
+            assert (await models.post("openai/v1/embeddings", embedding)).status_code == 200, "by itself it may"
+            await at.operator.post("agents/planner/suspend", {"reason": "test"})
+            assert (await models.post("openai/v1/chat/completions", asked, token)).status_code == 401
+            await at.settled()
+            assert reproduce(at.running.plane.history.calls()).exact
+
+    asyncio.run(run())
+
+
 # -- who says so
 
 
@@ -701,6 +745,41 @@ def test_a_candidate_that_refuses_to_hand_on_breaks_the_runs_that_did(tmp_path: 
         )
         assert report["breaks"]
         assert report["unused"] == [[planner, f"@delegate {researcher}"]]
+        changed = {(one["agent"], one["tool"], one["callee"]) for one in report["slices"]}
+        assert {(planner, "@delegate", researcher), (planner, "crm/read", researcher)} <= changed
+        affected = {one["agent"]: one for one in report["agents"]}
+        assert affected[planner]["chains"] == 3, "two of its own, and one that its callee hands on"
+        assert affected[researcher]["chains"] > 3, "it hands on itself"
+        assert "@delegate development/researcher" in text_report(report)
+
+    live(scenario, tmp_path)
+
+
+@pytest.mark.requirement("delegation:difference:named")
+def test_a_difference_names_who_hands_on_what_it_changes(tmp_path: Path) -> None:
+    async def scenario(at: Place) -> None:
+        files = {"org/a.cedar": 'forbid (principal, action == Action::"crm/count", resource);'}
+        found = await at.operator.post("policy/diff", {"files": {**GUARDRAILS, **files}})
+        rules = {(one["agent"], one["tool"]): one for one in found["rules"]}
+        assert found["rules_total"] == len(rules) == 2
+        clerk = rules["development/clerk", "crm/count"]
+        assert clerk["handed_on_by"] == ["development/planner", "development/researcher"]
+        assert (clerk["before"], clerk["after"], clerk["handed_on_to"]) == ("always", "never", None)
+        assert rules["development/researcher", "crm/count"]["handed_on_by"] == []
+        files = {
+            "org/a.cedar": 'forbid (principal == Agent::"planner", action == Action::"@delegate", resource);',
+        }
+        found = await at.operator.post("policy/diff", {"files": {**GUARDRAILS, **files}})
+        assert {(one["agent"], one["tool"], one["handed_on_to"], one["after"]) for one in found["rules"]} == {
+            ("development/planner", operation, f"development/{callee}", "never")
+            for operation, callee in (
+                ("@delegate", "clerk"),
+                ("@delegate", "researcher"),
+                ("crm/count", "clerk"),
+                ("crm/read", "researcher"),
+                ("crm/refund", "researcher"),
+            )
+        }
 
     live(scenario, tmp_path)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, ToolId
 from accredit.policy.decide import decide, judge_hop
+from accredit.policy.difference import slice_diff
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.publish import examine
 from accredit.policy.release import read_release
@@ -143,6 +144,44 @@ def test_a_chain_may_what_the_last_agent_may_and_every_hop_hands_on(
         met = met and (not named.same_as or customer == "c-77")  # type: ignore[union-attr]
         if not met:
             assert whole.outcome is Outcome.DENY
+
+
+@pytest.mark.requirement("delegation:difference:named")
+@settings(max_examples=100, deadline=None)
+@given(_chains(), st.sampled_from(TOOLS), st.permutations(_FORBIDS), _users)
+def test_a_difference_names_everybody_whose_chain_comes_out_otherwise(
+    agents: list[Agent], on: ToolId, texts: list[str], user: dict[str, Any] | None
+) -> None:
+    base, candidate = _SNAPSHOTS[texts[0]], _SNAPSHOTS[texts[1]]
+    changed = slice_diff(base, candidate, agents)
+    named = {(one.agent, one.tool, one.callee) for one in changed}
+    assert len(named) == len(changed)
+    asked = request(agents, on, user=user)
+    old, new = decide(asked, base), decide(asked, candidate)
+    steps = [(agents[-1].id, on, None), *((hop.caller.id, on, hop.callee.id) for hop in asked.hops)]
+    if named.isdisjoint(steps):
+        assert (old.outcome, old.code, old.policies) == (new.outcome, new.code, new.policies)
+    if Outcome.ALLOW in {old.outcome, new.outcome} and old.outcome is not new.outcome:
+        touched = {each for one in changed for each in (one.agent, one.callee, *one.through) if one.tool == on}
+        assert {agent.id for agent in agents} <= touched
+        first = slice_diff(base, candidate, agents[:1], fleet=agents)
+        assert {one.agent for one in first} & {name for name, *_ in steps}
+    for hop in asked.hops:
+        handed = [judge_hop(hop, replace(asked, hops=()), each, handing=True) for each in (base, candidate)]
+        if (hop.caller.id, "@delegate", hop.callee.id) not in named:
+            assert len({(one.outcome, one.code, one.policies) for one in handed}) == 1
+    for one in changed:
+        if one.tool == "@delegate":
+            continue
+        above: set[AgentId] = set()
+        for _ in agents:  # the naive version: whoever delegates the tool to somebody found before
+            above |= {
+                each.id
+                for each in agents
+                for grant in each.version.delegates
+                if grant.tool == one.tool and grant.callee in {one.agent, *above}
+            }
+        assert set(one.through) == above
 
 
 @pytest.mark.requirement("delegation:law:narrowing")

@@ -1,25 +1,32 @@
 """What a candidate release changes before any call is looked at: texts, and exactly whose rules of which tool.
 
 A pair of agent and tool is touched if the policies in scope of it, word for word, or which of them are only observed,
-are not the same. Whatever is not named here decides every call as before (property: tests/policy/test_difference.py).
+are not the same; so is a delegation, by the policies in scope of `@delegate` between its two agents. Whoever hands a
+tool on, directly or by others, is named beside those whose rules change. Whatever is not named here decides every call,
+and every hand-over, as before (property: tests/policy/test_difference.py).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from accredit.identity.access import MAX_ACTORS
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, ToolId
+from accredit.policy.entities import DELEGATE
 from accredit.policy.reach import Reach, Reaches
 from accredit.policy.release import Release
 from accredit.policy.snapshot import Inadmissible, PolicySnapshot, Slice
 from accredit.registry.model import Agent
 
-__all__ = ["FileChange", "ReleaseDiff", "SliceChange", "release_diff", "slice_diff"]
+__all__ = ["MOST_ROWS", "FileChange", "ReleaseDiff", "SliceChange", "release_diff", "slice_diff"]
 
+MOST_ROWS: Final = 1_000
+"""Of each list that is shown; the counts are of all."""
 _MOST_LINES: Final = 2_000
 
 
@@ -80,50 +87,128 @@ def _files(before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[File
 
 @dataclass(frozen=True, slots=True)
 class SliceChange:
-    """One agent and tool whose rules change."""
+    """One agent and tool whose rules change, or what one agent hands on to another."""
 
     agent: AgentId
     tool: ToolId
+    """`@delegate`: handing work on to the callee, before any call."""
     added: tuple[str, ...]
     removed: tuple[str, ...]
     observed: tuple[str, ...]
     """Policies that change only between observed and enforced."""
     before: Reach
     after: Reach
+    callee: AgentId | None = None
+    """Set: these are the rules of handing the use of the tool on to that agent."""
+    through: tuple[AgentId, ...] = ()
+    """Who hands the use of this tool on to the agent, directly or by others: what is made of it changes as well."""
 
 
-def slice_diff(base: PolicySnapshot, candidate: PolicySnapshot, agents: Iterable[Agent]) -> tuple[SliceChange, ...]:
-    """Every agent and granted tool whose rules are not the same under both, by agent and tool.
+def slice_diff(
+    base: PolicySnapshot, candidate: PolicySnapshot, agents: Iterable[Agent], *, fleet: Iterable[Agent] | None = None
+) -> tuple[SliceChange, ...]:
+    """Everything of these agents whose rules are not the same under both, by agent, tool and callee.
 
-    The snapshots must differ in their release alone.
+    Their own tools come first, then what they hand on. Of other agents of the `fleet` (these alone, if there is none)
+    that is named which these agents' work passes through. The snapshots must differ in their release alone.
     """
-    before, after = base.beside(), candidate.beside()
-    reaches = Reaches(before), Reaches(after)
+    asked = {agent.id: agent for agent in agents}
+    known = asked if fleet is None else {agent.id: agent for agent in fleet} | asked
+    chains = _Chains(known.values())
+    comparison = _Comparison(base.beside(), candidate.beside())
     found = []
-    for agent in sorted(agents, key=lambda one: one.id):
+    for agent in sorted(known.values(), key=lambda one: one.id):
         for tool in sorted({grant.tool for grant in agent.version.every_grant}):
-            old, new = _slice(before, agent, tool), _slice(after, agent, tool)
-            if old is None or new is None or old.digest == new.digest:
-                continue
-            ids, others = _ids(old), _ids(new)
-            found.append(
-                SliceChange(
-                    agent=agent.id,
-                    tool=tool,
-                    added=tuple(sorted(others.keys() - ids.keys())),
-                    removed=tuple(sorted(ids.keys() - others.keys())),
-                    observed=tuple(sorted(name for name in ids.keys() & others.keys() if ids[name] != others[name])),
-                    before=reaches[0].of(old),
-                    after=reaches[1].of(new),
-                )
-            )
+            through = chains.above(agent.id, tool)
+            if (agent.id in asked or not asked.keys().isdisjoint(through)) and (
+                change := comparison.of_a_call(agent, tool, through)
+            ) is not None:
+                found.append(change)
+        for callee, handed in chains.below(agent):
+            other = known.get(callee)
+            through = chains.above(agent.id, handed) if handed is not None else ()
+            if (
+                other is not None
+                and (agent.id in asked or not asked.keys().isdisjoint(through))
+                and (change := comparison.of_a_hop(agent, other, handed, through)) is not None
+            ):
+                found.append(change)
     return tuple(found)
 
 
-def _slice(snapshot: PolicySnapshot, agent: Agent, tool: ToolId) -> Slice | None:
+class _Chains:
+    """Who hands on what to whom, as the manifests in force say."""
+
+    def __init__(self, agents: Collection[Agent]) -> None:
+        self._by: defaultdict[tuple[AgentId, ToolId], list[AgentId]] = defaultdict(list)
+        for agent in agents:
+            for one in agent.version.delegates:
+                if one.tool is not None:
+                    self._by[one.callee, one.tool].append(agent.id)
+
+    def above(self, agent: AgentId, tool: ToolId) -> tuple[AgentId, ...]:
+        """Who can stand before an agent in a chain that uses a tool."""
+        found: set[AgentId] = set()
+        reached = {agent}
+        for _ in range(MAX_ACTORS - 1):
+            reached = {by for one in reached for by in self._by.get((one, tool), ())} - found - {agent}
+            found |= reached
+        return tuple(sorted(found))
+
+    def below(self, agent: Agent) -> list[tuple[AgentId, ToolId | None]]:
+        """To whom an agent hands on, first that it may at all (None), then which tools."""
+        handed = {(one.callee, one.tool) for one in agent.version.delegates}
+        return sorted(handed, key=lambda one: (one[0], one[1] or ""))
+
+
+class _Comparison:
+    """The two snapshots and what is remembered of them."""
+
+    def __init__(self, before: PolicySnapshot, after: PolicySnapshot) -> None:
+        self._before, self._after = before, after
+        self._reaches = Reaches(before), Reaches(after)
+
+    def of_a_call(self, agent: Agent, tool: ToolId, through: tuple[AgentId, ...]) -> SliceChange | None:
+        return self._made(agent, tool, lambda snapshot: snapshot.slice_for(agent, tool), None, through)
+
+    def of_a_hop(
+        self, agent: Agent, callee: Agent, tool: ToolId | None, through: tuple[AgentId, ...]
+    ) -> SliceChange | None:
+        if tool is None:
+            return self._made(
+                agent, ToolId(DELEGATE), lambda snapshot: snapshot.handing_on(agent, callee), callee.id, through
+            )
+        return self._made(agent, tool, lambda snapshot: snapshot.hop_slice(agent, callee, tool), callee.id, through)
+
+    def _made(
+        self,
+        agent: Agent,
+        tool: ToolId,
+        of: Callable[[PolicySnapshot], Slice | Inadmissible],
+        callee: AgentId | None,
+        through: tuple[AgentId, ...],
+    ) -> SliceChange | None:
+        old, new = _slice(of, self._before), _slice(of, self._after)
+        if old is None or new is None or old.digest == new.digest:
+            return None
+        ids, others = _ids(old), _ids(new)
+        return SliceChange(
+            agent=agent.id,
+            tool=tool,
+            added=tuple(sorted(others.keys() - ids.keys())),
+            removed=tuple(sorted(ids.keys() - others.keys())),
+            observed=tuple(sorted(name for name in ids.keys() & others.keys() if ids[name] != others[name])),
+            before=self._reaches[0].of(old),
+            after=self._reaches[1].of(new),
+            callee=callee,
+            through=through,
+        )
+
+
+def _slice(of: Callable[[PolicySnapshot], Slice | Inadmissible], snapshot: PolicySnapshot) -> Slice | None:
     """None where no policy is asked at all: no release changes that."""
     try:
-        part = snapshot.slice_for(agent, tool)
+        part = of(snapshot)
     except (InvalidInputError, UnavailableError):
         return None
     return None if isinstance(part, Inadmissible) else part
