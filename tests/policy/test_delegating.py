@@ -162,10 +162,13 @@ def test_a_difference_names_everybody_whose_chain_comes_out_otherwise(
     if named.isdisjoint(steps):
         assert (old.outcome, old.code, old.policies) == (new.outcome, new.code, new.policies)
     if Outcome.ALLOW in {old.outcome, new.outcome} and old.outcome is not new.outcome:
-        touched = {each for one in changed for each in (one.agent, one.callee, *one.through) if one.tool == on}
+        there = [one for one in changed if one.tool == on]
+        touched = {each for one in there for each in (one.agent, one.callee, *one.through, *one.onward)}
         assert {agent.id for agent in agents} <= touched
-        first = slice_diff(base, candidate, agents[:1], fleet=agents)
-        assert {one.agent for one in first} & {name for name, *_ in steps}
+        for alone in agents:  # whichever of them is asked about
+            found = slice_diff(base, candidate, [alone], fleet=agents)
+            assert {(one.agent, one.tool, one.callee) for one in found} & set(steps)
+            assert set(found) <= set(changed)
     for hop in asked.hops:
         handed = [judge_hop(hop, replace(asked, hops=()), each, handing=True) for each in (base, candidate)]
         if (hop.caller.id, "@delegate", hop.callee.id) not in named:

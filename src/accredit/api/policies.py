@@ -168,8 +168,8 @@ class RuleChangeRow:
     agent: str
     tool: str
     """`@delegate`: handing work on at all."""
-    handed_on_to: str | None
-    """Set: these are the rules of handing the use of the tool on to that agent."""
+    handed_on_to: list[str]
+    """Set: these are the rules of handing the use of the tool on to the first of these, who may hand it on further."""
     handed_on_by: list[str]
     """Whose work reaches the tool by handing it on: it changes for them as well."""
     before: str
@@ -337,7 +337,7 @@ def _rule(one: SliceChange, asking: Asking) -> RuleChangeRow:
     return RuleChangeRow(
         agent=asking.name(one.agent) or one.agent,
         tool=one.tool,
-        handed_on_to=None if one.callee is None else asking.name(one.callee) or one.callee,
+        handed_on_to=[asking.name(each) or each for each in (one.callee, *one.onward) if each is not None],
         handed_on_by=sorted(asking.name(each) or each for each in one.through),
         before=one.before.outcome,
         after=one.after.outcome,

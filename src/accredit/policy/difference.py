@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from accredit.identity.access import MAX_ACTORS
@@ -102,6 +102,8 @@ class SliceChange:
     """Set: these are the rules of handing the use of the tool on to that agent."""
     through: tuple[AgentId, ...] = ()
     """Who hands the use of this tool on to the agent, directly or by others: what is made of it changes as well."""
+    onward: tuple[AgentId, ...] = ()
+    """Whom the callee hands the use of this tool on to, directly or by others: what comes to them changes as well."""
 
 
 def slice_diff(
@@ -115,45 +117,57 @@ def slice_diff(
     asked = {agent.id: agent for agent in agents}
     known = asked if fleet is None else {agent.id: agent for agent in fleet} | asked
     chains = _Chains(known.values())
-    comparison = _Comparison(base.beside(), candidate.beside())
+    comparison = _Comparison(base.beside(), candidate.beside(), chains)
     found = []
-    for agent in sorted(known.values(), key=lambda one: one.id):
-        for tool in sorted({grant.tool for grant in agent.version.every_grant}):
-            through = chains.above(agent.id, tool)
-            if (agent.id in asked or not asked.keys().isdisjoint(through)) and (
-                change := comparison.of_a_call(agent, tool, through)
-            ) is not None:
-                found.append(change)
-        for callee, handed in chains.below(agent):
-            other = known.get(callee)
-            through = chains.above(agent.id, handed) if handed is not None else ()
-            if (
-                other is not None
-                and (agent.id in asked or not asked.keys().isdisjoint(through))
-                and (change := comparison.of_a_hop(agent, other, handed, through)) is not None
-            ):
-                found.append(change)
+    near = asked.keys() | chains.connected(asked)
+    for agent in sorted((known[each] for each in near if each in known), key=lambda one: one.id):
+        tools = sorted({grant.tool for grant in agent.version.every_grant})
+        changes = [comparison.of_a_call(agent, tool) for tool in tools]
+        handed = [(known[callee], tool) for callee, tool in chains.below(agent) if callee in known]
+        changes += [comparison.of_a_hop(agent, callee, tool) for callee, tool in handed]
+        found += [one for one in changes if one is not None and not asked.keys().isdisjoint(_everybody(one))]
     return tuple(found)
+
+
+def _everybody(change: SliceChange) -> frozenset[AgentId]:
+    named = {change.agent, *change.through, *change.onward}
+    return frozenset(named if change.callee is None else {*named, change.callee})
+
+
+_Steps = defaultdict[tuple[AgentId, ToolId | None], list[AgentId]]
 
 
 class _Chains:
     """Who hands on what to whom, as the manifests in force say."""
 
     def __init__(self, agents: Collection[Agent]) -> None:
-        self._by: defaultdict[tuple[AgentId, ToolId], list[AgentId]] = defaultdict(list)
+        self._by: _Steps = defaultdict(list)
+        self._to: _Steps = defaultdict(list)
         for agent in agents:
             for one in agent.version.delegates:
                 if one.tool is not None:
                     self._by[one.callee, one.tool].append(agent.id)
+                    self._to[agent.id, one.tool].append(one.callee)
 
-    def above(self, agent: AgentId, tool: ToolId) -> tuple[AgentId, ...]:
+    def above(self, agent: AgentId, tool: ToolId | None) -> tuple[AgentId, ...]:
         """Who can stand before an agent in a chain that uses a tool."""
-        found: set[AgentId] = set()
-        reached = {agent}
+        return _reached(self._by, agent, tool)
+
+    def after(self, agent: AgentId, tool: ToolId | None) -> tuple[AgentId, ...]:
+        """Who can stand behind it."""
+        return _reached(self._to, agent, tool)
+
+    def connected(self, agents: Collection[AgentId]) -> frozenset[AgentId]:
+        """Everybody that one of these can stand in a chain with, and more."""
+        next_to: defaultdict[AgentId, set[AgentId]] = defaultdict(set)
+        for steps in (self._by, self._to):
+            for (agent, _), others in steps.items():
+                next_to[agent].update(others)
+        found, reached = set(agents), set(agents)
         for _ in range(MAX_ACTORS - 1):
-            reached = {by for one in reached for by in self._by.get((one, tool), ())} - found - {agent}
+            reached = {other for one in reached for other in next_to.get(one, ())} - found
             found |= reached
-        return tuple(sorted(found))
+        return frozenset(found)
 
     def below(self, agent: Agent) -> list[tuple[AgentId, ToolId | None]]:
         """To whom an agent hands on, first that it may at all (None), then which tools."""
@@ -161,32 +175,44 @@ class _Chains:
         return sorted(handed, key=lambda one: (one[0], one[1] or ""))
 
 
+def _reached(steps: _Steps, agent: AgentId, tool: ToolId | None) -> tuple[AgentId, ...]:
+    found: set[AgentId] = set()
+    reached = {agent}
+    for _ in range(MAX_ACTORS - 1 if tool is not None else 0):
+        reached = {other for one in reached for other in steps.get((one, tool), ())} - found - {agent}
+        found |= reached
+    return tuple(sorted(found))
+
+
 class _Comparison:
     """The two snapshots and what is remembered of them."""
 
-    def __init__(self, before: PolicySnapshot, after: PolicySnapshot) -> None:
-        self._before, self._after = before, after
+    def __init__(self, before: PolicySnapshot, after: PolicySnapshot, chains: _Chains) -> None:
+        self._before, self._after, self._chains = before, after, chains
         self._reaches = Reaches(before), Reaches(after)
 
-    def of_a_call(self, agent: Agent, tool: ToolId, through: tuple[AgentId, ...]) -> SliceChange | None:
-        return self._made(agent, tool, lambda snapshot: snapshot.slice_for(agent, tool), None, through)
+    def of_a_call(self, agent: Agent, tool: ToolId) -> SliceChange | None:
+        made = self._made(agent, tool, lambda snapshot: snapshot.slice_for(agent, tool))
+        return None if made is None else replace(made, through=self._chains.above(agent.id, tool))
 
-    def of_a_hop(
-        self, agent: Agent, callee: Agent, tool: ToolId | None, through: tuple[AgentId, ...]
-    ) -> SliceChange | None:
-        if tool is None:
-            return self._made(
-                agent, ToolId(DELEGATE), lambda snapshot: snapshot.handing_on(agent, callee), callee.id, through
-            )
-        return self._made(agent, tool, lambda snapshot: snapshot.hop_slice(agent, callee, tool), callee.id, through)
+    def of_a_hop(self, agent: Agent, callee: Agent, tool: ToolId | None) -> SliceChange | None:
+        made = self._made(
+            agent,
+            ToolId(DELEGATE) if tool is None else tool,
+            lambda snapshot: (
+                snapshot.handing_on(agent, callee) if tool is None else snapshot.hop_slice(agent, callee, tool)
+            ),
+        )
+        if made is None:
+            return None
+        above, after = self._chains.above(agent.id, tool), self._chains.after(callee.id, tool)
+        return replace(made, callee=callee.id, through=above, onward=after)
 
     def _made(
         self,
         agent: Agent,
         tool: ToolId,
         of: Callable[[PolicySnapshot], Slice | Inadmissible],
-        callee: AgentId | None,
-        through: tuple[AgentId, ...],
     ) -> SliceChange | None:
         old, new = _slice(of, self._before), _slice(of, self._after)
         if old is None or new is None or old.digest == new.digest:
@@ -200,8 +226,6 @@ class _Comparison:
             observed=tuple(sorted(name for name in ids.keys() & others.keys() if ids[name] != others[name])),
             before=self._reaches[0].of(old),
             after=self._reaches[1].of(new),
-            callee=callee,
-            through=through,
         )
 
 

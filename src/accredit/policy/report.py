@@ -121,9 +121,9 @@ def _sections(report: Mapping[str, Any], called: Callable[[str], str]) -> Iterat
         "Rules that change",
         ("agent", "tool", "handed on to", "handed on by", "before", "after", "added", "removed", "mode"),
         [
-            [called(one["agent"]), one["tool"], called(one["callee"] or ""), ", ".join(map(called, one["through"])),
-             _reach(one["before"]), _reach(one["after"]), ", ".join(one["added"]), ", ".join(one["removed"]),
-             ", ".join(one["observed"])]
+            [called(one["agent"]), one["tool"], ", ".join(map(called, filter(None, (one["callee"], *one["onward"])))),
+             ", ".join(map(called, one["through"])), _reach(one["before"]), _reach(one["after"]),
+             ", ".join(one["added"]), ", ".join(one["removed"]), ", ".join(one["observed"])]
             for one in report["slices"][:_SHOWN]
         ],
         report["slices_total"],

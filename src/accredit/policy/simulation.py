@@ -237,7 +237,7 @@ def _agents(
     for change in changed:
         chains.update(change.through)
         if change.callee is not None:
-            chains.update((change.agent, change.callee))
+            chains.update((change.agent, change.callee, *change.onward))
     calls: Counter[str] = Counter()
     breaking: Counter[str] = Counter()
     for impact in impacts:
