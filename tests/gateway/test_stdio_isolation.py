@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from accredit.gateway import launcher
-from accredit.gateway.programs import Programs
+from accredit.gateway.programs import Programs, isolation
 from accredit.registry.model import Launch
 from tests.gateway.scripted import LATEST
 from tests.gateway.speaking import OWN_USER, PYTHON, reads_of, rules
@@ -396,21 +396,23 @@ def test_where_it_cannot_be_kept_apart_it_is_not_run_and_the_reason_is_told(scri
 import asyncio, sys
 sys.path[:0] = {sys.path!r}
 from tests.gateway import test_stdio_faults as faults
+from accredit.gateway.programs import isolation
 from accredit.kernel.errors import UnavailableError
 async def play():
     async with faults.stdio() as protocol:
         try:
             await faults.ask(protocol, faults.program({script!r}, {LATEST!r}), text="a")
         except UnavailableError as error:
-            print(error.code, "|", error.message, "|", error.hint)
+            print(error.code, "|", error.message, "|", error.hint, "|", isolation())
 asyncio.run(play())
 """
     # somebody who is root in a namespace of users without any other user, as in a container
     ran = subprocess.run(
         ["unshare", "-U", "-r", sys.executable, "-c", story], capture_output=True, check=False, timeout=60, text=True
     )
-    code, message, hint = ran.stdout.strip().split(" | ")
+    code, message, hint, probed = ran.stdout.strip().split(" | ")
     assert code == "stdio_unisolated", ran
     assert "cannot be kept apart here" in message
-    assert message.partition(": ")[2], "why"
+    assert probed == f"not isolated: {message.partition(': ')[2]}", "why"
+    assert isolation() == "namespaces and a user of its own"
     assert "docs/tool-servers.md" in hint

@@ -2,8 +2,8 @@
 
 It reads one JSON plan from a pipe, goes where the plan says that the program may be, gives up what it must not keep,
 looks whether it could still reach what is hidden from it, and executes the program. The process that looks is the one
-that becomes the program, so what is found out is true of it. The environment comes by the pipe: neither our own
-interpreter nor the list of processes sees it.
+that becomes the program, so what is found out is true of it; to `probe` is to do all of that and execute nothing. The
+environment comes by the pipe: neither our own interpreter nor the list of processes sees it.
 
 Isolated there are three processes. The first stays outside: it is told SIGTERM (passed on to the program) and SIGUSR1
 (end all at once), and ends as the program did. The second is the first of a namespace of processes and adopts orphans;
@@ -329,6 +329,8 @@ def _execute(plan: dict[str, Any]) -> NoReturn:
     for path in plan["hidden"]:
         if any(os.access(path, way) for way in (os.R_OK, os.W_OK, os.X_OK)):
             _stop(EXPOSED, "the data directory is not hidden from the program")
+    if plan["probe"]:
+        os._exit(0)
     try:
         os.chdir(plan["directory"] or _OWN)
         _limit(plan["limits"])

@@ -16,6 +16,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from asyncio.subprocess import SubprocessStreamProtocol
@@ -32,7 +33,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.registry.model import Launch, ToolServer
 
-__all__ = ["Program", "ProgramRules", "Programs"]
+__all__ = ["Program", "ProgramRules", "Programs", "isolation"]
 
 _log = logging.getLogger("accredit.gateway")
 
@@ -44,6 +45,8 @@ _WORDS_PER_S: Final = 20.0
 _WORDS_AT_ONCE: Final = 100
 _OWN_TIME_S: Final = 1.0
 _REAP_S: Final = 5.0
+_PROBE_S: Final = 10.0
+_NOBODY: Final = 65_534
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,7 @@ class Programs:
             "limits": self._rules.limits(),
             "network": launch.network,
             "parent": os.getpid(),
+            "probe": False,
             "reads": list(launch.reads),
             "uid": uid,
             "writes": list(launch.writes),
@@ -309,6 +313,33 @@ def _unisolated(words: str) -> UnavailableError:
     return UnavailableError(code, f"{code.meaning}: {why}" if why else code.meaning, hint=code.remedy)
 
 
+def isolation() -> str:
+    """How programs would be kept apart if whoever asks ran accredit, tried out; or why they would not be. It blocks."""
+    if sys.platform != "linux":
+        return "not isolated: only Linux has namespaces"
+    uid = _NOBODY if os.geteuid() == 0 else None
+    plan: dict[str, Any] = {"directory": None, "hidden": [], "isolated": True, "limits": {}, "network": "none",
+                            "parent": os.getpid(), "probe": True, "reads": [], "uid": uid, "writes": []}  # fmt: skip
+    given, ours = os.pipe()
+    with os.fdopen(ours, "wb") as pipe:  # small enough for a pipe that nobody reads yet
+        pipe.write(json.dumps(plan).encode())
+    try:
+        ran = subprocess.run(  # noqa: S603 - our own interpreter and script
+            _command(given), env={}, cwd="/", pass_fds=(given,), capture_output=True, timeout=_PROBE_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"not isolated: {type(error).__name__}"
+    finally:
+        os.close(given)
+    if ran.returncode != 0:
+        return ran.stderr.decode(errors="replace").strip()[:200] or f"not isolated: status {ran.returncode}"
+    return "namespaces and a user of its own" if uid is not None else "namespaces"
+
+
+def _command(descriptor: int) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-B", str(_LAUNCHER), str(descriptor))
+
+
 async def _read_out(stream: asyncio.StreamReader) -> None:
     while await stream.read(_PIECE):
         pass
@@ -330,7 +361,7 @@ async def _launched(plan: Mapping[str, Any]) -> _Started:
     try:
         transport, streams = await loop.subprocess_exec(
             lambda: _Streams(loop),
-            *(sys.executable, "-I", "-S", "-B", str(_LAUNCHER), str(given)),
+            *_command(given),
             env={},
             cwd="/",
             pass_fds=(given,),
