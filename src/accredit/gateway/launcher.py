@@ -44,13 +44,14 @@ _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
     0x40000000,
 )
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 0x1000, 0x4000, 0x40000
+_MS_REMOUNT = 32
 _SYS_MOUNT_SETATTR = 442
 """On every architecture; Linux 5.12."""
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID = 1, 2
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
-PRIVATE = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/sys", "/dev")
+_PRIVATE = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/sys", "/dev")
 """What of the system a program does not see: an empty place of its own stands there."""
 _WRITABLE = {"/tmp": "mode=1777,size=256m,nr_inodes=16384", "/var/tmp": "mode=1777,size=64m,nr_inodes=4096"}
 _OWN = "/tmp/work"
@@ -196,7 +197,7 @@ def _see_less(plan: dict[str, Any]) -> None:
             opened.append((os.path.realpath(path), os.open(path, os.O_PATH), writable))
     devices = [(name, os.open(f"/dev/{name}", os.O_PATH)) for name in _DEVICES]
     _set_attributes("/", _ATTR_RDONLY | _ATTR_NOSUID, 0)
-    for path in PRIVATE:
+    for path in _PRIVATE:
         if os.path.isdir(path) and not os.path.islink(path):
             options = _WRITABLE.get(path, "mode=0755,size=1m,nr_inodes=256")
             _mount("tmpfs", path, "tmpfs", _MS_NOSUID | (0 if path == "/dev" else _MS_NODEV), options)
@@ -215,7 +216,7 @@ def _see_less(plan: dict[str, Any]) -> None:
     os.mkdir(_OWN, 0o700)
     if plan["uid"] is not None:
         os.chown(_OWN, plan["uid"], plan["uid"])
-    for path in PRIVATE:
+    for path in _PRIVATE:
         if path not in _WRITABLE and os.path.ismount(path):
             _seal(path)
     _mount("tmpfs", "/dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=16m,nr_inodes=1024")
@@ -235,7 +236,7 @@ def _put_back(path: str, descriptor: int) -> None:
 
 def _seal(path: str) -> None:
     """Nothing more is put into a private place; what stands below it keeps its own attributes."""
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_BIND | 0x20  # MS_REMOUNT: this mount alone
+    flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID  # with both: this mount alone
     _mount("none", path, None, flags | (0 if path == "/dev" else _MS_NODEV))
 
 
