@@ -533,7 +533,8 @@ async def run(
                 identity, signing, verifier, directory_of_agents, tasks, log,
                 clock=clock, ids=ids, attempts=_Gate(limits, "token"), public_url=public_url,
                 delegations=HandingOn(
-                    log, snapshot=lambda: keeper.current, pseudonyms=named, watch=watch, clock=clock, ids=ids
+                    log, snapshot=lambda: keeper.current, sessions=sessions, pseudonyms=named, watch=watch, clock=clock,
+                    ids=ids,
                 ),
                 on_posture=room.monitor.note_posture,
             ),

@@ -426,7 +426,12 @@ class Code(Enum):
     STDIO_EXPOSED = (
         "stdio_exposed",
         "the tool server's program could read the data directory, so it is not run",
-        "run accredit as root, which gives it a user of its own, see `docs/tool-servers.md`",
+        "let nothing that its manifest names lead there, see `docs/tool-servers.md`",
+    )
+    STDIO_UNISOLATED = (
+        "stdio_unisolated",
+        "the tool server's program cannot be kept apart here, so it is not run",
+        "run accredit as root or allow it user namespaces, see `docs/tool-servers.md`",
     )
     RESULT_UNMASKABLE = (
         "result_unmaskable",

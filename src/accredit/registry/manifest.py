@@ -620,6 +620,15 @@ class _StdioForm(_Form):
     credential_variable: _Variable | None = Field(
         None, description="the variable of its environment that holds the brokered credential"
     )
+    network: Literal["none", "host"] = Field(
+        "none", description="whether it reaches the network of this machine, its loopback included"
+    )
+    reads: Annotated[list[_Directory], Field(max_length=64)] = Field(
+        default=[], description="files and directories it sees though they lie where all others are hidden from it"
+    )
+    writes: Annotated[list[_Directory], Field(max_length=64)] = Field(
+        default=[], description="files and directories it may write, as far as its user may: all others are read-only"
+    )
 
     @model_validator(mode="after")
     def _named_once(self) -> _StdioForm:
@@ -629,7 +638,14 @@ class _StdioForm(_Form):
 
     def read(self) -> Launch:
         return Launch(
-            self.command, tuple(self.args), self.directory, tuple(sorted(self.env.items())), self.credential_variable
+            self.command,
+            tuple(self.args),
+            self.directory,
+            tuple(sorted(self.env.items())),
+            self.credential_variable,
+            self.network,
+            tuple(sorted(set(self.reads))),
+            tuple(sorted(set(self.writes))),
         )
 
 

@@ -256,6 +256,12 @@ class Launch:
     """All of its environment but the credential, sorted: nothing is inherited."""
     credential_variable: str | None = None
     """Under which name it finds the brokered credential there."""
+    network: str = "none"
+    """`none`, or `host`: that of the machine accredit runs on."""
+    reads: tuple[str, ...] = ()
+    """What it sees, to read, of places that are private to it otherwise; sorted."""
+    writes: tuple[str, ...] = ()
+    """What it may write, as far as its user may; sorted."""
 
 
 @dataclass(frozen=True, slots=True)
