@@ -198,6 +198,21 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The SDK's client of each era answers for its user.",
     ),
     Requirement(
+        "gateway:questions:in-a-call",
+        "issue 5 §1, MCP 2025-11-25 elicitation",
+        "A server with sessions asks in the middle of a call; the answer goes to that call once it is decided about.",
+    ),
+    Requirement(
+        "gateway:questions:whose",
+        "issue 5 §1, DESIGN §11",
+        "A question reaches the client of the call it was put in; where that cannot be told it reaches nobody.",
+    ),
+    Requirement(
+        "gateway:questions:bounded",
+        "DESIGN §11",
+        "Calls that wait for an answer are few and used once; they end in time, and at a revocation.",
+    ),
+    Requirement(
         "gateway:elicitation:decided",
         "DESIGN §3.4, §3.6",
         "What is answered stands among the agent's own claims in the decision, its record and the view of a hold.",

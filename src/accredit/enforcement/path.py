@@ -780,7 +780,7 @@ class Enforcer:
             raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
         if offered is not tool and _registered(offered) != _registered(tool):
             raise UnavailableError(Code.SNAPSHOT_STALE, "what is registered of the tool changed meanwhile")
-        if (place.place, place.elicitation) != (server.place, server.elicitation):
+        if place.place != server.place:
             raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
     async def _hold(self, passage: Passage, decision: Decision, held: HeldCall, request: Digest | None) -> Refused:

@@ -100,6 +100,7 @@ class McpGateway:
     def changed(self, _: object = None) -> None:
         """Told when agents, tools, policies or credentials changed: open streams look whether that is news to them."""
         self._subscriptions.changed()
+        self._calls.changed()
 
     def revoked(self, revocation: Revocation) -> None:
         """Told of what was just revoked: its deferred calls are let go of, and open streams look again."""

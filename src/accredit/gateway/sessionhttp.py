@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
+from accredit.gateway.elicitation import ELICITATION, as_capability
 from accredit.gateway.relay import (
     ABOUT_US,
     ALIVE,
@@ -30,16 +31,7 @@ from accredit.gateway.relay import (
     rpc_request,
     session_headers,
 )
-from accredit.gateway.toolservers import (
-    AnswerAsk,
-    ServerExchange,
-    ToolRequest,
-    always,
-    negotiated,
-    not_declared,
-    reply_to,
-    shared,
-)
+from accredit.gateway.toolservers import Asks, ServerExchange, ToolRequest, always, negotiated, reply_to, shared
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
@@ -54,16 +46,16 @@ _BEGIN_S: Final = 10.0
 _ASIDE_S: Final = 5.0
 _END_S: Final = 2.0
 _MAX_SESSIONS: Final = 256
-_MAX_ASKS: Final = 32
 _MAX_ASIDE: Final = 256
 _SESSION_ID = re.compile(r"[\x21-\x7e]{1,1024}")
 _NOT_FOUND: Final = 404
 _BAD_REQUEST: Final = 400
 
 
-def initialize_params() -> dict[str, Any]:
-    """What `initialize` says: the newest revision with sessions, and no capabilities."""
-    return {"protocolVersion": SESSION_REVISIONS[0], "capabilities": {}, "clientInfo": ABOUT_US}
+def initialize_params(server: ToolServer) -> dict[str, Any]:
+    """What `initialize` says: the newest revision with sessions, and that we ask users where that is registered."""
+    capabilities = as_capability(server.elicitation)
+    return {"protocolVersion": SESSION_REVISIONS[0], "capabilities": capabilities, "clientInfo": ABOUT_US}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,10 +79,8 @@ _Key = tuple[ServerName, tuple[object, ...], tuple[tuple[str, str], ...]]
 class SessionHttp:
     """Implements `ToolServerProtocol`."""
 
-    def __init__(self, upstream: Upstream, *, answering: AnswerAsk = not_declared) -> None:
-        """`answering` is asked what a server's own requests are answered with."""
+    def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._answering = answering
         self._ids = itertools.count(1)
         self._sessions: OrderedDict[_Key, asyncio.Task[_Session]] = OrderedDict()
         self._aside: set[asyncio.Task[None]] = set()
@@ -175,7 +165,7 @@ class SessionHttp:
 
     async def _initialize(self, server: ToolServer, credential: Mapping[str, str]) -> _Session:
         rpc_id = next(self._ids)
-        body = rpc_request("initialize", initialize_params(), rpc_id=rpc_id, sessions=True)
+        body = rpc_request("initialize", initialize_params(server), rpc_id=rpc_id, sessions=True)
         headers = session_headers(None, None, credential)
         async with self._upstream.exchange(
             server.url, headers, body, credential=credential, recheck=always
@@ -190,16 +180,16 @@ class SessionHttp:
 
     async def notify(self, session: _Session, method: str, params: Mapping[str, Any]) -> None:
         """Send a notification."""
-        await self._post(session, {"jsonrpc": "2.0", "method": method, **({"params": dict(params)} if params else {})})
+        await self.post(session, {"jsonrpc": "2.0", "method": method, **({"params": dict(params)} if params else {})})
 
-    async def _post(self, session: _Session, message: Mapping[str, Any]) -> None:
-        """A message that has no answer of its own."""
+    async def post(self, session: _Session, message: Mapping[str, Any], recheck: Callable[[], None] = always) -> None:
+        """Send a message that has no answer of its own."""
         async with self._upstream.exchange(
             session.server.url,
             session.headers,
             encode_message(message),
             credential=session.credential,
-            recheck=always,
+            recheck=recheck,
         ) as exchange:
             answer = await exchange.whole()
         if not 200 <= answer.status < 300:
@@ -222,11 +212,7 @@ class SessionHttp:
 
     def answer_ask(self, session: _Session, ask: ServerAsk) -> None:
         """Answer a server's request, without keeping the call waiting that it came with."""
-
-        async def answer() -> None:
-            await self._post(session, await reply_to(self._answering, session.server, ask))
-
-        self._later(answer(), _ASIDE_S)
+        self._later(self.post(session, reply_to(ask)), _ASIDE_S)
 
     def cancel(self, session: _Session, rpc_id: int) -> None:
         """Tell the server that nobody waits for an answer any more."""
@@ -269,9 +255,10 @@ class _Exchange:
         self._rpc_id = rpc_id
         self._session: _Session | None = None
         self._inner: Exchange | None = None
-        self._asks = 0
+        self._asks = Asks()
         self._repeated = False
         self._over = False
+        self._left = False
 
     @property
     def received(self) -> int:
@@ -288,8 +275,9 @@ class _Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         inner, session = self._inner, self._session
-        if inner is None or session is None:
+        if inner is None or session is None or self._left:
             return
+        self._left = True
         await inner.__aexit__(kind, error, trace)
         if inner.sent and not self._over:  # leaving a connection is no cancellation in this era
             self._sessions.cancel(session, self._rpc_id)
@@ -316,7 +304,10 @@ class _Exchange:
                 return ALIVE
             answer = answer_of(read_server_message(text), rpc_id=self._rpc_id, sessions=True)
             if answer.ask is not None:
-                self._asked(session, answer.ask)
+                self._asks.take(answer.ask)
+                if answer.ask.method == ELICITATION and self._request.may_be_asked:
+                    return answer
+                self._sessions.answer_ask(session, answer.ask)
             elif answer != ALIVE:
                 self._over = answer.final
                 return answer
@@ -352,13 +343,10 @@ class _Exchange:
         self._inner = None
         return self._send(await self._sessions.session(self._server, self._credential, ended=ended))
 
-    def _asked(self, session: _Session, ask: ServerAsk) -> None:
-        self._asks += 1
-        if self._asks > _MAX_ASKS:
-            raise UnavailableError(
-                Code.UPSTREAM_INVALID, f"the tool server asked more than {_MAX_ASKS} times while it worked on one call"
-            )
-        self._sessions.answer_ask(session, ask)
+    async def respond(self, ask: ServerAsk, said: Mapping[str, Any], recheck: Callable[[], None]) -> None:
+        """As of the port."""
+        _, session = await self._begun()
+        await self._sessions.post(session, {"jsonrpc": "2.0", "id": ask.id, **said}, recheck)
 
 
 async def _result_of(exchange: Exchange, rpc_id: int) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from accredit.gateway.relay import ALIVE, Answer, read_answer, upstream_request
+from accredit.gateway.relay import ALIVE, Answer, ServerAsk, read_answer, upstream_request
 from accredit.gateway.toolservers import DISCOVER, ServerExchange, ToolRequest, always, discovered
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.kernel.ids import ServerName
@@ -49,6 +49,9 @@ class _Exchange:
             if answer != ALIVE:
                 return answer
         return None
+
+    async def respond(self, ask: ServerAsk, _: Mapping[str, Any], __: Callable[[], None]) -> None:
+        raise AssertionError(f"a server of this era sends no requests, {ask.method} among them")
 
 
 class StatelessHttp:

@@ -4,6 +4,9 @@ One program for each server and credential, started when it is first needed, and
 it at a time: an answer belongs to the call whose id it bears, exactly, and while that waits. What bears any other id,
 or comes a second time, belongs to nobody and is dropped; so is what is not JSON-RPC. How much a program may say that
 belongs to nobody is bounded, and so are the length of a line and the time that it takes.
+
+A question to an agent's user bears no such id. It is taken to be about the one call that is in the program, if that is
+one and was the only one for a moment; of several nobody could tell whose user is to be asked, and it is refused.
 """
 
 from __future__ import annotations
@@ -16,18 +19,18 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+from accredit.gateway.elicitation import ELICITATION
 from accredit.gateway.programs import Program, Programs
 from accredit.gateway.relay import Answer, ServerAsk, answer_of, encode_message, read_server_message, rpc_request
 from accredit.gateway.sessionhttp import initialize_params
 from accredit.gateway.toolservers import (
     DISCOVER,
-    AnswerAsk,
+    Asks,
     ServerExchange,
     ToolRequest,
     always,
     discovered,
     negotiated,
-    not_declared,
     reply_to,
     shared,
 )
@@ -50,6 +53,8 @@ _MAX_WAITING: Final = 64
 _STRAY_AT_ONCE: Final = 1_000
 _STRAY_PER_S: Final = 100.0
 _SHOWN_STRAY: Final = 5
+_CROSSING_S: Final = 5.0
+"""For so long what a program asks may be about a call that it has not heard the end of."""
 _STEADY_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 60.0
 _CRASHES: Final = 10
@@ -114,7 +119,6 @@ class _Conversation:
         server: ToolServer,
         credential: Mapping[str, str],
         *,
-        answering: AnswerAsk,
         max_bytes: int,
         line_s: float,
         write_s: float,
@@ -131,7 +135,6 @@ class _Conversation:
         self.answered = False
         """Whether it ever answered a request."""
         self._credential = credential
-        self._answering = answering
         self._max_bytes = max_bytes
         self._line_s = line_s
         self._write_s = write_s
@@ -140,6 +143,7 @@ class _Conversation:
         self.started = self._loop.time()
         self._ids = itertools.count(1)
         self._waiting: dict[int, _Exchange] = {}
+        self._crossing_until = 0.0
         self._writing = asyncio.Lock()
         self._stray, self._stray_at, self._strays = float(_STRAY_AT_ONCE), self.started, 0
         self._aside: set[asyncio.Task[None]] = set()
@@ -247,14 +251,35 @@ class _Conversation:
         if "id" not in message and message["method"] == "notifications/progress" and exchange is not None:
             exchange.take_message(message, len(line))
             return
-        self._belongs_to_nobody(b"" if isinstance(message["method"], str) else line)
         if "id" in message:
-            try:
-                ask = answer_of(message, rpc_id=0, sessions=True).ask
-            except UnavailableError:
+            self._asks(message, line)
+            return
+        self._belongs_to_nobody(b"" if isinstance(message["method"], str) else line)
+
+    def _asks(self, message: dict[str, Any], line: bytes) -> None:
+        try:
+            ask = answer_of(message, rpc_id=0, sessions=True).ask
+        except UnavailableError:
+            ask = None
+        unclear = False
+        if ask is not None and ask.method == ELICITATION and self.sessions:
+            about = self._only_one()
+            if about is not None and about.may_be_asked:
+                about.take_ask(ask, len(line))
                 return
-            if ask is not None and len(self._aside) < _MAX_WAITING:
-                self._later(self._reply(ask))
+            unclear = about is None and any(each.may_be_asked for each in self._waiting.values())
+        self._belongs_to_nobody(b"" if ask is not None else line)
+        if ask is not None and len(self._aside) < _MAX_WAITING:
+            self._later(self._tell(reply_to(ask, unclear=unclear)))
+
+    def _only_one(self) -> _Exchange | None:
+        """The request that a question is about; None: it could be about another.
+
+        INVARIANT: nobody is asked about somebody else's call, as far as the protocol lets us see whose it is.
+        """
+        if len(self._waiting) != 1 or self._loop.time() < self._crossing_until:
+            return None
+        return next(iter(self._waiting.values()))
 
     def _belongs_to_nobody(self, line: bytes) -> None:
         """Count it; too much of it is a flood."""
@@ -304,9 +329,6 @@ class _Conversation:
     async def _tell(self, message: Mapping[str, Any]) -> None:
         await self.send(encode_message(message), always, lambda: None)
 
-    async def _reply(self, ask: ServerAsk) -> None:
-        await self._tell(await reply_to(self._answering, self.server, ask))
-
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         async def told() -> None:
             try:
@@ -335,6 +357,7 @@ class _Conversation:
             self._idle.cancel()
             self._idle = self._loop.call_later(self._idle_s, self._retire)
         if waited and cancelled and self.failure is None:
+            self._crossing_until = self._loop.time() + _CROSSING_S
             params = {"requestId": rpc_id, "reason": "the caller does not wait any more"}
             self._later(self._tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
 
@@ -342,7 +365,7 @@ class _Conversation:
         """In the era of sessions: what comes before anything else."""
         if not self.sessions:
             return
-        opening = _Exchange.within(self, ToolRequest("initialize", initialize_params()), self._max_bytes)
+        opening = _Exchange.within(self, ToolRequest("initialize", initialize_params(self.server)), self._max_bytes)
         try:
             async with asyncio.timeout(_BEGIN_S), opening:
                 answer = await opening.next()
@@ -387,6 +410,7 @@ class _Exchange:
         self._rpc_id = 0
         self._items: deque[Answer | UnavailableError] = deque()
         self._some = asyncio.Event()
+        self._asks = Asks()
         self._over = False
         self.received = 0
         self.sent = False
@@ -454,8 +478,33 @@ class _Exchange:
         if answer.final:
             self._finish()
         elif len(self._items) >= _MAX_WAITING:
-            self._items.popleft()  # of notices that nobody reads so fast, the newest count
+            # of notices that nobody reads so fast, the newest count; questions are far fewer
+            oldest = next(at for at, each in enumerate(self._items) if isinstance(each, Answer) and each.ask is None)
+            del self._items[oldest]
         self.take(answer)
+
+    def take_ask(self, ask: ServerAsk, size: int) -> None:
+        """A question that the program puts while it works on this request."""
+        self.received += size
+        try:
+            self._check_size()
+            self._asks.take(ask)
+        except UnavailableError as error:
+            if self._conversation is not None:
+                self._conversation.over(self._rpc_id, cancelled=True)
+            self.take(error)
+            return
+        self.take(Answer(ask=ask))
+
+    @property
+    def may_be_asked(self) -> bool:
+        return self._request.may_be_asked
+
+    async def respond(self, ask: ServerAsk, said: Mapping[str, Any], recheck: Callable[[], None]) -> None:
+        """As of the port."""
+        conversation = self._conversation or await self._open()
+        message = {"jsonrpc": "2.0", "id": ask.id, **said}
+        await conversation.send(encode_message(message), recheck, lambda: None)
 
     def _check_size(self) -> None:
         if self.received > self._max_bytes:
@@ -509,16 +558,13 @@ class StdioServers:
         write_s: float = 10.0,
         first_wait_s: float = 0.5,
         idle_s: float = 900.0,
-        answering: AnswerAsk = not_declared,
     ) -> None:
-        """`answering` is asked what a server's own requests are answered with."""
         self._programs = programs
         self._max_bytes = max_result_bytes
         self._line_s = line_s
         self._write_s = write_s
         self._first_wait_s = first_wait_s
         self._idle_s = idle_s
-        self._answering = answering
         self._places: dict[_Key, _Place] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -632,7 +678,6 @@ class StdioServers:
             program,
             server,
             credential,
-            answering=self._answering,
             max_bytes=self._max_bytes,
             line_s=self._line_s,
             write_s=self._write_s,

@@ -7,11 +7,13 @@ sessions (`statelesshttp.py`), HTTP with them (`sessionhttp.py`), and programs t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
+from accredit.gateway.elicitation import ELICITATION
+from accredit.gateway.jsonrpc import RpcNumber
 from accredit.gateway.relay import Answer, ServerAsk
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
@@ -20,8 +22,7 @@ from accredit.registry.model import LATEST_REVISION, SESSION_REVISIONS, ToolServ
 
 __all__ = [
     "DISCOVER",
-    "AnswerAsk",
-    "NotDeclared",
+    "Asks",
     "ServerExchange",
     "ToolRequest",
     "ToolServerProtocol",
@@ -30,12 +31,11 @@ __all__ = [
     "answered",
     "discovered",
     "negotiated",
-    "not_declared",
     "reply_to",
     "shared",
 ]
 
-_METHOD_UNKNOWN: Final = -32601
+_MAX_ASKS: Final = 32
 
 
 def always() -> None:
@@ -54,7 +54,12 @@ class ToolRequest:
     """Whether notices of progress are wanted."""
     traceparent: str | None = None
     capabilities: Mapping[str, Any] = field(default_factory=dict)
-    """What the client behind the call can do; a session announces none."""
+    """What the client behind the call can do; a session announces what its server is registered to ask for."""
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether its user may be asked for something while it is worked on."""
+        return "elicitation" in self.capabilities
 
 
 DISCOVER: Final = ToolRequest("server/discover", {})
@@ -82,10 +87,24 @@ class ServerExchange(Protocol):
     async def next(self) -> Answer | None:
         """The next message of the answer, `ALIVE` for a sign of life, None if the answer ended without a response.
 
+        A question to the agent's user comes only where the request may be asked; every other request of the server's
+        was answered already.
+
         INVARIANT: what it gives was said in answer to this request, and not with the credential that went in.
 
         Raises:
             UnavailableError: the server is unreachable, or its answer too large or not what the protocol requires.
+            AccreditError: whatever the re-check raised; then nothing was sent.
+        """
+        ...
+
+    async def respond(self, ask: ServerAsk, said: Mapping[str, Any], recheck: Callable[[], None]) -> None:
+        """Tell the server what is said to its question: `result` or `error`.
+
+        INVARIANT: `recheck` is the first statement of writing it.
+
+        Raises:
+            UnavailableError: the server takes it no more.
             AccreditError: whatever the re-check raised; then nothing was sent.
         """
         ...
@@ -125,28 +144,42 @@ class ToolServerProtocol(Protocol):
         ...
 
 
-class NotDeclared(Exception):  # noqa: N818 - an answer, not a failure
-    """We declared no capability to do what a tool server asks."""
+class Asks:
+    """What a server has asked while it worked on one request."""
+
+    __slots__ = ("_count", "_known")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._known: set[str | int] = set()
+
+    def take(self, ask: ServerAsk) -> None:
+        """Note one more.
+
+        Raises:
+            UnavailableError: `upstream_invalid`: there were too many, or this question was put before.
+        """
+        self._count += 1
+        if self._count > _MAX_ASKS:
+            raise UnavailableError(
+                Code.UPSTREAM_INVALID, f"the tool server asked more than {_MAX_ASKS} times while it worked on one call"
+            )
+        if ask.method == ELICITATION:
+            if ask.id in self._known:
+                raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server asked under the same `id` twice")
+            self._known.add(ask.id)
 
 
-AnswerAsk = Callable[[ToolServer, ServerAsk], Awaitable[Mapping[str, Any]]]
-"""Answers what a tool server asks while it works on a call; raises `NotDeclared`."""
+def reply_to(ask: ServerAsk, *, unclear: bool = False) -> dict[str, Any]:
+    """The response to a server's request that goes to no client: a ping is answered, nothing else is served.
 
-
-async def not_declared(_: ToolServer, ask: ServerAsk) -> Mapping[str, Any]:
-    """A ping is answered; no capability is declared to tool servers, so nothing else may be asked."""
+    `unclear`: it is about a call, and nobody can tell which.
+    """
     if ask.method == "ping":
-        return {}
-    raise NotDeclared
-
-
-async def reply_to(answering: AnswerAsk, server: ToolServer, ask: ServerAsk) -> dict[str, Any]:
-    """The JSON-RPC response to a tool server's request."""
-    try:
-        return {"jsonrpc": "2.0", "id": ask.id, "result": dict(await answering(server, ask))}
-    except NotDeclared:
-        error = {"code": _METHOD_UNKNOWN, "message": "the client has not declared this capability"}
-        return {"jsonrpc": "2.0", "id": ask.id, "error": error}
+        return {"jsonrpc": "2.0", "id": ask.id, "result": {}}
+    words = "it cannot be told which request this is about" if unclear else "no such capability was declared"
+    number = RpcNumber.INTERNAL if unclear else RpcNumber.METHOD
+    return {"jsonrpc": "2.0", "id": ask.id, "error": {"code": int(number), "message": words}}
 
 
 async def discovered(exchange: ServerExchange) -> str:
