@@ -64,7 +64,7 @@ class _Asker:
         self.after: Callable[[asyncio.StreamWriter, int], None] = lambda writer, rpc_id: None
 
     async def __call__(self, writer: asyncio.StreamWriter, seen: Seen) -> None:
-        if seen.head.startswith((b"DELETE", b"GET")):
+        if seen.head.startswith(b"DELETE"):
             writer.write(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
             return
         message = seen.message

@@ -213,6 +213,26 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "Calls that wait for an answer are few and used once; they end in time, and at a revocation.",
     ),
     Requirement(
+        "gateway:server-streams:heard",
+        "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
+        "What a server with sessions says unasked is heard on one stream, which is taken up after it broke off.",
+    ),
+    Requirement(
+        "gateway:server-streams:bounded",
+        "DESIGN §11",
+        "A server that says too much unasked is listened to no more; its stream ends with its session.",
+    ),
+    Requirement(
+        "gateway:server-streams:resumed",
+        "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
+        "An answer that broke off is taken up where its server offers that; the call is never sent twice.",
+    ),
+    Requirement(
+        "gateway:server-streams:watched",
+        "issue 5 §1",
+        "A resource is subscribed to once for all who want to hear of it, and no longer than they do.",
+    ),
+    Requirement(
         "gateway:elicitation:decided",
         "DESIGN §3.4, §3.6",
         "What is answered stands among the agent's own claims in the decision, its record and the view of a hold.",
@@ -347,6 +367,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "gateway:definition:thirty-seconds",
         "DESIGN §3.4",
         "What a server offers is trusted for 30 s and renewed before that without a call waiting.",
+    ),
+    Requirement(
+        "gateway:definition:noticed",
+        "issue 5 §1",
+        "A server that says its lists changed is looked at soon, and once however often it says so.",
     ),
     Requirement("gateway:definition:changed", "issue 2 §1", "A tool that is not offered exactly as pinned is refused."),
     Requirement(

@@ -4,7 +4,11 @@ One session for each server and credential, whatever agents use it: what a serve
 Each request has an answer of its own, on the connection it was made on, so what is said there was said to it.
 
 A session that the server ended (404) is begun anew. The request that met the 404 is sent again, once: the standard has
-a server refuse it before it looks at it (2025-11-25, Streamable HTTP, "Session Management"). Nothing else is repeated.
+a server refuse it before it looks at it (2025-11-25, Streamable HTTP, "Session Management"). Nothing else is repeated:
+an answer that broke off is taken up again where its server says that it can be, by GET and the id of the last event.
+
+Beside the calls each session has one stream that is opened by GET, where the server offers it. There it tells that its
+lists or resources changed; what it asks there is about no call, and goes to no client.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,15 +27,30 @@ from accredit.gateway.elicitation import ELICITATION, as_capability
 from accredit.gateway.relay import (
     ABOUT_US,
     ALIVE,
+    LIST_NOTICES,
     Answer,
     ServerAsk,
+    ServerNotice,
     answer_of,
     encode_message,
     read_server_message,
     rpc_request,
     session_headers,
 )
-from accredit.gateway.toolservers import Asks, ServerExchange, ToolRequest, always, negotiated, reply_to, shared
+from accredit.gateway.resourcewatch import Bells, SubscribedWatch
+from accredit.gateway.toolservers import (
+    Allowance,
+    Asks,
+    ListNoticed,
+    ResourceWatch,
+    ServerExchange,
+    ToolRequest,
+    always,
+    negotiated,
+    nobody_listens,
+    reply_to,
+    shared,
+)
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
@@ -47,6 +66,14 @@ _ASIDE_S: Final = 5.0
 _END_S: Final = 2.0
 _MAX_SESSIONS: Final = 256
 _MAX_ASIDE: Final = 256
+_STRAY_AT_ONCE: Final = 1_000
+_STRAY_PER_S: Final = 100.0
+_MOST_RESUMED: Final = 5
+"""So often in a row an answer is taken up again that brings nothing new."""
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 60.0
+_LONGEST_RETRY_S: Final = 10.0
+_LAST_EVENT: Final = "Last-Event-ID"
 _SESSION_ID = re.compile(r"[\x21-\x7e]{1,1024}")
 _NOT_FOUND: Final = 404
 _BAD_REQUEST: Final = 400
@@ -67,6 +94,7 @@ class _Session:
     """None: the server keeps none."""
     revision: str
     credential: Mapping[str, str]
+    bells: Bells = field(default_factory=Bells, repr=False)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -79,8 +107,14 @@ _Key = tuple[ServerName, tuple[object, ...], tuple[tuple[str, str], ...]]
 class SessionHttp:
     """Implements `ToolServerProtocol`."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(
+        self, upstream: Upstream, *, list_noticed: ListNoticed = nobody_listens, first_wait_s: float = _FIRST_WAIT_S
+    ) -> None:
+        """`first_wait_s` is how long a stream that broke off is left alone, if its server does not say."""
         self._upstream = upstream
+        self._list_noticed = list_noticed
+        self.first_wait_s = first_wait_s
+        self._listening: dict[_Session, asyncio.Task[None]] = {}
         self._ids = itertools.count(1)
         self._sessions: OrderedDict[_Key, asyncio.Task[_Session]] = OrderedDict()
         self._aside: set[asyncio.Task[None]] = set()
@@ -96,6 +130,19 @@ class SessionHttp:
         """As of the port."""
         return _Exchange(self, server, request, dict(credential), recheck, next(self._ids))
 
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """As of the port."""
+
+        def exchange(request: ToolRequest) -> ServerExchange:
+            return self.exchange(server, request, credential=credential, recheck=recheck)
+
+        async def bells() -> Bells:
+            return (await self.session(server, dict(credential))).bells
+
+        return SubscribedWatch(uri, bells, exchange)
+
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""
         return (await self.session(server, dict(credential))).revision
@@ -109,6 +156,8 @@ class SessionHttp:
         """End every session."""
         for key in list(self._sessions):
             self._drop(key)
+        for session in list(self._listening):
+            self._deafen(session)
         aside = list(self._aside)
         if aside:
             await asyncio.wait(aside, timeout=_END_S)
@@ -126,6 +175,8 @@ class SessionHttp:
         task = self._sessions.get(key)
         if task is not None and task.done() and (_opened(task) is None or _opened(task) is ended):
             del self._sessions[key]
+            if ended is not None:
+                self._deafen(ended)
             task = None
         if task is None:
             task = asyncio.get_running_loop().create_task(self._begin(server, credential))
@@ -146,13 +197,16 @@ class SessionHttp:
         for key, task in list(self._sessions.items()):
             if task.done() and _opened(task) is session:
                 del self._sessions[key]
+        self._deafen(session)
 
     def _drop(self, key: _Key) -> None:
         task = self._sessions.pop(key)
         if not task.done():
             task.cancel()
-        elif (session := _opened(task)) is not None and session.id is not None:
-            self._later(self._end(session), _END_S)
+        elif (session := _opened(task)) is not None:
+            self._deafen(session)
+            if session.id is not None:
+                self._later(self._end(session), _END_S)
 
     async def _begin(self, server: ToolServer, credential: Mapping[str, str]) -> _Session:
         try:
@@ -176,6 +230,7 @@ class SessionHttp:
             raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server gave its session a malformed id")
         session = _Session(server, session_id, negotiated(result, server.revision), credential)
         await self.notify(session, "notifications/initialized", {})
+        self._listening[session] = asyncio.get_running_loop().create_task(self._listen(session))
         return session
 
     async def notify(self, session: _Session, method: str, params: Mapping[str, Any]) -> None:
@@ -207,6 +262,73 @@ class SessionHttp:
             method="DELETE",
         ) as exchange:
             await exchange.whole()  # 405 says that it keeps sessions for as long as it likes
+
+    # -- what a server says unasked
+
+    def stream(self, session: _Session, last: str | None, recheck: Callable[[], None]) -> Exchange:
+        """A stream by GET: what the server says unasked, or after `last` what it said before."""
+        headers = {**session.headers, "Accept": "text/event-stream"} | ({} if last is None else {_LAST_EVENT: last})
+        return self._upstream.exchange(
+            session.server.url, headers, b"", credential=session.credential, recheck=recheck, method="GET"
+        )
+
+    @property
+    def max_bytes(self) -> int:
+        """Of an answer, in however many pieces."""
+        return self._upstream.max_result_bytes
+
+    async def _listen(self, session: _Session) -> None:
+        """Hear what a server says unasked, for as long as the session lasts and it offers that."""
+        loop = asyncio.get_running_loop()
+        allowance = Allowance(_STRAY_AT_ONCE, _STRAY_PER_S, loop.time())
+        last: str | None = None
+        heard, wait_s = False, self.first_wait_s
+        while True:
+            begun = loop.time()
+            async with self.stream(session, last, always) as exchange:
+                try:
+                    while (text := await exchange.next()) is not None and exchange.events is not None:
+                        if not allowance.take(loop.time()):
+                            _log.warning("tool server %s says more unasked than is listened to", session.server.name)
+                            return
+                        if text:
+                            self._unasked(session, read_server_message(text))
+                except AccreditError as error:
+                    _log.info("tool server %s: its stream ended: %s", session.server.name, error.message)
+                events = exchange.events
+                if events is None and exchange.status is not None:  # it has none to offer, or no such session any more
+                    if exchange.status == _NOT_FOUND and heard:
+                        self.outdated(session)
+                    return
+            if events is not None:
+                heard, last = True, events.last_id or last
+            retry_s = events.retry_ms / 1000 if events is not None and events.retry_ms is not None else 0.0
+            lasted = loop.time() - begun > _LONGEST_WAIT_S
+            wait_s = self.first_wait_s if lasted else min(wait_s * 2, _LONGEST_WAIT_S)
+            await asyncio.sleep(min(max(wait_s, retry_s), _LONGEST_WAIT_S))
+
+    def _unasked(self, session: _Session, message: dict[str, Any]) -> None:
+        if "method" not in message:
+            return  # the answers to what we ask come on connections of their own
+        said = answer_of(message, rpc_id=0, sessions=True)
+        if said.ask is not None:
+            self._later(self.post(session, reply_to(said.ask, unclear=said.ask.method == ELICITATION)), _ASIDE_S)
+        elif said.notice is not None:
+            self.noticed(session, said.notice)
+
+    def noticed(self, session: _Session, notice: ServerNotice) -> None:
+        """Pass on what a server tells of its lists and resources."""
+        if notice.method in LIST_NOTICES:
+            self._list_noticed(session.server.name)
+        else:
+            session.bells.ring(notice)
+
+    def _deafen(self, session: _Session) -> None:
+        """The session is over: nothing more is heard in it."""
+        listening = self._listening.pop(session, None)
+        if listening is not None and listening is not asyncio.current_task():
+            listening.cancel()
+        session.bells.lost()
 
     # -- beside the calls
 
@@ -259,14 +381,19 @@ class _Exchange:
         self._repeated = False
         self._over = False
         self._left = False
+        self._earlier = 0
+        self._resumed = False
+        self._last: str | None = None
+        self._retry_ms: int | None = None
+        self._tries = 0
 
     @property
     def received(self) -> int:
-        return self._inner.received if self._inner is not None else 0
+        return self._earlier + (self._inner.received if self._inner is not None else 0)
 
     @property
     def sent(self) -> bool:
-        return self._inner is not None and self._inner.sent
+        return self._resumed or (self._inner is not None and self._inner.sent)
 
     async def __aenter__(self) -> Self:
         return self
@@ -279,7 +406,7 @@ class _Exchange:
             return
         self._left = True
         await inner.__aexit__(kind, error, trace)
-        if inner.sent and not self._over:  # leaving a connection is no cancellation in this era
+        if self.sent and not self._over:  # leaving a connection is no cancellation in this era
             self._sessions.cancel(session, self._rpc_id)
 
     async def next(self) -> Answer | None:
@@ -288,18 +415,28 @@ class _Exchange:
             try:
                 text = await inner.next()
             except AccreditError:
-                if not self._ended_session(inner, session):
+                if self._ended_session(inner, session):
+                    inner, session = await self._again(session)
+                elif (inner.broke_off or inner.status is None) and self._resumable(inner):
+                    inner = await self._resume(inner, session)
+                else:
                     raise
-                inner, session = await self._again(session)
                 continue
             if self._ended_session(inner, session):
                 inner, session = await self._again(session)
                 continue
             if inner.status == _BAD_REQUEST:
                 self._sessions.outdated(session)  # many servers say so of a session that they have lost
+            if text is None and self._resumable(inner):
+                inner = await self._resume(inner, session)
+                continue
             if text is None:
                 self._over = True
                 return None
+            if self._resumed and inner.events is None:
+                raise UnavailableError(
+                    Code.UPSTREAM_INVALID, "the tool server's answer broke off, and is not taken up again"
+                )
             if not text:
                 return ALIVE
             answer = answer_of(read_server_message(text), rpc_id=self._rpc_id, sessions=True)
@@ -308,6 +445,8 @@ class _Exchange:
                 if answer.ask.method == ELICITATION and self._request.may_be_asked:
                     return answer
                 self._sessions.answer_ask(session, answer.ask)
+            elif answer.notice is not None:
+                self._sessions.noticed(session, answer.notice)
             elif answer != ALIVE:
                 self._over = answer.final
                 return answer
@@ -335,6 +474,34 @@ class _Exchange:
     def _ended_session(self, inner: Exchange, session: _Session) -> bool:
         """Whether the server refused the request for its session alone."""
         return inner.status == _NOT_FOUND and session.id is not None and not self._repeated
+
+    def _resumable(self, inner: Exchange) -> bool:
+        """Whether there is an answer to be taken up again, as far as its server has said."""
+        if inner.events is not None and inner.events.last_id is not None:
+            if inner.events.last_id != self._last:
+                self._tries = 0
+            self._last, self._retry_ms = inner.events.last_id, inner.events.retry_ms
+        answered = inner.status is not None and inner.events is None
+        return self._last is not None and not answered and inner.refusal is None
+
+    async def _resume(self, inner: Exchange, session: _Session) -> Exchange:
+        """Take up an answer that broke off (2025-11-25, Streamable HTTP, "Resumability and Redelivery").
+
+        INVARIANT: the request itself is never sent again.
+
+        Raises:
+            UnavailableError: `upstream_invalid`: it breaks off again and again, or is larger than an answer may be.
+        """
+        self._tries += 1
+        self._resumed = self._repeated = True
+        self._earlier += inner.received
+        self._inner = self._sessions.stream(session, self._last, self._recheck)
+        await inner.__aexit__(None, None, None)
+        if self._tries > _MOST_RESUMED or self._earlier > self._sessions.max_bytes:
+            raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer broke off again and again")
+        wait_s = self._sessions.first_wait_s if self._retry_ms is None else self._retry_ms / 1000
+        await asyncio.sleep(min(wait_s, _LONGEST_RETRY_S))
+        return self._inner
 
     async def _again(self, ended: _Session) -> tuple[Exchange, _Session]:
         self._repeated = True

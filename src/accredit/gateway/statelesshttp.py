@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from accredit.gateway.relay import ALIVE, Answer, ServerAsk, read_answer, upstream_request
-from accredit.gateway.toolservers import DISCOVER, ServerExchange, ToolRequest, always, discovered
+from accredit.gateway.resourcewatch import ListeningWatch, listen_to
+from accredit.gateway.toolservers import DISCOVER, ResourceWatch, ServerExchange, ToolRequest, always, discovered
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.kernel.ids import ServerName
 from accredit.registry.model import ToolServer
@@ -46,7 +47,7 @@ class _Exchange:
             if not text:
                 return ALIVE
             answer = read_answer(text, rpc_id=self._rpc_id)
-            if answer != ALIVE:
+            if answer != ALIVE:  # of notices those alone come here that were asked for
                 return answer
         return None
 
@@ -83,6 +84,12 @@ class StatelessHttp:
         )
         inner = self._upstream.exchange(server.url, headers, body, credential=credential, recheck=recheck)
         return _Exchange(inner, rpc_id)
+
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """As of the port."""
+        return ListeningWatch(uri, self.exchange(server, listen_to(uri), credential=credential, recheck=recheck))
 
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""

@@ -21,16 +21,30 @@ from typing import Any, Final, Self
 
 from accredit.gateway.elicitation import ELICITATION
 from accredit.gateway.programs import Program, Programs
-from accredit.gateway.relay import Answer, ServerAsk, answer_of, encode_message, read_server_message, rpc_request
+from accredit.gateway.relay import (
+    LIST_NOTICES,
+    Answer,
+    ServerAsk,
+    answer_of,
+    encode_message,
+    read_server_message,
+    rpc_request,
+)
+from accredit.gateway.resourcewatch import Bells, ListeningWatch, SubscribedWatch, listen_to
+from accredit.gateway.routing import SUBSCRIPTION_KEY
 from accredit.gateway.sessionhttp import initialize_params
 from accredit.gateway.toolservers import (
     DISCOVER,
+    Allowance,
     Asks,
+    ListNoticed,
+    ResourceWatch,
     ServerExchange,
     ToolRequest,
     always,
     discovered,
     negotiated,
+    nobody_listens,
     reply_to,
     shared,
 )
@@ -119,6 +133,7 @@ class _Conversation:
         server: ToolServer,
         credential: Mapping[str, str],
         *,
+        list_noticed: ListNoticed,
         max_bytes: int,
         line_s: float,
         write_s: float,
@@ -135,6 +150,7 @@ class _Conversation:
         self.answered = False
         """Whether it ever answered a request."""
         self._credential = credential
+        self._list_noticed = list_noticed
         self._max_bytes = max_bytes
         self._line_s = line_s
         self._write_s = write_s
@@ -145,7 +161,9 @@ class _Conversation:
         self._waiting: dict[int, _Exchange] = {}
         self._crossing_until = 0.0
         self._writing = asyncio.Lock()
-        self._stray, self._stray_at, self._strays = float(_STRAY_AT_ONCE), self.started, 0
+        self._stray = Allowance(_STRAY_AT_ONCE, _STRAY_PER_S, self.started)
+        self._strays = 0
+        self.bells = Bells()
         self._aside: set[asyncio.Task[None]] = set()
         self._at_once = False
         self._idle = self._loop.call_later(self._idle_s, self._retire)
@@ -187,7 +205,7 @@ class _Conversation:
 
     def _retire(self) -> None:
         """Nobody asked for long: it is started again when somebody does."""
-        if not self._waiting and not self._writing.locked():
+        if not self._waiting and not self._writing.locked() and not self.bells:
             self.retired = True
             self.fail(UnavailableError(Code.UPSTREAM_UNREACHABLE, "the tool server is ended"))
             self.running.cancel()
@@ -200,6 +218,7 @@ class _Conversation:
         waiting, self._waiting = self._waiting, {}
         for exchange in waiting.values():
             exchange.take(error)
+        self.bells.lost()
 
     async def end(self, *, at_once: bool) -> None:
         self.fail(UnavailableError(Code.UPSTREAM_UNREACHABLE, "the tool server is ended"))
@@ -245,15 +264,24 @@ class _Conversation:
         exchange.take_message(message, len(line))
 
     def _unasked(self, message: dict[str, Any], line: bytes) -> None:
-        params = message.get("params")
-        token = params.get("progressToken") if isinstance(params, dict) else None
-        exchange = self._waiting.get(token) if type(token) is int else None
-        if "id" not in message and message["method"] == "notifications/progress" and exchange is not None:
-            exchange.take_message(message, len(line))
-            return
         if "id" in message:
             self._asks(message, line)
             return
+        params = message.get("params")
+        params = params if isinstance(params, dict) else {}
+        meta = params.get("_meta")
+        token = params.get("progressToken") if message["method"] == "notifications/progress" else None
+        if not self.sessions and isinstance(meta, dict):
+            token = meta.get(SUBSCRIPTION_KEY, token)
+        exchange = self._waiting.get(token) if type(token) is int else None
+        if exchange is not None:
+            exchange.take_message(message, len(line))
+            return
+        notice = answer_of(message, rpc_id=0).notice
+        if notice is not None and notice.method in LIST_NOTICES:
+            self._list_noticed(self.server.name)
+        elif notice is not None and self.sessions:
+            self.bells.ring(notice)
         self._belongs_to_nobody(b"" if isinstance(message["method"], str) else line)
 
     def _asks(self, message: dict[str, Any], line: bytes) -> None:
@@ -283,10 +311,7 @@ class _Conversation:
 
     def _belongs_to_nobody(self, line: bytes) -> None:
         """Count it; too much of it is a flood."""
-        now = self._loop.time()
-        self._stray = min(_STRAY_AT_ONCE, self._stray + (now - self._stray_at) * _STRAY_PER_S) - 1
-        self._stray_at = now
-        if self._stray < 0:
+        if not self._stray.take(self._loop.time()):
             raise ProgramFault(_invalid("writes what nobody asked for without end"))
         if line and self._strays < _SHOWN_STRAY:
             self._strays += 1
@@ -558,7 +583,9 @@ class StdioServers:
         write_s: float = 10.0,
         first_wait_s: float = 0.5,
         idle_s: float = 900.0,
+        list_noticed: ListNoticed = nobody_listens,
     ) -> None:
+        self._list_noticed = list_noticed
         self._programs = programs
         self._max_bytes = max_result_bytes
         self._line_s = line_s
@@ -580,6 +607,21 @@ class StdioServers:
         """As of the port."""
         given = dict(credential)
         return _Exchange(lambda: self._conversation(server, given), request, recheck, self._max_bytes)
+
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """As of the port. A program that is watched is not ended for want of calls."""
+
+        def exchange(request: ToolRequest) -> ServerExchange:
+            return self.exchange(server, request, credential=credential, recheck=recheck)
+
+        async def bells() -> Bells:
+            return (await self._conversation(server, dict(credential))).bells
+
+        if server.revision == LATEST_REVISION:
+            return ListeningWatch(uri, exchange(listen_to(uri)))
+        return SubscribedWatch(uri, bells, exchange)
 
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""
@@ -678,6 +720,7 @@ class StdioServers:
             program,
             server,
             credential,
+            list_noticed=self._list_noticed,
             max_bytes=self._max_bytes,
             line_s=self._line_s,
             write_s=self._write_s,

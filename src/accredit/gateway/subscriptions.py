@@ -15,13 +15,13 @@ from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcNumber
 from accredit.gateway.relay import encode_message
 from accredit.gateway.replies import Reply
+from accredit.gateway.routing import SUBSCRIPTION_KEY
 from accredit.gateway.sse import KEEP_ALIVE, event_frame
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId
 
 __all__ = ["Subscriptions"]
 
-_ID_KEY: Final = "io.modelcontextprotocol/subscriptionId"
 _LONGEST_S: Final = 24 * 3600.0
 _ALIVE_S: Final = 15.0
 _MOST: Final = 8_192
@@ -90,11 +90,11 @@ class Subscriptions:
             self._open[agent] -= 1
             if not self._open[agent]:
                 del self._open[agent]
-        await reply.result({"resultType": "complete", "_meta": {_ID_KEY: rpc_id}})
+        await reply.result({"resultType": "complete", "_meta": {SUBSCRIPTION_KEY: rpc_id}})
 
     async def _run(self, honoured: list[str], rpc_id: RpcId, lists: Lists, reply: Reply) -> None:
         async def notify(method: str, **params: Any) -> None:
-            notice = {"jsonrpc": "2.0", "method": method, "params": {"_meta": {_ID_KEY: rpc_id}, **params}}
+            notice = {"jsonrpc": "2.0", "method": method, "params": {"_meta": {SUBSCRIPTION_KEY: rpc_id}, **params}}
             await reply.part(event_frame(encode_message(notice)))
 
         change, known = self._change, lists()

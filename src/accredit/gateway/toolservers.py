@@ -22,7 +22,10 @@ from accredit.registry.model import LATEST_REVISION, SESSION_REVISIONS, ToolServ
 
 __all__ = [
     "DISCOVER",
+    "Allowance",
     "Asks",
+    "ListNoticed",
+    "ResourceWatch",
     "ServerExchange",
     "ToolRequest",
     "ToolServerProtocol",
@@ -31,6 +34,7 @@ __all__ = [
     "answered",
     "discovered",
     "negotiated",
+    "nobody_listens",
     "reply_to",
     "shared",
 ]
@@ -110,6 +114,33 @@ class ServerExchange(Protocol):
         ...
 
 
+class ResourceWatch(Protocol):
+    """Word of one resource's changes. Leaving it tells the server that nobody listens any more."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def begin(self) -> None:
+        """Ask for it.
+
+        Raises:
+            UnavailableError: the server does not tell, or is unreachable.
+            AccreditError: whatever the re-check raised; then nothing was sent.
+        """
+        ...
+
+    async def next(self) -> None:
+        """Wait until the server says that it changed.
+
+        Raises:
+            UnavailableError: it tells nothing any more, unless it is asked again.
+        """
+        ...
+
+
 class ToolServerProtocol(Protocol):
     """Speaks to tool servers of one kind."""
 
@@ -124,6 +155,15 @@ class ToolServerProtocol(Protocol):
         """A request to be made when its answer is first asked for.
 
         INVARIANT: `recheck` is the first statement of writing it (DESIGN §3.12), each time it is written.
+        """
+        ...
+
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """Word of a resource's changes, to be asked for.
+
+        INVARIANT: `recheck` is the first statement of writing what asks for it.
         """
         ...
 
@@ -142,6 +182,30 @@ class ToolServerProtocol(Protocol):
     async def aclose(self) -> None:
         """End everything that is kept open."""
         ...
+
+
+ListNoticed = Callable[[ServerName], None]
+"""Is told that a server says that one of its lists is another now."""
+
+
+def nobody_listens(_: ServerName) -> None:
+    """Nobody wants to know of changed lists."""
+
+
+class Allowance:
+    """How much a server may say that nobody asked for: so many at once, and so many a second."""
+
+    __slots__ = ("_at", "_left", "_most", "_per_s")
+
+    def __init__(self, most: int, per_s: float, now: float) -> None:
+        self._most, self._per_s = most, per_s
+        self._left, self._at = float(most), now
+
+    def take(self, now: float) -> bool:
+        """Whether one more is within it."""
+        self._left = min(self._most, self._left + (now - self._at) * self._per_s) - 1
+        self._at = now
+        return self._left >= 0
 
 
 class Asks:
@@ -270,6 +334,12 @@ class ToolServers:
     ) -> ServerExchange:
         """As of the port."""
         return self._of(server).exchange(server, request, credential=credential, recheck=recheck)
+
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """As of the port."""
+        return self._of(server).watch(server, uri, credential=credential, recheck=recheck)
 
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""
