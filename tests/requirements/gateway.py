@@ -213,6 +213,26 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "Calls that wait for an answer are few and used once; they end in time, and at a revocation.",
     ),
     Requirement(
+        "gateway:session-streams:told",
+        "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
+        "A session's stream tells of changed lists and resources, and ends with session and credential.",
+    ),
+    Requirement(
+        "gateway:session-streams:resumed",
+        "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
+        "A session's stream is taken up after an event of its own; what is not known any more is said in full.",
+    ),
+    Requirement(
+        "gateway:session-streams:bounded",
+        "DESIGN §11",
+        "What is kept of a session without a stream is bounded in number, size and time.",
+    ),
+    Requirement(
+        "gateway:subscriptions:resources",
+        "issue 5 §1, MCP 2025-11-25, MCP 2026-07-28 subscriptions",
+        "Whether a client may hear of a resource is decided like a read; it hears of that alone, while it is granted.",
+    ),
+    Requirement(
         "gateway:server-streams:heard",
         "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
         "What a server with sessions says unasked is heard on one stream, which is taken up after it broke off.",

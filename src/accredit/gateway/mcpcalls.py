@@ -53,6 +53,7 @@ from accredit.gateway.questions import ClientQuestions
 from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, input_required, refusal_result
 from accredit.gateway.relay import ALIVE, Answer, ServerAsk, encode_message
 from accredit.gateway.replies import Reply
+from accredit.gateway.resourcewatch import ResourceWatches, Updated
 from accredit.gateway.routing import (
     CAPABILITIES_KEY,
     Era,
@@ -74,7 +75,7 @@ from accredit.kernel.ids import HoldId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
 from accredit.registry.model import Tool, ToolServer
 
-__all__ = ["McpCalls", "McpRequest"]
+__all__ = ["McpCalls", "McpRequest", "forever"]
 
 _log = logging.getLogger("accredit.gateway")
 
@@ -128,6 +129,37 @@ class McpRequest:
         return self.server.name if self.server is not None else None
 
 
+class _Listening:
+    """A resource that its server is asked to tell of. As a request it has no answer but that it was made."""
+
+    received = 0
+
+    def __init__(self, watches: ResourceWatches, admitted: Admitted, uri: str, updated: Updated) -> None:
+        self._watches = watches
+        self._admitted = admitted
+        self._uri = uri
+        self._updated = updated
+        self._remove: Callable[[], None] | None = None
+        self.sent = False
+
+    async def begin(self) -> None:
+        self._remove = await self._watches.add(
+            self._admitted.server,
+            self._uri,
+            self._updated,
+            credential=self._admitted.headers,
+            recheck=self._recheck,
+        )
+
+    def _recheck(self) -> None:
+        self._admitted.recheck()
+        self.sent = True
+
+    def remove(self) -> None:
+        if self._remove is not None:
+            self._remove()
+
+
 class McpCalls:
     """What clients of one process are about."""
 
@@ -147,6 +179,7 @@ class McpCalls:
         self._hold_sealer = sealer.derive("mcp-hold-state")
         self._questions = ClientQuestions(ids)
         self._open = OpenCalls(ids)
+        self._watches = ResourceWatches(tool_servers)
         self._asking: dict[Flight, Principal] = {}
         self._deferred = DeferredCalls(deferred, sealer, clock, ids)
         self._asked_about: set[str] = set()
@@ -160,6 +193,7 @@ class McpCalls:
         """Give up what goes on."""
         await self._deferred.aclose()
         await self._open.aclose()
+        await self._watches.aclose()
         for stopping in list(self._stopping):
             stopping.cancel()
         await asyncio.gather(*self._stopping, return_exceptions=True)
@@ -175,6 +209,7 @@ class McpCalls:
             UnavailableError: what is kept cannot be used.
         """
         await self._deferred.sweep()
+
     def changed(self) -> None:
         """Nobody who is not let in any more is waited for; whose token has run out may come back with another."""
         self._open.changed(lambda principal: self._enforcement.still_valid(principal) in {None, Code.TOKEN_EXPIRED})
@@ -205,8 +240,7 @@ class McpCalls:
     async def run(self, asked: RpcCall, inbound: McpRequest, reply: Reply) -> None:
         """Have a call decided about, and do what came of it."""
         message, tell = inbound.message, tell_refusal(asked, inbound.era)
-        label, trace = _run_label(message, inbound.head)
-        declared = _declared(message)
+        call, trace = _call(asked, inbound)
         try:
             carried = self._carried(inbound, asked)
         except InvalidInputError as error:
@@ -219,23 +253,7 @@ class McpCalls:
         if carried.open is not None and opened is None:
             await tell(reply, Refused(Code.HOLD_EXPIRED, "the call that this goes on with is over", _ANEW))
             return
-        call = Call(
-            principal=inbound.principal,
-            server=asked.server,
-            tool=asked.own,
-            arguments=asked.arguments,
-            item=asked.item,
-            completes=asked.completes,
-            protocol=f"mcp/{inbound.era}",
-            source=inbound.source,
-            run_label=label,
-            named_call=_named_call(message),
-            declared=declared,
-            span=trace.span if trace is not None else None,
-            sampled=trace is None or trace.sampled,
-            answers=carried.answers,
-            hold=carried.hold,
-        )
+        call = replace(call, answers=carried.answers, hold=carried.hold)
         flight, session = Flight(inbound.receive), inbound.session
         key = None if session is None or message.id is None else (session.nonce, message.id)
         if key is not None:
@@ -245,6 +263,29 @@ class McpCalls:
         finally:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
+
+    async def subscribe(
+        self, asked: RpcCall, inbound: McpRequest, updated: Updated, flight: Flight
+    ) -> Refused | Callable[[], None]:
+        """Have it decided whether a client may hear of a resource's changes, and have its server tell of them.
+
+        It is a call of its own, decided like a read of it. What is returned stops listening, unless it is a refusal.
+        """
+        call, _ = _call(asked, inbound)
+        outcome = await self._enforcement.admit(replace(call, watches=True))
+        if isinstance(outcome, Refused):
+            return outcome
+        listening = _Listening(self._watches, outcome, asked.params["uri"], updated)
+
+        async def relay(listening: _Listening, end: Ending) -> None:
+            await listening.begin()
+            end(CallResult(CallEnd.OK))
+
+        words = await forward(self._enforcement, outcome, flight, lambda: listening, relay)
+        if words is not None:
+            listening.remove()
+            return words
+        return listening.remove
 
     async def _rounds(
         self,
@@ -767,8 +808,33 @@ class McpCalls:
             self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, code, sent=False))
             return
         heard = HeardReply()
-        await self._forward(admitted, asked, heard, Flight(_forever), tell=tell_refusal(asked, Era.STATELESS))
+        await self._forward(admitted, asked, heard, Flight(forever), tell=tell_refusal(asked, Era.STATELESS))
         self._deferred.end(deferred, **heard.ended())
+
+
+def _call(asked: RpcCall, inbound: McpRequest) -> tuple[Call, TraceParent | None]:
+    """What is to be decided about, and the trace that its client is in.
+
+    Raises:
+        RpcError: what the client says of its run, or declares, is malformed.
+    """
+    label, trace = _run_label(inbound.message, inbound.head)
+    call = Call(
+        principal=inbound.principal,
+        server=asked.server,
+        tool=asked.own,
+        arguments=asked.arguments,
+        item=asked.item,
+        completes=asked.completes,
+        protocol=f"mcp/{inbound.era}",
+        source=inbound.source,
+        run_label=label,
+        named_call=_named_call(inbound.message),
+        declared=_declared(inbound.message),
+        span=trace.span if trace is not None else None,
+        sampled=trace is None or trace.sampled,
+    )
+    return call, trace
 
 
 def _progress_token(message: RpcMessage) -> RpcId | None:
@@ -819,7 +885,7 @@ def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None
     return (trace.trace if trace is not None else None), trace
 
 
-async def _forever() -> Any:
+async def forever() -> Any:
     """What a call hears that nobody waits for: its client does not leave."""
     await asyncio.get_running_loop().create_future()
 

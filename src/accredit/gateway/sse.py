@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["KEEP_ALIVE", "EventReader", "event_frame"]
+__all__ = ["KEEP_ALIVE", "EventReader", "event_frame", "id_frame"]
 
 KEEP_ALIVE = b": alive\r\n\r\n"
 """A comment: it keeps proxies on the way from closing a quiet stream."""
@@ -78,6 +78,11 @@ class EventReader:
             self._id = value if _ID.fullmatch(value) else None  # another could not be sent back in a header
         elif field == b"retry" and _RETRY.fullmatch(value):
             self.retry_ms = int(value)
+
+
+def id_frame(own: str) -> bytes:
+    """An event without data, which says from where on the stream can be taken up again."""
+    return b"id: " + own.encode() + b"\r\ndata:\r\n\r\n"
 
 
 def event_frame(data: bytes, own: str | None = None) -> bytes:
