@@ -138,7 +138,7 @@ def test_a_changed_list_is_heard_of_on_the_stream_and_what_is_asked_there_reache
                 peer.stream.put_nowait(_event(said))
             await _until(lambda: heard and len(peer.replies) == 2)
             assert heard == ["crm"]
-            assert {reply["id"]: reply.get("error", {}).get("code") for reply in peer.replies} == {1: -32603, 3: None}
+            assert {reply["id"]: reply.get("error", {}).get("code") for reply in peer.replies} == {1: -32601, 3: None}
             assert peer.gets == [("s1", None)], "one stream, in the session"
 
     asyncio.run(play())
@@ -193,6 +193,53 @@ def test_a_stream_ends_with_its_session() -> None:
             await _until(lambda: len(peer.gets) == 2)
             assert [session for session, _ in peer.gets] == ["s1", "s2"]
             assert heard == []
+
+    asyncio.run(play())
+
+
+_FORMS: dict[str, Any] = {"elicitation": {"form": {}}}
+_ASK = {"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"message": "?"}}
+
+
+@pytest.mark.requirement("gateway:questions:whose")
+def test_what_is_asked_on_the_stream_is_about_the_one_call_in_the_session_or_about_none() -> None:
+    async def play() -> None:
+        peer, gate = _Peer(), asyncio.Event()
+
+        async def slow(writer: asyncio.StreamWriter, seen: Seen) -> None:
+            await gate.wait()
+            body = {"jsonrpc": "2.0", "id": seen.message["id"], "result": tool_result("done")}
+            writer.write(http_json(body))
+
+        async with _place(peer) as (sessions, plain, _):
+            peer.call, server = slow, replace(plain, elicitation=frozenset({"form"}))
+
+            def begin(capabilities: Any = _FORMS) -> Any:
+                request = ToolRequest("tools/call", {"name": "read"}, capabilities=capabilities)
+                return sessions.exchange(server, request, credential=_CREDENTIAL, recheck=always)
+
+            async def replied(own: int) -> Any:
+                peer.stream.put_nowait(_event({**_ASK, "id": own}))
+                await _until(lambda: any(reply["id"] == own for reply in peer.replies))
+                return next(reply for reply in peer.replies if reply["id"] == own)
+
+            async with asyncio.timeout(20), begin() as exchange:
+                reading = asyncio.create_task(exchange.next())
+                await _until(lambda: peer.methods.count("tools/call") == 1 and peer.gets)
+                peer.stream.put_nowait(_event(_ASK))
+                ask = (await reading).ask
+                assert ask.params == {"message": "?"}
+                await exchange.respond(ask, {"result": {"action": "decline"}}, always)
+                assert peer.replies[-1]["result"] == {"action": "decline"}
+                async with begin({}) as other:
+                    beside = asyncio.create_task(other.next())
+                    await _until(lambda: peer.methods.count("tools/call") == 2)
+                    assert (await replied(2))["error"]["code"] == -32603, "of two calls it could be either's"
+                    beside.cancel()
+                assert (await replied(3))["error"]["code"] == -32603, "the other may not have ended there yet"
+                gate.set()
+                assert text_of(await exchange.next()) == "done"
+            assert (await replied(4))["error"]["code"] == -32603, "of none it is nobody's"
 
     asyncio.run(play())
 

@@ -8,7 +8,8 @@ a server refuse it before it looks at it (2025-11-25, Streamable HTTP, "Session 
 an answer that broke off is taken up again where its server says that it can be, by GET and the id of the last event.
 
 Beside the calls each session has one stream that is opened by GET, where the server offers it. There it tells that its
-lists or resources changed; what it asks there is about no call, and goes to no client.
+lists or resources changed. What it asks there bears no call's id: it is taken to be about the one call in the session,
+if that is one and was the only one for a moment, and else goes to no client.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import asyncio
 import itertools
 import logging
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -41,6 +42,7 @@ from accredit.gateway.resourcewatch import Bells, SubscribedWatch
 from accredit.gateway.toolservers import (
     Allowance,
     Asks,
+    CallsInside,
     ListNoticed,
     ResourceWatch,
     ServerExchange,
@@ -73,6 +75,7 @@ _MOST_RESUMED: Final = 5
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 60.0
 _LONGEST_RETRY_S: Final = 10.0
+_MOST_ASIDE: Final = 8
 _LAST_EVENT: Final = "Last-Event-ID"
 _SESSION_ID = re.compile(r"[\x21-\x7e]{1,1024}")
 _NOT_FOUND: Final = 404
@@ -94,6 +97,7 @@ class _Session:
     """None: the server keeps none."""
     revision: str
     credential: Mapping[str, str]
+    calls: CallsInside[_Exchange] = field(repr=False)
     bells: Bells = field(default_factory=Bells, repr=False)
 
     @property
@@ -228,7 +232,8 @@ class SessionHttp:
             session_id = exchange.header("mcp-session-id")
         if session_id is not None and _SESSION_ID.fullmatch(session_id) is None:
             raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server gave its session a malformed id")
-        session = _Session(server, session_id, negotiated(result, server.revision), credential)
+        inside: CallsInside[_Exchange] = CallsInside(asyncio.get_running_loop().time)
+        session = _Session(server, session_id, negotiated(result, server.revision), credential, inside)
         await self.notify(session, "notifications/initialized", {})
         self._listening[session] = asyncio.get_running_loop().create_task(self._listen(session))
         return session
@@ -312,7 +317,11 @@ class SessionHttp:
             return  # the answers to what we ask come on connections of their own
         said = answer_of(message, rpc_id=0, sessions=True)
         if said.ask is not None:
-            self._later(self.post(session, reply_to(said.ask, unclear=said.ask.method == ELICITATION)), _ASIDE_S)
+            about = session.calls.only_one() if said.ask.method == ELICITATION else None
+            if about is not None and about.may_be_asked and about.ask_aside(said.ask):
+                return
+            unclear = said.ask.method == ELICITATION and about is None and bool(session.server.elicitation)
+            self._later(self.post(session, reply_to(said.ask, unclear=unclear)), _ASIDE_S)
         elif said.notice is not None:
             self.noticed(session, said.notice)
 
@@ -386,6 +395,9 @@ class _Exchange:
         self._last: str | None = None
         self._retry_ms: int | None = None
         self._tries = 0
+        self._aside: deque[ServerAsk] = deque()
+        self._rung = asyncio.Event()
+        self._reading: asyncio.Task[bytes | None] | None = None
 
     @property
     def received(self) -> int:
@@ -405,6 +417,10 @@ class _Exchange:
         if inner is None or session is None or self._left:
             return
         self._left = True
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        session.calls.remove(self._rpc_id, cancelled=not self._over)
         await inner.__aexit__(kind, error, trace)
         if self.sent and not self._over:  # leaving a connection is no cancellation in this era
             self._sessions.cancel(session, self._rpc_id)
@@ -413,7 +429,7 @@ class _Exchange:
         inner, session = await self._begun()
         while True:
             try:
-                text = await inner.next()
+                text = await self._next_of(inner)
             except AccreditError:
                 if self._ended_session(inner, session):
                     inner, session = await self._again(session)
@@ -422,6 +438,10 @@ class _Exchange:
                 else:
                     raise
                 continue
+            if self._aside:  # what was read beside it waits
+                ask = self._aside.popleft()
+                self._asks.take(ask)
+                return Answer(ask=ask)
             if self._ended_session(inner, session):
                 inner, session = await self._again(session)
                 continue
@@ -468,12 +488,42 @@ class _Exchange:
             traceparent=request.traceparent,
         )
         self._session = session
+        session.calls.add(self._rpc_id, self)
         self._inner = self._sessions.request(session, body, self._recheck)
         return self._inner, session
 
     def _ended_session(self, inner: Exchange, session: _Session) -> bool:
         """Whether the server refused the request for its session alone."""
         return inner.status == _NOT_FOUND and session.id is not None and not self._repeated
+
+    @property
+    def may_be_asked(self) -> bool:
+        return self._request.may_be_asked
+
+    def ask_aside(self, ask: ServerAsk) -> bool:
+        """Take a question that came on the session's own stream; False if there is no room."""
+        if len(self._aside) >= _MOST_ASIDE:
+            return False
+        self._aside.append(ask)
+        self._rung.set()
+        return True
+
+    async def _next_of(self, inner: Exchange) -> bytes | None:
+        """The next text, unless a question came aside: then what is being read is kept for the next time."""
+        if not self.may_be_asked:
+            return await inner.next()
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(inner.next())
+        rung = asyncio.ensure_future(self._rung.wait())
+        try:
+            await asyncio.wait({self._reading, rung}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rung.cancel()
+        self._rung.clear()
+        if self._aside:
+            return b""
+        reading, self._reading = self._reading, None
+        return reading.result()
 
     def _resumable(self, inner: Exchange) -> bool:
         """Whether there is an answer to be taken up again, as far as its server has said."""
@@ -505,6 +555,7 @@ class _Exchange:
 
     async def _again(self, ended: _Session) -> tuple[Exchange, _Session]:
         self._repeated = True
+        ended.calls.remove(self._rpc_id, cancelled=False)
         if self._inner is not None:
             await self._inner.__aexit__(None, None, None)
         self._inner = None

@@ -37,6 +37,7 @@ from accredit.gateway.toolservers import (
     DISCOVER,
     Allowance,
     Asks,
+    CallsInside,
     ListNoticed,
     ResourceWatch,
     ServerExchange,
@@ -67,8 +68,6 @@ _MAX_WAITING: Final = 64
 _STRAY_AT_ONCE: Final = 1_000
 _STRAY_PER_S: Final = 100.0
 _SHOWN_STRAY: Final = 5
-_CROSSING_S: Final = 5.0
-"""For so long what a program asks may be about a call that it has not heard the end of."""
 _STEADY_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 60.0
 _CRASHES: Final = 10
@@ -158,8 +157,7 @@ class _Conversation:
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
         self._ids = itertools.count(1)
-        self._waiting: dict[int, _Exchange] = {}
-        self._crossing_until = 0.0
+        self._waiting: CallsInside[_Exchange] = CallsInside(self._loop.time)
         self._writing = asyncio.Lock()
         self._stray = Allowance(_STRAY_AT_ONCE, _STRAY_PER_S, self.started)
         self._strays = 0
@@ -215,8 +213,7 @@ class _Conversation:
         if self.failure is not None:
             return
         self.failure = error
-        waiting, self._waiting = self._waiting, {}
-        for exchange in waiting.values():
+        for exchange in self._waiting.clear():
             exchange.take(error)
         self.bells.lost()
 
@@ -291,23 +288,14 @@ class _Conversation:
             ask = None
         unclear = False
         if ask is not None and ask.method == ELICITATION and self.sessions:
-            about = self._only_one()
+            about = self._waiting.only_one()
             if about is not None and about.may_be_asked:
                 about.take_ask(ask, len(line))
                 return
-            unclear = about is None and any(each.may_be_asked for each in self._waiting.values())
+            unclear = about is None and bool(self.server.elicitation)
         self._belongs_to_nobody(b"" if ask is not None else line)
         if ask is not None and len(self._aside) < _MAX_WAITING:
             self._later(self._tell(reply_to(ask, unclear=unclear)))
-
-    def _only_one(self) -> _Exchange | None:
-        """The request that a question is about; None: it could be about another.
-
-        INVARIANT: nobody is asked about somebody else's call, as far as the protocol lets us see whose it is.
-        """
-        if len(self._waiting) != 1 or self._loop.time() < self._crossing_until:
-            return None
-        return next(iter(self._waiting.values()))
 
     def _belongs_to_nobody(self, line: bytes) -> None:
         """Count it; too much of it is a flood."""
@@ -372,17 +360,16 @@ class _Conversation:
         return next(self._ids)
 
     def waiting(self, rpc_id: int, exchange: _Exchange) -> None:
-        self._waiting[rpc_id] = exchange
+        self._waiting.add(rpc_id, exchange)
         self._idle.cancel()
 
     def over(self, rpc_id: int, *, cancelled: bool) -> None:
         """Nobody waits for an answer under this id any more."""
-        waited = self._waiting.pop(rpc_id, None) is not None
+        waited = self._waiting.remove(rpc_id, cancelled=cancelled)
         if not self._waiting and self.failure is None:
             self._idle.cancel()
             self._idle = self._loop.call_later(self._idle_s, self._retire)
         if waited and cancelled and self.failure is None:
-            self._crossing_until = self._loop.time() + _CROSSING_S
             params = {"requestId": rpc_id, "reason": "the caller does not wait any more"}
             self._later(self._tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from accredit.gateway.elicitation import ELICITATION
 from accredit.gateway.jsonrpc import RpcNumber
@@ -24,6 +24,7 @@ __all__ = [
     "DISCOVER",
     "Allowance",
     "Asks",
+    "CallsInside",
     "ListNoticed",
     "ResourceWatch",
     "ServerExchange",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 _MAX_ASKS: Final = 32
+_CROSSING_S: Final = 5.0
+"""For so long what a server asks may be about a call that it has not heard the end of."""
 
 
 def always() -> None:
@@ -232,6 +235,55 @@ class Asks:
             if ask.id in self._known:
                 raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server asked under the same `id` twice")
             self._known.add(ask.id)
+
+
+_Inside = TypeVar("_Inside", bound="_MayBeAsked")
+
+
+class _MayBeAsked(Protocol):
+    @property
+    def may_be_asked(self) -> bool: ...
+
+
+class CallsInside(Generic[_Inside]):
+    """The requests that a session or program works on, where a question may come that does not say which it is about.
+
+    INVARIANT: nobody is asked about somebody else's call, as far as the protocol lets us see whose it is.
+    """
+
+    __slots__ = ("_clear_at", "_known", "_now")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._known: dict[int, _Inside] = {}
+        self._clear_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, rpc_id: int, request: _Inside) -> None:
+        self._known[rpc_id] = request
+
+    def get(self, rpc_id: int) -> _Inside | None:
+        return self._known.get(rpc_id)
+
+    def remove(self, rpc_id: int, *, cancelled: bool) -> bool:
+        """Nobody waits for an answer any more; whether somebody did. `cancelled`: the server has yet to hear of it."""
+        waited = self._known.pop(rpc_id, None) is not None
+        if waited and cancelled:
+            self._clear_at = self._now() + _CROSSING_S
+        return waited
+
+    def clear(self) -> list[_Inside]:
+        """Forget all of them; those that there were."""
+        known, self._known = self._known, {}
+        return list(known.values())
+
+    def only_one(self) -> _Inside | None:
+        """The one that a question is about; None: it could be about another."""
+        if len(self._known) != 1 or self._now() < self._clear_at:
+            return None
+        return next(iter(self._known.values()))
 
 
 def reply_to(ask: ServerAsk, *, unclear: bool = False) -> dict[str, Any]:
