@@ -145,6 +145,21 @@ def test_a_changed_list_is_heard_of_on_the_stream_and_what_is_asked_there_reache
 
 
 @pytest.mark.requirement("gateway:server-streams:heard")
+def test_a_server_that_is_only_looked_at_is_not_listened_to() -> None:
+    async def play() -> None:
+        peer = _Peer()
+        async with _place(peer) as (sessions, server, _):
+            look = sessions.exchange(server, ToolRequest("tools/list", {}), credential=_CREDENTIAL, recheck=always)
+            await last(look)
+            await asyncio.sleep(0.05)
+            assert peer.gets == []
+            await _call(sessions, server)
+            await _until(lambda: peer.gets)
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:server-streams:heard")
 def test_a_stream_that_broke_off_is_taken_up_after_its_last_event() -> None:
     async def play() -> None:
         peer = _Peer()

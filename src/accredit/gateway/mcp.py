@@ -471,19 +471,23 @@ class McpGateway:
             if self._enforcement.still_valid(principal) is not None:
                 return None
             try:
-                return {
-                    asked: frozenset(
-                        (tool.id, tool.definition_digest)
-                        for server in self._here(inbound)
-                        for kind in kinds
-                        for tool in self._enforcement.visible(principal, server, kind)
-                    )
-                    for asked, kinds in _LISTED.items()
-                }
+                here = list(self._here(inbound))
+                return {asked: self._told_apart(principal, here, kinds) for asked, kinds in _LISTED.items()}
             except AccreditError:
                 return None
 
         return lists
+
+    def _told_apart(self, principal: Principal, servers: Iterable[ServerName], kinds: Iterable[ItemKind | None]) -> int:
+        """Tells one list from another in little room: it is kept of every stream."""
+        return hash(
+            frozenset(
+                (tool.id, tool.definition_digest)
+                for server in servers
+                for kind in kinds
+                for tool in self._enforcement.visible(principal, server, kind)
+            )
+        )
 
 
 _LISTED: Mapping[str, tuple[ItemKind | None, ...]] = {

@@ -235,7 +235,6 @@ class SessionHttp:
         inside: CallsInside[_Exchange] = CallsInside(asyncio.get_running_loop().time)
         session = _Session(server, session_id, negotiated(result, server.revision), credential, inside)
         await self.notify(session, "notifications/initialized", {})
-        self._listening[session] = asyncio.get_running_loop().create_task(self._listen(session))
         return session
 
     async def notify(self, session: _Session, method: str, params: Mapping[str, Any]) -> None:
@@ -281,6 +280,11 @@ class SessionHttp:
     def max_bytes(self) -> int:
         """Of an answer, in however many pieces."""
         return self._upstream.max_result_bytes
+
+    def hear(self, session: _Session) -> None:
+        """Listen in a session from now on."""
+        if session not in self._listening:
+            self._listening[session] = asyncio.get_running_loop().create_task(self._listen(session))
 
     async def _listen(self, session: _Session) -> None:
         """Hear what a server says unasked, for as long as the session lasts and it offers that."""
@@ -489,6 +493,8 @@ class _Exchange:
         )
         self._session = session
         session.calls.add(self._rpc_id, self)
+        if not request.method.endswith("/list"):  # a server that is only looked at need not be registered
+            self._sessions.hear(session)
         self._inner = self._sessions.request(session, body, self._recheck)
         return self._inner, session
 
