@@ -348,11 +348,17 @@ async def run(
             max_result_bytes=settings.max_result_bytes, connect_timeout_s=settings.connect_timeout_ms / 1000
         )
         stack.push_async_callback(upstream.aclose)
+
+        def list_noticed(name: ServerName) -> None:
+            definitions.noticed(name)  # bound below, called later
+
         tool_servers = ToolServers(
             stateless=StatelessHttp(upstream),
-            sessions=SessionHttp(upstream),
+            sessions=SessionHttp(upstream, list_noticed=list_noticed),
             stdio=StdioServers(
-                Programs(program_rules(settings, directory, scaled=scaled)), max_result_bytes=settings.max_result_bytes
+                Programs(program_rules(settings, directory, scaled=scaled)),
+                max_result_bytes=settings.max_result_bytes,
+                list_noticed=list_noticed,
             ),
         )
         stack.push_async_callback(tool_servers.aclose)

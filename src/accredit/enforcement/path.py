@@ -428,8 +428,8 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         held = _held(call, agent, tool, passage.hops, snapshot)
-        # what is only to be completed is not read yet: nobody is asked about it, and no approval is used up by it
-        asks = call.completes is None
+        # what is only completed, or told of, is not read yet: nobody is asked about it, and no approval is used up
+        asks = call.completes is None and not call.watches
         request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
@@ -448,7 +448,7 @@ class Enforcer:
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 if not asks:
-                    return await self._refuse(passage, Code.HELD, detail="completions wait for nobody")
+                    return await self._refuse(passage, Code.HELD, detail="what is no read yet waits for nobody")
                 # 7 hold
                 return await self._hold(passage, decision, held, request)
             case Outcome.ALLOW:
@@ -780,7 +780,7 @@ class Enforcer:
             raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
         if offered is not tool and _registered(offered) != _registered(tool):
             raise UnavailableError(Code.SNAPSHOT_STALE, "what is registered of the tool changed meanwhile")
-        if (place.place, place.elicitation) != (server.place, server.elicitation):
+        if place.place != server.place:
             raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
     async def _hold(self, passage: Passage, decision: Decision, held: HeldCall, request: Digest | None) -> Refused:

@@ -75,6 +75,8 @@ _TRUSTED_US = 30_000_000
 _EARLY_US = 15_000_000
 _LISTED_US = 5_000_000
 _AGAIN_US = 1_000_000
+_NOTICED_S = 1.0
+"""A server that says so again and again is looked at no more often."""
 
 
 def _invalid(text: str) -> UnavailableError:
@@ -274,6 +276,8 @@ class WatchedDefinitions:
         self._seen: dict[tuple[ServerName, tuple[object, ...]], _Seen] = {}
         self._failed_us: dict[tuple[ServerName, tuple[object, ...]], int] = {}
         self._looking: dict[tuple[ServerName, tuple[object, ...]], asyncio.Task[None]] = {}
+        self._noticed: dict[tuple[ServerName, tuple[object, ...]], asyncio.TimerHandle] = {}
+        self._closed = False
 
     async def refusal(self, server: ServerName, tool: Tool) -> Code | None:
         """None if the tool was seen at the server as pinned within the last 30 s; asks the server if need be."""
@@ -298,6 +302,28 @@ class WatchedDefinitions:
         if server.protocol != "llm" and self._newest(server)[1] > _LISTED_US:
             self._start(server)
 
+    def noticed(self, server: ServerName) -> None:
+        """A server says that a list of its is another now: look again soon, once however often it says so."""
+        try:
+            target = self._server(server)
+        except AccreditError:
+            return
+        key = (target.name, target.place)
+        if key not in self._noticed and not self._closed:
+            timer = asyncio.get_running_loop().call_later(_NOTICED_S, self._look_again, key)
+            self._noticed[key] = timer
+
+    def _look_again(self, key: tuple[ServerName, tuple[object, ...]]) -> None:
+        del self._noticed[key]
+        try:
+            target = self._server(key[0])
+        except AccreditError:
+            return
+        if (looking := self._looking.get(key)) is not None:  # it may have asked before the change
+            looking.add_done_callback(lambda _: self.noticed(key[0]))
+        else:
+            self._start(target)
+
     def forget(self, server: ServerName) -> None:
         """Trust no earlier look at this server: it was registered or pinned anew."""
         for known in [key for key in self._seen if key[0] == server]:
@@ -305,6 +331,9 @@ class WatchedDefinitions:
 
     async def aclose(self) -> None:
         """End every look that is under way."""
+        self._closed = True
+        for timer in self._noticed.values():
+            timer.cancel()
         looking = list(self._looking.values())
         for task in looking:
             task.cancel()

@@ -43,7 +43,15 @@ from accredit.registry.manifest import (
     duration_ms,
 )
 from accredit.registry.mappings import declared_mapping
-from accredit.registry.model import LATEST_REVISION, AgentState, Agreement, Environment, Person, ToolServer
+from accredit.registry.model import (
+    LATEST_REVISION,
+    SESSION_REVISIONS,
+    AgentState,
+    Agreement,
+    Environment,
+    Person,
+    ToolServer,
+)
 from accredit.registry.organisation import AccountTie, Organisation
 from accredit.registry.pinning import definition_digest, definition_text
 from accredit.registry.poisoning import ToolNames
@@ -495,16 +503,15 @@ class Declarations:
         """Check a server against what is registered, pinned and offered.
 
         Raises:
-            ManifestError: the name belongs elsewhere, it may ask in a revision where nothing is passed on, or a tool
+            ManifestError: the name belongs elsewhere, it may ask in a revision that has no questions, or a tool
                 cannot be pinned.
         """
         self._check_name(manifest, row)
         asks_in = isinstance(manifest, ToolServerManifest) and manifest.spec.elicitation and manifest.spec.revision
-        if asks_in and asks_in != LATEST_REVISION:
+        if asks_in == SESSION_REVISIONS[-1]:
             raise _fault(
                 manifest, "spec.elicitation", Code.MANIFEST_INVALID,
-                f"a server of MCP {asks_in} asks nothing through the gateway",
-                f"leave it out; it takes a server of {LATEST_REVISION}",
+                f"MCP {asks_in} has no questions to users", "leave it out, or name a later `revision`",
             )  # fmt: skip
         faults = [fault for own in manifest.spec.registered for fault in self._tool_faults(view, manifest, own, offer)]
         if faults:
@@ -801,6 +808,7 @@ def server_of(manifest: ToolServerManifest, before: Mapping[str, Any] | None) ->
         spec.credential,
         {},
         spec.openapi,
+        elicitation=frozenset(spec.elicitation),
         revision=LATEST_REVISION if spec.openapi is not None else spec.revision or known,
         launch=spec.stdio.read() if spec.stdio is not None else None,
     )

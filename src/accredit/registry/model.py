@@ -289,7 +289,7 @@ class ToolServer:
     @property
     def place(self) -> tuple[object, ...]:
         """Where a call to it goes, and how: if any of it is another, it is another server."""
-        return (self.url, self.credential, self.revision, self.launch)
+        return (self.url, self.credential, self.revision, self.launch, self.elicitation)
 
     @property
     def protocol(self) -> str:
