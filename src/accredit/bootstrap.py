@@ -371,6 +371,8 @@ async def run(
             server=lambda name: enforcer.server(name),  # noqa: PLW0108 - bound below, called later
             digest=definition_digest,
             clock=clock,
+            whole=looks.whole,
+            offered=lambda name, offer: room.monitor.note_offer(name, offer.definitions, offer.kinds),
         )
         stack.push_async_callback(definitions.aclose)
         sessions, pseudonyms = SessionLedger(ids, idle_s=settings.session_idle_minutes * 60), log.pseudonyms()

@@ -19,7 +19,14 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.registry.model import Tool
 
-__all__ = ["DefinitionDrift", "compare", "definition_digest", "definition_text", "read_definition"]
+__all__ = [
+    "DefinitionDrift",
+    "compare",
+    "definition_digest",
+    "definition_text",
+    "read_definition",
+    "same_but_for_name",
+]
 
 DEFINITION_FIELDS = ("annotations", "description", "inputSchema", "name", "outputSchema", "title")
 _DOMAIN = "tool-definition/v1"
@@ -96,6 +103,25 @@ def compare(pinned: Mapping[str, Tool], offered: Mapping[str, Mapping[str, Any]]
         tuple(sorted(offered.keys() - pinned.keys())),
         tuple(sorted(pinned.keys() - offered.keys())),
     )
+
+
+def same_but_for_name(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a definition is another under a new name: all else that makes it a tool, and its words, are the same.
+
+    Raises:
+        InvalidInputError: as `definition_text`.
+    """
+    return definition_text(_nameless(one)) == definition_text(_nameless(other))
+
+
+def _nameless(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an item also without what the server calls it, which its definition tells apart (`items.py`)."""
+    found = {key: value for key, value in definition.items() if key != "name"}
+    notes = found.get("annotations")
+    if isinstance(notes, Mapping) and isinstance(notes.get("mcp"), Mapping):
+        own = {key: value for key, value in notes["mcp"].items() if key not in {"name", "uri", "uriTemplate"}}
+        found["annotations"] = {**notes, "mcp": own}
+    return found
 
 
 def _digest_or_none(definition: Mapping[str, Any]) -> Digest | None:
