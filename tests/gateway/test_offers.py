@@ -13,6 +13,7 @@ import mcp_types as types
 import pytest
 from mcp.server.lowlevel import Server
 
+from accredit.gateway.definitions import WatchedDefinitions
 from accredit.kernel.ids import tool_id
 from accredit.registry.items import prompt_key, resource_key
 from accredit.serving import bound, served
@@ -50,24 +51,19 @@ class _Shelf:
         self.lists[kind][0] = self.lists[kind][0].model_copy(update=fields)
 
     async def use(self, token: str, kind: str) -> Told:
-        method, params = {
+        uses: dict[str, tuple[str, dict[str, Any]]] = {
             "tool": ("tools/call", {"name": "find", "arguments": {"id": "x"}}),
             "resource": ("resources/read", {"uri": _PAGE}),
             "template": ("resources/read", {"uri": "lib://card/x"}),
             "prompt": ("prompts/get", {"name": "ask", "arguments": {"id": "x"}}),
-        }[kind]
+        }
+        method, params = uses[kind]
         return Told(await self.at.post(token, *modern(method, params), server="shelf"))
 
     async def alerts(self) -> dict[tuple[str, str], dict[str, Any]]:
         await self.at.running.plane.room.monitor.round()
         found = (await self.at.operator.get("alerts"))["items"]
         return {(one["kind"], one["matter"]): one for one in found if one["kind"] != "first-denial"}
-
-    async def looked_at(self) -> None:
-        """Everything it lists was looked at: a call began that, and does not wait for it."""
-        async with asyncio.timeout(20):
-            while self.at.running.plane.definitions._wholly:  # nothing else tells that it is over
-                await asyncio.sleep(0.01)
 
 
 def _app(made: _Shelf) -> Any:
@@ -126,10 +122,12 @@ async def _shelf(data: Path) -> AsyncIterator[tuple[_Shelf, str]]:
 
 
 async def _at_rest(made: _Shelf) -> None:
+    """Everything the server lists was looked at: a call began that, and does not wait for it."""
+    watch = made.at.running.plane.definitions
+    assert isinstance(watch, WatchedDefinitions)
     async with asyncio.timeout(20):
-        while made.at.running.plane.definitions._looking:
+        while watch._looking or watch._wholly:
             await asyncio.sleep(0.01)
-    await made.looked_at()
 
 
 _SCHEMAS: dict[str, dict[str, Any]] = {
