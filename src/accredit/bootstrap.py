@@ -310,7 +310,12 @@ async def run(
         asking = HttpFactFetch()
         stack.push_async_callback(asking.aclose)
         providers = ContextProviders(
-            control, identity, asking, functools.partial(_provider_credential, broker), clock=clock
+            control,
+            identity,
+            asking,
+            functools.partial(_provider_credential, broker),
+            directory_of_agents,
+            clock=clock,
         )
         stack.push_async_callback(providers.aclose)
         engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)

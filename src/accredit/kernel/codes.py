@@ -344,6 +344,11 @@ class Code(Enum):
         "the token endpoint does not know this grant type",
         "see `/.well-known/oauth-authorization-server`",
     )
+    ISSUER_UNAPPROVED = (
+        "issuer_unapproved",
+        "one person alone registered the issuer or context provider, and outside of development its word takes two",
+        "apply its manifest again, and have it signed off",
+    )
     ISSUER_UNKNOWN = ("issuer_unknown", "no such issuer is registered", "register the issuer")
     UPSTREAM_CREDENTIAL = (
         "upstream_credential",

@@ -6,7 +6,7 @@ is handed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -40,7 +40,6 @@ from accredit.registry.manifest import (
     RatesForm,
     TeamManifest,
     ToolServerManifest,
-    duration_ms,
 )
 from accredit.registry.mappings import declared_mapping
 from accredit.registry.model import LATEST_REVISION, AgentState, Agreement, Environment, Person, ToolServer
@@ -48,7 +47,14 @@ from accredit.registry.organisation import AccountTie, Organisation
 from accredit.registry.pinning import definition_digest, definition_text
 from accredit.registry.poisoning import ToolNames
 from accredit.registry.prices import PriceBook
-from accredit.registry.proposals import Proposal, group_content, proposed, server_content
+from accredit.registry.proposals import (
+    Proposal,
+    group_content,
+    issuer_body,
+    proposed,
+    server_content,
+    vouching_content,
+)
 from accredit.registry.registration import (
     AgentCheck,
     agent_row,
@@ -62,6 +68,15 @@ from accredit.registry.registration import (
 )
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.versions import expiry_us, facets, money_doc, version_digest
+from accredit.registry.vouching import (
+    VouchingFault,
+    issuer_doc,
+    issuer_faults,
+    only_takes_away,
+    provider_doc,
+    provider_faults,
+    same_word,
+)
 
 __all__ = [
     "UNKNOWN_REVISION",
@@ -69,7 +84,6 @@ __all__ = [
     "Declarations",
     "Definitions",
     "author",
-    "claim_names",
     "declared_twice",
     "launch_awaits",
     "not_alone",
@@ -156,6 +170,8 @@ class Declarations:
         match document:
             case GroupManifest():
                 return self._group_proposal(document, actor, view)
+            case IssuerManifest() | ContextProviderManifest():
+                return self._vouching_proposal(document, actor, view)
             case ToolServerManifest() | ModelProviderManifest():
                 return self._server_proposal(document, offers[document.metadata.name], actor, view)
             case _:
@@ -331,97 +347,44 @@ class Declarations:
         )
 
     def _put_issuer(self, manifest: IssuerManifest, actor: Actor, view: StateView) -> Change | None:
-        spec, name = manifest.spec, manifest.metadata.name
-        doc = {
-            "audience": spec.audience,
-            "claims": dict(sorted(spec.claims.items())),
-            "issuer": spec.issuer,
-            "jwks": spec.jwks.model_dump(exclude_none=True, by_alias=True),
-            "name": name,
-            # pairs, not an object: names of roles need not be ASCII, keys must
-            "role_names": [list(pair) for pair in sorted(spec.role_names.items())] if spec.use == "user" else [],
-            "roles_claim": spec.roles_claim if spec.use == "user" else None,
-            "status_url": spec.status_url if spec.use == "task" else None,
-            "token_type": spec.token_type if spec.use == "user" else None,
-            "use": spec.use,
-        }
+        name, doc = manifest.metadata.name, issuer_doc(manifest)
         row = view.get(rows.ISSUER, name)
-        if row is not None and row.doc.get("revoked"):
-            # registering it again would revive what was revoked
-            raise _fault(
-                manifest, "metadata.name", Code.CREDENTIAL_REVOKED, f"the issuer `{name}` was revoked",
-                "register it under another name, with new keys",
-            )  # fmt: skip
-        if row is not None and {key: row.doc.get(key) for key in doc} == doc:
+        revoked = row is not None and row.doc.get("revoked")
+        if same_word(row, doc) and not revoked:
             return None
-        # tokens rest on the name: one that came to mean another issuer would vouch for what it never said
-        faults = [
-            fault_at(
-                manifest, f"spec.{path}", Code.CONFLICT, f"the issuer `{name}` is registered with another",
-                "register it under another name",
-            )
-            for path in ("issuer", "use")
-            if row is not None and row.doc[path] != doc[path]
-        ]  # fmt: skip
-        taken = {other.key for other in view.scan(rows.CONTEXT_PROVIDER) if other.doc["for"] == spec.use}
-        faults += [
-            fault_at(manifest, f"spec.claims.{claim}", Code.CONFLICT, "a context provider has this name", "rename it")
-            for claim in spec.claims
-            if claim in taken
-        ]
-        for other in view.scan(rows.ISSUER):
-            if other.key == name or other.doc.get("revoked") or other.doc.get("use") != spec.use:
-                continue
-            if other.doc["issuer"] == spec.issuer:
-                faults.append(
-                    fault_at(manifest, "spec.issuer", Code.CONFLICT, "another issuer of this use has this address")
-                )
-            # a policy reads `context.task.customer_id` whoever vouched for it, so it has one type
-            faults += [
-                fault_at(
-                    manifest, f"spec.claims.{claim}", Code.CONDITION_UNTYPED, "another issuer gives it another type"
-                )
-                for claim, kind in spec.claims.items()
-                if other.doc["claims"].get(claim, kind) != kind
-            ]
-        if faults:
-            raise ManifestError(faults)
-        body = {"issuer": name, "use": spec.use, "kids": [key.kid for key in spec.jwks.keys]}
+        _refuse(manifest, issuer_faults(name, doc, view))
         write = Write(rows.ISSUER, name, {**(row.doc if row else {}), **doc})
-        return Change(Facts("issuer.updated" if row else "issuer.registered"), (write,), actor, body)
+        kind = "issuer.updated" if row else "issuer.registered"
+        return Change(Facts(kind), (write,), actor, issuer_body(name, doc))
 
     def _put_context_provider(self, manifest: ContextProviderManifest, actor: Actor, view: StateView) -> Change | None:
-        name, spec = manifest.metadata.name, manifest.spec
-        doc = {
-            "credential": spec.credential,
-            "facts": dict(sorted(spec.facts.items())),
-            "for": spec.of,
-            "issuer": spec.issuer,
-            "max_bytes": spec.max_bytes,
-            "off": spec.off,
-            "timeout_ms": duration_ms(spec.timeout),
-            "ttl_ms": duration_ms(spec.ttl),
-            "url": spec.url,
-        }
-        row, issuer = view.get(rows.CONTEXT_PROVIDER, name), view.get(rows.ISSUER, spec.issuer)
-        if row is not None and row.doc == doc:
+        name, doc = manifest.metadata.name, provider_doc(manifest)
+        row = view.get(rows.CONTEXT_PROVIDER, name)
+        if same_word(row, doc):
             return None
-        faults = []
-        if issuer is None or issuer.doc.get("revoked") or issuer.doc["use"] != spec.of:
-            message = f"no issuer of {spec.of}s is called `{spec.issuer}`"
-            faults.append(fault_at(manifest, "spec.issuer", Code.ISSUER_UNKNOWN, message))
-        # a policy that reads a claim must not come to read what a provider says, nor the other way round
-        if name in {"id", "roles"} or name in claim_names(view, spec.of):
-            message = f"`{name}` is a claim of {spec.of}s"
-            faults.append(fault_at(manifest, "metadata.name", Code.CONFLICT, message, "choose another name"))
-        if row is not None and row.doc["for"] != spec.of:
-            message = f"`{name}` is registered for {row.doc['for']}s"
-            faults.append(fault_at(manifest, "spec.of", Code.CONFLICT, message, "register it under another name"))
-        if faults:
-            raise ManifestError(faults)
+        _refuse(manifest, provider_faults(name, doc, view))
         kind = "context_provider.updated" if row else "context_provider.registered"
+        write = Write(rows.CONTEXT_PROVIDER, name, {**(row.doc if row else {}), **doc})
         body = {"context_provider": name, **doc}
-        return Change(Facts(kind), (Write(rows.CONTEXT_PROVIDER, name, doc),), actor, body, narrowing=spec.off)
+        return Change(Facts(kind), (write,), actor, body, narrowing=manifest.spec.off)
+
+    def _vouching_proposal(
+        self, manifest: IssuerManifest | ContextProviderManifest, actor: Actor, view: StateView
+    ) -> Proposal | None:
+        """An issuer or provider that nobody else looked at, or that would say more than was looked at."""
+        name = manifest.metadata.name
+        if isinstance(manifest, IssuerManifest):
+            kind, change, doc = rows.ISSUER, "issuer", issuer_doc(manifest)
+            faults = issuer_faults(name, doc, view)
+        else:
+            kind, change, doc = rows.CONTEXT_PROVIDER, "context-provider", provider_doc(manifest)
+            faults = provider_faults(name, doc, view)
+        row = view.get(kind, name)
+        signed_off = row is not None and "enacted" in row.doc and not row.doc.get("revoked")
+        if only_takes_away(row, doc) or (signed_off and same_word(row, doc)):
+            return None
+        _refuse(manifest, faults)
+        return proposed(vouching_content(change, name, doc, row, by=author(actor)), about=f"{change}:{name}")
 
     # -- tool servers
 
@@ -681,6 +644,12 @@ def pinning(tool: ToolId, definition: Mapping[str, Any], now_us: int) -> tuple[W
     )
 
 
+def _refuse(document: Document, faults: Iterable[VouchingFault]) -> None:
+    found = [fault_at(document, *fault) for fault in faults]
+    if found:
+        raise ManifestError(found)
+
+
 def _fault(document: Document, path: str, code: Code, message: str, hint: str = "") -> ManifestError:
     return ManifestError([fault_at(document, path, code, message, hint)])
 
@@ -732,11 +701,6 @@ def place(document: Document) -> tuple[int, bool]:
 
 
 _ORDER: Final = list(KINDS)
-
-
-def claim_names(view: StateView, use: str) -> frozenset[str]:
-    """The claims of every issuer of that use."""
-    return frozenset(claim for row in view.scan(rows.ISSUER) if row.doc["use"] == use for claim in row.doc["claims"])
 
 
 def author(actor: Actor) -> PersonId:

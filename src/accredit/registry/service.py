@@ -92,6 +92,8 @@ from accredit.registry.proposals import (
     enact_repin,
     enact_role,
     enact_server,
+    enact_vouching,
+    issuer_body,
     proposal_digest,
     proposed,
     repin_content,
@@ -756,6 +758,14 @@ class Registry:
                 self._keeps_administrators(writes)
                 body["group"] = content["name"]
                 facts = Facts("group.composed")
+            case "issuer":
+                writes = enact_vouching(content, proven)
+                body |= issuer_body(content["name"], content["doc"])
+                facts = Facts("issuer.updated" if content["before"] else "issuer.registered")
+            case "context-provider":
+                writes = enact_vouching(content, proven)
+                body |= {"context_provider": content["name"], **content["doc"]}
+                facts = Facts("context_provider.updated" if content["before"] else "context_provider.registered")
             case "server":
                 return self._enact_server(content, body, actor, left, proven)
             case _:
