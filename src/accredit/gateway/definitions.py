@@ -84,6 +84,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRUSTED_US = 30_000_000
 _EARLY_US = 15_000_000
 _LISTED_US = 5_000_000
+_SILENT: Final = frozenset({"llm", "local"})
+"""Nobody says what they offer: a provider nothing of its models; a program's functions stand in a manifest."""
 _WHOLE_US = 300_000_000
 _AGAIN_US = 1_000_000
 
@@ -324,7 +326,7 @@ class WatchedDefinitions:
             target = self._server(server)
         except AccreditError:
             return Code.DEFINITION_UNVERIFIED
-        if target.protocol == "llm":  # there is nothing that a provider says of its models
+        if target.protocol in _SILENT:
             return None
         digests, age_us = self._newest(target)
         if age_us > _TRUSTED_US:
@@ -338,7 +340,7 @@ class WatchedDefinitions:
 
     def freshen(self, server: ToolServer) -> None:
         """Look again in the background if the newest look is more than 5 s old."""
-        if server.protocol != "llm" and self._newest(server)[1] > _LISTED_US:
+        if server.protocol not in _SILENT and self._newest(server)[1] > _LISTED_US:
             self._start(server)
 
     def forget(self, server: ServerName) -> None:

@@ -398,6 +398,11 @@ class Code(Enum):
         "the session id is not one this gateway gave out",
         "send `initialize` to begin a new session",
     )
+    SERVER_LOCAL = (
+        "server_local",
+        "its tools are functions of a program, which are asked about and never called through the gateway",
+        "ask with accredit.sdk or at /access/v1, and run the function in the program",
+    )
     SERVER_UNKNOWN = (
         "server_unknown",
         "no such tool server is registered",

@@ -52,6 +52,7 @@ from accredit.registry.proposals import (
     group_content,
     issuer_body,
     proposed,
+    repin_content,
     server_content,
     vouching_content,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "author",
     "declared_twice",
     "launch_awaits",
+    "local_definitions",
     "not_alone",
     "pinning",
     "place",
@@ -98,6 +100,7 @@ _MAX_TIES: Final = 200
 _MAX_NAMED: Final = 200
 _MAX_NAMES: Final = 40_000
 """Characters of them together."""
+_PLACE: Final = ("api", "credential", "elicitation", "launch", "local", "openapi", "url")
 _STARTED_BY: Final = ("credential", "environment", "launch", "url")
 
 UNKNOWN_REVISION: Final = ""
@@ -482,7 +485,10 @@ class Declarations:
                 manifest, "metadata.name", Code.NAME_TAKEN,
                 f"the tool server `{name}` belongs to {row.doc['environment']}", "choose another name",
             )  # fmt: skip
-        if row is not None and ("api" in row.doc) is not isinstance(manifest, ModelProviderManifest):
+        local = bool(local_definitions(manifest))
+        if row is not None and (
+            ("api" in row.doc) is not isinstance(manifest, ModelProviderManifest) or ("local" in row.doc) is not local
+        ):
             raise _fault(
                 manifest, "metadata.name", Code.NAME_TAKEN,
                 f"`{name}` is registered as another kind of server", "choose another name",
@@ -494,8 +500,14 @@ class Declarations:
         name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
         row = view.get(rows.SERVER, name)
         doc = self._server_doc(manifest, row)
+        moved = self._moved_definitions(manifest, view) if environment is not Environment.DEVELOPMENT else {}
         if not _takes_two(name, row.doc if row else None, doc, view):
-            return None
+            return self._local_repin(manifest, moved, offer, actor, row, view) if moved else None
+        if moved:
+            raise _fault(
+                manifest, "spec.definitions", Code.CONFLICT, "definitions and facts of the tools change together",
+                "apply one, have it signed off, and then the other",
+            )  # fmt: skip
         if launch_awaits(manifest, row.doc if row else None):
             # how it is started comes first: what tools it has, nobody knows before it was
             doc = {**doc, "tools": row.doc["tools"] if row else []}
@@ -516,13 +528,49 @@ class Declarations:
         except InvalidInputError as error:
             raise _fault(manifest, "spec.tools", error.code, error.message, error.hint) from error
 
+    @staticmethod
+    def _moved_definitions(
+        manifest: ToolServerManifest | ModelProviderManifest, view: StateView
+    ) -> dict[str, Mapping[str, Any]]:
+        """Of a program's functions, what is pinned where another definition is declared now."""
+        found = {}
+        for own, declared in local_definitions(manifest).items():
+            pinned = pinned_definition(view, tool_id(manifest.metadata.name, own))
+            try:
+                if pinned is not None and definition_digest(declared) != pinned[0]:
+                    found[own] = pinned[1]
+            except InvalidInputError as error:
+                raise _fault(
+                    manifest, f"spec.definitions.{shown(own)}", error.code, error.message, error.hint
+                ) from error
+        return found
+
+    def _local_repin(
+        self,
+        manifest: ToolServerManifest | ModelProviderManifest,
+        moved: Mapping[str, Mapping[str, Any]],
+        offer: Definitions,
+        actor: Actor,
+        row: Row | None,
+        view: StateView,
+    ) -> Proposal:
+        """Other definitions of functions that are registered already."""
+        self._check_server(manifest, offer, row, view)
+        name, environment = ServerName(manifest.metadata.name), Environment(manifest.metadata.environment)
+        content = repin_content(
+            name, environment, {own: offer[own] for own in moved}, moved, view,
+            flags=self.flags(manifest, offer), by=author(actor),
+        )  # fmt: skip
+        return proposed(content, about=f"server:{name}", environment=environment)
+
     def _tool_faults(
         self, view: StateView, manifest: ToolServerManifest | ModelProviderManifest, own: str, offer: Definitions
     ) -> Iterator[ManifestFault]:
         """What keeps a tool from being pinned, or its pinned schema from being compiled as is asked now."""
         path, tool = f"spec.{_at(manifest, own)}", tool_id(manifest.metadata.name, own)
         pinned = pinned_definition(view, tool)
-        definition = offer.get(own) if pinned is None else pinned[1]
+        declared = local_definitions(manifest).get(own)  # what is declared here is judged, whatever was pinned before
+        definition = declared or (offer.get(own) if pinned is None else pinned[1])
         if definition is None:
             there = names_there(one for one in offer if item_kind(one) is item_kind(own))
             yield fault_at(manifest, path, Code.TOOL_UNKNOWN, f"the server offers no {called(own)}", there)
@@ -546,13 +594,16 @@ class Declarations:
     ) -> Change | None:
         name = manifest.metadata.name
         tool = tool_id(name, own)
-        if view.get(rows.TOOL, tool) is not None:
+        declared, known = local_definitions(manifest).get(own), view.get(rows.TOOL, tool)
+        if known is not None and declared is None:
             # INVARIANT: a pin once made changes by `repin` alone, even if the tool was dropped and listed again
             return None
         form = manifest.spec.registered[own]
         digest = definition_digest(offer[own])
+        if known is not None and known.doc["definition"] == digest:
+            return None
         facts = Facts(
-            "tool.pinned",
+            "tool.pinned" if known is None else "tool.repinned",
             environment=manifest.metadata.environment,
             tool=tool,
             effect=form.effect,
@@ -563,7 +614,8 @@ class Declarations:
             facts,
             pinning(tool, offer[own], self._clock.now().wall_us),
             actor,
-            {"definition": digest, "flags": list(flags), "tool": tool},
+            {"flags": list(flags), "tool": tool}
+            | ({"definition": digest} if known is None else {"after": digest, "before": known.doc["definition"]}),
         )
 
     # -- agents
@@ -735,6 +787,8 @@ def _server_doc(
     }
     if isinstance(manifest, ModelProviderManifest):
         return {**doc, "api": manifest.spec.api}
+    if manifest.spec.definitions is not None:
+        return {**doc, "local": True}
     if manifest.spec.openapi is not None:
         return {**doc, "openapi": manifest.spec.openapi}
     if manifest.spec.elicitation:
@@ -749,7 +803,17 @@ def _server_doc(
 
 
 def _url_of(manifest: ToolServerManifest | ModelProviderManifest) -> str:
-    return manifest.spec.url or f"stdio:{manifest.metadata.name}"
+    return manifest.spec.url or f"{'local' if local_definitions(manifest) else 'stdio'}:{manifest.metadata.name}"
+
+
+def local_definitions(manifest: ToolServerManifest | ModelProviderManifest) -> Definitions:
+    """The definitions that a manifest gives of a program's functions; none of a server that is asked for them."""
+    if isinstance(manifest, ModelProviderManifest) or manifest.spec.definitions is None:
+        return {}
+    return {
+        name: {"name": name, **form.model_dump(by_alias=True, exclude_none=True)}
+        for name, form in manifest.spec.definitions.items()
+    }
 
 
 def server_of(manifest: ToolServerManifest, before: Mapping[str, Any] | None) -> ToolServer:
@@ -817,8 +881,8 @@ def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, 
     """
     development = doc["environment"] == Environment.DEVELOPMENT
     if before is None:
-        return not development or "launch" in doc or _leads_beyond(doc, view)
-    if any(before.get(key) != doc.get(key) for key in ("api", "credential", "elicitation", "launch", "openapi", "url")):
+        return not development or "launch" in doc or ("local" not in doc and _leads_beyond(doc, view))
+    if any(before.get(key) != doc.get(key) for key in _PLACE):
         return True
     # only of a program that was signed off and has not been started yet nobody knows what it speaks
     unknown = "launch" in before and "revision" not in before and not before["tools"]
