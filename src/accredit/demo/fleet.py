@@ -20,6 +20,7 @@ __all__ = [
     "bot",
     "documents",
     "group",
+    "issuers",
     "live_agents",
     "live_server",
     "policies",
