@@ -310,7 +310,12 @@ async def run(
         asking = HttpFactFetch()
         stack.push_async_callback(asking.aclose)
         providers = ContextProviders(
-            control, identity, asking, functools.partial(_provider_credential, broker), clock=clock
+            control,
+            identity,
+            asking,
+            functools.partial(_provider_credential, broker),
+            directory_of_agents,
+            clock=clock,
         )
         stack.push_async_callback(providers.aclose)
         engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)
@@ -377,6 +382,8 @@ async def run(
             server=lambda name: enforcer.server(name),  # noqa: PLW0108 - bound below, called later
             digest=definition_digest,
             clock=clock,
+            whole=looks.whole,
+            offered=lambda name, offer: room.monitor.note_offer(name, offer.definitions, offer.kinds),
         )
         stack.push_async_callback(definitions.aclose)
         sessions, pseudonyms = SessionLedger(ids, idle_s=settings.session_idle_minutes * 60), log.pseudonyms()

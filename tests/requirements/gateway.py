@@ -6,6 +6,16 @@ from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
+        "gateway:offer:changed",
+        "issue 5 §1",
+        "A tool, resource, template or prompt whose description or schema changed is blocked and a finding.",
+    ),
+    Requirement(
+        "gateway:offer:added",
+        "issue 5 §1",
+        "One that a server adds, or gives another name, reaches no agent and is a finding, once.",
+    ),
+    Requirement(
         "gateway:routing:told-nothing",
         "DESIGN §8",
         "A tool that exists and is not granted is refused exactly as one that does not exist.",

@@ -162,6 +162,8 @@ class SubjectKind(StrEnum):
     """Also changes of groups, which can give roles."""
     TOOL_FACT = "tool-fact"
     """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production."""
+    FACT_SOURCE = "fact-source"
+    """Who vouches for users and tasks: an issuer and its keys, or a context provider."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,8 @@ class McpGateway:
             raise ForbiddenError(Code.NOT_AUTHORISED, Code.NOT_AUTHORISED.meaning) from error
         try:
             server = self._enforcement.server(name) if name is not None else None
+            if server is not None and server.local:
+                raise NotFoundError(Code.SERVER_LOCAL, Code.SERVER_LOCAL.meaning, hint=Code.SERVER_LOCAL.remedy)
             if server is not None and server.protocol != "mcp":
                 raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` speaks no MCP", hint="see `accredit server list`")
         except AccreditError as error:

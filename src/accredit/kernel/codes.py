@@ -344,6 +344,11 @@ class Code(Enum):
         "the token endpoint does not know this grant type",
         "see `/.well-known/oauth-authorization-server`",
     )
+    ISSUER_UNAPPROVED = (
+        "issuer_unapproved",
+        "one person alone registered the issuer or context provider, and outside of development its word takes two",
+        "apply its manifest again, and have it signed off",
+    )
     ISSUER_UNKNOWN = ("issuer_unknown", "no such issuer is registered", "register the issuer")
     UPSTREAM_CREDENTIAL = (
         "upstream_credential",
@@ -392,6 +397,11 @@ class Code(Enum):
         "session_unknown",
         "the session id is not one this gateway gave out",
         "send `initialize` to begin a new session",
+    )
+    SERVER_LOCAL = (
+        "server_local",
+        "its tools are functions of a program, which are asked about and never called through the gateway",
+        "ask with accredit.sdk or at /access/v1, and run the function in the program",
     )
     SERVER_UNKNOWN = (
         "server_unknown",

@@ -285,6 +285,8 @@ class ToolServer:
     """Of MCP: what it was registered to speak, and nothing older is ever spoken to it."""
     launch: Launch | None = None
     """Of a server that is started here; its URL is then `stdio:` and its name."""
+    local: bool = False
+    """Whether its tools are functions of a program, asked about and never called from here; its URL is `local:NAME`."""
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -293,7 +295,9 @@ class ToolServer:
 
     @property
     def protocol(self) -> str:
-        """`mcp`, `http` or `llm`."""
+        """`mcp`, `http`, `llm` or `local`."""
+        if self.local:
+            return "local"
         return "llm" if self.api is not None else "http" if self.openapi is not None else "mcp"
 
 
