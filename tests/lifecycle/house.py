@@ -30,6 +30,7 @@ from accredit.identity.model import Operator
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
+from accredit.identity.signing import CARDS, SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.identity.tokenpost import HttpTokenPost
 from accredit.kernel.clock import ScriptedClock
@@ -357,6 +358,9 @@ async def house(
         ids=ids,
         rehearse=rehearsals.rehearse,
         steady=lambda _: steadiness.steady,
+        card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
+        public_url="https://a.example",
+        program="accredit",
     )
     await room.start()
     made = House(control, clock, registry, room, releases, offers, store, steadiness, lambda: keeper.current)

@@ -18,12 +18,14 @@ from accredit.identity.enrolment import Enrolment
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
+from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.lifecycle.dossier import Dossiers
 from accredit.lifecycle.grounds import PresentGrounds
+from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
@@ -61,6 +63,7 @@ class LifecycleRoom:
     monitor: Monitor
     operations: Operations
     timeline: Timeline
+    interchange: InterchangeOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -117,6 +120,9 @@ def furnished(
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
     said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+    card_keys: SigningKeys,
+    public_url: str,
+    program: str,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
     judging = Judging(registry, snapshot, clock)
@@ -200,4 +206,13 @@ def furnished(
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
-    return LifecycleRoom(approvals, baselines, dossiers, judging, lifecycle, monitor, operations, timeline)
+    interchange = InterchangeOperations(
+        registry=registry,
+        dossiers=dossiers,
+        control=control,
+        card_keys=card_keys,
+        clock=clock,
+        public_url=public_url,
+        program=program,
+    )
+    return LifecycleRoom(approvals, baselines, dossiers, judging, lifecycle, monitor, operations, timeline, interchange)

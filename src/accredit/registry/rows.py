@@ -16,9 +16,9 @@ enforcement_point
                                  `revoked`
 server       name                {environment, url, credential, openapi?, api?, elicitation?, revision?, launch?, tools:
                                  [{name, effect, scope, data, price, fields, allow_undeclared, rates?}]}: what the
-                                 operator says, sorted by name; `api` and `rates` of a provider of language models and
-                                 its models; `revision` of MCP, without it the newest, or of one with a `launch`
-                                 unknown; `launch` {command, args, directory, env, credential_variable} of one
+                                 operator says, sorted by name; `api`, `prices?` and `rates` of a provider of language
+                                 models and its models; `revision` of MCP, without it the newest, or of one with a
+                                 `launch` unknown; `launch` {command, args, directory, env, credential_variable} of one
                                  started here
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
 definition   digest              {text}: canonical text; may be shared; never removed

@@ -102,6 +102,7 @@ from accredit.registry.proposals import (
     subject_kind,
 )
 from accredit.registry.registration import called, person_at, shown, team_named
+from accredit.registry.restating import Names, Restated, restated_version
 from accredit.registry.restraints import agent_restricted, incident_closed, incident_flagged, restriction_lifted
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
@@ -236,6 +237,14 @@ class Registry:
         row = self._agent_row(agent, self._control.view)
         stored = [self._control.view.get(rows.VERSION, entry["version"]) for entry in row.doc["history"]]
         return tuple(version_from(each.doc) for each in stored if each is not None)
+
+    def stated(self, version: AgentVersion) -> Restated:
+        """A version as a manifest says it now.
+
+        Raises:
+            UnavailableError: the log contradicts a row it takes.
+        """
+        return restated_version(version.manifest, Names(self._proven(self._control.view)))
 
     def authors(self, agent: AgentId) -> frozenset[PersonId]:
         """Who had a hand in the newest version declared: everybody who declared one since that in force was declared.
