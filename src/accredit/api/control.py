@@ -23,6 +23,7 @@ from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
 from accredit.api.credentials import credentials
 from accredit.api.entry import ControlEntry
+from accredit.api.gitops import gitops
 from accredit.api.interchange import interchange
 from accredit.api.people import people
 from accredit.api.plane import ControlPlane
@@ -39,6 +40,7 @@ __all__ = ["control_api"]
 
 _SUBJECTS = (
     signing_in, registered, people, agents, acts, credentials, approvals, policies, watching, records, interchange,
+    gitops,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",

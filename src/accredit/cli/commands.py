@@ -9,6 +9,7 @@ from accredit.cli import (
     agents,
     approvals,
     credentials,
+    gitops,
     holds,
     interchange,
     launching,
@@ -37,6 +38,7 @@ _SUBJECTS = (
     records,
     launching,
     interchange,
+    gitops,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

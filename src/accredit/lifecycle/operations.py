@@ -140,8 +140,15 @@ class Operations:
 
     # -- what is registered
 
-    async def apply(self, who: Operator, files: Iterable[tuple[str, str | bytes]]) -> tuple[Applied, ...]:
-        """Apply manifests; what takes two persons is asked for instead.
+    async def apply(
+        self,
+        who: Operator,
+        files: Iterable[tuple[str, str | bytes]],
+        *,
+        manager: str | None = None,
+        force: bool = False,
+    ) -> tuple[Applied, ...]:
+        """Apply manifests; what takes two persons is asked for instead. `manager` and `force` as the registry's.
 
         Raises:
             ManifestError: with every fault found; nothing was changed.
@@ -151,7 +158,7 @@ class Operations:
         documents = await asyncio.to_thread(read_files, tuple(files))  # calls go on meanwhile
         for document in documents:
             self._require_may_declare(who, document)
-        results = await self._registry.apply_documents(documents, _actor(who))
+        results = await self._registry.apply_documents(documents, _actor(who), manager=manager, force=force)
         applied: list[Applied] = []
         for result in results:
             if result.kind == "ToolServer":

@@ -24,6 +24,7 @@ from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.lifecycle.dossier import Dossiers
+from accredit.lifecycle.gitops_operations import GitopsOperations
 from accredit.lifecycle.grounds import PresentGrounds
 from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
@@ -64,6 +65,7 @@ class LifecycleRoom:
     operations: Operations
     timeline: Timeline
     interchange: InterchangeOperations
+    gitops: GitopsOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -215,4 +217,9 @@ def furnished(
         public_url=public_url,
         program=program,
     )
-    return LifecycleRoom(approvals, baselines, dossiers, judging, lifecycle, monitor, operations, timeline, interchange)
+    gitops = GitopsOperations(
+        registry=registry, releases=releases, judging=judging, approvals=approvals, operations=operations
+    )
+    return LifecycleRoom(
+        approvals, baselines, dossiers, judging, lifecycle, monitor, operations, timeline, interchange, gitops
+    )

@@ -30,6 +30,7 @@ version      digest              {digest, manifest, facets}: written once
 restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt,
                                  until_approved?, alert?}; removed when lifted or long over
 incident     incident id         {agent, severity, opened_us, closed_us}
+field_owner  Agent/ID, KIND/NAME {fields: [[field, manager]]}: who manages which keys of its `spec` (`field_owners.py`)
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
 operator chose; no key is personal. A mark after a key of a document says that older rows lack it.
@@ -57,6 +58,7 @@ __all__ = [
     "DEFINITION",
     "DELEGATION",
     "ENFORCEMENT_POINT",
+    "FIELD_OWNER",
     "GROUP",
     "INCIDENT",
     "ISSUER",
@@ -98,6 +100,7 @@ CONTEXT_PROVIDER: Final = "context_provider"
 DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
 ENFORCEMENT_POINT: Final = "enforcement_point"
+FIELD_OWNER: Final = "field_owner"
 GROUP: Final = "group"
 INCIDENT: Final = "incident"
 ISSUER: Final = "issuer"
