@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accredit.audit.model import Receipt
+from accredit.audit.ports import Change, StateView
 from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
 from accredit.registry.errors import ManifestError
 from accredit.registry.field_owners import managed_fields
 from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.service import ApplyOutcome, ApplyResult
+from accredit.storage.memory.control import MemoryControlLog
 from tests.registry.fleet import ADMIN, Fleet, agent_document, changed, person_document, read
 
 _FIELDS = st.sampled_from(["purpose", "limits", "data", "tools"])
@@ -123,3 +128,38 @@ def test_a_name_that_is_used_again_inherits_no_manager() -> None:
     fleet.move(fleet.move(fleet.agent(), AgentEvent.RETIRE), AgentEvent.RETIRED)
     _apply(fleet, changed(agent_document(), "spec.purpose", "Something else"), "ops")
     assert set(_managed(fleet).values()) == {"ops"}
+
+
+class _Failing(MemoryControlLog):
+    """Takes so many changes and then none."""
+
+    left = 10**9
+
+    async def transact(self, build: Callable[[StateView], Change | None]) -> Receipt | None:
+        def counted(view: StateView) -> Change | None:
+            change = build(view)
+            if change is not None:
+                self.left -= 1
+                if self.left < 0:
+                    raise UnavailableError(Code.AUDIT_UNAVAILABLE, "the disk is full")
+            return change
+
+        return await super().transact(counted)
+
+
+@pytest.mark.requirement("registry:apply:partial")
+def test_what_was_written_before_a_failure_stands_and_each_object_says_what_became_of_it() -> None:
+    control = _Failing()
+    fleet = Fleet(control)
+    people = [person_document(f"p{at}@example.com") for at in range(3)]
+    control.left = 0
+    with pytest.raises(UnavailableError, match="the disk is full"):
+        fleet.apply(*people)
+    control.left = 1
+    made = fleet.apply(*people)
+    assert [one.outcome for one in made] == [ApplyOutcome.CREATED, ApplyOutcome.FAILED, ApplyOutcome.FAILED]
+    assert {one.fault for one in made[1:]} == {"the disk is full"}
+    control.left = 10
+    assert [one.outcome for one in fleet.apply(*people)] == [
+        ApplyOutcome.UNCHANGED, ApplyOutcome.CREATED, ApplyOutcome.CREATED,
+    ]  # fmt: skip

@@ -11,6 +11,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("registry:managers:refused", _SOURCE, "A change of what another manages names both and does nothing."),
     Requirement("registry:managers:merged", _SOURCE, "What a manifest leaves out stays as its manager said."),
     Requirement("registry:managers:forced", _SOURCE, "Taking a field over is recorded with whom it was taken from."),
+    Requirement("registry:apply:partial", _SOURCE, "If applying stops half-way, each object says what became of it."),
     Requirement("api:gitops:idempotent", _SOURCE, "What is exported is applied without a change."),
     Requirement(
         "api:gitops:diff", _SOURCE, "A difference says what changes, whose approval that takes, votes and tiers."

@@ -247,11 +247,11 @@ def agent_row(view: StateView, environment: str, name: str) -> Row | None:
     return None if named is None else view.get(rows.AGENT, named.doc["agent"])
 
 
-def row_named(document: Document, view: StateView) -> Row | None:
-    """The row of the object that a manifest is about, if there is one."""
+def row_named(document: Document, view: StateView, likely: Catalogue) -> Row | None:
+    """The row of the object that a manifest is about, if there is one; `likely` spares searches."""
     match document:
         case PersonManifest():
-            person = person_at(view, document.spec.email)
+            person = person_at(view, document.spec.email, likely.person(document.spec.email))
             return None if person is None else view.get(rows.PERSON, person)
         case AgentManifest():
             return agent_row(view, document.metadata.environment, document.metadata.name)

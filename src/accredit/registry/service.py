@@ -451,16 +451,27 @@ class Registry:
 
     def _merged(self, document: Document, view: StateView, manager: str | None) -> Document:
         """The manifest with what it leaves out and others manage as that stands now."""
-        owners = managed_from(_doc(view.get(rows.FIELD_OWNER, _managed_key(document, view))))
+        owners = managed_from(_doc(view.get(rows.FIELD_OWNER, self._managed_key(document, view))))
         written = _written(document)
         theirs = {field for field, one in owners.items() if one != manager and field not in written}
-        row = row_named(document, view)
+        row = row_named(document, view, self.catalogue)
         live = restated_row(document.kind, row, Names(view)) if theirs and row is not None else None
         kept = {field: one for field, one in live.document["spec"].items() if field in theirs} if live else {}
         if not kept:
             return document
         raw = document.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return type(document).model_validate_json(orjson.dumps(raw | {"spec": raw["spec"] | kept}))
+
+    def _managed_key(self, document: Document, view: StateView) -> str:
+        """Under which it is kept who manages what of an object: an agent's id, so that a used name inherits nothing."""
+        match document:
+            case AgentManifest():
+                row = row_named(document, view, self.catalogue)
+                return f"Agent/{row.key if row is not None else '-'}"
+            case PersonManifest():
+                return "Person/-"  # nobody manages people, whose names are addresses
+            case _:
+                return f"{document.kind}/{document.metadata.name}"
 
     def _foreseen(
         self,
@@ -473,13 +484,13 @@ class Registry:
         force: bool,
     ) -> PlannedObject:
         view, then = self._proven(self._control.view), self._proven(shown)
-        before, after = row_named(document, view), row_named(document, then)
+        before, after = row_named(document, view, self.catalogue), row_named(document, then, self.catalogue)
         stated = [
             None if row is None else restated_row(document.kind, row, Names(state))
             for row, state in ((before, view), (after, then))
         ]
         changes = field_changes(stated[0], stated[1]) if changed or proposal is not None else ()
-        owners = managed_from(_doc(view.get(rows.FIELD_OWNER, _managed_key(document, view))))
+        owners = managed_from(_doc(view.get(rows.FIELD_OWNER, self._managed_key(document, view))))
         managed = managed_fields(
             owners, written=_written(document), changed=[one.field for one in changes], manager=manager
         )
@@ -556,7 +567,7 @@ class Registry:
         """
         document = planned.document
         agent = change.facts.agent if change is not None else None
-        key = f"Agent/{agent}" if agent is not None else _managed_key(document, view)
+        key = f"Agent/{agent}" if agent is not None else self._managed_key(document, view)
         owners = managed_from(_doc(view.get(rows.FIELD_OWNER, key)))
         fields = [one.field for one in planned.changes] if change is not None else []
         managed = managed_fields(owners, written=_written(document), changed=fields, manager=manager)
@@ -1118,14 +1129,6 @@ def _unseen_definition(own: str) -> Mapping[str, Any]:
 def _written(document: Document) -> frozenset[str]:
     """The keys of `spec` that a manifest writes."""
     return frozenset(document.model_dump(by_alias=True, exclude_unset=True)["spec"])
-
-
-def _managed_key(document: Document, view: StateView) -> str:
-    """Under which it is kept who manages what of an object; an agent's is its id, so a reused name inherits nothing."""
-    if isinstance(document, AgentManifest):
-        row = row_named(document, view)
-        return f"Agent/{row.key if row is not None else '-'}"
-    return f"{document.kind}/{'-' if isinstance(document, PersonManifest) else document.metadata.name}"
 
 
 def _doc(row: Row | None) -> Mapping[str, Any] | None:
