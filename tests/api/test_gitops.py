@@ -47,11 +47,15 @@ def _counter(**spec: Any) -> dict[str, Any]:
 def test_what_is_exported_differs_from_nothing_and_is_applied_without_a_change(firm: Company) -> None:
     body = _exported(firm)
     found = firm.post("otto", "diff", body)
-    assert [one for one in found["objects"] if one["action"] != "unchanged"] == []
-    assert (found["live_only"], found["pending"]) == ([], False)
+    differing = [one for one in found["objects"] if one["action"] != "unchanged"]
+    # those that one administrator registered alone are asked for; nothing of them changes
+    assert {(one["kind"], len(one["changes"])) for one in differing} <= {("Issuer", 0), ("ContextProvider", 0)}
+    assert found["live_only"] == []
     position = firm.get("una", "agents/production/counter")["position"]
     by_kind = {"people.yaml": "ada", "teams.yaml": "ada"}
     for file in body["files"]:
+        if file["name"] in {"issuers.yaml", "context-providers.yaml"}:
+            continue
         who = by_kind.get(file["name"], "otto")
         made = firm.post(who, "apply", {"files": [file]})
         assert {one["result"] for one in made["items"]} == {"unchanged"}, file["name"]

@@ -90,6 +90,14 @@ def _everything() -> Fleet:
                      "models": {"gpt-4o": {"maxOutput": 500}}},
         },
     )  # fmt: skip
+    fleet.apply({
+        "apiVersion": "accredit/v1", "kind": "ToolServer", "metadata": {"name": "own", "environment": "development"},
+        "spec": {
+            "tools": {"sum": {"effect": "read", "data": [], "price": "0 USD"}},
+            "definitions": {"sum": {"description": "Adds", "inputSchema": {
+                "type": "object", "properties": {"a": {"type": "number", "maximum": 0.5}}}}},
+        },
+    })  # fmt: skip
     fleet.apply(*example("support-copilot"))
     fleet.apply(
         changed(agent_document(), "metadata.name", "desk")
@@ -122,7 +130,8 @@ def test_a_company_with_groups_servers_in_production_and_candidates_is_stated_wh
     fleet.enact(asked.proposal)
     (asked,) = fleet.apply(group_document("all", ["ann@example.com"], ["support"]))
     fleet.enact(asked.proposal)
-    assert _applied_again(fleet) == {}
+    # what one person vouched for alone is asked for, in whatever words
+    assert _applied_again(fleet) == {"Issuer staff": "pending", "Issuer tickets": "pending"}
     assert [one.name for one in restated(fleet.control.view, kinds=["Group"])] == ["all", "support"]
 
 

@@ -17,7 +17,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 
 from accredit.identity.keys import SigningKey, VerifyingKey
-from accredit.kernel.canonical import canonical, require_canonical
+from accredit.kernel.canonical import canonical, canonical_json
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.strictjson import parse_strict
 from accredit.registry.interchange.a2a import without_empty
@@ -27,6 +27,7 @@ __all__ = ["CARD_KEYS_PATH", "CardSignature", "signed_card", "verified_card"]
 CARD_KEYS_PATH: Final = "/.well-known/agent-card-jwks.json"
 _SIGNATURES: Final = "signatures"
 _MOST: Final = 8
+_DEEPEST: Final = 64
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]{1,4096}")
 _NAMES: Final[Mapping[str, frozenset[str]]] = {
     "ES256": frozenset({"ES256"}),
@@ -67,12 +68,11 @@ def verified_card(card: Mapping[str, Any], keys: Mapping[str, VerifyingKey]) -> 
     signatures = card.get(_SIGNATURES)
     if not isinstance(signatures, list) or not signatures:
         return CardSignature(None, "it is not signed")
-    plain = _whole({name: value for name, value in card.items() if name != _SIGNATURES})
+    plain = {name: value for name, value in card.items() if name != _SIGNATURES}
     try:
-        require_canonical(plain)
+        payloads = [canonical_json(one, max_depth=_DEEPEST) for one in (plain, without_empty(plain) or {})]
     except InvalidInputError as error:
         return CardSignature(None, f"it has no canonical form here: {error.message}")
-    payloads = [canonical(plain), canonical(without_empty(plain) or {})]
     named: list[str] = []
     for each in signatures[:_MOST]:
         header = _header(each)
@@ -87,15 +87,6 @@ def verified_card(card: Mapping[str, Any], keys: Mapping[str, VerifyingKey]) -> 
         else:
             named.append("it is not what that key signed")
     return CardSignature(None, f"unverified: {named[0]}")
-
-
-def _whole(value: Any) -> Any:
-    """The value with `3.0` as the `3` that its canonical form has (RFC 8785 §3.2.2.3): some write every number so."""
-    if isinstance(value, dict):
-        return {key: _whole(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _header(signature: Any) -> Mapping[str, Any]:

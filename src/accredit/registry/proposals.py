@@ -323,6 +323,10 @@ def as_enacted(content: Mapping[str, Any]) -> tuple[Write, ...]:
             return (Write(rows.GROUP, group.name, rows.group_doc(group)),)
         case "server":
             return (Write(rows.SERVER, content["name"], content["doc"]),)
+        case "issuer":
+            return (Write(rows.ISSUER, content["name"], content["doc"]),)
+        case "context-provider":
+            return (Write(rows.CONTEXT_PROVIDER, content["name"], content["doc"]),)
         case _:
             return ()
 

@@ -1,7 +1,8 @@
 """What is registered, stated again as the manifests that would declare it. Pure.
 
 INVARIANT: applying what is stated here changes nothing, but for what a statement itself says it leaves out: somebody
-who left, a date that is past, a definition that was pinned anew since.
+who left, a date that is past, a definition that was pinned anew since. An issuer or context provider that one person
+registered alone is asked for, as it would be in any other words.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from accredit.audit.ports import Row, StateView
-from accredit.kernel.ids import item_group, tool_name
+from accredit.kernel.ids import item_group, tool_id, tool_name
 from accredit.kernel.money import Money
 from accredit.registry import rows
 from accredit.registry.items import item_name
 from accredit.registry.manifest import KINDS
+from accredit.registry.pinning import read_definition
 from accredit.registry.versions import delegate_ids
 
 __all__ = ["Names", "Restated", "restated", "restated_row", "restated_version"]
@@ -186,7 +188,7 @@ def _enforcement_point(row: Row, _: Names) -> Restated | None:
 # -- tool servers and providers of models
 
 
-def _tool_server(row: Row, _: Names) -> Restated | None:
+def _tool_server(row: Row, names: Names) -> Restated | None:
     doc = row.doc
     if "api" in doc:
         return None
@@ -198,7 +200,12 @@ def _tool_server(row: Row, _: Names) -> Restated | None:
             **({"args": list(launch.args)} if launch.args else {}),
             **_given(directory=launch.directory, credentialVariable=launch.credential_variable),
             **({"env": dict(launch.env)} if launch.env else {}),
+            **({"network": launch.network} if launch.network != "none" else {}),
+            **({"reads": list(launch.reads)} if launch.reads else {}),
+            **({"writes": list(launch.writes)} if launch.writes else {}),
         }
+    elif "local" in doc:
+        spec["definitions"] = {entry["name"]: _declared(row.key, entry["name"], names) for entry in doc["tools"]}
     else:
         spec["url"] = doc["url"]
     spec |= _given(revision=doc.get("revision"), credential=doc["credential"], openapi=doc.get("openapi"))
@@ -213,6 +220,14 @@ def _tool_server(row: Row, _: Names) -> Restated | None:
             spec.setdefault(group, {})[item_name(entry["name"])] = item
     unsaid = () if doc["tools"] else ("it was signed off to be started, and which tools it has nobody said yet",)
     return Restated(_document("ToolServer", {"name": row.key, "environment": doc["environment"]}, spec), unsaid)
+
+
+def _declared(server: str, own: str, names: Names) -> dict[str, Any]:
+    """The pinned definition of a program's function, as its manifest gives it."""
+    pin = names.view.get(rows.TOOL, tool_id(server, own))
+    stored = None if pin is None else names.view.get(rows.DEFINITION, pin.doc["definition"])
+    definition = None if pin is None or stored is None else read_definition(stored.doc["text"], pin.doc["definition"])
+    return {key: value for key, value in (definition or {}).items() if key != "name"}
 
 
 def _tool(entry: Mapping[str, Any]) -> dict[str, Any]:
