@@ -64,7 +64,7 @@ _FORMS: Final = (
     ),
     _Form(
         "openai",
-        frozenset({"apikeyid", "projectid", "nummodelrequests"}),
+        frozenset({"apikeyid", "amountvalue", "nummodelrequests"}),
         key=("apikeyid",), name=("apikeyname", "name", "apikeyid"), project=("projectname", "projectid"),
         day=("starttime", "starttimeiso", "date"), requests=("nummodelrequests", "nrequests"),
         input_tokens=("inputtokens", "ncontexttokenstotal"), output_tokens=("outputtokens", "ngeneratedtokenstotal"),

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from accredit.audit.model import StoredRecord, StoredRow, Usage, UsageDay
+from accredit.audit.model import LastUse, StoredRecord, StoredRow, Usage, UsageDay
 from accredit.audit.ports import Commit, LogTotals
 from accredit.audit.records import stored_record
 from accredit.kernel.codes import Code
@@ -194,6 +194,12 @@ class SqliteRecordReader:
             (since_day, 2**62 if until_day is None else until_day, agent, tool),
         )
         return [UsageDay(day, who, what, Usage(*counts), last) for day, who, what, *counts, last in rows]
+
+    def last_use(self, *, since_day: int) -> dict[str, LastUse]:
+        rows = self._read(
+            "SELECT agent, max(last_us), sum(cost_nanos) FROM usage_daily WHERE day >= ? GROUP BY agent", (since_day,)
+        )
+        return {agent: LastUse(last, cost) for agent, last, cost in rows}
 
     def totals(self) -> LogTotals:
         with self._lock:
