@@ -17,8 +17,6 @@ from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.shown import Items, dated, moment, money, optional_moment
 from accredit.audit.model import LastUse
-from accredit.kernel.codes import Code
-from accredit.kernel.errors import NotFoundError
 from accredit.kernel.money import Money
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
 from accredit.lifecycle.discovery.matching import Sighting
@@ -194,11 +192,9 @@ def discovering(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         )
 
     def seen(who: Who, finding: str) -> AgentFinding:
-        """The finding, for somebody who may look at it; it is not told whether there is one for others."""
+        """The finding, for somebody who may look at it."""
         found = room.findings.known(finding)
-        visible = asking.sees_all(who) or any(one.id == found.seen.agent for one in asking.visible(who))
-        if not visible:
-            raise NotFoundError(Code.NOT_FOUND, f"there is no finding `{finding[:80]}`", hint="see `finding list`")
+        asking.seen_agent(who, found.seen.agent)
         return found
 
     def row(one: AgentFinding, used: Mapping[str, LastUse]) -> AgentFindingRow:
