@@ -802,6 +802,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         calls=RecentCalls(plane.records),
         records=plane.records,
         turned_away=plane.enforcer.turned_away,
+        findings=room.discovery,
     )
 
 

@@ -159,6 +159,15 @@ class DiscoveryOperations:
             answers_to(finding),
         )
 
+    def open_views(self, kind: FindingKind | None = None) -> list[FindingView]:
+        """The open findings, those that are due first. Reads the log.
+
+        Raises:
+            UnavailableError: it cannot be read.
+        """
+        used = self.recent_use()
+        return [self.view(one, used) for one in self.findings.find(open_=True, kind=kind)]
+
     def recent_use(self) -> Mapping[str, LastUse]:
         """What the roll-ups of the last 30 days say of each agent. Reads the log."""
         return self._records.last_use(since_day=self._clock.now().wall_us // _DAY_US - _COST_DAYS)
