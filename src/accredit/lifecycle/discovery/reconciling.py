@@ -28,6 +28,8 @@ UNUSED_US: Final = 60 * _DAY_US
 REGISTRY: Final = "registry"
 ALERTS: Final = "alerts"
 _GONE: Final = frozenset({AgentState.RETIRING, AgentState.RETIRED})
+_INSISTS: Final = 3
+"""In how many minutes a caller that nobody knows has to have come: once may be a slip of somebody's."""
 _KIND_OF_ALERT: Final[Mapping[AlertKind, FindingKind]] = {
     AlertKind.GHOST: FindingKind.GHOST,
     AlertKind.REPORTED_AGENT: FindingKind.UNREGISTERED,
@@ -85,7 +87,8 @@ def from_alerts(alerts: Iterable[Alert], name: Callable[[AgentId], str]) -> Iter
     """What alerts that are not resolved tell of agents that nobody registered, that are gone, or that go past us."""
     for alert in alerts:
         kind = _KIND_OF_ALERT.get(alert.kind)
-        if kind is None or alert.closed_us is not None:
+        once = alert.kind is AlertKind.UNKNOWN_CALLER and alert.count < _INSISTS
+        if kind is None or alert.closed_us is not None or once:
             continue
         if alert.kind is AlertKind.REPORTED_AGENT and alert.agent is not None and alert.matter in {*_GONE}:
             kind = FindingKind.GHOST
