@@ -476,8 +476,11 @@ class _Findings:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def open_views(self, kind: FindingKind | None = None) -> list[FindingView]:
-        return [one for one in self._desk.found if kind in {None, one.finding.seen.kind}]
+    def open_findings(self, kind: FindingKind | None = None) -> list[AgentFinding]:
+        return [one.finding for one in self._desk.found if kind in {None, one.finding.seen.kind}]
+
+    def views(self, findings: Sequence[AgentFinding]) -> list[FindingView]:
+        return [one for one in self._desk.found if one.finding in findings]
 
     async def answer(self, who: Operator, finding_id: str, answer: FindingAnswer, reason: str) -> Answered:
         (found,) = (one.finding for one in self._desk.found if one.finding.id == finding_id)

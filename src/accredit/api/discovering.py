@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,13 +15,13 @@ from accredit.api.paging import MOST, After, Limit, page, since
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.shown import Items, dated, moment, money, optional_moment
-from accredit.audit.model import LastUse
 from accredit.kernel.money import Money
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
 from accredit.lifecycle.discovery.matching import Sighting
 from accredit.lifecycle.discovery.model import TraceKind
 from accredit.lifecycle.discovery.shown import program, tidy
 from accredit.lifecycle.discovery.shown import url as plain_url
+from accredit.lifecycle.discovery_operations import FindingView
 
 __all__ = ["AgentFindingRow", "AnsweredFinding", "DiscoveredRow", "LookedAt", "discovering"]
 
@@ -152,13 +151,12 @@ def discovering(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             own = {one.id for one in asking.visible(who)}
             found = tuple(one for one in found if one.seen.agent in own)
         chosen, following = page(found, lambda one: (since(one.due_us), one.id), min(limit, MOST), after)
-        used = await asyncio.to_thread(room.recent_use) if chosen else {}
-        return Json(Items([row(one, used) for one in chosen], following))
+        views = await asyncio.to_thread(room.views, chosen)
+        return Json(Items([row(one) for one in views], following))
 
     @app.get("/api/v1/findings/{finding}", response_model=AgentFindingRow)
     async def finding_get(who: Who, finding: Named) -> Json:
-        found = seen(who, finding)
-        return Json(row(found, await asyncio.to_thread(room.recent_use)))
+        return Json(await shown(seen(who, finding)))
 
     @app.post("/api/v1/findings/look", response_model=LookedAt)
     async def findings_look(who: Who, _: Nothing | None = None) -> Json:
@@ -168,7 +166,7 @@ def discovering(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def finding_answer(who: Who, finding: Named, form: _Answer) -> Json:
         found = seen(who, finding)
         made = await room.answer(who, found.id, form.answer, form.reason)
-        return Json(AnsweredFinding(row(made.finding, await asyncio.to_thread(room.recent_use)), made.draft))
+        return Json(AnsweredFinding(await shown(made.finding), made.draft))
 
     @app.post("/api/v1/discoveries", response_model=Items[DiscoveredRow])
     async def discoveries(who: Who, form: _Discovery) -> Json:
@@ -197,8 +195,12 @@ def discovering(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         asking.seen_agent(who, found.seen.agent)
         return found
 
-    def row(one: AgentFinding, used: Mapping[str, LastUse]) -> AgentFindingRow:
-        view = room.view(one, used)
+    async def shown(one: AgentFinding) -> AgentFindingRow:
+        (view,) = await asyncio.to_thread(room.views, [one])
+        return row(view)
+
+    def row(view: FindingView) -> AgentFindingRow:
+        one = view.finding
         return AgentFindingRow(
             id=one.id,
             kind=one.seen.kind,

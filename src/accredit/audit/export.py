@@ -11,7 +11,7 @@ Wrapped data keys stay at home: a copy of them would outlive the erasure of a pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,9 +209,9 @@ class LogExport:
         del since_day, until_day, agent, tool
         return []
 
-    def last_use(self, *, since_day: int) -> dict[str, LastUse]:
+    def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
         """None: roll-ups are not evidence."""
-        del since_day
+        del since_day, agents
         return {}
 
     def totals(self) -> LogTotals:

@@ -49,12 +49,17 @@ class FindingViews:
         who = request.state.visit.operator
         asked = request.query_params.get("kind", "")
         chosen = FindingKind(asked) if asked in set(FindingKind) else None
-        views = await asyncio.to_thread(self._services.findings.open_views, chosen)
-        visible = [one for one in views if self._common.may_see(one.agent, who)]
+        catalogue, found = self._services.catalogue(), self._services.findings.open_findings(chosen)
+        visible = [
+            one
+            for one in found
+            if self._common.may_see(catalogue.agent(one.seen.agent) if one.seen.agent is not None else None, who)
+        ]
+        views = await asyncio.to_thread(self._services.findings.views, visible[:_SHOWN])
         return self._pages.page(
             "findings",
             **self._common.around(request, "/console/findings"),
-            views=visible[:_SHOWN],
+            views=views,
             more=len(visible) - _SHOWN,
             words=_WORDS,
             does=_DOES,

@@ -19,7 +19,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
-from accredit.lifecycle.discovery.findings import FindingAnswer, FindingKind
+from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
@@ -235,8 +235,12 @@ class Calls(Protocol):
 class FindingDesk(Protocol):
     """Findings, as they can be read and answered."""
 
-    def open_views(self, kind: FindingKind | None = None) -> Sequence[FindingView]:
-        """Open findings, those that are due first. Reads the log: to be called from a thread."""
+    def open_findings(self, kind: FindingKind | None = None) -> Sequence[AgentFinding]:
+        """Those that are due first."""
+        ...
+
+    def views(self, findings: Sequence[AgentFinding]) -> Sequence[FindingView]:
+        """Findings with what is so now of them. Reads the log: to be called from a thread."""
         ...
 
     async def answer(self, who: Operator, finding_id: str, answer: FindingAnswer, reason: str) -> Answered:

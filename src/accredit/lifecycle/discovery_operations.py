@@ -135,18 +135,28 @@ class DiscoveryOperations:
 
     # -- what people see
 
-    def view(self, finding: AgentFinding, used: Mapping[str, LastUse] | None = None) -> FindingView:
-        """A finding with its live facts; `used` spares reading the roll-ups for each of many.
+    def open_findings(self, kind: FindingKind | None = None) -> Sequence[AgentFinding]:
+        """The open findings, those that are due first."""
+        return self.findings.find(open_=True, kind=kind)
+
+    def views(self, findings: Sequence[AgentFinding]) -> list[FindingView]:
+        """Findings with their live facts, in their order. Reads the roll-ups of the last 30 days of their agents.
 
         Raises:
             UnavailableError: the log cannot be read.
         """
+        agents = {one.seen.agent for one in findings if one.seen.agent is not None}
+        since_day = self._clock.now().wall_us // _DAY_US - _COST_DAYS
+        used = self._records.last_use(since_day=since_day, agents=agents) if agents else {}
+        return [self._view(one, used) for one in findings]
+
+    def _view(self, finding: AgentFinding, used: Mapping[str, LastUse]) -> FindingView:
         agent = None if finding.seen.agent is None else self._registry.get(finding.seen.agent)
         now_us = self._clock.now().wall_us
         owner, role = owner_of(agent, self._registry.organisation)
         cost = int(finding.seen.evidence.get("cost_nanos", 0))
         if agent is not None:
-            last = (self.recent_use() if used is None else used).get(agent.id)
+            last = used.get(agent.id)
             cost += last.cost_nanos if last is not None else 0
         return FindingView(
             finding,
@@ -158,19 +168,6 @@ class DiscoveryOperations:
             tuple(sorted(agent.version.data)) if agent else (),
             answers_to(finding),
         )
-
-    def open_views(self, kind: FindingKind | None = None) -> list[FindingView]:
-        """The open findings, those that are due first. Reads the log.
-
-        Raises:
-            UnavailableError: it cannot be read.
-        """
-        used = self.recent_use()
-        return [self.view(one, used) for one in self.findings.find(open_=True, kind=kind)]
-
-    def recent_use(self) -> Mapping[str, LastUse]:
-        """What the roll-ups of the last 30 days say of each agent. Reads the log."""
-        return self._records.last_use(since_day=self._clock.now().wall_us // _DAY_US - _COST_DAYS)
 
     def inventory(self) -> Inventory:
         """What is registered, for whoever has something to match to it."""

@@ -70,7 +70,7 @@ def test_an_agent_that_nobody_uses_is_found_and_is_stopped_when_nobody_answers(t
         (found,) = await _looked(place)
         assert (found.seen.kind, found.seen.agent) == (FindingKind.ZOMBIE, place.agent().id)
         assert found.due_us == found.opened_us + 14 * _DAY_S * 1_000_000
-        view = place.room.discovery.view(found)
+        (view,) = place.room.discovery.views([found])
         assert [one.id for one in view.credentials] == ["crd_1"]
         assert (view.owner, view.data) == (person_id("dana"), ("internal",))
         assert await _looked(place) == [found]
@@ -136,8 +136,9 @@ def test_an_agent_whose_owner_left_is_adopted_by_a_new_version_that_is_signed_of
         await place.operations.person_left(operator("ada"), person_id("dana"), "left")
         (found,) = await _looked(place)
         assert (found.seen.kind, found.due_us) == (FindingKind.ORPHAN, found.opened_us + 7 * _DAY_S * 1_000_000)
-        assert discovery.view(found).owner == person_id("lee")
-        assert FindingAnswer.DISMISS not in discovery.view(found).answers
+        (view,) = discovery.views([found])
+        assert view.owner == person_id("lee")
+        assert FindingAnswer.DISMISS not in view.answers
         await _refused(discovery.answer(operator("sam"), found.id, FindingAnswer.ADOPT, "mine"), Code.NOT_AUTHORISED)
         await discovery.answer(operator("lee"), found.id, FindingAnswer.ADOPT, "it is mine from here on")
         now = place.agent()

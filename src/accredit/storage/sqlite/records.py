@@ -13,11 +13,13 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from accredit.audit.model import LastUse, StoredRecord, StoredRow, Usage, UsageDay
 from accredit.audit.ports import Commit, LogTotals
@@ -195,11 +197,17 @@ class SqliteRecordReader:
         )
         return [UsageDay(day, who, what, Usage(*counts), last) for day, who, what, *counts, last in rows]
 
-    def last_use(self, *, since_day: int) -> dict[str, LastUse]:
-        rows = self._read(
-            "SELECT agent, max(last_us), sum(cost_nanos) FROM usage_daily WHERE day >= ? GROUP BY agent", (since_day,)
-        )
-        return {agent: LastUse(last, cost) for agent, last, cost in rows}
+    def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
+        among = "" if agents is None else " AND agent IN (SELECT value FROM json_each(?2))"
+        sql = f"SELECT agent, max(last_us), sum(cost_nanos) FROM usage_daily WHERE day = ?1{among} GROUP BY agent"  # noqa: S608 - of two texts of ours
+        wanted = () if agents is None else (orjson.dumps(sorted(agents)).decode(),)
+        days = self._read("SELECT DISTINCT day FROM usage_daily WHERE day >= ? ORDER BY day", (since_day,))
+        found: dict[str, LastUse] = {}
+        for (day,) in days:  # one by one, so that others read in between
+            for agent, last, cost in self._read(sql, (day, *wanted)):
+                before = found.get(agent)
+                found[agent] = LastUse(last, cost + (before.cost_nanos if before is not None else 0))
+        return found
 
     def totals(self) -> LogTotals:
         with self._lock:
