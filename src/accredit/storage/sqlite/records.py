@@ -206,7 +206,11 @@ class SqliteRecordReader:
         for (day,) in days:  # one by one, so that others read in between
             for agent, last, cost in self._read(sql, (day, *wanted)):
                 before = found.get(agent)
-                found[agent] = LastUse(last, cost + (before.cost_nanos if before is not None else 0))
+                found[agent] = (
+                    LastUse(last, cost)
+                    if before is None
+                    else LastUse(max(before.last_us, last), before.cost_nanos + cost)
+                )
         return found
 
     def totals(self) -> LogTotals:
