@@ -458,6 +458,7 @@ async def run(
             definitions=looks,
             bootstrapping=lambda: identity.bootstrapping,
             prices=_prices(settings, clock),
+            development_days=settings.development_agent_days,
         )
         # after the registry's own: what it knows is what is registered now
         control.subscribe(_forgetting(tool_servers, lambda: registry.catalogue))
@@ -523,6 +524,7 @@ async def run(
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
+            public_url=public_url,
         )
         plane = ControlPlane(
             public_url=public_url,
@@ -800,6 +802,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         calls=RecentCalls(plane.records),
         records=plane.records,
         turned_away=plane.enforcer.turned_away,
+        findings=room.discovery,
     )
 
 

@@ -76,6 +76,8 @@ class AppliedRow:
     """Of what is pending: the request that a second person decides."""
     flagged: list[str]
     """Definitions of tools to be looked at before anybody trusts them, and why."""
+    expires: str | None = None
+    """Of an agent: the last day (UTC) on which it runs; in development also if its manifest names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +337,9 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
 def _applied(one: Applied) -> AppliedRow:
     result, request = one.result, one.request
     flagged = [visible(f"{own}: {', '.join(flags)}") for own, flags in sorted(result.flags.items())]
-    return AppliedRow(result.kind, result.name, result.outcome, result.id, request.id if request else None, flagged)
+    return AppliedRow(
+        result.kind, result.name, result.outcome, result.id, request.id if request else None, flagged, result.expires
+    )
 
 
 def _issuer(one: Issuer) -> IssuerRow:
