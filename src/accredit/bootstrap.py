@@ -459,6 +459,7 @@ async def run(
             definitions=looks,
             bootstrapping=lambda: identity.bootstrapping,
             prices=_prices(settings, clock),
+            development_days=settings.development_agent_days,
         )
         # after the registry's own: what it knows is what is registered now
         control.subscribe(_forgetting(tool_servers, lambda: registry.catalogue))
@@ -804,6 +805,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         calls=RecentCalls(plane.records),
         records=plane.records,
         turned_away=plane.enforcer.turned_away,
+        findings=room.discovery,
     )
 
 

@@ -22,6 +22,7 @@ from accredit.api.agents import agents
 from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
 from accredit.api.credentials import credentials
+from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
 from accredit.api.gitops import gitops
 from accredit.api.interchange import interchange
@@ -39,9 +40,20 @@ from accredit.kernel.errors import AccreditError, InvalidInputError
 __all__ = ["control_api"]
 
 _SUBJECTS = (
-    signing_in, registered, people, agents, acts, credentials, approvals, policies, watching, records, interchange,
+    signing_in,
+    registered,
+    people,
+    agents,
+    acts,
+    credentials,
+    approvals,
+    policies,
+    watching,
+    records,
+    discovering,
+    interchange,
     gitops,
-)  # fmt: skip
+)
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457; `code` is stable and listed in docs/codes.md",

@@ -92,8 +92,10 @@ class AppliedRow:
     """Of what is pending: the request that a second person decides."""
     flagged: list[str]
     """Definitions of tools to be looked at before anybody trusts them, and why."""
-    why: str | None
+    why: str | None = None
     """Of what failed."""
+    expires: str | None = None
+    """Of an agent: the last day (UTC) on which it runs; in development also if its manifest names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +362,14 @@ def _applied(one: Applied) -> AppliedRow:
     result, request = one.result, one.request
     flagged = [visible(f"{own}: {', '.join(flags)}") for own, flags in sorted(result.flags.items())]
     return AppliedRow(
-        result.kind, result.name, result.outcome, result.id, request.id if request else None, flagged, result.fault
+        result.kind,
+        result.name,
+        result.outcome,
+        result.id,
+        request.id if request else None,
+        flagged,
+        result.fault,
+        result.expires,
     )
 
 

@@ -24,6 +24,8 @@ ALERTS: Final[Mapping[AlertKind, str]] = {
     AlertKind.REPORTED_AGENT: "Somebody reports an agent that is not registered, or is retired",
     AlertKind.REPORTED_TOOL: "Somebody reports that it used a tool it is not granted, past the gateway",
     AlertKind.REPORTED_MODEL: "Somebody reports that it used a model it is not granted, past the gateway",
+    AlertKind.UNKNOWN_CALLER: "Somebody came to the gateway with a credential that nobody was given",
+    AlertKind.FINDING_OVERDUE: "A finding about it was not answered in time",
     AlertKind.GHOST: "The credential of a retired agent was used",
 }
 STANDS: Final[Mapping[AgentState, str]] = {

@@ -23,6 +23,8 @@ from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
+from accredit.lifecycle.discovery.service import Findings
+from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
 from accredit.lifecycle.gitops_operations import GitopsOperations
 from accredit.lifecycle.grounds import PresentGrounds
@@ -64,6 +66,7 @@ class LifecycleRoom:
     monitor: Monitor
     operations: Operations
     timeline: Timeline
+    discovery: DiscoveryOperations
     interchange: InterchangeOperations
     gitops: GitopsOperations
 
@@ -88,6 +91,7 @@ class LifecycleRoom:
                 await self.judging.keep_tiers()
                 if rounds % TIDY_EVERY == 0:
                     await self.operations.tidy()
+                    await self.discovery.tidy()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
@@ -208,6 +212,18 @@ def furnished(
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
+    discovery = DiscoveryOperations(
+        findings=Findings(control, ids, clock),
+        operations=operations,
+        registry=registry,
+        identity=identity,
+        lifecycle=lifecycle,
+        monitor=monitor,
+        broker=broker,
+        records=records,
+        clock=clock,
+        public_url=public_url,
+    )
     interchange = InterchangeOperations(
         registry=registry,
         dossiers=dossiers,
@@ -221,5 +237,15 @@ def furnished(
         registry=registry, releases=releases, judging=judging, approvals=approvals, operations=operations
     )
     return LifecycleRoom(
-        approvals, baselines, dossiers, judging, lifecycle, monitor, operations, timeline, interchange, gitops
+        approvals,
+        baselines,
+        dossiers,
+        judging,
+        lifecycle,
+        monitor,
+        operations,
+        timeline,
+        discovery,
+        interchange,
+        gitops,
     )

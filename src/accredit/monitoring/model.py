@@ -119,6 +119,10 @@ class AlertKind(StrEnum):
     """Somebody reports that an agent used a tool that it is not granted, past the gateway."""
     REPORTED_MODEL = "reported-model"
     """The same of a language model."""
+    UNKNOWN_CALLER = "unknown-caller"
+    """Somebody comes to the gateway with a credential that nobody here was given."""
+    FINDING_OVERDUE = "finding-overdue"
+    """A finding about an agent was not answered in time."""
 
 
 class Severity(StrEnum):

@@ -49,6 +49,8 @@ _TOLD: Final = {
     AlertKind.REPORTED_AGENT: Remedy(Severity.WARNING),
     AlertKind.REPORTED_TOOL: Remedy(Severity.WARNING),
     AlertKind.REPORTED_MODEL: Remedy(Severity.WARNING),
+    AlertKind.UNKNOWN_CALLER: Remedy(Severity.INFO),
+    AlertKind.FINDING_OVERDUE: Remedy(Severity.WARNING),
     AlertKind.GHOST: Remedy(Severity.CRITICAL),  # its credential is dead already: there is nothing left to take
 }
 

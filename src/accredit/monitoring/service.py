@@ -9,11 +9,13 @@ when it is said and kept until the next round; one that was killed with it says 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from typing import Any, Final, TypeGuard
 
 from accredit.audit.model import Facts
@@ -44,6 +46,7 @@ from accredit.monitoring.novelty import (
     KnownBehaviour,
     SeenCall,
     SeenRefusal,
+    SeenStranger,
     ghost,
     novelties,
     seen_in,
@@ -58,7 +61,7 @@ from accredit.monitoring.posture import (
 )
 from accredit.monitoring.remedy import remedy_for
 from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
-from accredit.monitoring.rows import ALERT, BASELINE, CURSOR, MONITORING, OFFER
+from accredit.monitoring.rows import ALERT, BASELINE, CALLERS, CURSOR, MONITORING, OFFER
 from accredit.monitoring.tiers import TierRounds
 from accredit.monitoring.usage import use_by_tool
 from accredit.registry.catalogue import Catalogue
@@ -84,6 +87,8 @@ _SAVE_RECORDS: Final = 20_000
 _REMEMBERED: Final = 20_000
 _VERSIONS: Final = 256
 _DAY_US: Final = 86_400_000_000
+_DOORS: Final = ("/mcp", "/llm/", "/http/", "/access/", "/otlp/")
+"""Where agents and their programs come in."""
 _RENEWED_US: Final = _DAY_US
 """How long before its end an answer that is still needed is given again."""
 
@@ -120,6 +125,7 @@ class Monitor:
         self._catalogue = catalogue
         self._agent_of = agent_of
         self._clock = clock
+        self._ids = ids
         self._tier_of = tier_of
         self._said_in = said_in
         self._reported = ReportedUses(control)
@@ -208,13 +214,15 @@ class Monitor:
             for seen in await asyncio.to_thread(self._seen, self._position, until):
                 if isinstance(seen, SeenReport):
                     await self._look_at_report(seen)
+                elif isinstance(seen, SeenStranger):
+                    await self._look_at_stranger(seen)
                 else:
                     for deviation in self._deviations(seen):
                         await self._tell(deviation)
                 self._position = seen.position + 1
             self._position = until
 
-    def _seen(self, start: int, stop: int) -> list[SeenCall | SeenRefusal | SeenReport]:
+    def _seen(self, start: int, stop: int) -> list[SeenCall | SeenRefusal | SeenReport | SeenStranger]:
         records = (stored_record(self._records.stream, row, {}) for row in self._records.rows(start, stop))
         found = (seen_in(record) or report_in(record) for record in records)
         return [seen for seen in found if seen is not None]
@@ -236,6 +244,52 @@ class Monitor:
             environment = Environment(seen.environment)
             await self._alerts.open(deviation, remedy_for(deviation.kind, environment, None), environment)
         self._reported.count(seen)
+
+    async def _look_at_stranger(self, seen: SeenStranger) -> None:
+        """Tell of whoever comes to a door of agents, by where they come from: that stands in no record in clear."""
+        said = await asyncio.to_thread(self._said_in, seen.position)
+        source, path = said.get("source"), str(said.get("path", ""))
+        if not source or not path.startswith(_DOORS):
+            return
+        matter = hmac.new(await self._salt(), str(source).encode(), sha256).hexdigest()[:24]
+        evidence = {"code": seen.code, "record": seen.position, "said": {"path": path, "source": source}}
+        deviation = Deviation(None, AlertKind.UNKNOWN_CALLER, matter, evidence, seen.time_us, seen.position)
+        if self._alerts.told(deviation):
+            return
+        if self._alerts.many(None, deviation.kind):
+            deviation = replace(deviation, matter=MANY)
+            if self._alerts.told(deviation):
+                return
+        await self._alerts.open(deviation, remedy_for(deviation.kind, Environment.PRODUCTION, None), None)
+
+    async def _salt(self) -> bytes:
+        """What keeps addresses of callers from being guessed from what alerts call them."""
+
+        def build(view: StateView) -> Change | None:
+            if view.get(MONITORING, CALLERS) is not None:
+                return None
+            made = {"salt": self._ids.secret(32).hex()}
+            return Change(Facts("monitoring.begun"), (Write(MONITORING, CALLERS, made),), Actor(), {})
+
+        if self._control.view.get(MONITORING, CALLERS) is None:
+            await self._control.transact(build)
+        row = self._control.view.get(MONITORING, CALLERS)
+        assert row is not None  # noqa: S101 - just written
+        return bytes.fromhex(row.doc["salt"])
+
+    async def note(self, deviation: Deviation) -> None:
+        """Open an alert on what another room saw, unless one tells of it.
+
+        Raises:
+            UnavailableError: it could not be made durable; noting it again opens the same one.
+        """
+        async with self._alone:
+            if self._alerts.told(deviation):
+                return
+            agent = None if deviation.agent is None else self._catalogue().agent(deviation.agent)
+            environment = agent.environment if agent is not None else None
+            remedy = remedy_for(deviation.kind, environment or Environment.PRODUCTION, None)
+            await self._alerts.open(deviation, remedy, environment)
 
     def _deviations(self, seen: SeenCall | SeenRefusal) -> tuple[Deviation, ...]:
         if isinstance(seen, SeenRefusal):

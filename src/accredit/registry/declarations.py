@@ -24,8 +24,9 @@ from accredit.registry import rows
 from accredit.registry.addresses import same_address
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.handover import MAX_HISTORY, declared_anew
 from accredit.registry.items import item_kind, item_name
-from accredit.registry.lifecycle import AgentEvent, Inapplicable, after, awaits_candidate
+from accredit.registry.lifecycle import Inapplicable
 from accredit.registry.manifest import (
     KINDS,
     AgentManifest,
@@ -76,7 +77,7 @@ from accredit.registry.registration import (
     team_named,
 )
 from accredit.registry.schemas import compile_arguments
-from accredit.registry.versions import expiry_us, facets, money_doc, version_digest
+from accredit.registry.versions import expiry_us, facets, last_day, money_doc, version_digest
 from accredit.registry.vouching import (
     VouchingFault,
     issuer_doc,
@@ -103,7 +104,6 @@ __all__ = [
     "some_of",
 ]
 
-_MAX_HISTORY: Final = 1_000
 _MAX_TIES: Final = 200
 _MAX_NAMED: Final = 200
 _MAX_NAMES: Final = 40_000
@@ -131,12 +131,14 @@ class Declarations:
         catalogue: Callable[[], Catalogue],
         organisation: Callable[[], Organisation],
         prices: PriceBook,
+        development_days: int = 0,
     ) -> None:
         self._ids = ids
         self._clock = clock
         self._catalogue = catalogue
         self._organisation = organisation
         self._prices = prices
+        self._development_days = development_days
 
     def steps(
         self,
@@ -638,7 +640,8 @@ class Declarations:
                 manifest, "metadata.name", Code.NAME_TAKEN, f"another team has an agent `{name}` in {environment}"
             )
         now = self._clock.now().wall_us
-        form = AgentCheck(view, manifest, likely=self._catalogue(), now_us=now, waiting=waiting).canonical()
+        checked = AgentCheck(view, manifest, likely=self._catalogue(), now_us=now, waiting=waiting).canonical()
+        form = self._ending(checked, row, view, now)
         digest, parts = version_digest(form), facets(form)
         declared = (row.doc.get("candidate") or row.doc["version"]) if row else None
         if declared == digest:
@@ -660,9 +663,12 @@ class Declarations:
             "version": digest,
         }
         if row is not None:
-            doc = _declared_anew(manifest, row.doc, digest, doc)
+            anew = declared_anew(row.doc, digest, doc)
+            if isinstance(anew, Inapplicable):
+                raise _fault(manifest, "metadata.name", Code.TRANSITION_REFUSED, anew.why, anew.hint)
+            doc = anew
         history = row.doc["history"] if row else ()
-        doc["history"] = [*history, {"at_us": now, "by": actor.person, "version": digest}][-_MAX_HISTORY:]
+        doc["history"] = [*history, {"at_us": now, "by": actor.person, "version": digest}][-MAX_HISTORY:]
         writes = [Write(rows.AGENT, agent, doc)]
         if row is None:
             writes.append(Write(rows.AGENT_NAME, f"{environment}/{name}", {"agent": agent}))
@@ -685,6 +691,23 @@ class Declarations:
             "agent.versioned" if row else "agent.registered", agent=agent, version=digest, environment=environment.value
         )
         return Change(facts, tuple(writes), actor, body)
+
+    def _ending(self, form: Mapping[str, Any], row: Row | None, view: StateView, now_us: int) -> Mapping[str, Any]:
+        """The form with a last day, for an agent in development that names none: given when it is registered.
+
+        Declared anew before that day it keeps it, and after it that is how it goes on. An agent that was registered
+        without a last day goes on without one.
+        """
+        named = Environment(form["metadata"]["environment"]) is not Environment.DEVELOPMENT or form["spec"]["expires"]
+        if named or not self._development_days:
+            return form
+        newest = view.get(rows.VERSION, row.doc.get("candidate") or row.doc["version"]) if row is not None else None
+        given = newest.doc["manifest"]["spec"]["expires"] if newest is not None else None
+        if row is not None and given is None:
+            return form
+        if given is None or (ends_us := expiry_us(given)) is None or ends_us <= now_us:
+            given = last_day(now_us, self._development_days)
+        return {**form, "spec": {**form["spec"], "expires": given}}
 
 
 def _at(manifest: ToolServerManifest | ModelProviderManifest, own: str) -> str:
@@ -935,21 +958,3 @@ def _lower(view: StateView, environment: Environment, name: str, team: str) -> A
         if row is not None and row.doc["team"] == team:
             return AgentId(row.key)
     return None
-
-
-def _declared_anew(
-    manifest: AgentManifest, before: Mapping[str, Any], digest: Digest, fresh: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The row of an agent of which another version is declared."""
-    environment, state = Environment(before["environment"]), AgentState(before["state"])
-    step = after(AgentEvent.DECLARE, environment, state)
-    if isinstance(step, Inapplicable):
-        raise _fault(manifest, "metadata.name", Code.TRANSITION_REFUSED, step.why, step.hint)
-    older = {"candidate": None, "halted_from": None, "promoted_from": None, "registered_by": None, "registered_us": 0}
-    doc = {**older, "state_us": fresh["state_us"], **before}
-    if awaits_candidate(environment, state):
-        return {**doc, "candidate": None if digest == before["version"] else digest}
-    doc |= {key: fresh[key] for key in ("backup_owner", "candidate", "owner", "version")}
-    if step.state is not state:
-        doc |= {"state": step.state.value, "state_us": fresh["state_us"]}
-    return doc

@@ -60,6 +60,7 @@ from accredit.registry.declarations import (
 )
 from accredit.registry.errors import ManifestError, ManifestFault
 from accredit.registry.field_owners import managed_fields, managed_from
+from accredit.registry.handover import handed_over
 from accredit.registry.items import item_kind
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
 from accredit.registry.llm_models import model_definition
@@ -184,6 +185,8 @@ class ApplyResult:
     """Of an agent: the newest declared, in force or not."""
     facets: tuple[str, ...] = ()
     """Of an agent: the facets that changed."""
+    expires: str | None = None
+    """Of an agent: the last day on which it runs, be it one that nobody named."""
     proposal: Proposal | None = None
     """What waits, if it is pending: to be kept, and signed off."""
     fault: str | None = None
@@ -215,8 +218,12 @@ class Registry:
         *,
         bootstrapping: Callable[[], bool],
         prices: PriceBook | None = None,
+        development_days: int = 0,
     ) -> None:
-        """`bootstrapping` says whether there are not two administrators yet; without `prices` lists alone hold."""
+        """`bootstrapping` says whether there are not two administrators yet; without `prices` lists alone hold.
+
+        `development_days` is how long an agent in development runs that names no last day; 0: for good.
+        """
         self._control = control
         self._ids = ids
         self._clock = clock
@@ -231,6 +238,7 @@ class Registry:
             catalogue=lambda: self.catalogue,
             organisation=lambda: self.organisation,
             prices=prices or PriceBook(clock),
+            development_days=development_days,
         )
         control.subscribe(self._follow)
 
@@ -625,7 +633,19 @@ class Registry:
                     environment,
                     declared.digest if declared else None,
                     tuple(changed),
+                    expires=declared.manifest["spec"]["expires"] if declared else None,
                 )
+
+    async def hand_over(self, agent: AgentId, owner: PersonId, actor: Actor) -> Receipt | None:
+        """Declare the newest version of an agent with another owner; None if they own it already.
+
+        Raises:
+            NotFoundError: no such agent.
+            ConflictError: the owner is nobody who is there, or the agent's state does not allow it.
+        """
+        return await self._control.transact(
+            lambda view: handed_over(agent, owner, actor, self._proven(view), now_us=self._clock.now().wall_us)
+        )
 
     # -- tool servers
 
