@@ -29,7 +29,7 @@ from accredit.kernel.ids import IdSource
 from accredit.kernel.sealing import Sealer
 from accredit.kernel.strictjson import parse_strict
 
-__all__ = ["CARDS", "TOKENS", "KeyUse", "SigningKeys"]
+__all__ = ["CARDS", "TOKENS", "KeyPurpose", "SigningKeys"]
 
 _CURRENT: Final = "current"
 _NEXT: Final = "next"
@@ -37,7 +37,7 @@ _RETIRED: Final = "retired"
 
 
 @dataclass(frozen=True, slots=True)
-class KeyUse:
+class KeyPurpose:
     """What a set of keys signs. One key has one use."""
 
     kind: str
@@ -47,15 +47,15 @@ class KeyUse:
     """How long a retired key is still published; None: for good."""
 
 
-TOKENS: Final = KeyUse(rows.SIGNING_KEY, "identity/signing-keys", (MAX_LIFE_S + 2 * SKEW_S) * 1_000_000)
-CARDS: Final = KeyUse(rows.CARD_KEY, "identity/card-keys", None)
+TOKENS: Final = KeyPurpose(rows.SIGNING_KEY, "identity/signing-keys", (MAX_LIFE_S + 2 * SKEW_S) * 1_000_000)
+CARDS: Final = KeyPurpose(rows.CARD_KEY, "identity/card-keys", None)
 
 
 class SigningKeys:
     """The keys that sign access tokens, or agent cards, and those that verify them."""
 
     def __init__(
-        self, control: ControlLog, sealer: Sealer, *, clock: Clock, ids: IdSource, use: KeyUse = TOKENS
+        self, control: ControlLog, sealer: Sealer, *, clock: Clock, ids: IdSource, use: KeyPurpose = TOKENS
     ) -> None:
         self._use = use
         self._control = control
