@@ -15,6 +15,7 @@ from accredit.kernel.errors import ConflictError, NotFoundError
 from accredit.kernel.ids import ToolId
 from accredit.lifecycle.judging import Judging
 from accredit.policy.releases import PolicyReleases
+from accredit.registry.certifiability import Uncertifiable, uncertifiable
 from accredit.registry.model import Agent, AgentState, AgentVersion, Tool
 from accredit.registry.service import Registry
 
@@ -75,6 +76,7 @@ class PresentGrounds:
                 "agent": _agent_doc(agent),
                 "manifest": version.manifest,
                 "replaces": _replaced_doc(agent, version),
+                "stores": [str(one) for one in self._uncertifiable(version)],
                 "tier": tiering.document(),
                 "tools": [self._tool_doc(grant.tool) for grant in version.grants],
             },
@@ -86,6 +88,9 @@ class PresentGrounds:
             blocks=("another release was published since it was proposed",) if self._moved(request) else (),
             view={"in_force": {"digest": current.digest, "files": dict(current.files)}},
         )
+
+    def _uncertifiable(self, version: AgentVersion) -> tuple[Uncertifiable, ...]:
+        return uncertifiable(version.manifest["spec"].get("stores", ()), self._registry.stores)
 
     def _moved(self, request: ApprovalRequest) -> bool:
         try:

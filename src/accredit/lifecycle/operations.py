@@ -60,6 +60,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    StoreManifest,
     TeamManifest,
     ToolServerManifest,
 )
@@ -165,7 +166,7 @@ class Operations:
                 self._require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
                 self._require(Act.MANAGE_ISSUERS, who)
-            case ToolServerManifest() | ModelProviderManifest():
+            case ToolServerManifest() | ModelProviderManifest() | StoreManifest():
                 self._require(Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment))
             case AgentManifest():
                 self._require_may_declare_agent(who, document)
