@@ -96,7 +96,7 @@ from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
 from accredit.registry.catalogue import Catalogue
-from accredit.registry.model import Agent, Environment, Role, ToolServer
+from accredit.registry.model import Agent, Environment, Role, Store, ToolServer
 from accredit.registry.pinning import definition_digest
 from accredit.registry.prices import PriceBook, priced_book
 from accredit.registry.rows import SERVER
@@ -107,6 +107,8 @@ from accredit.storage.datadir import DataDirectory, read_secret_file
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
+from accredit.storage.stores.opening import OpenedStores
+from accredit.storage.stores.samples import FileSamples
 
 __all__ = ["Running", "program_rules", "run"]
 
@@ -190,6 +192,17 @@ async def _provider_credential(broker: SealedBroker, credential: str | None, url
     """The headers of a stored credential for a context provider, which the broker pins as it does a tool server's."""
     server = ToolServer(ServerName("context-provider"), Environment.PRODUCTION, url, credential, {})
     return await broker.headers(server, None)
+
+
+async def _store_credential(broker: SealedBroker, store: Store) -> Mapping[str, str]:
+    """The headers of a store's credential, which the broker pins to its host as it does a tool server's.
+
+    A credential is pinned to `https://HOST:PORT`, also of a store that speaks something else than HTTP.
+    """
+    there = urlsplit(store.location)
+    netloc = f"{there.netloc}:5432" if there.scheme == "postgresql" and there.port is None else there.netloc
+    url = store.location if there.scheme in {"http", "https"} else f"https://{netloc}"
+    return await broker.headers(ToolServer(ServerName("store"), store.environment, url, store.credential, {}), None)
 
 
 def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
@@ -505,6 +518,12 @@ async def run(
             clock=clock,
             ids=ids,
             rehearse=rehearsals.rehearse,
+            adapters=OpenedStores(
+                [Path(each) for each in settings.store_directories],
+                apart_from=directory,
+                headers=functools.partial(_store_credential, broker),
+            ),
+            samples=FileSamples(directory / "purges", sealer),
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),

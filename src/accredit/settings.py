@@ -72,6 +72,8 @@ class Settings(BaseModel):
     """Processor time of one process of such a server, after which it is ended and started anew."""
     stdio_unsafe_same_user: bool = False
     """Run such servers as the user that accredit runs as, who can read the data directory: for trying out alone."""
+    store_directories: tuple[str, ...] = ()
+    """Directories below which stores of memory and knowledge on this machine may be opened; absolute paths."""
     price_file: str = ""
     """A file with the operator's own prices of models, which go before list prices. See docs/llm.md."""
 
@@ -112,6 +114,8 @@ class Settings(BaseModel):
             raise ValueError("`notice_webhook_url` and `notice_webhook_key_file` belong together")
         if self.notice_webhook_url:
             sound_notice_url(self.notice_webhook_url, "notice_webhook_url")
+        if any(not each.startswith("/") or each.rstrip("/") == "" for each in self.store_directories):
+            raise ValueError("`store_directories` are absolute paths, and not the root")
         first, last = self.stdio_user_ids
         if not 0 < first <= last < 2**31:
             raise ValueError("`stdio_uids` is a range of users such as `61184-65519`, without root")
@@ -177,6 +181,8 @@ def load_settings(directory: Path | None, environ: Mapping[str, str], **given: A
     }
     if isinstance(values.get("allowed_hosts"), str):
         values["allowed_hosts"] = tuple(host.strip() for host in values["allowed_hosts"].split(","))
+    if isinstance(values.get("store_directories"), str):
+        values["store_directories"] = tuple(each.strip() for each in values["store_directories"].split(","))
     values |= {name: value for name, value in given.items() if value is not None}
     try:
         return Settings.model_validate(values)

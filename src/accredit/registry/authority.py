@@ -44,6 +44,9 @@ class Act(StrEnum):
     FLAG_INCIDENT = "flag incidents"
     CLOSE_INCIDENT = "close incidents"
     CONFIRM_CLOCK = "confirm the clock"
+    SCAN_STORE = "scan stores"
+    REVIEW_STORE = "review stores"
+    PURGE_STORE = "purge stores"
     READ = "read"
 
 
@@ -77,6 +80,9 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.FLAG_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CLOSE_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
+    Act.SCAN_STORE: (*_OWNERS, Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
+    Act.REVIEW_STORE: (*_OWNERS, Role.TEAM_LEAD, Role.COMPLIANCE),
+    Act.PURGE_STORE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
 }
 _NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 
