@@ -23,7 +23,8 @@ from accredit.registry.errors import ManifestError
 from accredit.registry.model import Agent, Role
 from tests.lifecycle.house import House, agent, file, house, operator
 from tests.stores.hostile import Shelf, Shelves, item
-from tests.stores.kinds import NAMESPACE, Row, _fill_sqlite
+from tests.stores.kinds import NAMESPACE, fill_sqlite
+from tests.stores.rows import Row
 
 DANA, OLIVE, CORA, UNA, SAM = (operator(name) for name in ("dana", "olive", "cora", "una", "sam"))
 STORES = [{"kind": "memory", "adapter": "sqlite", "store": "shelf", "namespace": NAMESPACE}]
@@ -138,8 +139,8 @@ def test_retirement_purges_private_memory_and_shows_that_it_is_gone(tmp_path: Pa
         (tmp_path / "stores").mkdir()
         path = tmp_path / "stores/memory.db"
         rows = [Row(f"m{at}", f"the caller's order is HERON-QUICKSILVER-{at:05d} as before") for at in range(500)]
-        _fill_sqlite(path, NAMESPACE, rows)
-        _fill_sqlite(path, "other", [Row("o", "somebody else's notes stay here")])
+        fill_sqlite(path, NAMESPACE, rows)
+        fill_sqlite(path, "other", [Row("o", "somebody else's notes stay here")])
         async with house(tmp_path) as place:
             await place.tools()
             await registered(place, str(path))
@@ -511,7 +512,7 @@ def test_any_number_of_items_takes_bounded_memory(tmp_path: Path) -> None:
     async def story() -> None:
         (tmp_path / "stores").mkdir()
         path = tmp_path / "stores/memory.db"
-        _fill_sqlite(path, NAMESPACE, [Row(f"m{at:06d}", f"note {at:06d} of the agent") for at in range(20_000)])
+        fill_sqlite(path, NAMESPACE, [Row(f"m{at:06d}", f"note {at:06d} of the agent") for at in range(20_000)])
         async with house(tmp_path) as place:
             await place.tools()
             await registered(place, str(path))

@@ -15,7 +15,14 @@ from accredit.kernel.errors import UnavailableError
 from accredit.lifecycle.ports import StoreAdapter
 from accredit.registry.declarations import LOCAL_ADAPTERS
 from accredit.registry.model import Store
+from accredit.storage.stores.chroma import ChromaStore
 from accredit.storage.stores.files import FolderStore
+from accredit.storage.stores.lancedb import LanceStore
+from accredit.storage.stores.mem0 import Mem0Store
+from accredit.storage.stores.postgres import PostgresItemStore
+from accredit.storage.stores.qdrantlocal import QdrantFolderStore
+from accredit.storage.stores.qdrantserver import QdrantServerStore
+from accredit.storage.stores.s3 import BucketStore
 from accredit.storage.stores.sqlite import SqliteItemStore
 
 __all__ = ["OpenedStores"]
@@ -23,17 +30,36 @@ __all__ = ["OpenedStores"]
 
 def _local(store: Store, path: Path) -> StoreAdapter:
     match store.adapter:
-        case "sqlite":
-            return SqliteItemStore(store, path)
+        case "chroma":
+            return ChromaStore(store, path)
         case "files":
             return FolderStore(store, path)
+        case "lancedb":
+            return LanceStore(store, path)
+        case "qdrant-local":
+            return QdrantFolderStore(store, path)
+        case "sqlite":
+            return SqliteItemStore(store, path)
         case _:
-            raise UnavailableError(Code.STORE_UNREACHABLE, f"there is no adapter `{store.adapter[:40]}`")
+            raise _none(store)
 
 
 def _remote(store: Store, headers: Mapping[str, str]) -> StoreAdapter:
-    del headers
-    raise UnavailableError(Code.STORE_UNREACHABLE, f"there is no adapter `{store.adapter[:40]}`")
+    match store.adapter:
+        case "mem0":
+            return Mem0Store(store, headers)
+        case "postgres":
+            return PostgresItemStore(store, headers)
+        case "qdrant":
+            return QdrantServerStore(store, headers)
+        case "s3":
+            return BucketStore(store, headers)
+        case _:
+            raise _none(store)
+
+
+def _none(store: Store) -> UnavailableError:
+    return UnavailableError(Code.STORE_UNREACHABLE, f"there is no adapter `{store.adapter[:40]}`")
 
 
 class OpenedStores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,7 +12,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.lifecycle.stored import Item
 
-__all__ = ["OffsetPages", "bounded", "item_of", "missing", "moment_us", "no_key"]
+__all__ = ["OffsetPages", "basic_pair", "bounded", "item_of", "missing", "moment_us", "no_key"]
 
 _MOST_TEXT: Final = 262_144
 _MOST_FIELDS: Final = 100
@@ -53,6 +54,17 @@ def item_of(key: str, text: Any, fields: Mapping[str, Any], *, created: str | No
     kept = {str(name)[:200]: bounded(value, 1_000)[0] for name, value in list(fields.items())[:_MOST_FIELDS]}
     when = moment_us(fields.get(created)) if created is not None else None
     return Item(key, said, {name: value for name, value in kept.items() if value}, when, whole)
+
+
+def basic_pair(headers: Mapping[str, str]) -> tuple[str, str] | None:
+    """User and password of a brokered credential of kind `basic` (RFC 7617), for what does not speak HTTP."""
+    kind, _, encoded = next(
+        (value for name, value in headers.items() if name.lower() == "authorization"), ""
+    ).partition(" ")
+    if kind.lower() != "basic":
+        return None
+    user, _, password = b64decode(encoded).decode().partition(":")
+    return user, password
 
 
 def no_key(scope: str) -> InvalidInputError:
