@@ -1,5 +1,6 @@
-"""Stores that are spoken to over HTTP, playing the documented contract of the real ones. Strict: what is not asked for
-in the documented way, or without the credential, is refused.
+"""Stores that are spoken to over HTTP, playing the documented contract of the real ones.
+
+Strict: what is not asked for in the documented way, or without the credential, is refused.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def served(kind: str, path: Path) -> str:
 class _Handler(BaseHTTPRequestHandler):
     held: ClassVar[Held]
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is theirs
         """Nothing is said."""
 
     def _body(self) -> Any:

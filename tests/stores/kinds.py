@@ -14,6 +14,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from accredit.lifecycle.ports import StoreAdapter
 from accredit.registry.model import Environment, Store
@@ -220,7 +221,10 @@ def _fill_postgres(path: Path, namespace: str, rows: Sequence[Row]) -> None:
 
 
 def _open_postgres(made: Store, path: Path) -> StoreAdapter:
-    return PostgresItemStore(replace(made, location=_postgres_url(path)), {})
+    url = urlsplit(_postgres_url(path))
+    (socket,) = parse_qs(url.query)["host"]
+    location = f"postgresql://localhost{url.path}"
+    return PostgresItemStore(replace(made, location=location), {}, socket=socket)
 
 
 def _postgres_files(path: Path) -> Sequence[Path]:

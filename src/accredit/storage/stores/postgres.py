@@ -38,7 +38,8 @@ _LATER: Final = ("the write-ahead log and its archive, until they are recycled",
 class PostgresItemStore:
     """Items as rows of tables in the schema of the search path; the registered id field must have a unique index."""
 
-    def __init__(self, store: Store, headers: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, headers: Mapping[str, str], *, socket: str | None = None) -> None:
+        """`socket` is the folder of a local server's socket, instead of the location's host."""
         try:
             import psycopg  # noqa: PLC0415 - an extra
         except ImportError as error:
@@ -46,10 +47,10 @@ class PostgresItemStore:
         there, pair = urlsplit(store.location), basic_pair(headers)
         user, password = pair if pair is not None else ("postgres", None)
         self._psycopg, self._store = psycopg, store
-        local = there.hostname in {"127.0.0.1", "::1", "localhost"}
+        local = socket is not None or there.hostname in {"127.0.0.1", "::1", "localhost"}
         with self._said():
             self._database = psycopg.connect(
-                host=there.hostname, port=there.port or 5432, dbname=there.path.lstrip("/") or "postgres", user=user,
+                host=socket or there.hostname, port=there.port or 5432, dbname=there.path.lstrip("/") or "postgres", user=user,
                 password=password, connect_timeout=5, autocommit=True, application_name="accredit",
                 sslmode="prefer" if local else "verify-full",
                 options="-c statement_timeout=600000 -c lock_timeout=30000",
