@@ -228,9 +228,13 @@ def _open_postgres(made: Store, path: Path) -> StoreAdapter:
 
 
 def _postgres_files(path: Path) -> Sequence[Path]:
-    """Those of tables and indexes; the write-ahead log has rules of its own."""
-    del path
-    return [each for each in Path(postgres_server().pgdata).joinpath("base").rglob("*") if each.is_file()]
+    """Those of its tables and indexes; the write-ahead log has rules of its own."""
+    import psycopg
+
+    with psycopg.connect(_postgres_url(path)) as database:
+        row = database.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
+    assert row is not None
+    return [each for each in Path(postgres_server().pgdata).joinpath("base", str(row[0])).iterdir() if each.is_file()]
 
 
 def _http(kind: str) -> Callable[[Store, Path], StoreAdapter]:

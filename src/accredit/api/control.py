@@ -30,13 +30,14 @@ from accredit.api.problems import problem, problem_of, unexpected, unrouted
 from accredit.api.records import records
 from accredit.api.registered import registered
 from accredit.api.signing_in import signing_in
+from accredit.api.stores import stores
 from accredit.api.watching import watching
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError
 
 __all__ = ["control_api"]
 
-_SUBJECTS = (signing_in, registered, people, agents, acts, credentials, approvals, policies, watching, records)
+_SUBJECTS = (signing_in, registered, people, agents, acts, credentials, approvals, policies, watching, records, stores)
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457; `code` is stable and listed in docs/codes.md",

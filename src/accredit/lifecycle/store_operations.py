@@ -8,7 +8,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import NotFoundError
 from accredit.kernel.ids import AgentId
-from accredit.lifecycle.permission import Permission
+from accredit.lifecycle.permission import Permission, require_admin_scope
 from accredit.lifecycle.store_reviews import ReviewedItem, StoreReviews
 from accredit.lifecycle.stored import Kept, Purge, Review, ReviewVerdict, Scan
 from accredit.lifecycle.stores import Inventory, Stores
@@ -30,12 +30,12 @@ class StoreOperations:
 
     async def inventory(self, who: Operator, store: str) -> Inventory:
         """What a store can do and holds. Raises as `Stores.inventory`."""
-        self._permission.require(Act.SCAN_STORE, who, environment=self._stores.store(store).environment)
+        self._require_scanner(who, store)
         return await self._stores.inventory(store)
 
     async def scan(self, who: Operator, store: str, namespace: str) -> Scan:
         """Look for personal data and secrets in a namespace. Raises as `Stores.scan`."""
-        self._permission.require(Act.SCAN_STORE, who, environment=self._stores.store(store).environment)
+        self._require_scanner(who, store)
         return await self._stores.scan(store, namespace, _actor(who))
 
     async def plan(self, who: Operator, agent: AgentId, store: str, namespace: str) -> Purge:
@@ -45,12 +45,12 @@ class StoreOperations:
 
     async def purge(self, who: Operator, purge: str) -> Purge:
         """Carry a plan out, or ask for the sign-off that it takes. Raises as `Stores.ask`."""
-        self._permission.require(Act.PURGE_STORE, who, agent=self._known(self._stores.purge_of(purge).selector.agent))
+        self._permission.require(Act.PURGE_STORE, who, agent=self._purged(who, purge))
         return await self._stores.ask(purge, who)
 
     async def verify(self, who: Operator, purge: str) -> tuple[Purge, int]:
         """Ask the store anew. Raises as `Stores.verify`."""
-        self._permission.require(Act.SCAN_STORE, who, agent=self._known(self._stores.purge_of(purge).selector.agent))
+        self._permission.require(Act.SCAN_STORE, who, agent=self._purged(who, purge))
         return await self._stores.verify(purge)
 
     async def begin_review(self, who: Operator, agent: AgentId, store: str, namespace: str) -> Review:
@@ -80,7 +80,16 @@ class StoreOperations:
         self._require_reviewer(who, review)
         return await self._reviews.decide_clean(review, verdict, who)
 
+    def _require_scanner(self, who: Operator, store: str) -> None:
+        known = self._registry.stores.get(store)
+        self._permission.require(Act.SCAN_STORE, who, environment=known.environment if known else None)
+
+    def _purged(self, who: Operator, purge: str) -> Agent:
+        require_admin_scope(who)  # whose it is comes after what the token can do
+        return self._known(self._stores.purge_of(purge).selector.agent)
+
     def _require_reviewer(self, who: Operator, review: str) -> None:
+        require_admin_scope(who)
         self._permission.require(Act.REVIEW_STORE, who, agent=self._known(self._reviews.of(review).agent))
 
     def _known(self, agent: AgentId) -> Agent:

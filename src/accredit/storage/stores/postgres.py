@@ -50,7 +50,8 @@ class PostgresItemStore:
         local = socket is not None or there.hostname in {"127.0.0.1", "::1", "localhost"}
         with self._said():
             self._database = psycopg.connect(
-                host=socket or there.hostname, port=there.port or 5432, dbname=there.path.lstrip("/") or "postgres", user=user,
+                host=socket or there.hostname, port=there.port or 5432, user=user,
+                dbname=there.path.lstrip("/") or "postgres",
                 password=password, connect_timeout=5, autocommit=True, application_name="accredit",
                 sslmode="prefer" if local else "verify-full",
                 options="-c statement_timeout=600000 -c lock_timeout=30000",
