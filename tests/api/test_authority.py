@@ -174,9 +174,14 @@ def _cases(it: Things) -> list[Case]:
              OWNERS | {"security", "compliance", "business owner"}),
         Case("approval_withdraw", f"approvals/{it.decided}/withdraw", {}, RUNNING),
         # stores of memory and knowledge
-        Case("apply", "apply", _file(_document("Store", {"name": "shelf", "environment": "development"}, adapter="files",
-             location="/srv/shelf", namespaces=["support"], shared=False)), frozenset({"operator"})),
-        Case("store_scan", "stores/none/scan", {"namespace": "support"}, frozenset({"security", "compliance", "operator"})),
+        Case(
+            "apply", "apply",
+            _file(_document("Store", {"name": "shelf", "environment": "development"}, adapter="files",
+                            location="/srv/shelf", namespaces=["support"], shared=False)),
+            frozenset({"operator"}),
+        ),
+        Case("store_scan", "stores/none/scan", {"namespace": "support"},
+             frozenset({"security", "compliance", "operator"})),
         Case("store_plan", "store-purges", kept, RUNNING),
         Case("store_review_begin", "store-reviews", kept, OWNERS | {"team lead", "compliance"}),
         Case("store_purge", "store-purges/none/run", {}, EVERYBODY),  # whose it is comes first

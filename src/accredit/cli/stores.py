@@ -42,6 +42,13 @@ def _store_scan(name: str, namespace: str, *, output: Out = TABLE) -> int:
     return act(f"/api/v1/stores/{segment(name)}/scan", output, {"namespace": namespace})
 
 
+@store.command(name="scans")
+def _store_scans(*, page: Page = FIRST, output: Out = TABLE) -> None:
+    """List what the newest scan of each namespace found, by kind and count."""
+    columns = ("store", "namespace", "state", "items", "flagged", "cut", "findings", "ended")
+    listed("/api/v1/store-scans", output, *columns, page=page)
+
+
 @store.command(name="plan")
 def _store_plan(agent: str, name: str, namespace: str, *, output: Out = TABLE) -> int:
     """Count what a purge of an agent's items in a namespace would do. Nothing is changed.
