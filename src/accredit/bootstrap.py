@@ -799,6 +799,8 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         calls=RecentCalls(plane.records),
         records=plane.records,
         turned_away=plane.enforcer.turned_away,
+        store_reviews=room.store_reviews,
+        store_operations=room.store_operations,
     )
 
 

@@ -372,6 +372,8 @@ class Desk:
             calls=_Calls(self),
             records=self.records,
             turned_away=self.turned_away,
+            store_reviews=self.shelves,
+            store_operations=self.shelves,
         )
 
     # -- accounts

@@ -21,6 +21,8 @@ from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
+from accredit.lifecycle.store_reviews import ReviewedItem
+from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.monitoring.model import Alert, AlertState
 from accredit.registry.model import Agent, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
@@ -36,7 +38,9 @@ __all__ = [
     "RefusalSink",
     "Registered",
     "Requests",
+    "ReviewsOfStores",
     "Sessions",
+    "StoreActs",
     "Tiers",
 ]
 
@@ -229,6 +233,30 @@ class Calls(Protocol):
     def of(self, agent: AgentId, limit: int) -> Sequence[RecentCall]: ...
 
 
+class ReviewsOfStores(Protocol):
+    """Reviews of shared knowledge, as they can be read."""
+
+    def find(self, agent: AgentId | None = None) -> Sequence[Review]: ...
+
+    def of(self, review: str) -> Review:
+        """Raises NotFoundError."""
+        ...
+
+
+class StoreActs(Protocol):
+    """What people decide in reviews of stores; each raises ForbiddenError for whoever may not."""
+
+    async def review_items(
+        self, who: Operator, review: str, after: str | None = None
+    ) -> tuple[Sequence[ReviewedItem], str | None]: ...
+
+    async def decide(
+        self, who: Operator, review: str, item: str, digest: Digest, verdict: ReviewVerdict, to: AgentId | None = None
+    ) -> Kept: ...
+
+    async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -248,3 +276,5 @@ class ConsoleServices:
     calls: Calls
     records: RecordReader
     turned_away: RefusalSink
+    store_reviews: ReviewsOfStores
+    store_operations: StoreActs

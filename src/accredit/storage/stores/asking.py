@@ -38,9 +38,12 @@ class HttpAsking:
         Raises:
             UnavailableError: it cannot be reached, refuses, answers too much or no JSON.
         """
-        sent = {} if body is None else {"content": orjson.dumps(body), "headers": {"content-type": "application/json"}}
+        content = None if body is None else orjson.dumps(body)
+        kind = {} if body is None else {"content-type": "application/json"}
         try:
-            with self._client.stream(method, f"{self._base}{path}", params=query, **sent) as answer:  # type: ignore[arg-type] - content and headers are what they are
+            with self._client.stream(
+                method, f"{self._base}{path}", params=query, content=content, headers=kind
+            ) as answer:
                 data = b""
                 for chunk in answer.iter_bytes():
                     data += chunk

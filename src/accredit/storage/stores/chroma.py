@@ -96,7 +96,7 @@ class ChromaStore:
         with _said():
             collection = self._collection(namespace)
             there = collection.get(ids=list(ids), include=[])["ids"] if collection is not None and ids else []
-            if there:
+            if collection is not None and there:
                 collection.delete(ids=there)
                 self._pages.setdefault(namespace, OffsetPages()).note(len(there))
 

@@ -56,7 +56,7 @@ class QdrantServerStore:
         return [Holding(name, self._count(name)) for name in names if _NAME.fullmatch(name)]
 
     def items(self, namespace: str, after: str | None, limit: int) -> ItemPage:
-        body = {"limit": limit, "with_payload": True, "with_vector": False}
+        body: dict[str, Any] = {"limit": limit, "with_payload": True, "with_vector": False}
         if after is not None:
             body["offset"] = _key(after)
         answer = self._server.ask("POST", f"{_path(namespace)}/points/scroll", body=body, absent=_NOT_THERE)
