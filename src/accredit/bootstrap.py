@@ -81,8 +81,10 @@ from accredit.identity.tokenpost import HttpTokenPost
 from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
+from accredit.kernel.detector import LOCALES
 from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
+from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
@@ -524,6 +526,7 @@ async def run(
                 headers=functools.partial(_store_credential, broker),
             ),
             samples=FileSamples(directory / "purges", sealer),
+            detector=BuiltInDetector(settings.store_scan_locales or tuple(LOCALES)),
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),

@@ -74,6 +74,8 @@ class Settings(BaseModel):
     """Run such servers as the user that accredit runs as, who can read the data directory: for trying out alone."""
     store_directories: tuple[str, ...] = ()
     """Directories below which stores of memory and knowledge on this machine may be opened; absolute paths."""
+    store_scan_locales: tuple[Literal["br", "de", "es", "fr", "it", "nl", "pl", "uk", "us"], ...] = ()
+    """Countries whose own identifiers scans of stores look for; none named: all. Calls are always looked at for all."""
     price_file: str = ""
     """A file with the operator's own prices of models, which go before list prices. See docs/llm.md."""
 
@@ -181,8 +183,9 @@ def load_settings(directory: Path | None, environ: Mapping[str, str], **given: A
     }
     if isinstance(values.get("allowed_hosts"), str):
         values["allowed_hosts"] = tuple(host.strip() for host in values["allowed_hosts"].split(","))
-    if isinstance(values.get("store_directories"), str):
-        values["store_directories"] = tuple(each.strip() for each in values["store_directories"].split(","))
+    for name in ("store_directories", "store_scan_locales"):
+        if isinstance(values.get(name), str):
+            values[name] = tuple(each.strip() for each in values[name].split(","))
     values |= {name: value for name, value in given.items() if value is not None}
     try:
         return Settings.model_validate(values)

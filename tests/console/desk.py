@@ -40,9 +40,9 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.legible import visible
+from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Item, Kept, Review, ReviewVerdict
-from accredit.lifecycle.dossier import Dossier
 from accredit.monitoring.model import Alert, AlertState
 from accredit.policy.model import HoldNeed
 from accredit.registry.model import (

@@ -15,7 +15,7 @@ from accredit.lifecycle.stored import (
     Item,
     ItemPage,
     KeyDestroyed,
-    Residual,
+    ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
@@ -110,7 +110,7 @@ class Shelf:
         self._require_up()
         texts = [one.text.encode() for items in self.kept.values() for one in items.values()]
         found = any(marker in text for marker in markers for text in texts)
-        return Residue(Residual.FOUND if found else Residual.NONE, f"{len(markers)} samples searched")
+        return Residue(ResidualBytes.FOUND if found else ResidualBytes.NONE, f"{len(markers)} samples searched")
 
     def destroy_key(self, scope: str) -> KeyDestroyed:
         if scope not in self.keys:

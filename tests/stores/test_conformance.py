@@ -10,7 +10,7 @@ import pytest
 
 from accredit.kernel.errors import AccreditError, InvalidInputError
 from accredit.lifecycle.ports import StoreAdapter
-from accredit.lifecycle.stored import Item, Residual
+from accredit.lifecycle.stored import Item, ResidualBytes
 from tests.stores.kinds import KINDS, NAMESPACE, OTHER, Kind, store
 from tests.stores.rows import Row
 
@@ -171,13 +171,13 @@ def test_deleted_bytes_are_gone_once_it_is_finished(kind: Kind, place: Path, sta
     assert sorted(own(one) for one in walked(adapter)) == [f"{at:04d}" for at in range(stays)]
     residue = adapter.residue(NAMESPACE, markers[stays:])
     if stays and kind.probes_bytes:  # the probe finds what is there
-        assert adapter.residue(NAMESPACE, markers[:stays]).residual is Residual.FOUND
+        assert adapter.residue(NAMESPACE, markers[:stays]).residual is ResidualBytes.FOUND
     adapter.close()
     if kind.files is not None:
         assert left_in(kind.files(place), markers[stays:]) == []
-        whole = Residual.NOT_CHECKABLE if kind.vectors_stay and stays else Residual.NONE
+        whole = ResidualBytes.NOT_CHECKABLE if kind.vectors_stay and stays else ResidualBytes.NONE
         assert residue.residual is whole, residue
-    assert residue.residual is not Residual.FOUND
+    assert residue.residual is not ResidualBytes.FOUND
 
 
 def left_in(files: Sequence[Path], markers: list[bytes]) -> list[str]:

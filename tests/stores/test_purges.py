@@ -17,7 +17,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId
 from accredit.lifecycle.model import Step
-from accredit.lifecycle.stored import Disposition, Purge, PurgeState, Residual, ReviewVerdict
+from accredit.lifecycle.stored import Disposition, Purge, PurgeState, ResidualBytes, ReviewVerdict
 from accredit.lifecycle.stores import PATIENCE_US
 from accredit.registry.errors import ManifestError
 from accredit.registry.model import Agent, Role
@@ -255,7 +255,11 @@ def test_a_store_that_lies_is_not_believed(tmp_path: Path, fault: str) -> None:
                     assert (outcome.api_absent, outcome.items_after, outcome.certified) == (False, 450, False)
                     assert any("still there" in one for one in outcome.open)
                 case "hides":
-                    assert (outcome.api_absent, outcome.residual, outcome.certified) == (True, Residual.FOUND, False)
+                    assert (outcome.api_absent, outcome.residual, outcome.certified) == (
+                        True,
+                        ResidualBytes.FOUND,
+                        False,
+                    )
                     assert any("bytes of deleted items were found" in one for one in outcome.open)
                 case "shuffles":
                     assert (outcome.api_absent, outcome.deleted) == (True, 450)
@@ -480,7 +484,7 @@ def test_a_purge_killed_anywhere_is_completed_and_proven_by_the_next_process(tmp
             await place.room.stores.round()
             outcome = (await settled(place, plan.id)).outcome
             assert outcome is not None
-            assert (outcome.deleted, outcome.items_after, outcome.residual) == (950, 0, Residual.NONE)
+            assert (outcome.deleted, outcome.items_after, outcome.residual) == (950, 0, ResidualBytes.NONE)
             assert "samples searched" in outcome.residual_method or killed_at == "ended"
             assert not shelf.kept.get(NAMESPACE)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from accredit.kernel.detector import Detector, Sensitive
+from accredit.kernel.detector import LOCALES, Detector, Sensitive
 
 __all__ = ["BuiltInDetector"]
 
@@ -18,8 +18,9 @@ class BuiltInDetector:
 
     name = "built-in"
 
-    def __init__(self) -> None:
-        self._detector = Detector(most_text=_MOST)
+    def __init__(self, locales: Iterable[str] = tuple(LOCALES)) -> None:
+        """`locales` are the countries whose own identifiers are looked for."""
+        self._detector = Detector(most_text=_MOST, locales=locales)
 
     def seen(self, text: str) -> tuple[Mapping[str, int], bool]:
         found = self._detector.count(text)

@@ -19,17 +19,17 @@ from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.ids import AgentId
 from accredit.lifecycle.stored import (
     Disposition,
-    Finding,
     Kept,
     KeyDestroyed,
     Purge,
     PurgeCounts,
     PurgeState,
-    Residual,
+    ResidualBytes,
     Review,
     ReviewVerdict,
     Scan,
     Selector,
+    StoreFinding,
     StoreOutcome,
 )
 
@@ -86,7 +86,7 @@ def scan_from(doc: Mapping[str, Any]) -> Scan:
         begun_us=doc["begun_us"],
         items=doc["items"],
         flagged=doc["flagged"],
-        findings=tuple(Finding(*one) for one in doc["findings"]),
+        findings=tuple(StoreFinding(*one) for one in doc["findings"]),
         cursor=doc["cursor"],
         ended_us=doc["ended_us"],
         cut=doc["cut"],
@@ -144,7 +144,7 @@ def outcome_from(doc: Mapping[str, Any]) -> StoreOutcome:
         methods=tuple(doc["methods"]),
         keys=tuple(KeyDestroyed(one["scope"], one["fingerprint"], one["pending_until_us"]) for one in doc["keys"]),
         api_absent=doc["api_absent"],
-        residual=Residual(doc["residual"]),
+        residual=ResidualBytes(doc["residual"]),
         residual_method=doc["residual_method"],
         skipped=doc["skipped"],
         holds=tuple(doc["holds"]),

@@ -13,7 +13,6 @@ from accredit.kernel.ids import AgentId
 __all__ = [
     "Capabilities",
     "Disposition",
-    "Finding",
     "Finished",
     "Holding",
     "Item",
@@ -23,12 +22,13 @@ __all__ = [
     "Purge",
     "PurgeCounts",
     "PurgeState",
-    "Residual",
+    "ResidualBytes",
     "Residue",
     "Review",
     "ReviewVerdict",
     "Scan",
     "Selector",
+    "StoreFinding",
     "StoreOutcome",
 ]
 
@@ -98,7 +98,7 @@ class Finished:
     """Copies that an adapter cannot reach, in plain words: backups, snapshots, replicas."""
 
 
-class Residual(StrEnum):
+class ResidualBytes(StrEnum):
     """Whether bytes of what was deleted are left."""
 
     NONE = "none"
@@ -110,7 +110,7 @@ class Residual(StrEnum):
 class Residue:
     """What was found when deleted bytes were looked for, and how."""
 
-    residual: Residual
+    residual: ResidualBytes
     method: str
     where: tuple[str, ...] = ()
     """Of what was found: files, relative to the store."""
@@ -209,7 +209,7 @@ class PurgeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StoreFinding:
     """How many items hold values of one kind."""
 
     kind: str
@@ -230,7 +230,7 @@ class Scan:
     items: int
     flagged: int
     """Items with any finding."""
-    findings: tuple[Finding, ...]
+    findings: tuple[StoreFinding, ...]
     cursor: str | None
     ended_us: int | None = None
     cut: int = 0
@@ -257,7 +257,7 @@ class StoreOutcome:
     keys: tuple[KeyDestroyed, ...]
     api_absent: bool | None
     """Whether the store's own interface shows none of them; None: it was not asked."""
-    residual: Residual
+    residual: ResidualBytes
     residual_method: str
     skipped: Mapping[str, int]
     """Items left, by disposition."""
@@ -274,7 +274,7 @@ class StoreOutcome:
     def certified(self) -> bool:
         """Whether everything of the agent's is shown to be gone from the store itself."""
         kept = {name for name, count in self.skipped.items() if count} - {Disposition.OTHERS.value}
-        return self.api_absent is True and self.residual is Residual.NONE and not kept
+        return self.api_absent is True and self.residual is ResidualBytes.NONE and not kept
 
     @property
     def open(self) -> tuple[str, ...]:
@@ -282,9 +282,11 @@ class StoreOutcome:
         found = [f"{self.store}: {each}" for each in self.unreachable]
         if self.api_absent is False:
             found.append(f"{self.store}: {self.items_after} items are still there after they were deleted")
-        if self.api_absent is not None and self.residual is not Residual.NONE:
+        if self.api_absent is not None and self.residual is not ResidualBytes.NONE:
             said = (
-                "bytes of deleted items were found" if self.residual is Residual.FOUND else "bytes were not looked for"
+                "bytes of deleted items were found"
+                if self.residual is ResidualBytes.FOUND
+                else "bytes were not looked for"
             )
             found.append(f"{self.store}: {said}: {self.residual_method}")
         words = {

@@ -59,7 +59,6 @@ from accredit.lifecycle.store_rows import (
 from accredit.lifecycle.stored import (
     Capabilities,
     Disposition,
-    Finding,
     Finished,
     Holding,
     Item,
@@ -67,11 +66,12 @@ from accredit.lifecycle.stored import (
     Purge,
     PurgeCounts,
     PurgeState,
-    Residual,
+    ResidualBytes,
     Residue,
     ReviewVerdict,
     Scan,
     Selector,
+    StoreFinding,
     StoreOutcome,
 )
 from accredit.lifecycle.walking import walk
@@ -303,7 +303,7 @@ class Stores:
                         cut=cut,
                         cursor=page.following,
                         findings=tuple(
-                            Finding(kind, self._detector.data_class(kind), *counts)
+                            StoreFinding(kind, self._detector.data_class(kind), *counts)
                             for kind, counts in sorted(of.items())
                         ),
                         ended_us=self._clock.now().wall_us if over else None,
@@ -647,11 +647,11 @@ class Stores:
 
         proof = await self._gone_through(adapter, selector, remaining=stays)
         if proof.counts[Disposition.DELETE]:
-            residue = Residue(Residual.FOUND, "the store itself still shows items that were deleted")
+            residue = Residue(ResidualBytes.FOUND, "the store itself still shows items that were deleted")
         elif not markers and purge.counts[Disposition.DELETE]:
-            residue = Residue(Residual.NOT_CHECKABLE, "nothing that was deleted could be told apart on disk")
+            residue = Residue(ResidualBytes.NOT_CHECKABLE, "nothing that was deleted could be told apart on disk")
         elif not purge.counts[Disposition.DELETE]:
-            residue = Residue(Residual.NONE, "there was nothing to delete")
+            residue = Residue(ResidualBytes.NONE, "there was nothing to delete")
         else:
             residue = await asyncio.to_thread(adapter.residue, selector.namespace, sorted(markers))
         self._at("proven")
@@ -748,7 +748,7 @@ class Stores:
             methods=("delete",) if purge.deleted else (),
             keys=(),
             api_absent=None,
-            residual=Residual.NOT_CHECKABLE,
+            residual=ResidualBytes.NOT_CHECKABLE,
             residual_method="the store could not be read to the end",
             skipped=_skipped(Counter(purge.counts.of)),
             holds=purge.holds,
@@ -872,7 +872,7 @@ class Stores:
             methods=(),
             keys=(),
             api_absent=None,
-            residual=Residual.NOT_CHECKABLE,
+            residual=ResidualBytes.NOT_CHECKABLE,
             residual_method="it was not looked into",
             skipped={},
             holds=(),

@@ -25,7 +25,7 @@ from accredit.lifecycle.stored import (
     Item,
     ItemPage,
     KeyDestroyed,
-    Residual,
+    ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
@@ -157,9 +157,9 @@ class ChromaStore:
         with _said():
             collection = self._collection(namespace)
             left = collection is not None and collection.count() > 0
-        if found.residual is Residual.NONE and left:
+        if found.residual is ResidualBytes.NONE and left:
             why = f"{found.method}: no text is left, but the index of a collection in use keeps their vectors"
-            return Residue(Residual.NOT_CHECKABLE, why)
+            return Residue(ResidualBytes.NOT_CHECKABLE, why)
         return found
 
     def destroy_key(self, scope: str) -> KeyDestroyed:

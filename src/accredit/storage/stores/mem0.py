@@ -20,7 +20,7 @@ from accredit.lifecycle.stored import (
     Item,
     ItemPage,
     KeyDestroyed,
-    Residual,
+    ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
@@ -95,7 +95,7 @@ class Mem0Store:
 
     def residue(self, namespace: str, markers: Sequence[bytes]) -> Residue:
         del namespace, markers
-        return Residue(Residual.NOT_CHECKABLE, "what lies behind the service cannot be looked into")
+        return Residue(ResidualBytes.NOT_CHECKABLE, "what lies behind the service cannot be looked into")
 
     def destroy_key(self, scope: str) -> KeyDestroyed:
         raise no_key(scope)

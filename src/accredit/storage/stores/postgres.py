@@ -21,7 +21,7 @@ from accredit.lifecycle.stored import (
     Item,
     ItemPage,
     KeyDestroyed,
-    Residual,
+    ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
@@ -143,7 +143,7 @@ class PostgresItemStore:
         del markers  # files of the server cannot be read from here
         with self._said():
             if self._columns(namespace) is None:
-                return Residue(Residual.NONE, "the table is not there")
+                return Residue(ResidualBytes.NONE, "the table is not there")
             row = self._database.execute(
                 "SELECT pg_stat_get_dead_tuples(%s::regclass), (SELECT count(*) FROM pg_stat_activity WHERE"
                 " backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datname = current_database())",
@@ -152,12 +152,12 @@ class PostgresItemStore:
         assert row is not None  # noqa: S101 - two subqueries make one row
         dead, older = row
         if dead:
-            return Residue(Residual.FOUND, f"{dead} dead rows are left in the table")
+            return Residue(ResidualBytes.FOUND, f"{dead} dead rows are left in the table")
         if older:
             return Residue(
-                Residual.NOT_CHECKABLE, "another transaction that is open may keep deleted rows in the table"
+                ResidualBytes.NOT_CHECKABLE, "another transaction that is open may keep deleted rows in the table"
             )
-        return Residue(Residual.NONE, "the table was written anew and has no dead rows")
+        return Residue(ResidualBytes.NONE, "the table was written anew and has no dead rows")
 
     def destroy_key(self, scope: str) -> KeyDestroyed:
         raise no_key(scope)

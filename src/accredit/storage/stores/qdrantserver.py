@@ -21,7 +21,7 @@ from accredit.lifecycle.stored import (
     Item,
     ItemPage,
     KeyDestroyed,
-    Residual,
+    ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
@@ -96,9 +96,9 @@ class QdrantServerStore:
     def residue(self, namespace: str, markers: Sequence[bytes]) -> Residue:
         del markers
         if self._server.ask("GET", _path(namespace), absent=_NOT_THERE) is None:
-            return Residue(Residual.NONE, "the server has no such collection any more")
+            return Residue(ResidualBytes.NONE, "the server has no such collection any more")
         why = "deleted points stay in a collection's segments until its optimizer rewrites them"
-        return Residue(Residual.NOT_CHECKABLE, why)
+        return Residue(ResidualBytes.NOT_CHECKABLE, why)
 
     def destroy_key(self, scope: str) -> KeyDestroyed:
         raise no_key(scope)

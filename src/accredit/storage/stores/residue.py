@@ -11,7 +11,7 @@ from typing import Final
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
-from accredit.lifecycle.stored import Residual, Residue
+from accredit.lifecycle.stored import ResidualBytes, Residue
 
 __all__ = ["searched"]
 
@@ -27,7 +27,7 @@ def searched(root: Path, markers: Sequence[bytes], *, but: str = "") -> Residue:
         UnavailableError: a file cannot be read.
     """
     if not markers:
-        return Residue(Residual.NOT_CHECKABLE, "nothing to look for")
+        return Residue(ResidualBytes.NOT_CHECKABLE, "nothing to look for")
     wanted = re.compile(b"|".join(re.escape(each) for each in sorted(markers)))
     overlap, found, read, files = max(len(each) for each in markers) - 1, set(), 0, 0
     try:
@@ -42,14 +42,14 @@ def searched(root: Path, markers: Sequence[bytes], *, but: str = "") -> Residue:
                         break
                     tail = chunk[-overlap:] if overlap else b""
             if files > _MOST_FILES or read > _MOST_BYTES:
-                return Residue(Residual.NOT_CHECKABLE, "there is more on disk than is searched")
+                return Residue(ResidualBytes.NOT_CHECKABLE, "there is more on disk than is searched")
     except OSError as error:
         raise UnavailableError(
             Code.STORE_UNREACHABLE, f"a file of the store cannot be read: {error.strerror}"
         ) from error
     if found:
-        return Residue(Residual.FOUND, f"{len(markers)} samples searched in {files} files", tuple(sorted(found)))
-    return Residue(Residual.NONE, f"{len(markers)} samples searched in {files} files, {read} bytes{but}")
+        return Residue(ResidualBytes.FOUND, f"{len(markers)} samples searched in {files} files", tuple(sorted(found)))
+    return Residue(ResidualBytes.NONE, f"{len(markers)} samples searched in {files} files, {read} bytes{but}")
 
 
 def _files(root: Path) -> Iterator[Path]:

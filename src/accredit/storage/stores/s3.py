@@ -21,7 +21,7 @@ from accredit.lifecycle.stored import (
     Item,
     ItemPage,
     KeyDestroyed,
-    Residual,
+    ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
@@ -131,8 +131,8 @@ class BucketStore:
                 one["Key"] for one in self._versions(_prefix(namespace)) if not one["IsLatest"] or "Size" not in one
             ]
         if hidden:
-            return Residue(Residual.FOUND, f"{len(hidden)} versions of deleted objects are left")
-        return Residue(Residual.NONE, "no version of a deleted object is left")
+            return Residue(ResidualBytes.FOUND, f"{len(hidden)} versions of deleted objects are left")
+        return Residue(ResidualBytes.NONE, "no version of a deleted object is left")
 
     def destroy_key(self, scope: str) -> KeyDestroyed:
         raise no_key(scope)
