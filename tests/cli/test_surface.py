@@ -160,8 +160,8 @@ _REPORT: dict[str, Any] = {
 }  # fmt: skip
 _TRIED: dict[str, Any] = {
     "id": "sim_x", "state": "done", "report": _REPORT, "proof": {"exact": True, "differences": []}, "files": [],
-    "passed": True, "cases": [{"passed": True}], "coverage": [], "determined": 0, "policies": 0, "branch_share": 1.0,
-    "survivors": None,
+    "rules": [], "passed": True, "cases": [{"passed": True}], "coverage": [], "determined": 0, "policies": 0,
+    "branch_share": 1.0, "survivors": None,
 }  # fmt: skip
 
 

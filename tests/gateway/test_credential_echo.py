@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 import orjson
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accredit.gateway import upstream as upstream_module
 from accredit.gateway.definitions import UpstreamDefinitions
 from accredit.gateway.upstream import Upstream
 from accredit.kernel.errors import UnavailableError
@@ -146,6 +148,31 @@ def test_an_answer_without_the_credential_is_relayed_as_it_is() -> None:
             return (await at.call(*modern())).json["result"]["content"][0]["text"]
 
     assert asyncio.run(play()) == text
+
+
+@pytest.mark.requirement("gateway:upstream:credential-unseen")
+@pytest.mark.parametrize(("size", "beside"), [(1_000, False), (400_000, True)])
+def test_a_large_answer_is_looked_through_beside_the_loop_for_it_can_be_made_to_take_seconds(
+    size: int, *, beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bool] = []
+    scrubbed, here = upstream_module.scrubbed, threading.get_ident()
+
+    def watched(credential: Mapping[str, str], text: bytes) -> bytes:
+        looked.append(threading.get_ident() != here)
+        return scrubbed(credential, text)
+
+    monkeypatch.setattr(upstream_module, "scrubbed", watched)
+    text = "%41" * (size // 3) + SECRET
+
+    async def play() -> bytes:
+        async with stage(_answering(lambda seen: http_json(_said(seen, text)))) as at:
+            return (await at.call(*modern())).body
+
+    body = asyncio.run(play())
+    assert _CANARY.encode() not in body
+    assert _NOTHING in body
+    assert looked == [beside]
 
 
 class _Broker:

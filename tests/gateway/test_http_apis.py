@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -203,6 +204,68 @@ def test_what_the_api_answers_is_bounded_scrubbed_and_never_a_way_elsewhere(tmp_
                 headers=headers | {"authorization": f"Bearer {together}", "mcp-name": "shop__note"},
             )
             assert called.json()["result"]["structuredContent"]["code"] == "tool_not_granted"
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("http:upstream")
+def test_no_argument_stands_beside_the_credential_in_a_header_of_its_name(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with shop(tmp_path / "data") as at:
+            credential = {"origin": at.url, "header": "Idempotency-Key", "value": KEY}
+            await at.at.operator.put("upstream-credentials/shop-key", credential)
+            token, body = await at.token(), json.dumps({"order": "o-1", "cents": 500}).encode()
+            held = _problem(
+                await at.send("POST", "shop/orders/o-1/refund", token, body, idempotency_key="mine"), 403, "held"
+            )
+            shown = await at.at.operator.get(f"holds/{held['hold']}")
+            answer = {"answer": "approve", "view_digest": shown["view_digest"]}
+            await at.at.operator.post(f"holds/{held['hold']}/answer", answer)
+            said = await at.send("POST", "shop/orders/o-1/refund", token, body, idempotency_key="mine")
+            assert (said.status_code, said.json()["code"]) == (403, "upstream_credential"), said.text
+            assert at.arrived == []
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("http:ends")
+@pytest.mark.parametrize(("method", "written"), [("DELETE", 2), ("GET", 3)])
+def test_what_changes_something_is_written_once_though_its_connection_breaks(method: str, written: int) -> None:
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        on_this = 0
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                seen.append(head.partition(b" ")[0])
+                on_this += 1
+                if on_this == 2:
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    async def live() -> None:
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/orders"
+        upstream, checked = Upstream(), 0
+
+        def recheck() -> None:
+            nonlocal checked
+            checked += 1
+
+        async with listening:
+            for number in range(2):
+                exchange = upstream.exchange(url, {}, b"", credential={}, recheck=recheck, method=method)
+                async with exchange:
+                    if number == 0 or method == "GET":
+                        assert (await exchange.whole()).status == 200
+                        continue
+                    with pytest.raises(UnavailableError) as broke:
+                        await exchange.whole()
+                    assert broke.value.code is Code.UPSTREAM_UNREACHABLE
+                    assert exchange.sent
+            await upstream.aclose()
+        assert (len(seen), checked) == (written, written)
 
     asyncio.run(live())
 

@@ -75,6 +75,34 @@ def test_what_a_model_says_is_looked_through_and_kept_from_the_most_critical_age
 
 
 @pytest.mark.requirement("llm:detected")
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [PIECES[2], f'data: {{"choices": [{{"delta": {{"content": "{CARD}"}}]\n\n'.encode(), PIECES[4]],
+        [PIECES[2], f'data: {{"choices": [{{"delta": {{"content": "{CARD}'.encode()],
+    ],
+    ids=["malformed", "cut short"],
+)
+def test_what_cannot_be_read_of_an_answer_is_not_told_where_nothing_may_be_told_unseen(
+    tmp_path: Path, pieces: list[bytes]
+) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            at.provider.pieces = lambda _: pieces
+            streamed = {**CHAT, "stream": True}
+            assert (await at.post("openai/v1/chat/completions", streamed)).content == b"".join(pieces)
+            _as_if(at, Environment.PRODUCTION, Tier.HIGH)
+            told = await at.post("openai/v1/chat/completions", streamed)
+            assert (told.status_code, told.json()["error"]["code"]) == (502, "result_undeclared")
+            assert b"1111" not in told.content
+            ended = (await at.outcomes())[-1]
+            assert ended["end"] == "withheld"
+            assert ended["settled"]["cost"] > SPENT  # its usage is not known: as reserved
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:detected")
 def test_an_answer_without_such_data_passes_whole_at_every_tier_and_what_is_declared_does_too(tmp_path: Path) -> None:
     async def live() -> None:
         async with room(tmp_path / "data", writer(data=["internal", "financial"])) as at:

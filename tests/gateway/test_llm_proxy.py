@@ -161,6 +161,9 @@ _FALLBACK: dict[str, Any] = {
         ("openai/v1/responses", _SEARCH, 403, "hosted_tool"),
         ("anthropic/v1/messages", _CONNECTOR, 403, "hosted_tool"),
         (_CHAT, _MANY, 400, "body_malformed"),
+        (_CHAT, {**CHAT, "models": ["gpt-dear"]}, 400, "body_malformed"),
+        (_CHAT, {**CHAT, "Model": "gpt-dear"}, 400, "body_malformed"),
+        (_CHAT, {**CHAT, "plugins": [{"id": "web"}]}, 403, "hosted_tool"),
         ("anthropic/v1/messages", _FALLBACK, 400, "body_malformed"),
         ("openai/v1/files", {}, 404, "not_found"),
         ("anthropic/v1/chat/completions", CHAT, 404, "not_found"),
@@ -378,6 +381,20 @@ def test_what_is_reserved_is_of_bytes_for_some_letters_are_several_tokens(tmp_pa
             await at.post("openai/v1/chat/completions", emoji)
             plain, dear = (body["reservation"]["cost"] for _, body in at.at.records("decision"))
             assert dear - plain == 4_000 * 3_000
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("llm:budget")
+def test_every_choice_is_reserved_whether_or_not_the_request_says_how_long_one_may_be(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with room(tmp_path / "data") as at:
+            unbounded = {name: value for name, value in CHAT.items() if name != "max_tokens"}
+            await at.post("openai/v1/chat/completions", unbounded)
+            await at.post("openai/v1/chat/completions", {**unbounded, "n": 4})
+            one, four = (body["reservation"]["cost"] for _, body in at.at.records("decision"))
+            extra = 3 * 1000 * 15_000  # the model's `maxOutput`, at 15 USD a million
+            assert extra <= four - one < extra + 100 * 3_000
 
     asyncio.run(live())
 

@@ -26,6 +26,8 @@ class _Opa(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     answer: tuple[int, bytes] = (200, b'{"result": []}')
     pause_s = 0.0
+    drip_s = 0.0
+    """How long it takes between the bytes of its answer."""
     asked: list[dict[str, Any]]
 
     def do_POST(self) -> None:
@@ -36,7 +38,9 @@ class _Opa(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(answer)
+        for at in range(0, len(answer), 1 if type(self).drip_s else len(answer)):
+            threading.Event().wait(type(self).drip_s)
+            self.wfile.write(answer[at : at + 1] if type(self).drip_s else answer)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -44,7 +48,7 @@ class _Opa(BaseHTTPRequestHandler):
 
 @contextmanager
 def _opa() -> Iterator[str]:
-    _Opa.asked, _Opa.answer, _Opa.pause_s = [], (200, b'{"result": []}'), 0.0
+    _Opa.asked, _Opa.answer, _Opa.pause_s, _Opa.drip_s = [], (200, b'{"result": []}'), 0.0, 0.0
     with ThreadingHTTPServer(("127.0.0.1", 0), _Opa) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -112,7 +116,9 @@ def test_one_that_is_slow_or_gone_refuses(tmp_path: Path) -> None:
         async with place(tmp_path / "data", WORKER, opa_url=url, opa_timeout_ms=50) as at:
             _Opa.pause_s = 0.5
             assert await _called(at) is Code.VETO_FAILED
-            _Opa.pause_s = 0.0
+            _Opa.pause_s, _Opa.drip_s = 0.0, 0.01  # 14 bytes: each in time, and all of them not
+            assert await _called(at) is Code.VETO_FAILED
+            _Opa.drip_s = 0.0
             assert await _called(at) is Code.ALLOWED
             at.ports["outside"].instead["ask"] = _gone
             assert await _called(at) is Code.VETO_FAILED

@@ -122,6 +122,15 @@ def _length(size: int) -> bytes:
 
 
 @pytest.mark.requirement("otlp:bounds")
+def test_a_body_of_many_empty_members_is_refused_before_it_costs_the_square_of_their_number() -> None:
+    empty = gzip.compress(b"")
+    assert decompressed(empty * 63 + gzip.compress(b"a"), "gzip") == b"a"
+    with pytest.raises(InvalidInputError) as caught:
+        decompressed(empty * 65, "gzip")
+    assert caught.value.code is Code.BODY_OVERSIZED
+
+
+@pytest.mark.requirement("otlp:bounds")
 def test_what_a_body_becomes_is_bounded_whatever_it_is_compressed_as() -> None:
     assert decompressed(gzip.compress(b"a") + gzip.compress(b"b"), "gzip", max_bytes=2) == b"ab"
     for bomb in (gzip.compress(bytes(2**24)), gzip.compress(b"a") * 3, gzip.compress(b"") + gzip.compress(b"abc")):

@@ -518,6 +518,7 @@ def test_whatever_an_authorization_server_says_is_a_token_or_a_refusal(status: i
 
 
 _ALICE = "alice@example.com"
+_VERIFIED = {"email": _ALICE, "email_verified": True}
 
 
 class _People:
@@ -589,15 +590,17 @@ def test_whoever_is_not_that_person_by_the_issuer_that_counts_gets_nothing() -> 
         assert (await at.refused(None)).code is Code.UPSTREAM_USER
         assert (await at.refused(_ALICE, issuer="https://other.example")).code is Code.UPSTREAM_USER
         assert (await at.refused("nobody@example.com")).code is Code.UPSTREAM_USER
-        unverified = {"email": _ALICE, "email_verified": False}
-        assert (await at.refused("kim", claims=unverified)).code is Code.UPSTREAM_USER
+        # an address that the issuer does not say it has verified, or is not registered to say so, is nobody's
+        for said in ({"email_verified": False}, {"email_verified": "true"}, {}):
+            unverified = {"email": _ALICE, **said}
+            assert (await at.refused("kim", claims=unverified)).code is Code.UPSTREAM_USER
         # who is two persons is none
         assert (await at.refused("bob@example.com", claims={"email": _ALICE})).code is Code.UPSTREAM_USER
         other = await at.refused("bob@example.com")
         assert other.code is Code.UPSTREAM_NOT_CONNECTED
         assert f"{URL}/console/accounts" in other.hint
         assert "canary" not in f"{other.message}{other.hint}{other.cause}"
-        assert await at.headers("kim", claims={"email": _ALICE}) == await at.headers()
+        assert await at.headers("kim", claims=_VERIFIED) == await at.headers()
         assert len(at.world.tokens.asked) == asked
 
     run(scenario())
@@ -669,7 +672,7 @@ def test_refresh_tokens_are_rotated_and_only_the_newest_is_ever_shown() -> None:
         at = await (await _People.there()).connected()
         for turn in range(1, 4):
             at.world.clock.advance(280)
-            both = await asyncio.gather(at.headers(), at.headers("kim", claims={"email": _ALICE}))
+            both = await asyncio.gather(at.headers(), at.headers("kim", claims=_VERIFIED))
             assert both[0] == both[1] == {"Authorization": f"Bearer {at.world.tokens.given[turn]}"}
         # one that starts anew goes on with the newest
         again = at.world.new_broker()

@@ -77,6 +77,25 @@ def test_a_fault_tells_place_and_expectation_and_never_the_value() -> None:
 
 @pytest.mark.requirement("registry:arguments:undeclared")
 @pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({"customer_id": "c-1", "Customer_ID": "c-2"}, "/Customer_ID"),
+        ({"customer_\u0131d": "c-2", "cu\u017ftomer_id": "c-2"}, "/cu\\u017ftomer_id"),
+        ({"address": {"zip": "1", "Zip": "2"}}, "/address/Zip"),
+    ],
+)
+def test_where_undeclared_arguments_are_let_through_none_is_a_declared_one_in_another_spelling(
+    arguments: dict[str, Any], path: str
+) -> None:
+    schema = _object(customer_id={"type": "string"}, address=_object(zip={}))
+    fault = _fault(schema, arguments, allow_undeclared=True)
+    assert fault is not None
+    assert (fault.code, fault.path) == (Code.UNDECLARED_ARGUMENT, path)
+    assert _fault(schema, {"customer_id": "c-1", "Other": 1, "more": {"Zip": 2}}, allow_undeclared=True) is None
+
+
+@pytest.mark.requirement("registry:arguments:undeclared")
+@pytest.mark.parametrize(
     ("schema", "arguments"),
     [
         ({"type": "object"}, {"a": 1}),

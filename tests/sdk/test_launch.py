@@ -361,12 +361,21 @@ def test_the_program_is_given_a_secret_of_its_run_and_no_other(desk: Desk) -> No
                 answers.append(error.code)
         print(json.dumps({"environ": dict(os.environ), "parent": parent, "answers": answers}))
     """
-    ran = desk.python(program, HTTPS_PROXY="http://127.0.0.1:1", ACCREDIT_TOKEN="acct_of-a-person")
+    own = dict.fromkeys(("ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "OPENAI_ADMIN_KEY"), "sk-past-the-gateway")
+    ran = desk.python(
+        program,
+        HTTPS_PROXY="http://127.0.0.1:1",
+        ACCREDIT_TOKEN="acct_of-a-person",
+        CLAUDE_CODE_USE_BEDROCK="1",
+        **own,
+    )
     told = json.loads(ran.out)
     environ = told["environ"]
     assert told["answers"] == [404, 404, 404, 401, 200]
     assert desk.key not in ran.out
     assert "acct_of-a-person" not in ran.out
+    assert "sk-past-the-gateway" not in ran.out
+    assert "CLAUDE_CODE_USE_BEDROCK" not in environ
     assert environ["OPENAI_API_KEY"] == environ["ANTHROPIC_API_KEY"] == environ["ACCREDIT_AGENT_KEY"]
     assert environ["OPENAI_API_KEY"] not in told["parent"]
     assert environ["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")

@@ -173,6 +173,10 @@ class ServerRow:
     """Of a server that is started here: the program and what it is given."""
     directory: str | None
     env: dict[str, str] | None
+    network: str | None
+    """Of a program that is started here: `none` or `host`."""
+    reads: list[str] | None
+    writes: list[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +304,9 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
                 [one.launch.command, *one.launch.args] if one.launch else None,
                 one.launch.directory if one.launch else None,
                 dict(one.launch.env) if one.launch else None,
+                one.launch.network if one.launch else None,
+                list(one.launch.reads) if one.launch else None,
+                list(one.launch.writes) if one.launch else None,
             )
             for one in found
         ], following))  # fmt: skip

@@ -165,6 +165,8 @@ class SubjectKind(StrEnum):
     where a store of memory or knowledge is."""
     PURGE = "purge"
     """Deletion of what an agent kept in a store, exactly as planned."""
+    FACT_SOURCE = "fact-source"
+    """Who vouches for users and tasks: an issuer and its keys, or a context provider."""
 
 
 @dataclass(frozen=True, slots=True)

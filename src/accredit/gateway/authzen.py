@@ -29,7 +29,7 @@ from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.jsonrpc import RpcError
 from accredit.gateway.problems import PROBLEM, problem_document
 from accredit.gateway.routing import read_head
-from accredit.gateway.uploads import read_upload
+from accredit.gateway.uploads import Uploads
 from accredit.identity.metadata import challenge
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest, digest
@@ -127,6 +127,7 @@ class AuthzenGateway:
         self._pages = sealer.derive("authzen-page")
         self._bindings = sealer.derive("authzen-binding")
         self._max_body_bytes = min(max_body_bytes, _MAX_BODY)
+        self._uploads = Uploads(max_bytes=self._max_body_bytes, timeout_s=_UPLOAD_S)
         self._submitted: OrderedDict[tuple[str, str], Digest] = OrderedDict()
         """What was submitted under which idempotency key of whom."""
         self._serving: Mapping[str, Callable[[_Inbound], Awaitable[_Answer]]] = {
@@ -185,7 +186,8 @@ class AuthzenGateway:
             return _not_allowed(b"POST")
         if head.get("content-type", "").partition(";")[0].strip().lower() != "application/json":  # 3
             raise InvalidInputError(Code.BODY_MALFORMED, "the content type is not `application/json`")
-        body = await read_upload(receive, head, max_bytes=self._max_body_bytes, timeout_s=_UPLOAD_S)  # 4
+        sender = asker.agent if isinstance(asker, Principal) else f"point/{asker.name}"
+        body = await self._uploads.read(receive, head, sender=sender)  # 4
         if body is None:
             return None
         value = parse_strict(body, max_bytes=self._max_body_bytes)  # 5

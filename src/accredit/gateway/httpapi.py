@@ -28,7 +28,7 @@ from accredit.gateway.problems import PROBLEM, problem_document, refusal_problem
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
 from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
-from accredit.gateway.uploads import read_upload
+from accredit.gateway.uploads import Uploads
 from accredit.gateway.upstream import Exchange, HttpAnswer, Upstream
 from accredit.identity.metadata import challenge
 from accredit.identity.model import Principal
@@ -139,7 +139,7 @@ class HttpGateway:
         self._public_url = public_url
         self._addresses = HostAllowList(public_url, allowed_hosts)
         self._max_body_bytes = max_body_bytes
-        self._upload_timeout_s = upload_timeout_s
+        self._uploads = Uploads(max_bytes=max_body_bytes, timeout_s=upload_timeout_s)
         self._routes: dict[tuple[ServerName, frozenset[str]], Routes] = {}
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -178,7 +178,7 @@ class HttpGateway:
         except AccreditError as error:
             self._enforcement.turned_away(error.code, path=raw_path, source=source, credential=principal.credential)
             raise
-        upload = await read_upload(receive, head, max_bytes=self._max_body_bytes, timeout_s=self._upload_timeout_s)  # 4
+        upload = await self._uploads.read(receive, head, sender=principal.agent)  # 4
         if upload is None:
             return
         sent = {"body": self._value(head, upload)} if upload else {}
@@ -200,6 +200,8 @@ class HttpGateway:
                 Code.SERVER_UNKNOWN.meaning,
                 hint="it is `/http/`, a server's name, its own path",
             ) from error
+        if server.local:
+            raise NotFoundError(Code.SERVER_LOCAL, Code.SERVER_LOCAL.meaning, hint=Code.SERVER_LOCAL.remedy)
         if server.protocol != "http":
             raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` is no HTTP API", hint="see `accredit server list`")
         return server
@@ -273,6 +275,11 @@ class HttpGateway:
         if route is None:  # pinned when the server still spoke MCP
             raise UnavailableError(Code.DEFINITION_CHANGED, Code.DEFINITION_CHANGED.meaning)
         request = rendered(route, admitted.call.arguments)
+        if request.headers.keys() & {name.lower() for name in admitted.headers}:
+            # two headers of one name, one of them the agent's: which of them counts would be the API's to say
+            raise UnavailableError(
+                Code.UPSTREAM_CREDENTIAL, "an argument has the name of the header that the credential goes into"
+            )
         parent = admitted.traceparent or (trace.text if trace is not None else None)
         traced = {TRACEPARENT: parent} if parent is not None else {}
         return self._upstream.exchange(

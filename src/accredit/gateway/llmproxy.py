@@ -26,6 +26,8 @@ from accredit.gateway.flight import Flight
 from accredit.gateway.forwarding import Ending, forward, tell_last_words
 from accredit.gateway.jsonrpc import RpcError
 from accredit.gateway.llm.events import (
+    MALFORMED,
+    OVERSIZED,
     AskedTool,
     Broke,
     Declined,
@@ -50,7 +52,7 @@ from accredit.gateway.refusals import end_of
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.routing import read_head
 from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
-from accredit.gateway.uploads import read_upload
+from accredit.gateway.uploads import Uploads
 from accredit.gateway.upstream import Exchange, HttpAnswer, Upstream
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import digest
@@ -113,6 +115,8 @@ class _Told:
     named: Named | None = None
     stopped: str | None = None
     broke: str | None = None
+    unread: bool = False
+    """Whether some of it could not be read."""
     weighed: WeighedAnswer | None = None
     """Set where the tool calls of the answer are decided before the agent sees them."""
     left: int = _MAX_KEPT
@@ -141,6 +145,7 @@ class _Told:
                     self.stopped = reason
                 case Broke(code):
                     self.broke = code
+                    self.unread = self.unread or code in {MALFORMED, OVERSIZED}
                 case _:
                     pass
         return asked
@@ -328,7 +333,7 @@ class LlmGateway:
         self._enforcement = enforcement
         self._upstream = upstream
         self._addresses = HostAllowList(public_url, allowed_hosts)
-        self._upload_timeout_s = upload_timeout_s
+        self._uploads = Uploads(max_bytes=_MAX_BODY, timeout_s=upload_timeout_s)
         self._first_byte_timeout_s = first_byte_timeout_s
         self._idle_timeout_s = idle_timeout_s
 
@@ -367,7 +372,7 @@ class LlmGateway:
         api, shape = _SHAPES[path]
         if head.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise InvalidInputError(Code.BODY_MALFORMED, "the content type is not `application/json`")
-        body = await read_upload(receive, head, max_bytes=_MAX_BODY, timeout_s=self._upload_timeout_s)  # 3
+        body = await self._uploads.read(receive, head, sender=principal.agent)  # 3
         if body is None:
             return
         value = parse_strict(body, max_bytes=_MAX_BODY)
@@ -413,7 +418,8 @@ class LlmGateway:
         cost = None
         if place is not None and place[1].rates is not None:
             rates = place[1].rates
-            output = 0 if inbound.shape is LlmShape.EMBEDDINGS else request.max_output_tokens or rates.max_output
+            output = request.max_output_tokens or rates.max_output * request.choices
+            output = 0 if inbound.shape is LlmShape.EMBEDDINGS else output
             arguments["max_output_tokens"] = output
             cost = rates.most(request.input_bytes, output)  # no token is shorter than a byte
         call = Call(
@@ -498,11 +504,11 @@ class LlmGateway:
         if status < 300:  # whatever clients take for an answer
             reader = extractor(inbound.shape, streamed=False)
             asked = told.take([*reader.feed(body), *reader.close()])
-            self._enforcement.inspect(admitted, told.said)
+            self._inspect(admitted, told)
             if asked and told.weighed is None:
                 self._enforcement.asked(admitted, asked)
             if told.weighed is not None and (gate := gate_for(inbound.shape, told.weighed)) is not None:
-                body = exchange.clean(await _gated(gate, body))
+                body = await exchange.cleaned(await _gated(gate, body))
         length = (b"content-length", b"%d" % len(body))
         await reply.begin(status, kind.encode("latin-1", "replace"), length, *headers)
         await reply.part(body)
@@ -534,7 +540,7 @@ class LlmGateway:
                 self._asked(admitted, told, reader.take(frame))
                 if not (inbound.extra_usage and usage_only(frame)):
                     passed = frame.raw if gate is None else await gate.frame(frame)
-                    out.append(exchange.clean(passed))
+                    out.append(await exchange.cleaned(passed))
             if kept is not None:
                 kept += out
             elif passing := b"".join(out):
@@ -547,12 +553,23 @@ class LlmGateway:
             passed = b"".join([await gate.frame(frame) for frame in SseFrames().feed(whole)])
             rest = rest if passed == whole else passed
         if kept is not None:
-            self._enforcement.inspect(admitted, told.said)
+            told.unread = told.unread or bool(rest.strip() and told.broke is not None)
+            self._inspect(admitted, told)
             await begin()
             await reply.part(b"".join(kept))
         if rest:
-            await reply.part(exchange.clean(rest))
+            await reply.part(await exchange.cleaned(rest))
         await reply.end()
+
+    def _inspect(self, admitted: Admitted, told: _Told) -> None:
+        """Look at what an answer says; what could not be read was not looked at."""
+        self._enforcement.inspect(admitted, told.said)
+        if told.unread and self._enforcement.withholds(admitted):
+            raise UnavailableError(
+                Code.RESULT_UNDECLARED,
+                "some of the answer could not be read, so nobody knows what data it holds",
+                hint="ask again: the provider sent what is not of its own API",
+            )
 
     def _asked(self, admitted: Admitted, told: _Told, events: Iterable[LlmEvent]) -> None:
         """Remember what an answer says. Where its calls are decided, whoever decides tells which are shown."""
@@ -632,7 +649,8 @@ def _broken_off(admitted: Admitted, told: _Told, exchange: Exchange | None, code
     """Of an answer that was not read to its end the usage is not known: what was reserved counts, or more."""
     sent = exchange is not None and exchange.sent
     # an answer that was withheld was read to its end, so its usage is known
-    cost = _cost(admitted, told) if code is Code.RESULT_UNDECLARED else _at_least(admitted, told)
+    known = code is Code.RESULT_UNDECLARED and told.broke is None
+    cost = _cost(admitted, told) if known else _at_least(admitted, told)
     return CallResult(
         end_of(code),
         code=code,

@@ -7,6 +7,7 @@ judged again without it. Written to the API's documentation; not run against a r
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import orjson
@@ -33,19 +34,23 @@ class OpaServer:
 
         if self._client is None:
             self._client = httpx2.AsyncClient(follow_redirects=False, timeout=self._timeout_s, trust_env=False)
-        headers = {"content-type": "application/json", "accept": "application/json"}
+        headers = {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
         try:
-            async with self._client.stream(
-                "POST", self._url, content=b'{"input":%b}' % document, headers=headers
-            ) as answer:
+            # the client's own times are of each wait, and an answer can come byte by byte
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._client.stream("POST", self._url, content=b'{"input":%b}' % document, headers=headers) as answer,
+            ):
                 if answer.status_code != 200:
                     return VetoAnswer(_NAME, f"status {answer.status_code}")
                 body = b""
-                async for piece in answer.aiter_bytes():
+                async for piece in answer.aiter_raw():
                     body += piece
                     if len(body) > _MAX_ANSWER:
                         return VetoAnswer(_NAME, "an answer of more than 64 KiB")
             return _read(body)
+        except TimeoutError:
+            return VetoAnswer(_NAME, "no answer in time")
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             return VetoAnswer(_NAME, type(error).__name__)
 

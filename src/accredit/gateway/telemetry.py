@@ -23,8 +23,9 @@ from accredit.gateway.jsonrpc import RpcError
 from accredit.gateway.otlp.decoding import MAX_BODY, decompressed, spans_of_json, spans_of_protobuf
 from accredit.gateway.otlp.reading import read_report
 from accredit.gateway.routing import read_head
-from accredit.gateway.uploads import read_upload
+from accredit.gateway.uploads import Uploads
 from accredit.identity.metadata import challenge
+from accredit.identity.model import Principal
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
     AccreditError,
@@ -32,6 +33,7 @@ from accredit.kernel.errors import (
     InvalidInputError,
     NotFoundError,
     UnauthenticatedError,
+    UnavailableError,
 )
 
 __all__ = ["TRACES", "OtlpGateway", "ReportDesk"]
@@ -47,6 +49,8 @@ _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
 _UPLOAD_S: Final = 10.0
 _RETRY_S: Final = 5
+_MOST_WAITING: Final = 16
+"""Large bodies that wait to be read."""
 _ONE_READING: Final = 64 * 1024
 """A body up to this is read where it is; a larger one in a thread, so that calls go on."""
 
@@ -81,8 +85,10 @@ class OtlpGateway:
         self._desk = desk
         self._public_url = public_url
         self._addresses = HostAllowList(public_url, allowed_hosts)
+        self._uploads = Uploads(max_bytes=MAX_BODY, timeout_s=_UPLOAD_S)
         self._reading = asyncio.Semaphore(1)
         """Large bodies are read one at a time: that bounds what reading them takes."""
+        self._waiting = 0
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Serve one request. Nothing escapes but cancellation and what `send` itself raises."""
@@ -119,7 +125,8 @@ class OtlpGateway:
             return _Said(405, _status("traces are posted", json=json), ((b"allow", b"POST"),))
         if not json and media_type != _PROTOBUF:  # 3
             return _Said(415, _status(f"the content type is neither `{_PROTOBUF}` nor `{_JSON}`", json=json))
-        body = await read_upload(receive, head, max_bytes=MAX_BODY, timeout_s=_UPLOAD_S)  # 4
+        named = sender.agent if isinstance(sender, Principal) else f"point/{sender.name}"
+        body = await self._uploads.read(receive, head, sender=named)  # 4
         if body is None:
             return None
         report = await self._report(body, head.get("content-encoding", "").strip().lower(), json=json)  # 5
@@ -138,8 +145,14 @@ class OtlpGateway:
 
         if len(body) <= _ONE_READING and not encoding:
             return read()
-        async with self._reading:
-            return await asyncio.to_thread(read)
+        if self._waiting >= _MOST_WAITING:
+            raise UnavailableError(Code.CONCURRENCY_LIMITED, "too many large bodies wait to be read")
+        self._waiting += 1
+        try:
+            async with self._reading:
+                return await asyncio.to_thread(read)
+        finally:
+            self._waiting -= 1
 
     def _refusal(self, error: AccreditError, *, json: bool) -> _Said:
         if isinstance(error, UnauthenticatedError):

@@ -4,9 +4,11 @@ INVARIANT: the first statement of writing a request is the re-check of what admi
 the body in a task of its own, after connecting, which may take a while; and it keeps the headers back until the first
 byte of the body. So a call revoked in between leaves nothing on the wire, the brokered credential included.
 
-A request is written a second time in one case: it went out with a lent token, and the answer is a 401 whose challenge
-says `invalid_token` (RFC 6750 §3.1). Then it was not applied (RFC 9110 §15.5.2), and is repeated once with another
-token, after the same re-check. Any other 401 may mean anything, and is the end of the call.
+A request is written a second time in two cases, after the same re-check. It went out with a lent token, and the answer
+is a 401 whose challenge says `invalid_token` (RFC 6750 §3.1): then it was not applied (RFC 9110 §15.5.2), and is
+repeated once with another token. Any other 401 may mean anything, and is the end of the call. Or it is a GET, and the
+connection that was kept open turned out to be closed (§9.2.2): the client below repeats it by itself. It would repeat a
+PUT and a DELETE as well, but what an API makes of the second one nobody decided.
 
 INVARIANT: nothing comes out of an exchange, an answer or the cause of a failure, with the credential that went in.
 """
@@ -106,6 +108,8 @@ class Exchange:
         "_response",
         "_session",
         "_url",
+        "_written_once",
+        "broke_off",
         "received",
         "refusal",
         "sent",
@@ -135,16 +139,28 @@ class Exchange:
         self._events: EventReader | None = None
         self._answers: deque[bytes] = deque()
         self._done = False
+        self._written_once = False
         self.received = 0
         """Bytes of the answer so far."""
         self.sent = False
         """Whether the request may have left this process."""
         self.refusal: Exception | None = None
+        self.broke_off = False
+        """Whether the connection ended before the answer did."""
 
     def before_write(self) -> None:
-        """Re-check, then note that from here on the request counts as sent."""
+        """Re-check, then note that from here on the request counts as sent.
+
+        Raises:
+            UnavailableError: it was written on a connection that broke: nobody knows what became of it.
+            AccreditError: whatever the re-check raised.
+        """
+        if self._written_once and self._method != "GET":
+            raise UnavailableError(
+                Code.UPSTREAM_UNREACHABLE, Code.UPSTREAM_UNREACHABLE.meaning, cause="the connection broke once written"
+            )
         self._recheck()
-        self.sent = True
+        self.sent = self._written_once = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,7 +186,12 @@ class Exchange:
                 await self._read(response.content)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise self._failure(error) from error
-        return self._scrubbed(self._answers.popleft()) if self._answers else None
+        return await self._told(self._answers.popleft()) if self._answers else None
+
+    async def _told(self, text: bytes) -> bytes:
+        """A JSON text without the credential; a large one keeps nobody else waiting."""
+        large = len(text) > _CLEANED_AT_ONCE and any(self._credentials)
+        return await asyncio.to_thread(self._scrubbed, text) if large else self._scrubbed(text)
 
     def _scrubbed(self, text: bytes) -> bytes:
         for credential in self._credentials:
@@ -181,6 +202,11 @@ class Exchange:
     def status(self) -> int | None:
         """Of the answer, once its head is there."""
         return self._response.status if self._response is not None else None
+
+    @property
+    def events(self) -> EventReader | None:
+        """Of an answer that is a stream of events."""
+        return self._events
 
     def header(self, name: str) -> str | None:
         """One of the answer, once its head is there."""
@@ -195,6 +221,7 @@ class Exchange:
         quoted = f"{type(error).__name__}: {error}".encode(errors="backslashreplace")
         cause = self.clean(quoted).decode().encode("unicode_escape").decode("ascii")[:500]
         if self._response is not None:
+            self.broke_off = True
             return UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer broke off", cause=cause)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return UnavailableError(Code.CONNECT_TIMEOUT, Code.CONNECT_TIMEOUT.meaning, cause=cause)
@@ -221,7 +248,7 @@ class Exchange:
             raise self._unexpected(401)
         body, kind = b"".join(chunks), response.headers.get("content-type", "")
         told = ((name, response.headers[name]) for name in _PASSED_ON if name in response.headers)
-        scrubbed = self._scrubbed(body) if "json" in kind else await self.cleaned(body)
+        scrubbed = await (self._told(body) if "json" in kind else self.cleaned(body))
         return HttpAnswer(
             response.status,
             self._without(kind),
@@ -291,6 +318,7 @@ class Exchange:
         return response
 
     async def _written(self) -> aiohttp.ClientResponse:
+        self._written_once = False
         self._response = await self._session.request(
             self._method,
             URL(self._url, encoded=True),
@@ -378,7 +406,7 @@ class Upstream:
     """The client of all tool servers of one process. Connections are kept per server; nothing else is shared."""
 
     def __init__(self, *, max_result_bytes: int = 16 * 2**20, connect_timeout_s: float = 5.0) -> None:
-        self._max_result_bytes = max_result_bytes
+        self.max_result_bytes = max_result_bytes
         self._connect_timeout_s = connect_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -415,7 +443,7 @@ class Upstream:
             body,
             credential=credential,
             recheck=recheck,
-            max_bytes=self._max_result_bytes,
+            max_bytes=self.max_result_bytes,
             method=method,
         )
 

@@ -299,11 +299,13 @@ class SealedBroker:
         user = principal.user
         if user is None or user.issuer != _oauth(shown).users:
             raise _no_user(shown.name)
-        addresses = {user.subject}
-        email = user.claims.get("email")
-        if isinstance(email, str) and user.claims.get("email_verified", True) is True:
-            addresses.add(email)
-        found = {person.id: person for address in addresses if (person := self._person(address)) is not None}
+        by_subject, email = self._person(user.subject), user.claims.get("email")
+        by_email = self._person(email) if isinstance(email, str) else None
+        # OpenID Connect Core §5.1: whoever may write an address into their own account is not the one it belongs to. A
+        # claim that is not registered is dropped, so that it is missing says nothing
+        if by_subject is None and user.claims.get("email_verified") is not True:
+            raise _no_user(shown.name)
+        found = {person.id: person for person in (by_subject, by_email) if person is not None}
         if len(found) != 1:
             raise _no_user(shown.name)
         (known,) = found.values()

@@ -108,6 +108,8 @@ class AlertKind(StrEnum):
     NEW_TOOL = "new-tool"
     NEW_DESTINATION = "new-destination"
     NEW_DATA_CLASS = "new-data-class"
+    NEW_OFFER = "new-offer"
+    """A tool server lists something that it did not list before, or another name for what is registered."""
     FIRST_DENIAL = "first-denial"
     GHOST = "ghost"
     """A retired agent's credential was used."""

@@ -4,6 +4,8 @@ kind         key        document
 baseline     agent id   the newest baseline of the agent, open or closed
 alert        alert id   an alert, whatever became of it; never removed: it is also the memory of what was seen before
 reported_use agent id   how often what was reported of the agent, and the newest record counted
+offer        server     by kind (`tool`, `resource`, …) the fingerprints of all that was ever seen to be listed; none of
+                        a kind of which there is too much to tell what is new
 monitoring   `cursor`   {position, began_us}: every record before `position` is counted in the alerts; when that began
 
 An alert's `salt` keeps the digest of its row, which stands in the log in clear, from giving away the words in it.
@@ -23,6 +25,7 @@ __all__ = [
     "BASELINE",
     "CURSOR",
     "MONITORING",
+    "OFFER",
     "REPORTED_USE",
     "alert_doc",
     "alert_from",
@@ -34,6 +37,7 @@ ALERT: Final = "alert"
 BASELINE: Final = "baseline"
 MONITORING: Final = "monitoring"
 CURSOR: Final = "cursor"
+OFFER: Final = "offer"
 REPORTED_USE: Final = "reported_use"
 
 

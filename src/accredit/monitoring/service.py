@@ -23,7 +23,7 @@ from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.errors import AccreditError
-from accredit.kernel.ids import AgentId, CredentialId, IdSource, ToolId
+from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName, ToolId
 from accredit.monitoring.alerts import Alerts
 from accredit.monitoring.baselines import BaselineKeeper, destination_of
 from accredit.monitoring.model import (
@@ -48,6 +48,7 @@ from accredit.monitoring.novelty import (
     novelties,
     seen_in,
 )
+from accredit.monitoring.offers import SeenOffer, findings_of_offer, known_after, seen_offer
 from accredit.monitoring.posture import (
     drift_in_force,
     drift_of_tier,
@@ -57,10 +58,11 @@ from accredit.monitoring.posture import (
 )
 from accredit.monitoring.remedy import remedy_for
 from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
-from accredit.monitoring.rows import ALERT, BASELINE, CURSOR, MONITORING
+from accredit.monitoring.rows import ALERT, BASELINE, CURSOR, MONITORING, OFFER
 from accredit.monitoring.tiers import TierRounds
 from accredit.monitoring.usage import use_by_tool
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
 from accredit.registry.rows import AGENT, SERVER, TOOL, VERSION
@@ -133,6 +135,8 @@ class Monitor:
         self._repinned: set[ToolId] = set()
         self._said: OrderedDict[tuple[AgentId | None, AlertKind, str], Deviation] = OrderedDict()
         self._postures: OrderedDict[CredentialId, Posture] = OrderedDict()
+        self._offers: dict[ServerName, SeenOffer] = {}
+        """The newest look at each server that was not told of yet."""
         self._plain: set[tuple[AgentId, str | None, ToolId | None, tuple[str, ...], bool]] = set()
         """Allowed calls, by all that is judged of them, in which nothing was new."""
         self._versions: OrderedDict[str, AgentVersion] = OrderedDict()
@@ -182,6 +186,7 @@ class Monitor:
         async with self._alone:
             await self._read()
             await self._look_at_postures()
+            await self._look_at_offers()
             await self._check()
             await self._check_tiers()
             await self._let_go()
@@ -286,6 +291,34 @@ class Monitor:
             key = next(iter(self._said))
             await self._tell(self._said[key])
             self._said.pop(key, None)
+
+    async def _look_at_offers(self) -> None:
+        while self._offers:
+            name = next(iter(self._offers))
+            seen, server = self._offers[name], self._catalogue().server(name)
+            row = self._control.view.get(OFFER, name)
+            if server is not None and (OFFER, name) not in self._control.unproven:
+                known = row.doc["known"] if row is not None else {}
+                for deviation in findings_of_offer(server, seen, known):
+                    await self._tell_of_server(deviation, server.environment)
+                after = known_after(known, seen)
+                if after != known:
+                    await self._control.transact(partial(self._noting_offer, name, after))
+            if self._offers.get(name) is seen:
+                del self._offers[name]
+
+    async def _tell_of_server(self, deviation: Deviation, environment: Environment) -> None:
+        if self._alerts.told(deviation):
+            return
+        if self._alerts.many(None, deviation.kind):
+            deviation = replace(deviation, matter=MANY)
+            if self._alerts.told(deviation):
+                return
+        await self._alerts.open(deviation, remedy_for(deviation.kind, environment, None), environment)
+
+    @staticmethod
+    def _noting_offer(name: ServerName, known: Mapping[str, Any], _: StateView) -> Change:
+        return Change(Facts("server.offer.seen"), (Write(OFFER, name, {"known": known}),), Actor(), {"server": name})
 
     async def _check(self) -> None:
         if self._repinned:
@@ -421,6 +454,14 @@ class Monitor:
             key = (deviation.agent, deviation.kind, deviation.matter)
             if not self._alerts.told(deviation):
                 self._said.setdefault(key, deviation)
+
+    def note_offer(
+        self, name: ServerName, offered: Mapping[str, Mapping[str, Any]], kinds: frozenset[ItemKind | None]
+    ) -> None:
+        """Look at all that a tool server lists now, for the next round; `kinds` are those that it has lists of."""
+        server = self._catalogue().server(name)
+        if server is not None:
+            self._offers[name] = seen_offer(server, offered, kinds, self._clock.now().wall_us)
 
     def postures(self, agent: AgentId) -> tuple[Posture, ...]:
         """What instances of the agent last said of themselves to this process, by credential."""

@@ -11,6 +11,7 @@ group    role-grant   name, members, groups, persons (who is in these), before {
 store    tool-fact    name, doc, before, ground, by
 server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
 repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
+issuer   fact-source  name, doc, before, ground, by; context-provider likewise
 
 INVARIANT: a row that was enacted names the proposal it rests on, and each proposal names the digest of the row before
 it; so no two changes of one thing are the same proposal, and enacting one again changes nothing.
@@ -22,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from accredit.audit.ports import StateView, Write
+from accredit.audit.ports import Row, StateView, Write
 from accredit.kernel.canonical import Digest, canonical, digest_value, require_canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
@@ -31,6 +32,7 @@ from accredit.registry import rows
 from accredit.registry.model import Environment, Role
 from accredit.registry.organisation import Group, Membership, Organisation, RoleGrant
 from accredit.registry.pinning import definition_digest, definition_text
+from accredit.registry.vouching import issuer_faults, provider_faults
 
 __all__ = [
     "MAX_PROPOSAL_BYTES",
@@ -41,7 +43,9 @@ __all__ = [
     "enact_role",
     "enact_server",
     "enact_store",
+    "enact_vouching",
     "group_content",
+    "issuer_body",
     "proposal_digest",
     "proposed",
     "repin_content",
@@ -50,11 +54,14 @@ __all__ = [
     "server_content",
     "store_content",
     "subject_kind",
+    "vouching_content",
 ]
 
 MAX_PROPOSAL_BYTES: Final = 900 * 1024
 _KINDS: Final = {
+    "context-provider": "fact-source",
     "group": "role-grant",
+    "issuer": "fact-source",
     "repin": "tool-fact",
     "role": "role-grant",
     "server": "tool-fact",
@@ -68,10 +75,10 @@ class Proposal:
     """A change that waits for sign-off. Nothing of it is in force."""
 
     kind: str
-    """Of the subject that is signed off: `role-grant` or `tool-fact`."""
+    """Of the subject that is signed off: `role-grant`, `tool-fact` or `fact-source`."""
     digest: Digest
     about: str
-    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`."""
+    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`, `issuer:NAME`, `context-provider:NAME`."""
     content: Mapping[str, Any]
     """Canonical; to be kept until it is enacted, and to be given back unchanged."""
     environment: Environment | None
@@ -430,6 +437,46 @@ def enact_repin(
         waiting.append(pin)
     some = tuple(waiting[:at_most])
     return some, tuple(write for pin in some for write in _pinning(server, pin, now_us, digest))
+
+
+# -- who vouches for users and tasks
+
+
+def vouching_content(
+    change: str, name: str, doc: Mapping[str, Any], row: Row | None, *, by: PersonId
+) -> dict[str, Any]:
+    """An issuer (`change` is `issuer`) or a context provider (`context-provider`) as it shall be."""
+    return {
+        "before": dict(row.doc) if row else None,
+        "by": by,
+        "change": change,
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+    }
+
+
+def enact_vouching(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]:
+    """The issuer or provider as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: it changed since, was revoked, or does not fit what was registered beside it meanwhile.
+    """
+    of_issuer, name, doc = content["change"] == "issuer", content["name"], content["doc"]
+    kind, faults = (rows.ISSUER, issuer_faults) if of_issuer else (rows.CONTEXT_PROVIDER, provider_faults)
+    row, digest = view.get(kind, name), proposal_digest(content)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the {'issuer' if of_issuer else 'context provider'} `{name}`")
+    if (fault := next(faults(name, doc, view), None)) is not None:
+        raise _moved(f"what is registered beside `{name}` ({fault.message})")
+    return (Write(kind, name, {**(row.doc if row else {}), **doc, "enacted": digest}),)
+
+
+def issuer_body(name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of an issuer."""
+    return {"issuer": name, "kids": [key["kid"] for key in doc["jwks"]["keys"]], "use": doc["use"]}
 
 
 def _pinning(server: str, pin: Mapping[str, Any], now_us: int, enacted: Digest) -> Iterator[Write]:

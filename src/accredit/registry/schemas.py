@@ -95,11 +95,17 @@ class ArgumentFault:
 class ArgumentValidator:
     """Judges the arguments of one tool."""
 
-    __slots__ = ("_closed", "_explains", "_open")
+    __slots__ = ("_closed", "_explains", "_open", "_schema")
 
     def __init__(
-        self, open_: jsonschema_rs.Validator, closed: jsonschema_rs.Validator | None, *, explains: bool
+        self,
+        schema: Mapping[str, Any],
+        open_: jsonschema_rs.Validator,
+        closed: jsonschema_rs.Validator | None,
+        *,
+        explains: bool,
     ) -> None:
+        self._schema = schema
         self._open = open_
         self._closed = closed
         self._explains = explains
@@ -113,6 +119,8 @@ class ArgumentValidator:
                 return self._place(self._closed, arguments, Code.UNDECLARED_ARGUMENT)
         except ValueError:  # the engine met a value that is no JSON, or gave up: cannot be judged, so refused
             return ArgumentFault(Code.ARGUMENTS_INVALID, "", "a JSON value")
+        if self._closed is None and (path := _respelled(self._schema, arguments)):
+            return ArgumentFault(Code.UNDECLARED_ARGUMENT, _pointer(path), "the declared spelling of that name")
         return None
 
     def _place(self, validator: jsonschema_rs.Validator, arguments: Mapping[str, Any], code: Code) -> ArgumentFault:
@@ -159,7 +167,7 @@ def compile_arguments(schema: Any, *, allow_undeclared: bool) -> ArgumentValidat
     looks = bounds.check()
     open_ = _compiled(_Rewriter(schema).document(closed=False))
     closed = None if allow_undeclared else _compiled(_Rewriter(schema).document(closed=True))
-    return ArgumentValidator(open_, closed, explains=looks <= _EXPLAINED_LOOKS)
+    return ArgumentValidator(schema, open_, closed, explains=looks <= _EXPLAINED_LOOKS)
 
 
 def resolve_pointer(root: Any, reference: Any) -> Any:
@@ -188,6 +196,25 @@ def _refused(text: str, *, hint: str = "", cause: str = "") -> InvalidInputError
 
 def _shown(value: Any) -> str:
     return f"`{ascii(value)[:_MAX_SHOWN]}`"
+
+
+def _respelled(schema: Any, arguments: Any) -> list[str]:
+    """Where a name stands that is another spelling of a declared one; empty if nowhere.
+
+    Some who read the arguments take one for the other (Go's `encoding/json` does), and policies read the declared one.
+    What stands behind references and in branches is not looked at.
+    """
+    declared = schema.get("properties") if isinstance(schema, Mapping) else None
+    if not isinstance(declared, Mapping) or not isinstance(arguments, Mapping):
+        return []
+    folded = {name.casefold() for name in declared}
+    for name, value in arguments.items():
+        if name not in declared:
+            if name.casefold() in folded:
+                return [name]
+        elif below := _respelled(declared[name], value):
+            return [name, *below]
+    return []
 
 
 def _pointer(path: list[Any]) -> str:

@@ -43,6 +43,7 @@ from accredit.registry.declarations import (
     author,
     declared_twice,
     launch_awaits,
+    local_definitions,
     not_alone,
     pinning,
     place,
@@ -96,6 +97,8 @@ from accredit.registry.proposals import (
     enact_role,
     enact_server,
     enact_store,
+    enact_vouching,
+    issuer_body,
     proposal_digest,
     proposed,
     repin_content,
@@ -475,6 +478,8 @@ class Registry:
 
         INVARIANT: a program is not started before two persons signed off how it is started.
         """
+        if declared := local_definitions(manifest):
+            return manifest, declared
         name, view = manifest.metadata.name, self._proven(self._control.view)
         row = view.get(rows.SERVER, name)
         if launch_awaits(manifest, row.doc if row else None):
@@ -527,6 +532,11 @@ class Registry:
         known = self.catalogue.server(server)
         if known is None:
             raise NotFoundError(Code.SERVER_UNKNOWN, f"no tool server is called `{server[:80]}`")
+        if known.local:
+            raise InvalidInputError(
+                Code.BODY_MALFORMED, f"nobody can be asked what the functions of `{server}` are",
+                hint="apply its manifest with their new definitions",
+            )  # fmt: skip
         if tool is not None and tool not in known.tools:
             raise NotFoundError(Code.TOOL_UNKNOWN, f"the tool server `{server}` has no registered {called(tool)}")
         wanted = sorted(known.tools) if tool is None else [tool]
@@ -782,6 +792,14 @@ class Registry:
                 body["store"] = content["name"]
                 kind = "store.updated" if content["before"] else "store.registered"
                 facts = Facts(kind, environment=content["doc"]["environment"])
+            case "issuer":
+                writes = enact_vouching(content, proven)
+                body |= issuer_body(content["name"], content["doc"])
+                facts = Facts("issuer.updated" if content["before"] else "issuer.registered")
+            case "context-provider":
+                writes = enact_vouching(content, proven)
+                body |= {"context_provider": content["name"], **content["doc"]}
+                facts = Facts("context_provider.updated" if content["before"] else "context_provider.registered")
             case "server":
                 return self._enact_server(content, body, actor, left, proven)
             case _:

@@ -40,6 +40,11 @@ _FORWARDED: Final = tuple(
 )
 _FROM_TERMINAL: Final = frozenset({"SIGINT", "SIGQUIT", "SIGWINCH"})
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as shells say it
+_PAST_US: Final = frozenset(
+    {"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_OAUTH_TOKEN", "OPENAI_ADMIN_KEY"}
+    | {f"CLAUDE_CODE_USE_{cloud}" for cloud in ("BEDROCK", "FOUNDRY", "VERTEX")}
+)
+"""What comes before the key or address in clients of OpenAI and Anthropic, or is another key of theirs."""
 _UNGOVERNED: Final = frozenset("IES")
 """Options with which Python leaves out what governs it."""
 
@@ -47,9 +52,8 @@ _UNGOVERNED: Final = frozenset("IES")
 def program_environment(
     environ: Mapping[str, str], *, url: str, agent: str, secret: str, names: CatalogueNames
 ) -> dict[str, str]:
-    """What the program is started with: no `ACCREDIT_` variable but these, and no other key of a provider."""
-    kept = {name: value for name, value in environ.items() if not name.startswith("ACCREDIT_")}
-    kept.pop("ANTHROPIC_AUTH_TOKEN", None)  # would come before the key
+    """What the program is started with: no `ACCREDIT_` variable but these, and no other key of OpenAI or Anthropic."""
+    kept = {name: value for name, value in environ.items() if not name.startswith("ACCREDIT_") and name not in _PAST_US}
     local = ",".join(filter(None, (environ.get("NO_PROXY", environ.get("no_proxy", "")), "127.0.0.1")))
     return kept | {
         "OPENAI_BASE_URL": f"{url}/llm/openai/v1",

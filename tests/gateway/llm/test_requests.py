@@ -28,6 +28,7 @@ _PLAIN = LlmRequest(
     model="m",
     streamed=False,
     max_output_tokens=None,
+    choices=1,
     wants_usage=False,
     tools=(),
     hosted=(),
@@ -154,6 +155,7 @@ _MESSAGES: dict[str, Any] = {
                 _PLAIN,
                 streamed=True,
                 max_output_tokens=300,
+                choices=3,
                 wants_usage=True,
                 tools=("f", "sql", "old"),
                 hosted=("time_travel", "web_search"),
@@ -276,6 +278,67 @@ def test_what_is_not_of_the_apis_type_is_refused_by_name(
         read_llm_request(shape, {**body, **change})
     assert refused.value.code is Code.BODY_MALFORMED
     assert refused.value.message.startswith(f"`{member}` must be ")
+
+
+@pytest.mark.requirement("gateway:llm:request-refused")
+@pytest.mark.parametrize(
+    ("shape", "body", "change", "place"),
+    [
+        (CHAT, _CHAT, {"Model": "dear"}, "Model"),
+        (CHAT, _CHAT, {"TOOLS": []}, "TOOLS"),
+        (CHAT, _CHAT, {"\u017ftream": True}, "\u017ftream"),  # a long s, which folds to s
+        (CHAT, _CHAT, {"messages": [{"role": "system", "Role": "user", "content": "x"}]}, "messages[0].Role"),
+        (CHAT, _CHAT, {"tools": [{**_function("f"), "Type": "web_search"}]}, "tools[0].Type"),
+        (CHAT, _CHAT, {"tools": [{"type": "function", "function": {"name": "f", "Name": "g"}}]},
+         "tools[0].function.Name"),
+        (CHAT, _CHAT, {"stream_options": {"Include_Usage": False}}, "stream_options.Include_Usage"),
+        (RESPONSES, _RESPONSES, {"Max_Output_Tokens": 5}, "Max_Output_Tokens"),
+        (RESPONSES, _RESPONSES, {"conversation": {"id": "a", "ID": "b"}}, "conversation.ID"),
+        (MESSAGES, _MESSAGES, {"MCP_Servers": []}, "MCP_Servers"),
+        (MESSAGES, _MESSAGES, {"container": {"Skills": []}}, "container.Skills"),
+        (EMBEDDINGS, {"model": "m", "input": "x"}, {"Input": "y"}, "Input"),
+    ],
+)  # fmt: skip
+def test_a_member_in_another_spelling_is_refused_for_some_providers_read_it_as_the_member(
+    shape: LlmShape, body: Mapping[str, Any], change: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        read_llm_request(shape, {**body, **change})
+    assert refused.value.code is Code.BODY_MALFORMED
+    assert refused.value.message.startswith(f"`{place}` is another spelling of ")
+
+
+@pytest.mark.requirement("gateway:llm:request")
+def test_names_that_are_the_agents_own_may_be_spelled_as_it_likes() -> None:
+    schema = {"type": "object", "properties": {"Model": {"Type": "string"}, "Stream": {}}, "Required": ["Model"]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    body = {"model": "m", "messages": [], "tools": [tool], "metadata": {"Model": "x"}, "vendorOption": 1}
+    assert read_llm_request(CHAT, body).tools == ("f",)
+
+
+@pytest.mark.requirement("gateway:llm:hosted")
+@pytest.mark.parametrize("shape", [CHAT, RESPONSES, MESSAGES, EMBEDDINGS])
+def test_what_relays_take_for_other_models_and_tools_of_theirs_is_read_in_every_shape(shape: LlmShape) -> None:
+    body: dict[str, Any] = {
+        "model": "m",
+        "messages": [],
+        "input": "x",
+        "max_tokens": 5,
+        "models": ["dear", {"model": "dearer"}],
+        "fallbacks": [{"model": "dearest"}],
+        "plugins": [{"id": "web", "max_results": 3}],
+    }
+    read = read_llm_request(shape, body)
+    assert sorted(read.other_models) == ["dear", "dearer", "dearest"]
+    assert read.hosted == ("plugin:web",)
+    none = read_llm_request(shape, {**body, "models": None, "fallbacks": [], "plugins": None})
+    assert (none.other_models, none.hosted) == ((), ())
+    refused: list[dict[str, Any]] = [
+        {"models": "dear"}, {"models": [5]}, {"models": [{}]}, {"plugins": ["web"]}, {"plugins": [{}]}
+    ]  # fmt: skip
+    for wrong in refused:
+        with pytest.raises(InvalidInputError, match="must be"):
+            read_llm_request(shape, {**body, **wrong})
 
 
 @pytest.mark.requirement("gateway:llm:request-refused")

@@ -1,7 +1,9 @@
 """What a request asks a model for, read from its body once and strictly: of the API's types, or refused by name.
 
 Members that are not named here may hold anything: providers add some every month. Tools are different: whatever is not
-a plain function or custom tool, which the agent itself carries out, counts as hosted, under the kind it names.
+a plain function or custom tool, which the agent itself carries out, counts as hosted, under the kind it names. The body
+goes on as it came, and some of those who read it take `Model` for `model` (Go's `encoding/json` does): where a member
+stands that is read here, no other spelling of one may.
 """
 
 from __future__ import annotations
@@ -30,6 +32,15 @@ _ENCODED: Final = _IMAGES | {"base64"}
 _NO_TEXT: Final = frozenset({"cache_control", "encrypted_content", "file_data", "type"})
 _PARTS: Final = frozenset({"input_text", "output_text", "summary_text", "text"})
 _OFFERING_ITEMS: Final = frozenset({"additional_tools", "tool_search_output"})
+_READ: Final = frozenset(
+    {"background", "call_id", "connector_id", "container", "content", "conversation", "custom", "fallbacks"}
+    | {"function", "functions", "id", "include_usage", "input", "instructions", "max_completion_tokens"}
+    | {"max_output_tokens", "max_tokens", "mcp_server_name", "mcp_servers", "messages", "model", "models", "n", "name"}
+    | {"output", "plugins", "previous_response_id", "prompt", "refusal", "role", "server_label", "server_url"}
+    | {"skill_id", "skills", "store", "stream", "stream_options", "system", "text", "tool_call_id", "tool_use_id"}
+    | {"tools", "tunnel_id", "type", "url", "web_search_options"}
+)
+"""Every member that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +50,19 @@ class LlmRequest:
     model: str
     streamed: bool
     max_output_tokens: int | None
-    """For all choices together; None: as many as the model can."""
+    """For all choices together; None: as many as the model can, for each."""
+    choices: int
+    """How many answers are asked for at once."""
     wants_usage: bool
     """A stream of a chat is asked to end with the usage."""
     tools: tuple[str, ...]
     """Names of the tools the agent itself carries out; `namespace.name` in a namespace."""
     hosted: tuple[str, ...]
     """Kinds of all others. `mcp:LABEL@ADDRESS` for a server of the Model Context Protocol, `prompt:ID` for a prompt
-    that the provider keeps, whose tools cannot be seen, `skill:ID` for a skill."""
+    that the provider keeps, whose tools cannot be seen, `skill:ID` for a skill, `plugin:ID` for what a relay adds."""
     other_models: tuple[str, ...]
-    """Models besides `model` that may take part: fallbacks, and those hosted tools name."""
+    """Models besides `model` that may take part: fallbacks, also those that relays of providers know, and those hosted
+    tools name."""
     stored: bool
     """The provider keeps the answer, or the request builds on something it kept."""
     user_text: str
@@ -68,12 +82,14 @@ def read_llm_request(shape: LlmShape, body: Mapping[str, Any]) -> LlmRequest:
     Raises:
         InvalidInputError: a member is missing or not of the type that the API documents.
     """
-    reading = _Reading(body)
+    reading = _Reading(_spelled(body, ""))
     _READERS[shape](reading)
+    _relays(reading)
     return LlmRequest(
         model=_name(body, "model"),
         streamed=_flag(body, "stream"),
         max_output_tokens=reading.most,
+        choices=reading.choices,
         wants_usage=reading.wants_usage,
         tools=tuple(reading.tools),
         hosted=tuple(reading.hosted),
@@ -89,6 +105,7 @@ def read_llm_request(shape: LlmShape, body: Mapping[str, Any]) -> LlmRequest:
 class _Reading:
     body: Mapping[str, Any]
     most: int | None = None
+    choices: int = 1
     wants_usage: bool = False
     tools: list[str] = field(default_factory=list)
     hosted: list[str] = field(default_factory=list)
@@ -105,6 +122,20 @@ class _Reading:
 
 def _refuse(path: str, expected: str) -> NoReturn:
     raise InvalidInputError(Code.BODY_MALFORMED, f"`{path}` must be {expected}")
+
+
+def _spelled(found: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """An object of the API's own, in which each member that is read has one spelling."""
+    for name in found:
+        if name.isascii() and name.islower():
+            continue
+        if name not in _READ and (member := name.casefold()) in _READ:
+            raise InvalidInputError(
+                Code.BODY_MALFORMED,
+                f"`{path}{name}` is another spelling of `{member}`",
+                hint="some who read it take one for the other: leave it out",
+            )
+    return found
 
 
 # A null stands for an absent member, as the clients of both providers write it.
@@ -148,7 +179,7 @@ def _object(of: Mapping[str, Any], member: str, path: str = "") -> Mapping[str, 
     value = of.get(member)
     if not isinstance(value, Mapping):
         _refuse(f"{path}{member}", "an object")
-    return value
+    return _spelled(value, f"{path}{member}.")
 
 
 def _items(of: Mapping[str, Any], member: str, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -161,7 +192,8 @@ def _items(of: Mapping[str, Any], member: str, path: str = "") -> Iterator[tuple
     for place, item in enumerate(value):
         if not isinstance(item, Mapping):
             _refuse(f"{path}{member}[{place}]", "an object")
-        yield f"{path}{member}[{place}].", item
+        inner = f"{path}{member}[{place}]."
+        yield inner, _spelled(item, inner)
 
 
 def _content(of: Mapping[str, Any], member: str, path: str) -> str:
@@ -186,8 +218,8 @@ def _content(of: Mapping[str, Any], member: str, path: str) -> str:
 def _chat(reading: _Reading) -> None:
     body = reading.body
     limits = [limit for member in ("max_completion_tokens", "max_tokens") if (limit := _number(body, member))]
-    choices = _number(body, "n") or 1
-    reading.most = max(limits) * choices if limits else None
+    reading.choices = _number(body, "n") or 1
+    reading.most = max(limits) * reading.choices if limits else None
     if body.get("stream_options") is not None:
         reading.wants_usage = _flag(_object(body, "stream_options"), "include_usage", "stream_options.")
     reading.stored = _flag(body, "store")
@@ -221,7 +253,7 @@ def _responses(reading: _Reading) -> None:
     if body.get("prompt") is not None:
         reading.hosted.append(f"prompt:{_name(_object(body, 'prompt'), 'id', 'prompt.')}")
     if isinstance(kept := body.get("conversation"), Mapping):
-        _name(kept, "id", "conversation.")
+        _name(_spelled(kept, "conversation."), "id", "conversation.")
     else:
         kept = _text(body, "conversation")
     kept = _flag(body, "background") or _text(body, "previous_response_id") or kept
@@ -289,17 +321,16 @@ def _messages(reading: _Reading) -> None:
         reading.hosted.append(f"mcp:{_name(server, 'name', path)}@{_text(server, 'url', path)}")
     container = body.get("container")
     if isinstance(container, Mapping):
+        _spelled(container, "container.")
         reading.stored = bool(_text(container, "id", "container."))
         for path, skill in _items(container, "skills", "container."):
             reading.hosted.append(f"skill:{_name(skill, 'skill_id', path)}")
     else:
         reading.stored = bool(_text(body, "container"))
-    if isinstance(fallbacks := body.get("fallbacks"), str):
-        reading.models.append(fallbacks)
-    else:
-        for path, fallback in _items(body, "fallbacks"):
-            reading.models.append(_name(fallback, "model", path))
-            reading.most = max(reading.most, _number(fallback, "max_tokens", path) or 0)
+    if isinstance(fallbacks := body.get("fallbacks"), list):
+        for place, fallback in enumerate(fallbacks):
+            if isinstance(fallback, Mapping):
+                reading.most = max(reading.most, _number(fallback, "max_tokens", f"fallbacks[{place}].") or 0)
     _content(body, "system", "")
     if not isinstance(body.get("messages"), list):
         _refuse("messages", "a list")
@@ -332,6 +363,28 @@ def _embeddings(reading: _Reading) -> None:
         reading.user_text = "\n".join(given)
     elif not _tokens(given) and not all(isinstance(each, list) and _tokens(each) for each in given):
         _refuse("input", "texts, tokens or lists of tokens")
+
+
+def _relays(reading: _Reading) -> None:
+    """What a request may name in any shape: who answers if the model does not, and what a relay adds by itself."""
+    body = reading.body
+    for member in ("models", "fallbacks"):
+        value = body.get(member)
+        if member == "fallbacks" and isinstance(value, str):
+            reading.models.append(value)
+        elif isinstance(value, list):
+            for place, one in enumerate(value):
+                path = f"{member}[{place}]"
+                if isinstance(one, Mapping):
+                    reading.models.append(_name(_spelled(one, f"{path}."), "model", f"{path}."))
+                elif isinstance(one, str) and one:
+                    reading.models.append(one)
+                else:
+                    _refuse(path, "a model")
+        elif value is not None:
+            _refuse(member, "a list")
+    for path, plugin in _items(body, "plugins"):
+        reading.hosted.append(f"plugin:{_name(plugin, 'id', path)}")
 
 
 def _tokens(values: list[Any]) -> bool:

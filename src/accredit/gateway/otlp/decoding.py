@@ -24,6 +24,8 @@ MAX_BODY: Final = 4 * 2**20
 MAX_SPANS: Final = 10_000
 MAX_MESSAGES: Final = 200_000
 MAX_ATTRIBUTES: Final = 256
+_MAX_MEMBERS: Final = 64
+"""Of one gzip body: what is left of it is copied for each, so many small ones would cost the square of their number."""
 MAX_TEXT: Final = 1_024
 """Characters of an attribute's key or value; a longer value is cut, a longer key is left out."""
 _MAX_DEPTH: Final = 32
@@ -61,14 +63,18 @@ def decompressed(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY) -> by
     """The body without its content encoding (`gzip`, RFC 1952, or none).
 
     Raises:
-        InvalidInputError: another encoding, not gzip, cut short, or too large once decompressed.
+        InvalidInputError: another encoding, not gzip, cut short, of too many members, or too large once decompressed.
     """
     if encoding in {"", "identity"}:
         return body
     if encoding != "gzip":
         raise _malformed("the content encoding is neither `gzip` nor `identity`")
     found = bytearray()
+    members = 0
     while body:  # §2.2: members may follow one another
+        members += 1
+        if members > _MAX_MEMBERS:
+            raise _too_much(f"the gzip body has more than {_MAX_MEMBERS} members")
         member = zlib.decompressobj(wbits=31)
         try:
             found += member.decompress(body, max_bytes + 1 - len(found))
