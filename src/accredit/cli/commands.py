@@ -18,6 +18,7 @@ from accredit.cli import (
     registered,
     running,
     signing_in,
+    stores,
     watching,
 )
 
@@ -37,6 +38,7 @@ _SUBJECTS = (
     watching,
     records,
     launching,
+    stores,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)
