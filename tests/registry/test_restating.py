@@ -91,6 +91,11 @@ def _everything() -> Fleet:
         },
     )  # fmt: skip
     fleet.apply({
+        "apiVersion": "accredit/v1", "kind": "Store", "metadata": {"name": "notes", "environment": "development"},
+        "spec": {"adapter": "sqlite", "location": "/srv/notes.db", "namespaces": ["support-*"], "shared": True,
+                 "ownerField": "agent", "items": {"text": "body", "created": "at"}},
+    })  # fmt: skip
+    fleet.apply({
         "apiVersion": "accredit/v1", "kind": "ToolServer", "metadata": {"name": "own", "environment": "development"},
         "spec": {
             "tools": {"sum": {"effect": "read", "data": [], "price": "0 USD"}},

@@ -20,6 +20,7 @@ from accredit.cli import (
     registered,
     running,
     signing_in,
+    stores,
     watching,
 )
 
@@ -39,6 +40,7 @@ _SUBJECTS = (
     watching,
     records,
     launching,
+    stores,
     interchange,
     gitops,
 )

@@ -98,8 +98,8 @@ def _apply(
 ) -> int:
     """Register or update what YAML or JSON files declare; exit 3 if some of it waits for a second person.
 
-    Kinds: Person, Group, Team, Agreement, Issuer, ContextProvider, ToolServer, ModelProvider, EnforcementPoint, Agent,
-    and PolicySet for a directory of policies.
+    Kinds: Person, Group, Team, Agreement, Issuer, ContextProvider, ToolServer, ModelProvider, EnforcementPoint, Store,
+    Agent, and PolicySet for a directory of policies.
 
     Args:
         file: A file, or a directory of *.yaml, *.yml and *.json.

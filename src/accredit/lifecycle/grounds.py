@@ -15,6 +15,7 @@ from accredit.kernel.errors import ConflictError, NotFoundError
 from accredit.lifecycle.granted import model_documents, tool_document
 from accredit.lifecycle.judging import Judging
 from accredit.policy.releases import PolicyReleases
+from accredit.registry.certifiability import Uncertifiable, uncertifiable
 from accredit.registry.model import Agent, AgentState, AgentVersion
 from accredit.registry.service import Registry
 
@@ -49,7 +50,7 @@ class PresentGrounds:
                 return self._of_version(request)
             case SubjectKind.POLICY_RELEASE:
                 return self._of_release(request)
-            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT | SubjectKind.FACT_SOURCE:
+            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT | SubjectKind.FACT_SOURCE | SubjectKind.PURGE:
                 return Grounds()
 
     def _of_version(self, request: ApprovalRequest) -> Grounds:
@@ -77,6 +78,7 @@ class PresentGrounds:
                 "manifest": version.manifest,
                 "models": list(model_documents(version, catalogue)),
                 "replaces": _replaced_doc(agent, version),
+                "stores": [str(one) for one in self._uncertifiable(version)],
                 "tier": tiering.document(),
                 "tools": [tool_document(grant.tool, catalogue.tool(grant.tool)) for grant in version.grants],
             },
@@ -88,6 +90,9 @@ class PresentGrounds:
             blocks=("another release was published since it was proposed",) if self._moved(request) else (),
             view={"in_force": {"digest": current.digest, "files": dict(current.files)}},
         )
+
+    def _uncertifiable(self, version: AgentVersion) -> tuple[Uncertifiable, ...]:
+        return uncertifiable(version.manifest["spec"].get("stores", ()), self._registry.stores)
 
     def _moved(self, request: ApprovalRequest) -> bool:
         try:

@@ -60,6 +60,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    StoreManifest,
     TeamManifest,
     ToolServerManifest,
 )
@@ -68,7 +69,7 @@ from accredit.registry.organisation import Delegation
 from accredit.registry.proposals import Proposal
 from accredit.registry.service import ApplyResult, Registry, Repinned, read_files
 
-__all__ = ["Applied", "Operations"]
+__all__ = ["Applied", "Enacts", "Operations"]
 
 _POLICY: Final = "policy"
 _DECIDED: Final[Mapping[ApprovalState, AgentEvent]] = {
@@ -84,6 +85,10 @@ _SYSTEM: Final = Actor(basis="system")
 _log = logging.getLogger(__name__)
 
 
+Enacts = Callable[[Mapping[str, Any], Clearance, Actor], Awaitable[None]]
+"""Puts a content that was signed off into force; doing it again changes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """One applied manifest, and what was asked for it if it takes two persons."""
@@ -95,7 +100,8 @@ class Applied:
 class Operations:
     """Acts of people. Every method raises ForbiddenError (`not_authorised`) for whoever may not do it.
 
-    `forget` is told of tool servers whose definitions have to be looked at anew.
+    `forget` is told of tool servers whose definitions have to be looked at anew; `enact` puts into force what other
+    services of this room asked for, by the `change` of its content.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class Operations:
         judging: Judging,
         rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
         forget: Callable[[ServerName], None] = lambda _: None,
+        enact: Mapping[str, Enacts] | None = None,
     ) -> None:
         self._registry = registry
         self._permission = Permission(registry)
@@ -135,6 +142,7 @@ class Operations:
         self._judging = judging
         self._rehearse = rehearse
         self._forget = forget
+        self._enacts = enact or {}
         self._told: set[str] = set()
         """Requests whose enacting failed, said once."""
 
@@ -173,7 +181,7 @@ class Operations:
                 self._permission.require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
                 self._permission.require(Act.MANAGE_ISSUERS, who)
-            case ToolServerManifest() | ModelProviderManifest():
+            case ToolServerManifest() | ModelProviderManifest() | StoreManifest():
                 self._permission.require(
                     Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment)
                 )
@@ -679,6 +687,8 @@ class Operations:
             content = self._approvals.content(request)
             if content["change"] == _POLICY:
                 await self._publish(content, lambda: self._approvals.clearance(request.id, operator=operator), actor)
+            elif (enacts := self._enacts.get(content["change"])) is not None:
+                await enacts(content, self._approvals.clearance(request.id, operator=operator), actor)
             else:
                 clearance = self._approvals.clearance(request.id, operator=operator)
                 await self._registry.enact(content, clearance, actor)

@@ -266,6 +266,21 @@ def _rates(doc: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _store(row: Row, _: Names) -> Restated | None:
+    doc = row.doc
+    items = {"id": doc["id_field"], "text": doc["text_field"], **_given(created=doc["created_field"])}
+    spec = {
+        "adapter": doc["adapter"],
+        "location": doc["location"],
+        **_given(credential=doc["credential"]),
+        "namespaces": list(doc["namespaces"]),
+        "shared": doc["shared"],
+        **_given(ownerField=doc["owner_field"], subjectField=doc["subject_field"], keyScope=doc["key_scope"]),
+        "items": items,
+    }
+    return Restated(_document("Store", {"name": row.key, "environment": doc["environment"]}, spec))
+
+
 # -- agents
 
 
@@ -402,6 +417,7 @@ _STATED: Final[Mapping[str, tuple[str, _Stated]]] = {
     "ToolServer": (rows.SERVER, _tool_server),
     "ModelProvider": (rows.SERVER, _model_provider),
     "EnforcementPoint": (rows.ENFORCEMENT_POINT, _enforcement_point),
+    "Store": (rows.STORE, _store),
     "Agent": (rows.AGENT, _agent),
 }
 """Which rows hold a kind, and how one is stated."""

@@ -43,6 +43,7 @@ from accredit.registry.appointments import (
     role_revoked,
 )
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.certifiability import uncertifiable
 from accredit.registry.declarations import (
     UNKNOWN_REVISION,
     Build,
@@ -74,6 +75,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    StoreManifest,
     TeamManifest,
     ToolServerManifest,
     read_manifests,
@@ -89,6 +91,7 @@ from accredit.registry.model import (
     Restriction,
     RestrictionKind,
     Role,
+    Store,
     Tier,
     ToolServer,
 )
@@ -106,6 +109,7 @@ from accredit.registry.proposals import (
     enact_repin,
     enact_role,
     enact_server,
+    enact_store,
     enact_vouching,
     issuer_body,
     proposal_digest,
@@ -192,7 +196,8 @@ class ApplyResult:
     fault: str | None = None
     """Why it failed."""
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of a tool server: what is noticeable about definitions it was registered with (`poisoning.py`), by tool."""
+    """Of a tool server: what is noticeable about definitions it was registered with (`poisoning.py`), by tool. Of an
+    agent: which of its stores cannot be certified, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +321,16 @@ class Registry:
     def agreements(self) -> Mapping[str, Agreement]:
         """Agreements with suppliers, by name; some may be over."""
         return self._tables.agreements
+
+    @property
+    def stores(self) -> Mapping[str, Store]:
+        """Registered stores of memory and knowledge, by name.
+
+        Raises:
+            UnavailableError: the log contradicts a store's row.
+        """
+        self._require_proven({rows.STORE})
+        return self._tables.stores
 
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         """The agent's restrictions that were not lifted, oldest first; some may be over.
@@ -442,7 +457,7 @@ class Registry:
                 if not alone:
                     proposal = self._declarations.proposal(document, offers, actor, self._proven(overlay))
                 if proposal is not None:
-                    if isinstance(document, ToolServerManifest | ModelProviderManifest):
+                    if isinstance(document, ToolServerManifest | ModelProviderManifest | StoreManifest):
                         waiting.add(document.metadata.name)
                     shown.put(as_enacted(proposal.content))
                 else:
@@ -592,6 +607,9 @@ class Registry:
         return replace(change, writes=(*change.writes, write), body={**change.body, **told})
 
     def _flags(self, document: Document, offers: Mapping[str, Definitions]) -> Mapping[str, tuple[str, ...]]:
+        if isinstance(document, AgentManifest):
+            stored = [store.model_dump() for store in document.spec.stores]
+            return {one.entry: (f"cannot certify: {one.why}",) for one in uncertifiable(stored, self.stores)}
         if not isinstance(document, ToolServerManifest | ModelProviderManifest):
             return {}
         return self._declarations.flags(document, offers[document.metadata.name])
@@ -620,6 +638,9 @@ class Registry:
             case ToolServerManifest() | ModelProviderManifest():
                 name = document.metadata.name
                 return ApplyResult(document.kind, name, name, outcome, document.metadata.environment)
+            case StoreManifest():
+                name = document.metadata.name
+                return ApplyResult("Store", name, name, outcome, document.metadata.environment)
             case AgentManifest():
                 name, environment = document.metadata.name, document.metadata.environment
                 agent = self.catalogue.agent_named(environment, name)
@@ -966,6 +987,11 @@ class Registry:
                 self._keeps_administrators(writes)
                 body["group"] = content["name"]
                 facts = Facts("group.composed")
+            case "store":
+                writes = enact_store(content, proven)
+                body["store"] = content["name"]
+                kind = "store.updated" if content["before"] else "store.registered"
+                facts = Facts(kind, environment=content["doc"]["environment"])
             case "issuer":
                 writes = enact_vouching(content, proven)
                 body |= issuer_body(content["name"], content["doc"])
