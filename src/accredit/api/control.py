@@ -24,6 +24,8 @@ from accredit.api.asking import Asking
 from accredit.api.credentials import credentials
 from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
+from accredit.api.gitops import gitops
+from accredit.api.interchange import interchange
 from accredit.api.people import people
 from accredit.api.plane import ControlPlane
 from accredit.api.policies import policies
@@ -51,6 +53,8 @@ _SUBJECTS = (
     records,
     discovering,
     stores,
+    interchange,
+    gitops,
 )
 _PROBLEM = {
     "type": "object",

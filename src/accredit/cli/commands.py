@@ -10,7 +10,9 @@ from accredit.cli import (
     approvals,
     credentials,
     discovering,
+    gitops,
     holds,
+    interchange,
     launching,
     people,
     policies,
@@ -39,6 +41,8 @@ _SUBJECTS = (
     records,
     launching,
     stores,
+    interchange,
+    gitops,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)
