@@ -11,7 +11,7 @@ import pytest
 
 from accredit.kernel.clearance import Basis
 from accredit.kernel.ids import PersonId
-from accredit.lifecycle.succession import Asked, AskedAs, Succession
+from accredit.lifecycle.succession import AskedAs, Succession, SuccessionTurn
 from accredit.registry.model import AgentState, Person, Role
 from tests.console.desk import DECEIVING, Desk
 
@@ -134,7 +134,7 @@ def test_the_page_says_who_answers_for_which_agents_and_what_waits_for_them(visi
     mine = desk.fleet.add("support-copilot", owner="dana")
     left = desk.fleet.add("orphaned-copilot", owner="gone")
     desk.fleet.add("old-copilot", owner="dana", state=AgentState.RETIRED)
-    turn = Asked(AskedAs.BACKUP, (PersonId("sam"),))
+    turn = SuccessionTurn(AskedAs.BACKUP, (PersonId("sam"),))
     open_ = Succession("suc_1", left.id, PersonId("gone"), 1, turn)
     desk.successions = [open_]
     rows = _rows(visit("ada").get("/console/people").text)

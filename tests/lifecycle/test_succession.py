@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from accredit.kernel.ids import PersonId, TeamId
 from accredit.lifecycle.succession import (
     ACCEPTED_US,
-    Asked,
     AskedAs,
     Succession,
     SuccessionStep,
     SuccessionTimes,
+    SuccessionTurn,
     asked,
     due_at,
     next_step,
@@ -92,10 +92,10 @@ def test_managers_above_each_other_end_with_the_team() -> None:
         cho: Person(cho, "c@example.com", left=True, manager=ben),
     }
     (only,) = asked(_agent(backup=None), Organisation(people), elapsed_us=0, times=_TIMES)
-    assert only == Asked(AskedAs.OPERATORS, ())
+    assert only == SuccessionTurn(AskedAs.OPERATORS, ())
     back = Organisation(people | {cho: replace(people[cho], left=False)})
     first, last = asked(_agent(backup=None), back, elapsed_us=90 * _DAY_US, times=_TIMES)
-    assert first == Asked(AskedAs.MANAGER, (cho,))
+    assert first == SuccessionTurn(AskedAs.MANAGER, (cho,))
     assert last.as_ is AskedAs.OPERATORS
 
 
@@ -112,7 +112,7 @@ def test_steps_come_in_order_and_accepting_only_ever_gives_a_bounded_time(
     times = SuccessionTimes.in_days(*sorted(days))
     accepted_us = None if accepted_day is None else accepted_day * _DAY_US
     by = _NAMES[1] if still == "there" and accepted_us is not None else None
-    made = Succession("suc_1", _agent().id, _NAMES[0], 0, Asked(AskedAs.TEAM, ()), step, by, accepted_us)
+    made = Succession("suc_1", _agent().id, _NAMES[0], 0, SuccessionTurn(AskedAs.TEAM, ()), step, by, accepted_us)
     plain = replace(made, accepted_by=None, accepted_us=None)
     for one in SuccessionStep:
         least = due_at(plain, one, times)

@@ -209,7 +209,9 @@ def test_an_owner_who_leaves_in_the_middle_of_sign_off_leaves_what_nobody_can_ap
         request = await place.submitted()
         await _left(place, "dana")
         assert (await _known(place, 0)).turn.as_ is AskedAs.BACKUP
-        await _refused(place.vote(request.id, request.missing[0].role), Code.APPROVAL_BLOCKED)
+        waits = place.approvals.get(request.id)
+        assert waits is not None
+        await _refused(place.vote(request.id, waits.missing[0].role), Code.APPROVAL_BLOCKED)
         await place.room.people.adopt(operator("lee"), place.agent().id, "mine")
         assert place.room.people.successions.all() == (), "it never ran, so it has that owner at once"
         assert place.agent().owner == person_id("lee")

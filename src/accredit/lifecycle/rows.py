@@ -16,7 +16,7 @@ from typing import Any, Final
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId, PersonId
 from accredit.lifecycle.model import Done, Procedure, ProcedureEnd, ProcedureKind, RetirementReceipt, Step
-from accredit.lifecycle.succession import Asked, AskedAs, Succession, SuccessionStep
+from accredit.lifecycle.succession import AskedAs, Succession, SuccessionStep, SuccessionTurn
 
 __all__ = [
     "PROCEDURE",
@@ -119,7 +119,7 @@ def succession_from(key: str, doc: Mapping[str, Any]) -> Succession:
         agent=AgentId(key),
         owner=PersonId(doc["owner"]),
         began_us=doc["began_us"],
-        turn=Asked(AskedAs(doc["asked_as"]), tuple(PersonId(one) for one in doc["asked"])),
+        turn=SuccessionTurn(AskedAs(doc["asked_as"]), tuple(PersonId(one) for one in doc["asked"])),
         step=SuccessionStep(doc["step"]),
         accepted_by=doc["accepted_by"],
         accepted_us=doc["accepted_us"],

@@ -19,11 +19,11 @@ from accredit.registry.organisation import Organisation
 
 __all__ = [
     "ACCEPTED_US",
-    "Asked",
     "AskedAs",
     "Succession",
     "SuccessionStep",
     "SuccessionTimes",
+    "SuccessionTurn",
     "acceptor",
     "asked",
     "due_at",
@@ -85,7 +85,7 @@ class SuccessionTimes:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SuccessionTurn:
     """Somebody's turn."""
 
     as_: AskedAs
@@ -102,7 +102,7 @@ class Succession:
     owner: PersonId
     """Who left."""
     began_us: int
-    turn: Asked
+    turn: SuccessionTurn
     """Who was asked last."""
     step: SuccessionStep = SuccessionStep.ASKED
     """The last one taken. Each is taken once: what people undo stays undone."""
@@ -125,23 +125,25 @@ def acceptor(agent: Agent, organisation: Organisation) -> PersonId | None:
     return owner if _there(owner, organisation) else None
 
 
-def asked(agent: Agent, organisation: Organisation, *, elapsed_us: int, times: SuccessionTimes) -> tuple[Asked, ...]:
+def asked(
+    agent: Agent, organisation: Organisation, *, elapsed_us: int, times: SuccessionTimes
+) -> tuple[SuccessionTurn, ...]:
     """Everybody whose turn has come, in order; the last is whose turn it is. Never empty.
 
     A turn is a third of the time until the agent may only read.
     """
-    line: list[Asked] = []
+    line: list[SuccessionTurn] = []
     for as_, person in (
         (AskedAs.BACKUP, agent.backup_owner if _there(agent.backup_owner, organisation) else None),
         (AskedAs.MANAGER, _manager(agent.owner, organisation)),
     ):
         if person is not None and all(person not in one.persons for one in line):
-            line.append(Asked(as_, (person,)))
+            line.append(SuccessionTurn(as_, (person,)))
     leads = organisation.holders(Role.TEAM_LEAD, agent.team.id)
     line.append(
-        Asked(AskedAs.TEAM, tuple(sorted(leads)))
+        SuccessionTurn(AskedAs.TEAM, tuple(sorted(leads)))
         if leads
-        else Asked(AskedAs.OPERATORS, tuple(sorted(organisation.holders(Role.OPERATOR))))
+        else SuccessionTurn(AskedAs.OPERATORS, tuple(sorted(organisation.holders(Role.OPERATOR))))
     )
     turns = max(elapsed_us, 0) // max(times.read_only_us // 3, 1)
     return tuple(line[: turns + 1])

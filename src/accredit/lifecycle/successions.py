@@ -22,10 +22,10 @@ from accredit.lifecycle.remedies import REMEDY
 from accredit.lifecycle.rows import SUCCESSION, succession_doc, succession_from
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.succession import (
-    Asked,
     Succession,
     SuccessionStep,
     SuccessionTimes,
+    SuccessionTurn,
     acceptor,
     asked,
     next_step,
@@ -95,7 +95,7 @@ class Successions:
         """The one of that agent."""
         return self._open.get(agent)
 
-    def asked(self, agent: Agent) -> tuple[Asked, ...]:
+    def asked(self, agent: Agent) -> tuple[SuccessionTurn, ...]:
         """Everybody who was asked to take an agent over until now, in order; nobody if it has an owner."""
         organisation = self._registry.organisation
         if not ownerless(agent, organisation):
@@ -231,7 +231,7 @@ class Successions:
         """Everybody who was asked to take an agent over, in whatever turn."""
         return frozenset(person for one in self.asked(agent) for person in one.persons)
 
-    def turn(self, agent: Agent) -> Asked | None:
+    def turn(self, agent: Agent) -> SuccessionTurn | None:
         """Whose turn it is."""
         line = self.asked(agent)
         return line[-1] if line else None

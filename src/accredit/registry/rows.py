@@ -1,8 +1,8 @@
 """The kinds of control state this room stores, each a document under a key, and their reading and writing.
 
 kind         key                 document
-person       person id           {email, salt?, bot?, controllers?, left?, manager?}; the salt keeps the row's digest in the
-                                 log from being guessed
+person       person id           {email, salt?, bot?, controllers?, left?, manager?}; the salt keeps the digest of the
+                                 row, which is in the log, from being guessed
 team         team id             {name, zones}
 group        name                {members: [{person, by, since_us}], groups: [[name, since_us]], by}
 role_grant   grant id            {role, holder, team, by, since_us, revoked_us}; never removed
