@@ -87,6 +87,7 @@ from accredit.kernel.errors import ForbiddenError, InvalidInputError, Unavailabl
 from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
 from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.room import furnished
+from accredit.lifecycle.succession import SuccessionTimes
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
 from accredit.offline import log_signer, open_history, release_signer, second_engine
@@ -550,6 +551,9 @@ async def run(
             card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
             public_url=public_url,
             program=f"accredit {__version__}",
+            succession_times=SuccessionTimes.in_days(
+                settings.owner_read_only_days, settings.owner_suspend_days, settings.owner_retire_days
+            ),
         )
         plane = ControlPlane(
             public_url=public_url,
@@ -830,6 +834,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         findings=room.discovery,
         store_reviews=room.store_reviews,
         store_operations=room.store_operations,
+        successions=room.people.successions.all,
     )
 
 

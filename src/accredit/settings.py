@@ -64,6 +64,12 @@ class Settings(BaseModel):
 
     development_agent_days: Annotated[int, Field(ge=0, le=3_650)] = 30
     """An agent in development that names no last day runs this long from its registration on; 0: without end."""
+    owner_read_only_days: Annotated[int, Field(ge=1, le=7)] = 7
+    """An agent whose owner left may only read after so many days in which nobody took over."""
+    owner_suspend_days: Annotated[int, Field(ge=1, le=14)] = 14
+    """It is suspended after so many days."""
+    owner_retire_days: Annotated[int, Field(ge=1, le=60)] = 60
+    """People are asked to retire it after so many days."""
 
     stdio_servers: Literal["auto", "off", "on"] = "auto"
     """Whether tool servers are started here by command; `auto`: by `accredit up`, not by `accredit serve`."""
@@ -113,6 +119,8 @@ class Settings(BaseModel):
         scheme = urlsplit(self.public_url).scheme if self.public_url else "http"
         if scheme not in {"http", "https"} or self.public_url.endswith("/"):
             raise ValueError("`public_url` must be an http(s) URL without a slash at its end")
+        if not self.owner_read_only_days <= self.owner_suspend_days <= self.owner_retire_days:
+            raise ValueError("`owner_read_only_days`, `owner_suspend_days` and `owner_retire_days` come in this order")
         if self.opa_url and urlsplit(self.opa_url).scheme not in {"http", "https"}:
             raise ValueError("`opa_url` must be an http(s) URL")
         if bool(self.notice_webhook_url) != bool(self.notice_webhook_key_file):

@@ -169,6 +169,7 @@ def _cases(it: Things) -> list[Case]:
         Case("alert_resolve", f"alerts/{it.alert}/resolve", {}, OWNERS | {"security", "operator"}),
         Case("credential_confirm", f"credentials/{it.credential}/confirm",
              {"thumbprint": "A" * 43}, OWNERS, alone=False),
+        Case("agent_adopt", f"{about}/adopt", why, RUNNING),
         Case("agent_suspend", f"{about}/suspend", why, STOPPING),
         Case("agent_quarantine", f"{about}/quarantine", why, STOPPING),
         Case("credential_revoke", f"credentials/{it.credential}/revoke", why, STOPPING),

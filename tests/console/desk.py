@@ -52,6 +52,7 @@ from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Item, Kept, Review, ReviewVerdict
+from accredit.lifecycle.succession import Succession
 from accredit.monitoring.model import Alert, AlertState, Severity
 from accredit.policy.model import HoldNeed
 from accredit.registry.model import (
@@ -197,6 +198,7 @@ class Desk:
         """How long it takes to compute one tier."""
         self.told: list[Alert] = []
         self.found: list[FindingView] = []
+        self.successions: list[Succession] = []
         self.accounts: set[str] = set()
         self.called: list[RecentCall] = []
         self.dossier_words = "Read it all"
@@ -440,6 +442,7 @@ class Desk:
             findings=_Findings(self),
             store_reviews=self.shelves,
             store_operations=self.shelves,
+            successions=lambda: self.successions,
         )
 
     # -- accounts

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx2
 import pytest
 
 from accredit.kernel.clearance import Basis
 from accredit.kernel.ids import PersonId
-from accredit.registry.model import Person, Role
+from accredit.lifecycle.succession import AskedAs, Succession, SuccessionTurn
+from accredit.registry.model import AgentState, Person, Role
 from tests.console.desk import DECEIVING, Desk
 
 _Visit = Callable[[str], httpx2.Client]
@@ -125,3 +127,25 @@ def test_an_answer_without_a_session_goes_to_the_sign_in_page_and_connects_nothi
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/login")
     assert not desk.accounts
+
+
+@pytest.mark.requirement("people:succession:shown")
+def test_the_page_says_who_answers_for_which_agents_and_what_waits_for_them(visit: _Visit, desk: Desk) -> None:
+    mine = desk.fleet.add("support-copilot", owner="dana")
+    left = desk.fleet.add("orphaned-copilot", owner="gone")
+    desk.fleet.add("old-copilot", owner="dana", state=AgentState.RETIRED)
+    turn = SuccessionTurn(AskedAs.BACKUP, (PersonId("sam"),))
+    open_ = Succession("suc_1", left.id, PersonId("gone"), 1, turn)
+    desk.successions = [open_]
+    rows = _rows(visit("ada").get("/console/people").text)
+    assert f"/console/agents/{mine.id}" in rows["dana@example.com"]
+    assert "old-copilot" not in rows["dana@example.com"]
+    assert f"/console/agents/{left.id}" in rows["sam@example.com"]
+    desk.successions = [replace(open_, accepted_by=PersonId("sam"), accepted_us=2)]
+    assert str(left.id) not in _rows(visit("ada").get("/console/people").text)["sam@example.com"]
+
+
+def _rows(page: str) -> dict[str, str]:
+    """The row of each person, by address."""
+    rows = re.findall(r"<tr>\s*<th scope=\"row\">(.*?)</tr>", page, re.DOTALL)
+    return {found[0]: row for row in rows if (found := re.search(r"[a-z]+@example\.com", row))}

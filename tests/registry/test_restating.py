@@ -63,6 +63,7 @@ def _everything() -> Fleet:
     fleet = Fleet.registered(agent=False)
     fleet.apply(
         person_document("bot@example.com", "dana@example.com"),
+        changed(person_document("junior@example.com"), "spec.manager", "dana@example.com"),
         {
             "apiVersion": "accredit/v1", "kind": "Agreement", "metadata": {"name": "dpa-2026-14"},
             "spec": {"provider": "anthropic", "covers": ["personal"], "document": "sha256:" + "1" * 64,

@@ -34,6 +34,7 @@ from accredit.api.records import records
 from accredit.api.registered import registered
 from accredit.api.signing_in import signing_in
 from accredit.api.stores import stores
+from accredit.api.successions import successions
 from accredit.api.watching import watching
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError
@@ -55,6 +56,7 @@ _SUBJECTS = (
     stores,
     interchange,
     gitops,
+    successions,
 )
 _PROBLEM = {
     "type": "object",

@@ -62,6 +62,7 @@ class PersonRow:
     email: str
     bot: bool
     left: bool
+    manager: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def people(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         asking.require_reader(who)
         found = plane.snapshots.current.catalogue.persons()
         chosen, following = page(found, lambda one: (one.id,), limit, after)
-        return Json(Items([PersonRow(one.id, one.email, one.bot, one.left) for one in chosen], following))
+        return Json(Items([PersonRow(one.id, one.email, one.bot, one.left, one.manager) for one in chosen], following))
 
     @app.post("/api/v1/invitations", response_model=SignInLink, status_code=201)
     async def invitation(who: Who, form: _Invitation) -> Json:

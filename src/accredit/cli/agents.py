@@ -219,6 +219,27 @@ def _agent_key(name: str, *, days: int = 30, path: str = "", output: Out = TABLE
     return act(_path(name, "/keys"), output, {"days": days, "path": path})
 
 
+@agent.command(name="ownerless")
+def _agent_ownerless(*, page: Page = FIRST, output: Out = TABLE) -> None:
+    """List agents whose owner left: who is asked to take each over, and what comes next if nobody does."""
+    listed(
+        "/api/v1/successions", output,
+        "agent_name", "owner", "since", "asked_as", "asked", "accepted_by", "step", "next", "next_at", "agent",
+        page=page,
+    )  # fmt: skip
+
+
+@agent.command(name="adopt")
+def _agent_adopt(name: str, *, reason: str, output: Out = TABLE) -> int:
+    """Take over an agent whose owner left: a version with you as the owner, to be submitted and activated.
+
+    Args:
+        name: The agent.
+        reason: Why, for the record.
+    """
+    return act(_path(name, "/adopt"), output, {"reason": reason})
+
+
 @agent.command(name="suspend")
 def _agent_suspend(name: str, *, reason: str, output: Out = TABLE) -> int:
     """Stop an agent at once; `agent resume` lets it run again."""

@@ -33,7 +33,7 @@ def _team_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
 @person.command(name="list")
 def _person_list(*, page: Page = FIRST, output: Out = TABLE) -> None:
     """List people."""
-    listed("/api/v1/persons", output, "email", "bot", "left", "id", page=page)
+    listed("/api/v1/persons", output, "email", "bot", "left", "manager", "id", page=page)
 
 
 @person.command(name="invite")

@@ -1,9 +1,10 @@
-"""People: who there is and what roles they hold, the links by which they sign in, and one's own credentials."""
+"""People: who there is, what they hold and answer for, the links by which they sign in, and one's own credentials."""
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import NotFoundError
 from accredit.kernel.ids import PersonId
 from accredit.registry.authority import Act, Unauthorised, authority
-from accredit.registry.model import Person, Role
+from accredit.registry.model import Agent, AgentState, Person, Role
 
 __all__ = ["PeopleViews"]
 
@@ -46,6 +47,8 @@ class PeopleViews:
             "people",
             **self._common.around(request, "/console/people"),
             people=page[:_PAGE],
+            answers_for=self._answers_for(page[:_PAGE]),
+            waits_for=self._waits_for(),
             total=len(found),
             asked=asked,
             following=page[_PAGE - 1].id if len(page) > _PAGE else "",
@@ -121,6 +124,25 @@ class PeopleViews:
             single_admin=who.basis == Basis.SINGLE_ADMIN,
         )
         return not isinstance(answer, Unauthorised)
+
+    def _answers_for(self, people: Sequence[Person]) -> dict[str, list[Agent]]:
+        """The agents that each of them owns and that are not at their end, by name."""
+        shown = {one.id for one in people}
+        found: defaultdict[str, list[Agent]] = defaultdict(list)
+        for agent in self._services.catalogue().agents():
+            if agent.owner in shown and agent.state not in {AgentState.RETIRING, AgentState.RETIRED}:
+                found[agent.owner].append(agent)
+        return {person: sorted(agents, key=lambda one: (one.name, one.environment)) for person, agents in found.items()}
+
+    def _waits_for(self) -> dict[str, list[Agent]]:
+        """The agents that somebody is asked to take over and nobody did, by whom."""
+        found: defaultdict[str, list[Agent]] = defaultdict(list)
+        for one in self._services.successions():
+            agent = self._services.catalogue().agent(one.agent)
+            if agent is not None and one.accepted_by is None:
+                for person in one.turn.persons:
+                    found[person].append(agent)
+        return dict(found)
 
     def _roles(self) -> dict[str, list[tuple[str, Any]]]:
         """Of each holder, a person or a group: role and team."""

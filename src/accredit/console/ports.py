@@ -25,6 +25,7 @@ from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
+from accredit.lifecycle.succession import Succession
 from accredit.monitoring.model import Alert, AlertState
 from accredit.registry.model import Agent, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
@@ -298,3 +299,4 @@ class ConsoleServices:
     findings: FindingDesk
     store_reviews: ReviewsOfStores
     store_operations: StoreActs
+    successions: Callable[[], Sequence[Succession]]

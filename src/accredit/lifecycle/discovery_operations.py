@@ -45,9 +45,11 @@ from accredit.lifecycle.discovery.reconciling import (
 )
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.operations import Operations
+from accredit.lifecycle.people_operations import PeopleOperations
 from accredit.lifecycle.permission import Permission, require_admin_scope
 from accredit.lifecycle.remedies import REMEDY
 from accredit.lifecycle.service import Lifecycle
+from accredit.lifecycle.succession import AskedAs
 from accredit.monitoring.model import AlertKind, Deviation
 from accredit.monitoring.service import Monitor
 from accredit.registry.authority import Act
@@ -113,6 +115,7 @@ class DiscoveryOperations:
         registry: Registry,
         identity: IdentityState,
         lifecycle: Lifecycle,
+        people: PeopleOperations,
         monitor: Monitor,
         broker: SealedBroker,
         records: LogReader,
@@ -124,6 +127,7 @@ class DiscoveryOperations:
         self._registry = registry
         self._identity = identity
         self._lifecycle = lifecycle
+        self._people = people
         self._monitor = monitor
         self._broker = broker
         self._records = records
@@ -153,7 +157,7 @@ class DiscoveryOperations:
     def _view(self, finding: AgentFinding, used: Mapping[str, LastUse]) -> FindingView:
         agent = None if finding.seen.agent is None else self._registry.get(finding.seen.agent)
         now_us = self._clock.now().wall_us
-        owner, role = owner_of(agent, self._registry.organisation)
+        owner, role = self._whose(finding, agent)
         cost = int(finding.seen.evidence.get("cost_nanos", 0))
         if agent is not None:
             last = used.get(agent.id)
@@ -168,6 +172,14 @@ class DiscoveryOperations:
             tuple(sorted(agent.version.data)) if agent else (),
             answers_to(finding),
         )
+
+    def _whose(self, finding: AgentFinding, agent: Agent | None) -> tuple[PersonId | None, Role]:
+        """An agent without an owner is whose turn it is to take it over (`lifecycle/succession.py`)."""
+        turn = self._people.successions.turn(agent) if agent is not None else None
+        if finding.seen.kind is not FindingKind.ORPHAN or turn is None:
+            return owner_of(agent, self._registry.organisation)
+        role = Role.OPERATOR if turn.as_ is AskedAs.OPERATORS else Role.TEAM_LEAD
+        return (turn.persons[0] if len(turn.persons) == 1 else None), role
 
     def inventory(self) -> Inventory:
         """What is registered, for whoever has something to match to it."""
@@ -254,8 +266,7 @@ class DiscoveryOperations:
             case FindingAnswer.RETIRE:
                 await self._operations.retire(who, agent.id, why)
             case _:
-                self._permission.require(Act.REGISTER_AGENT, who, agent=agent)
-                await self._registry.hand_over(agent.id, who.person, _actor(who))
+                await self._people.adopt(who, agent.id, why)
 
     def _second_by(self, agent: Agent | None) -> Callable[[PersonId], bool]:
         """Whether somebody may take the second look: of security, a person, and no owner of the agent's."""

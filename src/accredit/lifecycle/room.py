@@ -34,6 +34,7 @@ from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
+from accredit.lifecycle.people_operations import PeopleOperations
 from accredit.lifecycle.ports import Archive, FindsPersonal, LegalHolds, NoneHeld, Samples, StoreAdapters
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
@@ -41,6 +42,8 @@ from accredit.lifecycle.steps import mirrored_steps
 from accredit.lifecycle.store_operations import StoreOperations
 from accredit.lifecycle.store_reviews import StoreReviews
 from accredit.lifecycle.stores import Stores
+from accredit.lifecycle.succession import SuccessionTimes
+from accredit.lifecycle.successions import Successions
 from accredit.lifecycle.timeline import Timeline
 from accredit.limits.service import Limits
 from accredit.monitoring.baselines import BaselineKeeper
@@ -77,6 +80,7 @@ class LifecycleRoom:
     store_operations: StoreOperations
     interchange: InterchangeOperations
     gitops: GitopsOperations
+    people: PeopleOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -101,6 +105,7 @@ class LifecycleRoom:
                     await self.operations.tidy()
                     await self.discovery.tidy()
                     await self.stores.round()
+                    await self.people.successions.round()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
@@ -143,6 +148,7 @@ def furnished(
     card_keys: SigningKeys,
     public_url: str,
     program: str,
+    succession_times: SuccessionTimes | None = None,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
     judging = Judging(registry, snapshot, clock)
@@ -247,12 +253,25 @@ def furnished(
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
+    successions = Successions(
+        control,
+        registry,
+        lifecycle,
+        monitor,
+        clock=clock,
+        ids=ids,
+        times=succession_times or SuccessionTimes(),
+        steady=steady,
+        at=at,
+    )
+    people_operations = PeopleOperations(successions, registry)
     discovery = DiscoveryOperations(
         findings=Findings(control, ids, clock),
         operations=operations,
         registry=registry,
         identity=identity,
         lifecycle=lifecycle,
+        people=people_operations,
         monitor=monitor,
         broker=broker,
         records=records,
@@ -286,4 +305,5 @@ def furnished(
         StoreOperations(stores, store_reviews, registry),
         interchange,
         gitops,
+        people_operations,
     )

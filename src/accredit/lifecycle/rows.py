@@ -3,6 +3,7 @@
 kind        key        document
 procedure   agent id   the agent's newest activation or retirement: how far it is, and whose word it rests on
 receipt     agent id   what was done when it was retired; never removed
+succession  agent id   that its owner left: who is asked, who took over, and how far it was narrowed; removed at its end
 
 A procedure's `nonce` keeps the digest of its row, which stands in the log in clear, from giving away the words in it.
 """
@@ -15,11 +16,23 @@ from typing import Any, Final
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId, PersonId
 from accredit.lifecycle.model import Done, Procedure, ProcedureEnd, ProcedureKind, RetirementReceipt, Step
+from accredit.lifecycle.succession import AskedAs, Succession, SuccessionStep, SuccessionTurn
 
-__all__ = ["PROCEDURE", "RECEIPT", "procedure_doc", "procedure_from", "receipt_doc", "receipt_from"]
+__all__ = [
+    "PROCEDURE",
+    "RECEIPT",
+    "SUCCESSION",
+    "procedure_doc",
+    "procedure_from",
+    "receipt_doc",
+    "receipt_from",
+    "succession_doc",
+    "succession_from",
+]
 
 PROCEDURE: Final = "procedure"
 RECEIPT: Final = "receipt"
+SUCCESSION: Final = "succession"
 
 
 def _done_doc(done: Done) -> dict[str, Any]:
@@ -84,4 +97,30 @@ def receipt_from(doc: Mapping[str, Any]) -> RetirementReceipt:
         steps=tuple(_done_from(each) for each in doc["steps"]),
         retired_us=doc["retired_us"],
         open=tuple(doc["open"]),
+    )
+
+
+def succession_doc(one: Succession) -> dict[str, Any]:
+    return {
+        "accepted_by": one.accepted_by,
+        "accepted_us": one.accepted_us,
+        "asked_as": one.turn.as_.value,
+        "asked": list(one.turn.persons),
+        "began_us": one.began_us,
+        "id": one.id,
+        "owner": one.owner,
+        "step": one.step.value,
+    }
+
+
+def succession_from(key: str, doc: Mapping[str, Any]) -> Succession:
+    return Succession(
+        id=doc["id"],
+        agent=AgentId(key),
+        owner=PersonId(doc["owner"]),
+        began_us=doc["began_us"],
+        turn=SuccessionTurn(AskedAs(doc["asked_as"]), tuple(PersonId(one) for one in doc["asked"])),
+        step=SuccessionStep(doc["step"]),
+        accepted_by=doc["accepted_by"],
+        accepted_us=doc["accepted_us"],
     )

@@ -123,6 +123,8 @@ class AlertKind(StrEnum):
     """Somebody comes to the gateway with a credential that nobody here was given."""
     FINDING_OVERDUE = "finding-overdue"
     """A finding about an agent was not answered in time."""
+    OWNERLESS = "ownerless"
+    """Nobody took over an agent whose owner left: it was narrowed, or is to be retired."""
 
 
 class Severity(StrEnum):

@@ -205,21 +205,28 @@ class Declarations:
     def _put_person(self, manifest: PersonManifest, actor: Actor, view: StateView) -> Change | None:
         address = same_address(manifest.spec.email)
         controllers = self._controllers(manifest, view)
+        if controllers is not None and manifest.spec.manager is not None:
+            message = "a service account has people who control it, and no manager"
+            raise _fault(manifest, "spec.manager", Code.CONFLICT, message, "name them under `controlledBy`")
         likely = self._catalogue().person(address)
         if likely is not None and view.get(rows.PERSON, likely.id) is not None:
-            return self._put_controllers(manifest, likely.id, controllers, actor, view)
+            return self._put_again(manifest, likely.id, controllers, actor, view)
         folded = address.casefold()
         for row in view.scan(rows.PERSON):
             if row.doc["email"].casefold() != folded:
                 continue
             if same_address(row.doc["email"]) == address:
-                return self._put_controllers(manifest, PersonId(row.key), controllers, actor, view)
+                return self._put_again(manifest, PersonId(row.key), controllers, actor, view)
             raise _fault(
                 manifest, "spec.email", Code.CONFLICT,
                 f"`{address}` differs from a registered address in letter case alone", "write it as it is registered",
             )  # fmt: skip
         person = Person(
-            PersonId(self._ids.new("psn")), address, bot=controllers is not None, controllers=controllers or frozenset()
+            PersonId(self._ids.new("psn")),
+            address,
+            bot=controllers is not None,
+            controllers=controllers or frozenset(),
+            manager=self._manager(manifest, view, None),
         )
         writes = [Write(rows.PERSON, person.id, rows.person_doc(person, salt=self._ids.secret(16).hex()))]
         if actor.person is not None:
@@ -252,7 +259,24 @@ class Declarations:
             raise ManifestError(faults)
         return frozenset(found)
 
-    def _put_controllers(
+    def _manager(self, manifest: PersonManifest, view: StateView, known: Person | None) -> PersonId | None:
+        """Who the manifest names; whoever is named already may have left meanwhile."""
+        address = manifest.spec.manager
+        if address is None:
+            return None
+        person = person_at(view, address, self._catalogue().person(address))
+        row = view.get(rows.PERSON, person) if person is not None else None
+        named = rows.person_from(row.key, row.doc) if row is not None else None
+        if named is not None and known is not None and named.id == known.manager:
+            return named.id
+        if named is None or named.left or named.bot or (known is not None and named.id == known.id):
+            raise _fault(
+                manifest, "spec.manager", Code.NOT_FOUND,
+                f"`{address}` is not another registered person who is there", "apply the manager's Person first",
+            )  # fmt: skip
+        return named.id
+
+    def _put_again(
         self,
         manifest: PersonManifest,
         person: PersonId,
@@ -271,7 +295,9 @@ class Declarations:
                 f"`{manifest.spec.email}` is registered as a {'service account' if known.bot else 'person'}",
                 "what an account is does not change: register another address",
             )  # fmt: skip
-        if controllers is None or controllers == known.controllers:
+        manager = self._manager(manifest, view, known)
+        controllers = known.controllers if controllers is None else controllers
+        if (controllers, manager) == (known.controllers, known.manager):
             return None
         # whoever answered for it a moment ago could still be behind what it asked for
         former = sorted(
@@ -284,11 +310,11 @@ class Declarations:
         return Change(
             Facts("person.updated"),
             (
-                Write(rows.PERSON, person, {**row.doc, "controllers": sorted(controllers)}),
+                Write(rows.PERSON, person, {**row.doc, "controllers": sorted(controllers), "manager": manager}),
                 *(Write(rows.ACCOUNT_TIE, rows.account_tie_key(tie), rows.account_tie_doc(tie)) for tie in ties),
             ),
             actor,
-            {"controllers": sorted(controllers), "person": person},
+            {"controllers": sorted(controllers), "manager": manager, "person": person},
         )
 
     def _group_proposal(self, manifest: GroupManifest, actor: Actor, view: StateView) -> Proposal | None:
@@ -841,9 +867,10 @@ def not_alone(document: Document) -> Iterator[ManifestFault]:
 
 
 def place(document: Document) -> tuple[int, bool]:
-    """What others name comes first; a service account may name a group."""
-    account = isinstance(document, PersonManifest) and document.spec.controlled_by is not None
-    return _ORDER.index("Group" if account else document.kind), account
+    """What others name comes first; a service account may name a group, and a person a manager."""
+    if isinstance(document, PersonManifest) and document.spec.controlled_by is not None:
+        return _ORDER.index("Group"), True
+    return _ORDER.index(document.kind), isinstance(document, PersonManifest) and document.spec.manager is not None
 
 
 _ORDER: Final = list(KINDS)

@@ -534,6 +534,9 @@ class _PersonSpec(_Form):
         ]
         | None
     ) = Field(None, description="marks a service account, and says who answers for what it does; it never votes")
+    manager: _Email | None = Field(
+        None, description="a registered person who is asked about the agents that this one leaves behind"
+    )
 
 
 class PersonManifest(_Form):

@@ -117,6 +117,8 @@ class Person:
     """Of a bot: ids of the persons, and names of the groups (as `group:NAME`), who control it."""
     left: bool = False
     """Left the organisation: no credential works, no vote counts, nothing can be owned anew."""
+    manager: PersonId | None = None
+    """Who is asked about what this person leaves behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class Restriction:
     until_approved: bool = False
     """Whether a new approval, put in force, ends it as well."""
     alert: str | None = None
-    """The alert it answers, if nobody placed it: it goes when that is over by itself."""
+    """The alert or succession it answers, if nobody placed it: it goes when that is over by itself."""
 
     def in_force(self, now_us: int) -> bool:
         return now_us < self.until_us

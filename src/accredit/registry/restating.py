@@ -117,6 +117,10 @@ def _person(row: Row, names: Names) -> Restated | None:
         spec["controlledBy"] = sorted(one for one in there if one is not None)
         if not spec["controlledBy"]:
             unsaid.append("nobody is left who answers for this account")
+    if known.manager is not None:
+        spec |= _given(manager=names.address(known.manager))
+        if "manager" not in spec:
+            unsaid.append("this person's manager has left")
     return Restated(_document("Person", None, spec), tuple(unsaid))
 
 

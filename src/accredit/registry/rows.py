@@ -1,8 +1,8 @@
 """The kinds of control state this room stores, each a document under a key, and their reading and writing.
 
 kind         key                 document
-person       person id           {email, salt?, bot?, controllers?, left?}; the salt keeps the row's digest in the log
-                                 from being guessed
+person       person id           {email, salt?, bot?, controllers?, left?, manager?}; the salt keeps the digest of the
+                                 row, which is in the log, from being guessed
 team         team id             {name, zones}
 group        name                {members: [{person, by, since_us}], groups: [[name, since_us]], by}
 role_grant   grant id            {role, holder, team, by, since_us, revoked_us}; never removed
@@ -179,6 +179,7 @@ def person_doc(person: Person, *, salt: str) -> dict[str, Any]:
         "controllers": sorted(person.controllers),
         "email": person.email,
         "left": person.left,
+        "manager": person.manager,
         "salt": salt,
     }
 
@@ -190,6 +191,7 @@ def person_from(key: str, doc: Mapping[str, Any]) -> Person:
         bot=doc.get("bot", False),
         controllers=frozenset(doc.get("controllers", ())),
         left=doc.get("left", False),
+        manager=doc.get("manager"),
     )
 
 
