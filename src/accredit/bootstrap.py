@@ -504,6 +504,7 @@ async def run(
             archive=FileArchive(
                 directory / "archive", data.audit_db, checkpoint=log.checkpoint, verifier=signer.verifier()
             ),
+            sealer=sealer,
             clock=clock,
             ids=ids,
             rehearse=rehearsals.rehearse,

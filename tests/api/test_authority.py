@@ -172,6 +172,10 @@ def _cases(it: Things) -> list[Case]:
         Case("approval_assess", f"approvals/{it.request}/assessment", assessment(it.accepter),
              OWNERS | {"security", "compliance", "business owner"}),
         Case("approval_withdraw", f"approvals/{it.decided}/withdraw", {}, RUNNING),
+        # how long records are kept
+        Case("legal_hold_place", "legal-holds", {"matter": "m", "subject": "nobody we know"},
+             frozenset({"security", "compliance", "admin"})),
+        Case("legal_hold_lift", "legal-holds/none/lift", why, frozenset({"compliance"})),
         Case("hold_answer", f"holds/{it.hold}/answer", {"answer": "deny", "view_digest": it.view_digest},
              frozenset({"business owner"})),
     ]  # fmt: skip

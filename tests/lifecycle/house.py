@@ -353,6 +353,7 @@ async def house(
             path / "archive", path / "audit.db", checkpoint=log.checkpoint, verifier=signer().verifier()
         ),
         at=at,
+        sealer=sealer,
         clock=clock,
         ids=ids,
         rehearse=rehearsals.rehearse,

@@ -23,6 +23,7 @@ from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
 from accredit.api.credentials import credentials
 from accredit.api.entry import ControlEntry
+from accredit.api.keeping import keeping
 from accredit.api.people import people
 from accredit.api.plane import ControlPlane
 from accredit.api.policies import policies
@@ -36,7 +37,7 @@ from accredit.kernel.errors import AccreditError, InvalidInputError
 
 __all__ = ["control_api"]
 
-_SUBJECTS = (signing_in, registered, people, agents, acts, credentials, approvals, policies, watching, records)
+_SUBJECTS = (signing_in, registered, people, agents, acts, credentials, approvals, policies, watching, records, keeping)
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457; `code` is stable and listed in docs/codes.md",

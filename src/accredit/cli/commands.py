@@ -10,6 +10,7 @@ from accredit.cli import (
     approvals,
     credentials,
     holds,
+    keeping,
     launching,
     people,
     policies,
@@ -35,6 +36,7 @@ _SUBJECTS = (
     watching,
     records,
     launching,
+    keeping,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

@@ -30,6 +30,7 @@ __all__ = [
     "Baselines",
     "Cleared",
     "Credentials",
+    "LegalHolds",
     "Questions",
     "Reservations",
     "SignOff",
@@ -221,4 +222,23 @@ class Archive(Protocol):
 
     def name(self, agent: AgentId) -> str:
         """What it is or will be called."""
+        ...
+
+
+class LegalHolds(Protocol):
+    """Knows what must be kept. Answers from memory."""
+
+    def blocks(
+        self,
+        *,
+        agent: AgentId | None = None,
+        subject: str | None = None,
+        store: str | None = None,
+        at_us: int | None = None,
+    ) -> tuple[str, ...]:
+        """The ids of the holds that keep what is meant from being deleted; None is not known, and could be held.
+
+        Raises:
+            ConflictError: a hold is not what the log proves: nothing may be deleted.
+        """
         ...

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
+from accredit.audit.legal_holds import LegalHoldKeeper
 from accredit.audit.ports import ControlLog, LogReader
+from accredit.audit.subjects import SubjectKeys
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.broker import SealedBroker
 from accredit.identity.credentials import AgentCredentials
@@ -22,12 +24,14 @@ from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
+from accredit.kernel.sealing import Sealer
 from accredit.lifecycle.dossier import Dossiers
 from accredit.lifecycle.grounds import PresentGrounds
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
 from accredit.lifecycle.ports import Archive
+from accredit.lifecycle.record_operations import RecordOperations
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
@@ -61,6 +65,8 @@ class LifecycleRoom:
     monitor: Monitor
     operations: Operations
     timeline: Timeline
+    legal_holds: LegalHoldKeeper
+    record_operations: RecordOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -110,6 +116,7 @@ def furnished(
     holds: Holds,
     limits: Limits,
     archive: Archive,
+    sealer: Sealer,
     clock: Clock,
     ids: IdSource,
     rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
@@ -119,6 +126,7 @@ def furnished(
     said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
+    legal_holds = LegalHoldKeeper(control, SubjectKeys.under(sealer), clock=clock, ids=ids)
     judging = Judging(registry, snapshot, clock)
     approvals = Approvals(
         control,
@@ -200,4 +208,15 @@ def furnished(
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
-    return LifecycleRoom(approvals, baselines, dossiers, judging, lifecycle, monitor, operations, timeline)
+    return LifecycleRoom(
+        approvals,
+        baselines,
+        dossiers,
+        judging,
+        lifecycle,
+        monitor,
+        operations,
+        timeline,
+        legal_holds,
+        RecordOperations(legal_holds, registry, clock),
+    )

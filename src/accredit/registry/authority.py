@@ -44,6 +44,8 @@ class Act(StrEnum):
     FLAG_INCIDENT = "flag incidents"
     CLOSE_INCIDENT = "close incidents"
     CONFIRM_CLOCK = "confirm the clock"
+    PLACE_LEGAL_HOLD = "place legal holds"
+    LIFT_LEGAL_HOLD = "lift legal holds"
     READ = "read"
 
 
@@ -77,6 +79,8 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.FLAG_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CLOSE_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
+    Act.PLACE_LEGAL_HOLD: (Role.COMPLIANCE, Role.SECURITY, Role.ADMIN),
+    Act.LIFT_LEGAL_HOLD: (Role.COMPLIANCE,),
 }
 _NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 

@@ -1,0 +1,126 @@
+"""How long records are kept: legal holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import FastAPI, Query
+from pydantic import Field
+
+from accredit.api.asking import Asking, Who
+from accredit.api.forms import Form, Named, Reason
+from accredit.api.paging import MOST, After, Limit, page
+from accredit.api.plane import ControlPlane
+from accredit.api.problems import Json
+from accredit.api.shown import Items, moment, optional_moment
+from accredit.audit.legal_holds import LegalHold
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
+from accredit.kernel.legible import visible
+
+__all__ = ["LegalHoldRow", "keeping"]
+
+_Moment = Annotated[str, Field(min_length=10, max_length=40)]
+"""ISO 8601 with its offset from UTC: `2026-03-01T00:00:00Z`."""
+
+
+class _LegalHold(Form):
+    matter: Annotated[str, Field(min_length=1, max_length=500)]
+    """What it is about; it stands in the log, sealed. Name nobody here."""
+    agent: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    subject: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """The id of a user or task, or a value that stands in what was sent; only keyed digests of it are kept."""
+    incident: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    since: _Moment | None = None
+    until: _Moment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegalHoldRow:
+    """What must be kept, and by whose word."""
+
+    id: str
+    state: str
+    """open or lifted."""
+    matter: str
+    agent: str | None
+    subject: bool
+    """Whether it means the records about one subject; whom, is not kept."""
+    incident: str | None
+    since: str | None
+    until: str | None
+    placed: str
+    placed_by: str
+    lifted: str | None
+    lifted_by: str | None
+    why_lifted: str
+
+
+def keeping(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
+    """Add these routes."""
+    acts, holds = plane.room.record_operations, plane.room.legal_holds
+
+    @app.get("/api/v1/legal-holds", response_model=Items[LegalHoldRow])
+    async def legal_holds(
+        who: Who,
+        limit: Limit = MOST,
+        after: After = None,
+        state: Annotated[Literal["open", "lifted", "all"], Query()] = "open",
+    ) -> Json:
+        asking.require_reader(who)
+        found = (one for one in holds.all() if state == "all" or one.open is (state == "open"))
+        some, following = page(found, lambda one: (one.id,), limit, after)
+        return Json(Items([_hold(one) for one in some], following))
+
+    @app.post("/api/v1/legal-holds", response_model=LegalHoldRow, status_code=201)
+    async def legal_hold_place(who: Who, form: _LegalHold) -> Json:
+        placed = await acts.place_hold(
+            who,
+            form.matter,
+            agent=None if form.agent is None else asking.agent(form.agent).id,
+            subject=form.subject,
+            incident=form.incident,
+            since_us=_moment_us(form.since),
+            until_us=_moment_us(form.until),
+        )
+        return Json(_hold(placed), 201)
+
+    @app.post("/api/v1/legal-holds/{hold}/lift", response_model=LegalHoldRow)
+    async def legal_hold_lift(who: Who, hold: Named, form: Reason) -> Json:
+        return Json(_hold(await acts.lift_hold(who, hold, form.reason)))
+
+
+def _moment_us(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+        if read.tzinfo is None:
+            raise ValueError("without an offset")  # noqa: TRY301 - one refusal for every other form
+        return round(read.timestamp() * 1_000_000)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInputError(
+            Code.BODY_MALFORMED,
+            f"`{visible(text)}` is no moment",
+            hint="write it with its offset, as `2026-03-01T00:00:00Z`",
+        ) from error
+
+
+def _hold(one: LegalHold) -> LegalHoldRow:
+    return LegalHoldRow(
+        id=one.id,
+        state="open" if one.open else "lifted",
+        matter=one.matter,
+        agent=one.agent,
+        subject=bool(one.subject),
+        incident=one.incident,
+        since=optional_moment(one.since_us),
+        until=optional_moment(one.until_us),
+        placed=moment(one.placed_us),
+        placed_by=one.placed_by,
+        lifted=optional_moment(one.lifted_us),
+        lifted_by=one.lifted_by,
+        why_lifted=one.why_lifted,
+    )
