@@ -394,6 +394,7 @@ async def run(
             )
         )
         named = Pseudonyms(ids, pseudonyms)
+        control.subscribe(lambda change: named.forget(change.body.get("forgotten", ())))
         measured, sender = Measured(), None
         if settings.otlp_endpoint:
             sender = SpanSender(settings.otlp_endpoint, ids, queue=settings.otlp_queue)
@@ -505,6 +506,10 @@ async def run(
                 directory / "archive", data.audit_db, checkpoint=log.checkpoint, verifier=signer.verifier()
             ),
             sealer=sealer,
+            subjects=store,
+            part_keys=PartKeys(sealer, store.stream),
+            pseudonyms=log.pseudonyms,
+            backup_days=settings.backup_days,
             clock=clock,
             ids=ids,
             rehearse=rehearsals.rehearse,

@@ -181,6 +181,7 @@ class House:
     records: SqliteRecordStore
     steadiness: Steadiness
     snapshot: Callable[[], Snapshot]
+    log: LogWriter
 
     @property
     def operations(self) -> Operations:
@@ -354,13 +355,16 @@ async def house(
         ),
         at=at,
         sealer=sealer,
+        subjects=store,
+        part_keys=PartKeys(sealer, STREAM),
+        pseudonyms=log.pseudonyms,
         clock=clock,
         ids=ids,
         rehearse=rehearsals.rehearse,
         steady=lambda _: steadiness.steady,
     )
     await room.start()
-    made = House(control, clock, registry, room, releases, offers, store, steadiness, lambda: keeper.current)
+    made = House(control, clock, registry, room, releases, offers, store, steadiness, lambda: keeper.current, log)
     if control.view.get(rows.TEAM, "team_1") is None:
         await made.people()
     try:

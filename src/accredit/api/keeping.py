@@ -1,4 +1,4 @@
-"""How long records are kept: legal holds."""
+"""How long records are kept: legal holds, and erasures of a subject."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from accredit.api.paging import MOST, After, Limit, page
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.shown import Items, moment, optional_moment
+from accredit.audit.erasing import Erasure
 from accredit.audit.legal_holds import LegalHold
+from accredit.audit.subjects import EVERY_SENSE, SubjectSense
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.legible import visible
 
-__all__ = ["LegalHoldRow", "keeping"]
+__all__ = ["AskedErasure", "ErasureRow", "LegalHoldRow", "keeping"]
 
 _Moment = Annotated[str, Field(min_length=10, max_length=40)]
 """ISO 8601 with its offset from UTC: `2026-03-01T00:00:00Z`."""
@@ -35,6 +37,55 @@ class _LegalHold(Form):
     incident: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     since: _Moment | None = None
     until: _Moment | None = None
+
+
+class _Erasure(Form):
+    subject: Annotated[str, Field(min_length=1, max_length=512)]
+    """The id of a user or task, or a value that stands in what was sent; only keyed digests of it are kept."""
+    senses: Annotated[list[Annotated[SubjectSense, Field(strict=False)]], Field(min_length=1, max_length=3)] | None = (
+        None
+    )
+    """In which senses it is meant; every one, if left out."""
+    basis: Annotated[str, Field(min_length=1, max_length=500)]
+    """Why; it stands in the log, sealed. Name nobody here."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedErasure:
+    """What an erasure would destroy, and the request that compliance decides."""
+
+    id: str
+    approval: str
+    records: int
+    parts: int
+    agents: int
+    first: str | None
+    last: str | None
+    kept: dict[str, int]
+    """Records that are kept, by legal hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureRow:
+    """An erasure that was signed off."""
+
+    id: str
+    state: str
+    """running, scrubbing or ended."""
+    basis: str
+    by: str
+    begun: str
+    records: int
+    parts: int
+    """Whose keys were destroyed."""
+    forgotten: int
+    """Pseudonyms whose mapping was destroyed."""
+    kept: dict[str, int]
+    """Records that were kept, by legal hold."""
+    erased: str | None
+    copies_until: str | None
+    """When the last backup that can hold a destroyed key is gone, if backups end as set."""
+    ended: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +142,20 @@ def keeping(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def legal_hold_lift(who: Who, hold: Named, form: Reason) -> Json:
         return Json(_hold(await acts.lift_hold(who, hold, form.reason)))
 
+    @app.get("/api/v1/erasures", response_model=Items[ErasureRow])
+    async def erasures(who: Who, limit: Limit = MOST, after: After = None) -> Json:
+        asking.require_reader(who)
+        some, following = page(plane.room.erasures.all(), lambda one: (one.id,), limit, after)
+        return Json(Items([_erasure(one, acts.copies_until_us(one)) for one in some], following))
+
+    @app.post("/api/v1/erasures", response_model=AskedErasure, status_code=201)
+    async def erasure_ask(who: Who, form: _Erasure) -> Json:
+        senses = EVERY_SENSE if form.senses is None else frozenset(form.senses)
+        plan, request = await acts.erase(who, form.subject, senses, form.basis)
+        first, last = optional_moment(plan.first_us), optional_moment(plan.last_us)
+        asked = AskedErasure(plan.id, request.id, plan.records, plan.parts, plan.agents, first, last, dict(plan.kept))
+        return Json(asked, 201)
+
 
 def _moment_us(text: str | None) -> int | None:
     if text is None:
@@ -123,4 +188,21 @@ def _hold(one: LegalHold) -> LegalHoldRow:
         lifted=optional_moment(one.lifted_us),
         lifted_by=one.lifted_by,
         why_lifted=one.why_lifted,
+    )
+
+
+def _erasure(one: Erasure, copies_until_us: int | None) -> ErasureRow:
+    return ErasureRow(
+        id=one.id,
+        state=one.state,
+        basis=one.basis,
+        by=one.by,
+        begun=moment(one.begun_us),
+        records=one.records,
+        parts=one.parts,
+        forgotten=one.forgotten,
+        kept=dict(one.kept),
+        erased=optional_moment(one.erased_us),
+        copies_until=optional_moment(copies_until_us),
+        ended=optional_moment(one.ended_us),
     )

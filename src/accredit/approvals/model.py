@@ -162,6 +162,8 @@ class SubjectKind(StrEnum):
     """Also changes of groups, which can give roles."""
     TOOL_FACT = "tool-fact"
     """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production."""
+    ERASURE = "erasure"
+    """Destruction of the parts of the log that concern one subject."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from accredit.audit.model import Pseudonym
 from accredit.kernel.canonical import canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
@@ -82,6 +83,12 @@ class SubjectKeys:
                 yield self.key(sense, value)
             except InvalidInputError:
                 continue
+
+    def of_pseudonym(self, one: Pseudonym) -> frozenset[str]:
+        """The names of whom a pseudonym stands for: as its issuer and it call them together, and by the id alone."""
+        length, _, rest = one.value.partition(":")
+        alone = [rest[int(length) :]] if length.isascii() and length.isdecimal() and len(length) < 5 else []
+        return frozenset(self.known(SubjectSense(one.kind), [one.value, *alone]))
 
 
 def claimed_values(context: Mapping[str, Any]) -> tuple[str, ...]:

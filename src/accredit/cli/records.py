@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from accredit.cli.asking import DATA, NEWEST, TABLE, Data, Older, Out, client, listed, write_text
+from accredit.audit.subjects import SubjectSense
+from accredit.cli.asking import DATA, FIRST, NEWEST, TABLE, Data, Older, Out, Page, act, client, listed, write_text
 from accredit.cli.output import plain, show
 
 __all__ = ["app"]
@@ -44,6 +45,34 @@ def _audit_prove(seq: int, *, to: Path | None = None, output: Out = TABLE) -> No
         print("\n".join(plain(line, limit=None) for line in found["proof"].split("\n")), end="")
     else:
         show(found, output)
+
+
+@audit.command(name="erase")
+def _audit_erase(
+    subject: str,
+    *,
+    basis: str,
+    sense: Annotated[list[SubjectSense] | None, Parameter(name="--as", help="Meant as this; may be repeated.")] = None,
+    output: Out = TABLE,
+) -> int:
+    """Ask that somebody be erased from the log; compliance decides (exit 3), and it is carried out by itself.
+
+    Args:
+        subject: The id of a user or task, or a value that stands in what was sent.
+        basis: Why, sealed in the log. Name nobody here.
+    """
+    body = {"subject": subject, "basis": basis} | ({"senses": [str(one) for one in sense]} if sense else {})
+    return act("/api/v1/erasures", output, body)
+
+
+@audit.command(name="erasures")
+def _audit_erasures(*, page: Page = FIRST, output: Out = TABLE) -> None:
+    """List erasures that were signed off: what was destroyed, what was kept, when the last backup of it is gone."""
+    listed(
+        "/api/v1/erasures", output,
+        "id", "state", "by", "begun", "records", "parts", "forgotten", "kept", "erased", "copies_until", "ended",
+        page=page,
+    )  # fmt: skip
 
 
 @audit.command(name="export")

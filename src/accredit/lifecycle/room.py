@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from accredit.approvals.model import SubjectKind
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
+from accredit.audit.erasing import Erasures
+from accredit.audit.indexing import SubjectIndex
 from accredit.audit.legal_holds import LegalHoldKeeper
-from accredit.audit.ports import ControlLog, LogReader
+from accredit.audit.model import Pseudonym
+from accredit.audit.ports import ControlLog, LogReader, SubjectStore
+from accredit.audit.records import PartKeys
 from accredit.audit.subjects import SubjectKeys
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.broker import SealedBroker
@@ -66,6 +71,7 @@ class LifecycleRoom:
     operations: Operations
     timeline: Timeline
     legal_holds: LegalHoldKeeper
+    erasures: Erasures
     record_operations: RecordOperations
 
     async def start(self) -> None:
@@ -89,6 +95,7 @@ class LifecycleRoom:
                 await self.judging.keep_tiers()
                 if rounds % TIDY_EVERY == 0:
                     await self.operations.tidy()
+                    await self.record_operations.round()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
@@ -117,6 +124,9 @@ def furnished(
     limits: Limits,
     archive: Archive,
     sealer: Sealer,
+    subjects: SubjectStore,
+    part_keys: PartKeys,
+    pseudonyms: Callable[[], Iterable[Pseudonym]],
     clock: Clock,
     ids: IdSource,
     rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
@@ -124,9 +134,13 @@ def furnished(
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
     said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+    backup_days: int = 30,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
-    legal_holds = LegalHoldKeeper(control, SubjectKeys.under(sealer), clock=clock, ids=ids)
+    names = SubjectKeys.under(sealer)
+    legal_holds = LegalHoldKeeper(control, names, clock=clock, ids=ids)
+    index = SubjectIndex(subjects, part_keys, names, pseudonyms=pseudonyms)
+    erasures = Erasures(control, index, subjects, legal_holds, names, clock=clock, ids=ids, at=at)
     judging = Judging(registry, snapshot, clock)
     approvals = Approvals(
         control,
@@ -178,6 +192,7 @@ def furnished(
         tier_of=judging.present,
         said_in=said_in,
     )
+    record_operations = RecordOperations(legal_holds, erasures, approvals, registry, clock, backup_days=backup_days)
     operations = Operations(
         registry=registry,
         identity=identity,
@@ -195,6 +210,7 @@ def furnished(
         judging=judging,
         rehearse=rehearse,
         forget=forget,
+        enact={SubjectKind.ERASURE.value: record_operations.approved},
     )
     timeline = Timeline(records)
     dossiers = Dossiers(
@@ -218,5 +234,6 @@ def furnished(
         operations,
         timeline,
         legal_holds,
-        RecordOperations(legal_holds, registry, clock),
+        erasures,
+        record_operations,
     )

@@ -46,6 +46,7 @@ class Act(StrEnum):
     CONFIRM_CLOCK = "confirm the clock"
     PLACE_LEGAL_HOLD = "place legal holds"
     LIFT_LEGAL_HOLD = "lift legal holds"
+    ERASE_SUBJECT = "erase subjects from the log"
     READ = "read"
 
 
@@ -81,6 +82,7 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
     Act.PLACE_LEGAL_HOLD: (Role.COMPLIANCE, Role.SECURITY, Role.ADMIN),
     Act.LIFT_LEGAL_HOLD: (Role.COMPLIANCE,),
+    Act.ERASE_SUBJECT: (Role.COMPLIANCE, Role.OPERATOR, Role.ADMIN),
 }
 _NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 
