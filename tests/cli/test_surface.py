@@ -126,6 +126,8 @@ _READS: dict[str, list[str]] = {
     "approvals": ["approval", "list"],
     "approval": ["approval", "get", "apr_x"],
     "holds": ["hold", "list"],
+    "retention": ["retention", "show"],
+    "retention_plan": ["retention", "plan"],
     "erasures": ["audit", "erasures"],
     "legal_holds": ["legal-hold", "list"],
     "hold": ["hold", "get", "hld_x"],

@@ -258,6 +258,10 @@ class KilledError(Exception):
     """The process is gone."""
 
 
+def quiet(_: str) -> None:
+    """Lives on."""
+
+
 def dying(at: str, times: int) -> Callable[[str], None]:
     left = [times]
 
@@ -284,7 +288,7 @@ def test_killed_at_any_step_an_erasure_is_completed_and_the_log_verifies(tmp_pat
             if on[0]:
                 die(name)
 
-        async with house(path, **{where: at}) as place:
+        async with house(path, at=at if where == "at" else quiet, within=at if where == "within" else quiet) as place:
             await fill(place, [("alice" if number % 2 else "bob", "") for number in range(160)])
             await place.approve(await asked(place, "alice"))
             on[0] = True

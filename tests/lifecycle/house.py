@@ -20,6 +20,7 @@ from accredit.audit.model import Facts
 from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import Actor, Change, Write
 from accredit.audit.records import PartKeys
+from accredit.audit.retention import Schedule
 from accredit.audit.writer import LogWriter
 from accredit.enforcement.history import History
 from accredit.enforcement.sharding import ShardedHistory
@@ -280,7 +281,11 @@ class House:
 
 @asynccontextmanager
 async def house(
-    path: Path, *, at: Callable[[str], None] = lambda _: None, within: Callable[[str], None] = lambda _: None
+    path: Path,
+    *,
+    at: Callable[[str], None] = lambda _: None,
+    within: Callable[[str], None] = lambda _: None,
+    schedule: Schedule | None = None,
 ) -> AsyncIterator[House]:
     """One process; `at` is called between any two steps of a procedure, `within` at each step of every transaction."""
     place, clock, ids = Place(path), ScriptedClock(NOW_US), RandomIds()
@@ -358,6 +363,7 @@ async def house(
         subjects=store,
         part_keys=PartKeys(sealer, STREAM),
         pseudonyms=log.pseudonyms,
+        schedule=schedule,
         clock=clock,
         ids=ids,
         rehearse=rehearsals.rehearse,

@@ -17,4 +17,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("keeping:erase:two", "DESIGN §1", "an erasure takes two persons, the second in compliance"),
     Requirement("keeping:erase:resumed", "DESIGN §11", "killed at any step, an erasure goes on where it stands"),
     Requirement("keeping:erase:tombstone", "DESIGN §5", "an erased part verifies only with its tombstone"),
+    Requirement("keeping:schedule:bounds", "issue 6 §8", "the longest minimum wins, a cap beats it, none goes beyond"),
+    Requirement("keeping:schedule:carried-out", "issue 6 §8", "parts go when their time is over, and nothing earlier"),
+    Requirement("keeping:schedule:held", "DESIGN §5", "what a hold keeps is passed over until the hold is lifted"),
 )

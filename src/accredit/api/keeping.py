@@ -1,4 +1,4 @@
-"""How long records are kept: legal holds, and erasures of a subject."""
+"""How long records are kept: legal holds, erasures of a subject, and the schedule."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.shown import Items, moment, optional_moment
 from accredit.audit.erasing import Erasure
+from accredit.audit.expiring import DuePlan
 from accredit.audit.legal_holds import LegalHold
+from accredit.audit.retention import Kept, RecordClass, kept
 from accredit.audit.subjects import EVERY_SENSE, SubjectSense
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.legible import visible
 
-__all__ = ["AskedErasure", "ErasureRow", "LegalHoldRow", "keeping"]
+__all__ = ["AskedErasure", "DueRow", "ErasureRow", "LegalHoldRow", "RetentionRow", "keeping"]
 
 _Moment = Annotated[str, Field(min_length=10, max_length=40)]
 """ISO 8601 with its offset from UTC: `2026-03-01T00:00:00Z`."""
@@ -86,6 +88,36 @@ class ErasureRow:
     copies_until: str | None
     """When the last backup that can hold a destroyed key is gone, if backups end as set."""
     ended: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRow:
+    """How long a class of record is kept."""
+
+    name: str
+    what: str
+    expires: str
+    """parts: their keys are destroyed when the time is over; or never."""
+    days: int
+    minimum: int
+    maximum: int | None
+    because: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """What would go now of one class."""
+
+    name: str
+    days: int
+    before: str
+    records: int
+    parts: int
+    first: str | None
+    kept: dict[str, int]
+    """Records that a legal hold keeps, by hold."""
+    whole: bool
+    """False: there is more than was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +187,26 @@ def keeping(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         first, last = optional_moment(plan.first_us), optional_moment(plan.last_us)
         asked = AskedErasure(plan.id, request.id, plan.records, plan.parts, plan.agents, first, last, dict(plan.kept))
         return Json(asked, 201)
+
+    @app.get("/api/v1/retention", response_model=Items[RetentionRow])
+    async def retention(who: Who) -> Json:
+        asking.require_reader(who)
+        schedule = plane.room.expiries.schedule
+        return Json(Items([_class(one, kept(one, schedule)) for one in schedule.classes]))
+
+    @app.get("/api/v1/retention/plan", response_model=Items[DueRow])
+    async def retention_plan(who: Who) -> Json:
+        asking.require_reader(who)
+        return Json(Items([_due(one) for one in await plane.room.expiries.plan()]))
+
+
+def _class(one: RecordClass, times: Kept) -> RetentionRow:
+    return RetentionRow(one.name, one.what, one.expires, times.days, times.minimum, times.maximum, list(times.because))
+
+
+def _due(one: DuePlan) -> DueRow:
+    first = optional_moment(one.first_us)
+    return DueRow(one.name, one.days, moment(one.before_us), one.records, one.parts, first, dict(one.kept), one.whole)
 
 
 def _moment_us(text: str | None) -> int | None:

@@ -26,6 +26,7 @@ from accredit.kernel.errors import AccreditError
 __all__ = ["Concerned", "SubjectIndex"]
 
 _PAGE: Final = 256
+_BEGAN: Final = "began:"
 _CALL: Final = "call:"
 _LATER: Final = frozenset({"decision", "advice"})
 """What begins a call; other records with its id belong to it."""
@@ -118,7 +119,7 @@ class SubjectIndex:
     def _of_call(self, seq: int, stop: int) -> Iterator[Concerned]:
         """The record, and if it begins a call all that belongs to it."""
         for record in self._store.records(seq, seq + 1):
-            names = self._store.names_of(seq)
+            names = self.whom(record)
             yield _concerned(record, names)
             call = body_of(record).get("decision_id")
             if header_of(record)["kind"] not in _LATER or not isinstance(call, str):
@@ -126,6 +127,14 @@ class SubjectIndex:
             for later in self._store.concerning({_CALL + call}, seq + 1, stop, _PAGE):
                 for belonging in self._store.records(later, later + 1):
                     yield _concerned(belonging, names | self._store.names_of(later))
+
+    def whom(self, record: StoredRecord) -> frozenset[str]:
+        """Whom a record concerns, by itself or by the call it belongs to; the index is to be up to date."""
+        names, call = self._store.names_of(record.seq), body_of(record).get("decision_id")
+        if isinstance(call, str) and header_of(record)["kind"] not in _LATER:
+            for began in self._store.concerning({_BEGAN + call}, 0, record.seq, 1):
+                names |= self._store.names_of(began)
+        return names
 
     def forget(self, names: frozenset[str], upto: int) -> None:
         """Keep no longer which records below `upto` concerned these names."""
@@ -143,8 +152,8 @@ class SubjectIndex:
             if one is not None:
                 names |= self._names.of_pseudonym(one)
         call = body.get("decision_id")
-        if isinstance(call, str) and header_of(record)["kind"] not in _LATER:
-            names.add(_CALL + call)
+        if isinstance(call, str):
+            names.add((_BEGAN if header_of(record)["kind"] in _LATER else _CALL) + call)
         for part, text in self._texts(record):
             values = [text[one.start : one.end] for one in self._detector.find(text)]
             if part == "context":

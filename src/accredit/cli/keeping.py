@@ -1,4 +1,4 @@
-"""How long records are kept: legal holds."""
+"""How long records are kept: legal holds, and the schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ __all__ = ["app"]
 
 app = App()
 legal_hold = App(name="legal-hold", help="What must be kept because of a legal matter.")
+retention = App(name="retention", help="How long each class of record is kept.")
 app.command(legal_hold)
+app.command(retention)
 
 _HOLD = ("id", "state", "matter", "agent", "subject", "incident", "since", "until", "placed", "placed_by", "lifted_by")
 _Reason = Annotated[str, Parameter(help="Why; it stands in the log, sealed.")]
@@ -54,3 +56,15 @@ def _hold_place(
 def _hold_lift(id_: Id, *, reason: _Reason, output: Out = TABLE) -> int:
     """End a hold: by somebody in compliance who could not be who placed it."""
     return act(f"/api/v1/legal-holds/{segment(id_)}/lift", output, {"reason": reason}, *_HOLD)
+
+
+@retention.command(name="show")
+def _retention_show(*, output: Out = TABLE) -> None:
+    """Show how long each class of record is kept, between which bounds, and which rule says so."""
+    listed("/api/v1/retention", output, "name", "days", "minimum", "maximum", "expires", "because", "what")
+
+
+@retention.command(name="plan")
+def _retention_plan(*, output: Out = TABLE) -> None:
+    """Count what would go now, and what legal holds keep of it. Nothing is changed."""
+    listed("/api/v1/retention/plan", output, "name", "days", "before", "records", "parts", "first", "kept", "whole")

@@ -8,6 +8,7 @@ from typing import Any, Final
 from accredit.approvals.duties import Barred, duty
 from accredit.approvals.model import ApprovalRequest, Parties, SubjectKind
 from accredit.audit.erasing import Erasure, ErasurePlan, Erasures
+from accredit.audit.expiring import Expiries
 from accredit.audit.legal_holds import LegalHold, LegalHoldKeeper
 from accredit.audit.ports import Actor
 from accredit.audit.subjects import SubjectSense
@@ -36,6 +37,7 @@ class RecordOperations:
         self,
         holds: LegalHoldKeeper,
         erasures: Erasures,
+        expiries: Expiries,
         approvals: ApprovalDesk,
         registry: Registry,
         clock: Clock,
@@ -44,6 +46,7 @@ class RecordOperations:
     ) -> None:
         self._holds = holds
         self._erasures = erasures
+        self._expiries = expiries
         self._approvals = approvals
         self._backup_us = backup_days * _DAY_US
         self._registry = registry
@@ -142,8 +145,9 @@ class RecordOperations:
         return None if erasure.erased_us is None else erasure.erased_us + self._backup_us
 
     async def round(self) -> None:
-        """Carry on with what was signed off. Raises as `Erasures.round`."""
+        """Carry on with what was signed off, and let go what is due. Raises as `Erasures.round`."""
         await self._erasures.round()
+        await self._expiries.round()
 
 
 def _actor(who: Operator) -> Actor:

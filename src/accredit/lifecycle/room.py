@@ -12,11 +12,13 @@ from accredit.approvals.model import SubjectKind
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
 from accredit.audit.erasing import Erasures
+from accredit.audit.expiring import Expiries
 from accredit.audit.indexing import SubjectIndex
 from accredit.audit.legal_holds import LegalHoldKeeper
 from accredit.audit.model import Pseudonym
 from accredit.audit.ports import ControlLog, LogReader, SubjectStore
 from accredit.audit.records import PartKeys
+from accredit.audit.retention import Schedule, the_schedule
 from accredit.audit.subjects import SubjectKeys
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.broker import SealedBroker
@@ -72,6 +74,7 @@ class LifecycleRoom:
     timeline: Timeline
     legal_holds: LegalHoldKeeper
     erasures: Erasures
+    expiries: Expiries
     record_operations: RecordOperations
 
     async def start(self) -> None:
@@ -135,11 +138,13 @@ def furnished(
     at: Callable[[str], None] = lambda _: None,
     said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
     backup_days: int = 30,
+    schedule: Schedule | None = None,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
     names = SubjectKeys.under(sealer)
     legal_holds = LegalHoldKeeper(control, names, clock=clock, ids=ids)
     index = SubjectIndex(subjects, part_keys, names, pseudonyms=pseudonyms)
+    expiries = Expiries(control, subjects, index, legal_holds, schedule or the_schedule(), clock=clock, ids=ids)
     erasures = Erasures(control, index, subjects, legal_holds, names, clock=clock, ids=ids, at=at)
     judging = Judging(registry, snapshot, clock)
     approvals = Approvals(
@@ -192,7 +197,9 @@ def furnished(
         tier_of=judging.present,
         said_in=said_in,
     )
-    record_operations = RecordOperations(legal_holds, erasures, approvals, registry, clock, backup_days=backup_days)
+    record_operations = RecordOperations(
+        legal_holds, erasures, expiries, approvals, registry, clock, backup_days=backup_days
+    )
     operations = Operations(
         registry=registry,
         identity=identity,
@@ -235,5 +242,6 @@ def furnished(
         timeline,
         legal_holds,
         erasures,
+        expiries,
         record_operations,
     )
