@@ -20,4 +20,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("keeping:schedule:bounds", "issue 6 §8", "the longest minimum wins, a cap beats it, none goes beyond"),
     Requirement("keeping:schedule:carried-out", "issue 6 §8", "parts go when their time is over, and nothing earlier"),
     Requirement("keeping:schedule:held", "DESIGN §5", "what a hold keeps is passed over until the hold is lifted"),
+    Requirement("keeping:archive:proven", "DESIGN §5", "an archive proves itself offline; any changed byte is found"),
+    Requirement("keeping:archive:continued", "DESIGN §5", "archiving again adds what is new and never loses what was"),
 )

@@ -87,6 +87,18 @@ def _audit_export(directory: Path, *, data: Data = DATA, output: Out = TABLE) ->
     return export_log(data, directory, output=output)
 
 
+@audit.command(name="archive")
+def _audit_archive(directory: Path, *, data: Data = DATA, output: Out = TABLE) -> int:
+    """Archive the log as Parquet files of its exact bytes, which `audit verify` proves without a server.
+
+    Args:
+        directory: Where to; what an archive there holds already is kept.
+    """
+    from accredit.cli.offline import archive_log  # noqa: PLC0415 - only these need the storage
+
+    return archive_log(data, directory, output=output)
+
+
 @audit.command(name="verify")
 def _audit_verify(
     source: Path = DATA,
@@ -99,7 +111,7 @@ def _audit_verify(
     """Verify the log offline: every byte of every record, the tree, every checkpoint.
 
     Args:
-        source: A data directory, an export, or a proof as `audit prove` writes it.
+        source: A data directory, an export, an archive, or a proof as `audit prove` writes it.
         checkpoint: A checkpoint kept elsewhere: finds a log that was cut off or replaced.
         vkey: The log's public key, if you hold it; otherwise the one stored beside the log is used, and said so.
         open_parts: Open sealed parts with the data directory's keys and check what they commit to.
