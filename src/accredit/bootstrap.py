@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from accredit import __version__
 from accredit.api.control import control_api
 from accredit.api.metrics import Measured, PresentState
 from accredit.api.outer import outer_api
@@ -74,7 +75,7 @@ from accredit.identity.points import EnforcementPoints
 from accredit.identity.providers import ContextProviders
 from accredit.identity.revocation import Revocations
 from accredit.identity.rows import SECRET
-from accredit.identity.signing import SigningKeys
+from accredit.identity.signing import CARDS, SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.identity.statusfetch import HttpStatusFetch
 from accredit.identity.tasks import TaskStatus
@@ -82,8 +83,10 @@ from accredit.identity.tokenpost import HttpTokenPost
 from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
+from accredit.kernel.detector import LOCALES
 from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
+from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
@@ -97,7 +100,7 @@ from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
 from accredit.registry.catalogue import Catalogue
-from accredit.registry.model import Agent, Environment, Role, ToolServer
+from accredit.registry.model import Agent, Environment, Role, Store, ToolServer
 from accredit.registry.pinning import definition_digest
 from accredit.registry.prices import PriceBook, priced_book
 from accredit.registry.rows import SERVER
@@ -109,6 +112,8 @@ from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.deferred import SqliteDeferredCallStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
+from accredit.storage.stores.opening import OpenedStores
+from accredit.storage.stores.samples import FileSamples
 
 __all__ = ["Running", "program_rules", "run"]
 
@@ -192,6 +197,17 @@ async def _provider_credential(broker: SealedBroker, credential: str | None, url
     """The headers of a stored credential for a context provider, which the broker pins as it does a tool server's."""
     server = ToolServer(ServerName("context-provider"), Environment.PRODUCTION, url, credential, {})
     return await broker.headers(server, None)
+
+
+async def _store_credential(broker: SealedBroker, store: Store) -> Mapping[str, str]:
+    """The headers of a store's credential, which the broker pins to its host as it does a tool server's.
+
+    A credential is pinned to `https://HOST:PORT`, also of a store that speaks something else than HTTP.
+    """
+    there = urlsplit(store.location)
+    netloc = f"{there.netloc}:5432" if there.scheme == "postgresql" and there.port is None else there.netloc
+    url = store.location if there.scheme in {"http", "https"} else f"https://{netloc}"
+    return await broker.headers(ToolServer(ServerName("store"), store.environment, url, store.credential, {}), None)
 
 
 def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
@@ -327,7 +343,12 @@ async def run(
         asking = HttpFactFetch()
         stack.push_async_callback(asking.aclose)
         providers = ContextProviders(
-            control, identity, asking, functools.partial(_provider_credential, broker), clock=clock
+            control,
+            identity,
+            asking,
+            functools.partial(_provider_credential, broker),
+            directory_of_agents,
+            clock=clock,
         )
         stack.push_async_callback(providers.aclose)
         engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)
@@ -365,11 +386,17 @@ async def run(
             max_result_bytes=settings.max_result_bytes, connect_timeout_s=settings.connect_timeout_ms / 1000
         )
         stack.push_async_callback(upstream.aclose)
+
+        def list_noticed(name: ServerName) -> None:
+            definitions.noticed(name)  # bound below, called later
+
         tool_servers = ToolServers(
             stateless=StatelessHttp(upstream),
-            sessions=SessionHttp(upstream),
+            sessions=SessionHttp(upstream, list_noticed=list_noticed),
             stdio=StdioServers(
-                Programs(program_rules(settings, directory, scaled=scaled)), max_result_bytes=settings.max_result_bytes
+                Programs(program_rules(settings, directory, scaled=scaled)),
+                max_result_bytes=settings.max_result_bytes,
+                list_noticed=list_noticed,
             ),
         )
         stack.push_async_callback(tool_servers.aclose)
@@ -388,6 +415,8 @@ async def run(
             server=lambda name: enforcer.server(name),  # noqa: PLW0108 - bound below, called later
             digest=definition_digest,
             clock=clock,
+            whole=looks.whole,
+            offered=lambda name, offer: room.monitor.note_offer(name, offer.definitions, offer.kinds),
         )
         stack.push_async_callback(definitions.aclose)
         sessions, pseudonyms = SessionLedger(ids, idle_s=settings.session_idle_minutes * 60), log.pseudonyms()
@@ -463,6 +492,7 @@ async def run(
             definitions=looks,
             bootstrapping=lambda: identity.bootstrapping,
             prices=_prices(settings, clock),
+            development_days=settings.development_agent_days,
         )
         # after the registry's own: what it knows is what is registered now
         control.subscribe(_forgetting(tool_servers, lambda: registry.catalogue))
@@ -531,9 +561,19 @@ async def run(
             clock=clock,
             ids=ids,
             rehearse=rehearsals.rehearse,
+            adapters=OpenedStores(
+                [Path(each) for each in settings.store_directories],
+                apart_from=directory,
+                headers=functools.partial(_store_credential, broker),
+            ),
+            samples=FileSamples(directory / "purges", sealer),
+            detector=BuiltInDetector(settings.store_scan_locales or tuple(LOCALES)),
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
+            card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
+            public_url=public_url,
+            program=f"accredit {__version__}",
         )
         plane = ControlPlane(
             public_url=public_url,
@@ -557,7 +597,8 @@ async def run(
                 identity, signing, verifier, directory_of_agents, tasks, log,
                 clock=clock, ids=ids, attempts=_Gate(limits, "token"), public_url=public_url,
                 delegations=HandingOn(
-                    log, snapshot=lambda: keeper.current, pseudonyms=named, watch=watch, clock=clock, ids=ids
+                    log, snapshot=lambda: keeper.current, sessions=sessions, pseudonyms=named, watch=watch, clock=clock,
+                    ids=ids,
                 ),
                 on_posture=room.monitor.note_posture,
             ),
@@ -810,6 +851,9 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         calls=RecentCalls(plane.records),
         records=plane.records,
         turned_away=plane.enforcer.turned_away,
+        findings=room.discovery,
+        store_reviews=room.store_reviews,
+        store_operations=room.store_operations,
     )
 
 

@@ -66,6 +66,9 @@ class Settings(BaseModel):
     checkpoint_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     """How often a signed checkpoint is published while records arrive."""
 
+    development_agent_days: Annotated[int, Field(ge=0, le=3_650)] = 30
+    """An agent in development that names no last day runs this long from its registration on; 0: without end."""
+
     stdio_servers: Literal["auto", "off", "on"] = "auto"
     """Whether tool servers are started here by command; `auto`: by `accredit up`, not by `accredit serve`."""
     stdio_uids: Annotated[str, Field(pattern=r"^[0-9]{1,10}-[0-9]{1,10}$")] = "61184-65519"
@@ -76,6 +79,10 @@ class Settings(BaseModel):
     """Processor time of one process of such a server, after which it is ended and started anew."""
     stdio_unsafe_same_user: bool = False
     """Run such servers as the user that accredit runs as, who can read the data directory: for trying out alone."""
+    store_directories: tuple[str, ...] = ()
+    """Directories below which stores of memory and knowledge on this machine may be opened; absolute paths."""
+    store_scan_locales: tuple[Literal["br", "de", "es", "fr", "it", "nl", "pl", "uk", "us"], ...] = ()
+    """Countries whose own identifiers scans of stores look for; none named: all. Calls are always looked at for all."""
     price_file: str = ""
     """A file with the operator's own prices of models, which go before list prices. See docs/llm.md."""
 
@@ -116,6 +123,8 @@ class Settings(BaseModel):
             raise ValueError("`notice_webhook_url` and `notice_webhook_key_file` belong together")
         if self.notice_webhook_url:
             sound_notice_url(self.notice_webhook_url, "notice_webhook_url")
+        if any(not each.startswith("/") or each.rstrip("/") == "" for each in self.store_directories):
+            raise ValueError("`store_directories` are absolute paths, and not the root")
         first, last = self.stdio_user_ids
         if not 0 < first <= last < 2**31:
             raise ValueError("`stdio_uids` is a range of users such as `61184-65519`, without root")
@@ -181,6 +190,9 @@ def load_settings(directory: Path | None, environ: Mapping[str, str], **given: A
     }
     if isinstance(values.get("allowed_hosts"), str):
         values["allowed_hosts"] = tuple(host.strip() for host in values["allowed_hosts"].split(","))
+    for name in ("store_directories", "store_scan_locales"):
+        if isinstance(values.get(name), str):
+            values[name] = tuple(each.strip() for each in values[name].split(","))
     values |= {name: value for name, value in given.items() if value is not None}
     try:
         return Settings.model_validate(values)

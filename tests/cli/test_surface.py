@@ -65,6 +65,9 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "agent_retire"): ["agent", "retire", "x", *_REASON],
     ("POST", "incident_open"): ["incident", "open", "x", *_REASON],
     ("POST", "incident_close"): ["incident", "close", "inc_x", *_REASON],
+    ("POST", "discoveries"): ["discover", ".", "--match"],
+    ("POST", "findings_look"): ["finding", "look"],
+    ("POST", "finding_answer"): ["finding", "answer", "fnd_x", "dismiss", *_REASON],
     ("POST", "alert_ack"): ["alert", "ack", "alr_x"],
     ("POST", "alert_resolve"): ["alert", "resolve", "alr_x"],
     ("POST", "approval_vote"): ["approval", "vote", "apr_x", "--role", "admin", "--reject", "--view-digest", "d"],
@@ -79,6 +82,13 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "legal_hold_lift"): ["legal-hold", "lift", "lgh_x", *_REASON],
     ("POST", "erasure_ask"): ["audit", "erase", "alice", "--basis", "b", "--as", "user"],
     ("POST", "server_repin"): ["server", "repin", "x"],
+    ("POST", "store_scan"): ["store", "scan", "x", "support"],
+    ("POST", "store_plan"): ["store", "plan", "production/x", "shelf", "support"],
+    ("POST", "store_purge"): ["store", "purge", "prg_x"],
+    ("POST", "store_verify"): ["store", "verify", "prg_x"],
+    ("POST", "store_review_begin"): ["store", "review", "begin", "production/x", "shelf", "support"],
+    ("POST", "store_review_decide"): ["store", "review", "decide", "srv_x", "it", "keep", "--digest", "d"],
+    ("POST", "store_review_clean"): ["store", "review", "clean", "srv_x", "keep"],
     ("POST", "credential_confirm"): ["credential", "confirm", "crd_x", "--thumbprint", "t"],
     ("POST", "credential_revoke"): ["credential", "revoke", "crd_x", *_REASON],
     ("PUT", "upstream_credential"): ["credential", "set", "x", "--origin", "http://127.0.0.1:1"],
@@ -93,6 +103,10 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "policy_rollback"): ["policy", "rollback", "3"],
     ("POST", "policy_mode"): ["policy", "mode", "org/a.cedar", "enforce"],
     ("POST", "clock_confirm"): ["doctor", "--confirm-clock"],
+    ("POST", "manifests_diff"): ["diff", "-f", "a.yaml"],
+    ("POST", "manifests_prune"): ["apply", "-f", "a.yaml", "--prune"],
+    ("POST", "agent_card"): ["agent", "export", "x", "--format", "a2a"],
+    ("POST", "agent_draft"): ["agent", "import", "a.yaml"],
 }
 _READS: dict[str, list[str]] = {
     "whoami": ["whoami"],
@@ -115,6 +129,8 @@ _READS: dict[str, list[str]] = {
     "agent_tier": ["agent", "tier", "x", "-o", "json"],
     "agent_validation": ["agent", "validation", "x"],
     "agent_plan": ["agent", "plan", "x"],
+    "manifests": ["export", "-f", "there"],
+    "agent_export": ["agent", "export", "x", "--format", "oasf"],
     "agent_receipt": ["agent", "receipt", "x"],
     "agent_baseline": ["baseline", "show", "x"],
     "agent_reported": ["agent", "reported", "x"],
@@ -126,6 +142,13 @@ _READS: dict[str, list[str]] = {
     "approvals": ["approval", "list"],
     "approval": ["approval", "get", "apr_x"],
     "holds": ["hold", "list"],
+    "store_list": ["store", "list"],
+    "store_namespaces": ["store", "list", "shelf"],
+    "store_scans": ["store", "scans"],
+    "store_purges": ["store", "purges"],
+    "store_purge_get": ["store", "purge", "prg_x"],
+    "store_reviews": ["store", "review", "list"],
+    "store_review_items": ["store", "review", "items", "srv_x"],
     "retention": ["retention", "show"],
     "retention_plan": ["retention", "plan"],
     "erasures": ["audit", "erasures"],
@@ -134,6 +157,8 @@ _READS: dict[str, list[str]] = {
     "policy_release": ["policy", "show"],
     "policy_history": ["policy", "history"],
     "policy_texts": ["policy", "show", "3"],
+    "findings": ["finding", "list"],
+    "finding_get": ["finding", "get", "fnd_x"],
     "alerts": ["alert", "list"],
     "restrictions": ["restriction", "list"],
     "incidents": ["incident", "list"],
@@ -153,8 +178,8 @@ _REPORT: dict[str, Any] = {
 }  # fmt: skip
 _TRIED: dict[str, Any] = {
     "id": "sim_x", "state": "done", "report": _REPORT, "proof": {"exact": True, "differences": []}, "files": [],
-    "passed": True, "cases": [{"passed": True}], "coverage": [], "determined": 0, "policies": 0, "branch_share": 1.0,
-    "survivors": None,
+    "rules": [], "passed": True, "cases": [{"passed": True}], "coverage": [], "determined": 0, "policies": 0,
+    "branch_share": 1.0, "survivors": None,
 }  # fmt: skip
 
 
@@ -166,7 +191,9 @@ def test_whatever_the_api_can_change_or_show_a_command_can(
 
     asked: list[tuple[str, str]] = []
     answer: dict[str, Any] = {"view": "{}", "view_digest": view_digest("{}"), "state": "open", "items": [],
-                              "token": "t", "person": "p", "expires": "e", "link": "l", "proof": "p"}  # fmt: skip
+                              "token": "t", "person": "p", "expires": "e", "link": "l", "proof": "p",
+                              "objects": [], "live_only": [], "pending": False, "policies": {},
+                              "text": "t", "unsaid": [], "signature": "s", "missing": [], "files": {}}  # fmt: skip
 
     def called(_: ApiClient, method: str, path: str, **__: object) -> Any:
         asked.append((method, path))

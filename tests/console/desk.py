@@ -40,8 +40,19 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.legible import visible
+from accredit.lifecycle.discovery.findings import (
+    AgentFinding,
+    FindingAnswer,
+    FindingKind,
+    FindingState,
+    Observed,
+    answers_to,
+)
+from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
-from accredit.monitoring.model import Alert, AlertState
+from accredit.lifecycle.store_reviews import ReviewedItem
+from accredit.lifecycle.stored import Item, Kept, Review, ReviewVerdict
+from accredit.monitoring.model import Alert, AlertState, Severity
 from accredit.policy.model import HoldNeed
 from accredit.registry.model import (
     Agent,
@@ -113,6 +124,58 @@ class Fleet:
         return agent
 
 
+class Shelves:
+    """Reviews of shared knowledge, and what was decided in them."""
+
+    def __init__(self, done: list[tuple[Any, ...]]) -> None:
+        self._done = done
+        self.reviews: dict[str, Review] = {}
+        self.items: list[ReviewedItem] = []
+        self.may = frozenset({"sam"})
+
+    def find(self, agent: AgentId | None = None) -> Sequence[Review]:
+        return [one for one in self.reviews.values() if agent in {None, one.agent}]
+
+    def of(self, review: str) -> Review:
+        if review not in self.reviews:
+            raise NotFoundError(Code.NOT_FOUND, "there is no such review of a store")
+        return self.reviews[review]
+
+    def _require(self, who: Operator) -> None:
+        if who.person not in self.may:
+            raise ForbiddenError(Code.NOT_AUTHORISED, "you may not review stores")
+
+    async def review_items(
+        self, who: Operator, review: str, after: str | None = None
+    ) -> tuple[Sequence[ReviewedItem], str | None]:
+        self._require(who)
+        return self.items, None if after else "further on"
+
+    async def decide(
+        self, who: Operator, review: str, item: str, digest: Digest, verdict: ReviewVerdict, to: AgentId | None = None
+    ) -> Kept:
+        self._require(who)
+        self._done.append(("decide", who.person, review, item, digest, verdict, to))
+        return Kept(digest, verdict, to, who.person, NOW_US)
+
+    async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review:
+        self._require(who)
+        self._done.append(("decide_clean", who.person, review, verdict))
+        return self.reviews[review]
+
+    def put(self, agent: AgentId, *texts: str) -> Review:
+        """A review with an item for each text; those with an `@` were found to hold an address."""
+        made = Review("srv_1", "shelf", "support", agent, "knowledge", "sam", NOW_US, 0, None, None, None, None)
+        self.reviews[made.id] = made
+        self.items = [
+            ReviewedItem(
+                Item(f"it-{at}", text, {"agent_id": "x"}), (("email", 1),) if "@" in text else (), True, None, False
+            )
+            for at, text in enumerate(texts)
+        ]
+        return made
+
+
 class Desk:
     """The services, with everything done noted."""
 
@@ -133,11 +196,13 @@ class Desk:
         self.judging_s = 0.0
         """How long it takes to compute one tier."""
         self.told: list[Alert] = []
+        self.found: list[FindingView] = []
         self.accounts: set[str] = set()
         self.called: list[RecentCall] = []
         self.dossier_words = "Read it all"
         self.records = MemoryRecordStore("str_1")
         self.basis = "roles"
+        self.shelves = Shelves(self.done)
         self._grants: list[RoleGrant] = []
         self._made = itertools.count(1)
         for name in ("dana", "lee", "sam", "kim", "ada"):
@@ -372,6 +437,9 @@ class Desk:
             calls=_Calls(self),
             records=self.records,
             turned_away=self.turned_away,
+            findings=_Findings(self),
+            store_reviews=self.shelves,
+            store_operations=self.shelves,
         )
 
     # -- accounts
@@ -459,3 +527,31 @@ class _Calls:
 
     def of(self, agent: AgentId, limit: int) -> Sequence[RecentCall]:
         return [one for one in self._desk.called if one.agent == agent][:limit]
+
+
+class _Findings:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def open_findings(self, kind: FindingKind | None = None) -> list[AgentFinding]:
+        return [one.finding for one in self._desk.found if kind in {None, one.finding.seen.kind}]
+
+    def views(self, findings: Sequence[AgentFinding]) -> list[FindingView]:
+        return [one for one in self._desk.found if one.finding in findings]
+
+    async def answer(self, who: Operator, finding_id: str, answer: FindingAnswer, reason: str) -> Answered:
+        (found,) = (one.finding for one in self._desk.found if one.finding.id == finding_id)
+        if answer not in answers_to(found):
+            raise ConflictError(Code.CONFLICT, "it cannot be answered so")
+        self._desk.done.append(("answer", who.person, finding_id, answer, reason))
+        return Answered(found, "# draft\nkind: Agent\n" if answer is FindingAnswer.REGISTER else "")
+
+
+def finding_about(agent: Agent | None, kind: FindingKind, *, words: str = "crew") -> FindingView:
+    """A finding, with something in every field."""
+    evidence = {"command": words, "path": "a/.cursor/mcp.json", "urls": ["https://example.com/mcp"]}
+    seen = Observed(kind, f"sub_{kind}", Severity.CRITICAL, words, agent.id if agent else None, "repo", evidence)
+    made = AgentFinding(f"fnd_{kind.value}", seen, FindingState.OPEN, NOW_US, NOW_US + HOUR_US)
+    return FindingView(
+        made, agent, agent.owner if agent else None, Role.SECURITY, (), 5_000_000, ("personal",), answers_to(made)
+    )

@@ -227,8 +227,10 @@ async def answer_ok(writer: asyncio.StreamWriter, seen: Seen) -> None:
 class RawServer:
     """A tool server that records what reaches it and answers by script, byte for byte."""
 
-    def __init__(self, script: Script = answer_ok) -> None:
+    def __init__(self, script: Script = answer_ok, *, streams: bool = False) -> None:
+        """`streams`: whether the script answers those who open a stream by GET; else it has none to offer."""
         self.script = script
+        self.streams = streams
         self.seen: list[Seen] = []
         self.connections = 0
         self.closed = asyncio.Event()
@@ -247,6 +249,9 @@ class RawServer:
                 lines = head.decode("latin-1").split("\r\n")[1:]
                 headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines if line)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if head.startswith(b"GET") and headers.get("accept") == "text/event-stream" and not self.streams:
+                    writer.write(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
+                    continue
                 seen = Seen(head, headers, body, reader)
                 self.seen.append(seen)
                 await self.script(writer, seen)

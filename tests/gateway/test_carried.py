@@ -18,7 +18,7 @@ from tests.approvals.desk import AGENT, call
 
 SEALER = AesGcmSealer(b"k" * 32, SeededIds(1)).derive("hold state")
 REQUEST = request_digest(call())
-CARRIED = CarriedState(HoldId("hld_1"), ("who",), "theirs", {"who": {"action": "accept", "content": {"name": "Kim"}}})
+CARRIED = CarriedState(HoldId("hld_1"), ("who",), "theirs", {"who": {"action": "accept"}}, "opn_1")
 NOW = Instant(1_000, 1_000)
 
 

@@ -22,7 +22,10 @@ from accredit.api.agents import agents
 from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
 from accredit.api.credentials import credentials
+from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
+from accredit.api.gitops import gitops
+from accredit.api.interchange import interchange
 from accredit.api.keeping import keeping
 from accredit.api.people import people
 from accredit.api.plane import ControlPlane
@@ -31,13 +34,30 @@ from accredit.api.problems import problem, problem_of, unexpected, unrouted
 from accredit.api.records import records
 from accredit.api.registered import registered
 from accredit.api.signing_in import signing_in
+from accredit.api.stores import stores
 from accredit.api.watching import watching
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError
 
 __all__ = ["control_api"]
 
-_SUBJECTS = (signing_in, registered, people, agents, acts, credentials, approvals, policies, watching, records, keeping)
+_SUBJECTS = (
+    signing_in,
+    registered,
+    people,
+    agents,
+    acts,
+    credentials,
+    approvals,
+    policies,
+    watching,
+    records,
+    discovering,
+    stores,
+    interchange,
+    gitops,
+    keeping,
+)
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457; `code` is stable and listed in docs/codes.md",

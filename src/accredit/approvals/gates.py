@@ -39,6 +39,8 @@ _OTHER_GATES: Final[Mapping[SubjectKind, tuple[RoleNeed, ...]]] = {
     SubjectKind.POLICY_RELEASE: (RoleNeed(Role.SECURITY),),
     SubjectKind.ROLE_GRANT: (RoleNeed(Role.ADMIN),),
     SubjectKind.TOOL_FACT: (RoleNeed(Role.SECURITY),),
+    SubjectKind.PURGE: (RoleNeed(Role.COMPLIANCE),),
+    SubjectKind.FACT_SOURCE: (RoleNeed(Role.SECURITY),),
     SubjectKind.ERASURE: (RoleNeed(Role.COMPLIANCE),),
 }
 _ANSWER_DAYS: Final[Mapping[Tier | None, int]] = {None: 7, Tier.LOW: 7, Tier.MEDIUM: 14, Tier.HIGH: 30}

@@ -161,7 +161,12 @@ class SubjectKind(StrEnum):
     ROLE_GRANT = "role-grant"
     """Also changes of groups, which can give roles."""
     TOOL_FACT = "tool-fact"
-    """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production."""
+    """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production;
+    where a store of memory or knowledge is."""
+    PURGE = "purge"
+    """Deletion of what an agent kept in a store, exactly as planned."""
+    FACT_SOURCE = "fact-source"
+    """Who vouches for users and tasks: an issuer and its keys, or a context provider."""
     ERASURE = "erasure"
     """Destruction of the parts of the log that concern one subject."""
 

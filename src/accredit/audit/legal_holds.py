@@ -114,7 +114,8 @@ class LegalHoldKeeper:
         None is not known. Raises as `open`.
         """
         del store  # a hold means what it names in every store
-        subjects = None if subject is None else self._names.keys(subject)
+        # what cannot be the name of anybody, no hold can mean
+        subjects = None if subject is None else [*self._names.every(subject)]
         return tuple(hold.id for hold in self.open() if held_by(hold, agent=agent, subjects=subjects, at_us=at_us))
 
     async def place(

@@ -14,7 +14,7 @@ Wrapped data keys stay at home: a copy of them would outlive the erasure of a pa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Final, Protocol
 
@@ -22,7 +22,7 @@ import orjson
 
 from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.merkle import TILE_WIDTH, tree_root
-from accredit.audit.model import StoredRecord, StoredRow, UsageDay
+from accredit.audit.model import LastUse, StoredRecord, StoredRow, UsageDay
 from accredit.audit.ports import LogReader, LogTotals
 from accredit.audit.records import stored_record
 from accredit.kernel.codes import Code
@@ -262,6 +262,11 @@ class SealedArchive:
         """None: roll-ups are not evidence."""
         del since_day, until_day, agent, tool
         return []
+
+    def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
+        """None: roll-ups are not evidence."""
+        del since_day, agents
+        return {}
 
     def totals(self) -> LogTotals:
         """Size and checkpoints: an archive keeps no counts."""

@@ -84,6 +84,11 @@ class SubjectKeys:
             except InvalidInputError:
                 continue
 
+    def every(self, value: str) -> Iterator[str]:
+        """The names of a value somebody else wrote, in every sense."""
+        for sense in sorted(EVERY_SENSE):
+            yield from self.known(sense, [value])
+
     def of_pseudonym(self, one: Pseudonym) -> frozenset[str]:
         """The names of whom a pseudonym stands for: as its issuer and it call them together, and by the id alone."""
         length, _, rest = one.value.partition(":")

@@ -9,7 +9,10 @@ from accredit.cli import (
     agents,
     approvals,
     credentials,
+    discovering,
+    gitops,
     holds,
+    interchange,
     keeping,
     launching,
     people,
@@ -18,6 +21,7 @@ from accredit.cli import (
     registered,
     running,
     signing_in,
+    stores,
     watching,
 )
 
@@ -32,10 +36,14 @@ _SUBJECTS = (
     approvals,
     holds,
     credentials,
+    discovering,
     policies,
     watching,
     records,
     launching,
+    stores,
+    interchange,
+    gitops,
     keeping,
 )
 

@@ -26,7 +26,9 @@ __all__ = ["Frame", "Surroundings"]
 _COUNTED: Final = 200
 """How many open requests, holds and alerts are looked at to count what waits for one person."""
 _DONE: Final = {
+    "found": "Your answer to the finding is on record.",
     "voted": "Your vote is on record.",
+    "decided": "Your decision is on record.",
     "answered": "Your answer is on record.",
     "withdrawn": "The request is withdrawn.",
     "assessed": "The risk assessment is attached.",
@@ -82,6 +84,8 @@ class Surroundings:
                 ("Fleet", "/console", 0),
                 ("Inbox", "/console/inbox", self._waiting(who)),
                 ("Alerts", "/console/alerts", self._open_alerts(who)),
+                ("Findings", "/console/findings", 0),
+                ("Stores", "/console/stores", 0),
                 *([("People", "/console/people", 0)] if self.may_see(None, who) else []),
             ),
             here=here,

@@ -19,8 +19,12 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
+from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
+from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
+from accredit.lifecycle.store_reviews import ReviewedItem
+from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.monitoring.model import Alert, AlertState
 from accredit.registry.model import Agent, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
@@ -32,11 +36,14 @@ __all__ = [
     "ConsoleOperations",
     "ConsoleServices",
     "DossierReader",
+    "FindingDesk",
     "HeldCalls",
     "RefusalSink",
     "Registered",
     "Requests",
+    "ReviewsOfStores",
     "Sessions",
+    "StoreActs",
     "Tiers",
 ]
 
@@ -229,6 +236,46 @@ class Calls(Protocol):
     def of(self, agent: AgentId, limit: int) -> Sequence[RecentCall]: ...
 
 
+class FindingDesk(Protocol):
+    """Findings, as they can be read and answered."""
+
+    def open_findings(self, kind: FindingKind | None = None) -> Sequence[AgentFinding]:
+        """Those that are due first."""
+        ...
+
+    def views(self, findings: Sequence[AgentFinding]) -> Sequence[FindingView]:
+        """Findings with what is so now of them. Reads the log: to be called from a thread."""
+        ...
+
+    async def answer(self, who: Operator, finding_id: str, answer: FindingAnswer, reason: str) -> Answered:
+        """Do what an answer says. Checks who may."""
+        ...
+
+
+class ReviewsOfStores(Protocol):
+    """Reviews of shared knowledge, as they can be read."""
+
+    def find(self, agent: AgentId | None = None) -> Sequence[Review]: ...
+
+    def of(self, review: str) -> Review:
+        """Raises NotFoundError."""
+        ...
+
+
+class StoreActs(Protocol):
+    """What people decide in reviews of stores; each raises ForbiddenError for whoever may not."""
+
+    async def review_items(
+        self, who: Operator, review: str, after: str | None = None
+    ) -> tuple[Sequence[ReviewedItem], str | None]: ...
+
+    async def decide(
+        self, who: Operator, review: str, item: str, digest: Digest, verdict: ReviewVerdict, to: AgentId | None = None
+    ) -> Kept: ...
+
+    async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -248,3 +295,6 @@ class ConsoleServices:
     calls: Calls
     records: RecordReader
     turned_away: RefusalSink
+    findings: FindingDesk
+    store_reviews: ReviewsOfStores
+    store_operations: StoreActs

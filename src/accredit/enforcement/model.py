@@ -60,6 +60,8 @@ class Call:
     meant."""
     completes: str | None = None
     """The argument of an item for which its server is asked what could stand there."""
+    watches: bool = False
+    """Whether it does not read its item, but wants to be told when that changes."""
     span: tuple[bytes, bytes] | None = None
     """Trace and span id that the caller said it is in (W3C `traceparent`): only to know its own telemetry again."""
     sampled: bool = True

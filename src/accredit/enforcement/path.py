@@ -59,7 +59,7 @@ from accredit.kernel.errors import (
 from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName, ToolId
 from accredit.kernel.sealing import Sealer
 from accredit.kernel.strictjson import parse_strict
-from accredit.limits.model import LimitRefusal, Spend
+from accredit.limits.model import LimitRefusal, Share, Spend
 from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.origins import origins, texts
@@ -222,7 +222,8 @@ class Enforcer:
         if agent is None:
             return ()
         now = self._clock.now()
-        restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=self._watch.steady(now))
+        steady = self._watch.steady(now)
+        restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady)
         return tuple(
             _as_answered(agent, tool)
             for tool in offered.tools.values()
@@ -230,6 +231,10 @@ class Enforcer:
             and self._controls.listed(agent, tool.id, snapshot.policy)
             and not (restrictions and forbidding(restrictions, tool))
             and _handed_on(principal, tool, snapshot)
+            and not any(
+                forbidding(snapshot.restrictions_on(one.agent, now_us=now.wall_us, time_trusted=steady), tool)
+                for one in principal.delegators
+            )
         )
 
     def granted(self, principal: Principal, tool: Tool) -> bool:
@@ -423,8 +428,8 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         held = _held(call, agent, tool, passage.hops, snapshot)
-        # what is only to be completed is not read yet: nobody is asked about it, and no approval is used up by it
-        asks = call.completes is None
+        # what is only completed, or told of, is not read yet: nobody is asked about it, and no approval is used up
+        asks = call.completes is None and not call.watches
         request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
@@ -443,7 +448,7 @@ class Enforcer:
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 if not asks:
-                    return await self._refuse(passage, Code.HELD, detail="completions wait for nobody")
+                    return await self._refuse(passage, Code.HELD, detail="what is no read yet waits for nobody")
                 # 7 hold
                 return await self._hold(passage, decision, held, request)
             case Outcome.ALLOW:
@@ -455,7 +460,15 @@ class Enforcer:
         restrictions = passage.request.restrictions if passage.request is not None else ()
         slowed = throttle(restrictions, tool) if restrictions else None
         reserved = self._controls.spend.reserve(
-            Spend.of(agent.id, tool, agent.version.limits, price=call.cost or tool.price, throttle=slowed), now=now
+            Spend.of(
+                agent.id,
+                tool,
+                agent.version.limits,
+                price=call.cost or tool.price,
+                throttle=slowed,
+                shares=tuple(_share(hop, tool) for hop in passage.hops),
+            ),
+            now=now,
         )
         if isinstance(reserved, LimitRefusal):
             return await self._refuse_limited(passage, reserved)
@@ -767,7 +780,7 @@ class Enforcer:
             raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
         if offered is not tool and _registered(offered) != _registered(tool):
             raise UnavailableError(Code.SNAPSHOT_STALE, "what is registered of the tool changed meanwhile")
-        if (place.place, place.elicitation) != (server.place, server.elicitation):
+        if place.place != server.place:
             raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
     async def _hold(self, passage: Passage, decision: Decision, held: HeldCall, request: Digest | None) -> Refused:
@@ -1040,6 +1053,12 @@ def _handed_on(principal: Principal, tool: Tool, snapshot: Snapshot) -> bool:
             return False
         callee = caller.id
     return True
+
+
+def _share(hop: Hop, tool: Tool) -> Share:
+    """What a call uses up of somebody who handed its work on."""
+    caller, slowed = hop.caller, throttle(hop.restrictions, tool) if hop.restrictions else None
+    return Share(caller.id, caller.name, caller.version.limits, slowed)
 
 
 def _as_answered(agent: Agent, tool: Tool) -> Tool:

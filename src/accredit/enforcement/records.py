@@ -161,6 +161,8 @@ def _parts(passage: Passage) -> tuple[Part, ...]:
     request: dict[str, Any] = {"tool": call.tool, "server": call.server, "source": call.source}
     if call.completes is not None:
         request["completes"] = call.completes
+    if call.watches:
+        request["watches"] = True
     if call.run_label is not None:
         request["run"] = call.run_label
     if decision and decision.faults:

@@ -95,6 +95,7 @@ class _Activity:
         "classes",
         "denied",
         "first_us",
+        "handed",
         "id",
         "in_flight",
         "last_us",
@@ -109,6 +110,8 @@ class _Activity:
         self.id = new_id
         self.calls = 0
         self.denied = 0
+        self.handed = 0
+        """How often work was handed on in it."""
         self.tools: dict[ToolId, int] = {}
         self.classes: dict[ToolId, frozenset[str]] = {}
         """Data classes of each tool called."""
@@ -160,7 +163,9 @@ class _Activity:
 
     def ended(self, now_us: int, idle_us: int) -> bool:
         """Idle for long enough, or all it ever held was given back."""
-        return not self.in_flight and (now_us - self.last_us >= idle_us or not (self.calls or self.denied))
+        return not self.in_flight and (
+            now_us - self.last_us >= idle_us or not (self.calls or self.denied or self.handed)
+        )
 
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -420,6 +425,18 @@ class SessionLedger:
                 begun.session.sums[counter] -= amount
             else:
                 self._counters.take_back(counter, where, number)
+
+    def handed_on(self, key: SessionKey, now: Instant, *, passed: bool) -> str:
+        """The id of the session that work is handed on in. Handing on is activity, and no call; refused it is neither.
+
+        Raises:
+            UnavailableError: the ledger is full of live sessions.
+        """
+        session = self._sessions.at(key, now.boot_us)
+        if passed:
+            session.handed += 1
+            session.last_us = now.boot_us
+        return session.id
 
     # -- results
 

@@ -211,6 +211,7 @@ class DeferredCalls:
         self._clocks = BothClocks(clock.now())
         self._ids = ids
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deferred-calls")
+        self._closed = False
         self._live: dict[str, DeferredCall] = {}
         """In flight here, or ended here and not kept yet."""
         self._sizes: dict[str, KeptSize] = {}
@@ -537,7 +538,10 @@ class DeferredCalls:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def aclose(self) -> None:
-        """Let go of what is in flight: it is closed from the log at the next start, and told as unknown."""
+        """Let go of what is in flight: it is closed from the log at the next start, and told as unknown. Once."""
+        if self._closed:
+            return
+        self._closed = True
         running = []
         for deferred in list(self._live.values()):
             self._lands(deferred)

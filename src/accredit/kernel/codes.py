@@ -344,6 +344,11 @@ class Code(Enum):
         "the token endpoint does not know this grant type",
         "see `/.well-known/oauth-authorization-server`",
     )
+    ISSUER_UNAPPROVED = (
+        "issuer_unapproved",
+        "one person alone registered the issuer or context provider, and outside of development its word takes two",
+        "apply its manifest again, and have it signed off",
+    )
     ISSUER_UNKNOWN = ("issuer_unknown", "no such issuer is registered", "register the issuer")
     UPSTREAM_CREDENTIAL = (
         "upstream_credential",
@@ -393,10 +398,35 @@ class Code(Enum):
         "the session id is not one this gateway gave out",
         "send `initialize` to begin a new session",
     )
+    SERVER_LOCAL = (
+        "server_local",
+        "its tools are functions of a program, which are asked about and never called through the gateway",
+        "ask with accredit.sdk or at /access/v1, and run the function in the program",
+    )
     SERVER_UNKNOWN = (
         "server_unknown",
         "no such tool server is registered",
         "register the tool server, or see `accredit server list`",
+    )
+    STORE_UNKNOWN = (
+        "store_unknown",
+        "no such store, or no such namespace in it, is registered",
+        "register it with a manifest of kind Store, or see `accredit store list`",
+    )
+    STORE_UNREACHABLE = (
+        "store_unreachable",
+        "a store of memory or knowledge cannot be opened, read or written",
+        "check that it is there and that its credential works; what was begun goes on by itself",
+    )
+    STORE_UNTRUSTED = (
+        "store_untrusted",
+        "a store answers in a way that no store can: pages without end, or more than it was asked for",
+        "look at the store itself; nothing it says is counted on",
+    )
+    PURGE_AWAITS = (
+        "purge_awaits",
+        "the purge waits for the sign-off of other persons",
+        "see `accredit approval list`; it goes on by itself once it is approved",
     )
     UPSTREAM_UNREACHABLE = (
         "upstream_unreachable",
@@ -426,7 +456,12 @@ class Code(Enum):
     STDIO_EXPOSED = (
         "stdio_exposed",
         "the tool server's program could read the data directory, so it is not run",
-        "run accredit as root, which gives it a user of its own, see `docs/tool-servers.md`",
+        "let nothing that its manifest names lead there, see `docs/tool-servers.md`",
+    )
+    STDIO_UNISOLATED = (
+        "stdio_unisolated",
+        "the tool server's program cannot be kept apart here, so it is not run",
+        "run accredit as root or allow it user namespaces, see `docs/tool-servers.md`",
     )
     RESULT_UNMASKABLE = (
         "result_unmaskable",

@@ -12,10 +12,11 @@ from typing import Any
 from accredit.approvals.model import ApprovalRequest, Grounds, SubjectKind
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, NotFoundError
-from accredit.kernel.ids import ToolId
+from accredit.lifecycle.granted import model_documents, tool_document
 from accredit.lifecycle.judging import Judging
 from accredit.policy.releases import PolicyReleases
-from accredit.registry.model import Agent, AgentState, AgentVersion, Tool
+from accredit.registry.certifiability import Uncertifiable, uncertifiable
+from accredit.registry.model import Agent, AgentState, AgentVersion
 from accredit.registry.service import Registry
 
 __all__ = ["PresentGrounds"]
@@ -49,7 +50,13 @@ class PresentGrounds:
                 return self._of_version(request)
             case SubjectKind.POLICY_RELEASE:
                 return self._of_release(request)
-            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT | SubjectKind.ERASURE:
+            case (
+                SubjectKind.ROLE_GRANT
+                | SubjectKind.TOOL_FACT
+                | SubjectKind.FACT_SOURCE
+                | SubjectKind.PURGE
+                | SubjectKind.ERASURE
+            ):
                 return Grounds()
 
     def _of_version(self, request: ApprovalRequest) -> Grounds:
@@ -61,6 +68,7 @@ class PresentGrounds:
             raise ConflictError(
                 Code.CONFLICT, "another version of the agent was declared since", hint="submit that one instead"
             )
+        catalogue = self._registry.catalogue
         tiering, access = self._judging.tiering(agent, version), self._judging.access(agent, version)
         return Grounds(
             facets=version.facets,
@@ -74,9 +82,11 @@ class PresentGrounds:
                 "access": {**access.document(), "release": access.release},
                 "agent": _agent_doc(agent),
                 "manifest": version.manifest,
+                "models": list(model_documents(version, catalogue)),
                 "replaces": _replaced_doc(agent, version),
+                "stores": [str(one) for one in self._uncertifiable(version)],
                 "tier": tiering.document(),
-                "tools": [self._tool_doc(grant.tool) for grant in version.grants],
+                "tools": [tool_document(grant.tool, catalogue.tool(grant.tool)) for grant in version.grants],
             },
         )
 
@@ -87,30 +97,15 @@ class PresentGrounds:
             view={"in_force": {"digest": current.digest, "files": dict(current.files)}},
         )
 
+    def _uncertifiable(self, version: AgentVersion) -> tuple[Uncertifiable, ...]:
+        return uncertifiable(version.manifest["spec"].get("stores", ()), self._registry.stores)
+
     def _moved(self, request: ApprovalRequest) -> bool:
         try:
             proposed = self._content(request)
         except NotFoundError:
             return False  # it is being opened just now
         return bool(proposed["previous"] != self._releases.current.digest)
-
-    def _tool_doc(self, name: ToolId) -> dict[str, Any]:
-        tool = self._registry.catalogue.tool(name)
-        return {"registered": False, "tool": name} if tool is None else {"registered": True, **_tool_facts(tool)}
-
-
-def _tool_facts(tool: Tool) -> dict[str, Any]:
-    return {
-        "allow_undeclared": tool.allow_undeclared,
-        "data": sorted(tool.data),
-        "definition": tool.definition_digest,
-        "description": tool.definition.get("description"),
-        "effect": tool.effect.value,
-        "fields": [list(pair) for pair in tool.fields],
-        "price": None if tool.price is None else str(tool.price),
-        "scope": tool.scope.value if tool.scope else None,
-        "tool": tool.id,
-    }
 
 
 def _quarantined_us(agent: Agent) -> int | None:

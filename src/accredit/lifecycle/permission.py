@@ -1,4 +1,4 @@
-"""Asks who may before anything is done: the one check that every class of acts in this room shares."""
+"""Whether a person may do an act: what every area of operations asks first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Permission", "require_admin_scope"]
 
 
 class Permission:
-    """Whether a person may do an act now."""
+    """Asks `registry/authority.py` about the organisation as it is now."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -29,10 +29,10 @@ class Permission:
         team: TeamId | None = None,
         environment: Environment | None = None,
     ) -> None:
-        """Return if they may.
+        """Check that somebody may do an act, to an agent or for a team if one is given.
 
         Raises:
-            ForbiddenError: they may not (`not_authorised`), or not alone in production (`production_refused`).
+            ForbiddenError: `not_authorised`, or `production_refused` to one administrator alone.
         """
         require_admin_scope(who)
         answer = authority(
@@ -53,10 +53,10 @@ class Permission:
 
 
 def require_admin_scope(who: Operator) -> None:
-    """Return if the credential may change anything: one that only sees does not, whoever holds it.
+    """Check that a credential may change something: one that only sees changes nothing, whoever holds it.
 
     Raises:
-        ForbiddenError: it only reads.
+        ForbiddenError: `not_authorised`.
     """
     if "admin" not in who.scopes:
         raise ForbiddenError(Code.NOT_AUTHORISED, "your token can only read", hint="use one with the scope `admin`")

@@ -27,21 +27,30 @@ from accredit.identity.enrolment import Enrolment
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
+from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
+from accredit.lifecycle.detecting import BuiltInDetector
+from accredit.lifecycle.discovery.service import Findings
+from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
+from accredit.lifecycle.gitops_operations import GitopsOperations
 from accredit.lifecycle.grounds import PresentGrounds
+from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
-from accredit.lifecycle.ports import Archive
+from accredit.lifecycle.ports import Archive, FindsPersonal, Samples, StoreAdapters
 from accredit.lifecycle.record_operations import RecordOperations
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
+from accredit.lifecycle.store_operations import StoreOperations
+from accredit.lifecycle.store_reviews import StoreReviews
+from accredit.lifecycle.stores import Stores
 from accredit.lifecycle.timeline import Timeline
 from accredit.limits.service import Limits
 from accredit.monitoring.baselines import BaselineKeeper
@@ -72,6 +81,12 @@ class LifecycleRoom:
     monitor: Monitor
     operations: Operations
     timeline: Timeline
+    discovery: DiscoveryOperations
+    stores: Stores
+    store_reviews: StoreReviews
+    store_operations: StoreOperations
+    interchange: InterchangeOperations
+    gitops: GitopsOperations
     legal_holds: LegalHoldKeeper
     erasures: Erasures
     expiries: Expiries
@@ -98,12 +113,15 @@ class LifecycleRoom:
                 await self.judging.keep_tiers()
                 if rounds % TIDY_EVERY == 0:
                     await self.operations.tidy()
+                    await self.discovery.tidy()
+                    await self.stores.round()
                     await self.record_operations.round()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
     async def close(self) -> None:
         """Write what is counted and not written yet; if that fails, it is counted again from the log."""
+        await self.stores.close()
         try:
             await self.monitor.close()
         except AccreditError as error:
@@ -133,10 +151,16 @@ def furnished(
     clock: Clock,
     ids: IdSource,
     rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
+    adapters: StoreAdapters,
+    samples: Samples,
+    detector: FindsPersonal | None = None,
     steady: Callable[[Instant], bool] = lambda _: True,
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
     said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+    card_keys: SigningKeys,
+    public_url: str,
+    program: str,
     backup_days: int = 30,
     schedule: Schedule | None = None,
 ) -> LifecycleRoom:
@@ -163,6 +187,25 @@ def furnished(
         own = EntityName("Agent", agent.id)
         return tuple(one.id for one in releases.current.policies if own in (one.scope.principal.entities or ()))
 
+    stores = Stores(
+        control,
+        adapters,
+        samples,
+        legal_holds,
+        detector or BuiltInDetector(),
+        approvals,
+        registered=lambda: registry.stores,
+        declared=lambda agent: [
+            one for version in registry.versions(agent) for one in version.manifest["spec"].get("stores", ())
+        ],
+        agent=registry.get,
+        tier_of=judging.tier_of,
+        reviewed=lambda selector: store_reviews.reviewed(selector),  # noqa: PLW0108 - bound below, called later
+        clock=clock,
+        ids=ids,
+        at=at,
+    )
+    store_reviews = StoreReviews(control, stores, agent=registry.get, clock=clock, ids=ids)
     lifecycle = Lifecycle(
         control,
         registry,
@@ -176,6 +219,7 @@ def furnished(
             reservations=limits,
             baselines=baselines,
             archive=archive,
+            purges=stores,
         ),
         clock=clock,
         ids=ids,
@@ -217,7 +261,10 @@ def furnished(
         judging=judging,
         rehearse=rehearse,
         forget=forget,
-        enact={SubjectKind.ERASURE.value: record_operations.approved},
+        enact={
+            SubjectKind.PURGE.value: stores.approved,
+            SubjectKind.ERASURE.value: record_operations.approved,
+        },
     )
     timeline = Timeline(records)
     dossiers = Dossiers(
@@ -231,6 +278,30 @@ def furnished(
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
+    discovery = DiscoveryOperations(
+        findings=Findings(control, ids, clock),
+        operations=operations,
+        registry=registry,
+        identity=identity,
+        lifecycle=lifecycle,
+        monitor=monitor,
+        broker=broker,
+        records=records,
+        clock=clock,
+        public_url=public_url,
+    )
+    interchange = InterchangeOperations(
+        registry=registry,
+        dossiers=dossiers,
+        control=control,
+        card_keys=card_keys,
+        clock=clock,
+        public_url=public_url,
+        program=program,
+    )
+    gitops = GitopsOperations(
+        registry=registry, releases=releases, judging=judging, approvals=approvals, operations=operations
+    )
     return LifecycleRoom(
         approvals,
         baselines,
@@ -240,6 +311,12 @@ def furnished(
         monitor,
         operations,
         timeline,
+        discovery,
+        stores,
+        store_reviews,
+        StoreOperations(stores, store_reviews, registry),
+        interchange,
+        gitops,
         legal_holds,
         erasures,
         expiries,

@@ -24,17 +24,19 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import ToolId
 from accredit.policy.context import LooksAt
-from accredit.policy.decide import decide
-from accredit.policy.model import CallRequest, Decision, ExternalRequest, Outcome
+from accredit.policy.decide import decide, judge_hop
+from accredit.policy.entities import DELEGATE
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, Hop, Outcome
 from accredit.policy.ports import EngineOutcome
 from accredit.policy.recorded import Judgement, RecordedBody, RecordedHead, answer_fact, differing
 from accredit.policy.release import Release
 from accredit.policy.snapshot import Compiled, Inadmissible, PolicySnapshot, Slice
-from accredit.registry.model import Agent
+from accredit.registry.model import Agent, AgentVersion
 
 __all__ = [
     "CallChange",
     "Divergence",
+    "PastHandover",
     "PastJudgement",
     "PastQuestion",
     "Replayed",
@@ -148,6 +150,40 @@ class PastQuestion:
         return self.body["release"] is not None
 
 
+@dataclass(frozen=True, slots=True)
+class PastHandover:
+    """One recorded decision on handing work on, as whoever reads the log hands it in."""
+
+    seq: int
+    header: RecordedHead
+    stated: RecordedBody
+    body: Mapping[str, Any]
+    """All that the record's body states."""
+    hop: Hop | None
+    """Both agents as they were; None if state does not tell."""
+    policy: PolicySnapshot | None
+    """What it was judged by."""
+    why: Unrepeatable | None
+    """Why it cannot be judged again as it was; None if it can, or was not judged at all."""
+    opened: Callable[[], CallRequest]
+    """The very request. Raises InvalidInputError if it does not open."""
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """None: no policy was asked, or (see `why`) the record does not say."""
+        return self.stated.judged if isinstance(self.stated.judged, Judgement) else None
+
+    @property
+    def judged(self) -> bool:
+        """Whether policies were asked at all."""
+        return self.judgement is not None
+
+    @property
+    def operation(self) -> str:
+        """What it is called where a call would name its tool."""
+        return f"{DELEGATE} {self.body['callee']}"
+
+
 # -- asking once
 
 
@@ -198,6 +234,10 @@ class _Pair:
             return  # `decide` says it in its own way
         self.part, self.looks_at = part, self.projection.looks_at
         self.measured = measured.of(part)
+
+    def asked(self, request: CallRequest) -> CallRequest:
+        """The request as this agent's: of another version, if it is judged by one."""
+        return request if request.agent is self.agent else replace(request, agent=self.agent)
 
 
 class _Changed:
@@ -286,7 +326,7 @@ class _Asked:
         facts = None if alone else call.facts(pair.looks_at)
         if facts is None:
             self.distinct += 1
-            request = call.request()
+            request = pair.asked(call.request())
             return decide(request, pair.policy), request.context
         key = self._question(call, pair, facts)
         known = pair.answers.get(key) if key is not None else None
@@ -294,9 +334,9 @@ class _Asked:
             return known, facts
         if key is None:
             self.distinct += 1
-            return decide(call.request(facts), pair.policy), facts
+            return decide(pair.asked(call.request(facts)), pair.policy), facts
         self._asking()
-        made = pair.answers[key] = decide(call.request(facts), pair.policy)
+        made = pair.answers[key] = decide(pair.asked(call.request(facts)), pair.policy)
         return made, facts
 
     def unmoved(self, call: PastJudgement, pair: _Pair, before: PolicySnapshot) -> bool:
@@ -346,6 +386,16 @@ class _Asked:
             for unmoved in self._unmoved.values():
                 unmoved.clear()
         self._remembered += 1
+
+    def handing(self, past: PastHandover, hop: Hop, policy: PolicySnapshot) -> Decision:
+        """The decision on handing work on.
+
+        Raises:
+            InvalidInputError: its facts do not open.
+        """
+        request = past.opened()
+        self.distinct += 1
+        return judge_hop(hop, request, policy, handing=True)
 
     def answer(self, question: PastQuestion, policy: PolicySnapshot) -> tuple[Decision, ExternalRequest]:
         """The answer to a question about other applications' types.
@@ -435,7 +485,7 @@ class Reproduced:
 
 
 def reproduce(
-    calls: Iterable[PastJudgement | PastQuestion], tick: Callable[[int], None] = lambda _: None
+    calls: Iterable[PastJudgement | PastQuestion | PastHandover], tick: Callable[[int], None] = lambda _: None
 ) -> Reproduced:
     """Judge recorded calls again, each by the release and state it was judged by.
 
@@ -448,6 +498,9 @@ def reproduce(
         found.decisions += 1
         if isinstance(call, PastQuestion):
             _answered_again(call, asked, found)
+            continue
+        if isinstance(call, PastHandover):
+            _handed_again(call, asked, found)
             continue
         judgement, policy = call.judgement, call.policy
         if judgement is None and call.why is None:
@@ -472,6 +525,29 @@ def reproduce(
             )
     found.distinct = asked.distinct
     return found
+
+
+def _handed_again(past: PastHandover, asked: _Asked, found: Reproduced) -> None:
+    judgement, policy, hop = past.judgement, past.policy, past.hop
+    if judgement is None and past.why is None:
+        return
+    found.judged += 1
+    if judgement is None or policy is None or hop is None or past.why is not None:
+        found.unrepeatable[past.why or Unrepeatable.STATE] += 1
+        return
+    try:
+        made = asked.handing(past, hop, policy)
+    except InvalidInputError:
+        found.unrepeatable[Unrepeatable.UNOPENED] += 1
+        return
+    found.again += 1
+    what = differing(past.body, judgement, made)
+    if not what:
+        found.same += 1
+    elif len(found.differences) < _EXAMPLES:
+        found.differences.append(
+            Divergence(past.stated.decision_id, past.seq, judgement.outcome, made.outcome.value, what)
+        )
 
 
 def _answered_again(question: PastQuestion, asked: _Asked, found: Reproduced) -> None:
@@ -506,7 +582,7 @@ class CallChange:
     agent: str
     """Empty for questions about types of other applications; then"""
     tool: str
-    """is the operation with the types of subject and resource."""
+    """is the operation with the types of subject and resource. Of work handed on: `@delegate` and the other agent."""
     before: str
     after: str
     code: str
@@ -606,17 +682,21 @@ class Replayed:
 
 
 def replay(
-    calls: Iterable[PastJudgement | PastQuestion],
+    calls: Iterable[PastJudgement | PastQuestion | PastHandover],
     candidate: Release,
     *,
     agents: frozenset[str] | None = None,
+    versions: Mapping[str, AgentVersion] | None = None,
     tick: Callable[[int], None] = lambda _: None,
 ) -> Replayed:
     """Judge recorded calls (of these agents, or of all) by a candidate release, all else being as it was then.
 
     Agents, grants, tools and restrictions are those of the record: what comes out otherwise, does by the release.
+    Handing work on counts as use of `@delegate` and is part of the run it happened in; a hold lets it pass.
+    An agent of which `versions` names one, by its id, is judged by that instead of the version it had.
     """
     found, asked, trial = Replayed(), _Asked(), _Trials(candidate)
+    standing = _Versions(versions or {})
     for call in calls:
         if found.decisions % 1024 == 0:
             tick(call.seq)
@@ -625,24 +705,29 @@ def replay(
             if agents is None:
                 _answered_by(call, asked, trial, found)
             continue
-        header, judgement, agent, policy = call.header, call.judgement, call.agent, call.policy
+        header = call.header
         if agents is not None and header.agent not in agents:
             continue
+        if isinstance(call, PastHandover):
+            _handed_by(call, asked, trial, found)
+            continue
+        judgement, agent, policy = call.judgement, call.agent, call.policy
         if judgement is None and call.why is None:
             continue
         found.judged += 1
         made = call.stated.asked_by is UNSET
-        run = _run_of(call, found) if made else None
+        run = _run_of(call, header.tool or "", found, passed=header.decision == Outcome.ALLOW) if made else None
         if judgement is None or agent is None or policy is None:
             found.unrepeatable[call.why or Unrepeatable.STATE] += 1
             continue
-        pair = asked.pair(agent, header.tool, trial.under(policy))
+        other = standing.of(agent)
+        pair = asked.pair(other or agent, header.tool, trial.under(policy))
         before = after = judgement.outcome
         # no release changes what no policy is asked about
         same = pair.part is not None and pair.part.digest == call.stated.slice and not call.stated.hops
-        if pair.refused or same:
+        if other is None and (pair.refused or same):
             found.untouched += 1
-        elif asked.unmoved(call, pair, policy):
+        elif other is None and asked.unmoved(call, pair, policy):
             found.again += 1
         else:
             again = _judged_by(call, pair, asked, found)
@@ -650,7 +735,7 @@ def replay(
                 continue
             after = again.outcome.value
             if after != before or (again.code.value in FAILING and judgement.code not in FAILING):
-                _changed(call, judgement, again, run, found)
+                _changed(call, header.tool or "", before, after, again, run, found)
         if made:
             pair.use.used += before == Outcome.ALLOW
             pair.use.usable += after != Outcome.DENY
@@ -668,6 +753,24 @@ def _slice_of(policy: PolicySnapshot, part: Slice) -> Slice | None:
     except (InvalidInputError, UnavailableError):
         return None
     return None if isinstance(found, Inadmissible) else found
+
+
+class _Versions:
+    """Agents of the past with another version."""
+
+    def __init__(self, versions: Mapping[str, AgentVersion]) -> None:
+        self._versions = versions
+        self._known: dict[str, tuple[Agent, Agent]] = {}
+
+    def of(self, agent: Agent) -> Agent | None:
+        """The agent with the version it is to be judged by; None: as it was."""
+        version = self._versions.get(agent.id)
+        if version is None:
+            return None
+        known = self._known.get(agent.id)
+        if known is None or known[0] is not agent:
+            known = self._known[agent.id] = (agent, replace(agent, version=version))
+        return known[1]
 
 
 class _Trials:
@@ -753,30 +856,78 @@ def _judged_by(call: PastJudgement, pair: _Pair, asked: _Asked, found: Replayed)
     return made
 
 
-def _run_of(call: PastJudgement, found: Replayed) -> RunSeen | None:
+def _handed_by(past: PastHandover, asked: _Asked, trial: _Trials, found: Replayed) -> None:
+    """Whether the candidate would let work be handed on. What it holds passes: the calls made of it are held."""
+    header, judgement, hop, policy, tool = past.header, past.judgement, past.hop, past.policy, past.operation
+    run = _run_of(past, tool, found, passed=header.decision != Outcome.DENY)
+    if judgement is None and past.why is None:
+        return
+    found.judged += 1
+    if judgement is None or hop is None or policy is None:
+        found.unrepeatable[past.why or Unrepeatable.STATE] += 1
+        return
+    before = after = Outcome.DENY if judgement.outcome == Outcome.DENY else Outcome.ALLOW
+    if _same_handing(past, hop, trial.under(policy)):
+        found.untouched += 1
+    elif past.why is not None:
+        found.unrepeatable[past.why] += 1
+        return
+    else:
+        try:
+            again = asked.handing(past, hop, trial.under(policy))
+        except InvalidInputError:
+            found.unrepeatable[Unrepeatable.UNOPENED] += 1
+            return
+        found.again += 1
+        after = Outcome.DENY if again.outcome is Outcome.DENY else Outcome.ALLOW
+        if after is not before or (again.code.value in FAILING and judgement.code not in FAILING):
+            _changed(past, tool, before, after, again, run, found)
+    use = asked.uses[header.agent or "", tool]
+    use.used += before is Outcome.ALLOW
+    use.usable += after is Outcome.ALLOW
+
+
+def _same_handing(past: PastHandover, hop: Hop, policy: PolicySnapshot) -> bool:
+    """Whether the policies asked of a hand-over are those it was judged by; or none is, which no release changes."""
+    try:
+        part = policy.handing_on(hop.caller, hop.callee)
+    except (InvalidInputError, UnavailableError):
+        return False
+    return isinstance(part, Inadmissible) or part.digest == past.stated.slice
+
+
+def _run_of(call: PastJudgement | PastHandover, tool: str, found: Replayed, *, passed: bool) -> RunSeen | None:
     session, header = call.stated.session, call.header
     if session is None:
         return None
     run = found.runs.get(session)
     if run is None:
         run = found.runs[session] = RunSeen(header.agent or "")
-    if header.tool not in run.tools:
-        run.tools = _together(run.tools, frozenset((header.tool or "",)))
-    run.completed = run.completed and header.decision == Outcome.ALLOW
+    if tool not in run.tools:
+        run.tools = _together(run.tools, frozenset((tool,)))
+    run.completed = run.completed and passed
     return run
 
 
-def _changed(call: PastJudgement, before: Judgement, after: Decision, run: RunSeen | None, found: Replayed) -> None:
+def _changed(
+    call: PastJudgement | PastHandover,
+    tool: str,
+    before: str,
+    after: str,
+    again: Decision,
+    run: RunSeen | None,
+    found: Replayed,
+) -> None:
     header, stated = call.header, call.stated
     change = CallChange(
         header.agent or "",
-        header.tool or "",
-        before.outcome,
-        after.outcome.value,
-        after.code.value,
-        after.policies or stated.policies,
+        tool,
+        str(before),
+        str(after),
+        again.code.value,
+        again.policies or stated.policies,
         "" if stated.asked_by is UNSET else stated.asked_by or header.agent or "",
     )
     found.changed(change, call.seq, stated.decision_id)
-    if run is not None and before.outcome == Outcome.ALLOW and (run.breaks is None or call.seq < run.breaks):
+    if run is not None and before == Outcome.ALLOW and (run.breaks is None or call.seq < run.breaks):
         run.breaks, run.example = call.seq, stated.decision_id

@@ -44,6 +44,11 @@ class Act(StrEnum):
     FLAG_INCIDENT = "flag incidents"
     CLOSE_INCIDENT = "close incidents"
     CONFIRM_CLOCK = "confirm the clock"
+    REPORT_DISCOVERY = "report what was discovered"
+    ANSWER_FINDING = "answer findings"
+    SCAN_STORE = "scan stores"
+    REVIEW_STORE = "review stores"
+    PURGE_STORE = "purge stores"
     PLACE_LEGAL_HOLD = "place legal holds"
     LIFT_LEGAL_HOLD = "lift legal holds"
     ERASE_SUBJECT = "erase subjects from the log"
@@ -80,6 +85,11 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.FLAG_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CLOSE_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
+    Act.REPORT_DISCOVERY: (Role.SECURITY, Role.OPERATOR),
+    Act.ANSWER_FINDING: (*_OWNERS, Role.TEAM_LEAD, Role.SECURITY, Role.OPERATOR),
+    Act.SCAN_STORE: (*_OWNERS, Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
+    Act.REVIEW_STORE: (*_OWNERS, Role.TEAM_LEAD, Role.COMPLIANCE),
+    Act.PURGE_STORE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
     Act.PLACE_LEGAL_HOLD: (Role.COMPLIANCE, Role.SECURITY, Role.ADMIN),
     Act.LIFT_LEGAL_HOLD: (Role.COMPLIANCE,),
     Act.ERASE_SUBJECT: (Role.COMPLIANCE, Role.OPERATOR, Role.ADMIN),

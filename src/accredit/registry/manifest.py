@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache, cached_property
 from importlib import resources
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import orjson
 from pydantic import (
@@ -62,6 +62,7 @@ __all__ = [
     "PersonManifest",
     "PriceList",
     "RatesForm",
+    "StoreManifest",
     "TeamManifest",
     "ToolServerManifest",
     "data_classes",
@@ -104,6 +105,12 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
 _ARGUMENT = rf"^([^{_INVISIBLE}]| )*$"
 _DIRECTORY = rf"^(/[^/{_INVISIBLE}]+)+$"
 _EXTERNAL_TYPE = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+_COLUMN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+_NAMESPACES = r"^[A-Za-z0-9_][A-Za-z0-9_.:/@-]{0,126}\*?$"
+_PLACE = (
+    rf"({_DIRECTORY})|(^(https|postgresql|s3)://{_HOST}(:[0-9]{{1,5}})?(/{_PATH})?$)"
+    rf"|(^http://{_LOOPBACK}(:[0-9]{{1,5}})?(/{_PATH})?$)"
+)
 
 _ITEM = r"^(prompts|resources)/."
 
@@ -129,6 +136,9 @@ _HINTS = {
     _VARIABLE: "a letter or `_`, then letters, digits and `_`",
     _ARGUMENT: "use visible characters and plain spaces; no control, bidi, zero-width or tag characters",
     _DIRECTORY: "write an absolute path without spaces, `.` or `..`",
+    _COLUMN: "a letter or `_`, then letters, digits and `_`",
+    _NAMESPACES: "letters, digits and `_.:/@-`, with one `*` at the end for all that begin so",
+    _PLACE: "write an absolute path, or `https://`, `postgresql://` or `s3://` and a host without user or password",
     _EXTERNAL_TYPE: "a letter or `_`, then letters, digits and `_`: the type as callers write it, without `Ext::`",
 }
 
@@ -248,6 +258,9 @@ _DataClass = Annotated[
     str, AfterValidator(_known_class), WithJsonSchema({"type": "string", "enum": list(data_classes())})
 ]
 _DataClasses = Annotated[list[_DataClass], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
+_Column = Annotated[str, StringConstraints(pattern=_COLUMN)]
+_NamespacePattern = Annotated[str, StringConstraints(pattern=_NAMESPACES, max_length=128)]
+_Place = Annotated[str, StringConstraints(pattern=_PLACE, max_length=1_024), AfterValidator(_no_dots)]
 _Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _EnvironmentName = Literal["development", "staging", "production"]
 _Audience = Literal["staff", "employees", "partners", "web", "public"]
@@ -409,7 +422,8 @@ class _UseForm(_Form):
 class _StoreForm(_Form):
     kind: Literal["memory", "knowledge"]
     adapter: _Label
-    namespace: _Label
+    namespace: _Label | None = Field(None, description="without one, nothing in it can be certified to be gone")
+    store: _Name | None = Field(None, description="the registered Store it is in; without one, nobody can look")
 
 
 class _CostForm(_Form):
@@ -564,9 +578,46 @@ class AgreementManifest(_Form):
     spec: _AgreementSpec
 
 
+class _StoredForm(_Form):
+    """Where in an item what stands; a store whose items have a form of their own ignores it."""
+
+    id: _Column = "id"
+    text: _Column = "text"
+    created: _Column | None = Field(default=None, description="when it was made, as epoch seconds or an ISO time")
+
+
+class _StoreSpec(_Form):
+    adapter: Literal["chroma", "files", "lancedb", "mem0", "postgres", "qdrant", "qdrant-local", "s3", "sqlite"]
+    location: _Place = Field(description="a path of this machine, or a URL without a secret in it")
+    credential: _Name | None = Field(None, description="name of the brokered credential, pinned to the location's host")
+    namespaces: Annotated[
+        list[_NamespacePattern],
+        Field(min_length=1, max_length=1_000, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="collections, tables, folders or prefixes, by name or as `support-*`")
+    shared: bool = Field(description="whether one namespace holds what belongs to several agents")
+    owner_field: _Column | None = Field(
+        None, description="where an item of a shared namespace names its agent, by id or name"
+    )
+    subject_field: _Column | None = Field(None, description="where an item names the person it is about")
+    key_scope: _Label | None = Field(
+        None, description="names the key that everything in it was always encrypted under, where it can be destroyed"
+    )
+    items: _StoredForm = _StoredForm.model_construct(id="id", text="text", created=None)
+
+
 class _ServerMetadata(_Form):
     name: _Name
     environment: _EnvironmentName
+
+
+class StoreManifest(_Form):
+    """A store of memory or knowledge, and how what is in it can be reached, told apart and purged."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Store"]
+    metadata: _ServerMetadata
+    spec: _StoreSpec
 
 
 class _ToolForm(_Form):
@@ -620,6 +671,15 @@ class _StdioForm(_Form):
     credential_variable: _Variable | None = Field(
         None, description="the variable of its environment that holds the brokered credential"
     )
+    network: Literal["none", "host"] = Field(
+        "none", description="whether it reaches the network of this machine, its loopback included"
+    )
+    reads: Annotated[list[_Directory], Field(max_length=64)] = Field(
+        default=[], description="files and directories it sees though they lie where all others are hidden from it"
+    )
+    writes: Annotated[list[_Directory], Field(max_length=64)] = Field(
+        default=[], description="files and directories it may write, as far as its user may: all others are read-only"
+    )
 
     @model_validator(mode="after")
     def _named_once(self) -> _StdioForm:
@@ -629,16 +689,40 @@ class _StdioForm(_Form):
 
     def read(self) -> Launch:
         return Launch(
-            self.command, tuple(self.args), self.directory, tuple(sorted(self.env.items())), self.credential_variable
+            self.command,
+            tuple(self.args),
+            self.directory,
+            tuple(sorted(self.env.items())),
+            self.credential_variable,
+            self.network,
+            tuple(sorted(set(self.reads))),
+            tuple(sorted(set(self.writes))),
         )
+
+
+_NOT_LOCAL: Final = ("credential", "elicitation", "openapi", "prompts", "resources", "revision")
+"""What functions of a program have not, which are never called from here."""
+
+
+class _DefinitionForm(_Form):
+    """What a function of a program says of itself, as a tool server would list it."""
+
+    title: _Label | None = None
+    description: _Text | None = None
+    input_schema: dict[str, Any] = Field(description="a JSON Schema of its arguments, an object's")
+    output_schema: dict[str, Any] | None = None
+    annotations: dict[str, Any] | None = None
 
 
 class _ServerSpec(_Form):
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [{"required": [name]} for name in _OFFERED],
-            "oneOf": [{"required": ["url"]}, {"required": ["stdio"]}],
-            "dependentSchemas": {"openapi": {"required": ["url"], "properties": {"revision": False}}},
+            "oneOf": [{"required": ["url"]}, {"required": ["stdio"]}, {"required": ["definitions"]}],
+            "dependentSchemas": {
+                "openapi": {"required": ["url"], "properties": {"revision": False}},
+                "definitions": {"required": ["tools"], "properties": dict.fromkeys(_NOT_LOCAL, False)},
+            },
             "if": {"required": ["openapi"], "properties": {"openapi": {"type": "string"}}},
             "then": {
                 "required": ["tools"],
@@ -660,6 +744,17 @@ class _ServerSpec(_Form):
     )
     elicitation: Annotated[list[Literal["form", "url"]], Field(max_length=2)] = Field(
         default=[], description="of an MCP server: how it may ask the agent's user for something; by default not at all"
+    )
+    definitions: (
+        Annotated[
+            dict[_ToolLabel, _DefinitionForm],
+            Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128, but=_ITEM)),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="of functions that exist in a program alone, one for each of `tools`: asked about, and never "
+        "called through the gateway",
     )
     tools: Annotated[
         dict[_ToolLabel, _ToolForm],
@@ -697,8 +792,14 @@ class _ServerSpec(_Form):
 
     @model_validator(mode="after")
     def _one_way_to_reach_it(self) -> _ServerSpec:
-        if (self.url is None) is (self.stdio is None):
-            raise ValueError("a tool server has either a `url` or is started here by `stdio`")
+        ways = [way for way in (self.url, self.stdio, self.definitions) if way is not None]
+        if len(ways) != 1:
+            raise ValueError("a tool server has a `url`, is started here by `stdio`, or has its `definitions` here")
+        if self.definitions is not None:
+            if any(getattr(self, name) for name in _NOT_LOCAL):
+                raise ValueError(f"with `definitions` there is no {', '.join(f'`{name}`' for name in _NOT_LOCAL)}")
+            if self.definitions.keys() != self.tools.keys():
+                raise ValueError("`definitions` and `tools` name the same functions")
         if self.openapi is not None and (self.stdio is not None or self.revision is not None):
             raise ValueError("`openapi` belongs to an HTTP API, which has a `url` and no `revision`")
         if self.stdio is not None and (self.credential is None) is not (self.stdio.credential_variable is None):
@@ -923,6 +1024,7 @@ Document = (
     | IssuerManifest
     | ModelProviderManifest
     | PersonManifest
+    | StoreManifest
     | TeamManifest
     | ToolServerManifest
 )
@@ -937,6 +1039,7 @@ KINDS: Mapping[str, type[Document]] = {
     "ToolServer": ToolServerManifest,
     "ModelProvider": ModelProviderManifest,
     "EnforcementPoint": EnforcementPointManifest,
+    "Store": StoreManifest,
     "Agent": AgentManifest,
 }
 """Every kind, in the order in which they are applied: what others name comes first."""

@@ -8,8 +8,10 @@ change   kind         content
 role     role-grant   grant, role, holder, team, persons (who would hold it), by
 group    role-grant   name, members, groups, persons (who is in these), before {members, groups}, ground, roles
                       (that membership gives), by
+store    tool-fact    name, doc, before, ground, by
 server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
 repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
+issuer   fact-source  name, doc, before, ground, by; context-provider likewise
 
 INVARIANT: a row that was enacted names the proposal it rests on, and each proposal names the digest of the row before
 it; so no two changes of one thing are the same proposal, and enacting one again changes nothing.
@@ -21,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from accredit.audit.ports import StateView, Write
+from accredit.audit.ports import Row, StateView, Write
 from accredit.kernel.canonical import Digest, canonical, digest_value, require_canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
@@ -30,27 +32,42 @@ from accredit.registry import rows
 from accredit.registry.model import Environment, Role
 from accredit.registry.organisation import Group, Membership, Organisation, RoleGrant
 from accredit.registry.pinning import definition_digest, definition_text
+from accredit.registry.vouching import issuer_faults, provider_faults
 
 __all__ = [
     "MAX_PROPOSAL_BYTES",
     "Proposal",
+    "as_enacted",
     "enact_group",
     "enact_pins",
     "enact_repin",
     "enact_role",
     "enact_server",
+    "enact_store",
+    "enact_vouching",
     "group_content",
+    "issuer_body",
     "proposal_digest",
     "proposed",
     "repin_content",
     "role_content",
     "roles_through",
     "server_content",
+    "store_content",
     "subject_kind",
+    "vouching_content",
 ]
 
 MAX_PROPOSAL_BYTES: Final = 900 * 1024
-_KINDS: Final = {"group": "role-grant", "repin": "tool-fact", "role": "role-grant", "server": "tool-fact"}
+_KINDS: Final = {
+    "context-provider": "fact-source",
+    "group": "role-grant",
+    "issuer": "fact-source",
+    "repin": "tool-fact",
+    "role": "role-grant",
+    "server": "tool-fact",
+    "store": "tool-fact",
+}
 _AGAIN: Final = "look at it again, and propose it again"
 
 
@@ -59,10 +76,10 @@ class Proposal:
     """A change that waits for sign-off. Nothing of it is in force."""
 
     kind: str
-    """Of the subject that is signed off: `role-grant` or `tool-fact`."""
+    """Of the subject that is signed off: `role-grant`, `tool-fact` or `fact-source`."""
     digest: Digest
     about: str
-    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`."""
+    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`, `issuer:NAME`, `context-provider:NAME`."""
     content: Mapping[str, Any]
     """Canonical; to be kept until it is enacted, and to be given back unchanged."""
     environment: Environment | None
@@ -298,6 +315,28 @@ def server_content(
     }
 
 
+def as_enacted(content: Mapping[str, Any]) -> tuple[Write, ...]:
+    """The row that a proposed group or tool server would come to, to be shown: who approved it stands in none."""
+    match content["change"]:
+        case "group":
+            group = Group(
+                content["name"],
+                tuple(Membership(PersonId(one), frozenset(), 0) for one in content["members"]),
+                tuple((one, 0) for one in content["groups"]),
+            )
+            return (Write(rows.GROUP, group.name, rows.group_doc(group)),)
+        case "server":
+            return (Write(rows.SERVER, content["name"], content["doc"]),)
+        case "store":
+            return (Write(rows.STORE, content["name"], content["doc"]),)
+        case "issuer":
+            return (Write(rows.ISSUER, content["name"], content["doc"]),)
+        case "context-provider":
+            return (Write(rows.CONTEXT_PROVIDER, content["name"], content["doc"]),)
+        case _:
+            return ()
+
+
 def enact_pins(
     content: Mapping[str, Any], pins: Sequence[Mapping[str, Any]], view: StateView, *, now_us: int
 ) -> tuple[Write, ...]:
@@ -340,6 +379,34 @@ def _server_ground(content: Mapping[str, Any], view: StateView) -> bool:
         if pinned is not None and pinned.doc["definition"] != pin["definition"]:
             raise _moved(f"the pin of a tool of `{name}`")
     return True
+
+
+def store_content(name: str, doc: Mapping[str, Any], view: StateView, *, by: PersonId) -> dict[str, Any]:
+    """A store as it shall be, beside what it is."""
+    row = view.get(rows.STORE, name)
+    return {
+        "before": dict(row.doc) if row else None,
+        "by": by,
+        "change": "store",
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+    }
+
+
+def enact_store(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]:
+    """The store as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the store changed since.
+    """
+    name, digest = content["name"], proposal_digest(content)
+    row = view.get(rows.STORE, name)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the store `{name}`")
+    return (Write(rows.STORE, name, {**content["doc"], "enacted": digest}),)
 
 
 def repin_content(
@@ -393,6 +460,46 @@ def enact_repin(
         waiting.append(pin)
     some = tuple(waiting[:at_most])
     return some, tuple(write for pin in some for write in _pinning(server, pin, now_us, digest))
+
+
+# -- who vouches for users and tasks
+
+
+def vouching_content(
+    change: str, name: str, doc: Mapping[str, Any], row: Row | None, *, by: PersonId
+) -> dict[str, Any]:
+    """An issuer (`change` is `issuer`) or a context provider (`context-provider`) as it shall be."""
+    return {
+        "before": dict(row.doc) if row else None,
+        "by": by,
+        "change": change,
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+    }
+
+
+def enact_vouching(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]:
+    """The issuer or provider as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: it changed since, was revoked, or does not fit what was registered beside it meanwhile.
+    """
+    of_issuer, name, doc = content["change"] == "issuer", content["name"], content["doc"]
+    kind, faults = (rows.ISSUER, issuer_faults) if of_issuer else (rows.CONTEXT_PROVIDER, provider_faults)
+    row, digest = view.get(kind, name), proposal_digest(content)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the {'issuer' if of_issuer else 'context provider'} `{name}`")
+    if (fault := next(faults(name, doc, view), None)) is not None:
+        raise _moved(f"what is registered beside `{name}` ({fault.message})")
+    return (Write(kind, name, {**(row.doc if row else {}), **doc, "enacted": digest}),)
+
+
+def issuer_body(name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of an issuer."""
+    return {"issuer": name, "kids": [key["kid"] for key in doc["jwks"]["keys"]], "use": doc["use"]}
 
 
 def _pinning(server: str, pin: Mapping[str, Any], now_us: int, enacted: Digest) -> Iterator[Write]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from accredit.audit.ports import Row, StateView
 from accredit.kernel.canonical import Digest
@@ -16,7 +16,7 @@ from accredit.registry.catalogue import Catalogue
 from accredit.registry.conditions import argument_type, claim_type
 from accredit.registry.errors import ManifestError, ManifestFault
 from accredit.registry.items import item_kind, item_name
-from accredit.registry.manifest import AgentManifest, Document, PersonManifest, duration_ms
+from accredit.registry.manifest import AgentManifest, Document, PersonManifest, TeamManifest, duration_ms
 from accredit.registry.model import Person, Team
 from accredit.registry.pinning import read_definition
 from accredit.registry.versions import canonical_manifest, expiry_us
@@ -29,6 +29,7 @@ __all__ = [
     "names_there",
     "person_at",
     "pinned_definition",
+    "row_named",
     "shown",
     "team_named",
 ]
@@ -71,6 +72,7 @@ class AgentCheck:
         self._hours()
         definitions = self._tools()
         delegates = self._delegates()
+        self._stores()
         self._times()
         if self._faults or self._team is None or owner is None:
             raise ManifestError(self._faults)
@@ -199,6 +201,28 @@ class AgentCheck:
                 self._delegated(f"{at}.tools[{place}]", form.server, form.allow, form.when.same_as if form.when else {})
         return found
 
+    def _stores(self) -> None:
+        environment = self._manifest.metadata.environment
+        for index, form in enumerate(self._manifest.spec.stores):
+            at, name = f"spec.stores[{index}]", form.store
+            if name is None:
+                continue
+            row = self._view.get(rows.STORE, name)
+            if row is None:
+                waits = f"the store `{name}` is being applied too and needs a sign-off: apply the agent after it"
+                hint = waits if name in self._waiting else ""
+                self._add(f"{at}.store", Code.STORE_UNKNOWN, f"no store is called `{name}`", hint)
+                continue
+            store = rows.store_from(name, row.doc)
+            if store.environment.value != environment:
+                message = f"`{name}` belongs to {store.environment.value}, the agent to {environment}"
+                self._add(f"{at}.store", Code.ENVIRONMENT_MISMATCH, message)
+            if store.adapter != form.adapter:
+                self._add(f"{at}.adapter", Code.MANIFEST_INVALID, f"the adapter of `{name}` is `{store.adapter}`")
+            if form.namespace is not None and not store.holds(form.namespace):
+                message = f"`{name}` is not registered for the namespace `{form.namespace}`"
+                self._add(f"{at}.namespace", Code.STORE_UNKNOWN, message, f"it has {', '.join(store.namespaces[:10])}")
+
     def _delegated(self, path: str, server: str, allow: Iterable[str], same_as: Mapping[str, str]) -> None:
         """What is handed on counts as reached: so every data class of it must be the agent's own too."""
         named = ((f"allow[{index}]", own) for index, own in enumerate(allow))
@@ -244,6 +268,33 @@ def agent_row(view: StateView, environment: str, name: str) -> Row | None:
     """The row of the one agent of that name there."""
     named = view.get(rows.AGENT_NAME, f"{environment}/{name}")
     return None if named is None else view.get(rows.AGENT, named.doc["agent"])
+
+
+def row_named(document: Document, view: StateView, likely: Catalogue) -> Row | None:
+    """The row of the object that a manifest is about, if there is one; `likely` spares searches."""
+    match document:
+        case PersonManifest():
+            person = person_at(view, document.spec.email, likely.person(document.spec.email))
+            return None if person is None else view.get(rows.PERSON, person)
+        case AgentManifest():
+            return agent_row(view, document.metadata.environment, document.metadata.name)
+        case TeamManifest():
+            team = team_named(view, document.metadata.name)
+            return None if team is None else view.get(rows.TEAM, team.id)
+        case _:
+            return view.get(_KEPT_AS[document.kind], document.metadata.name)
+
+
+_KEPT_AS: Final = {
+    "Agreement": rows.AGREEMENT,
+    "ContextProvider": rows.CONTEXT_PROVIDER,
+    "EnforcementPoint": rows.ENFORCEMENT_POINT,
+    "Group": rows.GROUP,
+    "Issuer": rows.ISSUER,
+    "ModelProvider": rows.SERVER,
+    "Store": rows.STORE,
+    "ToolServer": rows.SERVER,
+}
 
 
 def pinned_definition(view: StateView, tool: ToolId) -> tuple[Digest, Mapping[str, Any]] | None:

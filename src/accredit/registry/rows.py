@@ -16,9 +16,9 @@ enforcement_point
                                  `revoked`
 server       name                {environment, url, credential, openapi?, api?, elicitation?, revision?, launch?, tools:
                                  [{name, effect, scope, data, price, fields, allow_undeclared, rates?}]}: what the
-                                 operator says, sorted by name; `api` and `rates` of a provider of language models and
-                                 its models; `revision` of MCP, without it the newest, or of one with a `launch`
-                                 unknown; `launch` {command, args, directory, env, credential_variable} of one
+                                 operator says, sorted by name; `api`, `prices?` and `rates` of a provider of language
+                                 models and its models; `revision` of MCP, without it the newest, or of one with a
+                                 `launch` unknown; `launch` {command, args, directory, env, credential_variable} of one
                                  started here
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
 definition   digest              {text}: canonical text; may be shared; never removed
@@ -29,7 +29,10 @@ agent_name   environment/name    {agent}: the one agent of that name there; gone
 version      digest              {digest, manifest, facets}: written once
 restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt,
                                  until_approved?, alert?}; removed when lifted or long over
+store        name                {environment, adapter, location, credential, namespaces, shared, owner_field,
+                                 subject_field, key_scope, id_field, text_field, created_field, enacted?}
 incident     incident id         {agent, severity, opened_us, closed_us}
+field_owner  Agent/ID, KIND/NAME {fields: [[field, manager]]}: who manages which keys of its `spec` (`field_owners.py`)
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
 operator chose; no key is personal. A mark after a key of a document says that older rows lack it.
@@ -45,7 +48,17 @@ from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId
-from accredit.registry.model import Agreement, Incident, Launch, Person, Restriction, RestrictionKind, Role
+from accredit.registry.model import (
+    Agreement,
+    Environment,
+    Incident,
+    Launch,
+    Person,
+    Restriction,
+    RestrictionKind,
+    Role,
+    Store,
+)
 from accredit.registry.organisation import AccountTie, Delegation, Group, Membership, RoleGrant
 
 __all__ = [
@@ -57,6 +70,7 @@ __all__ = [
     "DEFINITION",
     "DELEGATION",
     "ENFORCEMENT_POINT",
+    "FIELD_OWNER",
     "GROUP",
     "INCIDENT",
     "ISSUER",
@@ -64,6 +78,7 @@ __all__ = [
     "RESTRICTION",
     "ROLE_GRANT",
     "SERVER",
+    "STORE",
     "TEAM",
     "TOOL",
     "VERSION",
@@ -88,6 +103,8 @@ __all__ = [
     "restriction_from",
     "role_grant_doc",
     "role_grant_from",
+    "store_doc",
+    "store_from",
 ]
 
 ACCOUNT_TIE: Final = "account_tie"
@@ -98,6 +115,7 @@ CONTEXT_PROVIDER: Final = "context_provider"
 DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
 ENFORCEMENT_POINT: Final = "enforcement_point"
+FIELD_OWNER: Final = "field_owner"
 GROUP: Final = "group"
 INCIDENT: Final = "incident"
 ISSUER: Final = "issuer"
@@ -105,6 +123,7 @@ PERSON: Final = "person"
 RESTRICTION: Final = "restriction"
 ROLE_GRANT: Final = "role_grant"
 SERVER: Final = "server"
+STORE: Final = "store"
 TEAM: Final = "team"
 TOOL: Final = "tool"
 VERSION: Final = "version"
@@ -278,6 +297,9 @@ def launch_doc(launch: Launch) -> dict[str, Any]:
         "credential_variable": launch.credential_variable,
         "directory": launch.directory,
         "env": [list(pair) for pair in launch.env],
+        "network": launch.network,
+        "reads": list(launch.reads),
+        "writes": list(launch.writes),
     }
 
 
@@ -288,6 +310,10 @@ def launch_from(doc: Mapping[str, Any]) -> Launch:
         doc["directory"],
         tuple((name, value) for name, value in doc["env"]),
         doc["credential_variable"],
+        # one from before there were these has the least
+        doc.get("network", "none"),
+        tuple(doc.get("reads", ())),
+        tuple(doc.get("writes", ())),
     )
 
 
@@ -336,6 +362,42 @@ def incident_doc(incident: Incident) -> dict[str, Any]:
 
 def incident_from(key: str, doc: Mapping[str, Any]) -> Incident:
     return Incident(key, AgentId(doc["agent"]), doc["severity"], doc["opened_us"], doc["closed_us"])
+
+
+def store_doc(store: Store) -> dict[str, Any]:
+    """A store's row, under its name."""
+    return {
+        "adapter": store.adapter,
+        "created_field": store.created_field,
+        "credential": store.credential,
+        "environment": store.environment.value,
+        "id_field": store.id_field,
+        "key_scope": store.key_scope,
+        "location": store.location,
+        "namespaces": list(store.namespaces),
+        "owner_field": store.owner_field,
+        "shared": store.shared,
+        "subject_field": store.subject_field,
+        "text_field": store.text_field,
+    }
+
+
+def store_from(key: str, doc: Mapping[str, Any]) -> Store:
+    return Store(
+        name=key,
+        environment=Environment(doc["environment"]),
+        adapter=doc["adapter"],
+        location=doc["location"],
+        credential=doc["credential"],
+        namespaces=tuple(doc["namespaces"]),
+        shared=doc["shared"],
+        owner_field=doc["owner_field"],
+        subject_field=doc["subject_field"],
+        key_scope=doc["key_scope"],
+        id_field=doc["id_field"],
+        text_field=doc["text_field"],
+        created_field=doc["created_field"],
+    )
 
 
 def _persons(keys: Iterable[str]) -> frozenset[PersonId]:

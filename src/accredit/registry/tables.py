@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from accredit.audit.ports import Change, StateView, Write
 from accredit.kernel.ids import AgentId, PersonId
 from accredit.registry import rows
-from accredit.registry.model import Agreement, Incident, Person, Restriction
+from accredit.registry.model import Agreement, Incident, Person, Restriction, Store
 from accredit.registry.organisation import AccountTie, Delegation, Group, Organisation, RoleGrant
 
 __all__ = ["ORGANISATION_KINDS", "Tables"]
@@ -74,6 +74,7 @@ class Tables:
         self._agreements: _Table[Agreement] = _Table(view, rows.AGREEMENT, rows.agreement_from)
         self._restrictions: _ByAgent[Restriction] = _ByAgent(view, rows.RESTRICTION, rows.restriction_from)
         self._incidents: _ByAgent[Incident] = _ByAgent(view, rows.INCIDENT, rows.incident_from)
+        self._stores: _Table[Store] = _Table(view, rows.STORE, rows.store_from)
         self._tables: Mapping[str, _Table[Any]] = {
             rows.GROUP: self._groups,
             rows.ROLE_GRANT: self._grants,
@@ -82,6 +83,7 @@ class Tables:
             rows.AGREEMENT: self._agreements,
             rows.RESTRICTION: self._restrictions,
             rows.INCIDENT: self._incidents,
+            rows.STORE: self._stores,
         }
         self._made: Organisation | None = None
 
@@ -109,6 +111,11 @@ class Tables:
     def agreements(self) -> Mapping[str, Agreement]:
         """By name; a copy."""
         return dict(self._agreements.values)
+
+    @property
+    def stores(self) -> Mapping[str, Store]:
+        """By name; a copy."""
+        return dict(self._stores.values)
 
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         return self._restrictions.of(agent)
