@@ -18,7 +18,7 @@ from accredit.api.shown import Items, moment, optional_moment
 from accredit.audit.erasing import Erasure
 from accredit.audit.expiring import DuePlan
 from accredit.audit.legal_holds import LegalHold
-from accredit.audit.retention import Kept, RecordClass, kept
+from accredit.audit.retention import KeptFor, RecordClass, kept
 from accredit.audit.subjects import EVERY_SENSE, SubjectSense
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
@@ -200,7 +200,7 @@ def keeping(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return Json(Items([_due(one) for one in await plane.room.expiries.plan()]))
 
 
-def _class(one: RecordClass, times: Kept) -> RetentionRow:
+def _class(one: RecordClass, times: KeptFor) -> RetentionRow:
     return RetentionRow(one.name, one.what, one.expires, times.days, times.minimum, times.maximum, list(times.because))
 
 

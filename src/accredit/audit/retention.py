@@ -19,7 +19,7 @@ from accredit.kernel.errors import InvalidInputError
 
 __all__ = [
     "Expiry",
-    "Kept",
+    "KeptFor",
     "RecordClass",
     "Rule",
     "Schedule",
@@ -73,7 +73,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptFor:
     """How long a class is kept, between which bounds, and what says so."""
 
     days: int
@@ -82,7 +82,7 @@ class Kept:
     because: tuple[str, ...]
 
 
-def kept(one: RecordClass, schedule: Schedule) -> Kept:
+def kept(one: RecordClass, schedule: Schedule) -> KeptFor:
     """How long.
 
     Raises:
@@ -107,7 +107,7 @@ def kept(one: RecordClass, schedule: Schedule) -> Kept:
     because = [rule.source for rule in in_force if days in {rule.minimum, rule.maximum}]
     if own is not None:
         because.insert(0, "the operator's file")
-    return Kept(days, minimum, maximum, tuple(because or ["the default"]))
+    return KeptFor(days, minimum, maximum, tuple(because or ["the default"]))
 
 
 def class_of(kind: str, schedule: Schedule) -> RecordClass:
