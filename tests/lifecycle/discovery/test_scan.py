@@ -104,7 +104,7 @@ _MERGES = "".join(f"k{n}: &k{n} {{a{n}: 1, <<: [{', '.join(f'*k{m}' for m in ran
         (".mcp.json", b"{" * 2**20 + b"x"),
         (".mcp.json", b'"\\"' * 300_000),
         (".mcp.json", b"{}" + b" " * 2**21),
-        (".mcp.json", gzip.compress(b"{}")),
+        (".mcp.json", gzip.compress(b"{}", mtime=0)),
         (".codex/config.toml", b"a = " + _DEEP.encode()),
         (".codex/config.toml", b"a" + b".a" * 100_000 + b" = 1"),
         ("librechat.yaml", (_MERGES + "mcpServers: {}\n").encode()),
