@@ -30,6 +30,7 @@ from accredit.audit.checkpoint import CheckpointSigner
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.ports import Actor, Change, ControlLog, LogReader
 from accredit.audit.records import PartKeys, open_part, part_values
+from accredit.audit.retention import Schedule, the_schedule
 from accredit.audit.verify import verify_log
 from accredit.audit.writer import LogSettings, LogWriter
 from accredit.console.app import console_app
@@ -231,6 +232,22 @@ def _prices(settings: Settings, clock: Clock) -> PriceBook:
     return priced_book(clock, data)
 
 
+def _schedule(settings: Settings) -> Schedule:
+    """How long records are kept.
+
+    Raises:
+        InvalidInputError: the operator's own file cannot be read, or says what it may not.
+    """
+    if not settings.retention_file:
+        return the_schedule()
+    try:
+        return the_schedule(Path(settings.retention_file).read_bytes())
+    except OSError as error:
+        raise InvalidInputError(
+            Code.SETTING_INVALID, f"`retention_file` cannot be read: {error.strerror}", hint="name a file of times"
+        ) from error
+
+
 @contextlib.asynccontextmanager
 async def run(
     directory: Path,
@@ -424,6 +441,7 @@ async def run(
             )
         )
         named = Pseudonyms(ids, pseudonyms)
+        control.subscribe(lambda change: named.forget(change.body.get("forgotten", ())))
         measured, sender = Measured(), None
         if settings.otlp_endpoint:
             sender = SpanSender(settings.otlp_endpoint, ids, queue=settings.otlp_queue)
@@ -535,6 +553,12 @@ async def run(
             archive=FileArchive(
                 directory / "archive", data.audit_db, checkpoint=log.checkpoint, verifier=signer.verifier()
             ),
+            sealer=sealer,
+            subjects=store,
+            part_keys=PartKeys(sealer, store.stream),
+            pseudonyms=log.pseudonyms,
+            backup_days=settings.backup_days,
+            schedule=_schedule(settings),
             clock=clock,
             ids=ids,
             rehearse=rehearsals.rehearse,

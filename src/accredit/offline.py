@@ -20,9 +20,12 @@ from accredit.audit.doctor import StateDoctor
 from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import LogReader
 from accredit.audit.records import PartKeys, open_part, part_values
+from accredit.audit.sealed_archive import ArchiveFolder, Columnar, SealedArchive, seal_archive
 from accredit.audit.verify import Anchor, VerifyReport, verify_log
 from accredit.enforcement.history import History
 from accredit.kernel.clock import SystemClock
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError, NotFoundError
 from accredit.kernel.ids import RandomIds
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.junit import test_document
@@ -35,6 +38,8 @@ from accredit.storage.sqlite.state import SqliteControlStore
 
 __all__ = [
     "Offline",
+    "archive_in",
+    "archive_of",
     "check_log",
     "holder_of",
     "log_signer",
@@ -110,6 +115,43 @@ class Offline:
     def records(self) -> LogReader:
         """A reader of its own."""
         return SqliteRecordReader(self.audit_db)
+
+
+def archive_in(directory: Path) -> SealedArchive:
+    """The archive in a directory.
+
+    Raises:
+        InvalidInputError: there is none that is complete, or the extra `archive` is not installed.
+    """
+    folder, form = _archiving(directory)
+    return SealedArchive(folder, form)
+
+
+def archive_of(data: Path, directory: Path) -> tuple[int, str]:
+    """Archive the log of a data directory as far as its newest checkpoint; how many records, and the verifier key.
+
+    Raises:
+        NotFoundError: there is no log, or nothing of it is signed yet.
+        InvalidInputError: the folder holds another log's archive, or the extra `archive` is not installed.
+    """
+    folder, form = _archiving(directory)
+    with look_at(data) as offline:
+        reader, verifier = offline.records(), CheckpointVerifier(offline.vkey)
+        signed = reader.checkpoints()
+        if not signed:
+            raise NotFoundError(Code.NOT_FOUND, "the log has no checkpoint yet", hint="one comes about once a second")
+        return seal_archive(reader, folder, form, checkpoint=signed[-1][1], verifier=verifier), offline.vkey
+
+
+def _archiving(directory: Path) -> tuple[ArchiveFolder, Columnar]:
+    try:
+        from accredit.storage.parquet import LocalFolder, ParquetForm  # noqa: PLC0415 - an extra: it may not be there
+    except ImportError as error:
+        raise InvalidInputError(
+            Code.SETTING_INVALID, "archives need the extra `archive`, which is not installed",
+            hint="install `accredit[archive]`; `accredit audit export` needs nothing",
+        ) from error  # fmt: skip
+    return LocalFolder(directory), ParquetForm()
 
 
 def holder_of(directory: Path) -> str | None:

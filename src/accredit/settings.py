@@ -59,6 +59,10 @@ class Settings(BaseModel):
     proxy everybody has the proxy's address: set it for the whole fleet."""
     disk_reserve_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 256
     """Below this much free space calls are refused; control records still pass."""
+    retention_file: str = ""
+    """A file with the operator's own times of keeping records and the frameworks in force. See docs/retention.md."""
+    backup_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How long copies of the data directory are kept elsewhere: an erasure names when the last of them is gone."""
     checkpoint_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     """How often a signed checkpoint is published while records arrive."""
 

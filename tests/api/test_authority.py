@@ -200,6 +200,12 @@ def _cases(it: Things) -> list[Case]:
         Case("store_review_decide", "store-reviews/none/decide",
              {"item": "x", "digest": "sha256:" + "0" * 64, "verdict": "keep"}, EVERYBODY),
         Case("store_review_clean", "store-reviews/none/clean", {"verdict": "keep"}, EVERYBODY),
+        # how long records are kept
+        Case("legal_hold_place", "legal-holds", {"matter": "m", "subject": "nobody we know"},
+             frozenset({"security", "compliance", "admin"})),
+        Case("legal_hold_lift", "legal-holds/none/lift", why, frozenset({"compliance"})),
+        Case("erasure_ask", "erasures", {"subject": "nobody we know", "basis": "b"},
+             frozenset({"compliance", "operator", "admin"})),
         Case("hold_answer", f"holds/{it.hold}/answer", {"answer": "deny", "view_digest": it.view_digest},
              frozenset({"business owner"})),
     ]  # fmt: skip

@@ -54,6 +54,24 @@ def test_verify_export_and_doctor_work_beside_the_server_and_repair_does_not(
     assert place.url in ran.err
 
 
+@pytest.mark.requirement("keeping:archive:proven")
+def test_an_archive_is_written_beside_the_server_and_verifies_without_one(
+    signed_in: Cli, place: Installation, tmp_path: Path
+) -> None:
+    place.checkpoint()
+    ran = signed_in("audit", "archive", "shelf", "--data", place.data, "-o", "json")
+    assert (ran.code, ran.json["records"] > 0) == (0, True)
+    vkey = place.world.running.vkey
+    assert vkey in ran.json["verify"]
+    told = signed_in("audit", "verify", "shelf", "--vkey", vkey, "-o", "json")
+    assert (told.code, told.json["verified"], told.json["records"]) == (0, True, ran.json["records"])
+    assert signed_in("audit", "archive", "shelf", "--data", place.data).code == 0
+    assert signed_in("audit", "verify", "shelf").code == 1, "whose log it is does not stand in the archive"
+    (file,) = (tmp_path / "shelf").glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-9])
+    assert signed_in("audit", "verify", "shelf", "--vkey", vkey).code == 1
+
+
 @pytest.mark.requirement("cli:offline:export")
 def test_an_export_verifies_anywhere_and_says_on_what_basis_people_acted(
     signed_in: Cli, place: Installation, tmp_path: Path

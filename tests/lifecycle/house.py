@@ -20,6 +20,7 @@ from accredit.audit.model import Facts
 from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import Actor, Change, Write
 from accredit.audit.records import PartKeys
+from accredit.audit.retention import Schedule
 from accredit.audit.writer import LogWriter
 from accredit.enforcement.history import History
 from accredit.enforcement.sharding import ShardedHistory
@@ -37,7 +38,7 @@ from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.ids import PersonId, RandomIds, ServerName, tool_id
 from accredit.kernel.sealing import AesGcmSealer
 from accredit.lifecycle.operations import Operations
-from accredit.lifecycle.ports import LegalHolds, StoreAdapter, StoreAdapters
+from accredit.lifecycle.ports import StoreAdapter, StoreAdapters
 from accredit.lifecycle.room import LifecycleRoom, furnished
 from accredit.limits.service import Limits
 from accredit.policy.decide import decide
@@ -200,6 +201,7 @@ class House:
     steadiness: Steadiness
     snapshot: Callable[[], Snapshot]
     adapters: Opened
+    log: LogWriter
 
     def shelves(self, adapters: StoreAdapters) -> None:
         """From now on stores are opened by these."""
@@ -306,7 +308,7 @@ async def house(
     *,
     at: Callable[[str], None] = lambda _: None,
     within: Callable[[str], None] = lambda _: None,
-    legal_holds: LegalHolds | None = None,
+    schedule: Schedule | None = None,
 ) -> AsyncIterator[House]:
     """One process; `at` is called between any two steps of a procedure, `within` at each step of every transaction."""
     place, clock, ids = Place(path), ScriptedClock(NOW_US), RandomIds()
@@ -381,6 +383,11 @@ async def house(
             path / "archive", path / "audit.db", checkpoint=log.checkpoint, verifier=signer().verifier()
         ),
         at=at,
+        sealer=sealer,
+        subjects=store,
+        part_keys=PartKeys(sealer, STREAM),
+        pseudonyms=log.pseudonyms,
+        schedule=schedule,
         clock=clock,
         ids=ids,
         rehearse=rehearsals.rehearse,
@@ -390,10 +397,11 @@ async def house(
         card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
         public_url="https://a.example",
         program="accredit",
-        legal_holds=legal_holds,
     )
     await room.start()
-    made = House(control, clock, registry, room, releases, offers, store, steadiness, lambda: keeper.current, adapters)
+    made = House(
+        control, clock, registry, room, releases, offers, store, steadiness, lambda: keeper.current, adapters, log
+    )
     if control.view.get(rows.TEAM, "team_1") is None:
         await made.people()
     try:

@@ -310,30 +310,18 @@ def test_a_store_that_is_down_for_a_day_is_purged_once_it_is_back_and_given_up_a
     run(other())
 
 
-class Holding:
-    """Everything about one subject, or one agent, is held."""
-
-    def __init__(self, *, subject: str | None = None, agent: AgentId | None = None) -> None:
-        self.subject, self.agent = subject, agent
-
-    def blocks(self, *, agent: AgentId, subject: str | None = None, store: str | None = None, at_us: int) -> str | None:
-        about = (self.subject is not None and subject == self.subject) or (
-            self.agent is not None and agent == self.agent
-        )
-        return "hold_1" if about else None
-
-
 @pytest.mark.requirement("stores:purge:legal-hold")
 def test_what_is_under_legal_hold_stays_and_is_listed(tmp_path: Path) -> None:
     async def story() -> None:
         shelf = Shelf()
         shelf.put(NAMESPACE, [item(at, subject="mr-x" if at % 2 else "mrs-y") for at in range(10)])
-        async with house(tmp_path, legal_holds=Holding(subject="mr-x")) as place:
+        async with house(tmp_path) as place:
+            hold = await place.room.record_operations.place_hold(operator("sam"), "m", subject="mr-x")
             active = await keeping(place, shelf, subjectField="subject")
             outcome = (await settled(place, (await purged(place, active.id)).id)).outcome
             assert outcome is not None
             assert {one.fields["subject"] for one in shelf.kept[NAMESPACE].values()} == {"mr-x"}
-            assert (outcome.deleted, outcome.skipped, outcome.holds) == (5, {"held": 5}, ("hold_1",))
+            assert (outcome.deleted, outcome.skipped, outcome.holds) == (5, {"held": 5}, (hold.id,))
             assert not outcome.certified
             assert "memory shelf/support: 5 items are under legal hold" in outcome.open
 
@@ -496,13 +484,19 @@ def test_a_key_is_destroyed_only_if_it_is_the_namespaces_own_and_nothing_is_left
     async def story() -> None:
         shelf = Shelf(keys={"kms/support": 5_000_000_000_000_000})
         shelf.put(NAMESPACE, [item(at, subject="mr-x") for at in range(4)])
-        async with house(tmp_path, legal_holds=Holding(subject="mr-x")) as place:
+        async with house(tmp_path) as place:
+            await place.room.record_operations.place_hold(operator("sam"), "m", subject="mr-x")
             active = await keeping(place, shelf, keyScope="kms/{namespace}", subjectField="subject")
             held = (await settled(place, (await purged(place, active.id)).id)).outcome
             assert held is not None
             assert held.keys == ()
             shelf.kept[NAMESPACE].clear()
             shelf.put(NAMESPACE, [item(at) for at in range(4)])
+            unsaid = (await settled(place, (await purged(place, active.id)).id)).outcome
+            assert unsaid is not None
+            assert (unsaid.deleted, unsaid.skipped) == (0, {"held": 4})  # whom they are about could be mr-x
+            shelf.kept[NAMESPACE].clear()
+            shelf.put(NAMESPACE, [item(at, subject="mrs-y") for at in range(4)])
             gone = (await settled(place, (await purged(place, active.id)).id)).outcome
             assert gone is not None
             assert [one.scope for one in gone.keys] == ["kms/support"]

@@ -26,6 +26,7 @@ from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
 from accredit.api.gitops import gitops
 from accredit.api.interchange import interchange
+from accredit.api.keeping import keeping
 from accredit.api.people import people
 from accredit.api.plane import ControlPlane
 from accredit.api.policies import policies
@@ -57,6 +58,7 @@ _SUBJECTS = (
     interchange,
     gitops,
     successions,
+    keeping,
 )
 _PROBLEM = {
     "type": "object",

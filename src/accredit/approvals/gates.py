@@ -41,6 +41,7 @@ _OTHER_GATES: Final[Mapping[SubjectKind, tuple[RoleNeed, ...]]] = {
     SubjectKind.TOOL_FACT: (RoleNeed(Role.SECURITY),),
     SubjectKind.PURGE: (RoleNeed(Role.COMPLIANCE),),
     SubjectKind.FACT_SOURCE: (RoleNeed(Role.SECURITY),),
+    SubjectKind.ERASURE: (RoleNeed(Role.COMPLIANCE),),
 }
 _ANSWER_DAYS: Final[Mapping[Tier | None, int]] = {None: 7, Tier.LOW: 7, Tier.MEDIUM: 14, Tier.HIGH: 30}
 _CARRY_DAYS: Final[Mapping[Tier | None, int]] = {None: 0, Tier.LOW: 365, Tier.MEDIUM: 182, Tier.HIGH: 91}

@@ -167,6 +167,8 @@ class SubjectKind(StrEnum):
     """Deletion of what an agent kept in a store, exactly as planned."""
     FACT_SOURCE = "fact-source"
     """Who vouches for users and tasks: an issuer and its keys, or a context provider."""
+    ERASURE = "erasure"
+    """Destruction of the parts of the log that concern one subject."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ __all__ = [
     "RowWrite",
     "StateRow",
     "StateView",
+    "SubjectStore",
     "Write",
 ]
 
@@ -136,6 +137,10 @@ class Commit:
     """To be added to the roll-up."""
     pseudonyms: Sequence[tuple[str, str, bytes]] = ()
     """(pseudonym, kind, sealed value); one already stored stays as it is."""
+    erased: Sequence[tuple[int, str]] = ()
+    """(seq, part name) of data keys to destroy: those that a tombstone among the records names."""
+    forgotten: Sequence[str] = ()
+    """Pseudonyms whose mapping is destroyed."""
 
 
 class RecordStore(LogReader, Protocol):
@@ -167,6 +172,41 @@ class RecordStore(LogReader, Protocol):
 
     def reopen(self) -> None:
         """Forget the connection after a failure and read anew what is there. Raises UnavailableError."""
+        ...
+
+
+class SubjectStore(RecordReader, Protocol):
+    """Keeps, beside the records, which of them concern whom: by names that say nothing (`SubjectKeys`). Erasable.
+
+    All of it raises UnavailableError if the store cannot be read or written. From any thread.
+    """
+
+    def indexed(self) -> int:
+        """How many records were looked at, from the first on."""
+        ...
+
+    def index(self, pairs: Sequence[tuple[str, int]], *, upto: int) -> None:
+        """Note (name, seq) pairs, and that the records below `upto` were looked at; in one transaction."""
+        ...
+
+    def concerning(self, names: Collection[str], start: int, stop: int, limit: int) -> list[int]:
+        """The records under any of the names, start <= seq < stop, in order, at most so many."""
+        ...
+
+    def names_of(self, seq: int) -> frozenset[str]:
+        """Whom a record concerns."""
+        ...
+
+    def unindex(self, names: Collection[str], upto: int) -> None:
+        """Forget these names of the records below `upto`."""
+        ...
+
+    def scrub(self) -> None:
+        """Leave no copy of what was erased in any file of the store, once it returns.
+
+        Raises:
+            UnavailableError: somebody reads an older state just now; try again later.
+        """
         ...
 
 

@@ -71,7 +71,8 @@ __all__ = [
 CENSUS: Final = "census"
 """A count of the records before it, by kind: body `{"counts": {kind: n}, "size": n}`."""
 PART_ERASED: Final = "part.erased"
-"""A tombstone: body `{"erased": [{"part": name, "seq": n}, …]}` names parts whose keys were destroyed."""
+"""A tombstone: body `{"erased": [{"part": name, "seq": n}, …]}` names parts whose keys are destroyed with it, and
+`forgotten` pseudonyms whose mapping is. INVARIANT: record and destruction are one transaction."""
 REPEATED: Final = "refused.repeated"
 UNAUTHENTICATED: Final = "refused.authentication.repeated"
 

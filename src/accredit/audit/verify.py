@@ -194,6 +194,8 @@ def _check_row(row: StoredRow, leaf: bytes, stream: str, done: _Checked) -> str 
             return "states another size in its census"
     elif kind == PART_ERASED:
         done.tombstones += [(gone["seq"], gone["part"]) for gone in fields["erased"]]
+        if any(gone["seq"] >= seq for gone in fields["erased"]):
+            return "is a tombstone of what was not written yet"
     done.leaves.append(leaf)
     return None
 
@@ -228,7 +230,7 @@ class _Joined:
         self.opened = 0
         self.signed = 0
         self.latest_us = 0
-        self._reader = reader
+        self.reader = reader
         self._heads = heads
         """Still to be compared, in order of size."""
         self._last_census = -1
@@ -268,7 +270,7 @@ class _Joined:
         for level in {level for level, _, _ in completed}:
             ours = [(index, value) for at, index, value in completed if at == level]
             first, last = ours[0][0], ours[-1][0]
-            if self._reader.hashes(level, first, last + 1) != [value for _, value in ours]:
+            if self.reader.hashes(level, first, last + 1) != [value for _, value in ours]:
                 raise _FaultError(f"the stored tree differs at level {level} from tile {first} on", first * 256**level)
 
     def _compare(self, head: Checkpoint, censuses: set[int]) -> None:
@@ -318,7 +320,7 @@ def verify_log(
         joined = _Joined(reader, heads)
         for checked in _ranges(open_reader, reader, size, keys, processes):
             joined.add(checked)
-        _conclude(joined, totals, heads, rollups=rollups)
+        _conclude(joined, totals, heads, rollups=rollups, opened=keys is not None)
     except _FaultError as fault:
         signed = joined.signed if joined else 0
         return VerifyReport(False, str(fault), fault.first_bad, size, signed, checkpoints, label, caveat)
@@ -350,16 +352,19 @@ def _heads(totals: LogTotals, verifier: CheckpointVerifier) -> list[Checkpoint]:
     return heads
 
 
-def _conclude(joined: _Joined, totals: LogTotals, heads: list[Checkpoint], *, rollups: bool) -> None:
+def _conclude(joined: _Joined, totals: LogTotals, heads: list[Checkpoint], *, rollups: bool, opened: bool) -> None:
     size = totals.size
     if heads:
         raise _FaultError(
             f"records from {size} on are missing: a checkpoint signs {heads[-1].size} and {size} are there", size
         )
-    untold = sorted(set(joined.missing) - joined.tombstones)
+    untold = sorted(set(joined.missing) - joined.tombstones - _erased_meanwhile(joined, size))
     if untold:
         seq, name = untold[0]
         raise _FaultError(f"record {seq}: the key of its part `{name}` is gone and no tombstone says so", seq)
+    if opened and (back := sorted(joined.tombstones - set(joined.missing))):
+        seq, name = back[0]
+        raise _FaultError(f"record {seq}: its part `{name}` was erased, and its key is there or it never had one", seq)
     if not rollups:
         return
     counts = totals.kinds
@@ -372,6 +377,18 @@ def _conclude(joined: _Joined, totals: LogTotals, heads: list[Checkpoint], *, ro
     ours = [UsageDay(*key, Usage(*fold[:5]), fold[5]) for key, fold in sorted(joined.usage.items())]
     if totals.usage != ours:
         raise _FaultError("the daily roll-up is not what the records count", None)
+
+
+def _erased_meanwhile(joined: _Joined, size: int) -> set[tuple[int, str]]:
+    """What was erased while a running server's log was read: its tombstones stand behind the end that was looked at."""
+    if not set(joined.missing) - joined.tombstones:
+        return set()
+    erased: set[tuple[int, str]] = set()
+    reader = joined.reader
+    for row in reader.rows(size, reader.size()):
+        if leaf_hashes([row])[0] == row[3] and orjson.loads(row[1][2:])["kind"] == PART_ERASED:
+            erased |= {(gone["seq"], gone["part"]) for gone in orjson.loads(row[2][32:])["erased"]}
+    return erased
 
 
 def _ranges(

@@ -29,7 +29,7 @@ from accredit.audit.checkpoint import Checkpoint, CheckpointSigner
 from accredit.audit.merkle import Frontier, leaf_hash, subtree_root
 from accredit.audit.model import Entry, Facts, Pseudonym, Receipt, StoredRow, Usage, UsageDay
 from accredit.audit.ports import Commit, RecordStore
-from accredit.audit.records import CENSUS, EncodedRecord, PartBounds, PartKeys, encode, leaf_data
+from accredit.audit.records import CENSUS, PART_ERASED, EncodedRecord, PartBounds, PartKeys, encode, leaf_data
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, InvalidInputError, UnavailableError
@@ -266,6 +266,8 @@ class LogWriter:
         ids: dict[str, Receipt] = {}
         usage: dict[tuple[int, str, str], _Counted] = {}
         pseudonyms: list[tuple[str, str, bytes]] = []
+        erased: list[tuple[int, str]] = []
+        forgotten: list[str] = []
         size, taken = 0, 0
         for entry, future in group:
             taken += 1
@@ -286,6 +288,9 @@ class LogWriter:
             if entry.usage is not None:
                 _count(usage, entry, entry.usage)
             pseudonyms += map(self._sealed_name, entry.pseudonyms)
+            if entry.facts.kind == PART_ERASED:
+                erased += [(gone["seq"], gone["part"]) for gone in entry.body["erased"]]
+                forgotten += entry.body.get("forgotten", ())
             size += len(record.body) + len(record.sealed)
             if size > self._settings.group_bytes:
                 break
@@ -302,7 +307,8 @@ class LogWriter:
             records.append(self._census(len(records), kinds))
         if records:
             nodes = self._frontier.append([record.leaf_hash for record in records])
-            self._store.commit(Commit(records, nodes, kinds, [row.day_row() for row in usage.values()], pseudonyms))
+            counted = [row.day_row() for row in usage.values()]
+            self._store.commit(Commit(records, nodes, kinds, counted, pseudonyms, erased, forgotten))
             self._kinds.update(kinds)
         self._end(ended)
         group.clear()

@@ -13,6 +13,7 @@ from accredit.cli import (
     gitops,
     holds,
     interchange,
+    keeping,
     launching,
     people,
     policies,
@@ -43,6 +44,7 @@ _SUBJECTS = (
     stores,
     interchange,
     gitops,
+    keeping,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

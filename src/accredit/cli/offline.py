@@ -12,6 +12,7 @@ from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.export import LogExport, bases_of
 from accredit.audit.export import export_log as write_export
 from accredit.audit.proof import carried_entry, verify_record_proof
+from accredit.audit.sealed_archive import ARCHIVE_FORMAT
 from accredit.audit.verify import Anchor, VerifyReport
 from accredit.audit.verify import verify_log as verify_reader
 from accredit.cli.output import Format, show
@@ -19,9 +20,9 @@ from accredit.cli.profile import load_profile
 from accredit.gateway.programs import isolation
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, NotFoundError
-from accredit.offline import check_log, look_at
+from accredit.offline import archive_in, archive_of, check_log, look_at
 
-__all__ = ["examine", "export_log", "verify_log"]
+__all__ = ["archive_log", "examine", "export_log", "verify_log"]
 
 
 def _given(path: Path | None) -> bytes | None:
@@ -40,12 +41,14 @@ def _kept() -> bytes | None:
 
 
 def verify_log(source: Path, *, checkpoint: Path | None, vkey: str | None, open_parts: bool, output: Format) -> int:
-    """Verify a data directory, an export or one record's proof; 0 only if every byte is as signed."""
+    """Verify a data directory, an export, an archive or one record's proof; 0 only if every byte is as signed."""
     if source.is_file():
         return _verify_proof(source, vkey, output)
     given = _given(checkpoint)
     bases = {}
-    if (source / "manifest.json").exists():
+    if _is_archive(source):
+        report = _verify_archive(source, given, vkey)
+    elif (source / "manifest.json").exists():
         report = _verify_export(source, given, vkey)
         bases = {"bases": list(LogExport(source).bases)}
     else:
@@ -107,6 +110,43 @@ def _verify_export(source: Path, given: bytes | None, vkey: str | None) -> Verif
     if report.ok and list(export.bases) != bases_of(export, export.size()):
         return replace(report, ok=False, what="the manifest states other bases of authority than the records")
     return report
+
+
+def _is_archive(source: Path) -> bool:
+    try:
+        return f'"{ARCHIVE_FORMAT}"'.encode() in (source / "manifest.json").read_bytes()
+    except OSError:
+        return False
+
+
+def _verify_archive(source: Path, given: bytes | None, vkey: str | None) -> VerifyReport:
+    if vkey is None:
+        raise InvalidInputError(
+            Code.LOG_INVALID, "an archive is verified with the log's public key",
+            hint="give --vkey; the operator of the log publishes it, and `manifest.json` only repeats it",
+        )  # fmt: skip
+    archive = archive_in(source)
+    report = verify_reader(
+        lambda: archive,
+        verifier=CheckpointVerifier(vkey),
+        anchors=[Anchor("file given", given)] if given else [],
+        rollups=False,
+    )
+    if not report.ok:
+        return report  # it says which record
+    try:
+        archive.require_whole()
+    except InvalidInputError as error:
+        return replace(report, ok=False, what=error.message)
+    return report
+
+
+def archive_log(data: Path, directory: Path, *, output: Format) -> int:
+    """Write what is signed and not archived yet."""
+    size, vkey = archive_of(data, directory)
+    verify = f"accredit audit verify {directory} --vkey '{vkey}'"
+    show({"records": size, "directory": str(directory), "verify": verify}, output)
+    return 0
 
 
 def export_log(data: Path, directory: Path, *, output: Format) -> int:

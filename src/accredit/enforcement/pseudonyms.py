@@ -29,6 +29,13 @@ class Pseudonyms:
             found = self._known[kind, value] = Pseudonym(kind, value, self._ids.new("psd"))
         return found.pseudonym, None if (kind, value) in self._durable else found
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Their mappings were erased: whoever they stood for is new from here on."""
+        gone = set(names)
+        for key in [key for key, one in self._known.items() if one.pseudonym in gone]:
+            del self._known[key]
+            self._durable.discard(key)
+
     def became_durable(self, mappings: Iterable[Pseudonym]) -> None:
         """The entry that carried these was written."""
         self._durable |= {(one.kind, one.value) for one in mappings}

@@ -50,7 +50,13 @@ class PresentGrounds:
                 return self._of_version(request)
             case SubjectKind.POLICY_RELEASE:
                 return self._of_release(request)
-            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT | SubjectKind.FACT_SOURCE | SubjectKind.PURGE:
+            case (
+                SubjectKind.ROLE_GRANT
+                | SubjectKind.TOOL_FACT
+                | SubjectKind.FACT_SOURCE
+                | SubjectKind.PURGE
+                | SubjectKind.ERASURE
+            ):
                 return Grounds()
 
     def _of_version(self, request: ApprovalRequest) -> Grounds:

@@ -34,7 +34,6 @@ __all__ = [
     "Credentials",
     "FindsPersonal",
     "LegalHolds",
-    "NoneHeld",
     "Questions",
     "Reservations",
     "Samples",
@@ -332,17 +331,20 @@ class Samples(Protocol):
 class LegalHolds(Protocol):
     """Knows what must be kept. Answers from memory."""
 
-    def blocks(self, *, agent: AgentId, subject: str | None = None, store: str | None = None, at_us: int) -> str | None:
-        """The id of a hold that keeps what is meant from being deleted; None if nothing does."""
+    def blocks(
+        self,
+        *,
+        agent: AgentId | None = None,
+        subject: str | None = None,
+        store: str | None = None,
+        at_us: int | None = None,
+    ) -> tuple[str, ...]:
+        """The ids of the holds that keep what is meant from being deleted; None is not known, and could be held.
+
+        Raises:
+            ConflictError: a hold is not what the log proves: nothing may be deleted.
+        """
         ...
-
-
-class NoneHeld:
-    """Nothing is under legal hold."""
-
-    def blocks(self, *, agent: AgentId, subject: str | None = None, store: str | None = None, at_us: int) -> str | None:
-        del agent, subject, store, at_us
-        return None
 
 
 class FindsPersonal(Protocol):

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from accredit.approvals.model import SubjectKind
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
-from accredit.audit.ports import ControlLog, LogReader
+from accredit.audit.erasing import Erasures
+from accredit.audit.expiring import Expiries
+from accredit.audit.indexing import SubjectIndex
+from accredit.audit.legal_holds import LegalHoldKeeper
+from accredit.audit.model import Pseudonym
+from accredit.audit.ports import ControlLog, LogReader, SubjectStore
+from accredit.audit.records import PartKeys
+from accredit.audit.retention import Schedule, the_schedule
+from accredit.audit.subjects import SubjectKeys
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.broker import SealedBroker
 from accredit.identity.credentials import AgentCredentials
@@ -24,6 +32,7 @@ from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
+from accredit.kernel.sealing import Sealer
 from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
@@ -35,7 +44,8 @@ from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
 from accredit.lifecycle.people_operations import PeopleOperations
-from accredit.lifecycle.ports import Archive, FindsPersonal, LegalHolds, NoneHeld, Samples, StoreAdapters
+from accredit.lifecycle.ports import Archive, FindsPersonal, Samples, StoreAdapters
+from accredit.lifecycle.record_operations import RecordOperations
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
@@ -81,6 +91,10 @@ class LifecycleRoom:
     interchange: InterchangeOperations
     gitops: GitopsOperations
     people: PeopleOperations
+    legal_holds: LegalHoldKeeper
+    erasures: Erasures
+    expiries: Expiries
+    record_operations: RecordOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -106,6 +120,7 @@ class LifecycleRoom:
                     await self.discovery.tidy()
                     await self.stores.round()
                     await self.people.successions.round()
+                    await self.record_operations.round()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
@@ -134,12 +149,15 @@ def furnished(
     holds: Holds,
     limits: Limits,
     archive: Archive,
+    sealer: Sealer,
+    subjects: SubjectStore,
+    part_keys: PartKeys,
+    pseudonyms: Callable[[], Iterable[Pseudonym]],
     clock: Clock,
     ids: IdSource,
     rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
     adapters: StoreAdapters,
     samples: Samples,
-    legal_holds: LegalHolds | None = None,
     detector: FindsPersonal | None = None,
     steady: Callable[[Instant], bool] = lambda _: True,
     forget: Callable[[ServerName], None] = lambda _: None,
@@ -149,8 +167,15 @@ def furnished(
     public_url: str,
     program: str,
     succession_times: SuccessionTimes | None = None,
+    backup_days: int = 30,
+    schedule: Schedule | None = None,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
+    names = SubjectKeys.under(sealer)
+    legal_holds = LegalHoldKeeper(control, names, clock=clock, ids=ids)
+    index = SubjectIndex(subjects, part_keys, names, pseudonyms=pseudonyms)
+    expiries = Expiries(control, subjects, index, legal_holds, schedule or the_schedule(), clock=clock, ids=ids)
+    erasures = Erasures(control, index, subjects, legal_holds, names, clock=clock, ids=ids, at=at)
     judging = Judging(registry, snapshot, clock)
     approvals = Approvals(
         control,
@@ -172,7 +197,7 @@ def furnished(
         control,
         adapters,
         samples,
-        legal_holds or NoneHeld(),
+        legal_holds,
         detector or BuiltInDetector(),
         approvals,
         registered=lambda: registry.stores,
@@ -222,6 +247,9 @@ def furnished(
         tier_of=judging.present,
         said_in=said_in,
     )
+    record_operations = RecordOperations(
+        legal_holds, erasures, expiries, approvals, registry, clock, backup_days=backup_days
+    )
     operations = Operations(
         registry=registry,
         identity=identity,
@@ -239,7 +267,10 @@ def furnished(
         judging=judging,
         rehearse=rehearse,
         forget=forget,
-        enact={SubjectKind.PURGE.value: stores.approved},
+        enact={
+            SubjectKind.PURGE.value: stores.approved,
+            SubjectKind.ERASURE.value: record_operations.approved,
+        },
     )
     timeline = Timeline(records)
     dossiers = Dossiers(
@@ -306,4 +337,8 @@ def furnished(
         interchange,
         gitops,
         people_operations,
+        legal_holds,
+        erasures,
+        expiries,
+        record_operations,
     )

@@ -434,10 +434,11 @@ class Stores:
     ) -> _Pass:
         """One pass; `each` gets what is to be deleted of every page, `remaining` every item that is there."""
         seen, reviewed = _Pass(), self._reviewed(selector)
-        at_us = self._clock.now().wall_us
 
         def held(subject: str | None) -> str | None:
-            return self._holds.blocks(agent=selector.agent, subject=subject, store=selector.store, at_us=at_us)
+            # of what time an item is, is not known, and whom it is about only if it says so
+            held_by = self._holds.blocks(agent=selector.agent, subject=subject, store=selector.store)
+            return held_by[0] if held_by else None
 
         async for page in walk(adapter, selector.namespace):
             doomed = []

@@ -49,6 +49,9 @@ class Act(StrEnum):
     SCAN_STORE = "scan stores"
     REVIEW_STORE = "review stores"
     PURGE_STORE = "purge stores"
+    PLACE_LEGAL_HOLD = "place legal holds"
+    LIFT_LEGAL_HOLD = "lift legal holds"
+    ERASE_SUBJECT = "erase subjects from the log"
     READ = "read"
 
 
@@ -87,6 +90,9 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.SCAN_STORE: (*_OWNERS, Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.REVIEW_STORE: (*_OWNERS, Role.TEAM_LEAD, Role.COMPLIANCE),
     Act.PURGE_STORE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
+    Act.PLACE_LEGAL_HOLD: (Role.COMPLIANCE, Role.SECURITY, Role.ADMIN),
+    Act.LIFT_LEGAL_HOLD: (Role.COMPLIANCE,),
+    Act.ERASE_SUBJECT: (Role.COMPLIANCE, Role.OPERATOR, Role.ADMIN),
 }
 _NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from accredit.audit.model import LastUse, StoredRecord, StoredRow, Usage, UsageDay
 from accredit.audit.ports import Commit, LogTotals
@@ -27,6 +27,8 @@ class MemoryRecordStore:
         self._usage: dict[tuple[int, str, str], UsageDay] = {}
         self._pseudonyms: dict[str, tuple[str, str, bytes]] = {}
         self._checkpoints: dict[int, bytes] = {}
+        self._subjects: set[tuple[int, str]] = set()
+        self._indexed = 0
 
     def size(self) -> int:
         return len(self._rows)
@@ -107,11 +109,34 @@ class MemoryRecordStore:
             self._usage[key] = _added(self._usage.get(key), row)
         for pseudonym in commit.pseudonyms:
             self._pseudonyms.setdefault(pseudonym[0], pseudonym)
+        for seq, name in commit.erased:
+            self._keys.get(seq, {}).pop(name, None)
+        for gone in commit.forgotten:
+            self._pseudonyms.pop(gone, None)
 
     def keep_checkpoint(self, size: int, note: bytes) -> None:
         if size in self._checkpoints:
             raise UnavailableError(Code.AUDIT_UNAVAILABLE, "a checkpoint of that size is kept already")
         self._checkpoints[size] = note
+
+    def indexed(self) -> int:
+        return self._indexed
+
+    def index(self, pairs: Sequence[tuple[str, int]], *, upto: int) -> None:
+        self._subjects.update((seq, name) for name, seq in pairs)
+        self._indexed = max(self._indexed, upto)
+
+    def concerning(self, names: Collection[str], start: int, stop: int, limit: int) -> list[int]:
+        return sorted({seq for seq, name in self._subjects if name in names and start <= seq < stop})[:limit]
+
+    def names_of(self, seq: int) -> frozenset[str]:
+        return frozenset(name for at, name in self._subjects if at == seq)
+
+    def unindex(self, names: Collection[str], upto: int) -> None:
+        self._subjects = {(seq, name) for seq, name in self._subjects if name not in names or seq >= upto}
+
+    def scrub(self) -> None:
+        """Nothing to do: memory keeps no older copy."""
 
     def free_bytes(self) -> int:
         return self.free

@@ -54,6 +54,13 @@ CREATE TABLE usage_daily (
   errors INTEGER NOT NULL, cost_nanos INTEGER NOT NULL, last_us INTEGER NOT NULL, PRIMARY KEY (day, agent, tool)
 ) WITHOUT ROWID;
 """
+_SUBJECTS = """
+CREATE TABLE IF NOT EXISTS part_subjects (subject TEXT, seq INTEGER, PRIMARY KEY (subject, seq)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS part_subjects_seq ON part_subjects (seq);
+CREATE TABLE IF NOT EXISTS indexed (id INTEGER PRIMARY KEY CHECK (id = 1), next INTEGER NOT NULL);
+INSERT OR IGNORE INTO indexed VALUES (1, 0);
+"""
+"""A log of an older release has none: what it would say is found in the records."""
 _ROW = "SELECT seq, header, body, leaf, sealed, outbox FROM records"
 
 
@@ -261,6 +268,10 @@ class SqliteRecordStore(SqliteRecordReader):
         super().__init__(path)
         if stream not in {None, self._stream}:
             raise ConflictError(Code.LOG_INVALID, "the data directory holds the audit log of another stream")
+        try:
+            self._writing.executescript(f"BEGIN IMMEDIATE;{_SUBJECTS}COMMIT;")
+        except sqlite3.Error as error:
+            raise _unavailable("cannot be written", error) from error
 
     def _connect_writing(self) -> sqlite3.Connection:
         try:
@@ -310,6 +321,10 @@ class SqliteRecordStore(SqliteRecordReader):
                 " last_us = max(last_us, excluded.last_us)",
             )
             _put(write, "INSERT OR IGNORE INTO pseudonyms", commit.pseudonyms)
+            if commit.erased:
+                write.executemany("DELETE FROM part_keys WHERE seq = ? AND name = ?", commit.erased)
+            if commit.forgotten:
+                write.executemany("DELETE FROM pseudonyms WHERE pseudonym = ?", [(one,) for one in commit.forgotten])
             write.execute("COMMIT")
             if self._wal_is_long:
                 self._wal_is_long = False
@@ -330,6 +345,57 @@ class SqliteRecordStore(SqliteRecordReader):
         # the connection, so that nothing more can be committed before `reopen` has read what is there
         with suppress(sqlite3.Error):
             self._writing.close()
+
+    def indexed(self) -> int:
+        return int(self._read("SELECT next FROM indexed")[0][0])
+
+    def index(self, pairs: Sequence[tuple[str, int]], *, upto: int) -> None:
+        with self._upkeep_lock:
+            try:
+                self._upkeep.execute("BEGIN IMMEDIATE")
+                self._upkeep.executemany("INSERT OR IGNORE INTO part_subjects VALUES (?, ?)", pairs)
+                self._upkeep.execute("UPDATE indexed SET next = max(next, ?)", (upto,))
+                self._upkeep.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._undo()
+                raise _unavailable("did not take its index of subjects", error) from error
+
+    def concerning(self, names: Collection[str], start: int, stop: int, limit: int) -> list[int]:
+        marks = ", ".join("?" * len(names))
+        sql = f"SELECT DISTINCT seq FROM part_subjects WHERE subject IN ({marks})"  # noqa: S608 - marks, no values
+        sql += " AND seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
+        return [seq for (seq,) in self._read(sql, (*names, start, stop, limit))]
+
+    def names_of(self, seq: int) -> frozenset[str]:
+        return frozenset(name for (name,) in self._read("SELECT subject FROM part_subjects WHERE seq = ?", (seq,)))
+
+    def unindex(self, names: Collection[str], upto: int) -> None:
+        with self._upkeep_lock:
+            try:
+                self._upkeep.execute("BEGIN IMMEDIATE")
+                self._upkeep.executemany(
+                    "DELETE FROM part_subjects WHERE subject = ? AND seq < ?", [(name, upto) for name in names]
+                )
+                self._upkeep.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._undo()
+                raise _unavailable("did not forget a subject", error) from error
+
+    def _undo(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._upkeep.in_transaction:
+                self._upkeep.execute("ROLLBACK")
+
+    def scrub(self) -> None:
+        # pages are overwritten as they are freed (secure_delete); older copies of them stand in the WAL alone, until
+        # it is carried over and cut to nothing
+        try:
+            with self._upkeep_lock:
+                (busy, _, _) = self._upkeep.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise _unavailable("cannot be scrubbed", error) from error
+        if busy:
+            raise UnavailableError(Code.AUDIT_UNAVAILABLE, "the audit log is being read: its WAL cannot be cut now")
 
     def free_bytes(self) -> int:
         try:
