@@ -66,6 +66,7 @@ def dossier_of(agent: Agent, now_us: int, *, tier: Tier | None = Tier.HIGH, word
         approved=ApprovalAnswer(
             request, tuple(RecordedVote(vote, 30 + at) for at, vote in enumerate(request.votes)), 31
         ),
+        changes=(),
         waiting=None,
         review=SecurityReview(now_us - 30 * _HOUR_US, PersonId("sam"), request.id, 30),
         plan=() if retired else tuple(Planned(step, does, result, left) for step, does, result, left in steps),

@@ -295,6 +295,17 @@ class VersionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One thing that the newest declaration changes against the version in force."""
+
+    facet: str
+    what: str
+    why: str
+    material: bool
+    """Whether whoever judges the facet must look again; if nothing must be, nobody votes."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentDossier:
     """Everything that is known of one agent."""
 
@@ -317,6 +328,7 @@ class AgentDossier:
     """The five questions: approved_by, data, tools (and models), security_review, decommissioning; each names its
     record."""
     tiering: TierShown | None
+    changes: list[ChangeRow]
     waiting: str | None
     """A request that people are asked to vote on now."""
     tools: list[GrantRow]
@@ -500,6 +512,7 @@ def _dossier(plane: ControlPlane, asking: Asking, found: Dossier) -> AgentDossie
         purpose=version.manifest["spec"]["purpose"],
         answers=dated(found.answers()),
         tiering=TierShown(version=version.digest, **found.tiering.document()) if found.tiering else None,
+        changes=[ChangeRow(one.facet, one.what, one.why, one.material) for one in found.changes],
         waiting=found.waiting.id if found.waiting else None,
         tools=[
             GrantRow(one.tool, one.digest, one.user_role, dict(one.same_as), bool(one.hours), sorted(one.mask))

@@ -146,14 +146,16 @@ def furnished(
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
     judging = Judging(registry, snapshot, clock)
+    grounds = PresentGrounds(registry, judging, releases, lambda request: approvals.content(request))  # noqa: PLW0108 - bound by this very call
     approvals = Approvals(
         control,
         ids,
         clock,
         organisation=registry.proven_organisation,
-        grounds=PresentGrounds(registry, judging, releases, lambda request: approvals.content(request)),  # noqa: PLW0108 - bound by this very call
+        grounds=grounds,
         authors=registry.authors,
         steady=steady,
+        replacing=grounds.replacing,
     )
     credentials, baselines = AgentCredentials(), BaselineKeeper(control, lambda: registry.catalogue)
     sign_off = VersionSignOff(approvals)
