@@ -11,4 +11,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("change:material", "issue 6 §2", "what widens is voted on, together with whatever narrows beside it"),
     Requirement("change:creeping", "issue 6 §2", "many small changes are one large one"),
     Requirement("change:widened", "issue 6 §2", "a narrower declaration that is allowed more is voted on"),
+    Requirement("tier:deadline", "issue 6 §4", "a tier that rose and is not answered in five days stops the agent"),
+    Requirement("unused:told", "issue 6 §4", "what is granted and was not used is told with its last use"),
 )

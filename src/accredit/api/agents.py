@@ -25,7 +25,7 @@ from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Done, Procedure, RetirementReceipt
 from accredit.lifecycle.timeline import TimelineEvent
 from accredit.limits.model import LimitUsage
-from accredit.monitoring.model import Baseline, Posture, ReportedUse, ToolUse
+from accredit.monitoring.model import Baseline, Posture, ReportedUse, ToolUse, UnusedPermission
 from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
 
 __all__ = [
@@ -275,6 +275,20 @@ class ToolUseRow:
 
 
 @dataclass(frozen=True, slots=True)
+class UnusedRow:
+    """A tool or model that an agent may call and does not."""
+
+    tool: str
+    last_used: str | None
+    """The newest day on which a call was allowed; null: none in a year."""
+    idle_days: int
+    """Since then; of what was never used, since the agent was registered, a year at most."""
+    version_days: int
+    """For how many days the version in force has been so: what it was granted newly may not have had its time."""
+    denies: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportedUseRow:
     """How often it was reported that an agent used a tool or model past the gateway. A claim, not a measurement."""
 
@@ -450,6 +464,11 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     @app.get("/api/v1/agents/{name:agent}/usage", response_model=Items[UsageRow])
     async def agent_usage(who: Who, name: Named, days: Annotated[int, Query(ge=1, le=366)] = 30) -> Json:
         return Json(Items(_usage(plane, asking.seen(who, name), days)))
+
+    @app.get("/api/v1/agents/{name:agent}/unused", response_model=Items[UnusedRow])
+    async def agent_unused(who: Who, name: Named, days: Annotated[int, Query(ge=1, le=366)] = 90) -> Json:
+        agent = asking.seen(who, name)
+        return Json(Items([_unused(one) for one in await asyncio.to_thread(room.monitor.unused, agent, days=days)]))
 
     @app.get("/api/v1/agents/{name:agent}/reported", response_model=Items[ReportedUseRow])
     async def agent_reported(who: Who, name: Named) -> Json:
@@ -645,6 +664,11 @@ def _tool_use(one: ToolUse) -> ToolUseRow:
         cost=str(Money(one.cost_nanos)),
         last=optional_moment(one.last_us),
     )
+
+
+def _unused(one: UnusedPermission) -> UnusedRow:
+    last = None if one.last_used_day is None else moment(one.last_used_day * _DAY_US)[:10]
+    return UnusedRow(one.tool, last, one.idle_days, one.version_days, one.denies)
 
 
 def _reported(one: ReportedUse) -> ReportedUseRow:

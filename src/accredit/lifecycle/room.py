@@ -34,6 +34,7 @@ from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
+from accredit.lifecycle.overdue import RisenTiers
 from accredit.lifecycle.ports import Archive, FindsPersonal, LegalHolds, NoneHeld, Samples, StoreAdapters
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
@@ -77,6 +78,7 @@ class LifecycleRoom:
     store_operations: StoreOperations
     interchange: InterchangeOperations
     gitops: GitopsOperations
+    risen: RisenTiers
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -101,6 +103,7 @@ class LifecycleRoom:
                     await self.operations.tidy()
                     await self.discovery.tidy()
                     await self.stores.round()
+                    await self.risen.round()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
@@ -288,4 +291,5 @@ def furnished(
         StoreOperations(stores, store_reviews, registry),
         interchange,
         gitops,
+        RisenTiers(lifecycle, registry, monitor, clock, steady=steady),
     )
