@@ -614,7 +614,7 @@ class Approvals:
 
     def _require_other_hand(self, request: ApprovalRequest, operator: Operator, now: Instant) -> None:
         # nobody voted on this version itself: whoever puts it into force is the second person
-        if any(vote.carried_from is None for vote in request.votes):
+        if any(vote.carried_from is None and vote.verdict is VoteVerdict.APPROVE for vote in request.votes):
             return
         against = barred(
             self._organisation(), request.parties, operator.person, opened_us=request.opened_us, now_us=now.wall_us
