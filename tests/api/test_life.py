@@ -280,7 +280,8 @@ def test_who_has_no_part_in_it_learns_nothing(firm: Company) -> None:
     firm.apply("dana", agent("private", environment="development"))
     about, unknown = "/api/v1/agents/development/private", "/api/v1/agents/development/never-was"
     nick = firm["nick"]
-    for path in ("", "/tier", "/timeline", "/plan", "/receipt", "/usage", "/limits", "/baseline", "/validation"):
+    for path in ("", "/tier", "/timeline", "/plan", "/receipt", "/usage", "/unused", "/limits", "/baseline",
+                 "/validation"):  # fmt: skip
         answers = [nick.get(one + path) for one in (about, unknown)]
         assert [one.status_code for one in answers] == [404, 404], path
         assert answers[0].text.replace("private", "never-was") == answers[1].text, "it is told that there is one"

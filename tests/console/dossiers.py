@@ -14,6 +14,7 @@ from accredit.monitoring.model import Alert, AlertKind, AlertState, RemediationK
 from accredit.policy.enforced import AccessOutcome
 from accredit.policy.sources import Layer
 from accredit.policy.validation import AccessReport, AccessRow, CeilingHit, Excess, ExcessKind
+from accredit.registry.changes import FacetChange
 from accredit.registry.model import Agent, AgentState, Incident, Restriction, RestrictionKind, Role, Tier
 from accredit.registry.tiering import Block, Factor, Floor, Lowering, Safeguard, SafeguardKind, Tiering
 
@@ -65,6 +66,10 @@ def dossier_of(agent: Agent, now_us: int, *, tier: Tier | None = Tier.HIGH, word
         access=_access(agent),
         approved=ApprovalAnswer(
             request, tuple(RecordedVote(vote, 30 + at) for at, vote in enumerate(request.votes)), 31
+        ),
+        changes=(
+            FacetChange("tools", "crm/refund", "is granted now", material=True),
+            FacetChange("limits", "callsPerMinute", "is lower", material=False),
         ),
         waiting=None,
         review=SecurityReview(now_us - 30 * _HOUR_US, PersonId("sam"), request.id, 30),

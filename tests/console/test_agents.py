@@ -66,6 +66,18 @@ def test_its_language_models_stand_beside_its_tools_with_what_they_may_see_and_c
         assert words in unknown, words
 
 
+@pytest.mark.requirement("change:rules")
+def test_what_the_newest_declaration_changes_is_shown_with_what_must_be_looked_at(visit: _Visit, desk: Desk) -> None:
+    agent = desk.fleet.add("support-copilot")
+    text = visit("sam").get(f"/console/agents/{agent.id}").text
+    section = text.split("What the newest declaration changes</h2>", 1)[1].split("</section>", 1)[0]
+    widened, narrowed = section.split("<li>")[1:]
+    assert "crm/refund" in widened
+    assert "to be looked at" in widened
+    assert "callsPerMinute" in narrowed
+    assert "needs no vote of its own" in narrowed
+
+
 @pytest.mark.requirement("console:agent:questions")
 def test_a_retired_agents_page_shows_what_was_done_and_what_is_left_to_people(visit: _Visit, desk: Desk) -> None:
     agent = desk.fleet.add("old-mailer", state=AgentState.RETIRED)

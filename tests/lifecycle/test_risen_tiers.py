@@ -403,3 +403,53 @@ def test_a_hold_that_cannot_be_lifted_now_is_lifted_later(tmp_path: Path, monkey
             assert [(one.state, one.remedied) for one in told(place)] == [(AlertState.RESOLVED, True)]
 
     run(story())
+
+
+async def risen(place: House, days: int) -> int:
+    """How many agents are suspended after so many more days and two looks."""
+    place.clock.advance(days * DAY_S)
+    await place.operations.watch()
+    await place.operations.watch()
+    return await place.room.risen.round()
+
+
+@pytest.mark.requirement("tier:deadline")
+def test_a_tier_that_rose_stops_the_agent_after_five_days_also_if_its_alert_was_called_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await approved(place, RISES["an incident is opened"])
+            await incident(place)
+            assert await risen(place, 0) == 0
+            assert await risen(place, 4) == 0
+            (alert,) = told(place)
+            await place.operations.acknowledge(SAM, alert.id, "looking")
+            await place.operations.resolve(SAM, alert.id, "it is nothing")
+            assert await risen(place, 0) == 0
+            assert [one.state for one in told(place)] != [AlertState.RESOLVED], "another one tells of it"
+            assert await risen(place, 1) == 1
+            assert place.agent().state is AgentState.SUSPENDED
+            assert await risen(place, 10) == 0
+            await place.operations.resume(SAM, place.agent().id, "five more days")
+            assert await risen(place, 4) == 0
+            assert await risen(place, 1) == 1
+            assert place.agent().state is AgentState.SUSPENDED
+
+    run(story())
+
+
+@pytest.mark.requirement("tier:deadline")
+@pytest.mark.parametrize("answer", ["put right", "clock"])
+def test_what_is_put_right_or_cannot_be_dated_stops_nobody(tmp_path: Path, answer: str) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await approved(place, RISES["an incident is opened"])
+            await incident(place)
+            assert await risen(place, 0) == 0
+            if answer == "clock":
+                place.steadiness.steady = False
+            else:
+                await no_incident(place)
+            assert await risen(place, 6) == 0
+            assert place.agent().state is AgentState.ACTIVE
+
+    run(story())

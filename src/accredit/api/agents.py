@@ -25,7 +25,7 @@ from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Done, Procedure, RetirementReceipt
 from accredit.lifecycle.timeline import TimelineEvent
 from accredit.limits.model import LimitUsage
-from accredit.monitoring.model import Baseline, Posture, ReportedUse, ToolUse
+from accredit.monitoring.model import Baseline, Posture, ReportedUse, ToolUse, UnusedPermission
 from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "AgentTier",
     "AgentValidation",
     "BaselineShown",
+    "ChangeRow",
     "EventRow",
     "GrantRow",
     "LimitsShown",
@@ -45,6 +46,7 @@ __all__ = [
     "StepShown",
     "TierShown",
     "ToolUseRow",
+    "UnusedRow",
     "UsageRow",
     "ValidationShown",
     "VersionRow",
@@ -275,6 +277,20 @@ class ToolUseRow:
 
 
 @dataclass(frozen=True, slots=True)
+class UnusedRow:
+    """A tool or model that an agent may call and does not."""
+
+    tool: str
+    last_used: str | None
+    """The newest day on which a call was allowed; null: none in a year."""
+    idle_days: int
+    """Since then; of what was never used, since the agent was registered, a year at most."""
+    version_days: int
+    """For how many days the version in force has been so: what it was granted newly may not have had its time."""
+    denies: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReportedUseRow:
     """How often it was reported that an agent used a tool or model past the gateway. A claim, not a measurement."""
 
@@ -292,6 +308,17 @@ class VersionRow:
     version: str
     at: str
     by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One thing that the newest declaration changes against the version in force."""
+
+    facet: str
+    what: str
+    why: str
+    material: bool
+    """Whether whoever judges the facet must look again; if nothing must be, nobody votes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +344,7 @@ class AgentDossier:
     """The five questions: approved_by, data, tools (and models), security_review, decommissioning; each names its
     record."""
     tiering: TierShown | None
+    changes: list[ChangeRow]
     waiting: str | None
     """A request that people are asked to vote on now."""
     tools: list[GrantRow]
@@ -439,6 +467,11 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def agent_usage(who: Who, name: Named, days: Annotated[int, Query(ge=1, le=366)] = 30) -> Json:
         return Json(Items(_usage(plane, asking.seen(who, name), days)))
 
+    @app.get("/api/v1/agents/{name:agent}/unused", response_model=Items[UnusedRow])
+    async def agent_unused(who: Who, name: Named, days: Annotated[int, Query(ge=1, le=366)] = 90) -> Json:
+        agent = asking.seen(who, name)
+        return Json(Items([_unused(one) for one in await asyncio.to_thread(room.monitor.unused, agent, days=days)]))
+
     @app.get("/api/v1/agents/{name:agent}/reported", response_model=Items[ReportedUseRow])
     async def agent_reported(who: Who, name: Named) -> Json:
         found = room.monitor.reported(asking.seen(who, name).id)
@@ -500,6 +533,7 @@ def _dossier(plane: ControlPlane, asking: Asking, found: Dossier) -> AgentDossie
         purpose=version.manifest["spec"]["purpose"],
         answers=dated(found.answers()),
         tiering=TierShown(version=version.digest, **found.tiering.document()) if found.tiering else None,
+        changes=[ChangeRow(one.facet, one.what, one.why, one.material) for one in found.changes],
         waiting=found.waiting.id if found.waiting else None,
         tools=[
             GrantRow(one.tool, one.digest, one.user_role, dict(one.same_as), bool(one.hours), sorted(one.mask))
@@ -632,6 +666,11 @@ def _tool_use(one: ToolUse) -> ToolUseRow:
         cost=str(Money(one.cost_nanos)),
         last=optional_moment(one.last_us),
     )
+
+
+def _unused(one: UnusedPermission) -> UnusedRow:
+    last = None if one.last_used_day is None else moment(one.last_used_day * _DAY_US)[:10]
+    return UnusedRow(one.tool, last, one.idle_days, one.version_days, one.denies)
 
 
 def _reported(one: ReportedUse) -> ReportedUseRow:

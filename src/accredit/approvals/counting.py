@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from accredit.approvals.duties import Barred, duty
+from accredit.approvals.easing import Replacing, eased, immaterial
 from accredit.approvals.gates import answer_us, carry_us, gate
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Grounds, RoleNeed, SubjectKind, Vote, VoteVerdict
 from accredit.kernel.canonical import Digest, digest_value
@@ -104,11 +105,18 @@ def counted(request: ApprovalRequest, grounds: Grounds, organisation: Organisati
 
 
 def carried(
-    fresh: ApprovalRequest, earlier: Sequence[ApprovalRequest], grounds: Grounds, organisation: Organisation
+    fresh: ApprovalRequest,
+    earlier: Sequence[ApprovalRequest],
+    grounds: Grounds,
+    organisation: Organisation,
+    *,
+    replacing: Replacing | None = None,
 ) -> ApprovalRequest:
     """A new request with the votes of earlier ones that judged exactly what stands in it too, newest first.
 
-    INVARIANT: a new version is never approved by old votes alone; if they would do, none is carried over.
+    Votes on the version in force stand as well where nothing they judged needs another look (`easing.py`).
+    INVARIANT: a new version with any change that does is never approved by old votes alone; if they would do, none is
+    carried over.
     """
     since_us = fresh.opened_us - carry_us(grounds.tier)
     votes: list[Vote] = []
@@ -125,5 +133,9 @@ def carried(
             and vote.at_us >= since_us
         ]
         votes += sorted(found, key=lambda vote: vote.at_us)[-1:]
+    others = {vote.role for vote in votes}
+    votes += eased(fresh, earlier, grounds, replacing, judged, but=others, since_us=since_us)
     trial = counted(replace(fresh, votes=tuple(votes)), grounds, organisation, now_us=fresh.opened_us).request
-    return trial if trial.missing else replace(fresh, votes=())
+    if trial.missing or immaterial(trial, earlier, replacing):
+        return trial
+    return replace(fresh, votes=())

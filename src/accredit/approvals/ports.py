@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from accredit.approvals.easing import Replacing
 from accredit.approvals.model import ApprovalRequest, Grounds
 
-__all__ = ["GroundsSource"]
+__all__ = ["GroundsSource", "ReplacingSource"]
 
 
 class GroundsSource(Protocol):
@@ -18,5 +19,17 @@ class GroundsSource(Protocol):
         Raises:
             NotFoundError: what the request is about does not exist.
             UnavailableError: it cannot be computed, or rests on a row that the log contradicts.
+        """
+        ...
+
+
+class ReplacingSource(Protocol):
+    """Computes what a version would replace. Answers from memory."""
+
+    def __call__(self, request: ApprovalRequest) -> Replacing | None:
+        """What is in force and what the version asked about changes; None if it replaces nothing.
+
+        Raises:
+            NotFoundError, UnavailableError: as `GroundsSource`.
         """
         ...

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from accredit.approvals.assessment import assessment_digest, read_assessment
 from accredit.approvals.counting import Counted, carried, counted, judged, obstacles
-from accredit.approvals.duties import Barred, Eligible, account_makers, duty
+from accredit.approvals.duties import Barred, Eligible, account_makers, barred, duty
+from accredit.approvals.easing import Replacing
 from accredit.approvals.gates import USE_US, answer_us, gate
 from accredit.approvals.model import (
     ApprovalRequest,
@@ -27,7 +28,7 @@ from accredit.approvals.model import (
     Vote,
     VoteVerdict,
 )
-from accredit.approvals.ports import GroundsSource
+from accredit.approvals.ports import GroundsSource, ReplacingSource
 from accredit.approvals.rows import APPROVAL, ASSESSMENT, PROPOSAL, approval_doc, read_approval
 from accredit.approvals.views import request_view
 from accredit.audit.model import Facts, Part
@@ -73,7 +74,8 @@ class Approvals:
     """Every request for sign-off of this installation.
 
     `organisation` and `grounds` are asked on every vote and clearance, and raise rather than answer from rows that the
-    log contradicts; `authors` names those who wrote an agent's newest version. `steady` says whether the wall clock
+    log contradicts; `authors` names those who wrote an agent's newest version, and `replacing` says what that version
+    changes. `steady` says whether the wall clock
     can be trusted: while it cannot, nothing is approved.
     """
 
@@ -87,8 +89,10 @@ class Approvals:
         grounds: GroundsSource,
         authors: Callable[[AgentId], frozenset[PersonId]],
         steady: Callable[[Instant], bool] = lambda _: True,
+        replacing: ReplacingSource = lambda _: None,
     ) -> None:
         self._control = control
+        self._replacing = replacing
         self._ids = ids
         self._clock = clock
         self._organisation = organisation
@@ -113,7 +117,9 @@ class Approvals:
     async def open_version(self, agent: Agent, version: AgentVersion, operator: Operator) -> ApprovalRequest:
         """Ask for sign-off on a version; an earlier request about the agent that nobody used is superseded.
 
-        Votes on what did not change are carried over. A live request for exactly this version is given back.
+        Votes on what did not change are carried over, and on what changed in no way that must be looked at. If that is
+        so of every change, the version is approved without another vote, and somebody on no side of it activates it.
+        A live request for exactly this version is given back.
 
         Raises:
             ForbiddenError: `approval_blocked`: nobody could approve it.
@@ -186,7 +192,13 @@ class Approvals:
             if grounds.blocks or (kind is SubjectKind.AGENT_VERSION and grounds.tier is None):
                 why = "; ".join(grounds.blocks) or "it has no risk tier"
                 raise ForbiddenError(Code.APPROVAL_BLOCKED, f"nobody could approve this: {why[:1_000]}")
-            request = carried(request, earlier[::-1], grounds, organisation)
+            replacing = self._replacing(request) if earlier and kind is SubjectKind.AGENT_VERSION else None
+            request = carried(request, earlier[::-1], grounds, organisation, replacing=replacing)
+            without_vote = not request.missing
+            if without_vote:
+                request = replace(
+                    request, state=ApprovalState.APPROVED, decided_us=opened_us, expires_us=opened_us + USE_US
+                )
             request_view(
                 request, grounds, organisation, content=content, assessment=self._assessment(request)
             )  # refuses what could not be shown
@@ -200,11 +212,13 @@ class Approvals:
                 "about": about,
                 "carried": [{"from": vote.carried_from, "role": vote.role.value} for vote in request.votes],
                 "expires_us": request.expires_us,
+                "changed": _changed(replacing),
                 "needs": [need.role.value for need in request.needs],
                 "superseded": [one.id for one in superseded],
                 "tier": request.tier.value if request.tier else None,
             }
-            change = _change("approval.opened", _actor(operator), request, body, writes=writes)
+            event = "change.non_material" if without_vote else "approval.opened"
+            change = _change(event, _actor(operator), request, body, writes=writes)
             stored = [(one.id, self._kept[one.id].request) for one in superseded]
             if await self._control.transact(lambda view: change if _unchanged(view, stored) else None) is None:
                 raise ConflictError(Code.CONFLICT, "a request about the same agent changed meanwhile")
@@ -475,6 +489,7 @@ class Approvals:
             raise _not_cleared("; ".join(dict.fromkeys(against))[:1_000])
         if faults := self._assessment_faults(found.request, grounds):
             raise _not_cleared(faults)
+        self._require_other_hand(found.request, operator, now)
         votes = found.request.votes
         return Clearance(
             present.subject,
@@ -596,6 +611,20 @@ class Approvals:
                 Code.ASSESSMENT_REQUIRED, "the assessment names somebody else as who accepts the residual risk",
                 hint="they vote on it, or an assessment that names you is attached",
             )  # fmt: skip
+
+    def _require_other_hand(self, request: ApprovalRequest, operator: Operator, now: Instant) -> None:
+        # nobody voted on this version itself: whoever puts it into force is the second person
+        if any(vote.carried_from is None and vote.verdict is VoteVerdict.APPROVE for vote in request.votes):
+            return
+        against = barred(
+            self._organisation(), request.parties, operator.person, opened_us=request.opened_us, now_us=now.wall_us
+        )
+        if against is not None:
+            raise ForbiddenError(
+                Code.SEPARATION_OF_DUTIES,
+                f"nobody voted on this version, so you may not put it into force: {Barred(against).detail}",
+                hint="a team lead or operator who neither wrote nor asked for it, nor owns it, activates it",
+            )
 
     def _require_proven(self) -> None:
         # any row that the log contradicts could be the one that would have barred somebody or raised the tier
@@ -789,6 +818,13 @@ def _change(
         },
         parts=parts,
     )
+
+
+def _changed(replacing: Replacing | None) -> list[dict[str, str | bool]]:
+    """What the version changes against the one in force: the kinds of changes; names stand in the versions' rows."""
+    changes = () if replacing is None else replacing.since.get(replacing.version, ())
+    kinds = {(change.facet, change.material, change.why): None for change in changes}
+    return [{"facet": facet, "material": needed, "why": why} for facet, needed, why in kinds]
 
 
 def _unchanged(view: StateView, stored: Iterable[tuple[str, ApprovalRequest]]) -> bool:

@@ -140,6 +140,12 @@ def _agent_usage(name: str, *, days: int = 30, output: Out = TABLE) -> None:
     listed(_path(name, "/usage"), output, "day", "tool", "allows", "denies", "holds", "errors", "cost", days=days)
 
 
+@agent.command(name="unused")
+def _agent_unused(name: str, *, days: int = 90, output: Out = TABLE) -> None:
+    """Show what the agent may call and has not for so many days, longest idle first."""
+    listed(_path(name, "/unused"), output, "tool", "last_used", "idle_days", "version_days", "denies", days=days)
+
+
 @agent.command(name="reported")
 def _agent_reported(name: str, *, output: Out = TABLE) -> None:
     """Show what telemetry says the agent used past the gateway: claims, apart from its usage."""

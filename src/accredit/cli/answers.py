@@ -22,6 +22,7 @@ def answers(found: Mapping[str, Any]) -> dict[str, Any]:
         "tier": found["tier"] or "none",
         "version": found["version"],
         "candidate": found["candidate"],
+        "changes": _rows(found["changes"], "facet", "what", "why", "material"),
         "waiting": found["waiting"],
         "unanswered": found["unanswered"],
         "no_tier_because": _rows(tiering["blocks"], "reason", "remedy"),

@@ -49,6 +49,8 @@ class Glance:
     tier: Mapping[str, Any]
     changes: tuple[tuple[str, Any, Any], ...]
     """What the newer declaration says otherwise: field, before, now. Empty where it replaces nothing."""
+    reasons: tuple[Mapping[str, Any], ...]
+    """What each change is, facet by facet, and whether it must be looked at (`registry.changes`)."""
     replaces: str | None
     """Digest of the version in force."""
 
@@ -75,6 +77,7 @@ def glance_of(view: Mapping[str, Any]) -> Glance | None:
         models=tuple(_tool(one, rows.get(one["tool"], {})) for one in grounds.get("models") or ()),
         tier=grounds["tier"],
         changes=tuple((name, earlier.get(name), spec.get(name)) for name in changed),
+        reasons=tuple(before.get("changes") or ()) if before else (),
         replaces=before["version"] if before else None,
     )
 

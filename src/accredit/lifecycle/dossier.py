@@ -28,6 +28,7 @@ from accredit.monitoring.baselines import BaselineKeeper
 from accredit.monitoring.model import Alert, Baseline, Posture, ReportedUse, ToolUse
 from accredit.monitoring.service import Monitor
 from accredit.policy.validation import AccessReport, AccessRow
+from accredit.registry.changes import FacetChange, changes_between
 from accredit.registry.model import Agent, Incident, Restriction, Role
 from accredit.registry.service import Registry
 from accredit.registry.tiering import Tiering
@@ -90,6 +91,8 @@ class Dossier:
     access: AccessReport | None
     approved: ApprovalAnswer | None
     """None: nobody did; nothing outside of production needs it."""
+    changes: tuple[FacetChange, ...]
+    """What the newest declaration changes against the version in force, if it is not that."""
     waiting: ApprovalRequest | None
     """A request that people are asked to vote on now."""
     review: SecurityReview | None
@@ -280,6 +283,7 @@ class Dossiers:
             tiering=asked("risk tier", lambda: self._judging.tiering(agent, agent.version), None),
             access=asked("access", lambda: self._judging.access(agent, agent.version), None),
             approved=self._approved(agent, requests, events),
+            changes=changes_between(agent.version.manifest, agent.candidate.manifest) if agent.candidate else (),
             waiting=next((one for one in reversed(requests) if one.state == "open"), None),
             review=_review(requests, events),
             plan=plan,

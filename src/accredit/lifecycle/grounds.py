@@ -7,19 +7,25 @@ about a version that is not the newest declared any more has no grounds: nobody 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
+from accredit.approvals.easing import Replacing
 from accredit.approvals.model import ApprovalRequest, Grounds, SubjectKind
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, NotFoundError
 from accredit.lifecycle.granted import model_documents, tool_document
 from accredit.lifecycle.judging import Judging
 from accredit.policy.releases import PolicyReleases
+from accredit.policy.widening import widened
 from accredit.registry.certifiability import Uncertifiable, uncertifiable
+from accredit.registry.changes import changes_between
 from accredit.registry.model import Agent, AgentState, AgentVersion
 from accredit.registry.service import Registry
 
 __all__ = ["PresentGrounds"]
+
+_MOST_VERSIONS: Final = 50
+"""So many of the newest versions are compared; what was voted on before them is voted on again."""
 
 
 class PresentGrounds:
@@ -90,6 +96,28 @@ class PresentGrounds:
             },
         )
 
+    def replacing(self, request: ApprovalRequest) -> Replacing | None:
+        """What the version a request is about would replace; None: nothing. Raises as asking for the grounds."""
+        agent = None if request.agent is None else self._registry.get(request.agent)
+        if agent is None or agent.candidate is None or agent.candidate.digest != request.subject.digest:
+            return None
+        version, before = agent.candidate, agent.version
+        access = self._judging.access(agent, before)
+        return Replacing(
+            version=before.digest,
+            grounds=Grounds(
+                facets=before.facets,
+                tier=self._judging.tiering(agent, before).tier,
+                validation=access.digest,
+                quarantined_us=_quarantined_us(agent),
+            ),
+            since={
+                one.digest: changes_between(one.manifest, version.manifest)
+                for one in (*self._registry.versions(agent.id)[-_MOST_VERSIONS:], before)
+            },
+            widened=widened(access, self._judging.access(agent, version)),
+        )
+
     def _of_release(self, request: ApprovalRequest) -> Grounds:
         current = self._releases.current
         return Grounds(
@@ -128,4 +156,5 @@ def _replaced_doc(agent: Agent, version: AgentVersion) -> dict[str, Any] | None:
         return None
     before = agent.version
     changed = sorted(facet for facet in version.facets if version.facets[facet] != before.facets.get(facet))
-    return {"changed": changed, "manifest": before.manifest, "version": before.digest}
+    changes = [change.document() for change in changes_between(before.manifest, version.manifest)]
+    return {"changed": changed, "changes": changes, "manifest": before.manifest, "version": before.digest}

@@ -43,6 +43,7 @@ from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
+from accredit.lifecycle.overdue import RisenTiers
 from accredit.lifecycle.people_operations import PeopleOperations
 from accredit.lifecycle.ports import Archive, FindsPersonal, Samples, StoreAdapters
 from accredit.lifecycle.record_operations import RecordOperations
@@ -95,6 +96,7 @@ class LifecycleRoom:
     erasures: Erasures
     expiries: Expiries
     record_operations: RecordOperations
+    risen: RisenTiers
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -121,6 +123,7 @@ class LifecycleRoom:
                     await self.stores.round()
                     await self.people.successions.round()
                     await self.record_operations.round()
+                    await self.risen.round()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
@@ -177,14 +180,16 @@ def furnished(
     expiries = Expiries(control, subjects, index, legal_holds, schedule or the_schedule(), clock=clock, ids=ids)
     erasures = Erasures(control, index, subjects, legal_holds, names, clock=clock, ids=ids, at=at)
     judging = Judging(registry, snapshot, clock)
+    grounds = PresentGrounds(registry, judging, releases, lambda request: approvals.content(request))  # noqa: PLW0108 - bound by this very call
     approvals = Approvals(
         control,
         ids,
         clock,
         organisation=registry.proven_organisation,
-        grounds=PresentGrounds(registry, judging, releases, lambda request: approvals.content(request)),  # noqa: PLW0108 - bound by this very call
+        grounds=grounds,
         authors=registry.authors,
         steady=steady,
+        replacing=grounds.replacing,
     )
     credentials, baselines = AgentCredentials(), BaselineKeeper(control, lambda: registry.catalogue)
     sign_off = VersionSignOff(approvals)
@@ -341,4 +346,5 @@ def furnished(
         erasures,
         expiries,
         record_operations,
+        RisenTiers(lifecycle, registry, monitor, clock, steady=steady),
     )

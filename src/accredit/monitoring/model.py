@@ -25,6 +25,7 @@ __all__ = [
     "ReportedUse",
     "Severity",
     "ToolUse",
+    "UnusedPermission",
 ]
 
 
@@ -237,6 +238,21 @@ class ToolUse:
     """Time of the newest record of it; None: none in these days."""
     last_used_day: int | None
     """Newest day (whole days since the epoch, UTC) on which a call was allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedPermission:
+    """A tool or model that an agent may call and does not."""
+
+    tool: ToolId
+    last_used_day: int | None
+    """Newest day (whole days since the epoch, UTC) on which a call was allowed; None: none in a year."""
+    idle_days: int
+    """Whole days since then; of what was never used, since the agent was registered, a year at most."""
+    version_days: int
+    """For how many days the version in force has been so: what it was granted newly may not have had its time."""
+    denies: int
+    """Calls in that year that were refused: somebody wants it, and it does not get through."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from accredit.monitoring.model import (
     RemediationKind,
     ReportedUse,
     ToolUse,
+    UnusedPermission,
 )
 from accredit.monitoring.novelty import (
     MANY,
@@ -63,7 +64,7 @@ from accredit.monitoring.remedy import remedy_for
 from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
 from accredit.monitoring.rows import ALERT, BASELINE, CALLERS, CURSOR, MONITORING, OFFER
 from accredit.monitoring.tiers import TierRounds
-from accredit.monitoring.usage import use_by_tool
+from accredit.monitoring.usage import YEAR_DAYS, unused_permissions, use_by_tool
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
@@ -607,6 +608,18 @@ class Monitor:
         """
         since = self._clock.now().wall_us // _DAY_US - days + 1
         return use_by_tool(self._granted(agent.version), self._records.usage(since_day=since, agent=agent.id))
+
+    def unused(self, agent: Agent, *, days: int = 90) -> tuple[UnusedPermission, ...]:
+        """What the agent may call and has not for so many days, longest idle first. Raises as `usage`."""
+        baseline = self._baselines.of(agent.id)
+        in_force_us = agent.registered_us if baseline is None else baseline.made_us
+        return unused_permissions(
+            self.usage(agent, days=YEAR_DAYS),
+            today=self._clock.now().wall_us // _DAY_US,
+            days=days,
+            registered_day=agent.registered_us // _DAY_US,
+            in_force_day=in_force_us // _DAY_US,
+        )
 
     def reported(self, agent: AgentId) -> tuple[ReportedUse, ...]:
         """What was reported of the agent, ever: apart from what was measured, and proof of nothing."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from accredit.audit.model import UsageDay
 from accredit.kernel.ids import ToolId
-from accredit.monitoring.model import ToolUse
+from accredit.monitoring.model import ToolUse, UnusedPermission
 
-__all__ = ["use_by_tool"]
+__all__ = ["YEAR_DAYS", "unused_permissions", "use_by_tool"]
+
+YEAR_DAYS: Final = 366
+"""How far back a use is looked for."""
 
 
 def use_by_tool(granted: Collection[ToolId], days: Iterable[UsageDay]) -> tuple[ToolUse, ...]:
@@ -20,6 +24,25 @@ def use_by_tool(granted: Collection[ToolId], days: Iterable[UsageDay]) -> tuple[
     named = [_use(ToolId(tool), called[tool], granted=tool in granted) for tool in sorted({*granted, *called} - {""})]
     others = [_use(None, called[""], granted=False)] if "" in called else []
     return (*named, *others)
+
+
+def unused_permissions(
+    uses: Iterable[ToolUse], *, today: int, days: int, registered_day: int, in_force_day: int
+) -> tuple[UnusedPermission, ...]:
+    """What is granted and was not used for at least so many days, longest idle first; `uses` of the last `YEAR_DAYS`.
+
+    Days are whole ones since the epoch, UTC. A call that was held or refused is no use of it.
+    """
+    found = []
+    for use in uses:
+        if use.tool is None or not use.granted:
+            continue
+        since = registered_day if use.last_used_day is None else use.last_used_day
+        idle = min(max(today - since, 0), YEAR_DAYS)
+        if idle >= days:
+            version_days = max(today - in_force_day, 0)
+            found.append(UnusedPermission(use.tool, use.last_used_day, idle, version_days, use.denies))
+    return tuple(sorted(found, key=lambda one: (-one.idle_days, one.tool)))
 
 
 def _use(tool: ToolId | None, days: list[UsageDay], *, granted: bool) -> ToolUse:

@@ -418,6 +418,10 @@ class _UseForm(_Form):
         default=[], description="practices of Article 5 of the EU AI Act; naming one keeps the agent from approval"
     )
 
+    legal_role: Literal["provider", "deployer", "importer", "distributor"] | None = Field(
+        None, description="what the organisation is to it under Article 3 of the EU AI Act"
+    )
+
 
 class _StoreForm(_Form):
     kind: Literal["memory", "knowledge"]

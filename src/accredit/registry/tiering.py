@@ -33,6 +33,9 @@ from accredit.kernel.ids import AgentId, ToolId
 from accredit.registry.model import Effect, Tier, WriteScope
 
 __all__ = [
+    "AUDIENCES",
+    "AUTONOMY",
+    "REACH",
     "Block",
     "Enforced",
     "Factor",
@@ -60,11 +63,11 @@ MEDIUM_FROM, HIGH_FROM = 35, 60
 UNKNOWN = 3
 
 _RANKS: Mapping[Tier, int] = {Tier.LOW: 0, Tier.MEDIUM: 1, Tier.HIGH: 2}
-_AUTONOMY = {"suggests": 0, "each-act-approved": 1, "acts-with-approval": 2, "acts-unattended": 3, "self-starting": 4}
+AUTONOMY = {"suggests": 0, "each-act-approved": 1, "acts-with-approval": 2, "acts-unattended": 3, "self-starting": 4}
 _SELF_STARTING = 4
-_AUDIENCES = {"staff": 0, "employees": 1, "partners": 2, "web": 3, "public": 4}
+AUDIENCES = {"staff": 0, "employees": 1, "partners": 2, "web": 3, "public": 4}
 _OUTSIDE = 2
-_REACH = {"user": 0, "team": 1, "department": 2, "company": 3, "cross-tenant": 4}
+REACH = {"user": 0, "team": 1, "department": 2, "company": 3, "cross-tenant": 4}
 _EFFECTS = {Effect.READ: 1, Effect.EXTERNAL: 3, Effect.IRREVERSIBLE: 4, Effect.ADMINISTER: 4}
 _READ, _OWN, _RECORD, _LASTING = 1, 2, 3, 4
 _SENSITIVE = 3
@@ -318,10 +321,10 @@ def levels_of(facts: RiskFacts) -> Levels:
         effect=max((tool.level for tool in tools), default=0),
         autonomy=_autonomy(facts),
         exposure=exposure,
-        reach=_REACH.get(facts.reach, UNKNOWN),
+        reach=REACH.get(facts.reach, UNKNOWN),
         external=Effect.EXTERNAL in effects,
         administers=Effect.ADMINISTER in effects,
-        egress=_AUDIENCES.get(facts.audience, UNKNOWN) >= _OUTSIDE
+        egress=AUDIENCES.get(facts.audience, UNKNOWN) >= _OUTSIDE
         or any(tool.level >= _RECORD and not tool.closed for tool in tools),
         annex3=facts.annex3,
         decides=facts.decides,
@@ -333,14 +336,14 @@ def levels_of(facts: RiskFacts) -> Levels:
 def _exposure(facts: RiskFacts) -> int:
     heard = facts.inputs | {facts.audience}  # whoever it serves can put text in front of it, said or not
     return (
-        max(_AUDIENCES.get(who, UNKNOWN) for who in heard)
+        max(AUDIENCES.get(who, UNKNOWN) for who in heard)
         if facts.inputs
-        else max(UNKNOWN, _AUDIENCES.get(facts.audience, UNKNOWN))
+        else max(UNKNOWN, AUDIENCES.get(facts.audience, UNKNOWN))
     )
 
 
 def _autonomy(facts: RiskFacts) -> int:
-    return max(_AUTONOMY.get(facts.autonomy, UNKNOWN), _unattended(facts.tools))
+    return max(AUTONOMY.get(facts.autonomy, UNKNOWN), _unattended(facts.tools))
 
 
 def _unattended(tools: Iterable[GrantedTool]) -> int:
@@ -543,7 +546,7 @@ def _effect_sources(facts: RiskFacts) -> Iterator[str]:
 
 
 def _autonomy_sources(facts: RiskFacts) -> Iterator[str]:
-    declared, enforced = _AUTONOMY.get(facts.autonomy, UNKNOWN), _unattended(facts.tools)
+    declared, enforced = AUTONOMY.get(facts.autonomy, UNKNOWN), _unattended(facts.tools)
     if declared >= enforced:
         yield f"declared: `{facts.autonomy}`"
     if enforced > declared:
@@ -557,9 +560,9 @@ def _exposure_sources(facts: RiskFacts) -> Iterator[str]:
     if not facts.inputs:
         yield "inputs: not declared"
     for who in facts.inputs:
-        if _AUDIENCES.get(who, UNKNOWN) == top:
+        if AUDIENCES.get(who, UNKNOWN) == top:
             yield f"inputs: `{who}`"
-    if _AUDIENCES.get(facts.audience, UNKNOWN) == top:
+    if AUDIENCES.get(facts.audience, UNKNOWN) == top:
         yield f"audience: `{facts.audience}`"
 
 
@@ -672,7 +675,7 @@ def _maskings(facts: RiskFacts) -> Iterator[tuple[set[Safeguard], RiskFacts]]:
 
 def _holdings(facts: RiskFacts) -> Iterator[tuple[set[Safeguard], RiskFacts]]:
     yield set(), facts
-    said = _AUTONOMY.get(facts.autonomy, UNKNOWN)
+    said = AUTONOMY.get(facts.autonomy, UNKNOWN)
     if said >= _SELF_STARTING:
         return
     for word, from_level in (("acts-with-approval", _RECORD), ("each-act-approved", _OWN)):
@@ -682,7 +685,7 @@ def _holdings(facts: RiskFacts) -> Iterator[tuple[set[Safeguard], RiskFacts]]:
         held = tuple(replace(tool, held=True) if tool in waiting else tool for tool in facts.tools)
         safeguards = {Safeguard(SafeguardKind.HOLD, tool.tool) for tool in waiting if not tool.attended}
         autonomy = facts.autonomy
-        if said > _AUTONOMY[word]:
+        if said > AUTONOMY[word]:
             safeguards.add(Safeguard(SafeguardKind.DECLARE, word))
             autonomy = word
         yield safeguards, replace(facts, tools=held, autonomy=autonomy)

@@ -148,6 +148,8 @@ def canonical_manifest(
                 "annex3": spec.use.annex3,
                 "decidesOnPeople": spec.use.decides_on_people,
                 "prohibited": sorted(spec.use.prohibited),
+                # left out where it is not said, as in versions from before it could be
+                **({"legalRole": spec.use.legal_role} if spec.use.legal_role is not None else {}),
             },
         },
     }
