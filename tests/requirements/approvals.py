@@ -43,6 +43,21 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("holds:record:clear", "DESIGN §5", "no argument and no guessable digest stands in clear in a record"),
     Requirement("holds:kept", "DESIGN §11", "what is over loses its raw values at once and is forgotten later"),
+    # -- quorum, obligations, abstentions
+    Requirement("gates:rule:stricter", "ADR 17", "an organisation's rule takes nothing from a built-in gate"),
+    Requirement("gates:rule:now", "ADR 17", "a stricter rule holds at once, a looser one for what is asked afterwards"),
+    Requirement("gates:rule:two-persons", "ADR 17", "what a gate asks for is changed by two persons"),
+    Requirement("gates:quorum", "issue 6 §1", "a role can need several distinct persons"),
+    Requirement("signoff:abstain", "issue 6 §1", "an abstention answers, approves nothing and frees the role"),
+    Requirement("signoff:outlook", "issue 6 faults", "where nobody can approve, that is said, and who could"),
+    Requirement("signoff:votes:stale", "issue 6 faults", "a vote on a superseded digest counts nowhere"),
+    Requirement("obligations:stricter", "issue 6 §1", "of several obligations the stricter wins"),
+    Requirement("obligations:part", "issue 6 §1", "obligations are part of what is approved and shown to later voters"),
+    Requirement("obligations:in-force", "issue 6 §1", "obligations come into force with the activation"),
+    Requirement("obligations:carried", "issue 6 §1", "a carried vote stays under what it was given under"),
+    Requirement("obligations:checked", "issue 6 §1", "an obligation that cannot be kept to is refused"),
+    Requirement("obligations:kept", "issue 6 §1", "only a new approval ends an obligation"),
+    Requirement("obligations:canary", "issue 6 §1", "a canary lets its share of sessions through, whole sessions each"),
     # -- who may vote
     Requirement(
         "duties:law:second-implementation", "issue 3 §3", "over 10,000 random organisations a naive answer agrees"

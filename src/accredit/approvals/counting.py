@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from accredit.approvals.duties import Barred, duty
-from accredit.approvals.gates import answer_us, carry_us, gate
+from accredit.approvals.gates import answer_us, carry_us, gate, stricter
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Grounds, RoleNeed, SubjectKind, Vote, VoteVerdict
 from accredit.kernel.canonical import Digest, digest_value
 from accredit.registry.organisation import Organisation
@@ -72,7 +72,11 @@ def counted(request: ApprovalRequest, grounds: Grounds, organisation: Organisati
     """The request on present grounds. One that is over stays as it is."""
     if request.state not in _LIVE:
         return Counted(request)
-    needs = gate(SubjectKind(request.subject.kind), grounds.tier)
+    needs = gate(SubjectKind(request.subject.kind), grounds.tier, grounds.rule)
+    if request.tier is grounds.tier:
+        # a rule that asks for less now is for what is asked from now on
+        needs = stricter(needs, request.needs)
+        needs = (*needs, *(one for one in request.needs if one.role not in {need.role for need in needs}))
     present = replace(request, tier=grounds.tier, needs=needs)
     wanted = {need.role: need for need in needs}
     standing: list[Vote] = []
@@ -108,7 +112,8 @@ def carried(
 ) -> ApprovalRequest:
     """A new request with the votes of earlier ones that judged exactly what stands in it too, newest first.
 
-    INVARIANT: a new version is never approved by old votes alone; if they would do, none is carried over.
+    INVARIANT: a new version is never approved by old votes alone; if they would do, none is carried over. What a vote
+    was under it stays under: the obligations of a request come along with any of its votes.
     """
     since_us = fresh.opened_us - carry_us(grounds.tier)
     votes: list[Vote] = []
@@ -124,6 +129,11 @@ def carried(
             and vote.judged == digest
             and vote.at_us >= since_us
         ]
-        votes += sorted(found, key=lambda vote: vote.at_us)[-1:]
+        newest = {vote.person: vote for vote in sorted(found, key=lambda vote: vote.at_us)}
+        votes += list(newest.values())[-need.count :]
     trial = counted(replace(fresh, votes=tuple(votes)), grounds, organisation, now_us=fresh.opened_us).request
-    return trial if trial.missing else replace(fresh, votes=())
+    if not trial.missing:
+        return replace(fresh, votes=())
+    kept = {vote.carried_from for vote in trial.votes}
+    under = {one: None for request in earlier if request.id in kept for one in request.obligations}
+    return replace(trial, obligations=tuple(under))

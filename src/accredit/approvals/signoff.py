@@ -21,14 +21,17 @@ from accredit.approvals.model import (
     ApprovalRequest,
     ApprovalState,
     Grounds,
+    Obligation,
     Parties,
     RoleNeed,
     SubjectKind,
     Vote,
     VoteVerdict,
 )
+from accredit.approvals.obligations import check_obligations, restrictions_under
+from accredit.approvals.outlook import RoleOutlook, outlook
 from accredit.approvals.ports import GroundsSource
-from accredit.approvals.rows import APPROVAL, ASSESSMENT, PROPOSAL, approval_doc, read_approval
+from accredit.approvals.rows import APPROVAL, ASSESSMENT, PROPOSAL, approval_doc, obligation_doc, read_approval
 from accredit.approvals.views import request_view
 from accredit.audit.model import Facts, Part
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
@@ -49,7 +52,7 @@ from accredit.kernel.ids import AgentId, IdSource, PersonId, TeamId
 from accredit.registry.model import Agent, AgentVersion, Role
 from accredit.registry.organisation import Organisation
 from accredit.registry.proposals import Proposal
-from accredit.registry.rows import GROUP, ROLE_GRANT
+from accredit.registry.rows import GROUP, RESTRICTION, ROLE_GRANT, restriction_doc
 
 __all__ = ["Approvals"]
 
@@ -179,7 +182,7 @@ class Approvals:
             request = replace(
                 request,
                 tier=grounds.tier,
-                needs=gate(kind, grounds.tier),
+                needs=gate(kind, grounds.tier, grounds.rule),
                 expires_us=opened_us + answer_us(grounds.tier),
                 assessment=next((one.assessment for one in reversed(earlier) if one.assessment), None),
             )
@@ -285,6 +288,14 @@ class Approvals:
             return {}
         return {need.role: self._duty(request, operator.person, need.role, now) for need in request.missing}
 
+    def outlook(self, request_id: str) -> tuple[RoleOutlook, ...]:
+        """Who could still vote in each role the request wants, and where too few can. Raises as `view`."""
+        now = self._clock.now()
+        found, _ = self._counted(self._known(request_id), now)
+        if found.request.state is not ApprovalState.OPEN:
+            return ()
+        return outlook(found.request, self._organisation(), now_us=now.wall_us)
+
     # -- judging
 
     async def attach_assessment(self, request_id: str, operator: Operator, form: Mapping[str, Any]) -> Digest:
@@ -340,15 +351,18 @@ class Approvals:
         verdict: VoteVerdict,
         view_digest: Digest,
         comment: str,
+        obligations: Sequence[Obligation] = (),
     ) -> ApprovalRequest:
         """Record a person's vote in one role on what they were shown; returns the request after it.
+
+        An approval of an agent's version may come with obligations, under which it is then approved by everybody.
 
         Raises:
             NotFoundError: no such request.
             ForbiddenError: `separation_of_duties`, or what is asked for can be approved by nobody (`approval_blocked`,
                 `access_excess`, `assessment_required`).
             ConflictError: the request is over, the role has voted, or another view was judged.
-            InvalidInputError: the comment is missing or too long.
+            InvalidInputError: the comment is missing or too long, or an obligation cannot be kept to.
             UnavailableError: it could not be made durable, or what it rests on cannot be shown.
         """
         if len(comment) > _MAX_COMMENT:
@@ -377,7 +391,10 @@ class Approvals:
             if verdict is VoteVerdict.APPROVE:
                 self._require_approvable(request, need, grounds)
                 self._require_accepter(request, need, operator.person, answer)
-            if not comment.strip() and (verdict is VoteVerdict.REJECT or need.comment):
+            given = tuple(replace(one, by=operator.person, as_role=role) for one in obligations)
+            if given:
+                self._require_obligable(request, grounds, verdict, given)
+            if not comment.strip() and (verdict is not VoteVerdict.APPROVE or need.comment or given):
                 raise InvalidInputError(Code.COMMENT_REQUIRED, f"this vote as `{role.value}` needs a comment")
             vote = Vote(
                 role=role,
@@ -391,7 +408,7 @@ class Approvals:
                 assessment=request.assessment if need.assessment else None,
                 for_person=answer.for_person,
             )
-            after = replace(request, votes=(*request.votes, vote))
+            after = replace(request, votes=(*request.votes, vote), obligations=(*request.obligations, *given))
             if verdict is VoteVerdict.REJECT:
                 after = replace(after, state=ApprovalState.REJECTED, decided_us=now.wall_us)
             elif not after.missing:
@@ -404,6 +421,7 @@ class Approvals:
                 "assessment": vote.assessment,
                 "for": vote.for_person,
                 "judged": vote.judged,
+                "obligations": [obligation_doc(one) for one in given],
                 "role": role.value,
                 "state": after.state.value,
                 "verdict": verdict.value,
@@ -475,7 +493,7 @@ class Approvals:
             raise _not_cleared("; ".join(dict.fromkeys(against))[:1_000])
         if faults := self._assessment_faults(found.request, grounds):
             raise _not_cleared(faults)
-        votes = found.request.votes
+        votes = found.request.approvals
         return Clearance(
             present.subject,
             Basis.APPROVALS,
@@ -503,7 +521,10 @@ class Approvals:
         await self._control.transact(build)
 
     def writes_to_use(self, view: StateView, request_id: str, now_us: int) -> tuple[Write, ...]:
-        """What notes, within another change, that it is in force. Raises as `mark_used`."""
+        """What notes, within another change, that it is in force, and brings its obligations into force with it.
+
+        Raises as `mark_used`.
+        """
         row = view.get(APPROVAL, request_id)
         request = None if row is None else read_approval(row.doc)
         if request is None or request.state is not ApprovalState.APPROVED:
@@ -511,7 +532,11 @@ class Approvals:
         if request.used_us is not None:
             return ()
         used = replace(request, used_us=now_us)
-        return self._ending(used)
+        under = () if request.agent is None else restrictions_under(request, request.agent, now_us)
+        return (
+            *self._ending(used),
+            *(Write(RESTRICTION, one.id, restriction_doc(one, salt=request.nonce)) for one in under),
+        )
 
     def writes_to_void(self, view: StateView, agent: AgentId, now_us: int) -> tuple[Write, ...]:
         """What withdraws, within another change, every request about an agent that nobody used."""
@@ -586,12 +611,25 @@ class Approvals:
         if need.assessment and (faults := self._assessment_faults(request, grounds)):
             raise ForbiddenError(Code.ASSESSMENT_REQUIRED, faults)
 
+    def _require_obligable(
+        self, request: ApprovalRequest, grounds: Grounds, verdict: VoteVerdict, given: Sequence[Obligation]
+    ) -> None:
+        if verdict is not VoteVerdict.APPROVE or request.subject.kind != SubjectKind.AGENT_VERSION:
+            raise InvalidInputError(
+                Code.BODY_MALFORMED, "only the approval of an agent's version comes with obligations"
+            )
+        check_obligations(given, request.obligations, grounds.tools)
+
     def _require_accepter(self, request: ApprovalRequest, need: RoleNeed, person: PersonId, answer: Eligible) -> None:
         # a residual risk is accepted by whoever the assessment names and nobody else: it is their vote that says so
         if not need.assessment or need.role is not Role.BUSINESS_OWNER:
             return
         assessment = self._assessment(request)
-        if assessment is None or assessment["form"]["acceptedBy"] not in {person, answer.for_person}:
+        named = None if assessment is None else assessment["form"]["acceptedBy"]
+        given = {one for vote in request.approvals if vote.role is need.role for one in (vote.person, vote.for_person)}
+        if named is not None and (named in given or request.wanted(need) > 1):
+            return  # of several business owners, one is who accepts it
+        if named is None or named not in {person, answer.for_person}:
             raise ForbiddenError(
                 Code.ASSESSMENT_REQUIRED, "the assessment names somebody else as who accepts the residual risk",
                 hint="they vote on it, or an assessment that names you is attached",
@@ -803,7 +841,8 @@ def _unless_changed(before: ApprovalRequest, change: Change) -> Callable[[StateV
 
 
 def _missing(request: ApprovalRequest) -> str:
-    roles = ", ".join(f"`{need.role.value}`" for need in request.missing)
+    wanted = [(request.wanted(need), need.role.value) for need in request.missing]
+    roles = ", ".join(f"`{role}`" if count == 1 else f"{count} persons as `{role}`" for count, role in wanted)
     return f"; it lacks the approval of {roles}" if roles else ""
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState
 from accredit.console.assessing import rows_shown
+from accredit.console.conditions import UNDER
 from accredit.console.fleet import FleetPage, FleetQuery, fleet_page
 from accredit.console.frame import Surroundings
 from accredit.console.glance import glance_of
@@ -167,9 +168,11 @@ class Views:
         still_open = found.state is ApprovalState.OPEN
         standings: tuple[Standing, ...] = ()
         text, digest, obstacle = "", "", ""
+        short: list[str] = []
         try:
             standings = standings_of(self._services.requests.standing(found.id, who)) if still_open else ()
             text, digest = self._services.requests.view(found.id)
+            short = [one.said for one in self._services.requests.outlook(found.id) if one.short] if still_open else []
         except AccreditError as error:  # what it rests on cannot be shown: nobody can vote, anybody can look
             standings, obstacle = (), error.message
         may = [one for one in standings if one.may]
@@ -181,7 +184,7 @@ class Views:
             **self._common.around(request, "/console/inbox"),
             request=found,
             agent=agent,
-            votes={vote.role: vote for vote in found.votes},
+            votes=found.votes,
             blocks=view.get("blocks") or (),
             excess=view.get("excess") or (),
             glance=glance_of(view),
@@ -189,11 +192,12 @@ class Views:
             text=text,
             digest=digest,
             obstacle=obstacle,
+            short=short,
             standings=standings,
             may=may,
             may_withdraw=still_open and self._may_withdraw(found, agent, who),
             name=self._common.namer,
-            typed=_typed(request, "role", "comment"),
+            typed=_typed(request, "role", "comment", *UNDER),
             **self._assessing(request, found, agent, who),
         )
 

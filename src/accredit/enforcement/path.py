@@ -64,7 +64,7 @@ from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.origins import origins, texts
 from accredit.policy.ports import VetoAnswer
-from accredit.policy.restrictions import forbidding, throttle
+from accredit.policy.restrictions import daily_cap, forbidding, throttle
 from accredit.policy.snapshot import Slice
 from accredit.registry import rows
 from accredit.registry.items import ItemKind
@@ -440,8 +440,10 @@ class Enforcer:
         # 8 reserve
         restrictions = passage.request.restrictions if passage.request is not None else ()
         slowed = throttle(restrictions, tool) if restrictions else None
+        limits = agent.version.limits
+        cap = daily_cap(restrictions, limits.cost_per_day) if restrictions else limits.cost_per_day
         reserved = self._controls.spend.reserve(
-            Spend.of(agent.id, tool, agent.version.limits, price=call.cost or tool.price, throttle=slowed), now=now
+            Spend.of(agent.id, tool, limits, price=call.cost or tool.price, throttle=slowed, cap=cap), now=now
         )
         if isinstance(reserved, LimitRefusal):
             return await self._refuse_limited(passage, reserved)

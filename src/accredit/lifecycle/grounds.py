@@ -7,8 +7,10 @@ about a version that is not the newest declared any more has no grounds: nobody 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from accredit.approvals.gates import gate_name
 from accredit.approvals.model import ApprovalRequest, Grounds, SubjectKind
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, NotFoundError
@@ -44,13 +46,15 @@ class PresentGrounds:
             ConflictError: another version of it was declared since.
             UnavailableError: something this rests on cannot be computed, or is not what the log proves.
         """
-        match SubjectKind(request.subject.kind):
+        kind = SubjectKind(request.subject.kind)
+        match kind:
             case SubjectKind.AGENT_VERSION:
-                return self._of_version(request)
+                found = self._of_version(request)
             case SubjectKind.POLICY_RELEASE:
-                return self._of_release(request)
-            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT:
-                return Grounds()
+                found = self._of_release(request)
+            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT | SubjectKind.GATE:
+                found = Grounds()
+        return replace(found, rule=self._registry.gate(gate_name(kind, found.tier)))
 
     def _of_version(self, request: ApprovalRequest) -> Grounds:
         agent = None if request.agent is None else self._registry.get(request.agent)
@@ -70,6 +74,7 @@ class PresentGrounds:
             validation=access.digest,
             policies=frozenset(policy.id for policy in self._releases.current.policies),
             quarantined_us=_quarantined_us(agent),
+            tools=frozenset(grant.tool for grant in version.every_grant),
             view={
                 "access": {**access.document(), "release": access.release},
                 "agent": _agent_doc(agent),

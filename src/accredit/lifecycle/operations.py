@@ -10,11 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
-from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldVerdict, SubjectKind, VoteVerdict
+from accredit.approvals.model import (
+    ApprovalRequest,
+    ApprovalState,
+    Hold,
+    HoldVerdict,
+    Obligation,
+    SubjectKind,
+    VoteVerdict,
+)
 from accredit.approvals.service import Holds
 from accredit.audit.model import Receipt
 from accredit.audit.ports import Actor
@@ -56,6 +64,7 @@ from accredit.registry.manifest import (
     ContextProviderManifest,
     Document,
     EnforcementPointManifest,
+    GateManifest,
     GroupManifest,
     IssuerManifest,
     ModelProviderManifest,
@@ -161,7 +170,7 @@ class Operations:
 
     def _require_may_declare(self, who: Operator, document: Document) -> None:
         match document:
-            case PersonManifest() | GroupManifest() | TeamManifest():
+            case PersonManifest() | GroupManifest() | TeamManifest() | GateManifest():
                 self._require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
                 self._require(Act.MANAGE_ISSUERS, who)
@@ -415,7 +424,14 @@ class Operations:
         return await self._approvals.attach_assessment(request, who, form)
 
     async def vote(
-        self, who: Operator, request: str, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+        self,
+        who: Operator,
+        request: str,
+        role: Role,
+        verdict: VoteVerdict,
+        view_digest: Digest,
+        comment: str,
+        obligations: Sequence[Obligation] = (),
     ) -> ApprovalRequest:
         """Vote in a role on what was shown. The vote that completes a gate puts into force what needs nobody else.
 
@@ -423,7 +439,7 @@ class Operations:
         """
         _require_admin_scope(who)
         after = await self._approvals.vote(
-            request, who, role=role, verdict=verdict, view_digest=view_digest, comment=comment
+            request, who, role=role, verdict=verdict, view_digest=view_digest, comment=comment, obligations=obligations
         )
         return await self._settled(after, who)
 
@@ -662,7 +678,7 @@ class Operations:
 
     async def _enact(self, request: ApprovalRequest) -> None:
         """Put what was signed off into force. A failure is said once and tried again, not raised: the vote stands."""
-        last = request.votes[-1]
+        last = request.approvals[-1]
         operator = Operator(last.person, last.credential, frozenset(), Basis.ROLES.value)
         actor = _actor(operator)
         try:

@@ -24,15 +24,24 @@ class Spend:
     currency: str
     throttle: int | None = None
     """Calls per minute that a restriction leaves; it never raises the limits' own rate."""
+    cap: Money | None = None
+    """What may be spent in a day, if a restriction caps it: never above the cap there is without it."""
 
     @classmethod
     def of(
-        cls, agent: AgentId, tool: Tool, limits: AgentLimits, *, price: Money | None, throttle: int | None = None
+        cls,
+        agent: AgentId,
+        tool: Tool,
+        limits: AgentLimits,
+        *,
+        price: Money | None,
+        throttle: int | None = None,
+        cap: Money | None = None,
     ) -> Spend:
         """The spend of one call of `tool` at that price."""
         if price is None:
-            return cls(agent, tool.id, limits, None, "", throttle)
-        return cls(agent, tool.id, limits, price.nanos, price.currency, throttle)
+            return cls(agent, tool.id, limits, None, "", throttle, cap)
+        return cls(agent, tool.id, limits, price.nanos, price.currency, throttle, cap)
 
     @property
     def calls_per_minute(self) -> int:

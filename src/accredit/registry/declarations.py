@@ -33,6 +33,7 @@ from accredit.registry.manifest import (
     ContextProviderManifest,
     Document,
     EnforcementPointManifest,
+    GateManifest,
     GroupManifest,
     IssuerManifest,
     ModelProviderManifest,
@@ -43,12 +44,21 @@ from accredit.registry.manifest import (
     duration_ms,
 )
 from accredit.registry.mappings import declared_mapping
-from accredit.registry.model import LATEST_REVISION, AgentState, Agreement, Environment, Person, ToolServer
+from accredit.registry.model import (
+    LATEST_REVISION,
+    AgentState,
+    Agreement,
+    Environment,
+    GateRule,
+    Person,
+    Role,
+    ToolServer,
+)
 from accredit.registry.organisation import AccountTie, Organisation
 from accredit.registry.pinning import definition_digest, definition_text
 from accredit.registry.poisoning import ToolNames
 from accredit.registry.prices import PriceBook
-from accredit.registry.proposals import Proposal, group_content, proposed, server_content
+from accredit.registry.proposals import Proposal, gate_content, group_content, proposed, server_content
 from accredit.registry.registration import (
     AgentCheck,
     agent_row,
@@ -126,7 +136,7 @@ class Declarations:
                 yield partial(self._put_person, document, actor)
             case TeamManifest():
                 yield partial(self._put_team, document, actor)
-            case GroupManifest():
+            case GroupManifest() | GateManifest():
                 return  # it is so already, or it is proposed
             case AgreementManifest():
                 yield partial(self._put_agreement, document, actor)
@@ -156,6 +166,8 @@ class Declarations:
         match document:
             case GroupManifest():
                 return self._group_proposal(document, actor, view)
+            case GateManifest():
+                return self._gate_proposal(document, actor, view)
             case ToolServerManifest() | ModelProviderManifest():
                 return self._server_proposal(document, offers[document.metadata.name], actor, view)
             case _:
@@ -193,9 +205,18 @@ class Declarations:
         """Ids of persons and names of groups; None for a person."""
         if manifest.spec.controlled_by is None:
             return None
+        found, faults = self._holders(manifest, "spec.controlledBy", manifest.spec.controlled_by, view)
+        if faults:
+            raise ManifestError(faults)
+        return found
+
+    def _holders(
+        self, manifest: Document, at: str, names: Sequence[str], view: StateView
+    ) -> tuple[frozenset[str], list[ManifestFault]]:
+        """Ids of persons and names of groups, and what is wrong with those named."""
         found, faults = set(), []
-        for index, name in enumerate(manifest.spec.controlled_by):
-            path = f"spec.controlledBy[{index}]"
+        for index, name in enumerate(names):
+            path = f"{at}[{index}]"
             if name.startswith("group:"):
                 found.add(name)
                 if view.get(rows.GROUP, name.removeprefix("group:")) is None:
@@ -206,12 +227,10 @@ class Declarations:
             known = rows.person_from(row.key, row.doc) if row is not None else None
             if known is None or known.left or known.bot:
                 message = f"`{name}` is not a registered person who is there"
-                faults.append(fault_at(manifest, path, Code.NOT_FOUND, message, "people answer for service accounts"))
+                faults.append(fault_at(manifest, path, Code.NOT_FOUND, message, "apply a Person"))
             else:
                 found.add(known.id)
-        if faults:
-            raise ManifestError(faults)
-        return frozenset(found)
+        return frozenset(found), faults
 
     def _put_controllers(
         self,
@@ -275,6 +294,23 @@ class Declarations:
         before = self._organisation().persons(f"group:{name}")
         inner_members = {one for inner in spec.groups for one in self._organisation().persons(f"group:{inner}")}
         return proposed(content, about=f"group:{name}", beneficiaries={*members, *inner_members} - before)
+
+    def _gate_proposal(self, manifest: GateManifest, actor: Actor, view: StateView) -> Proposal | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        told: dict[str, dict[Role, frozenset[str]]] = {"backups": {}, "heads": {}}
+        faults: list[ManifestFault] = []
+        for each, named in (("backups", spec.backups), ("heads", spec.heads)):
+            for role, holders in named.items():
+                found, wrong = self._holders(manifest, f"spec.{each}.{role}", holders, view)
+                told[each][Role(role)] = found
+                faults += wrong
+        if faults:
+            raise ManifestError(faults)
+        rule = GateRule(
+            {Role(role): count for role, count in spec.roles.items()}, spec.comment, told["backups"], told["heads"]
+        )
+        content = gate_content(name, rows.gate_doc(rule), view, by=author(actor))
+        return None if content is None else proposed(content, about=f"gate:{name}")
 
     def _put_agreement(self, manifest: AgreementManifest, actor: Actor, view: StateView) -> Change | None:
         name, spec = manifest.metadata.name, manifest.spec
@@ -719,6 +755,8 @@ def not_alone(document: Document) -> Iterator[ManifestFault]:
         yield fault_at(
             document, "spec.stdio", Code.TWO_PERSONS_REQUIRED, "a program that is started here takes two persons"
         )
+    if isinstance(document, GateManifest):
+        yield fault_at(document, "", Code.TWO_PERSONS_REQUIRED, "what a gate asks for takes two persons to change")
     if isinstance(document, GroupManifest):
         yield fault_at(
             document, "", Code.TWO_PERSONS_REQUIRED, "a group takes two persons, as the roles it can give do"

@@ -56,6 +56,7 @@ __all__ = [
     "ContextProviderManifest",
     "Document",
     "EnforcementPointManifest",
+    "GateManifest",
     "GroupManifest",
     "IssuerManifest",
     "ModelProviderManifest",
@@ -548,6 +549,42 @@ class GroupManifest(_Form):
     spec: _GroupSpec
 
 
+_VotingRole = Literal["team-lead", "security", "compliance", "business-owner", "admin"]
+_Told = Annotated[
+    list[_EmailOrGroup],
+    Field(min_length=1, max_length=20, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
+
+
+class _GateMetadata(_Form):
+    name: Literal["low", "medium", "high", "policy-release", "role-grant", "tool-fact"] = Field(
+        description="of a risk tier: the gate of agents' versions; else the kind of what is signed off"
+    )
+
+
+class _GateSpec(_Form):
+    """It adds to what is built in, and can take nothing from it."""
+
+    roles: dict[_VotingRole, Annotated[int, Field(ge=1, le=10)]] = Field(
+        default={}, description="how many persons of a role must approve, if more than are built in"
+    )
+    comment: bool = Field(False, description="whether every approval needs words")
+    backups: dict[_VotingRole, _Told] = Field(
+        default={}, description="by role, who is told once nine tenths of the time are over; they get no vote by it"
+    )
+    heads: dict[_VotingRole, _Told] = Field(default={}, description="the same, on the last day or so")
+
+
+class GateManifest(_Form):
+    """What an organisation asks of a gate beyond what is built in."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Gate"]
+    metadata: _GateMetadata
+    spec: _GateSpec
+
+
 class _AgreementSpec(_Form):
     provider: _Label = Field(description="as manifests of agents name it in `models`")
     covers: Annotated[_DataClasses, Field(min_length=1)] = Field(description="data classes it lets the supplier see")
@@ -919,6 +956,7 @@ Document = (
     | AgreementManifest
     | ContextProviderManifest
     | EnforcementPointManifest
+    | GateManifest
     | GroupManifest
     | IssuerManifest
     | ModelProviderManifest
@@ -930,6 +968,7 @@ Document = (
 KINDS: Mapping[str, type[Document]] = {
     "Person": PersonManifest,
     "Group": GroupManifest,
+    "Gate": GateManifest,
     "Team": TeamManifest,
     "Agreement": AgreementManifest,
     "Issuer": IssuerManifest,

@@ -8,6 +8,7 @@ change   kind         content
 role     role-grant   grant, role, holder, team, persons (who would hold it), by
 group    role-grant   name, members, groups, persons (who is in these), before {members, groups}, ground, roles
                       (that membership gives), by
+gate     gate         name, doc, before, ground, by
 server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
 repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
 
@@ -34,11 +35,13 @@ from accredit.registry.pinning import definition_digest, definition_text
 __all__ = [
     "MAX_PROPOSAL_BYTES",
     "Proposal",
+    "enact_gate",
     "enact_group",
     "enact_pins",
     "enact_repin",
     "enact_role",
     "enact_server",
+    "gate_content",
     "group_content",
     "proposal_digest",
     "proposed",
@@ -50,7 +53,13 @@ __all__ = [
 ]
 
 MAX_PROPOSAL_BYTES: Final = 900 * 1024
-_KINDS: Final = {"group": "role-grant", "repin": "tool-fact", "role": "role-grant", "server": "tool-fact"}
+_KINDS: Final = {
+    "gate": "gate",
+    "group": "role-grant",
+    "repin": "tool-fact",
+    "role": "role-grant",
+    "server": "tool-fact",
+}
 _AGAIN: Final = "look at it again, and propose it again"
 
 
@@ -59,7 +68,7 @@ class Proposal:
     """A change that waits for sign-off. Nothing of it is in force."""
 
     kind: str
-    """Of the subject that is signed off: `role-grant` or `tool-fact`."""
+    """Of the subject that is signed off: `gate`, `role-grant` or `tool-fact`."""
     digest: Digest
     about: str
     """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`."""
@@ -255,6 +264,40 @@ def enact_group(
         who | stays,
     )
     return (Write(rows.GROUP, name, rows.group_doc(group) | {"enacted": digest}),)
+
+
+# -- gates
+
+
+def gate_content(name: str, doc: Mapping[str, Any], view: StateView, *, by: PersonId) -> dict[str, Any] | None:
+    """What the organisation asks of a gate, beside what it asked before; None if it is so already."""
+    row = view.get(rows.GATE, name)
+    before = None if row is None else {key: row.doc[key] for key in doc}
+    if before == doc:
+        return None
+    return {
+        "before": before,
+        "by": by,
+        "change": "gate",
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+    }
+
+
+def enact_gate(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]:
+    """The gate as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the gate changed since.
+    """
+    name, digest = content["name"], proposal_digest(content)
+    row = view.get(rows.GATE, name)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the gate `{name}`")
+    return (Write(rows.GATE, name, {**content["doc"], "enacted": digest}),)
 
 
 # -- tool facts

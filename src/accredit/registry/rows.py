@@ -8,6 +8,8 @@ group        name                {members: [{person, by, since_us}], groups: [[n
 role_grant   grant id            {role, holder, team, by, since_us, revoked_us}; never removed
 delegation   delegation id       {holder, to, role, since_us, until_us}; ending it early brings `until_us` forward
 account_tie  account/by          {account, by, at_us}: the newest time that one had a hand in the other's account
+gate         tier or kind        {roles: {role: persons}, comment, backups: {role: [holder]}, heads, enacted}: what the
+                                 organisation asks beyond the gates that are built in
 agreement    name                {provider, covers, document, expires_us}
 issuer       name                {name, use, issuer, jwks, audience, claims, token_type, roles_claim, role_names:
                                  [[theirs, ours]], status_url, revoked?}; read by identity, which alone sets `revoked`
@@ -28,7 +30,8 @@ agent        agent id            {name, environment, team, state, owner, backup_
 agent_name   environment/name    {agent}: the one agent of that name there; gone once it is retired
 version      digest              {digest, manifest, facets}: written once
 restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt,
-                                 until_approved?, alert?}; removed when lifted or long over
+                                 until_approved?, alert?, approval?, cost_per_day?, share_percent?}; removed when
+                                 lifted or long over
 incident     incident id         {agent, severity, opened_us, closed_us}
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
@@ -45,7 +48,8 @@ from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId
-from accredit.registry.model import Agreement, Incident, Launch, Person, Restriction, RestrictionKind, Role
+from accredit.kernel.money import Money
+from accredit.registry.model import Agreement, GateRule, Incident, Launch, Person, Restriction, RestrictionKind, Role
 from accredit.registry.organisation import AccountTie, Delegation, Group, Membership, RoleGrant
 
 __all__ = [
@@ -57,6 +61,7 @@ __all__ = [
     "DEFINITION",
     "DELEGATION",
     "ENFORCEMENT_POINT",
+    "GATE",
     "GROUP",
     "INCIDENT",
     "ISSUER",
@@ -76,6 +81,8 @@ __all__ = [
     "agreement_from",
     "delegation_doc",
     "delegation_from",
+    "gate_doc",
+    "gate_from",
     "group_doc",
     "group_from",
     "incident_doc",
@@ -98,6 +105,7 @@ CONTEXT_PROVIDER: Final = "context_provider"
 DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
 ENFORCEMENT_POINT: Final = "enforcement_point"
+GATE: Final = "gate"
 GROUP: Final = "group"
 INCIDENT: Final = "incident"
 ISSUER: Final = "issuer"
@@ -270,6 +278,25 @@ def agreement_from(key: str, doc: Mapping[str, Any]) -> Agreement:
     return Agreement(key, doc["provider"], frozenset(doc["covers"]), Digest(doc["document"]), doc["expires_us"])
 
 
+def gate_doc(rule: GateRule) -> dict[str, Any]:
+    """A gate's row, under the tier's or the kind's name."""
+    return {
+        "backups": {role.value: sorted(told) for role, told in sorted(rule.backups.items())},
+        "comment": rule.comment,
+        "heads": {role.value: sorted(told) for role, told in sorted(rule.heads.items())},
+        "roles": {role.value: count for role, count in sorted(rule.roles.items())},
+    }
+
+
+def gate_from(_: str, doc: Mapping[str, Any]) -> GateRule:
+    return GateRule(
+        {Role(role): count for role, count in doc["roles"].items()},
+        doc["comment"],
+        {Role(role): frozenset(told) for role, told in doc["backups"].items()},
+        {Role(role): frozenset(told) for role, told in doc["heads"].items()},
+    )
+
+
 def launch_doc(launch: Launch) -> dict[str, Any]:
     """As it stands in a tool server's row. Pairs, not an object: an environment has names of any letter case."""
     return {
@@ -293,15 +320,19 @@ def launch_from(doc: Mapping[str, Any]) -> Launch:
 
 def restriction_doc(restriction: Restriction, *, salt: str) -> dict[str, Any]:
     """A restriction's row, under its id; the salt keeps what a person said from being guessed by the row's digest."""
+    cost = restriction.cost_per_day
     return {
         "agent": restriction.agent,
         "alert": restriction.alert,
+        "approval": restriction.approval,
         "calls_per_minute": restriction.calls_per_minute,
         "cause": restriction.cause,
+        "cost_per_day": None if cost is None else [cost.nanos, cost.currency],
         "kind": restriction.kind.value,
         "opened_us": restriction.opened_us,
         "role": None if restriction.role is None else restriction.role.value,
         "salt": salt,
+        "share_percent": restriction.share_percent,
         "tool": restriction.tool,
         "until_approved": restriction.until_approved,
         "until_us": restriction.until_us,
@@ -321,6 +352,9 @@ def restriction_from(key: str, doc: Mapping[str, Any]) -> Restriction:
         role=None if doc["role"] is None else Role(doc["role"]),
         until_approved=doc.get("until_approved", False),
         alert=doc.get("alert"),
+        approval=doc.get("approval"),
+        cost_per_day=None if doc.get("cost_per_day") is None else Money(*doc["cost_per_day"]),
+        share_percent=doc.get("share_percent"),
     )
 
 

@@ -58,6 +58,7 @@ from accredit.registry.manifest import (
     ContextProviderManifest,
     Document,
     EnforcementPointManifest,
+    GateManifest,
     GroupManifest,
     IssuerManifest,
     ModelProviderManifest,
@@ -73,6 +74,7 @@ from accredit.registry.model import (
     AgentVersion,
     Agreement,
     Environment,
+    GateRule,
     Incident,
     Restriction,
     RestrictionKind,
@@ -87,6 +89,7 @@ from accredit.registry.ports import DefinitionSource
 from accredit.registry.prices import PriceBook
 from accredit.registry.proposals import (
     Proposal,
+    enact_gate,
     enact_group,
     enact_pins,
     enact_repin,
@@ -273,6 +276,15 @@ class Registry:
         """Agreements with suppliers, by name; some may be over."""
         return self._tables.agreements
 
+    def gate(self, name: str) -> GateRule | None:
+        """What the organisation asks of a gate beyond what is built in, by the name of its tier or kind.
+
+        Raises:
+            UnavailableError: the log contradicts a gate's row.
+        """
+        self._require_proven({rows.GATE})
+        return self._tables.gate(name)
+
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         """The agent's restrictions that were not lifted, oldest first; some may be over.
 
@@ -424,6 +436,7 @@ class Registry:
                 | AgreementManifest()
                 | EnforcementPointManifest()
                 | ContextProviderManifest()
+                | GateManifest()
             ):
                 return ApplyResult(document.kind, document.metadata.name, document.metadata.name, outcome)
             case ToolServerManifest() | ModelProviderManifest():
@@ -756,6 +769,10 @@ class Registry:
                 self._keeps_administrators(writes)
                 body["group"] = content["name"]
                 facts = Facts("group.composed")
+            case "gate":
+                writes = enact_gate(content, proven)
+                body["gate"] = content["name"]
+                facts = Facts("gate.set")
             case "server":
                 return self._enact_server(content, body, actor, left, proven)
             case _:
@@ -890,6 +907,7 @@ class Registry:
 
         Raises:
             NotFoundError: no such restriction; it may be over.
+            ConflictError: the version in force was approved under it.
         """
         return await self._control.transact(
             lambda view: restriction_lifted(self._proven(view), restriction, actor, reason=reason)

@@ -1,4 +1,4 @@
-"""Roles, groups, delegations, account ties, agreements, restrictions and incidents as of now, by following the log.
+"""Roles, groups, ties, agreements, gates, restrictions, incidents and the like as of now, by following the log.
 
 A change costs what it touches: rows of other kinds cost nothing, and the organisation with its indexes is made again
 only when somebody asks after a row of it changed.
@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from accredit.audit.ports import Change, StateView, Write
 from accredit.kernel.ids import AgentId, PersonId
 from accredit.registry import rows
-from accredit.registry.model import Agreement, Incident, Person, Restriction
+from accredit.registry.model import Agreement, GateRule, Incident, Person, Restriction
 from accredit.registry.organisation import AccountTie, Delegation, Group, Organisation, RoleGrant
 
 __all__ = ["ORGANISATION_KINDS", "Tables"]
@@ -72,6 +72,7 @@ class Tables:
         self._delegations: _Table[Delegation] = _Table(view, rows.DELEGATION, rows.delegation_from)
         self._ties: _Table[AccountTie] = _Table(view, rows.ACCOUNT_TIE, lambda _, doc: rows.account_tie_from(doc))
         self._agreements: _Table[Agreement] = _Table(view, rows.AGREEMENT, rows.agreement_from)
+        self._gates: _Table[GateRule] = _Table(view, rows.GATE, rows.gate_from)
         self._restrictions: _ByAgent[Restriction] = _ByAgent(view, rows.RESTRICTION, rows.restriction_from)
         self._incidents: _ByAgent[Incident] = _ByAgent(view, rows.INCIDENT, rows.incident_from)
         self._tables: Mapping[str, _Table[Any]] = {
@@ -80,6 +81,7 @@ class Tables:
             rows.DELEGATION: self._delegations,
             rows.ACCOUNT_TIE: self._ties,
             rows.AGREEMENT: self._agreements,
+            rows.GATE: self._gates,
             rows.RESTRICTION: self._restrictions,
             rows.INCIDENT: self._incidents,
         }
@@ -109,6 +111,9 @@ class Tables:
     def agreements(self) -> Mapping[str, Agreement]:
         """By name; a copy."""
         return dict(self._agreements.values)
+
+    def gate(self, name: str) -> GateRule | None:
+        return self._gates.values.get(name)
 
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         return self._restrictions.of(agent)
