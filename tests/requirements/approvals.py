@@ -58,6 +58,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("obligations:checked", "issue 6 §1", "an obligation that cannot be kept to is refused"),
     Requirement("obligations:kept", "issue 6 §1", "only a new approval ends an obligation"),
     Requirement("obligations:canary", "issue 6 §1", "a canary lets its share of sessions through, whole sessions each"),
+    Requirement(
+        "reminders:stages", "issue 6 §1", "at 50, 80, 90 and 95 percent of the term people are told, once each"
+    ),
+    Requirement("reminders:escalate", "issue 6 §1", "reminders go to voters, then to backups, then to heads"),
+    Requirement("reminders:never-approve", "issue 6 §1", "a reminder counts no vote, ends nothing and gives no vote"),
     # -- who may vote
     Requirement(
         "duties:law:second-implementation", "issue 3 §3", "over 10,000 random organisations a naive answer agrees"

@@ -115,6 +115,8 @@ class ApprovalRow:
     expires: str
     missing: list[str]
     """Roles that have not approved."""
+    reminded: int
+    """How many stages of reminding have come: at 50, 80, 90 and 95 percent of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +288,8 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return found
 
     def concerns(request: ApprovalRequest, who: Operator) -> bool:
-        """Whoever sees everything, stands on the asking side, or votes in another's place."""
-        if asking.sees_all(who) or who.person in request.parties.all:
+        """Whoever sees everything, stands on the asking side, was told of it, or votes in another's place."""
+        if asking.sees_all(who) or who.person in request.parties.all or who.person in request.told:
             return True
         agent = None if request.agent is None else plane.snapshots.current.catalogue.agent(request.agent)
         return (agent is not None and asking.may_see(who, agent)) or _may_vote(
@@ -426,6 +428,7 @@ def approval_row(one: ApprovalRequest, asking: Asking) -> ApprovalRow:
         opened=moment(one.opened_us),
         expires=moment(one.expires_us),
         missing=[need.role for need in one.missing],
+        reminded=one.reminded,
     )
 
 

@@ -298,7 +298,9 @@ class ApprovalRequest:
     """Under which it is approved, if it is. They stay when the vote that brought one does not count any more: others
     voted with it in view."""
     reminded: int = 0
-    """How often people were reminded of it."""
+    """How many stages of reminding have come (`reminders.py`)."""
+    told: tuple[PersonId, ...] = ()
+    """Who was reminded last: they may see it, and get no vote by it."""
 
     @property
     def approvals(self) -> tuple[Vote, ...]:

@@ -1,4 +1,4 @@
-"""What people are told of a hold outside of the console. Pure.
+"""What people are told of holds and requests for sign-off outside of the console. Pure.
 
 A notice says that somebody is waited for, and where to look: only what is registered stands in it, nothing that an
 agent wrote. What is decided on is read in the console or the command line, whole, by whoever signed in there.
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from accredit.approvals.model import Hold, HoldState
-from accredit.approvals.rows import KIND, read_hold
+from accredit.approvals.model import ApprovalRequest, Hold, HoldState
+from accredit.approvals.rows import APPROVAL, KIND, read_approval, read_hold
 from accredit.audit.ports import Change
 from accredit.kernel.canonical import digest_value
 from accredit.kernel.legible import visible
 
-__all__ = ["HoldNotice", "notices_of", "opened_notice", "slack_message", "webhook_event"]
+__all__ = ["HoldNotice", "RequestNotice", "notices_of", "opened_notice", "slack_message", "webhook_event"]
 
 _KINDS: Final[Mapping[HoldState, str]] = {
     HoldState.OPEN: "hold.opened",
@@ -40,6 +40,29 @@ class HoldNotice:
     until_us: int
     """When it is of no use any more."""
 
+    @property
+    def about(self) -> str:
+        """What a log calls it."""
+        return f"hold {self.hold.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestNotice:
+    """That people are reminded of a request for sign-off."""
+
+    id: str
+    kind: str
+    request: ApprovalRequest
+    name: str
+    """Of the agent; else what the request is about."""
+    urgency: str
+    until_us: int
+
+    @property
+    def about(self) -> str:
+        """What a log calls it."""
+        return f"request {self.request.id}"
+
 
 def _notice(hold: Hold, agent: str) -> HoldNotice | None:
     kind = _KINDS.get(hold.state)
@@ -49,8 +72,13 @@ def _notice(hold: Hold, agent: str) -> HoldNotice | None:
     return HoldNotice(f"ntc_{identity}", kind, hold, agent, hold.expires_us)
 
 
-def notices_of(change: Change, name: Callable[[str], str]) -> tuple[HoldNotice, ...]:
+def notices_of(change: Change, name: Callable[[str], str]) -> tuple[HoldNotice | RequestNotice, ...]:
     """What a change of state gives to tell. `name` knows what an agent is called."""
+    if change.facts.kind == "approval.reminded":
+        asked = [
+            read_approval(write.doc) for write in change.writes if write.kind == APPROVAL and write.doc is not None
+        ]
+        return tuple(_reminder(one, str(change.body["urgency"]), name) for one in asked)
     if not change.facts.kind.startswith("hold."):
         return ()
     held = [read_hold(write.doc) for write in change.writes if write.kind == KIND and write.doc is not None]
@@ -58,13 +86,40 @@ def notices_of(change: Change, name: Callable[[str], str]) -> tuple[HoldNotice, 
     return tuple(notice for notice in made if notice is not None)
 
 
+def _reminder(request: ApprovalRequest, urgency: str, name: Callable[[str], str]) -> RequestNotice:
+    identity = digest_value("request-notice", {"request": request.id, "stage": request.reminded})
+    called = request.about if request.agent is None else name(request.agent)
+    return RequestNotice(
+        f"ntc_{identity.removeprefix('sha256:')[:32]}", "approval.reminded", request, called, urgency,
+        request.expires_us,
+    )  # fmt: skip
+
+
 def opened_notice(hold: Hold, name: Callable[[str], str]) -> HoldNotice | None:
     """What to tell of a hold that was found open at a start: whether it was told before, nobody knows."""
     return _notice(hold, name(hold.agent)) if hold.state is HoldState.OPEN else None
 
 
-def webhook_event(notice: HoldNotice, public_url: str) -> dict[str, Any]:
+def webhook_event(notice: HoldNotice | RequestNotice, public_url: str) -> dict[str, Any]:
     """The body of a webhook (Standard Webhooks, "Payload structure")."""
+    if isinstance(notice, RequestNotice):
+        request = notice.request
+        return {
+            "type": notice.kind,
+            "timestamp": _moment(request.opened_us),
+            "data": {
+                "request": request.id,
+                "kind": request.subject.kind,
+                "about": notice.name,
+                "agent_id": request.agent,
+                "tier": request.tier.value if request.tier else None,
+                "roles": sorted({need.role.value for need in request.missing}),
+                "urgency": notice.urgency,
+                "to": list(request.told),
+                "expires_at": _moment(request.expires_us),
+                "url": f"{public_url}/console/approvals/{request.id}",
+            },
+        }
     hold = notice.hold
     return {
         "type": notice.kind,
@@ -82,8 +137,15 @@ def webhook_event(notice: HoldNotice, public_url: str) -> dict[str, Any]:
     }
 
 
-def slack_message(notice: HoldNotice, public_url: str) -> dict[str, Any]:
+def slack_message(notice: HoldNotice | RequestNotice, public_url: str) -> dict[str, Any]:
     """A message for an incoming webhook of Slack, or of what takes the same."""
+    if isinstance(notice, RequestNotice):
+        request = notice.request
+        roles = " and ".join(sorted({need.role.value for need in request.missing}))
+        link = f"<{public_url}/console/approvals/{request.id}|{request.id}>"
+        pressing = "" if notice.urgency == "reminded" else f" ({_plain(notice.urgency)}: hardly any time is left)"
+        lapses = f"{link} lapses at {_moment(request.expires_us)}{pressing}"
+        return {"text": f"{_plain(notice.name)} waits for {_plain(roles)}: {lapses}."}
     hold = notice.hold
     about = f"{_plain(notice.agent)} ({hold.environment.value}) wants to use {_plain(hold.tool)}"
     link = f"<{public_url}/console/holds/{hold.id}|{hold.id}>"

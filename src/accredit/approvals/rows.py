@@ -159,6 +159,7 @@ def approval_doc(request: ApprovalRequest) -> dict[str, Any]:
         "subject": {"digest": request.subject.digest, "kind": request.subject.kind},
         "team": request.team,
         "tier": request.tier.value if request.tier else None,
+        "told": list(request.told),
         "used_us": request.used_us,
         "votes": [
             {
@@ -231,6 +232,7 @@ def read_approval(doc: Mapping[str, Any]) -> ApprovalRequest:
         used_us=doc["used_us"],
         obligations=tuple(_obligation(one) for one in doc.get("obligations", ())),
         reminded=doc.get("reminded", 0),
+        told=tuple(PersonId(one) for one in doc.get("told", ())),
     )
 
 

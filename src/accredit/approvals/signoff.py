@@ -31,6 +31,7 @@ from accredit.approvals.model import (
 from accredit.approvals.obligations import check_obligations, restrictions_under
 from accredit.approvals.outlook import RoleOutlook, outlook
 from accredit.approvals.ports import GroundsSource
+from accredit.approvals.reminders import reminder_due
 from accredit.approvals.rows import APPROVAL, ASSESSMENT, PROPOSAL, approval_doc, obligation_doc, read_approval
 from accredit.approvals.views import request_view
 from accredit.audit.model import Facts, Part
@@ -594,6 +595,43 @@ class Approvals:
             return None
         await self._write(kept, "approval.voided", None, found, {})
         return found.request
+
+    async def remind(self) -> int:
+        """Tell whoever is due to be told of requests that wait, once each; how many. To be called now and then.
+
+        A reminder is a record that others follow to deliver it. INVARIANT: it counts no vote and ends nothing.
+
+        Raises:
+            UnavailableError: the records could not be made durable.
+        """
+        made = 0
+        for request_id in list(self._kept):
+            if made == _MAX_SWEPT:
+                break
+            async with self._alone:
+                kept = self._kept.get(request_id)
+                made += kept is not None and await self._reminded(kept, self._clock.now())
+        return made
+
+    async def _reminded(self, kept: _Kept, now: Instant) -> bool:
+        if self._present(kept, now).state is not ApprovalState.OPEN:
+            return False
+        try:
+            found, grounds = self._counted(kept, now)
+            due = reminder_due(found.request, grounds.rule, self._organisation(), now_us=now.wall_us)
+        except AccreditError:
+            return False  # what it rests on cannot be known now: the next round asks again
+        if due is None:
+            return False
+        after = replace(kept.request, reminded=due.stage, told=due.to)
+        body = {
+            "roles": [role.value for role in due.roles],
+            "stage": due.stage,
+            "to": list(due.to),
+            "urgency": due.urgency.value,
+        }
+        change = _change("approval.reminded", Actor(basis="system"), after, body, writes=self._ending(after))
+        return await self._control.transact(_unless_changed(kept.request, change)) is not None
 
     # -- what must hold
 

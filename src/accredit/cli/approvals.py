@@ -58,7 +58,7 @@ def _approval_list(
     """
     listed(
         "/api/v1/approvals", output,
-        "id", "kind", "about", "agent_name", "tier", "requester", "missing", "expires", "state",
+        "id", "kind", "about", "agent_name", "tier", "requester", "missing", "reminded", "expires", "state",
         page=page, state=state, agent=agent, mine="true" if mine else "false",
     )  # fmt: skip
 

@@ -51,6 +51,8 @@ class _Waiting:
     agent: Agent | None
     hold: Hold | None = None
     request: ApprovalRequest | None = None
+    told: bool = False
+    """Whether this person was reminded of it."""
 
 
 class Views:
@@ -130,7 +132,9 @@ class Views:
             "inbox",
             **self._common.around(request, "/console/inbox"),
             holds=_mine_first(one for one in holds if one.mine or self._common.may_see(one.agent, who)),
-            requests=_mine_first(one for one in requests if one.mine or self._common.may_see(one.agent, who)),
+            requests=_mine_first(
+                one for one in requests if one.mine or one.told or self._common.may_see(one.agent, who)
+            ),
             following=f"{last.expires_us}.{last.id}" if last else "",
             name=self._common.namer,
         )
@@ -176,7 +180,7 @@ class Views:
         except AccreditError as error:  # what it rests on cannot be shown: nobody can vote, anybody can look
             standings, obstacle = (), error.message
         may = [one for one in standings if one.may]
-        if not may:
+        if not may and who.person not in found.told:
             self._common.require_sight(agent, who)
         view = orjson.loads(text) if text else {}
         return self._pages.page(
@@ -235,6 +239,7 @@ class Views:
             mine=_may(self._common.standings(request, who)),
             agent=self._services.catalogue().agent(request.agent) if request.agent else None,
             request=request,
+            told=who.person in request.told,
         )
 
 

@@ -636,6 +636,7 @@ class Operations:
         """
         for request in await self._approvals.sweep():
             await self._settled(request, None)
+        await self._approvals.remind()
         await self._lifecycle.recover()
         for request in self._approvals.find(state=ApprovalState.APPROVED):
             if request.agent is None and request.used_us is None:

@@ -161,6 +161,10 @@ class ApprovalDesk(Protocol):
         """Close an approved request that cannot be put into force (any more)."""
         ...
 
+    async def remind(self) -> int:
+        """Tell whoever is due to be told of requests that wait."""
+        ...
+
     async def sweep(self) -> Sequence[ApprovalRequest]:
         """Record what has run out; those requests."""
         ...
