@@ -63,6 +63,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("reminders:escalate", "issue 6 §1", "reminders go to voters, then to backups, then to heads"),
     Requirement("reminders:never-approve", "issue 6 §1", "a reminder counts no vote, ends nothing and gives no vote"),
+    Requirement(
+        "templates:lead-alone", "issue 6 §1", "within an approved template a team lead is enough, never nobody"
+    ),
+    Requirement(
+        "templates:bounds", "issue 6 §1", "a template bounds all that its approvers judged; beyond is the gate"
+    ),
+    Requirement("templates:duties", "issue 6 §1", "a template approved by the asking side spares nobody's word"),
+    Requirement("templates:again", "issue 6 §1", "a template is asked again at activation, as is what it pinned"),
     # -- who may vote
     Requirement(
         "duties:law:second-implementation", "issue 3 §3", "over 10,000 random organisations a naive answer agrees"

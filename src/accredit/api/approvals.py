@@ -130,6 +130,8 @@ class NeedRow:
     comment: bool
     count: int
     """How many persons must approve in it."""
+    template: str | None
+    """Digest of the template the version is within, if that is why nobody else is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,7 +441,9 @@ def _fields(one: ApprovalRequest, asking: Asking) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ApprovalRow.__dataclass_fields__} | {
         "subject": one.subject.digest,
         "needs": [
-            NeedRow(need.role, list(need.facets), need.validation, need.assessment, need.comment, need.count)
+            NeedRow(
+                need.role, list(need.facets), need.validation, need.assessment, need.comment, need.count, need.template
+            )
             for need in one.needs
         ],
         "obligations": [_obligation(each) for each in one.obligations],

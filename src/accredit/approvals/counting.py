@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from accredit.approvals.duties import Barred, duty
-from accredit.approvals.gates import answer_us, carry_us, gate, stricter
+from accredit.approvals.duties import Barred, barred, duty
+from accredit.approvals.gates import answer_us, carry_us, gate, stricter, template_gate
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Grounds, RoleNeed, SubjectKind, Vote, VoteVerdict
 from accredit.kernel.canonical import Digest, digest_value
+from accredit.registry.model import Tier
 from accredit.registry.organisation import Organisation
 
-__all__ = ["Counted", "Voided", "carried", "counted", "judged", "obstacles"]
+__all__ = ["Counted", "Voided", "carried", "counted", "judged", "needs_of", "obstacles"]
 
 _LIVE = frozenset({ApprovalState.OPEN, ApprovalState.APPROVED})
 
@@ -52,8 +53,28 @@ def judged(request: ApprovalRequest, need: RoleNeed, grounds: Grounds) -> Digest
             "subject": None if version else request.subject.digest,
             "tier": grounds.tier.value if grounds.tier else None,
             "validation": grounds.validation if need.validation else None,
-        },
+        }
+        | ({} if need.template is None else {"template": need.template}),
     )
+
+
+def needs_of(
+    request: ApprovalRequest, grounds: Grounds, organisation: Organisation, *, now_us: int
+) -> tuple[RoleNeed, ...]:
+    """The roles that must approve a request on present grounds.
+
+    INVARIANT: a template spares nobody's word who could not have given it on this very request: if one of those who
+    approved it stands on the asking side, could be somebody there, or has left, the whole gate is asked.
+    """
+    kind = SubjectKind(request.subject.kind)
+    if kind is SubjectKind.AGENT_VERSION and grounds.tier is Tier.MEDIUM:
+        for one in grounds.templates:
+            if one.by and now_us < one.expires_us and not any(
+                barred(organisation, request.parties, person, opened_us=request.opened_us, now_us=now_us)
+                for person in one.by
+            ):  # fmt: skip
+                return template_gate(one.digest, grounds.template_rule)
+    return gate(kind, grounds.tier, grounds.rule)
 
 
 def obstacles(request: ApprovalRequest, need: RoleNeed, grounds: Grounds) -> tuple[str, ...]:
@@ -72,7 +93,7 @@ def counted(request: ApprovalRequest, grounds: Grounds, organisation: Organisati
     """The request on present grounds. One that is over stays as it is."""
     if request.state not in _LIVE:
         return Counted(request)
-    needs = gate(SubjectKind(request.subject.kind), grounds.tier, grounds.rule)
+    needs = needs_of(request, grounds, organisation, now_us=now_us)
     if request.tier is grounds.tier:
         # a rule that asks for less now is for what is asked from now on
         needs = stricter(needs, request.needs)

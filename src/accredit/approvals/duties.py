@@ -26,7 +26,7 @@ from accredit.kernel.ids import PersonId, TeamId
 from accredit.registry.model import Role
 from accredit.registry.organisation import Organisation
 
-__all__ = ["Barred", "BarredReason", "Eligible", "account_makers", "duty"]
+__all__ = ["Barred", "BarredReason", "Eligible", "account_makers", "barred", "duty"]
 
 TIE_US: Final = 30 * 86_400_000_000
 
@@ -167,6 +167,13 @@ def duty(
             return Eligible(holder)
         found = reason
     return Barred(found)
+
+
+def barred(
+    organisation: Organisation, parties: Parties, person: PersonId, *, opened_us: int, now_us: int
+) -> BarredReason | None:
+    """What keeps a person from any vote on a request, whatever roles they hold; None: nothing does."""
+    return _case(organisation, parties, opened_us=opened_us, now_us=now_us).of_person(person)
 
 
 def account_makers(organisation: Organisation, person: PersonId, *, now_us: int) -> frozenset[PersonId]:

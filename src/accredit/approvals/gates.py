@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Final
 
 from accredit.approvals.model import RoleNeed, SubjectKind
+from accredit.kernel.canonical import Digest
 from accredit.registry.model import GateRule, Role, Tier
 from accredit.registry.versions import FACETS
 
-__all__ = ["USE_US", "answer_us", "carry_us", "gate", "gate_name", "stricter"]
+__all__ = ["USE_US", "answer_us", "carry_us", "gate", "gate_name", "stricter", "template_gate"]
 
 _DAY_US: Final = 86_400_000_000
 USE_US: Final = 30 * _DAY_US
@@ -43,6 +44,7 @@ _OTHER_GATES: Final[Mapping[SubjectKind, tuple[RoleNeed, ...]]] = {
     SubjectKind.POLICY_RELEASE: (RoleNeed(Role.SECURITY),),
     SubjectKind.ROLE_GRANT: (RoleNeed(Role.ADMIN),),
     SubjectKind.TOOL_FACT: (RoleNeed(Role.SECURITY),),
+    SubjectKind.TEMPLATE: (RoleNeed(Role.TEAM_LEAD, comment=True), RoleNeed(Role.SECURITY, comment=True)),
     SubjectKind.GATE: (RoleNeed(Role.SECURITY, comment=True),),
 }
 _ANSWER_DAYS: Final[Mapping[Tier | None, int]] = {None: 7, Tier.LOW: 7, Tier.MEDIUM: 14, Tier.HIGH: 30}
@@ -64,6 +66,17 @@ def gate(kind: SubjectKind, tier: Tier | None, rule: GateRule | None = None) -> 
     return (*stricter(needs, asked), *more)
 
 
+def template_gate(template: Digest, rule: GateRule | None) -> tuple[RoleNeed, ...]:
+    """The roles for a version of the medium tier that is within an approved template: a team lead, never nobody.
+
+    `rule` is the organisation's own of the low tier; that of the medium one was met when the template was approved.
+    """
+    lead = RoleNeed(Role.TEAM_LEAD, _ALL, validation=True, template=template)
+    more = [one for one in gate(SubjectKind.AGENT_VERSION, Tier.LOW, rule) if one.role is not Role.TEAM_LEAD]
+    asked = gate(SubjectKind.AGENT_VERSION, Tier.LOW, rule)
+    return (*stricter([lead], asked), *more)
+
+
 def stricter(needs: Iterable[RoleNeed], others: Iterable[RoleNeed]) -> tuple[RoleNeed, ...]:
     """The needs, each with the persons and words that others ask of the same role as well."""
     of = {one.role: one for one in others}
@@ -77,6 +90,8 @@ def stricter(needs: Iterable[RoleNeed], others: Iterable[RoleNeed]) -> tuple[Rol
 
 def gate_name(kind: SubjectKind, tier: Tier | None) -> str:
     """Under which name the organisation's own rule of a gate stands."""
+    if kind is SubjectKind.TEMPLATE:
+        return Tier.MEDIUM.value
     return (tier or Tier.HIGH).value if kind is SubjectKind.AGENT_VERSION else kind.value
 
 

@@ -15,6 +15,7 @@ from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.money import Money
 from accredit.policy.model import HoldNeed
 from accredit.registry.model import Agent, Environment, GateRule, RestrictionKind, Role, Tier, Tool
+from accredit.registry.templates import Template
 
 __all__ = [
     "ApprovalRequest",
@@ -166,6 +167,8 @@ class SubjectKind(StrEnum):
     """Also changes of groups, which can give roles."""
     TOOL_FACT = "tool-fact"
     """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production."""
+    TEMPLATE = "template"
+    """What agents may be that were approved before they exist."""
     GATE = "gate"
     """What the organisation asks of a gate beyond what is built in."""
 
@@ -193,6 +196,10 @@ class Grounds:
     """What the organisation asks of this gate beyond what is built in."""
     tools: frozenset[ToolId] = frozenset()
     """Tools and models that the agent's version is granted: what an obligation can be about."""
+    template_rule: GateRule | None = None
+    """What the organisation asks of versions within a template beyond what is built in: its rule of the low tier."""
+    templates: tuple[Template, ...] = ()
+    """Those that the agent's version is within, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +217,8 @@ class RoleNeed:
     """Whether an approval needs words; a rejection and an abstention always do."""
     count: int = 1
     """How many persons must approve in it."""
+    template: Digest | None = None
+    """The template that the version is within, if that is why nobody else is asked: the vote binds to it."""
 
 
 @dataclass(frozen=True, slots=True)

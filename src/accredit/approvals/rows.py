@@ -141,6 +141,7 @@ def approval_doc(request: ApprovalRequest) -> dict[str, Any]:
                 "count": need.count,
                 "facets": list(need.facets),
                 "role": need.role.value,
+                "template": need.template,
                 "validation": need.validation,
             }
             for need in request.needs
@@ -198,6 +199,7 @@ def read_approval(doc: Mapping[str, Any]) -> ApprovalRequest:
                 need["assessment"],
                 need["comment"],
                 need.get("count", 1),
+                need.get("template"),
             )
             for need in doc["needs"]
         ),

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from accredit.approvals.assessment import assessment_digest, read_assessment
-from accredit.approvals.counting import Counted, carried, counted, judged, obstacles
+from accredit.approvals.counting import Counted, carried, counted, judged, needs_of, obstacles
 from accredit.approvals.duties import Barred, Eligible, account_makers, duty
-from accredit.approvals.gates import USE_US, answer_us, gate
+from accredit.approvals.gates import USE_US, answer_us
 from accredit.approvals.model import (
     ApprovalRequest,
     ApprovalState,
@@ -138,7 +138,7 @@ class Approvals:
         parties = Parties(operator.person, proposal.authors, frozenset(), proposal.beneficiaries)
         return await self._open(
             Subject(SubjectKind(proposal.kind).value, proposal.digest), proposal.about, operator, parties,
-            agent=None, team=None, content=proposal.content,
+            agent=None, team=proposal.team, content=proposal.content,
         )  # fmt: skip
 
     async def _open(
@@ -183,7 +183,7 @@ class Approvals:
             request = replace(
                 request,
                 tier=grounds.tier,
-                needs=gate(kind, grounds.tier, grounds.rule),
+                needs=needs_of(request, grounds, organisation, now_us=opened_us),
                 expires_us=opened_us + answer_us(grounds.tier),
                 assessment=next((one.assessment for one in reversed(earlier) if one.assessment), None),
             )
@@ -500,6 +500,7 @@ class Approvals:
             Basis.APPROVALS,
             tuple(vote.person for vote in votes),
             ",".join(vote.credential for vote in votes),
+            tuple(vote.for_person for vote in votes if vote.for_person is not None),
         )
 
     async def mark_used(self, request_id: str, *, actor: Actor) -> None:

@@ -60,6 +60,7 @@ def request_view(
                 "count": need.count,
                 "facets": list(need.facets),
                 "role": need.role.value,
+                "template": need.template,
                 "validation": need.validation,
             }
             for need in request.needs

@@ -17,8 +17,9 @@ from accredit.kernel.errors import ConflictError, NotFoundError
 from accredit.kernel.ids import ToolId
 from accredit.lifecycle.judging import Judging
 from accredit.policy.releases import PolicyReleases
-from accredit.registry.model import Agent, AgentState, AgentVersion, Tool
+from accredit.registry.model import Agent, AgentState, AgentVersion, Tier, Tool
 from accredit.registry.service import Registry
+from accredit.registry.templates import Template, outside
 
 __all__ = ["PresentGrounds"]
 
@@ -32,11 +33,13 @@ class PresentGrounds:
         judging: Judging,
         releases: PolicyReleases,
         content: Callable[[ApprovalRequest], Mapping[str, Any]],
+        now_us: Callable[[], int],
     ) -> None:
         self._registry = registry
         self._judging = judging
         self._releases = releases
         self._content = content
+        self._now_us = now_us
 
     def __call__(self, request: ApprovalRequest) -> Grounds:
         """The grounds of a request as of now.
@@ -52,7 +55,7 @@ class PresentGrounds:
                 found = self._of_version(request)
             case SubjectKind.POLICY_RELEASE:
                 found = self._of_release(request)
-            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT | SubjectKind.GATE:
+            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT | SubjectKind.GATE | SubjectKind.TEMPLATE:
                 found = Grounds()
         return replace(found, rule=self._registry.gate(gate_name(kind, found.tier)))
 
@@ -65,6 +68,7 @@ class PresentGrounds:
             raise ConflictError(
                 Code.CONFLICT, "another version of the agent was declared since", hint="submit that one instead"
             )
+        templates = self._templates(agent, version)
         tiering, access = self._judging.tiering(agent, version), self._judging.access(agent, version)
         return Grounds(
             facets=version.facets,
@@ -75,14 +79,35 @@ class PresentGrounds:
             policies=frozenset(policy.id for policy in self._releases.current.policies),
             quarantined_us=_quarantined_us(agent),
             tools=frozenset(grant.tool for grant in version.every_grant),
+            templates=templates if tiering.tier is Tier.MEDIUM else (),
+            template_rule=self._registry.gate(Tier.LOW.value),
             view={
                 "access": {**access.document(), "release": access.release},
                 "agent": _agent_doc(agent),
                 "manifest": version.manifest,
+                "obligations_in_force": [
+                    {"by_request": one.approval, "kind": one.kind.value, "tool": one.tool}
+                    for one in self._registry.restrictions_of(agent.id)
+                    if one.approval is not None
+                ],
+                "templates": [
+                    {**one.doc, "digest": one.digest, "name": one.name}
+                    for one in templates
+                    if tiering.tier is Tier.MEDIUM
+                ],
                 "replaces": _replaced_doc(agent, version),
                 "tier": tiering.document(),
                 "tools": [self._tool_doc(grant.tool) for grant in version.grants],
             },
+        )
+
+    def _templates(self, agent: Agent, version: AgentVersion) -> tuple[Template, ...]:
+        """Those of its team that a version is within."""
+        now_us, tool = self._now_us(), self._registry.catalogue.tool
+        return tuple(
+            one
+            for one in self._registry.templates_of(agent.team.id)
+            if not outside(one, version, agent.team.id, tool, now_us=now_us)
         )
 
     def _of_release(self, request: ApprovalRequest) -> Grounds:

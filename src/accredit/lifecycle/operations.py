@@ -70,6 +70,7 @@ from accredit.registry.manifest import (
     ModelProviderManifest,
     PersonManifest,
     TeamManifest,
+    TemplateManifest,
     ToolServerManifest,
 )
 from accredit.registry.model import Agent, AgentState, Environment, Incident, Restriction, RestrictionKind, Role
@@ -176,6 +177,9 @@ class Operations:
                 self._require(Act.MANAGE_ISSUERS, who)
             case ToolServerManifest() | ModelProviderManifest():
                 self._require(Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment))
+            case TemplateManifest():
+                team = self._registry.catalogue.team(document.metadata.team)
+                self._require(Act.REGISTER_AGENT, who, team=team.id if team else None)
             case AgentManifest():
                 self._require_may_declare_agent(who, document)
             case _:

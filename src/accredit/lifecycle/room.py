@@ -125,7 +125,13 @@ def furnished(
         ids,
         clock,
         organisation=registry.proven_organisation,
-        grounds=PresentGrounds(registry, judging, releases, lambda request: approvals.content(request)),  # noqa: PLW0108 - bound by this very call
+        grounds=PresentGrounds(
+            registry,
+            judging,
+            releases,
+            lambda request: approvals.content(request),  # noqa: PLW0108 - bound by this very call
+            lambda: clock.now().wall_us,
+        ),
         authors=registry.authors,
         steady=steady,
     )

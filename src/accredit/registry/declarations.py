@@ -40,6 +40,7 @@ from accredit.registry.manifest import (
     PersonManifest,
     RatesForm,
     TeamManifest,
+    TemplateManifest,
     ToolServerManifest,
     duration_ms,
 )
@@ -58,7 +59,14 @@ from accredit.registry.organisation import AccountTie, Organisation
 from accredit.registry.pinning import definition_digest, definition_text
 from accredit.registry.poisoning import ToolNames
 from accredit.registry.prices import PriceBook
-from accredit.registry.proposals import Proposal, gate_content, group_content, proposed, server_content
+from accredit.registry.proposals import (
+    Proposal,
+    gate_content,
+    group_content,
+    proposed,
+    server_content,
+    template_content,
+)
 from accredit.registry.registration import (
     AgentCheck,
     agent_row,
@@ -71,6 +79,7 @@ from accredit.registry.registration import (
     team_named,
 )
 from accredit.registry.schemas import compile_arguments
+from accredit.registry.templates import pinned_facts
 from accredit.registry.versions import expiry_us, facets, money_doc, version_digest
 
 __all__ = [
@@ -90,6 +99,7 @@ __all__ = [
 ]
 
 _MAX_HISTORY: Final = 1_000
+_TEMPLATE_US: Final = 366 * 86_400_000_000
 _MAX_TIES: Final = 200
 _MAX_NAMED: Final = 200
 _MAX_NAMES: Final = 40_000
@@ -136,7 +146,7 @@ class Declarations:
                 yield partial(self._put_person, document, actor)
             case TeamManifest():
                 yield partial(self._put_team, document, actor)
-            case GroupManifest() | GateManifest():
+            case GroupManifest() | GateManifest() | TemplateManifest():
                 return  # it is so already, or it is proposed
             case AgreementManifest():
                 yield partial(self._put_agreement, document, actor)
@@ -168,6 +178,8 @@ class Declarations:
                 return self._group_proposal(document, actor, view)
             case GateManifest():
                 return self._gate_proposal(document, actor, view)
+            case TemplateManifest():
+                return self._template_proposal(document, actor, view)
             case ToolServerManifest() | ModelProviderManifest():
                 return self._server_proposal(document, offers[document.metadata.name], actor, view)
             case _:
@@ -311,6 +323,51 @@ class Declarations:
         )
         content = gate_content(name, rows.gate_doc(rule), view, by=author(actor))
         return None if content is None else proposed(content, about=f"gate:{name}")
+
+    def _template_proposal(self, manifest: TemplateManifest, actor: Actor, view: StateView) -> Proposal | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        team = team_named(view, manifest.metadata.team)
+        faults: list[ManifestFault] = []
+        if team is None:
+            message = f"no team is called `{manifest.metadata.team}`"
+            faults.append(fault_at(manifest, "metadata.team", Code.TEAM_UNKNOWN, message))
+        tools: dict[str, dict[str, Any]] = {}
+        for index, form in enumerate(spec.tools):
+            for place, own in enumerate(form.allow):
+                known = self._catalogue().tool(tool_id(ServerName(form.server), own))
+                server = self._catalogue().server(ServerName(form.server))
+                if known is None or server is None or server.environment is not Environment.PRODUCTION:
+                    message = f"the production server `{form.server}` has no registered tool {shown(own)}"
+                    at = f"spec.tools[{index}].allow[{place}]"
+                    faults.append(fault_at(manifest, at, Code.TOOL_UNKNOWN, message))
+                else:
+                    tools[known.id] = pinned_facts(known)
+        expires_us, now_us = expiry_us(spec.expires.isoformat()), self._clock.now().wall_us
+        if expires_us is None or not now_us < expires_us <= now_us + _TEMPLATE_US:
+            message = "a template ends later than now and within a year"
+            faults.append(fault_at(manifest, "spec.expires", Code.MANIFEST_INVALID, message))
+        if faults or team is None:
+            raise ManifestError(faults)
+        limits, cost = spec.limits, spec.limits.cost
+        doc = {
+            "audience": sorted(spec.audience),
+            "autonomy": sorted(spec.autonomy),
+            "data": sorted(spec.data),
+            "expires_us": expires_us,
+            "inputs": sorted(spec.inputs),
+            "limits": {
+                "callTimeoutMs": duration_ms(limits.timeout.call),
+                "callsPerMinute": limits.calls.per_minute,
+                "concurrency": limits.concurrency,
+                "costPerDay": money_doc(Money.parse(cost.per_day)) if cost else None,
+                "runTimeoutMs": duration_ms(limits.timeout.run),
+            },
+            "models": sorted([one.provider, one.model] for one in spec.models),
+            "reach": sorted(spec.reach),
+            "tools": tools,
+        }
+        content = template_content(name, team.id, doc, view, by=author(actor))
+        return None if content is None else proposed(content, about=f"template:{name}", team=team.id)
 
     def _put_agreement(self, manifest: AgreementManifest, actor: Actor, view: StateView) -> Change | None:
         name, spec = manifest.metadata.name, manifest.spec
@@ -755,8 +812,8 @@ def not_alone(document: Document) -> Iterator[ManifestFault]:
         yield fault_at(
             document, "spec.stdio", Code.TWO_PERSONS_REQUIRED, "a program that is started here takes two persons"
         )
-    if isinstance(document, GateManifest):
-        yield fault_at(document, "", Code.TWO_PERSONS_REQUIRED, "what a gate asks for takes two persons to change")
+    if isinstance(document, GateManifest | TemplateManifest):
+        yield fault_at(document, "", Code.TWO_PERSONS_REQUIRED, "what gates ask for takes two persons to change")
     if isinstance(document, GroupManifest):
         yield fault_at(
             document, "", Code.TWO_PERSONS_REQUIRED, "a group takes two persons, as the roles it can give do"

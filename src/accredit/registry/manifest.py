@@ -64,6 +64,7 @@ __all__ = [
     "PriceList",
     "RatesForm",
     "TeamManifest",
+    "TemplateManifest",
     "ToolServerManifest",
     "data_classes",
     "duration_ms",
@@ -509,6 +510,60 @@ class TeamManifest(_Form):
     kind: Literal["Team"]
     metadata: _NamedMetadata
     spec: _TeamSpec
+
+
+_Several = Annotated[
+    list[_Audience],
+    Field(min_length=1, max_length=5, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
+
+
+class _TemplateToolsForm(_Form):
+    server: _Name
+    allow: Annotated[
+        list[_OwnLabel],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="the server's own names of tools or models")
+
+
+class _TemplateMetadata(_Form):
+    name: _Name
+    team: _Name
+
+
+class _TemplateSpec(_Form):
+    """Upper bounds: a version is within them or takes the full gate."""
+
+    tools: Annotated[list[_TemplateToolsForm], Field(max_length=100)] = Field(
+        description="tools and models, as they are pinned and registered when it is approved"
+    )
+    data: _DataClasses
+    models: Annotated[list[_ModelForm], Field(max_length=50), AfterValidator(_distinct)] = []
+    autonomy: Annotated[
+        list[Literal["suggests", "each-act-approved", "acts-with-approval", "acts-unattended", "self-starting"]],
+        Field(min_length=1, max_length=5, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ]
+    audience: _Several
+    inputs: _Several
+    reach: Annotated[
+        list[Literal["user", "team", "department", "company"]],
+        Field(min_length=1, max_length=4, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ]
+    limits: _LimitsForm
+    expires: date = Field(description="the last day (UTC) on which it counts, at most a year ahead")
+
+
+class TemplateManifest(_Form):
+    """What agents of a team may be that were approved before they exist: within it a team lead's word is enough."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Template"]
+    metadata: _TemplateMetadata
+    spec: _TemplateSpec
 
 
 class _PersonSpec(_Form):
@@ -962,6 +1017,7 @@ Document = (
     | ModelProviderManifest
     | PersonManifest
     | TeamManifest
+    | TemplateManifest
     | ToolServerManifest
 )
 
@@ -975,6 +1031,7 @@ KINDS: Mapping[str, type[Document]] = {
     "ContextProvider": ContextProviderManifest,
     "ToolServer": ToolServerManifest,
     "ModelProvider": ModelProviderManifest,
+    "Template": TemplateManifest,
     "EnforcementPoint": EnforcementPointManifest,
     "Agent": AgentManifest,
 }

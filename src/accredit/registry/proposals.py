@@ -9,6 +9,7 @@ role     role-grant   grant, role, holder, team, persons (who would hold it), by
 group    role-grant   name, members, groups, persons (who is in these), before {members, groups}, ground, roles
                       (that membership gives), by
 gate     gate         name, doc, before, ground, by
+template template     name, team, doc, before, ground, by
 server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
 repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
 
@@ -41,6 +42,7 @@ __all__ = [
     "enact_repin",
     "enact_role",
     "enact_server",
+    "enact_template",
     "gate_content",
     "group_content",
     "proposal_digest",
@@ -50,6 +52,7 @@ __all__ = [
     "roles_through",
     "server_content",
     "subject_kind",
+    "template_content",
 ]
 
 MAX_PROPOSAL_BYTES: Final = 900 * 1024
@@ -59,6 +62,7 @@ _KINDS: Final = {
     "repin": "tool-fact",
     "role": "role-grant",
     "server": "tool-fact",
+    "template": "template",
 }
 _AGAIN: Final = "look at it again, and propose it again"
 
@@ -78,6 +82,8 @@ class Proposal:
     authors: frozenset[PersonId]
     beneficiaries: frozenset[PersonId] = frozenset()
     """Who would get a role by it."""
+    team: TeamId | None = None
+    """Whose team leads judge it, if it is one team's."""
 
 
 def subject_kind(content: Mapping[str, Any]) -> str:
@@ -103,6 +109,7 @@ def proposed(
     about: str,
     environment: Environment | None = None,
     beneficiaries: Iterable[PersonId] = (),
+    team: TeamId | None = None,
 ) -> Proposal:
     """The proposal of a content.
 
@@ -123,6 +130,7 @@ def proposed(
         environment,
         frozenset({PersonId(content["by"])}),
         frozenset(beneficiaries),
+        team,
     )
 
 
@@ -298,6 +306,43 @@ def enact_gate(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]
     if (row.digest if row else None) != content["ground"]:
         raise _moved(f"the gate `{name}`")
     return (Write(rows.GATE, name, {**content["doc"], "enacted": digest}),)
+
+
+def template_content(
+    name: str, team: TeamId, doc: Mapping[str, Any], view: StateView, *, by: PersonId
+) -> dict[str, Any] | None:
+    """A template as it shall be, beside what it is; None if it is so already."""
+    row = view.get(rows.TEMPLATE, f"{team}/{name}")
+    if row is not None and row.doc["doc"] == doc:
+        return None
+    return {
+        "before": None if row is None else dict(row.doc["doc"]),
+        "by": by,
+        "change": "template",
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+        "team": team,
+    }
+
+
+def enact_template(content: Mapping[str, Any], view: StateView, *, by: Iterable[PersonId]) -> tuple[Write, ...]:
+    """The template as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the template, or a tool in it, changed since.
+    """
+    key, digest = f"{content['team']}/{content['name']}", proposal_digest(content)
+    row = view.get(rows.TEMPLATE, key)
+    if row is not None and row.doc["enacted"] == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the template `{content['name']}`")
+    for tool, facts in content["doc"]["tools"].items():
+        pin = view.get(rows.TOOL, tool)
+        if pin is None or pin.doc["definition"] != facts["definition"]:
+            raise _moved(f"the pin of `{tool}`")
+    return (Write(rows.TEMPLATE, key, {"by": sorted(set(by)), "doc": content["doc"], "enacted": digest}),)
 
 
 # -- tool facts

@@ -10,6 +10,7 @@ delegation   delegation id       {holder, to, role, since_us, until_us}; ending 
 account_tie  account/by          {account, by, at_us}: the newest time that one had a hand in the other's account
 gate         tier or kind        {roles: {role: persons}, comment, backups: {role: [holder]}, heads, enacted}: what the
                                  organisation asks beyond the gates that are built in
+template     team/name           {doc, by, enacted}: an envelope that was approved before the agents in it are declared
 agreement    name                {provider, covers, document, expires_us}
 issuer       name                {name, use, issuer, jwks, audience, claims, token_type, roles_claim, role_names:
                                  [[theirs, ours]], status_url, revoked?}; read by identity, which alone sets `revoked`
@@ -70,6 +71,7 @@ __all__ = [
     "ROLE_GRANT",
     "SERVER",
     "TEAM",
+    "TEMPLATE",
     "TOOL",
     "VERSION",
     "Overlay",
@@ -114,6 +116,7 @@ RESTRICTION: Final = "restriction"
 ROLE_GRANT: Final = "role_grant"
 SERVER: Final = "server"
 TEAM: Final = "team"
+TEMPLATE: Final = "template"
 TOOL: Final = "tool"
 VERSION: Final = "version"
 

@@ -64,6 +64,7 @@ from accredit.registry.manifest import (
     ModelProviderManifest,
     PersonManifest,
     TeamManifest,
+    TemplateManifest,
     ToolServerManifest,
     read_manifests,
 )
@@ -95,6 +96,7 @@ from accredit.registry.proposals import (
     enact_repin,
     enact_role,
     enact_server,
+    enact_template,
     proposal_digest,
     proposed,
     repin_content,
@@ -105,6 +107,7 @@ from accredit.registry.registration import called, person_at, shown, team_named
 from accredit.registry.restraints import agent_restricted, incident_closed, incident_flagged, restriction_lifted
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
+from accredit.registry.templates import Template
 from accredit.registry.versions import version_from
 
 __all__ = ["ApplyOutcome", "ApplyResult", "Registry", "Repinned", "read_files"]
@@ -285,6 +288,15 @@ class Registry:
         self._require_proven({rows.GATE})
         return self._tables.gate(name)
 
+    def templates_of(self, team: TeamId) -> tuple[Template, ...]:
+        """The templates of a team, by name; some may be over.
+
+        Raises:
+            UnavailableError: the log contradicts a template's row.
+        """
+        self._require_proven({rows.TEMPLATE})
+        return self._tables.templates_of(team)
+
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         """The agent's restrictions that were not lifted, oldest first; some may be over.
 
@@ -437,6 +449,7 @@ class Registry:
                 | EnforcementPointManifest()
                 | ContextProviderManifest()
                 | GateManifest()
+                | TemplateManifest()
             ):
                 return ApplyResult(document.kind, document.metadata.name, document.metadata.name, outcome)
             case ToolServerManifest() | ModelProviderManifest():
@@ -742,17 +755,23 @@ class Registry:
         clearance.covers(subject_kind(content), proposal_digest(content))
         if clearance.basis is not Basis.APPROVALS:
             raise ForbiddenError(Code.CLEARANCE_REQUIRED, "this takes the sign-off of a second person")
-        by = frozenset(PersonId(one) for one in clearance.by)
+        by, behind = (frozenset(PersonId(one) for one in each) for each in (clearance.by, clearance.behind))
         receipt: Receipt | None = None
         while True:
             left: list[bool] = []
-            done = await self._control.transact(partial(self._enact, content, by, actor, left))
+            done = await self._control.transact(partial(self._enact, content, by, behind, actor, left))
             receipt = done or receipt
             if not left:
                 return receipt
 
     def _enact(
-        self, content: Mapping[str, Any], by: frozenset[PersonId], actor: Actor, left: list[bool], view: StateView
+        self,
+        content: Mapping[str, Any],
+        by: frozenset[PersonId],
+        behind: frozenset[PersonId],
+        actor: Actor,
+        left: list[bool],
+        view: StateView,
     ) -> Change | None:
         """One transaction of it; `left` is filled if more are to follow."""
         proven, now_us = self._proven(view), self._clock.now().wall_us
@@ -773,6 +792,10 @@ class Registry:
                 writes = enact_gate(content, proven)
                 body["gate"] = content["name"]
                 facts = Facts("gate.set")
+            case "template":
+                writes = enact_template(content, proven, by=(*by, *behind))
+                body["template"] = content["name"]
+                facts = Facts("template.approved")
             case "server":
                 return self._enact_server(content, body, actor, left, proven)
             case _:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from accredit.audit.ports import Change, StateView, Write
-from accredit.kernel.ids import AgentId, PersonId
+from accredit.kernel.ids import AgentId, PersonId, TeamId
 from accredit.registry import rows
 from accredit.registry.model import Agreement, GateRule, Incident, Person, Restriction
 from accredit.registry.organisation import AccountTie, Delegation, Group, Organisation, RoleGrant
+from accredit.registry.templates import Template, template_from
 
 __all__ = ["ORGANISATION_KINDS", "Tables"]
 
@@ -73,6 +74,7 @@ class Tables:
         self._ties: _Table[AccountTie] = _Table(view, rows.ACCOUNT_TIE, lambda _, doc: rows.account_tie_from(doc))
         self._agreements: _Table[Agreement] = _Table(view, rows.AGREEMENT, rows.agreement_from)
         self._gates: _Table[GateRule] = _Table(view, rows.GATE, rows.gate_from)
+        self._templates: _Table[Template] = _Table(view, rows.TEMPLATE, template_from)
         self._restrictions: _ByAgent[Restriction] = _ByAgent(view, rows.RESTRICTION, rows.restriction_from)
         self._incidents: _ByAgent[Incident] = _ByAgent(view, rows.INCIDENT, rows.incident_from)
         self._tables: Mapping[str, _Table[Any]] = {
@@ -82,6 +84,7 @@ class Tables:
             rows.ACCOUNT_TIE: self._ties,
             rows.AGREEMENT: self._agreements,
             rows.GATE: self._gates,
+            rows.TEMPLATE: self._templates,
             rows.RESTRICTION: self._restrictions,
             rows.INCIDENT: self._incidents,
         }
@@ -115,6 +118,9 @@ class Tables:
     def gate(self, name: str) -> GateRule | None:
         return self._gates.values.get(name)
 
+    def templates_of(self, team: TeamId) -> tuple[Template, ...]:
+        return tuple(sorted((one for one in self._templates.values.values() if one.team == team), key=_named))
+
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         return self._restrictions.of(agent)
 
@@ -132,3 +138,7 @@ class Tables:
 
     def role_grant(self, key: str) -> RoleGrant | None:
         return self._grants.values.get(key)
+
+
+def _named(template: Template) -> str:
+    return template.name
