@@ -71,6 +71,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("templates:duties", "issue 6 §1", "a template approved by the asking side spares nobody's word"),
     Requirement("templates:again", "issue 6 §1", "a template is asked again at activation, as is what it pinned"),
+    Requirement(
+        "break-glass:narrow", "issue 6 §1", "break-glass lifts named holds of named tools, for at most 8 hours"
+    ),
+    Requirement(
+        "break-glass:duties", "issue 6 §1", "nobody breaks glass for, or reviews, what they stand on a side of"
+    ),
+    Requirement("break-glass:review", "issue 6 §1", "each is reviewed within 3 days, or its breaker breaks no other"),
     # -- who may vote
     Requirement(
         "duties:law:second-implementation", "issue 3 §3", "over 10,000 random organisations a naive answer agrees"

@@ -21,6 +21,7 @@ from accredit.api.acts import acts
 from accredit.api.agents import agents
 from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
+from accredit.api.breaking import breaking
 from accredit.api.credentials import credentials
 from accredit.api.entry import ControlEntry
 from accredit.api.people import people
@@ -36,7 +37,19 @@ from accredit.kernel.errors import AccreditError, InvalidInputError
 
 __all__ = ["control_api"]
 
-_SUBJECTS = (signing_in, registered, people, agents, acts, credentials, approvals, policies, watching, records)
+_SUBJECTS = (
+    signing_in,
+    registered,
+    people,
+    agents,
+    acts,
+    credentials,
+    approvals,
+    policies,
+    watching,
+    records,
+    breaking,
+)
 _PROBLEM = {
     "type": "object",
     "description": "RFC 9457; `code` is stable and listed in docs/codes.md",

@@ -123,7 +123,7 @@ def counted(request: ApprovalRequest, grounds: Grounds, organisation: Organisati
             kept.append(vote)
     present = replace(present, votes=tuple(kept))
     if present.missing:
-        expires_us = request.opened_us + answer_us(grounds.tier)
+        expires_us = request.opened_us + answer_us(grounds.tier, request.subject.kind)
         present = replace(present, state=ApprovalState.OPEN, decided_us=None, expires_us=expires_us)
     return Counted(present, tuple(voided))
 

@@ -45,9 +45,11 @@ _OTHER_GATES: Final[Mapping[SubjectKind, tuple[RoleNeed, ...]]] = {
     SubjectKind.ROLE_GRANT: (RoleNeed(Role.ADMIN),),
     SubjectKind.TOOL_FACT: (RoleNeed(Role.SECURITY),),
     SubjectKind.TEMPLATE: (RoleNeed(Role.TEAM_LEAD, comment=True), RoleNeed(Role.SECURITY, comment=True)),
+    SubjectKind.BREAK_GLASS: (RoleNeed(Role.SECURITY, comment=True),),
     SubjectKind.GATE: (RoleNeed(Role.SECURITY, comment=True),),
 }
 _ANSWER_DAYS: Final[Mapping[Tier | None, int]] = {None: 7, Tier.LOW: 7, Tier.MEDIUM: 14, Tier.HIGH: 30}
+_REVIEW_US: Final = 3 * _DAY_US
 _CARRY_DAYS: Final[Mapping[Tier | None, int]] = {None: 0, Tier.LOW: 365, Tier.MEDIUM: 182, Tier.HIGH: 91}
 
 
@@ -95,9 +97,9 @@ def gate_name(kind: SubjectKind, tier: Tier | None) -> str:
     return (tier or Tier.HIGH).value if kind is SubjectKind.AGENT_VERSION else kind.value
 
 
-def answer_us(tier: Tier | None) -> int:
+def answer_us(tier: Tier | None, kind: str = "") -> int:
     """How long people have to complete the gate."""
-    return _ANSWER_DAYS[tier] * _DAY_US
+    return _REVIEW_US if kind == SubjectKind.BREAK_GLASS else _ANSWER_DAYS[tier] * _DAY_US
 
 
 def carry_us(tier: Tier | None) -> int:

@@ -169,6 +169,8 @@ class SubjectKind(StrEnum):
     """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production."""
     TEMPLATE = "template"
     """What agents may be that were approved before they exist."""
+    BREAK_GLASS = "break-glass"
+    """That holds of an agent did not wait for a while: a look at it afterwards."""
     GATE = "gate"
     """What the organisation asks of a gate beyond what is built in."""
 

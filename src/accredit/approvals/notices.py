@@ -11,13 +11,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from accredit.approvals.breakglass import BREAK_GLASS, BreakGlass, break_glass_from
 from accredit.approvals.model import ApprovalRequest, Hold, HoldState
 from accredit.approvals.rows import APPROVAL, KIND, read_approval, read_hold
 from accredit.audit.ports import Change
 from accredit.kernel.canonical import digest_value
 from accredit.kernel.legible import visible
 
-__all__ = ["HoldNotice", "RequestNotice", "notices_of", "opened_notice", "slack_message", "webhook_event"]
+__all__ = [
+    "GlassNotice",
+    "HoldNotice",
+    "Notice",
+    "RequestNotice",
+    "notices_of",
+    "opened_notice",
+    "slack_message",
+    "webhook_event",
+]
 
 _KINDS: Final[Mapping[HoldState, str]] = {
     HoldState.OPEN: "hold.opened",
@@ -25,6 +35,13 @@ _KINDS: Final[Mapping[HoldState, str]] = {
     HoldState.DENIED: "hold.denied",
     HoldState.EXPIRED: "hold.expired",
 }
+
+
+_PAGED: Final[Mapping[str, str]] = {
+    "break_glass.opened": "break-glass.opened",
+    "break_glass.overdue": "break-glass.unreviewed",
+}
+_PAGE_US: Final = 7 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,23 @@ class RequestNotice:
         return f"request {self.request.id}"
 
 
+@dataclass(frozen=True, slots=True)
+class GlassNotice:
+    """That somebody broke glass, or that nobody looked at it in time: a page."""
+
+    id: str
+    kind: str
+    glass: BreakGlass
+    agent: str
+    """Its name."""
+    until_us: int
+
+    @property
+    def about(self) -> str:
+        """What a log calls it."""
+        return f"break-glass {self.glass.id}"
+
+
 def _notice(hold: Hold, agent: str) -> HoldNotice | None:
     kind = _KINDS.get(hold.state)
     if kind is None or (hold.state is HoldState.OPEN and hold.grants):  # another role is still wanted: it was told
@@ -72,13 +106,20 @@ def _notice(hold: Hold, agent: str) -> HoldNotice | None:
     return HoldNotice(f"ntc_{identity}", kind, hold, agent, hold.expires_us)
 
 
-def notices_of(change: Change, name: Callable[[str], str]) -> tuple[HoldNotice | RequestNotice, ...]:
+Notice = HoldNotice | RequestNotice | GlassNotice
+"""Something to tell."""
+
+
+def notices_of(change: Change, name: Callable[[str], str]) -> tuple[Notice, ...]:
     """What a change of state gives to tell. `name` knows what an agent is called."""
     if change.facts.kind == "approval.reminded":
         asked = [
             read_approval(write.doc) for write in change.writes if write.kind == APPROVAL and write.doc is not None
         ]
         return tuple(_reminder(one, str(change.body["urgency"]), name) for one in asked)
+    if change.facts.kind in _PAGED:
+        broken = [break_glass_from(one.key, one.doc) for one in change.writes if one.kind == BREAK_GLASS and one.doc]
+        return tuple(_page(one, _PAGED[change.facts.kind], name) for one in broken)
     if not change.facts.kind.startswith("hold."):
         return ()
     held = [read_hold(write.doc) for write in change.writes if write.kind == KIND and write.doc is not None]
@@ -95,12 +136,17 @@ def _reminder(request: ApprovalRequest, urgency: str, name: Callable[[str], str]
     )  # fmt: skip
 
 
+def _page(glass: BreakGlass, kind: str, name: Callable[[str], str]) -> GlassNotice:
+    identity = digest_value("glass-notice", {"glass": glass.id, "kind": kind}).removeprefix("sha256:")[:32]
+    return GlassNotice(f"ntc_{identity}", kind, glass, name(glass.agent), glass.opened_us + _PAGE_US)
+
+
 def opened_notice(hold: Hold, name: Callable[[str], str]) -> HoldNotice | None:
     """What to tell of a hold that was found open at a start: whether it was told before, nobody knows."""
     return _notice(hold, name(hold.agent)) if hold.state is HoldState.OPEN else None
 
 
-def webhook_event(notice: HoldNotice | RequestNotice, public_url: str) -> dict[str, Any]:
+def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
     """The body of a webhook (Standard Webhooks, "Payload structure")."""
     if isinstance(notice, RequestNotice):
         request = notice.request
@@ -120,6 +166,22 @@ def webhook_event(notice: HoldNotice | RequestNotice, public_url: str) -> dict[s
                 "url": f"{public_url}/console/approvals/{request.id}",
             },
         }
+    if isinstance(notice, GlassNotice):
+        glass = notice.glass
+        return {
+            "type": notice.kind,
+            "timestamp": _moment(glass.opened_us),
+            "data": {
+                "break_glass": glass.id,
+                "agent": notice.agent,
+                "agent_id": glass.agent,
+                "by": glass.by,
+                "tools": list(glass.tools),
+                "policies": list(glass.policies),
+                "until": _moment(glass.until_us),
+                "url": f"{public_url}/console/approvals/{glass.request}",
+            },
+        }
     hold = notice.hold
     return {
         "type": notice.kind,
@@ -137,7 +199,7 @@ def webhook_event(notice: HoldNotice | RequestNotice, public_url: str) -> dict[s
     }
 
 
-def slack_message(notice: HoldNotice | RequestNotice, public_url: str) -> dict[str, Any]:
+def slack_message(notice: Notice, public_url: str) -> dict[str, Any]:
     """A message for an incoming webhook of Slack, or of what takes the same."""
     if isinstance(notice, RequestNotice):
         request = notice.request
@@ -146,6 +208,17 @@ def slack_message(notice: HoldNotice | RequestNotice, public_url: str) -> dict[s
         pressing = "" if notice.urgency == "reminded" else f" ({_plain(notice.urgency)}: hardly any time is left)"
         lapses = f"{link} lapses at {_moment(request.expires_us)}{pressing}"
         return {"text": f"{_plain(notice.name)} waits for {_plain(roles)}: {lapses}."}
+    if isinstance(notice, GlassNotice):
+        glass, link = notice.glass, f"<{public_url}/console/approvals/{notice.glass.request}|the review>"
+        tools = ", ".join(_plain(one) for one in glass.tools)
+        if notice.kind == "break-glass.opened":
+            until = _moment(glass.until_us)
+            text = (
+                f"Glass is broken for {_plain(notice.agent)}: {tools} waits for nobody until {until}; {link} is open."
+            )
+        else:
+            text = f"Nobody looked in time at the glass that was broken for {_plain(notice.agent)} ({tools}): {link}."
+        return {"text": text}
     hold = notice.hold
     about = f"{_plain(notice.agent)} ({hold.environment.value}) wants to use {_plain(hold.tool)}"
     link = f"<{public_url}/console/holds/{hold.id}|{hold.id}>"

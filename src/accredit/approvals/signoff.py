@@ -184,7 +184,7 @@ class Approvals:
                 request,
                 tier=grounds.tier,
                 needs=needs_of(request, grounds, organisation, now_us=opened_us),
-                expires_us=opened_us + answer_us(grounds.tier),
+                expires_us=opened_us + answer_us(grounds.tier, subject.kind),
                 assessment=next((one.assessment for one in reversed(earlier) if one.assessment), None),
             )
             if grounds.blocks or (kind is SubjectKind.AGENT_VERSION and grounds.tier is None):

@@ -8,6 +8,7 @@ from accredit import __version__
 from accredit.cli import (
     agents,
     approvals,
+    breaking,
     credentials,
     holds,
     launching,
@@ -29,6 +30,7 @@ _SUBJECTS = (
     people,
     agents,
     approvals,
+    breaking,
     holds,
     credentials,
     policies,

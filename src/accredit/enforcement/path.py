@@ -414,9 +414,9 @@ class Enforcer:
         request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
-        decision = await self._decide(
-            passage, snapshot, agent, tool, turn, now, holds.grants_for(request) if request else frozenset()
-        )
+        broken = self._broken(passage, snapshot, agent, tool, now)
+        granted = holds.grants_for(request) if request else frozenset[str]()
+        decision = await self._decide(passage, snapshot, agent, tool, turn, now, granted | broken)
         match decision.outcome:
             case Outcome.DENY:
                 # a task that is closed, or not known to be open, is absent: that is then what was the matter
@@ -451,9 +451,10 @@ class Enforcer:
         written = False
         try:
             headers = await self._controls.broker.headers(server, call.principal)
-            if decision.lifted and request is not None:
+            if used := frozenset(decision.lifted) - broken:
+                assert request is not None  # noqa: S101 - else nothing was granted
                 # 9 consume the grants: last before the record, which carries the reservation
-                passage.grants = await self._use_grants(request, decision, call)
+                passage.grants = await self._use_grants(request, used, call)
             # 10 record the decision, durably
             written = True
             await self._record(passage, Outcome.ALLOW, Code.ALLOWED)
@@ -670,17 +671,18 @@ class Enforcer:
         request = request_digest(held)
         standing = holds.state(approval, agent.id, request) if approval is not None else None
         counts = standing is HoldState.GRANTED or (foretold and holds.any_granted(agent.id))
-        lifted = holds.grants_for(request) if counts else frozenset()
+        broken = self._broken(passage, snapshot, agent, tool, now)
+        lifted = broken | (holds.grants_for(request) if counts else frozenset[str]())
         turn = self._turn(passage, snapshot, tool, now)
         try:
             decision = await self._decide(passage, snapshot, agent, tool, turn, now, lifted)
         finally:
             self._sessions.give_back(turn)
         advice = Advice(passage.decision_id, decision.outcome, decision.code, request=request, standing=standing)
-        if decision.outcome is Outcome.ALLOW and decision.lifted:
+        if decision.outcome is Outcome.ALLOW and (used := frozenset(decision.lifted) - broken):
             if foretold:
                 return advice
-            passage.grants = await self._use_grants(request, decision, call)
+            passage.grants = await self._use_grants(request, used, call)
         elif decision.outcome is Outcome.HOLD and ask:
             hold = await holds.open(held, decision.needs)
             if isinstance(hold, HoldRefusal):
@@ -721,8 +723,14 @@ class Enforcer:
             return VetoAnswer(fault="the call is no JSON")
         return await outside.ask(document)
 
-    async def _use_grants(self, request: Digest, decision: Decision, call: Call) -> tuple[str, ...]:
-        used = await self._controls.holds.consume(request, decision.lifted, credential=call.principal.credential)
+    def _broken(self, passage: Passage, snapshot: Snapshot, agent: Agent, tool: Tool, now: Instant) -> frozenset[str]:
+        """Whose holds do not wait by break-glass: it is one agent's, so nothing of work that was handed on."""
+        if passage.hops:
+            return frozenset()
+        return snapshot.lifted_on(agent.id, tool.id, now_us=now.wall_us, time_trusted=self._watch.steady(now))
+
+    async def _use_grants(self, request: Digest, lifted: frozenset[str], call: Call) -> tuple[str, ...]:
+        used = await self._controls.holds.consume(request, sorted(lifted), credential=call.principal.credential)
         if isinstance(used, HoldRefusal):
             raise ConflictError(used.code, used.detail)
         return used

@@ -17,12 +17,11 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from accredit.approvals.notices import HoldNotice, RequestNotice, slack_message, webhook_event
+from accredit.approvals.notices import Notice, slack_message, webhook_event
 from accredit.kernel.clock import Clock
 
 __all__ = ["HoldNotices", "NoticePost", "SlackPost", "WebhookPost"]
 
-Notice = HoldNotice | RequestNotice
 _log = logging.getLogger("accredit.gateway")
 
 _MOST_WAITING: Final = 1_000

@@ -55,7 +55,13 @@ class PresentGrounds:
                 found = self._of_version(request)
             case SubjectKind.POLICY_RELEASE:
                 found = self._of_release(request)
-            case SubjectKind.ROLE_GRANT | SubjectKind.TOOL_FACT | SubjectKind.GATE | SubjectKind.TEMPLATE:
+            case (
+                SubjectKind.ROLE_GRANT
+                | SubjectKind.TOOL_FACT
+                | SubjectKind.GATE
+                | SubjectKind.TEMPLATE
+                | SubjectKind.BREAK_GLASS
+            ):
                 found = Grounds()
         return replace(found, rule=self._registry.gate(gate_name(kind, found.tier)))
 

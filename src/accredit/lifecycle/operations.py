@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
+from accredit.approvals.breakglass import BreakGlasses
 from accredit.approvals.model import (
     ApprovalRequest,
     ApprovalState,
@@ -127,6 +128,7 @@ class Operations:
         judging: Judging,
         rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
         forget: Callable[[ServerName], None] = lambda _: None,
+        glasses: BreakGlasses,
     ) -> None:
         self._registry = registry
         self._identity = identity
@@ -144,6 +146,7 @@ class Operations:
         self._judging = judging
         self._rehearse = rehearse
         self._forget = forget
+        self._glasses = glasses
         self._told: set[str] = set()
         """Requests whose enacting failed, said once."""
 
@@ -456,6 +459,8 @@ class Operations:
         """
         _require_admin_scope(who)
         found = self._request(request)
+        if found.subject.kind == SubjectKind.BREAK_GLASS:
+            raise ConflictError(Code.CONFLICT, "the review of a break-glass is not taken back: security answers it")
         if found.parties.requester != who.person:
             agent = self._known(found.agent) if found.agent else None
             self._require(Act.SUBMIT if agent else Act.MANAGE_PEOPLE, who, agent=agent)
@@ -641,6 +646,7 @@ class Operations:
         for request in await self._approvals.sweep():
             await self._settled(request, None)
         await self._approvals.remind()
+        await self._glasses.settle()
         await self._lifecycle.recover()
         for request in self._approvals.find(state=ApprovalState.APPROVED):
             if request.agent is None and request.used_us is None:
@@ -659,6 +665,8 @@ class Operations:
                 await self._carry_over(request, _actor(who) if who else _SYSTEM)
             elif request.state is ApprovalState.APPROVED and request.used_us is None:
                 await self._enact(request)
+            if request.subject.kind == SubjectKind.BREAK_GLASS:
+                await self._glasses.settle()
         except UnavailableError as error:
             _log.warning("what request %s decided waits: %s", request.id, error.message)
         return self._approvals.get(request.id) or request
@@ -688,7 +696,9 @@ class Operations:
         actor = _actor(operator)
         try:
             content = self._approvals.content(request)
-            if content["change"] == _POLICY:
+            if content["change"] == SubjectKind.BREAK_GLASS:
+                self._approvals.clearance(request.id, operator=operator)
+            elif content["change"] == _POLICY:
                 await self._publish(content, lambda: self._approvals.clearance(request.id, operator=operator), actor)
             else:
                 clearance = self._approvals.clearance(request.id, operator=operator)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from accredit.approvals.breakglass import BreakGlasses
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
 from accredit.audit.ports import ControlLog, LogReader
@@ -22,6 +23,7 @@ from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
+from accredit.lifecycle.breaking_operations import BreakingOperations
 from accredit.lifecycle.dossier import Dossiers
 from accredit.lifecycle.grounds import PresentGrounds
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
@@ -55,6 +57,7 @@ class LifecycleRoom:
 
     approvals: Approvals
     baselines: BaselineKeeper
+    breaking: BreakingOperations
     dossiers: Dossiers
     judging: Judging
     lifecycle: Lifecycle
@@ -176,6 +179,7 @@ def furnished(
         tier_of=judging.present,
         said_in=said_in,
     )
+    glasses = BreakGlasses(control, clock, request=approvals.get)
     operations = Operations(
         registry=registry,
         identity=identity,
@@ -193,7 +197,9 @@ def furnished(
         judging=judging,
         rehearse=rehearse,
         forget=forget,
+        glasses=glasses,
     )
+    breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
     timeline = Timeline(records)
     dossiers = Dossiers(
         registry,
@@ -206,4 +212,4 @@ def furnished(
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
-    return LifecycleRoom(approvals, baselines, dossiers, judging, lifecycle, monitor, operations, timeline)
+    return LifecycleRoom(approvals, baselines, breaking, dossiers, judging, lifecycle, monitor, operations, timeline)
