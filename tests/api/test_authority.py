@@ -121,8 +121,10 @@ def _cases(it: Things) -> list[Case]:
                             document="sha256:" + "1" * 64)),
             frozenset({"admin", "operator"}),
         ),
-        Case("apply", "apply", _file(_document("Gate", {"name": "medium"}, roles={"security": 2})), frozenset({"admin"}),
-             alone=False),
+        Case(
+            "apply", "apply", _file(_document("Gate", {"name": "medium"}, roles={"security": 2})),
+            frozenset({"admin"}), alone=False,
+        ),
         Case("apply", "apply", _file(it.server), frozenset({"operator"})),
         Case("apply", "apply", _file(it.declared), RUNNING),
         Case("apply", "apply", _file(person("dana@example.com"), it.declared), none),  # all of it or nothing

@@ -1,4 +1,4 @@
-"""Break-glass: narrow, short, by nobody on the agent's side, told at once, reviewed or held against whoever broke it."""
+"""Break-glass: narrow, short, by nobody on the agent's side, told at once, and reviewed, or held against them."""
 
 from __future__ import annotations
 
