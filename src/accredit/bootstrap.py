@@ -105,6 +105,7 @@ from accredit.settings import Settings, sound_notice_url
 from accredit.storage.archive import FileArchive
 from accredit.storage.datadir import DataDirectory, read_secret_file
 from accredit.storage.memory.counters import MemoryCounterStore
+from accredit.storage.sqlite.deferred import SqliteDeferredCallStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 
@@ -309,7 +310,12 @@ async def run(
         asking = HttpFactFetch()
         stack.push_async_callback(asking.aclose)
         providers = ContextProviders(
-            control, identity, asking, functools.partial(_provider_credential, broker), clock=clock
+            control,
+            identity,
+            asking,
+            functools.partial(_provider_credential, broker),
+            directory_of_agents,
+            clock=clock,
         )
         stack.push_async_callback(providers.aclose)
         engine, veto, releasing = CedarEngine(), second_engine(), release_signer(key)
@@ -347,11 +353,17 @@ async def run(
             max_result_bytes=settings.max_result_bytes, connect_timeout_s=settings.connect_timeout_ms / 1000
         )
         stack.push_async_callback(upstream.aclose)
+
+        def list_noticed(name: ServerName) -> None:
+            definitions.noticed(name)  # bound below, called later
+
         tool_servers = ToolServers(
             stateless=StatelessHttp(upstream),
-            sessions=SessionHttp(upstream),
+            sessions=SessionHttp(upstream, list_noticed=list_noticed),
             stdio=StdioServers(
-                Programs(program_rules(settings, directory, scaled=scaled)), max_result_bytes=settings.max_result_bytes
+                Programs(program_rules(settings, directory, scaled=scaled)),
+                max_result_bytes=settings.max_result_bytes,
+                list_noticed=list_noticed,
             ),
         )
         stack.push_async_callback(tool_servers.aclose)
@@ -370,6 +382,8 @@ async def run(
             server=lambda name: enforcer.server(name),  # noqa: PLW0108 - bound below, called later
             digest=definition_digest,
             clock=clock,
+            whole=looks.whole,
+            offered=lambda name, offer: room.monitor.note_offer(name, offer.definitions, offer.kinds),
         )
         stack.push_async_callback(definitions.aclose)
         sessions, pseudonyms = SessionLedger(ids, idle_s=settings.session_idle_minutes * 60), log.pseudonyms()
@@ -418,6 +432,7 @@ async def run(
         for ending in recovered.endings:
             await log.append(ending)
         await log.append(started_entry(now))
+        enforcer.recall(recovered.answers, now)
         limits.restore(
             recovered.facts,
             limits_of=lambda agent: found.version.limits if (found := directory_of_agents.get(agent)) else None,
@@ -443,6 +458,7 @@ async def run(
             definitions=looks,
             bootstrapping=lambda: identity.bootstrapping,
             prices=_prices(settings, clock),
+            development_days=settings.development_agent_days,
         )
         # after the registry's own: what it knows is what is registered now
         control.subscribe(_forgetting(tool_servers, lambda: registry.catalogue))
@@ -508,6 +524,7 @@ async def run(
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
+            public_url=public_url,
         )
         plane = ControlPlane(
             public_url=public_url,
@@ -531,7 +548,8 @@ async def run(
                 identity, signing, verifier, directory_of_agents, tasks, log,
                 clock=clock, ids=ids, attempts=_Gate(limits, "token"), public_url=public_url,
                 delegations=HandingOn(
-                    log, snapshot=lambda: keeper.current, pseudonyms=named, watch=watch, clock=clock, ids=ids
+                    log, snapshot=lambda: keeper.current, sessions=sessions, pseudonyms=named, watch=watch, clock=clock,
+                    ids=ids,
                 ),
                 on_posture=room.monitor.note_posture,
             ),
@@ -551,6 +569,7 @@ async def run(
             enforcer,
             tool_servers,
             public_url=public_url,
+            deferred=SqliteDeferredCallStore(data.deferred_db),
             sealer=sealer,
             clock=clock,
             ids=ids,
@@ -564,7 +583,7 @@ async def run(
             _tell_of_holds(notices, control, holds, lambda agent: _called(keeper, agent))
         stack.push_async_callback(gateway.aclose)
         control.subscribe(gateway.changed)  # after the keeper, so that what it looks at is the new state
-        identity.on_revoked(gateway.changed)
+        identity.on_revoked(gateway.revoked)  # after the enforcer, which stops what is in flight
         apis = HttpGateway(
             enforcer,
             upstream,
@@ -627,7 +646,7 @@ async def run(
         background = [
             asyncio.create_task(room.run(), name="lifecycle"),
             asyncio.create_task(tasks.run(), name="task-status"),
-            asyncio.create_task(_housekeeping(enforcer, reports, holds, people), name="housekeeping"),
+            asyncio.create_task(_housekeeping(enforcer, reports, holds, people, gateway), name="housekeeping"),
         ]
         if sender is not None:
             background.append(asyncio.create_task(sender.run(), name="span-sender"))
@@ -674,7 +693,9 @@ def _trouble(log: LogWriter, control: ProvenControlLog, faults: list[Exception])
     return "an internal listener failed; restart" if faults else None
 
 
-async def _housekeeping(enforcer: Enforcer, reports: Reports, holds: Holds, people: People) -> None:
+async def _housekeeping(
+    enforcer: Enforcer, reports: Reports, holds: Holds, people: People, gateway: McpGateway
+) -> None:
     """What is due now and then. A failure is logged and tried again."""
     while True:
         await asyncio.sleep(5)
@@ -683,6 +704,7 @@ async def _housekeeping(enforcer: Enforcer, reports: Reports, holds: Holds, peop
             await reports.tick()
             await holds.sweep()
             await people.sweep()
+            await gateway.tick()
         except Exception:  # noqa: BLE001 - a background task must outlive one failure
             _log.exception("housekeeping failed and will be tried again")
 
@@ -780,6 +802,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         calls=RecentCalls(plane.records),
         records=plane.records,
         turned_away=plane.enforcer.turned_away,
+        findings=room.discovery,
     )
 
 

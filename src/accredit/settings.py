@@ -62,6 +62,9 @@ class Settings(BaseModel):
     checkpoint_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
     """How often a signed checkpoint is published while records arrive."""
 
+    development_agent_days: Annotated[int, Field(ge=0, le=3_650)] = 30
+    """An agent in development that names no last day runs this long from its registration on; 0: without end."""
+
     stdio_servers: Literal["auto", "off", "on"] = "auto"
     """Whether tool servers are started here by command; `auto`: by `accredit up`, not by `accredit serve`."""
     stdio_uids: Annotated[str, Field(pattern=r"^[0-9]{1,10}-[0-9]{1,10}$")] = "61184-65519"

@@ -87,6 +87,7 @@ class Things:
     alert: str
     hold: str
     view_digest: str
+    finding: str
 
 
 def _cases(it: Things) -> list[Case]:
@@ -149,6 +150,11 @@ def _cases(it: Things) -> list[Case]:
         Case("policy_replay", "policy/replay", {"days": 0}, EVERYBODY),
         Case("policy_lint", "policy/lint", {"files": {"org/a.cedar": "?"}}, staff),
         Case("clock_confirm", "clock/confirm", {}, frozenset({"operator", "admin"})),
+        # what was found
+        Case("discoveries", "discoveries", {"traces": [], "source": "repo"}, frozenset({"operator", "security"})),
+        Case("findings_look", "findings/look", {}, frozenset({"operator", "security"})),
+        Case("finding_answer", f"findings/{it.finding}/answer", {**why, "answer": "adopt"},
+             frozenset({"operator", "security"})),
         # an agent's life
         Case("join_token", f"{about}/join-tokens", {}, RUNNING),
         Case("agent_key", f"{about}/keys", {}, OWNERS),  # in production
@@ -210,6 +216,8 @@ def things(firm: Company) -> Things:
     firm.apply("dana", agent("leaving", environment="development"))
     decided = firm.submitted(agent("withdrawn"))
     firm.post("dana", f"approvals/{decided}/withdraw")
+    trace = {"kind": "client", "format": "cursor", "path": ".cursor/mcp.json"}
+    found = firm.post("sam", "discoveries", {"traces": [trace], "source": "laptops"})
     return Things(
         agent="production/under-test",
         declared=declared,
@@ -222,6 +230,7 @@ def things(firm: Company) -> Things:
         alert=alert["id"],
         hold=hold["id"],
         view_digest=hold["view_digest"],
+        finding=found["items"][0]["finding"],
     )  # fmt: skip
 
 
@@ -276,7 +285,7 @@ def test_one_administrator_alone_may_everything_but_production_and_sign_off(plac
             agent="development/alone", declared=declared, leaving="development/alone-leaving",
             server=_server("crm-two", "development", place),
             credential=credential["id"], request="apr_none", decided="apr_none", accepter=ANY, alert="alr_none",
-            hold=hold["id"], view_digest=hold["view_digest"],
+            hold=hold["id"], view_digest=hold["view_digest"], finding="fnd_none",
         )  # fmt: skip
         kept = {"agent_revoke", "credential_revoke"}  # other tests of this installation call with that key
         for case in _cases(it):
@@ -292,7 +301,7 @@ def test_one_administrator_alone_may_everything_but_production_and_sign_off(plac
 @pytest.mark.requirement("api:authority:all")
 def test_no_changing_route_is_without_an_entry(place: Installation) -> None:
     """A route added without saying who may use it fails here."""
-    nothing = Things("a", {}, "a", {}, "c", "r", "r", ANY, "a", "h", "d")
+    nothing = Things("a", {}, "a", {}, "c", "r", "r", ANY, "a", "h", "d", "f")
     told = {(case.method, case.route) for case in _cases(nothing)}
     routes = {
         (method, route.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from accredit.audit.merkle import Frontier, subtree_root
-from accredit.audit.model import Usage, UsageDay
+from accredit.audit.model import LastUse, Usage, UsageDay
 from accredit.audit.ports import Commit, RecordStore
 from accredit.audit.records import EncodedRecord, PartBounds, encode, header_of
 from accredit.kernel.errors import ConflictError, UnavailableError
@@ -132,6 +132,31 @@ def test_the_roll_up_adds_and_is_read_by_day_agent_and_tool(store: RecordStore) 
     assert store.usage(since_day=11) == store.usage(agent="agt_2") == [second]
     assert store.usage(until_day=11) == store.usage(tool="crm/a") == [first]
     assert store.usage(agent="agt_1", tool="crm/b") == []
+
+
+@pytest.mark.requirement("audit:store:conformance", "audit:writer:rollup")
+def test_last_use_is_what_the_roll_up_of_the_days_comes_to_for_each_agent(store: RecordStore) -> None:
+    days = [
+        UsageDay(day, f"agt_{agent}", f"crm/{tool}", Usage(cost_nanos=day + agent), 1_000 * day - 900 * agent + tool)
+        for day in range(8, 12)
+        for agent in range(3)
+        for tool in range(2)
+        if (day + agent) % 4
+    ]
+    store.commit(Commit([], [], {}, days))
+    for since in (0, 9, 11, 12):
+        rows = store.usage(since_day=since)
+        due = {
+            agent: LastUse(
+                max(row.last_us for row in rows if row.agent == agent),
+                sum(row.usage.cost_nanos for row in rows if row.agent == agent),
+            )
+            for agent in {row.agent for row in rows}
+        }
+        assert store.last_use(since_day=since) == due
+        some = {"agt_1", "agt_nobody"}
+        assert store.last_use(since_day=since, agents=some) == {one: due[one] for one in some & set(due)}
+    assert store.last_use(since_day=0, agents=()) == {}
 
 
 @pytest.mark.requirement("audit:store:conformance")

@@ -236,6 +236,9 @@ def test_agent_get_answers_the_five_questions_for_a_person_to_read(staff: Staff)
         assert re.search(rf"{role} +{person}@example.com +approve .* as {person} ", parts["approved_by"]), shown
     assert re.search(r"financial +crm-live/refund_order ", parts["data"])
     assert re.search(r"crm-live/refund_order +irreversible ", parts["tools"])
+    assert re.search(
+        r"anthropic/claude-sonnet-5 +not registered +unknown +dpa +refused$", parts["models"], re.MULTILINE
+    )
     assert re.search(r"person +sam@example.com$", parts["security_review"], re.MULTILINE)
     assert "every key, token and join token is revoked" in parts["decommissioning"]
     assert re.search(r"calls_per_minute +60$", parts["limits"], re.MULTILINE)

@@ -20,7 +20,11 @@ def _copy(place: Installation, target: Path) -> Path:
     place.do(place.plane.enforcer.drained())
     target.mkdir(mode=0o700)
     for file in place.data.iterdir():
-        if file.is_file() and file.suffix != ".lock" and not file.name.startswith(("audit.db", "control.db")):
+        if (
+            file.is_file()
+            and file.suffix != ".lock"
+            and not file.name.startswith(("audit.db", "control.db", "deferred.db"))
+        ):
             shutil.copy2(file, target / file.name)
     for name in ("audit.db", "control.db"):
         with sqlite3.connect(place.data / name) as original, sqlite3.connect(target / name) as copy:

@@ -79,6 +79,9 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "agent_retire"): ["agent", "retire", "x", *_REASON],
     ("POST", "incident_open"): ["incident", "open", "x", *_REASON],
     ("POST", "incident_close"): ["incident", "close", "inc_x", *_REASON],
+    ("POST", "discoveries"): ["discover", ".", "--match"],
+    ("POST", "findings_look"): ["finding", "look"],
+    ("POST", "finding_answer"): ["finding", "answer", "fnd_x", "dismiss", *_REASON],
     ("POST", "alert_ack"): ["alert", "ack", "alr_x"],
     ("POST", "alert_resolve"): ["alert", "resolve", "alr_x"],
     ("POST", "approval_vote"): ["approval", "vote", "apr_x", "--role", "admin", "--reject", "--view-digest", "d"],
@@ -141,6 +144,8 @@ _READS: dict[str, list[str]] = {
     "policy_release": ["policy", "show"],
     "policy_history": ["policy", "history"],
     "policy_texts": ["policy", "show", "3"],
+    "findings": ["finding", "list"],
+    "finding_get": ["finding", "get", "fnd_x"],
     "alerts": ["alert", "list"],
     "restrictions": ["restriction", "list"],
     "break_glass": ["break-glass", "list"],
@@ -161,8 +166,8 @@ _REPORT: dict[str, Any] = {
 }  # fmt: skip
 _TRIED: dict[str, Any] = {
     "id": "sim_x", "state": "done", "report": _REPORT, "proof": {"exact": True, "differences": []}, "files": [],
-    "passed": True, "cases": [{"passed": True}], "coverage": [], "determined": 0, "policies": 0, "branch_share": 1.0,
-    "survivors": None,
+    "rules": [], "passed": True, "cases": [{"passed": True}], "coverage": [], "determined": 0, "policies": 0,
+    "branch_share": 1.0, "survivors": None,
 }  # fmt: skip
 
 

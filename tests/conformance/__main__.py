@@ -1,11 +1,11 @@
 """`make conformance`: the same checks against tool servers directly and through the gateway, and where they differ.
 
-Two targets stand behind a real installation with an agent each that may use everything of it: `reference`, which the
-kits are made for, and `everything`, the published sample server, whose own tools are called as well. That one speaks
-the era of sessions alone, and is not asked about the other: the gateway's answers there have nothing to be compared
-with. The kit's client scenarios are played with the SDK's client, alone and with the gateway between it and the kit's
-server. The table says how the checks came out; the exit status is 1 for a difference that `differences.toml` does not
-explain, or explains in vain.
+Three targets stand behind a real installation with an agent each that may use everything of it: `reference`, which the
+kits are made for; `sessions`, the same server, registered in the era of sessions; and `everything`, the published
+sample server, whose own tools are called as well. The last two are not asked about the later era: the gateway's answers
+there have nothing to be compared with. The kit's client scenarios are played with the SDK's client, alone and with the
+gateway between it and the kit's server. The table says how the checks came out; the exit status is 1 for a difference
+that `differences.toml` does not explain, or explains in vain.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from accredit.serving import bound, served
 from tests.conformance.calling import called
 from tests.conformance.comparing import Check, Difference, Outcome, compared, judged, known_of
 from tests.conformance.installing import installation
-from tests.conformance.kits import CLIENT, CLIENT_SCENARIOS, RUNS, everything, run_client, run_kit, versions
+from tests.conformance.kits import CLIENT, CLIENT_SCENARIOS, RUNS, KitRun, everything, run_client, run_kit, versions
 from tests.conformance.reference import Reference
 
+LEGACY = "2025-11-25"
 LIST = Path(__file__).with_name("differences.toml")
 
 
@@ -38,6 +39,11 @@ class _Target:
     name: str
     direct: str
     through: str
+
+    @property
+    def runs(self) -> tuple[KitRun, ...]:
+        """Of the kits, in the era that the gateway speaks to it; for `reference` also clients of the older one."""
+        return tuple(each for each in RUNS if each.sessions is (self.name != "reference"))
 
 
 def _free_port() -> int:
@@ -51,9 +57,9 @@ async def _measure(target: _Target, wanted: str) -> tuple[list[Difference], list
     """Every run of every kit on both ways, and the target's own tools where the kits know none of them."""
     differences: list[Difference] = []
     shown: list[tuple[str, Outcome, Outcome]] = []
-    for each in RUNS:
+    for each in target.runs:
         label = f"{target.name}, {each.label}"
-        if wanted in label and (each.sessions or target.name != "everything"):
+        if wanted in label:
             direct, through = await run_kit(each, target.direct), await run_kit(each, target.through)
             shown.append((label, direct, through))
             differences += compared(label, direct, through)
@@ -99,11 +105,12 @@ async def _main(wanted: str, *, verbose: bool) -> int:
         reference = await stack.enter_async_context(served(Reference().app(), bound("127.0.0.1", 0)))
         upstream = {
             "reference": f"{reference}/mcp",
+            "sessions": f"{reference}/mcp",
             "everything": await stack.enter_async_context(everything(_free_port())),
         }
         installed = await stack.enter_async_context(installation(Path(place) / "data"))
         for name, direct in upstream.items():
-            through = await installed.register(name, direct)
+            through = await installed.register(name, direct, LEGACY if name == "sessions" else None)
             if isinstance(through, str):
                 found, counted = await _measure(_Target(name, direct, through), wanted)
             else:

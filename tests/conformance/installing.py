@@ -48,7 +48,7 @@ def _agent(server: str, what: Listed) -> dict[str, Any]:
     return _document("Agent", {"name": server, "team": "support", "environment": "development"}, spec)
 
 
-def _server(name: str, url: str, what: Listed) -> dict[str, Any]:
+def _server(name: str, url: str, what: Listed, revision: str | None) -> dict[str, Any]:
     def each(names: Iterable[str], **more: str) -> dict[str, Any]:
         return {one: {"data": ["internal"], "price": "0 USD", **more} for one in names}
 
@@ -59,6 +59,7 @@ def _server(name: str, url: str, what: Listed) -> dict[str, Any]:
         "elicitation": ["form", "url"],
         "tools": each(what.tools, effect="read"),
         **items,
+        **({"revision": revision} if revision is not None else {}),
     }
     return _document("ToolServer", {"name": name, "environment": "development"}, spec)
 
@@ -71,14 +72,17 @@ class Installation:
         self._port = port
         self._stack = stack
 
-    async def register(self, name: str, url: str) -> str | Mapping[str, Any]:
-        """Where an agent that may use everything of that server reaches it; or the problem, if it is not taken."""
+    async def register(self, name: str, url: str, revision: str | None = None) -> str | Mapping[str, Any]:
+        """Where an agent that may use everything of that server reaches it; or the problem, if it is not taken.
+
+        `revision` is the one that is spoken to it; None: the newest it knows.
+        """
         operator, what = self._operator, await listed(url)
         origin = url.removesuffix("/mcp")
         await operator.put(
             f"upstream-credentials/{name}", {"origin": origin, "header": "Authorization", "value": _CREDENTIAL}
         )
-        text = json.dumps([_server(name, url, what), _agent(name, what)])
+        text = json.dumps([_server(name, url, what, revision), _agent(name, what)])
         status, answer = await operator.attempt("apply", {"files": [{"name": "f.json", "text": text}]})
         if status >= 300:
             return dict(answer)

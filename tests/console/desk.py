@@ -42,8 +42,17 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.legible import visible
+from accredit.lifecycle.discovery.findings import (
+    AgentFinding,
+    FindingAnswer,
+    FindingKind,
+    FindingState,
+    Observed,
+    answers_to,
+)
+from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
-from accredit.monitoring.model import Alert, AlertState
+from accredit.monitoring.model import Alert, AlertState, Severity
 from accredit.policy.model import HoldNeed
 from accredit.registry.model import (
     Agent,
@@ -135,6 +144,7 @@ class Desk:
         self.judging_s = 0.0
         """How long it takes to compute one tier."""
         self.told: list[Alert] = []
+        self.found: list[FindingView] = []
         self.accounts: set[str] = set()
         self.called: list[RecentCall] = []
         self.dossier_words = "Read it all"
@@ -384,6 +394,7 @@ class Desk:
             calls=_Calls(self),
             records=self.records,
             turned_away=self.turned_away,
+            findings=_Findings(self),
         )
 
     # -- accounts
@@ -471,3 +482,31 @@ class _Calls:
 
     def of(self, agent: AgentId, limit: int) -> Sequence[RecentCall]:
         return [one for one in self._desk.called if one.agent == agent][:limit]
+
+
+class _Findings:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def open_findings(self, kind: FindingKind | None = None) -> list[AgentFinding]:
+        return [one.finding for one in self._desk.found if kind in {None, one.finding.seen.kind}]
+
+    def views(self, findings: Sequence[AgentFinding]) -> list[FindingView]:
+        return [one for one in self._desk.found if one.finding in findings]
+
+    async def answer(self, who: Operator, finding_id: str, answer: FindingAnswer, reason: str) -> Answered:
+        (found,) = (one.finding for one in self._desk.found if one.finding.id == finding_id)
+        if answer not in answers_to(found):
+            raise ConflictError(Code.CONFLICT, "it cannot be answered so")
+        self._desk.done.append(("answer", who.person, finding_id, answer, reason))
+        return Answered(found, "# draft\nkind: Agent\n" if answer is FindingAnswer.REGISTER else "")
+
+
+def finding_about(agent: Agent | None, kind: FindingKind, *, words: str = "crew") -> FindingView:
+    """A finding, with something in every field."""
+    evidence = {"command": words, "path": "a/.cursor/mcp.json", "urls": ["https://example.com/mcp"]}
+    seen = Observed(kind, f"sub_{kind}", Severity.CRITICAL, words, agent.id if agent else None, "repo", evidence)
+    made = AgentFinding(f"fnd_{kind.value}", seen, FindingState.OPEN, NOW_US, NOW_US + HOUR_US)
+    return FindingView(
+        made, agent, agent.owner if agent else None, Role.SECURITY, (), 5_000_000, ("personal",), answers_to(made)
+    )

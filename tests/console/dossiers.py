@@ -21,6 +21,7 @@ __all__ = ["alert_about", "dossier_of"]
 
 _HOUR_US = 3_600_000_000
 _READ, _REFUND = ToolId("crm/read_customer"), ToolId("payments/refund")
+_MODEL = ToolId("anthropic/claude-x")
 
 
 def alert_about(agent: Agent, now_us: int, *, number: int = 1, words: str = "sha256:1111") -> Alert:
@@ -105,6 +106,16 @@ def dossier_of(agent: Agent, now_us: int, *, tier: Tier | None = Tier.HIGH, word
                     last_used_day=None),
         ),
         reported=(ReportedUse(_REFUND, count=7, first_us=now_us - _HOUR_US, last_us=now_us),),
+        models=tuple(
+            {"agreement": "dpa-1" if known else None, "api": "anthropic" if known else None, "data": [],
+             "hosted_tools": "refused", "model": tool.partition("/")[2], "price": price, "provider": "anthropic",
+             "registered": known, "tool": tool}
+            for tool, known, price in (
+                (_MODEL, True, {"input": "3 USD", "output": "15 USD", "cache_read": "3 USD", "cache_write": "3 USD",
+                                "max_output": 1000}),
+                (ToolId("anthropic/elsewhere"), False, None),
+            )
+        ),
         records={"version": 21, "state": 40, "policy": 7, "receipt": 40 if retired else None, f"tool/{_READ}": 5},
         unanswered=(),
     )  # fmt: skip
@@ -168,6 +179,9 @@ def _access(agent: Agent) -> AccessReport:
             row(_REFUND, None, AccessOutcome.HELD),
             row(_REFUND, "financial", AccessOutcome.FORBIDDEN, Code.FORBIDDEN_BY_POLICY),
         ),
-        (Excess(ExcessKind.DATA_UNUSED, "phi", "no granted tool carries it"),),
-        (CeilingHit("org/refunds-0123456789ab", Layer.ORG, "security", ("context.input.amount",), (_REFUND,)),),
+        excess=(Excess(ExcessKind.DATA_UNUSED, "phi", "no granted tool carries it"),),
+        models=(row(_MODEL, None, AccessOutcome.HELD), row(_MODEL, "internal", AccessOutcome.HELD)),
+        ceilings=(
+            CeilingHit("org/refunds-0123456789ab", Layer.ORG, "security", ("context.input.amount",), (_REFUND,)),
+        ),
     )

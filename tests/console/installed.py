@@ -98,7 +98,9 @@ class House:
     def production(self) -> None:
         """The tools of production, and three agents that want to be approved."""
         (pending,) = self.applied("otto", fleet.live_server(self.world.crm_url))
-        self.do(self.somebody("sam").vote(pending["approval"], "security"))
+        issuers = fleet.issuers(self.world.directory, self.world.desk, self.world.desk_url)
+        for each in (pending, *self.applied("otto", *issuers)):
+            self.do(self.somebody("sam").vote(each["approval"], "security"))
         self.applied("ada", fleet.agreement())
         self.applied("dana", *fleet.live_agents().values())
 

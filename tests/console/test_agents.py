@@ -54,6 +54,18 @@ def test_one_page_answers_the_five_questions_each_with_the_record_it_rests_on(vi
         assert record is None or f'href="/console/records/{record}"' in section, question
 
 
+@pytest.mark.requirement("console:agent:questions", "policy:access:models")
+def test_its_language_models_stand_beside_its_tools_with_what_they_may_see_and_cost(visit: _Visit, desk: Desk) -> None:
+    agent = desk.fleet.add("support-copilot")
+    text = visit("sam").get(f"/console/agents/{agent.id}").text
+    section = text.split("Language models", 1)[1].split("</table>", 1)[0]
+    known, unknown = (row for row in section.split("<tr>")[2:])
+    for words in ("anthropic/claude-x", "held", "internal", "3 USD in, 15 USD out", "dpa-1", "refused"):
+        assert words in known, words
+    for words in ("anthropic/elsewhere", "not registered", "unknown"):
+        assert words in unknown, words
+
+
 @pytest.mark.requirement("console:agent:questions")
 def test_a_retired_agents_page_shows_what_was_done_and_what_is_left_to_people(visit: _Visit, desk: Desk) -> None:
     agent = desk.fleet.add("old-mailer", state=AgentState.RETIRED)

@@ -9,8 +9,9 @@ from playwright.sync_api import expect
 
 from accredit.approvals.model import ApprovalRequest, Hold
 from accredit.console.live import RecentCall
+from accredit.lifecycle.discovery.findings import FindingAnswer, FindingKind
 from accredit.registry.model import AgentState, Environment, Role
-from tests.console.desk import DECEIVING, LONG, NOW_US, Desk
+from tests.console.desk import DECEIVING, LONG, NOW_US, Desk, finding_about
 from tests.console.dossiers import alert_about
 from tests.console.looking import Looking, press_until
 
@@ -32,6 +33,10 @@ def waiting(desk: Desk) -> tuple[ApprovalRequest, Hold]:
         "none": [],
         "one word": "x" * 5000,
     }
+    desk.found = [
+        finding_about(agent, FindingKind.ZOMBIE, words=DECEIVING),
+        finding_about(None, FindingKind.UNREGISTERED, words=LONG),
+    ]
     desk.told = [alert_about(agent, NOW_US, words=DECEIVING)]
     desk.dossier_words = DECEIVING
     desk.called = [
@@ -48,7 +53,7 @@ def _paths(waiting: tuple[ApprovalRequest, Hold]) -> list[str]:
             f"/console/holds/{hold.id}", f"/console/agents/{request.agent}", "/console/alerts",
             f"/console/agents/{request.agent}/suspend", "/console/agents/agt_old-mailer_prod", "/console/account",
             "/console/accounts",
-            "/console/people", "/login"]  # fmt: skip
+            "/console/people", "/console/findings", "/login"]  # fmt: skip
 
 
 @pytest.mark.requirement("console:browser:axe", "console:browser:policy")
@@ -242,6 +247,32 @@ def test_an_agent_is_suspended_and_an_alert_resolved_without_a_pointer(
     expect(page.get_by_role("status").first).to_have_text("The alert is updated.")
     assert [one[0] for one in desk.done] == ["suspend", "resolve"]
     assert desk.done[0][-1] == "It answers nonsense"
+
+
+@pytest.mark.requirement("discovery:console", "console:browser:keys")
+def test_a_finding_is_answered_in_one_step_without_a_pointer(
+    looking: _Look, desk: Desk, waiting: tuple[ApprovalRequest, Hold]
+) -> None:
+    window = looking()
+    page = window.go("/console/findings?kind=zombie")
+    expect(page.locator("section.card-alert")).to_have_count(1)
+    press_until(page, "Reason")
+    page.keyboard.type("not needed now")
+    press_until(page, "Suspend")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").first).to_have_text("Your answer to the finding is on record.")
+    page = window.go("/console/findings?kind=unregistered")
+    press_until(page, "Reason")
+    page.keyboard.type("we want it")
+    press_until(page, "Register")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Draft of a manifest")).to_be_visible()
+    expect(page.locator("pre")).to_contain_text("kind: Agent")
+    assert window.axe() == []
+    assert [one[2:] for one in desk.done] == [
+        ("fnd_zombie", FindingAnswer.SUSPEND, "not needed now"),
+        ("fnd_unregistered", FindingAnswer.REGISTER, "we want it"),
+    ]
 
 
 @pytest.mark.requirement("console:browser:assess", "console:browser:axe")

@@ -91,8 +91,8 @@ def test_a_server_registered_to_ask_asks_and_one_that_is_not_any_more_does_not(t
             server["spec"]["openapi"] = "/openapi.json"
             assert "elicitation" in (await at.refused_apply(server))["detail"]
             del server["spec"]["openapi"]
-            server["spec"]["revision"] = "2025-11-25"
-            assert "asks nothing through the gateway" in (await at.refused_apply(server))["detail"]
+            server["spec"]["revision"] = "2025-03-26"
+            assert "has no questions to users" in (await at.refused_apply(server))["detail"]
             await at.apply(at.site.crm())
             assert (await _told(at, token))["structuredContent"]["code"] == "upstream_invalid"
 

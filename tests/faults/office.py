@@ -71,6 +71,7 @@ class Premises(Office):
         await self._as("mira").vote(pending["approval"], "admin")
         (server,) = await self._applied("otto", fleet.live_server(self.place.crm_url))
         await self._as("sam").vote(server["approval"], "security")
+        await self._vouch()
         documents = fleet.live_agents()
         old = documents[LOW] | {"metadata": {**documents[LOW]["metadata"], "name": ENDED}}
         await self._applied("dana", *documents.values(), old)

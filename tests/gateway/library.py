@@ -13,7 +13,9 @@ import mcp_types as types
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.lowlevel import Server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import ResourceUpdated
 
 from accredit.serving import bound, served
 from tests.enforcement.place import Place, Told, agent, document, place
@@ -70,8 +72,17 @@ class Library:
     )
     text: str = "the text of it"
     failure: str | None = None
+    sessions: set[Any] = field(default_factory=set)
+    """Of the era of sessions, in which something was subscribed to."""
+    bus: InMemorySubscriptionBus = field(default_factory=InMemorySubscriptionBus)
     asks: bool = False
     """Whether it wants to know something before it gives a prompt."""
+
+    async def update(self, uri: str) -> None:
+        """Tell whoever asked for it that a resource changed."""
+        await self.bus.publish(ResourceUpdated(uri=uri))
+        for session in list(self.sessions):
+            await session.send_resource_updated(uri)
 
     async def token(self, name: str = "reader", server: str | None = "library", **served: Any) -> str:
         return await self.at.token(name, server=server, **served)
@@ -98,6 +109,9 @@ class Library:
 
 
 def _app(made: Library) -> Any:
+    async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[])
+
     async def list_resources(ctx: Any, params: Any) -> types.ListResourcesResult:
         return types.ListResourcesResult(resources=made.resources)
 
@@ -133,15 +147,28 @@ def _app(made: Library) -> Any:
         made.arrived.append(("completion/complete", (params.ref, params.argument.name, params.argument.value, known)))
         return types.CompleteResult(completion=types.Completion(values=["Ada", "Alan"], total=2))
 
+    async def subscribe(ctx: Any, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        made.arrived.append(("resources/subscribe", params.uri))
+        made.sessions.add(ctx.session)
+        return types.EmptyResult()
+
+    async def unsubscribe(ctx: Any, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        made.arrived.append(("resources/unsubscribe", params.uri))
+        return types.EmptyResult()
+
     server = Server(
         made.name,
         version="1",
+        on_list_tools=list_tools,
         on_list_resources=list_resources,
         on_list_resource_templates=list_templates,
         on_list_prompts=list_prompts,
         on_read_resource=read_resource,
         on_get_prompt=get_prompt,
         on_completion=complete,
+        on_subscribe_resource=subscribe,
+        on_unsubscribe_resource=unsubscribe,
+        on_subscriptions_listen=ListenHandler(made.bus),
     )
     return server.streamable_http_app(json_response=True, host="127.0.0.1")
 
@@ -158,13 +185,15 @@ def reader(*grants: Mapping[str, Any], name: str = "reader", **spec: Any) -> dic
 
 
 @asynccontextmanager
-async def library(data: Path, *agents: Mapping[str, Any], others: Sequence[str] = ()) -> AsyncIterator[Library]:
+async def library(
+    data: Path, *agents: Mapping[str, Any], others: Sequence[str] = (), **spec: Any
+) -> AsyncIterator[Library]:
     """A place whose tool server `library` is that one, and its agents, enrolled; `others` are servers just like it."""
     async with place(data) as at:
         made = Library(at)
         async with served(_app(made), bound("127.0.0.1", 0)) as origin:
             made.url = f"{origin}/mcp"
-            await at.apply(server(made.url), *(server(made.url, name) for name in others))
+            await at.apply(server(made.url, **spec), *(server(made.url, name) for name in others))
             await at.apply(*(agents or (reader(),)))
             for each in agents or (reader(),):
                 await at.enrol(each["metadata"]["name"])

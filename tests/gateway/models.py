@@ -15,7 +15,19 @@ import orjson
 from accredit.serving import bound, served
 from tests.enforcement.place import Place, agent, document, place
 
-__all__ = ["ANTHROPIC_STREAM", "KEY", "RATES", "Asked", "Provider", "Room", "chat", "provider", "room", "writer"]
+__all__ = [
+    "ANTHROPIC_STREAM",
+    "KEY",
+    "RATES",
+    "Asked",
+    "Provider",
+    "Room",
+    "chat",
+    "furnished",
+    "provider",
+    "room",
+    "writer",
+]
 
 KEY = "sk-brokered-0123456789abcdef"
 RATES = {"input": "3 USD", "output": "15 USD", "cacheRead": "0.3 USD", "maxOutput": 1000}
@@ -220,12 +232,17 @@ async def room(data: Path, *agents: Mapping[str, Any], **settings: Any) -> Async
     """A place with providers `gpt` and `claude`, and agents that may use them."""
     there = Provider()
     async with served(there, bound("127.0.0.1", 0)) as url, place(data, **settings) as at:
-        await at.operator.put("upstream-credentials/llm-key", {"origin": url, "header": "X-Key", "value": KEY})
-        await at.apply(
-            provider("gpt", "openai", url, "gpt-x", "embed-x", "gpt-dear"),
-            provider("claude", "anthropic", url, "claude-x"),
-            *(agents or (writer(),)),
-        )
-        for each in agents or (writer(),):
-            await at.enrol(each["metadata"]["name"])
-        yield Room(at, there, url)
+        yield await furnished(at, there, url, *agents)
+
+
+async def furnished(at: Place, there: Provider, url: str, *agents: Mapping[str, Any]) -> Room:
+    """Register both names for the provider at that address, and agents that may use it."""
+    await at.operator.put("upstream-credentials/llm-key", {"origin": url, "header": "X-Key", "value": KEY})
+    await at.apply(
+        provider("gpt", "openai", url, "gpt-x", "embed-x", "gpt-dear"),
+        provider("claude", "anthropic", url, "claude-x"),
+        *(agents or (writer(),)),
+    )
+    for each in agents or (writer(),):
+        await at.enrol(each["metadata"]["name"])
+    return Room(at, there, url)

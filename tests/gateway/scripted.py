@@ -172,6 +172,16 @@ def _odd(fault: str, message: dict[str, Any]) -> bool:
                 _say(json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": reply}))
                 sys.stderr.write(json.dumps(reply) + "\n")
                 sys.stderr.flush()
+        case "elicits" if name == "echo":
+            form = {"type": "object", "properties": {"name": {"type": "string"}}}
+            asked = {"message": "Who?", "requestedSchema": form}
+            _say(json.dumps({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": asked}))
+            said: dict[str, Any] = {}
+            while said.get("id") != "q":
+                said = json.loads(sys.stdin.readline())
+            text = json.dumps(said.get("result", said.get("error")))
+            _say(json.dumps({"jsonrpc": "2.0", "id": rpc_id, "result": result_of("echo", {"text": text})}))
+            return True
     return False
 
 

@@ -51,9 +51,17 @@ def rules(**more: Any) -> ProgramRules:
     return ProgramRules(**{**given, **more})
 
 
+def reads_of(*paths: str) -> tuple[str, ...]:
+    """What a program of these tests sees where it would see nothing: the folder of its script, and its Python."""
+    folders = {os.path.dirname(path) for path in paths} - {"/"}  # noqa: PTH120
+    prefix = os.path.realpath(sys.base_prefix)
+    return tuple(sorted(folders | ({prefix} if PYTHON.startswith(prefix) and prefix != "/usr" else set())))
+
+
 def program(path: str, *args: str, env: dict[str, str] | None = None, directory: str | None = None) -> ToolServer:
     """A server that is started here: `args` are its revision and its fault."""
-    launch = Launch(PYTHON, ("-B", "-u", path, *args), directory, tuple(sorted((env or {}).items())), "TOKEN")
+    arguments, variables = ("-B", "-u", path, *args), tuple(sorted((env or {}).items()))
+    launch = Launch(PYTHON, arguments, directory, variables, "TOKEN", "none", reads_of(path))
     return replace(make_server("stdio:crm"), launch=launch, revision=args[0])
 
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused, WeighedCall
 from accredit.gateway.mcp import McpGateway
-from accredit.gateway.ports import ListingWatch
+from accredit.gateway.ports import DeferredCallStore, ListingWatch
 from accredit.gateway.programs import ProgramRules, Programs
 from accredit.gateway.routing import NAMED_BY
 from accredit.gateway.sessionhttp import SessionHttp
@@ -31,6 +31,7 @@ from accredit.kernel.ids import AgentId, CredentialId, DecisionId, SeededIds, Se
 from accredit.kernel.sealing import AesGcmSealer
 from accredit.registry.items import ItemKind
 from accredit.registry.model import Effect, Environment, Tool, ToolServer
+from accredit.storage.memory.deferred import MemoryDeferredCallStore
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 TOKEN = "Bearer agent-one"
@@ -226,8 +227,10 @@ async def answer_ok(writer: asyncio.StreamWriter, seen: Seen) -> None:
 class RawServer:
     """A tool server that records what reaches it and answers by script, byte for byte."""
 
-    def __init__(self, script: Script = answer_ok) -> None:
+    def __init__(self, script: Script = answer_ok, *, streams: bool = False) -> None:
+        """`streams`: whether the script answers those who open a stream by GET; else it has none to offer."""
         self.script = script
+        self.streams = streams
         self.seen: list[Seen] = []
         self.connections = 0
         self.closed = asyncio.Event()
@@ -246,6 +249,9 @@ class RawServer:
                 lines = head.decode("latin-1").split("\r\n")[1:]
                 headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines if line)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if head.startswith(b"GET") and headers.get("accept") == "text/event-stream" and not self.streams:
+                    writer.write(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
+                    continue
                 seen = Seen(head, headers, body, reader)
                 self.seen.append(seen)
                 await self.script(writer, seen)
@@ -427,7 +433,12 @@ def tool_servers(upstream: Upstream) -> ToolServers:
 
 
 def make_gateway(
-    point: StagedEnforcement, clock: ScriptedClock, *, max_result_bytes: int = 2**20, **more: Any
+    point: StagedEnforcement,
+    clock: ScriptedClock,
+    *,
+    max_result_bytes: int = 2**20,
+    deferred: DeferredCallStore | None = None,
+    **more: Any,
 ) -> McpGateway:
     """A gateway with repeatable ids."""
     ids = SeededIds(1)
@@ -435,6 +446,7 @@ def make_gateway(
         point,
         tool_servers(Upstream(max_result_bytes=max_result_bytes)),
         public_url=PUBLIC,
+        deferred=deferred or MemoryDeferredCallStore(),
         sealer=AesGcmSealer(bytes(32), ids),
         clock=clock,
         ids=ids,
@@ -450,6 +462,7 @@ async def stage(
     max_result_bytes: int = 2**20,
     max_body_bytes: int = 2**16,
     upload_timeout_s: float = 10.0,
+    deferred: DeferredCallStore | None = None,
 ) -> AsyncIterator[Stage]:
     """The gateway before one scripted tool server. On leaving, every admitted call must have been settled."""
     clock = ScriptedClock(START_US)
@@ -459,6 +472,7 @@ async def stage(
             point,
             clock,
             watch=watch,
+            deferred=deferred,
             max_result_bytes=max_result_bytes,
             max_body_bytes=max_body_bytes,
             upload_timeout_s=upload_timeout_s,

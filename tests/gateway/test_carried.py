@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from tests.approvals.desk import AGENT, call
 
 SEALER = AesGcmSealer(b"k" * 32, SeededIds(1)).derive("hold state")
 REQUEST = request_digest(call())
-CARRIED = CarriedState(HoldId("hld_1"), ("who",), "theirs", {"who": {"action": "accept", "content": {"name": "Kim"}}})
+CARRIED = CarriedState(HoldId("hld_1"), ("who",), "theirs", {"who": {"action": "accept"}}, "opn_1")
 NOW = Instant(1_000, 1_000)
 
 
@@ -34,11 +35,29 @@ def opened(
 @pytest.mark.requirement("holds:state:sealed")
 def test_sealed_state_opens_only_for_its_agent_user_and_request() -> None:
     text = sealed()
-    assert opened(text) == CARRIED
+    found = opened(text)
+    assert isinstance(found, CarriedState)
+    assert (found.name, replace(found, name=None, expires_us=0), found.expires_us) == (found.name, CARRIED, 2_000)
     assert opened(text, agent=AgentId("agt_2")) is Code.HOLD_UNKNOWN
     assert opened(text, user=None) is Code.HOLD_UNKNOWN
     assert opened(text, user="u") is Code.HOLD_UNKNOWN
     assert opened(text, request=request_digest(call({}))) is Code.HOLD_UNKNOWN
+
+
+@pytest.mark.requirement("gateway:questions:once")
+def test_a_state_has_one_name_however_it_is_spelled_and_no_two_states_share_one() -> None:
+    text = sealed()
+    raw, spellings = base64.urlsafe_b64decode(text), {text}
+    if text.endswith("="):  # the last letter before the padding has bits that mean nothing
+        letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        at = len(text.rstrip("="))
+        every = (text[: at - 1] + letter + text[at:] for letter in letters)
+        spellings |= {one for one in every if base64.urlsafe_b64decode(one) == raw}
+    names = {found.name for one in spellings if isinstance(found := opened(one), CarriedState)}
+    assert len(names) == 1
+    other = opened(sealed())
+    assert isinstance(other, CarriedState)
+    assert other.name not in names
 
 
 @pytest.mark.requirement("holds:state:sealed")

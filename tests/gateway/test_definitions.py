@@ -11,6 +11,7 @@ import mcp_types as types
 import pytest
 from mcp.server.lowlevel import Server
 
+from accredit.gateway import definitions
 from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
 from accredit.gateway.upstream import Upstream
 from accredit.kernel.canonical import digest_value
@@ -288,5 +289,29 @@ def test_a_server_that_answers_with_an_error_or_not_at_all_is_unavailable() -> N
             with pytest.raises(UnavailableError) as caught:
                 await source.look(make_server("http://127.0.0.1:1/mcp"))
             assert caught.value.code is Code.UPSTREAM_UNREACHABLE
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:definition:noticed")
+def test_a_server_that_says_its_list_changed_is_looked_at_soon_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(definitions, "_NOTICED_S", 0.01)
+
+    async def play() -> None:
+        seen = _World()
+        assert await seen.refusal() is None
+        seen.offered = {}
+        for _ in range(50):
+            seen.watch.noticed(CRM)
+        seen.watch.noticed(ServerName("unknown"))
+        async with asyncio.timeout(10):
+            while await seen.refusal() is None:  # nothing else would have looked for 15 s
+                await asyncio.sleep(0.001)
+        assert seen.looks == 2
+        seen.watch.noticed(CRM)
+        await seen.watch.aclose()
+        seen.watch.noticed(CRM)
+        await asyncio.sleep(0.05)
+        assert seen.looks == 2
 
     asyncio.run(play())

@@ -17,7 +17,9 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnauthenticatedError
 from accredit.policy.release import read_release
 from accredit.policy.replay import replay, reproduce
-from tests.enforcement.place import KIM, TICKET, Place, agent, place
+from accredit.policy.report import text_report
+from tests.enforcement.place import GUARDRAILS, KIM, TICKET, Place, agent, place, site
+from tests.gateway.models import room, writer
 from tests.gateway.stage import modern
 from tests.policies import with_cases
 
@@ -456,6 +458,149 @@ def test_what_a_restriction_takes_from_a_caller_is_not_had_by_handing_it_on(tmp_
     live(scenario, tmp_path)
 
 
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("halt", ["suspend", "quarantine", "retire", "revoke"])
+@pytest.mark.requirement("delegation:chain:ended")
+def test_whoever_is_halted_anywhere_in_a_chain_takes_all_of_it_along(halt: str, depth: int, tmp_path: Path) -> None:
+    names = ("planner", "researcher", "clerk")
+
+    async def scenario(at: Place) -> None:
+        token = await chained(at, *names, **SERVED)
+        assert (await at.call(token, "read")).allowed
+        handed = await at.site.identities["researcher"].hand_on("clerk", access_token=await chained(at, *names[:2]))
+        principal = at.enforcer.authenticate(f"Bearer {token}", path="/mcp/crm", source="127.0.0.1")
+        waiting = await at.admit(principal, "read")
+        assert isinstance(waiting, Admitted)
+        cancelled: list[Code] = []
+        waiting.cancel = cancelled.append
+        await at.operator.post(f"agents/{names[depth]}/{halt}", {"reason": "test"})
+        assert len(cancelled) == 1
+        with pytest.raises(AccreditError):
+            waiting.recheck()
+        at.settle(waiting, CallEnd.REVOKED)
+        told = await at.post(token, *modern())
+        assert told.status_code == 401
+        with pytest.raises(AccreditError):
+            await taken_on(at, handed, "clerk")
+        with pytest.raises(AccreditError):
+            await chained(at, *names)
+
+    live(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.requirement("delegation:limits:counted")
+def test_a_throttle_anywhere_in_a_chain_slows_all_that_is_made_of_it(depth: int, tmp_path: Path) -> None:
+    names = ("planner", "researcher", "clerk")
+
+    async def scenario(at: Place) -> None:
+        token = await chained(at, *names)
+        other = await chained(at, "planner", "clerk")
+        await at.operator.post(
+            f"agents/{names[depth]}/restrictions",
+            {"kind": "throttle", "calls_per_minute": 2, "minutes": 60, "cause": "test"},
+        )
+        for _ in range(2):
+            assert (await at.call(token, "read")).allowed
+        why = (await at.call(token, "read")).refused("rate_limited")
+        assert (f"of `{names[depth]}`" in why["detail"]) is (depth < 2), why
+        # the planner's throttle is of all it handed on, by whichever way; who is not in a chain is not slowed
+        if depth != 1:
+            (await at.call(other, "count")).refused("rate_limited")
+        alone = await at.token(names[2])
+        assert (await at.call(alone, "read")).allowed is (depth < 2)
+        at.site.clock.advance(30)
+        assert (await at.call(await chained(at, *names), "read")).allowed
+        (await at.call(await chained(at, *names), "read")).refused("rate_limited")
+
+    live(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.requirement("delegation:limits:counted")
+def test_a_budget_that_is_used_up_anywhere_in_a_chain_ends_it_and_a_restart_forgets_nothing(
+    depth: int, tmp_path: Path
+) -> None:
+    names = ("planner", "researcher", "clerk")
+    limits = {"limits": {"calls": {"perMinute": 600}, "concurrency": 2, "cost": {"perDay": "0.10 USD"}}}
+    agents = [
+        {**each, "spec": {**each["spec"], **(limits if each["metadata"]["name"] == names[depth] else {})}}
+        for each in USUAL
+    ]
+
+    async def run() -> None:
+        async with site(tmp_path / "data") as lasting:
+            async with lasting.started() as at:
+                await lasting.register(at, *agents)
+                for _ in range(2):
+                    assert (await at.call(await chained(at, *names), "read")).allowed
+                why = (await at.call(await chained(at, *names), "read")).refused("budget_exhausted")
+                assert (f"of `{names[depth]}`, who handed the work on" in why["detail"]) is (depth < 2), why
+                assert (await at.limits(names[depth]))["spent"] == "0.1 USD"
+                await at.settled()
+            lasting.clock.advance(31)
+            async with lasting.started() as again:
+                (await again.call(await chained(again, *names), "read")).refused("budget_exhausted")
+                assert (await again.limits(names[depth]))["spent"] == "0.1 USD"
+                await again.settled()
+
+    asyncio.run(run())
+
+
+@pytest.mark.requirement("delegation:restrictions:narrow")
+def test_a_tool_that_a_restriction_took_from_a_caller_is_not_listed_for_whom_it_hands_on_to(tmp_path: Path) -> None:
+    async def scenario(at: Place) -> None:
+        token = await chained(at, "planner", "researcher", "clerk")
+        await at.operator.post("agents/planner/restrictions", {"kind": "read-only", "minutes": 60, "cause": "test"})
+        body, headers = modern("tools/list")
+        answer = (await at.post(token, body, headers)).json()
+        assert [tool["name"] for tool in answer["result"]["tools"]] == ["read"]
+
+    live(scenario, tmp_path)
+
+
+@pytest.mark.requirement("delegation:models:named", "delegation:limits:counted")
+def test_a_model_is_used_in_a_chain_if_it_is_delegated_by_its_name_and_whoever_handed_on_pays_too(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        handed = {"agent": "writer", "tools": [{"server": "gpt", "allow": ["gpt-x"]}]}
+        planner = agent("planner", [], delegates=[handed])
+        async with room(tmp_path / "data", writer(), planner) as models:
+            at = models.at
+            route = f"{at.url}/llm"
+            own = await at.site.identities["planner"].access_token(route)
+            given = await at.site.identities["planner"].hand_on("writer", access_token=own)
+            token = await at.site.identities["writer"].exchange(route, subject_token=given)
+            asked = {"model": "gpt-x", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}
+            assert (await models.post("openai/v1/chat/completions", asked, token)).status_code == 200
+            (outcome,) = await models.outcomes()
+            cost = outcome["settled"]["cost"]
+            assert cost > 0
+            for name in ("planner", "writer"):
+                told = await at.limits(name)
+                assert told["spent"] == f"{cost / 10**9:g} USD", told
+            before = len(models.provider.asked)
+            embedding = {"model": "embed-x", "input": "hello"}
+            answer = await models.post("openai/v1/embeddings", embedding, token)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "tool_not_granted"), (
+                "one that is not handed on reads like one that does not exist"
+            )
+            answer = await models.post("openai/v1/chat/completions", asked, own)
+            assert answer.json()["error"]["code"] == "tool_not_granted", "it may not use what it hands on"
+            assert len(models.provider.asked) == before
+            headers = {"authorization": f"Bearer {token}"}
+            listed = (await at.site.agents_http.get(f"{route}/openai/v1/models", headers=headers)).json()
+            assert [one["id"] for one in listed["data"]] == ["gpt-x"]
+            assert (await models.post("openai/v1/embeddings", embedding)).status_code == 200, "by itself it may"
+            await at.operator.post("agents/planner/suspend", {"reason": "test"})
+            assert (await models.post("openai/v1/chat/completions", asked, token)).status_code == 401
+            await at.settled()
+            assert reproduce(at.running.plane.history.calls()).exact
+
+    asyncio.run(run())
+
+
 # -- who says so
 
 
@@ -508,15 +653,132 @@ def test_calls_of_chains_come_out_again_exactly_and_a_candidate_shows_what_it_wo
         history = at.running.plane.history
         found = reproduce(history.calls())
         assert found.differences == []
-        assert found.judged == found.same == 7
+        assert found.judged == found.same == 9, "seven calls, and two hand-overs"
         assert found.exact
         agents = {one.name: str(one.id) for one in at.running.plane.snapshots.current.catalogue.agents()}
         text = 'forbid (principal, action == Action::"@delegate", resource == Agent::"clerk");'
         candidate = read_release({"org/a.cedar": text}, history.engine, agents=agents)
         trial = replay(history.calls(), candidate)
-        assert {change.before + "-" + change.after: count for change, count in trial.changes.items()} == {
-            "allow-deny": 2,
-            "hold-deny": 1,
+        clerk = agents["clerk"]
+        assert {(one.tool, one.before, one.after): count for one, count in trial.changes.items()} == {
+            (f"@delegate {clerk}", "allow", "deny"): 1,
+            ("crm/read", "allow", "deny"): 2,
+            ("crm/refund", "hold", "deny"): 1,
+        }
+
+    live(scenario, tmp_path)
+
+
+async def _handed_on_in_every_way(at: Place) -> None:
+    giver, token = at.site.identities["planner"], await at.token("planner", **SERVED)
+    await giver.hand_on("researcher", access_token=token)
+    await refused(giver.hand_on("nobody", access_token=token), Code.DELEGATION_NOT_GRANTED)
+    policies = (
+        'forbid (principal, action == Action::"@delegate", resource)'
+        ' when { context has user && context.user has id && context.user.id == "mallory" };'
+        '@hold("business-owner") forbid (principal, action == Action::"@delegate", resource == Agent::"clerk");'
+    )
+    files = {"org/a.cedar": policies}
+    observed = {"accredit.toml": '[observe]\n"org/b.cedar" = 2026-12-24\n'}
+    files |= observed | {"org/b.cedar": 'forbid (principal, action == Action::"@delegate", resource);'}
+    await at.operator.post("policy/publish", {"files": with_cases(files)})
+    mallory = await at.token("planner", user="mallory")
+    await refused(giver.hand_on("researcher", access_token=mallory), Code.DELEGATION_FORBIDDEN)
+    await giver.hand_on("clerk", access_token=token)
+    await at.apply(*chain_of(first=[delegates("researcher", "refund")])[2:])
+    await refused(giver.hand_on("clerk", access_token=token), Code.DELEGATION_NOT_GRANTED)
+    await giver.hand_on("researcher", access_token=token)
+    await at.settled()
+
+
+@pytest.mark.requirement("delegation:past:handed")
+def test_decisions_on_handing_on_come_out_again_exactly_whatever_they_were(tmp_path: Path) -> None:
+    async def scenario(at: Place) -> None:
+        await _handed_on_in_every_way(at)
+        outcomes = [header["decision"] for header, _ in at.records("delegation")]
+        assert outcomes == ["allow", "deny", "deny", "hold", "deny", "allow"]
+        history = at.running.plane.history
+        found = reproduce(history.calls())
+        assert found.differences == []
+        # nobody's policies were asked about an agent that there is not
+        assert (found.decisions, found.judged, found.same) == (6, 5, 5), found
+        parts = [reproduce(history.calls(seq, seq + 3)) for seq in range(0, history.size(), 3)]
+        assert sum(part.same for part in parts) == found.same
+
+    live(scenario, tmp_path)
+
+
+@pytest.mark.requirement("delegation:past:simulated")
+def test_a_candidate_that_refuses_to_hand_on_breaks_the_runs_that_did(tmp_path: Path) -> None:
+    async def scenario(at: Place) -> None:
+        await at.apply(agent("planner", [{"allow": ["read"]}], delegates=[delegates("researcher", "read")]))
+        token = await at.token("planner", **SERVED)
+        assert (await at.call(token, "read")).allowed
+        handed = await at.site.identities["planner"].hand_on("researcher", access_token=token)
+        assert (await at.call(await taken_on(at, handed, "researcher"), "read")).allowed
+        # another user's work is handed on by nobody
+        alone = await at.token("planner", user="lee")
+        assert (await at.call(alone, "read")).allowed
+        await at.settled()
+        planner, researcher = [await agent_id(at, name) for name in ("planner", "researcher")]
+        # only the hand-over itself: calls of the chain name a tool
+        text = 'forbid (principal, action == Action::"@delegate", resource) unless { context has tool };'
+        files = {"files": {"org/a.cedar": text}}
+        begun = await at.operator.post("policy/simulate", files)
+        while (told := await at.operator.get(f"policy/simulations/{begun['id']}"))["state"] == "running":
+            await asyncio.sleep(0.01)
+        report = told["report"]
+        (impact,) = report["impacts"]
+        assert (impact["agent"], impact["tool"], impact["before"], impact["after"], impact["code"]) == (
+            planner,
+            f"@delegate {researcher}",
+            "allow",
+            "deny",
+            "delegation_forbidden",
+        )
+        (flow,) = report["workflows"]
+        assert (flow["agent"], flow["tools"], flow["runs"], flow["of"]) == (
+            planner,
+            [f"@delegate {researcher}", "crm/read"],
+            1,
+            1,
+        )
+        assert report["breaks"]
+        assert report["unused"] == [[planner, f"@delegate {researcher}"]]
+        changed = {(one["agent"], one["tool"], one["callee"]) for one in report["slices"]}
+        assert {(planner, "@delegate", researcher), (planner, "crm/read", researcher)} <= changed
+        affected = {one["agent"]: one for one in report["agents"]}
+        assert affected[planner]["chains"] == 3, "two of its own, and one that its callee hands on"
+        assert affected[researcher]["chains"] > 3, "it hands on itself"
+        assert "@delegate development/researcher" in text_report(report)
+
+    live(scenario, tmp_path)
+
+
+@pytest.mark.requirement("delegation:difference:named")
+def test_a_difference_names_who_hands_on_what_it_changes(tmp_path: Path) -> None:
+    async def scenario(at: Place) -> None:
+        files = {"org/a.cedar": 'forbid (principal, action == Action::"crm/count", resource);'}
+        found = await at.operator.post("policy/diff", {"files": {**GUARDRAILS, **files}})
+        rules = {(one["agent"], one["tool"]): one for one in found["rules"]}
+        assert found["rules_total"] == len(rules) == 2
+        clerk = rules["development/clerk", "crm/count"]
+        assert clerk["handed_on_by"] == ["development/planner", "development/researcher"]
+        assert (clerk["before"], clerk["after"], clerk["handed_on_to"]) == ("always", "never", [])
+        assert rules["development/researcher", "crm/count"]["handed_on_by"] == []
+        files = {
+            "org/a.cedar": 'forbid (principal == Agent::"planner", action == Action::"@delegate", resource);',
+        }
+        found = await at.operator.post("policy/diff", {"files": {**GUARDRAILS, **files}})
+        assert {(one["agent"], one["tool"], *one["handed_on_to"], one["after"]) for one in found["rules"]} == {
+            ("development/planner", operation, *(f"development/{callee}" for callee in callees), "never")
+            for operation, *callees in (
+                ("@delegate", "clerk"),
+                ("@delegate", "researcher"),
+                ("crm/count", "clerk"),
+                ("crm/read", "researcher", "clerk"),
+                ("crm/refund", "researcher", "clerk"),
+            )
         }
 
     live(scenario, tmp_path)

@@ -257,6 +257,7 @@ def _flat(**described: Any) -> dict[str, Any]:
         _question(mode="url", url="javascript:alert(1)"),
         _question(mode="url", url="https://["),
         _question(mode="voice"),
+        _question(mode=[]),
     ],
 )
 @pytest.mark.requirement("gateway:elicitation:bounded")

@@ -155,3 +155,34 @@ def test_prices_by_size_count_as_the_highest_and_a_list_that_is_malformed_starts
                     raise AssertionError("it started")
 
     asyncio.run(live())
+
+
+@pytest.mark.requirement("policy:access:models")
+def test_the_dossier_and_the_access_validation_tell_of_models_what_they_tell_of_tools(tmp_path: Path) -> None:
+    models = [{"provider": "gpt", "model": "gpt-x"}, {"provider": "elsewhere", "model": "m"}]
+
+    async def live() -> None:
+        async with room(tmp_path / "data", writer(models=models)) as there:
+            unused = (await there.at.operator.get("agents/development/writer"))["answers"]["tools"]["models"]
+            assert [(one["tool"], one["last_used"]) for one in unused] == [("elsewhere/m", None), ("gpt/gpt-x", None)]
+            asked = {"model": "gpt-x", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
+            assert (await there.post("openai/v1/chat/completions", asked)).status_code == 200
+            await there.at.settled()
+            dossier = await there.at.operator.get("agents/development/writer")
+            elsewhere, used = dossier["answers"]["tools"]["models"]
+            assert (used["outcome"], used["registered"], used["hosted_tools"]) == ("allowed", True, "refused")
+            assert used["price"]["input"] == "3 USD"
+            assert (used["provider"], used["model"], used["api"]) == ("gpt", "gpt-x", "openai")
+            assert used["last_used"] is not None
+            (record,) = [header for header, body in there.at.records("tool.pinned") if header["seq"] == used["record"]]
+            assert record["tool"] == "gpt/gpt-x"
+            assert (elsewhere["outcome"], elsewhere["code"]) == ("forbidden", "action_unknown")
+            assert (elsewhere["price"], elsewhere["registered"], elsewhere["record"]) == (None, False, None)
+            shown = await there.at.operator.get("agents/development/writer/validation")
+            assert [(row["tool"], row["outcome"]) for row in shown["models"]] == [
+                ("elsewhere/m", "forbidden"),
+                ("gpt/gpt-x", "allowed"),
+            ]
+            assert shown["excess"] == []
+
+    asyncio.run(live())

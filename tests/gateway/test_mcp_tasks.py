@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from accredit.enforcement.model import CallEnd, Refused
+from accredit.enforcement.model import Admitted, Call, CallEnd, Refused
 from accredit.gateway import mcptasks
+from accredit.gateway.ports import DeferredStanding, KeptCall
+from accredit.identity.model import Revocation, RevocationKind
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import UnauthenticatedError
+from accredit.kernel.errors import UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import HoldId
+from accredit.storage.memory.deferred import MemoryDeferredCallStore
 from tests.enforcement.place import WORKER, place
 from tests.gateway.stage import START_US, Seen, Stage, http_json, modern, stage, tool_result
 
@@ -168,7 +172,7 @@ def test_beyond_a_number_of_tasks_a_held_call_is_told_like_that_of_any_client(mo
 
 @pytest.mark.requirement("gateway:tasks:bounded")
 def test_ends_that_take_too_much_room_are_forgotten_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcptasks, "_MOST_KEPT", 1_000)
+    monkeypatch.setattr(mcptasks, "_MOST_KEPT_OF_ONE", 1_800)
 
     async def play() -> None:
         async with stage(lambda writer, seen: _says(writer, seen, "x" * 600)) as at:
@@ -186,6 +190,113 @@ def test_ends_that_take_too_much_room_are_forgotten_oldest_first(monkeypatch: py
 
 async def _says(writer: asyncio.StreamWriter, seen: Seen, text: str) -> None:
     writer.write(http_json({"jsonrpc": "2.0", "id": seen.message["id"], "result": tool_result(text)}))
+
+
+class _Failing(MemoryDeferredCallStore):
+    """A store whose disk is full as long as a test says so."""
+
+    full = False
+
+    def add(self, call: KeptCall) -> None:
+        self._room()
+        super().add(call)
+
+    def advance(self, call: KeptCall, *, after: DeferredStanding) -> bool:
+        self._room()
+        return super().advance(call, after=after)
+
+    def spend(self, state: str, *, until_us: int) -> bool:
+        self._room()
+        return super().spend(state, until_us=until_us)
+
+    def _room(self) -> None:
+        if self.full:
+            raise UnavailableError(Code.DISK_LOW, "the disk is full")
+
+
+@pytest.mark.requirement("gateway:tasks:once", "gateway:tasks:held")
+def test_a_held_call_that_cannot_be_kept_is_told_otherwise_and_one_that_cannot_be_noted_is_not_sent() -> None:
+    async def play() -> None:
+        store = _Failing()
+        async with stage(deferred=store) as at:
+            at.point.refusal = _HELD
+            store.full = True
+            told = (await at.call(*_begin())).json["result"]
+            assert (told["resultType"], told["structuredContent"]["hold"]) == ("complete", "hld_1")
+            store.full = False
+            task = (await at.call(*_begin())).json["result"]["taskId"]
+            at.point.refusal, store.full = None, True
+            for _ in range(2):
+                assert (await at.call(*_about(task))).json["error"]["data"]["code"] == "disk_low"
+            assert at.server.seen == []
+            assert [(end.sent, end.code) for end in at.point.settled] == [(False, Code.DISK_LOW)] * 2
+            store.full = False
+            assert (await _ask(at, task))["status"] == "completed"
+            assert len(at.server.seen) == 1
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:tasks:kept")
+def test_an_end_that_cannot_be_kept_is_told_all_the_same_and_its_call_is_made_once() -> None:
+    async def play() -> None:
+        store = _Failing()
+
+        async def fill(writer: asyncio.StreamWriter, seen: Seen) -> None:
+            store.full = True
+            await _says(writer, seen, "done")
+
+        async with stage(fill, deferred=store) as at:
+            at.point.refusal = _HELD
+            task = (await at.call(*_begin())).json["result"]["taskId"]
+            at.point.refusal = None
+            for _ in range(2):
+                assert (await _ask(at, task))["result"]["content"][0]["text"] == "done"
+            assert len(at.server.seen) == 1
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:tasks:revoked")
+def test_what_was_revoked_is_unknown_at_once_though_it_cannot_be_let_go_of_where_it_is_kept() -> None:
+    class Stuck(MemoryDeferredCallStore):
+        def forget(self, calls: Sequence[str]) -> None:
+            raise UnavailableError(Code.DISK_LOW, "the disk is full")
+
+    async def play() -> None:
+        async with stage(deferred=Stuck()) as at:
+            at.point.refusal = _HELD
+            one, other = [(await at.call(*_begin())).json["result"]["taskId"] for _ in range(2)]
+            body, headers = _about(one)
+            asking = asyncio.create_task(at.peer().exchange(body, headers))
+            at.gateway.revoked(Revocation(RevocationKind.CREDENTIAL, "crd_another"))
+            assert (await asking).json["result"]["status"] == "working"
+            at.gateway.revoked(Revocation(RevocationKind.CREDENTIAL, "crd_one"))
+            for task in (one, other, one):
+                told = (await at.call(*_about(task))).json
+                assert told["error"]["data"]["code"] == "mcp_task_unknown"
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:tasks:once")
+def test_a_call_cancelled_while_it_is_decided_is_not_sent() -> None:
+    async def play() -> None:
+        async with stage() as at:
+            at.point.refusal = _HELD
+            task = (await at.call(*_begin())).json["result"]["taskId"]
+            at.point.refusal, admit = None, at.point.admit
+
+            async def slow(call: Call) -> Admitted | Refused:
+                await _ask(at, task, "tasks/cancel")  # by another request, meanwhile
+                return await admit(call)
+
+            at.point.admit = slow  # type: ignore[method-assign]
+            assert (await _ask(at, task))["status"] == "cancelled"
+            assert at.server.seen == []
+            assert [end.sent for end in at.point.settled] == [False]
+
+    asyncio.run(play())
 
 
 # -- of a tool server
@@ -269,6 +380,21 @@ def test_however_a_tool_servers_task_ends_its_call_is_settled_once(
             for _ in range(2):
                 assert (await _ask(at, task))["status"] == status
             assert [settled.end for settled in at.point.settled] == [end]
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:tasks:upstream")
+def test_a_tool_servers_task_that_cannot_be_kept_is_cancelled_there_and_its_call_settled() -> None:
+    async def play() -> None:
+        worker, store = _Worker(), _Failing()
+        async with stage(worker, deferred=store) as at:
+            store.full = True
+            assert (await at.call(*_begin())).code == "disk_low"
+            async with asyncio.timeout(5):
+                while worker.methods != ["tools/call", "tasks/cancel"]:
+                    await asyncio.sleep(0.01)
+            assert [(end.end, end.sent) for end in at.point.settled] == [(CallEnd.CANCELLED, True)]
 
     asyncio.run(play())
 

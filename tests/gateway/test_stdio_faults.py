@@ -9,7 +9,6 @@ import itertools
 import json
 import logging
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +56,16 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def inhabitants(uid: int) -> set[int]:
+    """Processes that run as a user, whatever they are called where they run."""
+    found = set()
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended since
+            if each.stat().st_uid == uid and alive(int(each.name)):
+                found.add(int(each.name))
+    return found
 
 
 async def gone(*pids: int) -> None:
@@ -228,14 +237,26 @@ def test_all_that_a_program_started_ends_with_it_in_its_group_or_not(script: str
         before = children()
         async with stdio() as protocol:
             server = program(script, LATEST, "forks")
-            pids = [int(pid) for pid in text_of(await ask(protocol, server)).split()]
-            assert all(alive(pid) for pid in pids)
-            os.kill(pids[0], 9)  # what it started outlives it
+
+            async def forked() -> set[int]:
+                assert text_of(await ask(protocol, server)).split() == ["2", "3", "4"], "it sees none but its own"
+                uid = json.loads(text_of(await ask(protocol, server, "look")))["uid"]
+                found = inhabitants(uid)
+                assert len(found) == 4  # with the one that adopts
+                return found | (children() - before)
+
+            pids = await forked()
+            (itself,) = [pid for pid in pids if b"\0forks\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            os.kill(itself, 9)  # what it started would outlive it
             await gone(*pids)
-            pids = [int(pid) for pid in text_of(await ask(protocol, server)).split()]
+            pids = await forked()
             protocol.forget(server.name)
             await gone(*pids)
-            pids = [int(pid) for pid in text_of(await ask(protocol, server)).split()]
+            pids = await forked()
+            (outside,) = children() - before
+            os.kill(outside, 9)  # as one short of memory might
+            await gone(*pids)
+            pids = await forked()
         assert not any(alive(pid) for pid in pids), "closing waits until all are gone"
         assert children() <= before, "nobody is left unasked about"
 
@@ -268,9 +289,10 @@ def test_a_program_sees_nothing_but_what_it_was_given(script: str, tmp_path: Pat
         async with stdio(Programs(rules(hidden=(str(hidden),)))) as protocol:
             looks = f"{hidden}:{hidden}/root.key:/proc/{os.getpid()}/environ:/proc/{os.getpid()}/fd"
             server = program(script, LATEST, env={"LOOK_AT": looks})
+            assert server.launch is not None  # what is hidden stays so, whatever may be read
+            launch = dataclasses.replace(server.launch, reads=(*server.launch.reads, str(tmp_path)))
+            server = dataclasses.replace(server, launch=launch)
             seen: dict[str, Any] = json.loads(text_of(await ask(protocol, server, "look")).replace("[redacted]", "r"))
-            assert Path(seen["cwd"]).stat().st_uid == seen["uid"]
-            assert stat.S_IMODE(Path(seen["cwd"]).stat().st_mode) == 0o700
             return seen
 
     try:
@@ -282,16 +304,17 @@ def test_a_program_sees_nothing_but_what_it_was_given(script: str, tmp_path: Pat
     assert set(environment) <= {"LOOK_AT", "TOKEN", "LC_CTYPE"}  # the last is Python's own doing
     assert 61_184 <= seen["uid"] <= 65_519
     assert (seen["gid"], seen["groups"]) == (seen["uid"], [])
-    assert set(seen["looked_at"].values()) == {"Permission denied"}
+    assert list(seen["looked_at"].values()) == ["Permission denied"] * 2 + ["No such file or directory"] * 2
     assert seen["parents_environment"] == "Permission denied"
+    assert Path(seen["cwd"]).name == "work"
     assert set(seen["descriptors"]) <= {0, 1, 2, 3}  # 3 is the listing's own
-    assert not Path(seen["cwd"]).exists(), "its directory goes with it"
 
 
 @pytest.mark.requirement("gateway:stdio:isolated")
 def test_a_program_that_could_read_the_data_directory_is_not_run(script: str) -> None:
-    exposed = Path(script).parent / "data"
-    exposed.mkdir(mode=0o755)
+    exposed = Path(script).parent / "exposed"  # nothing is put over what is no directory: it is found out
+    exposed.write_text("readable by everybody")
+    exposed.chmod(0o644)
 
     async def play() -> None:
         async with stdio(Programs(rules(hidden=(str(exposed),), unsafe_same_user=False))) as protocol:
@@ -346,7 +369,7 @@ def test_a_program_has_limits_that_it_cannot_lift(script: str) -> None:
         return found
 
     found = asyncio.run(play())
-    for name, most in rules(memory_bytes=2**29, cpu_s=7).limits(own_user=False).items():
+    for name, most in rules(memory_bytes=2**29, cpu_s=7).limits().items():
         assert found[name][0] == found[name][1] <= most, name
 
 

@@ -28,6 +28,7 @@ from tests.gateway.speaking import (
     PYTHON,
     last,
     own_user,
+    reads_of,
     rules,
     stdio,
     text_of,
@@ -45,7 +46,7 @@ def server(name: str, stdio: Mapping[str, Any], *tools: str, environment: str = 
 
 
 def started(path: str, *args: str, **more: Any) -> dict[str, Any]:
-    return {"command": PYTHON, "args": ["-B", "-u", path, *args], **more}
+    return {"command": PYTHON, "args": ["-B", "-u", path, *args], "reads": list(reads_of(path)), **more}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,7 @@ def test_a_program_is_started_only_once_two_persons_signed_off_how(firm: Company
     shown = json.dumps(approve(firm, pending))
     assert script in shown
     assert "LEVEL" in shown
+    assert '\\"network\\": \\"none\\"' in shown or '"network": "none"' in shown, shown
     assert not any("told-apart" in line for line in programs(firm)), "it is started when it is needed"
 
     (applied,) = firm.apply("otto", manifest)  # now it can be asked what its tools are
@@ -108,6 +110,7 @@ def test_a_program_is_started_only_once_two_persons_signed_off_how(firm: Company
     assert (row["revision"], row["tools"], row["protocol"]) == (LEGACY, 2, "mcp")
     assert row["command"] == [PYTHON, "-B", "-u", script, LEGACY, "told-apart"]
     assert row["env"] == {"LEVEL": "quiet"}
+    assert (row["network"], row["reads"], row["writes"]) == ("none", list(reads_of(script)), [])
 
     worker = enrolled(firm, "local-worker", "local", "echo", "fail")
     assert called(firm, worker, "echo", {"text": "hello"}).content[0].text == "hello"
@@ -131,6 +134,9 @@ def test_another_command_is_another_approval_and_ends_what_runs(firm: Company, s
         started(script, LATEST, "x", env={"NUMBER": "1"}),
         {**started(script, LATEST, env={"NUMBER": "1"}), "directory": "/usr"},
         {**started(script, LATEST, env={"NUMBER": "1"}), "command": "/bin/sh"},
+        {**started(script, LATEST, env={"NUMBER": "1"}), "network": "host"},
+        {**started(script, LATEST, env={"NUMBER": "1"}), "reads": ["/srv"]},
+        {**started(script, LATEST, env={"NUMBER": "1"}), "writes": ["/srv"]},
     ):
         (pending,) = firm.apply("otto", server("moved", spec, "look", "echo"))
         assert pending["result"] == "pending", spec

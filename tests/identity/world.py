@@ -24,6 +24,7 @@ from accredit.identity.state import IdentityState
 from accredit.identity.tasks import TaskStatus
 from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.canonical import Digest
+from accredit.kernel.clearance import Basis, Clearance, Subject
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
@@ -245,9 +246,12 @@ class World:
         return self
 
     async def register(self, name: str, spec: dict[str, Any]) -> Issuer:
-        """Apply an issuer's manifest, as an operator would."""
+        """Apply an issuer's manifest, as an operator would; a second person signs off what takes two."""
         manifest = {"apiVersion": "accredit/v1", "kind": "Issuer", "metadata": {"name": name}, "spec": spec}
-        await self.registry.apply([("issuer.json", orjson.dumps(manifest))], ADMIN)
+        (applied,) = await self.registry.apply([("issuer.json", orjson.dumps(manifest))], ADMIN)
+        if (proposal := applied.proposal) is not None:
+            clearance = Clearance(Subject(proposal.kind, proposal.digest), Basis.APPROVALS, ("psn_voter",), "tok_2")
+            await self.registry.enact(proposal.content, clearance, ADMIN)
         issuer = self.state.issuer(name)
         assert issuer is not None
         return issuer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from decimal import Decimal
 
 import pytest
@@ -10,7 +11,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accredit.kernel.canonical import canonical, digest_value, require_canonical
+from accredit.kernel.canonical import canonical, canonical_json, digest_value, require_canonical
 from accredit.kernel.clearance import Basis, Clearance, Subject
 from accredit.kernel.errors import ForbiddenError, InvalidInputError
 from accredit.kernel.ids import RandomIds, SeededIds, check_name, tool_id, tool_name
@@ -37,6 +38,74 @@ def test_canonical_bytes_are_those_of_rfc_8785(value: object) -> None:
 def test_a_value_without_one_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(InvalidInputError):
         require_canonical(value)
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+_ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | _TEXT
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=6),
+    max_leaves=15,
+)  # fmt: skip
+
+
+@given(_ANY_JSON)
+@pytest.mark.requirement("kernel:canonical:any-json")
+def test_any_json_is_written_as_rfc_8785_has_it(value: object) -> None:
+    assert canonical_json(value, max_depth=64) == rfc8785.dumps(value)  # type: ignore[arg-type]  # as above
+
+
+@given(st.integers(0, 2**64 - 1).map(lambda bits: struct.unpack("<d", bits.to_bytes(8, "little"))[0]))
+@pytest.mark.requirement("kernel:canonical:any-json")
+def test_a_number_of_any_bits_is_written_as_ecmascript_has_it(number: float) -> None:
+    if number - number != 0:  # infinite, or no number
+        with pytest.raises(InvalidInputError):
+            canonical_json([number], max_depth=1)
+    else:
+        assert canonical_json([number], max_depth=1) == rfc8785.dumps([number])
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    # RFC 8785 appendix B
+    [
+        ("0000000000000000", "0"), ("8000000000000000", "0"),
+        ("0000000000000001", "5e-324"), ("8000000000000001", "-5e-324"),
+        ("7fefffffffffffff", "1.7976931348623157e+308"), ("ffefffffffffffff", "-1.7976931348623157e+308"),
+        ("4340000000000000", "9007199254740992"), ("c340000000000000", "-9007199254740992"),
+        ("4430000000000000", "295147905179352830000"), ("44b52d02c7e14af5", "9.999999999999997e+22"),
+        ("44b52d02c7e14af6", "1e+23"), ("44b52d02c7e14af7", "1.0000000000000001e+23"),
+        ("444b1ae4d6e2ef4e", "999999999999999700000"), ("444b1ae4d6e2ef4f", "999999999999999900000"),
+        ("444b1ae4d6e2ef50", "1e+21"), ("3eb0c6f7a0b5ed8c", "9.999999999999997e-7"),
+        ("3eb0c6f7a0b5ed8d", "0.000001"), ("41b3de4355555553", "333333333.3333332"),
+        ("41b3de4355555554", "333333333.33333325"), ("41b3de4355555555", "333333333.3333333"),
+        ("41b3de4355555556", "333333333.3333334"), ("41b3de4355555557", "333333333.33333343"),
+        ("becbf647612f3696", "-0.0000033333333333333333"), ("43143ff3c1cb0959", "1424953923781206.2"),
+    ],
+)  # fmt: skip
+@pytest.mark.requirement("kernel:canonical:any-json")
+def test_the_numbers_of_rfc_8785_are_written_as_it_says(bits: str, text: str) -> None:
+    (number,) = struct.unpack(">d", bytes.fromhex(bits))
+    assert canonical_json(number, max_depth=0) == text.encode()
+
+
+@pytest.mark.requirement("kernel:canonical:any-json")
+def test_keys_are_sorted_by_their_utf_16_code_units() -> None:
+    # RFC 8785 §3.2.3
+    names = ["\u20ac", "\r", "\ufb33", "1", "\U0001f600", "\u0080", "\u00f6"]
+    written = canonical_json(dict.fromkeys(names, 0), max_depth=1).decode()
+    assert written == '{"\\r":0,"1":0,"\u0080":0,"\u00f6":0,"\u20ac":0,"\U0001f600":0,"\ufb33":0}'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("-inf"), 2**53, -(2**53), {"a": [2**70]}, "\ud800", {"\udfff": 1}, {1: 2}, b"x", [{1, 2}],
+     [[[0]]]],
+)  # fmt: skip
+@pytest.mark.requirement("kernel:canonical:any-json")
+def test_what_has_no_form_of_rfc_8785_is_refused(value: object) -> None:
+    with pytest.raises(InvalidInputError):
+        canonical_json(value, max_depth=2)
 
 
 @pytest.mark.requirement("kernel:canonical:domains")

@@ -105,7 +105,7 @@ def test_it_names_holds_alone_of_tools_that_are_granted_and_ends_within_eight_ho
     async def story() -> None:
         async with house(tmp_path) as place:
             policy = await held(place)
-            for wrong in (
+            wrongs: tuple[dict[str, Any], ...] = (
                 {"minutes": 481},
                 {"minutes": 0},
                 {"tools": [ToolId("crm/none")]},
@@ -113,7 +113,8 @@ def test_it_names_holds_alone_of_tools_that_are_granted_and_ends_within_eight_ho
                 {"policies": ["org/all.cedar#0123"]},
                 {"policies": [policy] * 1 + [f"restriction/{number}" for number in range(20)]},
                 {"reason": " "},
-            ):
+            )
+            for wrong in wrongs:
                 with pytest.raises(InvalidInputError):
                     await broken(place, policy, **wrong)
             assert place.room.breaking.all() == ()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.ids import AgentId, SeededIds, ToolId
 from accredit.kernel.money import Money
-from accredit.limits.model import LimitRefusal, Reservation, Spend
+from accredit.limits.model import LimitRefusal, Reservation, Share, Spend
 from accredit.limits.service import AttemptRates, Limits
 from accredit.registry.model import AgentLimits
 from accredit.storage.memory.counters import MemoryCounterStore
@@ -31,8 +31,17 @@ def spend(
     agent: AgentId = AGENT,
     currency: str = "USD",
     throttle: int | None = None,
+    shares: tuple[Share, ...] = (),
 ) -> Spend:
-    return Spend(agent, TOOL, limits, cost, currency, throttle)
+    return Spend(agent, TOOL, limits, cost, currency, throttle, shares)
+
+
+CALLER = AgentId("agt_2")
+
+
+def shared(*, limits: AgentLimits = LIMITS, throttle: int | None = None, agent: AgentId = CALLER) -> Share:
+    """What is taken of whoever handed the work on."""
+    return Share(agent, "planner", limits, throttle)
 
 
 class Room:

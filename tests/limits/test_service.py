@@ -21,7 +21,7 @@ from accredit.limits.model import LimitRefusal, LimitUsage, Reservation, Spend
 from accredit.limits.ports import Attempt
 from accredit.limits.service import AttemptRates, Limits
 from accredit.storage.memory.counters import MemoryCounterStore
-from tests.limits.fleet import AGENT, LIMITS, MIDDAY_US, Room, limits_with, spend
+from tests.limits.fleet import AGENT, CALLER, LIMITS, MIDDAY_US, Room, limits_with, shared, spend
 
 ALICE = CredentialId("crd_alice")
 BOB = CredentialId("crd_bob")
@@ -74,6 +74,59 @@ def test_a_throttle_slows_and_never_hastens_and_stands_on_record() -> None:
     room = Room()
     assert sum(isinstance(room.limits.reserve(spend(0, limits=limits, throttle=9)), Reservation) for _ in range(9)) == 4
     assert room.refused(spend(0, limits=limits, throttle=0)).code is Code.RATE_LIMITED
+
+
+@pytest.mark.requirement("delegation:limits:counted")
+def test_what_was_handed_on_is_taken_of_everybody_or_of_nobody() -> None:
+    room = Room()
+    poor = shared(limits=limits_with(cost_per_day=Money(3)))
+    handed = spend(1, shares=(poor,))
+    taken = [room.take(handed) for _ in range(3)]
+    assert {one.shares for one in taken} == {((CALLER, None),)}
+    refused = room.refused(handed)
+    assert refused.code is Code.BUDGET_EXHAUSTED
+    assert "of `planner`, who handed the work on" in refused.detail
+    assert room.limits.show(AGENT, LIMITS).open == Money(3), "what the others had was given back"
+    assert isinstance(room.limits.reserve(spend(1)), Reservation), "by itself it may"
+    assert room.limits.settle(taken[0], 1)
+    assert not room.limits.settle(taken[0], 1)
+    assert room.limits.release(taken[1])
+    usage = room.limits.show(CALLER, poor.limits)
+    assert (usage.spent, usage.open, usage.in_flight) == (Money(1), Money(1), 0)
+    assert usage.calls_left == LIMITS.calls_per_minute, "it made none of them"
+    room.take(handed)
+    assert room.refused(handed).code is Code.BUDGET_EXHAUSTED
+
+
+@pytest.mark.requirement("delegation:limits:counted")
+def test_one_throttle_is_of_what_an_agent_does_and_of_what_it_handed_on_together() -> None:
+    room = Room()
+    first, second = (AgentId(f"agt_{number}") for number in (7, 8))
+    handed = [spend(0, agent=one, shares=(shared(throttle=3),)) for one in (first, second)]
+    room.take(handed[0])
+    room.take(handed[1])
+    room.take(spend(0, agent=CALLER, throttle=3))
+    for one in (*handed, spend(0, agent=CALLER, throttle=3)):
+        assert room.refused(one).code is Code.RATE_LIMITED
+    assert room.refused(handed[0]).detail == "3 calls a minute of `planner`, who handed the work on"
+    room.clock.advance(20)
+    newest = room.take(handed[0])
+    assert room.refused(handed[1]).code is Code.RATE_LIMITED
+    assert room.limits.release(newest), "of everybody"
+    room.take(handed[1])
+
+
+@pytest.mark.requirement("delegation:limits:counted")
+def test_open_money_of_whoever_handed_on_is_not_forgotten_while_it_is_idle() -> None:
+    room = Room()
+    poor = shared(limits=limits_with(cost_per_day=Money(3)))
+    waiting = room.take(spend(3, shares=(poor,)))
+    for _ in range(4):  # each call looks at a few that may be forgotten
+        room.clock.advance(600)
+        room.limits.release(room.take(spend(0, agent=AgentId("agt_9"))))
+    assert room.refused(spend(1, shares=(poor,))).code is Code.BUDGET_EXHAUSTED
+    assert room.limits.settle(waiting, 2)
+    assert room.limits.show(CALLER, poor.limits).left == Money(1)
 
 
 @pytest.mark.requirement("limits:reserve:order")
@@ -232,7 +285,7 @@ class _BrokenStore(MemoryCounterStore):
         raise UnavailableError(Code.LIMITS_UNAVAILABLE, "down")
 
     def reserve(
-        self, spend: Spend, *, budget: Budget | None, reservation_id: str, now: Instant
+        self, spend: Spend, *, budgets: Sequence[Budget | None], reservation_id: str, now: Instant
     ) -> Reservation | LimitRefusal:
         raise UnavailableError(Code.LIMITS_UNAVAILABLE, "down")
 

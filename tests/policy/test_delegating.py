@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 
 from accredit.kernel.codes import Code
+from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import AgentId, ToolId
 from accredit.policy.decide import decide, judge_hop
+from accredit.policy.difference import slice_diff
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.publish import examine
+from accredit.policy.recorded import Judgement, RecordedBody, RecordedHead
 from accredit.policy.release import read_release
+from accredit.policy.replay import PastHandover, Unrepeatable, replay, reproduce
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.testing import Fleet, run_tests
 from accredit.registry.model import Agent, AgentState, Restriction, RestrictionKind
@@ -143,6 +148,47 @@ def test_a_chain_may_what_the_last_agent_may_and_every_hop_hands_on(
         met = met and (not named.same_as or customer == "c-77")  # type: ignore[union-attr]
         if not met:
             assert whole.outcome is Outcome.DENY
+
+
+@pytest.mark.requirement("delegation:difference:named")
+@settings(max_examples=100, deadline=None)
+@given(_chains(), st.sampled_from(TOOLS), st.permutations(_FORBIDS), _users)
+def test_a_difference_names_everybody_whose_chain_comes_out_otherwise(
+    agents: list[Agent], on: ToolId, texts: list[str], user: dict[str, Any] | None
+) -> None:
+    base, candidate = _SNAPSHOTS[texts[0]], _SNAPSHOTS[texts[1]]
+    changed = slice_diff(base, candidate, agents)
+    named = {(one.agent, one.tool, one.callee) for one in changed}
+    assert len(named) == len(changed)
+    asked = request(agents, on, user=user)
+    old, new = decide(asked, base), decide(asked, candidate)
+    steps = [(agents[-1].id, on, None), *((hop.caller.id, on, hop.callee.id) for hop in asked.hops)]
+    if named.isdisjoint(steps):
+        assert (old.outcome, old.code, old.policies) == (new.outcome, new.code, new.policies)
+    if Outcome.ALLOW in {old.outcome, new.outcome} and old.outcome is not new.outcome:
+        there = [one for one in changed if one.tool == on]
+        touched = {each for one in there for each in (one.agent, one.callee, *one.through, *one.onward)}
+        assert {agent.id for agent in agents} <= touched
+        for alone in agents:  # whichever of them is asked about
+            found = slice_diff(base, candidate, [alone], fleet=agents)
+            assert {(one.agent, one.tool, one.callee) for one in found} & set(steps)
+            assert set(found) <= set(changed)
+    for hop in asked.hops:
+        handed = [judge_hop(hop, replace(asked, hops=()), each, handing=True) for each in (base, candidate)]
+        if (hop.caller.id, "@delegate", hop.callee.id) not in named:
+            assert len({(one.outcome, one.code, one.policies) for one in handed}) == 1
+    for one in changed:
+        if one.tool == "@delegate":
+            continue
+        above: set[AgentId] = set()
+        for _ in agents:  # the naive version: whoever delegates the tool to somebody found before
+            above |= {
+                each.id
+                for each in agents
+                for grant in each.version.delegates
+                if grant.tool == one.tool and grant.callee in {one.agent, *above}
+            }
+        assert set(one.through) == above
 
 
 @pytest.mark.requirement("delegation:law:narrowing")
@@ -309,3 +355,43 @@ cases:
         again = run_tests(read_release({**files, "tests/a.yaml": text}, ENGINE, agents={}), ENGINE, Fleet({}, ()))
         assert [one.name for one in again.failed] == ["twice"]
         assert why in again.failed[0].why
+
+
+def _past(why: Unrepeatable | None, judged: Judgement | UnsetType, hop: Hop | None = None) -> PastHandover:
+    def opened() -> CallRequest:
+        raise InvalidInputError(Code.LOG_INVALID, "the parts of record 7 do not open")
+
+    return PastHandover(
+        seq=7,
+        header=RecordedHead("agt_first", "allow", "delegation", 0, None, "sha256:0"),
+        stated=RecordedBody(control=1, decision_id="dec_7", judged=judged, release="sha256:1", session="ses_1"),
+        body={"callee": "agt_second"},
+        hop=hop,
+        policy=under() if hop is not None else None,
+        why=why,
+        opened=opened,
+    )
+
+
+@pytest.mark.requirement("delegation:past:handed")
+def test_a_hand_over_that_cannot_be_judged_again_is_counted_so_and_breaks_nothing() -> None:
+    hop = Hop(handing(agent(name="first"), ("second", READ, None, ())), agent(grant(READ), name="second"))
+    judged = Judgement("allowed", "allow", True)
+    candidate = under('forbid (principal, action == Action::"@delegate", resource);').release
+    for past, why in (
+        (_past(Unrepeatable.OLDER, UNSET), Unrepeatable.OLDER),
+        (_past(Unrepeatable.STATE, judged), Unrepeatable.STATE),
+        (_past(Unrepeatable.CUT, judged, hop), Unrepeatable.CUT),
+        (_past(None, judged, hop), Unrepeatable.UNOPENED),
+    ):
+        proof, trial = reproduce([past]), replay([past], candidate)
+        assert proof.unrepeatable == trial.unrepeatable == {why: 1}
+        assert (proof.judged, proof.again, trial.judged, trial.again) == (1, 0, 1, 0)
+        assert (trial.changes, trial.used) == ({}, {})
+        (run,) = trial.runs.values()
+        assert (run.agent, run.tools, run.completed, run.breaks) == (
+            "agt_first",
+            frozenset({"@delegate agt_second"}),
+            True,
+            None,
+        )

@@ -12,6 +12,7 @@ from accredit.kernel.canonical import require_canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, ToolId
+from accredit.kernel.money import Money
 from accredit.policy.decide import decide
 from accredit.policy.enforced import MOST_TOOLS, AccessOutcome, access, enforced_by
 from accredit.policy.engines.cedar import CedarEngine
@@ -20,6 +21,7 @@ from accredit.policy.ports import EngineOutcome, Verdict
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.validation import AccessReport, ExcessKind, access_report
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.llm_models import ModelRates, model_definition
 from accredit.registry.model import (
     Agent,
     AgentState,
@@ -32,7 +34,7 @@ from accredit.registry.model import (
     WriteScope,
 )
 from accredit.registry.tiering import Tiering, tiering
-from accredit.registry.versions import delegation_of
+from accredit.registry.versions import delegation_of, grant_of
 from tests.policy.world import (
     ENGINE,
     OFFICE,
@@ -89,6 +91,51 @@ def excess(found: AccessReport) -> list[tuple[str, str]]:
 
 
 # -- outcomes
+
+
+def _model(*data: str) -> tuple[ToolServer, ToolGrant]:
+    """A provider with one model, and the grant of it."""
+    name, one_million = ToolId("acme/big"), Money(10**9, "USD")
+    rates = ModelRates(one_million, one_million, one_million, one_million, 1_000)
+    made = replace(tool(name, data=frozenset(data)), rates=rates, definition=model_definition("openai", "big"))
+    return replace(server("acme", made), api="openai"), grant_of(name, model=True)
+
+
+@pytest.mark.requirement("policy:access:models")
+def test_every_language_model_is_judged_as_tools_are() -> None:
+    provider, granted = _model("personal")
+    by = one(grant(READ), data=frozenset({"personal"}))
+    by = replace(by, version=replace(by.version, models=(granted,)))
+    rules = {"org/hold.cedar": '@hold("lead")\nforbid (principal, action, resource in Provider::"acme");\n'}
+    found = report(rules, by, servers=(*SERVERS, provider))
+    assert {(row.tool, row.data_class): row.outcome.value for row in found.models} == {
+        ("acme/big", None): "held",
+        ("acme/big", "personal"): "held",
+    }
+    assert [hit.tools for hit in found.ceilings] == [("acme/big",)]
+    assert (found.excess, outcomes(found)) == ((), {(READ, None): "allowed", (READ, "personal"): "allowed"})
+    no = {"org/no.cedar": 'forbid (principal, action, resource in Provider::"acme");\n'}
+    refused = report(no, by, servers=(*SERVERS, provider))
+    assert excess(refused) == [("grant-forbidden", "acme/big")]
+    assert refused.digest != found.digest
+    # what only a model carries is needed for it; what it carries beyond is too much
+    alone = replace(by, version=replace(by.version, grants=()))
+    assert report("", alone, servers=(*SERVERS, provider)).excess == ()
+    secret, granted = _model("secret")
+    assert excess(report("", by, servers=(*SERVERS, secret))) == [("data-undeclared", "acme/big")]
+
+
+@pytest.mark.requirement("policy:access:models")
+def test_a_model_whose_provider_is_not_registered_is_out_of_reach_and_no_excess() -> None:
+    by = one(grant(READ), data=frozenset({"personal"}))
+    by = replace(by, version=replace(by.version, models=(_model()[1],)))
+    found = report("", by)
+    assert [(row.tool, row.outcome.value, row.code) for row in found.models] == [
+        ("acme/big", "forbidden", Code.ACTION_UNKNOWN)
+    ]
+    assert found.excess == ()
+    assert "models" in found.document()
+    assert "models" not in report("", one(grant(READ), data=frozenset({"personal"}))).document()
 
 
 @pytest.mark.requirement("policy:access:rows")

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,8 +36,10 @@ def test_the_canonical_text_survives_being_read_and_written_by_anybody(schema: A
     one = {"name": "t", "inputSchema": schema}
     text = definition_text(one)
     assert definition_text(json.loads(json.dumps(one, indent=2))) == text
-    assert definition_text(json.loads(text)) == text
-    assert read_definition(text, definition_digest(one)) is not None
+    assert text.encode() == rfc8785.dumps({name: value for name, value in one.items() if value is not None})
+    known = read_definition(text, definition_digest(one))
+    assert known is not None
+    assert definition_text(known) == text
 
 
 def test_order_of_keys_absent_fields_and_the_spelling_of_whole_numbers_do_not_count() -> None:
@@ -54,13 +57,29 @@ def test_a_change_of_any_field_that_counts_changes_the_digest(field: str) -> Non
 @pytest.mark.requirement("registry:pin:bounds")
 @pytest.mark.parametrize(
     "schema",
-    [{"description": "x" * 70_000}, {"maximum": float("inf")}, {"minimum": 2**70}, {"title": "\ud800"}],
-    ids=["huge", "infinite", "beyond 64 bits", "no unicode"],
+    [
+        {"description": "x" * 70_000},
+        {"maximum": float("inf")},
+        {"minimum": 2**70},
+        {"maximum": 2**53},
+        {"title": "\ud800"},
+        {"properties": {"\ud800": {}}},
+    ],
+    ids=["huge", "infinite", "beyond 64 bits", "beyond 2^53", "no unicode", "no unicode in a key"],
 )
 def test_definitions_without_a_bounded_canonical_text_are_refused(schema: Any) -> None:
     with pytest.raises(InvalidInputError) as refused:
         definition_text(definition("t", schema))
     assert refused.value.code is Code.SCHEMA_REFUSED
+
+
+def test_a_large_float_that_was_pinned_is_the_same_when_it_is_read_again() -> None:
+    # RFC 8785 writes it in digits: read as an integer it would be one that nothing can be pinned with
+    one = definition("t", {"maximum": 1e17, "minimum": -1e22})
+    known = read_definition(definition_text(one), definition_digest(one))
+    assert known is not None
+    assert definition_digest(known) == definition_digest(one)
+    assert known["inputSchema"]["maximum"] == 1e17
 
 
 @pytest.mark.requirement("registry:pin:bounds")

@@ -19,6 +19,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         _ISSUE,
         "What ends an agent, credential or issuer of a chain ends its tokens.",
     ),
+    Requirement(
+        "delegation:difference:named",
+        "issue 4 §4",
+        "A difference of releases names delegations whose rules change, and whose work passes through what changes.",
+    ),
     Requirement("delegation:explained:hop", _ISSUE, "An explanation names the hop, and what would have changed it."),
     Requirement(
         "delegation:hop:conditions", _ISSUE, "A hop's conditions are asked of the verified user, task and arguments."
@@ -35,7 +40,17 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         _ISSUE,
         "Taking something from anybody in a chain never lets more through.",
     ),
+    Requirement(
+        "delegation:limits:counted", _ISSUE, "A call is in the throttle and the budget of whoever handed its work on."
+    ),
+    Requirement("delegation:models:named", _ISSUE, "A model is used in a chain if each hop delegates it by its name."),
     Requirement("delegation:past:exact", _ISSUE, "Calls of chains are reproduced exactly, and simulated."),
+    Requirement("delegation:past:handed", _ISSUE, "Decisions on handing on are reproduced exactly."),
+    Requirement(
+        "delegation:past:simulated",
+        "issue 4 §4",
+        "A hand-over that a candidate refuses is reported, and breaks its run.",
+    ),
     Requirement("delegation:policy:errors", "DESIGN §3.10", "A `@delegate` policy that fails refuses."),
     Requirement("delegation:policy:forbids", _ISSUE, "Policies forbid handing on, by who, to whom and for which tool."),
     Requirement("delegation:policy:holds", "DESIGN §3.11", "A held delegation waits for a person, for its chain."),

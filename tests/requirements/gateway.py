@@ -6,6 +6,16 @@ from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
+        "gateway:offer:changed",
+        "issue 5 §1",
+        "A tool, resource, template or prompt whose description or schema changed is blocked and a finding.",
+    ),
+    Requirement(
+        "gateway:offer:added",
+        "issue 5 §1",
+        "One that a server adds, or gives another name, reaches no agent and is a finding, once.",
+    ),
+    Requirement(
         "gateway:routing:told-nothing",
         "DESIGN §8",
         "A tool that exists and is not granted is refused exactly as one that does not exist.",
@@ -198,6 +208,61 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "The SDK's client of each era answers for its user.",
     ),
     Requirement(
+        "gateway:questions:in-a-call",
+        "issue 5 §1, MCP 2025-11-25 elicitation",
+        "A server with sessions asks in the middle of a call; the answer goes to that call once it is decided about.",
+    ),
+    Requirement(
+        "gateway:questions:whose",
+        "issue 5 §1, DESIGN §11",
+        "A question reaches the client of the call it was put in; where that cannot be told it reaches nobody.",
+    ),
+    Requirement(
+        "gateway:questions:bounded",
+        "DESIGN §11",
+        "Calls that wait for an answer are few and used once; they end in time, and at a revocation.",
+    ),
+    Requirement(
+        "gateway:session-streams:told",
+        "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
+        "A session's stream tells of changed lists and resources, and ends with session and credential.",
+    ),
+    Requirement(
+        "gateway:session-streams:resumed",
+        "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
+        "A session's stream is taken up after an event of its own; what is not known any more is said in full.",
+    ),
+    Requirement(
+        "gateway:session-streams:bounded",
+        "DESIGN §11",
+        "What is kept of a session without a stream is bounded in number, size and time.",
+    ),
+    Requirement(
+        "gateway:subscriptions:resources",
+        "issue 5 §1, MCP 2025-11-25, MCP 2026-07-28 subscriptions",
+        "Whether a client may hear of a resource is decided like a read; it hears of that alone, while it is granted.",
+    ),
+    Requirement(
+        "gateway:server-streams:heard",
+        "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
+        "What a server with sessions says unasked is heard on one stream, which is taken up after it broke off.",
+    ),
+    Requirement(
+        "gateway:server-streams:bounded",
+        "DESIGN §11",
+        "A server that says too much unasked is listened to no more; its stream ends with its session.",
+    ),
+    Requirement(
+        "gateway:server-streams:resumed",
+        "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
+        "An answer that broke off is taken up where its server offers that; the call is never sent twice.",
+    ),
+    Requirement(
+        "gateway:server-streams:watched",
+        "issue 5 §1",
+        "A resource is subscribed to once for all who want to hear of it, and no longer than they do.",
+    ),
+    Requirement(
         "gateway:elicitation:decided",
         "DESIGN §3.4, §3.6",
         "What is answered stands among the agent's own claims in the decision, its record and the view of a hold.",
@@ -255,7 +320,27 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "gateway:tasks:revoked",
         "issue 5 §1 and §7, MCP SEP-2663",
-        "A task holds its place among the agent's calls until it ends.",
+        "A task holds its place among the agent's calls until it ends; a revocation lets go of what was kept of it.",
+    ),
+    Requirement(
+        "gateway:tasks:kept",
+        "issue 5 §1 and §7, DESIGN §11",
+        "A task outlives the process: what waits goes on, what ended is told, and what was in flight has no known end.",
+    ),
+    Requirement(
+        "gateway:tasks:once",
+        "issue 5 §7, DESIGN §11",
+        "Whenever the process is killed, the call of a task is sent at most once.",
+    ),
+    Requirement(
+        "gateway:tasks:store",
+        "STYLE §5",
+        "Every store of tasks keeps, advances, forgets and sweeps them alike.",
+    ),
+    Requirement(
+        "gateway:questions:once",
+        "issue 5 §1, DESIGN §3.11",
+        "A state handed to a client leads to one call at most, over restarts too.",
     ),
     Requirement(
         "gateway:upstream:no-passthrough",
@@ -312,6 +397,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "gateway:definition:thirty-seconds",
         "DESIGN §3.4",
         "What a server offers is trusted for 30 s and renewed before that without a call waiting.",
+    ),
+    Requirement(
+        "gateway:definition:noticed",
+        "issue 5 §1",
+        "A server that says its lists changed is looked at soon, and once however often it says so.",
     ),
     Requirement("gateway:definition:changed", "issue 2 §1", "A tool that is not offered exactly as pinned is refused."),
     Requirement(

@@ -8,6 +8,11 @@ _HOSTILE = "threat identity-console §1.4"
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
+        "identity:fact-source:two-persons",
+        "issue 5 §2, DESIGN §4",
+        "Issuers and context providers that one person registered count for agents in development alone.",
+    ),
+    Requirement(
         "identity:access:agent", "DESIGN §4", "A retired agent gets no token; a token of an unknown agent is refused."
     ),
     Requirement(

@@ -13,6 +13,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("kernel:clock:step", "DESIGN §11", "a wall clock step over 2 s is distrusted until confirmed"),
     Requirement("kernel:clock:deadline", "DESIGN §11", "expiries use the later of wall and boot time"),
     Requirement("kernel:canonical:jcs", "DESIGN §5, RFC 8785", "canonical bytes equal RFC 8785's"),
+    Requirement(
+        "kernel:canonical:any-json",
+        "RFC 8785 §3.2, RFC 7493 §2.2",
+        "JSON of others is written as RFC 8785 has it, number by number and key by key, or refused",
+    ),
     Requirement("kernel:canonical:domains", "STYLE §2", "digests are separated by domain"),
     Requirement("kernel:money:rounding", "DESIGN §5", "money is integer nano-units, rounded up"),
     Requirement("kernel:ids:tools", "DESIGN §3.5", "tool ids are percent-encoded and reversible"),

@@ -61,6 +61,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("monitoring:alert:again", "DESIGN §7", "what is still so when its alert is resolved is told anew"),
     Requirement("monitoring:alert:private", "DESIGN §5", "what people write and instances say stands in sealed parts"),
+    Requirement("monitoring:offer:added", "issue 5 §1", "what a tool server adds or renames is told of once"),
+    Requirement("monitoring:offer:bounded", "threat flood", "a tool server cannot open any number of alerts"),
     Requirement("monitoring:remediation:table", "DESIGN §7", "posture in production is answered, novelty never"),
     Requirement(
         "monitoring:remediation:persists", "issue 3 §5", "what is to be done stays so until it is marked as done"

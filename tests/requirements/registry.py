@@ -64,6 +64,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "registry:tier:in-force", "DESIGN §6", "An agent stands in the tier its version in force was approved as."
     ),
+    Requirement("registry:proposal:fact-source", "issue 5 §2", "issuers and context providers take two persons"),
     Requirement("registry:proposal:exact", "adr 6", "A proposal is enacted exactly as it was judged, by approvers."),
     Requirement("registry:proposal:alone", "DESIGN §4", "One administrator alone widens nothing that takes two."),
     Requirement("registry:proposal:enacted", "adr 6", "Nothing of a proposal is in force before it is enacted."),

@@ -5,6 +5,11 @@ from __future__ import annotations
 from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("sdk:local:asked", "issue 5 §1", "Functions of a program are granted and asked about like tools."),
+    Requirement(
+        "sdk:local:never-called", "DESIGN §3.1", "No route of the gateway calls or lists a program's function."
+    ),
+    Requirement("sdk:local:pinned", "issue 5 §1", "Their definitions are pinned, looked at, and changed by applying."),
     Requirement(
         "sdk:guard:answer",
         "issue 5 §10",

@@ -18,6 +18,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("registry:tier:facts", "DESIGN §6", "The facts of a tier are those registered and enforced now."),
     Requirement("registry:tier:delegates", "DESIGN §6", "An agent's tier is at least that of all it can invoke."),
     Requirement("registry:tier:lowers", "DESIGN §6", "A tier names the smallest sets of safeguards that lower it."),
+    Requirement("policy:access:models", "issue 5 §2", "Language models are judged and listed as tools are."),
     Requirement(
         "policy:access:rows", "issue 3 §3", "Each granted tool and data class is judged by the layers in force."
     ),

@@ -85,6 +85,15 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "issue 5 §1",
         "A program has a user, an environment and a directory of its own; it is not run if it could read ours.",
     ),
+    Requirement(
+        "gateway:stdio:namespaces",
+        "ADR 16",
+        "A program sees no process and no memory but its own, writes nowhere else, and reaches the data by no way.",
+    ),
+    Requirement("gateway:stdio:network", "ADR 16", "A program has no network, or that of the machine as signed off."),
+    Requirement(
+        "gateway:stdio:unisolated", "ADR 16", "Where a program cannot be kept apart it is not run, and it is told why."
+    ),
     Requirement("gateway:stdio:limits", "issue 5 §1", "A program has limits of memory, time and files."),
     Requirement(
         "gateway:stdio:words",

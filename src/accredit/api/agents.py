@@ -140,6 +140,8 @@ class ValidationShown:
     excess: list[dict[str, Any]]
     ceilings: list[dict[str, Any]]
     delegates: list[dict[str, Any]]
+    models: list[dict[str, Any]]
+    """As `rows`, of language models."""
     digest: str
 
 
@@ -312,7 +314,8 @@ class AgentDossier:
     promoted_from: str | None
     purpose: str
     answers: dict[str, dict[str, Any]]
-    """The five questions: approved_by, data, tools, security_review, decommissioning; each names its record."""
+    """The five questions: approved_by, data, tools (and models), security_review, decommissioning; each names its
+    record."""
     tiering: TierShown | None
     waiting: str | None
     """A request that people are asked to vote on now."""
@@ -404,8 +407,8 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         shown = await asyncio.to_thread(_validation, plane, agent, agent.version)
         candidate = await asyncio.to_thread(_validation, plane, agent, agent.candidate) if agent.candidate else None
         return Json(AgentValidation(
-            shown.version, shown.release, shown.rows, shown.excess, shown.ceilings, shown.delegates, shown.digest,
-            candidate=candidate,
+            shown.version, shown.release, shown.rows, shown.excess, shown.ceilings, shown.delegates, shown.models,
+            shown.digest, candidate=candidate,
         ))  # fmt: skip
 
     @app.get("/api/v1/agents/{name:agent}/plan", response_model=PlanShown)
@@ -535,6 +538,7 @@ def _validation(plane: ControlPlane, agent: Agent, version: AgentVersion) -> Val
         excess=document["excess"],
         ceilings=document["ceilings"],
         delegates=document.get("delegates", []),
+        models=document.get("models", []),
         digest=report.digest,
     )
 

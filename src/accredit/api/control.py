@@ -23,6 +23,7 @@ from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
 from accredit.api.breaking import breaking
 from accredit.api.credentials import credentials
+from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
 from accredit.api.people import people
 from accredit.api.plane import ControlPlane
@@ -49,6 +50,7 @@ _SUBJECTS = (
     watching,
     records,
     breaking,
+    discovering,
 )
 _PROBLEM = {
     "type": "object",

@@ -20,7 +20,7 @@ from accredit.api.shown import Items, dated, moment, optional_moment
 from accredit.approvals.model import ApprovalRequest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
-from accredit.policy.difference import release_diff
+from accredit.policy.difference import MOST_ROWS, SliceChange, release_diff, slice_diff
 from accredit.policy.junit import test_document
 from accredit.policy.release import Release
 from accredit.policy.simulating import Simulation
@@ -34,6 +34,7 @@ __all__ = [
     "PublishedRelease",
     "PublishedTexts",
     "ReleaseShown",
+    "RuleChangeRow",
     "SimulationShown",
     "TestRunShown",
     "policies",
@@ -155,6 +156,27 @@ class DiffShown:
     observed: list[list[Any]]
     files: list[dict[str, Any]]
     """Each with path, change and a unified diff."""
+    rules: list[RuleChangeRow]
+    """Agents whose rules change, their own tools first, then what they hand on; the first thousand of those seen."""
+    rules_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChangeRow:
+    """One agent and tool whose rules change, or what one agent hands on to another."""
+
+    agent: str
+    tool: str
+    """`@delegate`: handing work on at all."""
+    handed_on_to: list[str]
+    """Set: these are the rules of handing the use of the tool on to the first of these, who may hand it on further."""
+    handed_on_by: list[str]
+    """Whose work reaches the tool by handing it on: it changes for them as well."""
+    before: str
+    after: str
+    added: list[str]
+    removed: list[str]
+    observed: list[str]
 
 
 class _Tested(_Policies):
@@ -235,6 +257,10 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         else:
             candidate = await asyncio.to_thread(plane.releases.candidate, form.files or {})
         found = await asyncio.to_thread(release_diff, base, candidate)
+        snapshot = plane.snapshots.current
+        before, after = (snapshot.policy.with_release(each) for each in (base, candidate))
+        seen, fleet = asking.visible(who), list(snapshot.catalogue.agents())
+        changed = await asyncio.to_thread(slice_diff, before, after, seen, fleet=fleet)
         return Json(
             DiffShown(
                 base=found.base,
@@ -243,6 +269,8 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
                 removed=list(found.removed),
                 observed=[[name, optional_moment(old), optional_moment(new)] for name, old, new in found.observed],
                 files=[asdict(one) for one in found.files],
+                rules=[_rule(one, asking) for one in changed[:MOST_ROWS]],
+                rules_total=len(changed),
             )
         )
 
@@ -303,6 +331,20 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
                 publication=dated(publication),
             )
         )
+
+
+def _rule(one: SliceChange, asking: Asking) -> RuleChangeRow:
+    return RuleChangeRow(
+        agent=asking.name(one.agent) or one.agent,
+        tool=one.tool,
+        handed_on_to=[asking.name(each) or each for each in (one.callee, *one.onward) if each is not None],
+        handed_on_by=sorted(asking.name(each) or each for each in one.through),
+        before=one.before.outcome,
+        after=one.after.outcome,
+        added=list(one.added),
+        removed=list(one.removed),
+        observed=list(one.observed),
+    )
 
 
 def _policies_of(release: Release) -> tuple[Policy, ...]:

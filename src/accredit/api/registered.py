@@ -76,6 +76,8 @@ class AppliedRow:
     """Of what is pending: the request that a second person decides."""
     flagged: list[str]
     """Definitions of tools to be looked at before anybody trusts them, and why."""
+    expires: str | None = None
+    """Of an agent: the last day (UTC) on which it runs; in development also if its manifest names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,10 @@ class ServerRow:
     """Of a server that is started here: the program and what it is given."""
     directory: str | None
     env: dict[str, str] | None
+    network: str | None
+    """Of a program that is started here: `none` or `host`."""
+    reads: list[str] | None
+    writes: list[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +306,9 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
                 [one.launch.command, *one.launch.args] if one.launch else None,
                 one.launch.directory if one.launch else None,
                 dict(one.launch.env) if one.launch else None,
+                one.launch.network if one.launch else None,
+                list(one.launch.reads) if one.launch else None,
+                list(one.launch.writes) if one.launch else None,
             )
             for one in found
         ], following))  # fmt: skip
@@ -328,7 +337,9 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
 def _applied(one: Applied) -> AppliedRow:
     result, request = one.result, one.request
     flagged = [visible(f"{own}: {', '.join(flags)}") for own, flags in sorted(result.flags.items())]
-    return AppliedRow(result.kind, result.name, result.outcome, result.id, request.id if request else None, flagged)
+    return AppliedRow(
+        result.kind, result.name, result.outcome, result.id, request.id if request else None, flagged, result.expires
+    )
 
 
 def _issuer(one: Issuer) -> IssuerRow:

@@ -173,6 +173,8 @@ class SubjectKind(StrEnum):
     """That holds of an agent did not wait for a while: a look at it afterwards."""
     GATE = "gate"
     """What the organisation asks of a gate beyond what is built in."""
+    FACT_SOURCE = "fact-source"
+    """Who vouches for users and tasks: an issuer and its keys, or a context provider."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ Wrapped data keys stay at home: a copy of them would outlive the erasure of a pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import orjson
 
 from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.merkle import TILE_WIDTH, leaf_hash
-from accredit.audit.model import StoredRecord, StoredRow, UsageDay
+from accredit.audit.model import LastUse, StoredRecord, StoredRow, UsageDay
 from accredit.audit.ports import LogReader, LogTotals, RecordReader
 from accredit.audit.records import body_of, stored_record
 from accredit.audit.tiles import TileAddress, entries_of, read_tile, tiles_of
@@ -208,6 +208,11 @@ class LogExport:
         """None: roll-ups are not evidence."""
         del since_day, until_day, agent, tool
         return []
+
+    def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
+        """None: roll-ups are not evidence."""
+        del since_day, agents
+        return {}
 
     def totals(self) -> LogTotals:
         """Size and checkpoints: an export keeps no counts."""

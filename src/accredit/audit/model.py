@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 __all__ = [
     "Entry",
     "Facts",
+    "LastUse",
     "Part",
     "Pseudonym",
     "Receipt",
@@ -76,6 +77,15 @@ class UsageDay:
     usage: Usage
     last_us: int
     """Time of the newest record counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastUse:
+    """What the daily roll-ups of some days say of one agent, all tools together."""
+
+    last_us: int
+    """Time of the newest record counted."""
+    cost_nanos: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from accredit.audit.merkle import TileReader
-from accredit.audit.model import Entry, Facts, Part, Receipt, StoredRecord, StoredRow, UsageDay
+from accredit.audit.model import Entry, Facts, LastUse, Part, Receipt, StoredRecord, StoredRow, UsageDay
 from accredit.audit.records import EncodedRecord
 from accredit.kernel.canonical import Digest
 
@@ -102,6 +102,10 @@ class LogReader(RecordReader, TileReader, Protocol):
         self, *, since_day: int = 0, until_day: int | None = None, agent: str | None = None, tool: str | None = None
     ) -> list[UsageDay]:
         """The daily roll-up, since_day <= day < until_day, in order of day, agent and tool."""
+        ...
+
+    def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
+        """The same from a day on, added up for each agent that has any; of some agents much faster than of all."""
         ...
 
     def totals(self) -> LogTotals:

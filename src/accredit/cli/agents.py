@@ -47,6 +47,7 @@ _TIER: Final[Parts] = {
 }
 _ACCESS: Final[Parts] = {
     "rows": ("tool", "effect", "data_class", "outcome", "code", "conditions", "policies"),
+    "models": ("tool", "data_class", "outcome", "code", "conditions", "policies"),
     "ceilings": ("policy", "layer", "role", "tools", "reads"),
     "delegates": ("agent", "tool", "outcome", "code", "conditions", "policies", "reached"),
 }

@@ -28,6 +28,7 @@ def answers(found: Mapping[str, Any]) -> dict[str, Any]:
         "approved_by": _approved_by(asked["approved_by"]),
         "data": _rows(asked["data"]["rows"], "data_class", "tool", "outcome", "conditions", "record") or "none",
         "tools": _rows(asked["tools"]["rows"], "tool", "effect", "outcome", "conditions", "record") or "none",
+        "models": [_model(one) for one in asked["tools"]["models"]] or "none",
         "security_review": _reviewed(asked["security_review"]),
         "decommissioning": _ended(asked["decommissioning"]),
         "limits": found["limits"],
@@ -53,6 +54,20 @@ def tier_explained(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows(rows: Any, *columns: str) -> list[dict[str, Any]]:
     return [{name: row[name] for name in columns} for row in rows]
+
+
+def _model(one: Mapping[str, Any]) -> dict[str, Any]:
+    price = one["price"]
+    return {
+        "model": one["tool"],
+        "outcome": one["outcome"] if one["registered"] else "not registered",
+        "data": [each["data_class"] for each in one["data"]],
+        "price": f"{price['input']} in, {price['output']} out" if price else "unknown",
+        "agreement": one["agreement"],
+        "hosted_tools": one["hosted_tools"],
+        "last_used": one["last_used"],
+        "record": one.get("record"),
+    }
 
 
 def _approved_by(asked: Mapping[str, Any]) -> Any:

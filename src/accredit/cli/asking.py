@@ -171,7 +171,9 @@ def _called(value: Any, known: dict[str, str]) -> Any:
 def apply_files(texts: Iterable[tuple[Path, str]], output: Format) -> int:
     """Register or update what files declare; the exit code."""
     files = [{"name": str(path)[-255:], "text": text} for path, text in texts]
-    return act("/api/v1/apply", output, {"files": files}, "kind", "name", "result", "id", "approval", "flagged")
+    return act(
+        "/api/v1/apply", output, {"files": files}, "kind", "name", "result", "id", "expires", "approval", "flagged"
+    )
 
 
 def _persons(api: ApiClient) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from accredit.audit.verify import Anchor, VerifyReport
 from accredit.audit.verify import verify_log as verify_reader
 from accredit.cli.output import Format, show
 from accredit.cli.profile import load_profile
+from accredit.gateway.programs import isolation
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, NotFoundError
 from accredit.offline import check_log, look_at
@@ -140,6 +141,7 @@ def examine(data: Path, *, repair: bool, output: Format) -> int:
             "control_records": diagnosis.control_records,
             "undrained": len(diagnosis.undrained),
             "foreign": len(diagnosis.foreign),
+            "programs": isolation(),
             "differences": [
                 {"kind": one.kind, "key": one.key, "finding": str(one.finding), "record": one.seq}
                 for one in diagnosis.differences

@@ -42,6 +42,7 @@ _CHANGES: Final = 3
 _WOULD_BREAK: Final = 8
 _LONGEST_DAYS: Final = 3650
 _LAYERS = ("org/", "team/", "agent/", "ext/")
+_RULE = ("agent", "tool", "handed_on_to", "handed_on_by", "before", "after", "added", "removed", "observed")
 _FINDING = ("severity", "rule", "path", "policy", "message", "fix")
 
 
@@ -227,6 +228,8 @@ def _policy_diff(
 ) -> int:
     """Show how a directory, or an earlier release, differs from the release in force; exit 3 if it does.
 
+    Also whose rules change: of which tools, and of what agents hand on to one another.
+
     Args:
         directory: The directory of policies.
         base: Compare with this release instead, by number or digest.
@@ -238,7 +241,9 @@ def _policy_diff(
     with client() as api:
         found = api.post("/api/v1/policy/diff", form)
     if output is TABLE:
-        show({key: value for key, value in found.items() if key != "files"}, output)
+        show({key: value for key, value in found.items() if key not in {"files", "rules"}}, output)
+        if found["rules"]:
+            show({"items": found["rules"]}, output, columns=_RULE)
         for each in found["files"]:
             for line in each["text"].split("\n"):
                 print(plain(line, limit=2000))

@@ -50,6 +50,8 @@ def _demo() -> int:
 def _doctor(*, data: Data = DATA, repair: bool = False, confirm_clock: bool = False, output: Out = TABLE) -> int:
     """Rebuild the state from the log into a scratch copy and compare; changes nothing without --repair.
 
+    It also says how programs of tool servers would be kept apart here (`programs`).
+
     Args:
         repair: Write the rebuilt rows; needs the data directory's lock, so the server must be down.
         confirm_clock: Tell a running server that its wall clock is right after a step.

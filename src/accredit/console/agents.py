@@ -76,6 +76,7 @@ class AgentViews:
             steps=_path(dossier.agent),
             classes=_by_class(dossier),
             tools=[row for row in dossier.access.rows if row.data_class is None] if dossier.access else [],
+            models=dossier.answers()["tools"]["models"],
             used={one.tool: one for one in dossier.usage},
             holds=self._services.holds.find(agent=agent.id, state=HoldState.OPEN),
             events=dossier.timeline if everything else dossier.timeline[:_SHOWN],
@@ -190,9 +191,9 @@ def _path(agent: Agent) -> tuple[tuple[str, bool, bool], ...]:
 
 
 def _by_class(dossier: Dossier) -> list[tuple[str, list[AccessRow]]]:
-    """What of each data class can be reached, and by which tool."""
+    """What of each data class can be reached, and by which tool or model."""
     found: defaultdict[str, list[AccessRow]] = defaultdict(list)
-    for row in dossier.access.rows if dossier.access else ():
+    for row in (*dossier.access.rows, *dossier.access.models) if dossier.access else ():
         if row.data_class is not None:
             found[row.data_class].append(row)
     return sorted(found.items())

@@ -20,6 +20,7 @@ from accredit.console.agents import AgentViews
 from accredit.console.assessing import assessment_form
 from accredit.console.conditions import obligations_of
 from accredit.console.entry import LOGIN, STATIC, ConsoleEntry, SessionCookie, is_fragment
+from accredit.console.findings import FindingViews
 from accredit.console.frame import Surroundings
 from accredit.console.pages import Pages, StaticFiles
 from accredit.console.people import PeopleViews
@@ -29,6 +30,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, NotFoundError, UnauthenticatedError
 from accredit.kernel.ids import AgentId, HoldId
+from accredit.lifecycle.discovery.findings import FindingAnswer
 from accredit.registry.model import Role
 
 __all__ = ["console_app"]
@@ -53,6 +55,7 @@ def console_app(services: ConsoleServices) -> ASGIApp:
     common = Surroundings(services)
     views, agents = Views(services, pages, common), AgentViews(services, pages, common)
     people = PeopleViews(services, pages, common)
+    findings = FindingViews(services, pages, common)
     operations = services.operations
 
     def refusal(request: Request, error: AccreditError) -> Response:
@@ -207,6 +210,12 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         await chosen(who, alert, form.get("note", "").strip())
         return _done("/console/alerts", "handled")
 
+    async def answer_finding(request: Request) -> Response:
+        who, form, finding = request.state.visit.operator, request.state.visit.form, request.path_params["finding"]
+        chosen = _one_of(FindingAnswer, form, "answer")
+        made = await services.findings.answer(who, finding, chosen, form.get("reason", "").strip())
+        return findings.drafted(request, made) if made.draft else _done("/console/findings", "found")
+
     async def act(request: Request) -> Response:
         who, form = request.state.visit.operator, request.state.visit.form
         agent, name = AgentId(request.path_params["agent"]), request.path_params["act"]
@@ -264,6 +273,8 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route("/console/approvals/{request}/withdraw", acting(withdraw, views.approval), methods=["POST"]),
             Route("/console/alerts", agents.alerts),
             Route("/console/alerts/{alert}", acting(handle, agents.alerts), methods=["POST"]),
+            Route("/console/findings", findings.findings),
+            Route("/console/findings/{finding}", acting(answer_finding, findings.findings), methods=["POST"]),
             Route("/console/records/{seq}", agents.record),
             Route("/console/account", people.account),
             Route("/console/account/link", acting(own_link, people.account), methods=["POST"]),

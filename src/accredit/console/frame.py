@@ -26,6 +26,7 @@ __all__ = ["Frame", "Surroundings"]
 _COUNTED: Final = 200
 """How many open requests, holds and alerts are looked at to count what waits for one person."""
 _DONE: Final = {
+    "found": "Your answer to the finding is on record.",
     "voted": "Your vote is on record.",
     "answered": "Your answer is on record.",
     "withdrawn": "The request is withdrawn.",
@@ -82,6 +83,7 @@ class Surroundings:
                 ("Fleet", "/console", 0),
                 ("Inbox", "/console/inbox", self._waiting(who)),
                 ("Alerts", "/console/alerts", self._open_alerts(who)),
+                ("Findings", "/console/findings", 0),
                 *([("People", "/console/people", 0)] if self.may_see(None, who) else []),
             ),
             here=here,

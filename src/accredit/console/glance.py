@@ -30,7 +30,7 @@ _FACTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class GlanceTool:
-    """One granted tool: what it does to the world, and what would become of a call of it."""
+    """One granted tool or model: what it is, and what would become of a call of it."""
 
     facts: Mapping[str, Any]
     outcome: str
@@ -45,6 +45,7 @@ class Glance:
     purpose: Any
     facts: tuple[tuple[str, Any], ...]
     tools: tuple[GlanceTool, ...]
+    models: tuple[GlanceTool, ...]
     tier: Mapping[str, Any]
     changes: tuple[tuple[str, Any, Any], ...]
     """What the newer declaration says otherwise: field, before, now. Empty where it replaces nothing."""
@@ -58,7 +59,9 @@ def glance_of(view: Mapping[str, Any]) -> Glance | None:
     if not isinstance(grounds, Mapping) or not all(grounds.get(part) for part in _PARTS if part != "tools"):
         return None
     spec = grounds["manifest"]["spec"]
-    rows = {row["tool"]: row for row in grounds["access"]["rows"] if row["data_class"] is None}
+    access = grounds["access"]
+    judged = (*access["rows"], *(access.get("models") or ()))
+    rows = {row["tool"]: row for row in judged if row["data_class"] is None}
     before = grounds.get("replaces")
     earlier = before["manifest"]["spec"] if before else {}
     changed = sorted(name for name in {*spec, *earlier} if spec.get(name) != earlier.get(name)) if before else []
@@ -66,6 +69,7 @@ def glance_of(view: Mapping[str, Any]) -> Glance | None:
         purpose=spec.get("purpose"),
         facts=tuple((label, spec.get(name)) for label, name in _FACTS),
         tools=tuple(_tool(one, rows.get(one["tool"], {})) for one in grounds.get("tools") or ()),
+        models=tuple(_tool(one, rows.get(one["tool"], {})) for one in grounds.get("models") or ()),
         tier=grounds["tier"],
         changes=tuple((name, earlier.get(name), spec.get(name)) for name in changed),
         replaces=before["version"] if before else None,

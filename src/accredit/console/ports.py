@@ -28,6 +28,8 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
+from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
+from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
 from accredit.monitoring.model import Alert, AlertState
@@ -41,6 +43,7 @@ __all__ = [
     "ConsoleOperations",
     "ConsoleServices",
     "DossierReader",
+    "FindingDesk",
     "HeldCalls",
     "RefusalSink",
     "Registered",
@@ -249,6 +252,22 @@ class Calls(Protocol):
     def of(self, agent: AgentId, limit: int) -> Sequence[RecentCall]: ...
 
 
+class FindingDesk(Protocol):
+    """Findings, as they can be read and answered."""
+
+    def open_findings(self, kind: FindingKind | None = None) -> Sequence[AgentFinding]:
+        """Those that are due first."""
+        ...
+
+    def views(self, findings: Sequence[AgentFinding]) -> Sequence[FindingView]:
+        """Findings with what is so now of them. Reads the log: to be called from a thread."""
+        ...
+
+    async def answer(self, who: Operator, finding_id: str, answer: FindingAnswer, reason: str) -> Answered:
+        """Do what an answer says. Checks who may."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -268,3 +287,4 @@ class ConsoleServices:
     calls: Calls
     records: RecordReader
     turned_away: RefusalSink
+    findings: FindingDesk

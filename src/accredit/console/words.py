@@ -19,10 +19,13 @@ ALERTS: Final[Mapping[AlertKind, str]] = {
     AlertKind.NEW_TOOL: "It asked for a tool that it never used before",
     AlertKind.NEW_DESTINATION: "It reached for a destination never seen before",
     AlertKind.NEW_DATA_CLASS: "It met a class of data never seen before",
+    AlertKind.NEW_OFFER: "A tool server offers something that it did not offer before; no agent can reach it",
     AlertKind.FIRST_DENIAL: "It was refused for the first time",
     AlertKind.REPORTED_AGENT: "Somebody reports an agent that is not registered, or is retired",
     AlertKind.REPORTED_TOOL: "Somebody reports that it used a tool it is not granted, past the gateway",
     AlertKind.REPORTED_MODEL: "Somebody reports that it used a model it is not granted, past the gateway",
+    AlertKind.UNKNOWN_CALLER: "Somebody came to the gateway with a credential that nobody was given",
+    AlertKind.FINDING_OVERDUE: "A finding about it was not answered in time",
     AlertKind.GHOST: "The credential of a retired agent was used",
 }
 STANDS: Final[Mapping[AgentState, str]] = {

@@ -20,6 +20,7 @@ __all__ = [
     "bot",
     "documents",
     "group",
+    "issuers",
     "live_agents",
     "live_server",
     "policies",
@@ -120,13 +121,9 @@ def agents() -> dict[str, dict[str, Any]]:
     return {document["metadata"]["name"]: document for document in found}
 
 
-def documents(directory: Directory, desk: TicketDesk, desk_url: str, crm_url: str) -> list[dict[str, Any]]:
-    """Everything that is registered, in one file's order."""
+def issuers(directory: Directory, desk: TicketDesk, desk_url: str) -> list[dict[str, Any]]:
+    """Who vouches for users and tasks."""
     return [
-        _document("Person", None, {"email": "dana@example.com"}),
-        _document("Person", None, {"email": "lee@example.com"}),
-        _document("Team", {"name": "customer-support"}, {"zones": ["Europe/Berlin"]}),
-        _document("Team", {"name": "finance"}, {"zones": ["UTC"]}),
         _document(
             "Issuer",
             {"name": "directory"},
@@ -143,6 +140,17 @@ def documents(directory: Directory, desk: TicketDesk, desk_url: str, crm_url: st
                 "statusUrl": f"{desk_url}/status/{{task}}",
             },
         ),
+    ]
+
+
+def documents(directory: Directory, desk: TicketDesk, desk_url: str, crm_url: str) -> list[dict[str, Any]]:
+    """Everything that is registered, in one file's order."""
+    return [
+        _document("Person", None, {"email": "dana@example.com"}),
+        _document("Person", None, {"email": "lee@example.com"}),
+        _document("Team", {"name": "customer-support"}, {"zones": ["Europe/Berlin"]}),
+        _document("Team", {"name": "finance"}, {"zones": ["UTC"]}),
+        *issuers(directory, desk, desk_url),
         tool_server(crm_url),
         *agents().values(),
     ]

@@ -109,7 +109,7 @@ class Life(Office):
     # -- registration
 
     async def production_tools(self) -> None:
-        """Tools in production, and what they do to the world, take two persons as well."""
+        """Tools in production, and what they do to the world, take two persons as well. So do issuers."""
         document = fleet.live_server(self._world.crm_url)
         (pending,) = await self._applied("otto", document)
         require(pending["result"] == "pending", f"registered by one person: {pending}")
@@ -118,6 +118,7 @@ class Life(Office):
         await self._as("sam").vote(pending["approval"], "security")
         servers = {one["name"] for one in (await self._as("otto").get("servers"))["items"]}
         require("crm-live" in servers, f"registered are {sorted(servers)}")
+        await self._vouch()
 
     async def tiers(self) -> None:
         """Three agents are registered for production; each gets a tier and an explanation that says what lowers it."""

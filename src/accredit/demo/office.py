@@ -34,6 +34,16 @@ class Office:
         require(status < 300, f"{name} applied: {status} {answer}")
         return list(answer["items"])
 
+    async def _vouch(self) -> None:
+        """Issuers and their keys, registered while there was one administrator, get the word of a second person."""
+        world = self._world
+        issuers = fleet.issuers(world.directory, world.desk, world.desk_url)
+        for pending in await self._applied("otto", *issuers):
+            require(pending["result"] == "pending", f"one person's word alone: {pending}")
+            await self._as("sam").vote(pending["approval"], "security")
+        again = {one["result"] for one in await self._applied("otto", *issuers)}
+        require(again == {"unchanged"}, f"signed off and not in force: {again}")
+
     # -- people
 
     async def _invite(self) -> None:

@@ -117,6 +117,7 @@ class _Seeding(Office):
         await self._applied("ada", fleet.agreement())
         (server,) = await self._applied("otto", fleet.live_server(self._world.crm_url))
         await self._as("sam").vote(server["approval"], "security")
+        await self._vouch()
         await self._applied("dana", *fleet.live_agents().values())
         for agent, voters in ((LOW, _LEAD), (MEDIUM, {**_LEAD, "sam": "security"})):
             request = await self._submit(agent)

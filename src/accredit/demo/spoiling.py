@@ -25,7 +25,7 @@ def copied(source: Path, target: Path, spoil: Callable[[Path], None] = lambda _:
     """A consistent copy of a data directory in use, spoilt."""
     target.mkdir(mode=0o700)
     for file in source.iterdir():
-        if file.is_file() and not file.name.startswith(("audit.db", "control.db", "lock")):
+        if file.is_file() and not file.name.startswith(("audit.db", "control.db", "deferred.db", "lock")):
             shutil.copy2(file, target / file.name)
     for name in ("audit.db", "control.db"):
         with (

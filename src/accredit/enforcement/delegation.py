@@ -13,6 +13,7 @@ from typing import Any
 from accredit.audit.model import Entry, Facts, Part, Usage
 from accredit.audit.ports import AuditLog
 from accredit.enforcement.pseudonyms import Pseudonyms
+from accredit.enforcement.sessions import SessionKey, SessionLedger
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.access import MAX_ACTORS
 from accredit.identity.model import Principal
@@ -24,7 +25,7 @@ from accredit.policy.context import now_facts
 from accredit.policy.decide import judge_hop
 from accredit.policy.measured import INSTANCE_TYPE, nothing_measured
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
-from accredit.policy.recorded import answer_fact
+from accredit.policy.recorded import judgement_fact
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent
 
@@ -78,6 +79,7 @@ class HandingOn:
         audit: AuditLog,
         *,
         snapshot: Callable[[], Snapshot],
+        sessions: SessionLedger,
         pseudonyms: Pseudonyms,
         watch: ClockWatch,
         clock: Clock,
@@ -85,6 +87,7 @@ class HandingOn:
     ) -> None:
         self._audit = audit
         self._snapshot = snapshot
+        self._sessions = sessions
         self._pseudonyms = pseudonyms
         self._watch = watch
         self._clock = clock
@@ -97,14 +100,15 @@ class HandingOn:
 
         Raises:
             ForbiddenError: it may not, with the reason's own code.
-            UnavailableError: the decision could not be put on record.
+            UnavailableError: the decision could not be put on record, or no more sessions are kept.
         """
         now, snapshot = self._clock.now(), self._snapshot()
         caller = snapshot.catalogue.agent(principal.agent)
         callee = _named(snapshot, caller, named)
         context = _context(principal, caller, snapshot.policy, now)
-        decision = self._decided(principal, caller, callee, snapshot, context, now)
-        await self._record(principal, caller, callee, named, snapshot, decision, context, now, source)
+        decided = self._decided(principal, caller, callee, snapshot, context, now)
+        await self._record(principal, caller, callee, named, snapshot, decided, context, now, source)
+        _, decision = decided
         if decision.outcome is Outcome.DENY or callee is None:
             about = f": {decision.detail}" if decision.detail else ""
             raise ForbiddenError(decision.code, f"{decision.code.meaning}{about}")
@@ -118,11 +122,12 @@ class HandingOn:
         snapshot: Snapshot,
         context: Mapping[str, Any],
         now: Instant,
-    ) -> Decision:
+    ) -> tuple[CallRequest | None, Decision]:
+        """The decision, and what policies were asked; None: it was refused before any was."""
         steady = self._watch.steady(now)
 
-        def refused(code: Code) -> Decision:
-            return Decision(Outcome.DENY, code, release=snapshot.policy.release.digest)
+        def refused(code: Code) -> tuple[None, Decision]:
+            return None, Decision(Outcome.DENY, code, release=snapshot.policy.release.digest)
 
         if (code := snapshot.unproven_for(principal.agent, None, "")) is not None:
             return refused(code)
@@ -140,7 +145,7 @@ class HandingOn:
         if caller.version.expires_us is not None and (now.wall_us >= caller.version.expires_us or not steady):
             return refused(Code.AGENT_NOT_ACTIVE if steady else Code.CLOCK_UNCONFIRMED)
         request = CallRequest(caller, ToolId(""), context, time_trusted=steady, time_us=now.wall_us)
-        return judge_hop(Hop(caller, callee), request, snapshot.policy, handing=True)
+        return request, judge_hop(Hop(caller, callee), request, snapshot.policy, handing=True)
 
     async def _record(
         self,
@@ -149,40 +154,43 @@ class HandingOn:
         callee: Agent | None,
         named: str,
         snapshot: Snapshot,
-        decision: Decision,
+        decided: tuple[CallRequest | None, Decision],
         context: Mapping[str, Any],
         now: Instant,
         source: str,
     ) -> None:
+        request, decision = decided
         user = self._pseudonyms.of("user", principal.user.key) if principal.user is not None else (None, None)
         task = self._pseudonyms.of("task", principal.task.key) if principal.task is not None else (None, None)
         fresh = tuple(mapping for _, mapping in (user, task) if mapping is not None)
-        outcome = decision.outcome.value
+        passed = decision.outcome is not Outcome.DENY
+        session = self._sessions.handed_on(SessionKey.of(principal), now, passed=passed) if caller is not None else None
         entry = Entry(
             facts=Facts(
                 "delegation",
                 agent=principal.agent,
                 version=caller.version.digest if caller is not None else None,
                 environment=caller.environment.value if caller is not None else None,
-                decision=outcome,
+                decision=decision.outcome.value,
                 action="enforced",
             ),
             time_us=now.wall_us,
             body={
                 "actors": list(principal.actors),
                 "callee": callee.id if callee is not None else None,
+                "code": decision.code.value,
                 "control": snapshot.position,
                 "credential": principal.credential,
                 "decision_id": self._ids.new("dec"),
+                "session": session,
                 "snapshot": snapshot.digest,
                 "task": task[0],
-                "unmet": list(decision.unmet),
                 "user": user[0],
-                **answer_fact(decision),
+                **judgement_fact(request, decision),
             },
             parts=(Part("context", context), Part("request", {"named": named[:_MAX_NAME], "source": source})),
             usage=Usage(),
-            refused=decision.outcome is Outcome.DENY,
+            refused=not passed,
             pseudonyms=fresh,
         )
         await self._audit.append(entry)

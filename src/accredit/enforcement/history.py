@@ -39,7 +39,7 @@ from accredit.policy.model import CallRequest, ExternalName, ExternalRequest, Ho
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.recorded import Judgement, RecordedBody, RecordedHead, read_body, read_head
 from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleases
-from accredit.policy.replay import PastQuestion, Unrepeatable
+from accredit.policy.replay import PastHandover, PastQuestion, Unrepeatable
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry import rows
 from accredit.registry.model import Agent
@@ -67,6 +67,7 @@ _KEPT: Final = 256
 """So many positions back a call may have been judged: calls wait for their record for milliseconds."""
 _DECISION: Final = b'"kind":"decision"'
 _ADVICE: Final = b'"kind":"advice"'
+_HANDING: Final = b'"kind":"delegation"'
 _CUT: Final = b'"truncated":'
 _SEARCH: Final = b'"search":'
 """Names of fields stand in the stored bytes as they are."""
@@ -293,12 +294,12 @@ class History:
             for row in self._reader.rows(max(0, start), min(end, start + _PAGE)):
                 if wanted in row[2]:
                     found = next(self.calls(row[0], row[0] + 1), None)
-                    if found is not None and found.body["decision_id"] == decision:
+                    if isinstance(found, (PastCall, PastQuestion)) and found.body["decision_id"] == decision:
                         return found
         return None
 
-    def calls(self, start: int = 0, stop: int | None = None) -> Iterator[PastCall | PastQuestion]:
-        """The decisions recorded from `start` on, in the order of the log, what was only asked included.
+    def calls(self, start: int = 0, stop: int | None = None) -> Iterator[PastCall | PastQuestion | PastHandover]:
+        """The decisions recorded from `start` on, in the order of the log: questions and hand-overs included.
 
         Raises:
             UnavailableError: the log cannot be read.
@@ -325,7 +326,8 @@ class History:
                     if len(kept) > _KEPT:
                         kept.popitem(last=False)
                     ahead = next(past, None)
-                if _DECISION not in row[1] and (_ADVICE not in row[1] or _searched(row)):
+                handing = _HANDING in row[1]
+                if not handing and _DECISION not in row[1] and (_ADVICE not in row[1] or _searched(row)):
                     continue
                 try:
                     header, stated = read_head(row[1][2:]), read_body(row[2][SALT_SIZE:])
@@ -334,7 +336,9 @@ class History:
                         Code.LOG_INVALID, f"record {row[0]} is not framed as a record", hint="accredit audit verify"
                     ) from error
                 snapshot, judged = kept.get(-1 if stated.control is None else stated.control), stated.judged
-                if judged.__class__ is Judgement:
+                if handing:
+                    yield self._handover(row, header, stated, snapshot, wrapped)
+                elif judged.__class__ is Judgement:
                     agent = None if snapshot is None else _agent(snapshot, header, stated)
                     yield PastCall(row[0], header, stated, judged, snapshot, agent, row, wrapped, self._keys)
                 elif judged is None or header.kind == "decision":
@@ -374,6 +378,42 @@ class History:
                 why = Unrepeatable.CUT
         policy = snapshot.policy if snapshot is not None else None
         return PastQuestion(seq, header, body, policy, why, opened)
+
+    def _handover(
+        self,
+        row: StoredRow,
+        header: RecordedHead,
+        stated: RecordedBody,
+        snapshot: Snapshot | None,
+        wrapped: _Wrapped,
+    ) -> PastHandover:
+        seq, body, judged, keys = row[0], orjson.loads(row[2][SALT_SIZE:]), stated.judged, self._keys
+        caller = None if snapshot is None else _agent(snapshot, header, stated)
+        callee = snapshot.catalogue.agent(body["callee"]) if snapshot is not None and body["callee"] else None
+        hop = Hop(caller, callee) if caller is not None and callee is not None else None
+
+        def opened() -> CallRequest:
+            if hop is None or not isinstance(judged, Judgement):
+                raise InvalidInputError(Code.STATE_UNPROVEN, "the control state of this hand-over is not known")
+            try:
+                sealed = sealed_part(row[4], "context")
+                context = part_values(unseal_part(seq, "context", sealed, wrapped.of("context")[seq], keys))
+            except (ValueError, KeyError) as error:
+                raise InvalidInputError(Code.LOG_INVALID, f"the parts of record {seq} do not open") from error
+            return CallRequest(hop.caller, ToolId(""), context, time_trusted=judged.steady, time_us=header.time)
+
+        why: Unrepeatable | None = None
+        if judged is UNSET:
+            why = Unrepeatable.OLDER
+        elif judged is not None:
+            if hop is None:
+                why = Unrepeatable.STATE
+            elif seq not in wrapped.of("context"):
+                why = Unrepeatable.ERASED
+            elif "truncated" in body["parts"]["context"]:
+                why = Unrepeatable.CUT
+        policy = snapshot.policy if snapshot is not None else None
+        return PastHandover(seq, header, stated, body, hop, policy, why, opened)
 
     def _control_records(self, start: int) -> Iterator[StoredRecord]:
         return self._reader.control_records(start)

@@ -49,6 +49,8 @@ class Call:
     """Why the protocol it came in by does not let it through, whatever policies say."""
     reason: DecisionId | None = None
     """The decision on the model's answer that asks for this, where that is known already."""
+    named_call: str | None = None
+    """The provider's id of the model's call that this one is, by the agent's word."""
     results: tuple[str, ...] = ()
     """Of a request to a model: the provider's names of the calls whose results it brings, oldest first."""
     cost: Money | None = None
@@ -58,6 +60,8 @@ class Call:
     meant."""
     completes: str | None = None
     """The argument of an item for which its server is asked what could stand there."""
+    watches: bool = False
+    """Whether it does not read its item, but wants to be told when that changes."""
     span: tuple[bytes, bytes] | None = None
     """Trace and span id that the caller said it is in (W3C `traceparent`): only to know its own telemetry again."""
     sampled: bool = True

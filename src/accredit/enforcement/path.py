@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, assert_never
 
@@ -30,7 +30,7 @@ from accredit.enforcement.naming import meant_by
 from accredit.enforcement.passed import PassedCalls
 from accredit.enforcement.ports import CallMeasures, CallTracer, Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
-from accredit.enforcement.reasons import Reasons
+from accredit.enforcement.reasons import MOST_ASKED, FollowedAnswer, JoinedBy, Listener, PastAnswer, Reasons, WantedCall
 from accredit.enforcement.records import (
     Passage,
     advice_entry,
@@ -56,10 +56,10 @@ from accredit.kernel.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName
+from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName, ToolId
 from accredit.kernel.sealing import Sealer
 from accredit.kernel.strictjson import parse_strict
-from accredit.limits.model import LimitRefusal, Spend
+from accredit.limits.model import LimitRefusal, Share, Spend
 from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.origins import origins, texts
@@ -98,6 +98,8 @@ class _Open:
     cancelled: bool = False
     seen: Sightings | None = None
     """What there is in its result, once that was looked at."""
+    wanted: list[WantedCall] = field(default_factory=list)
+    """Of a request to a model: the calls that its answer asks for."""
 
 
 class Enforcer:
@@ -130,7 +132,7 @@ class Enforcer:
         self._ids = ids
         self._sealer = sealer.derive("fingerprints")
         self._detector = Detector(most_text=_MOST_LOOKED_AT)
-        self._reasons = Reasons()
+        self._reasons = Reasons(self._fingerprint)
         self._wishes = Wishes()
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
@@ -220,7 +222,8 @@ class Enforcer:
         if agent is None:
             return ()
         now = self._clock.now()
-        restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=self._watch.steady(now))
+        steady = self._watch.steady(now)
+        restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady)
         return tuple(
             _as_answered(agent, tool)
             for tool in offered.tools.values()
@@ -228,6 +231,10 @@ class Enforcer:
             and self._controls.listed(agent, tool.id, snapshot.policy)
             and not (restrictions and forbidding(restrictions, tool))
             and _handed_on(principal, tool, snapshot)
+            and not any(
+                forbidding(snapshot.restrictions_on(one.agent, now_us=now.wall_us, time_trusted=steady), tool)
+                for one in principal.delegators
+            )
         )
 
     def granted(self, principal: Principal, tool: Tool) -> bool:
@@ -389,13 +396,25 @@ class Enforcer:
             passage.unknown_tool = self._fingerprint("tool", call.tool)
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
-        if tool.rates is None and tool.item is None:
-            passage.reason = call.reason or self._reasons.of(
-                call.principal.credential, server.name, tool.name, call.arguments, passage.boot_us
-            )
-        elif call.results:
-            passage.reason = self._reasons.of_results(call.principal.credential, call.results, passage.boot_us)
+        passage.reason = self._reason(passage, tool, now)
         return agent, server, tool
+
+    def _reason(self, passage: Passage, tool: Tool, now: Instant) -> FollowedAnswer | None:
+        call = passage.call
+        if call.reason is not None:
+            return FollowedAnswer(call.reason, JoinedBy.ANSWER)
+        if tool.item is not None or (tool.rates is not None and not call.results):
+            return None
+        listener = self._listener(passage, self._sessions.current(SessionKey.of(call.principal), now))
+        if tool.rates is not None:
+            return self._reasons.of_results(listener, call.results, passage.boot_us)
+        return self._reasons.of(
+            listener, tool.server, tool.name, tool.id, call.arguments, passage.boot_us, call=call.named_call
+        )
+
+    def _listener(self, passage: Passage, session: str | None) -> Listener:
+        principal = passage.call.principal
+        return Listener(principal.agent, principal.credential, session, passage.user, passage.task)
 
     async def _judge(
         self,
@@ -409,8 +428,8 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         held = _held(call, agent, tool, passage.hops, snapshot)
-        # what is only to be completed is not read yet: nobody is asked about it, and no approval is used up by it
-        asks = call.completes is None
+        # what is only completed, or told of, is not read yet: nobody is asked about it, and no approval is used up
+        asks = call.completes is None and not call.watches
         request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
@@ -429,7 +448,7 @@ class Enforcer:
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 if not asks:
-                    return await self._refuse(passage, Code.HELD, detail="completions wait for nobody")
+                    return await self._refuse(passage, Code.HELD, detail="what is no read yet waits for nobody")
                 # 7 hold
                 return await self._hold(passage, decision, held, request)
             case Outcome.ALLOW:
@@ -443,7 +462,16 @@ class Enforcer:
         limits = agent.version.limits
         cap = daily_cap(restrictions, limits.cost_per_day) if restrictions else limits.cost_per_day
         reserved = self._controls.spend.reserve(
-            Spend.of(agent.id, tool, limits, price=call.cost or tool.price, throttle=slowed, cap=cap), now=now
+            Spend.of(
+                agent.id,
+                tool,
+                limits,
+                price=call.cost or tool.price,
+                throttle=slowed,
+                cap=cap,
+                shares=tuple(_share(hop, tool) for hop in passage.hops),
+            ),
+            now=now,
         )
         if isinstance(reserved, LimitRefusal):
             return await self._refuse_limited(passage, reserved)
@@ -763,7 +791,7 @@ class Enforcer:
             raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
         if offered is not tool and _registered(offered) != _registered(tool):
             raise UnavailableError(Code.SNAPSHOT_STALE, "what is registered of the tool changed meanwhile")
-        if (place.place, place.elicitation) != (server.place, server.elicitation):
+        if place.place != server.place:
             raise UnavailableError(Code.SNAPSHOT_STALE, "the tool server moved since the call was decided")
 
     async def _hold(self, passage: Passage, decision: Decision, held: HeldCall, request: Digest | None) -> Refused:
@@ -817,7 +845,27 @@ class Enforcer:
 
     def asked(self, admitted: Admitted, calls: Sequence[AskedCall]) -> None:
         """A model's answer, which the agent is about to be told, asks for these calls: they will have it as reason."""
-        self._reasons.told(admitted.call.principal.credential, admitted.decision_id, calls, self._clock.now().boot_us)
+        opened = self._open[admitted.decision_id]
+        agent = opened.passage.agent
+        wanted = self._reasons.wanted(
+            admitted.call.principal.agent, calls, lambda: self._tools_of(agent) if agent is not None else ()
+        )
+        opened.wanted = [*opened.wanted, *wanted][-MOST_ASKED:]
+        listener = self._listener(opened.passage, opened.passage.session)
+        self._reasons.told(listener, admitted.decision_id, wanted, self._clock.now().boot_us)
+
+    def recall(self, past: Iterable[PastAnswer], now: Instant) -> None:
+        """Take over what models asked for before this process, oldest first."""
+        for one in past:
+            self._reasons.told(one.listener, one.decision, one.wanted, now.boot_us - (now.wall_us - one.time_us))
+
+    def _tools_of(self, agent: Agent) -> Iterator[tuple[ServerName, str, ToolId]]:
+        """The tools that the agent's version grants, which are what a model can ask it for with success."""
+        catalogue = self._snapshot().catalogue
+        for grant in agent.version.grants:
+            tool = catalogue.tool(grant.tool)
+            if tool is not None and tool.rates is None and tool.item is None:
+                yield tool.server, tool.name, tool.id
 
     def settle(self, admitted: Admitted, result: CallResult) -> None:
         """12 settle: take back what the call held and record how it ended. Exactly once for each admitted call."""
@@ -854,6 +902,7 @@ class Enforcer:
                 cost_nanos=cost,
                 seen=seen,
                 undeclared=_undeclared(opened),
+                wanted=opened.wanted,
             )
         )
 
@@ -1015,6 +1064,14 @@ def _handed_on(principal: Principal, tool: Tool, snapshot: Snapshot) -> bool:
             return False
         callee = caller.id
     return True
+
+
+def _share(hop: Hop, tool: Tool) -> Share:
+    """What a call uses up of somebody who handed its work on."""
+    caller, slowed = hop.caller, throttle(hop.restrictions, tool) if hop.restrictions else None
+    own = caller.version.limits.cost_per_day
+    cap = daily_cap(hop.restrictions, own) if hop.restrictions else own
+    return Share(caller.id, caller.name, caller.version.limits, slowed, cap)
 
 
 def _as_answered(agent: Agent, tool: Tool) -> Tool:

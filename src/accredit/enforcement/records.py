@@ -14,6 +14,7 @@ from typing import Any
 
 from accredit.audit.model import Entry, Facts, Part, Pseudonym, Usage
 from accredit.enforcement.model import Call, CallEnd, CallResult
+from accredit.enforcement.reasons import FollowedAnswer, WantedCall
 from accredit.enforcement.tracing import CallSpan
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import Sensitive, Sightings
@@ -68,8 +69,8 @@ class Passage:
     """Keyed fingerprint of the client's own run label."""
     unknown_tool: str | None = None
     """Keyed fingerprint of a tool name that is not registered."""
-    reason: DecisionId | None = None
-    """The decision on the model's answer that asked for this call."""
+    reason: FollowedAnswer | None = None
+    """The model's answer that asked for this call."""
     absent: tuple[tuple[str, Code], ...] = ()
     """Context providers whose facts are not there, and why."""
     hops: tuple[Hop, ...] = ()
@@ -142,7 +143,8 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
         ],
         "mask": sorted(passage.mask),
         "protocol": call.protocol,
-        "reason": passage.reason,
+        "reason": passage.reason.decision if passage.reason else None,
+        "reason_by": passage.reason.by.value if passage.reason else None,
         "reservation": reservation_fact(reservation) if reservation else None,
         "run": passage.run,
         "session": passage.session,
@@ -159,6 +161,8 @@ def _parts(passage: Passage) -> tuple[Part, ...]:
     request: dict[str, Any] = {"tool": call.tool, "server": call.server, "source": call.source}
     if call.completes is not None:
         request["completes"] = call.completes
+    if call.watches:
+        request["watches"] = True
     if call.run_label is not None:
         request["run"] = call.run_label
     if decision and decision.faults:
@@ -242,9 +246,11 @@ def outcome_entry(
     cost_nanos: int,
     seen: Sightings | None = None,
     undeclared: Sequence[str] = (),
+    wanted: Sequence[WantedCall] = (),
 ) -> Entry:
     """What became of an admitted call; `seen` is what its result had in it, `undeclared` what it should not have.
 
+    Of a model's answer that asks for calls, `asked` has them, as `enforcement/reasons.py` tells.
     `detected` is null if that is nothing or there was no result, `detected_in_part` says that not all was looked at.
     """
     reservation = passage.reservation
@@ -260,6 +266,8 @@ def outcome_entry(
         "size": result.size,
         "undeclared": list(undeclared),
     }
+    if wanted:
+        body["asked"] = [one.fact() for one in wanted]
     return Entry(
         facts=_facts(passage, "outcome", "allow"),
         time_us=time_us,

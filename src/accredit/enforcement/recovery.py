@@ -15,12 +15,13 @@ from accredit import __version__
 from accredit.audit.model import Entry, Facts, StoredRecord, Usage, UsageDay
 from accredit.audit.ports import RecordReader
 from accredit.audit.records import PartKeys, body_of, header_of, open_part, part_values
+from accredit.enforcement.reasons import LASTS_US, Listener, PastAnswer, WantedCall
 from accredit.enforcement.records import classes_seen
 from accredit.enforcement.sessions import PastActivity, SessionKey
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
-from accredit.kernel.ids import AgentId, CredentialId, ToolId
+from accredit.kernel.ids import AgentId, CredentialId, DecisionId, ToolId
 from accredit.limits.folding import ReservedFact, SettledFact
 from accredit.registry.catalogue import Catalogue
 
@@ -38,6 +39,8 @@ class Recovered:
 
     facts: list[ReservedFact | SettledFact] = field(default_factory=list)
     endings: list[Entry] = field(default_factory=list)
+    answers: list[PastAnswer] = field(default_factory=list)
+    """What models asked for lately, in log order."""
 
 
 def started_entry(now: Instant) -> Entry:
@@ -46,8 +49,8 @@ def started_entry(now: Instant) -> Entry:
 
 
 def recover(records: RecordReader, now: Instant) -> Recovered:
-    """Read back as far as the present UTC day and the previous process's start, whichever is further."""
-    since_us = now.wall_us - now.wall_us % _DAY_US - _MARGIN_US
+    """Read back as far as the present UTC day, what is still joined, and the previous process's start."""
+    since_us = min(now.wall_us - now.wall_us % _DAY_US, now.wall_us - LASTS_US) - _MARGIN_US
     newest_first: list[tuple[dict[str, Any], dict[str, Any]]] = []
     past_start = False
     for record in _backwards(records):
@@ -68,7 +71,9 @@ def recover(records: RecordReader, now: Instant) -> Recovered:
                 opened[body["decision_id"]] = (header, body)
         else:
             fact = SettledFact.read(body)
-            opened.pop(body["decision_id"], None)
+            decided = opened.pop(body["decision_id"], None)
+            if decided is not None and body.get("asked") and now.wall_us - header["time"] <= LASTS_US:
+                found.answers.append(_answer(*decided, body["asked"], header["time"]))
         if fact is not None:
             found.facts.append(fact)
     for header, body in opened.values():
@@ -78,6 +83,17 @@ def recover(records: RecordReader, now: Instant) -> Recovered:
         if settled is not None:
             found.facts.append(settled)
     return found
+
+
+def _answer(header: dict[str, Any], body: dict[str, Any], asked: list[Any], time_us: int) -> PastAnswer:
+    return PastAnswer(
+        Listener(
+            AgentId(header["agent"]), CredentialId(body["credential"]), body["session"], body["user"], body["task"]
+        ),
+        DecisionId(body["decision_id"]),
+        time_us,
+        tuple(WantedCall.read(one) for one in asked),
+    )
 
 
 def past_activity(

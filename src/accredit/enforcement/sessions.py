@@ -95,6 +95,7 @@ class _Activity:
         "classes",
         "denied",
         "first_us",
+        "handed",
         "id",
         "in_flight",
         "last_us",
@@ -109,6 +110,8 @@ class _Activity:
         self.id = new_id
         self.calls = 0
         self.denied = 0
+        self.handed = 0
+        """How often work was handed on in it."""
         self.tools: dict[ToolId, int] = {}
         self.classes: dict[ToolId, frozenset[str]] = {}
         """Data classes of each tool called."""
@@ -160,7 +163,9 @@ class _Activity:
 
     def ended(self, now_us: int, idle_us: int) -> bool:
         """Idle for long enough, or all it ever held was given back."""
-        return not self.in_flight and (now_us - self.last_us >= idle_us or not (self.calls or self.denied))
+        return not self.in_flight and (
+            now_us - self.last_us >= idle_us or not (self.calls or self.denied or self.handed)
+        )
 
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -197,6 +202,11 @@ class _Activities(Generic[_Key]):
             found = _Activity(self._ids.new(self._prefix), now_us)
         self._live[key] = found
         return found
+
+    def current(self, key: _Key, now_us: int) -> str | None:
+        """The id of the live activity of a key; None if there is none."""
+        found = self._live.get(key)
+        return None if found is None or found.ended(now_us, self._idle_us) else found.id
 
     def begin_as(self, known_id: str, key: _Key, now_us: int) -> _Activity:
         """The activity of a key begun anew under an id it had before."""
@@ -306,6 +316,10 @@ class SessionLedger:
         """How many sessions are remembered."""
         return len(self._sessions)
 
+    def current(self, key: SessionKey, now: Instant) -> str | None:
+        """The id of the session that a call of that key would be in; None if it would begin one."""
+        return self._sessions.current(key, now.boot_us)
+
     def begin(
         self,
         key: SessionKey,
@@ -411,6 +425,18 @@ class SessionLedger:
                 begun.session.sums[counter] -= amount
             else:
                 self._counters.take_back(counter, where, number)
+
+    def handed_on(self, key: SessionKey, now: Instant, *, passed: bool) -> str:
+        """The id of the session that work is handed on in. Handing on is activity, and no call; refused it is neither.
+
+        Raises:
+            UnavailableError: the ledger is full of live sessions.
+        """
+        session = self._sessions.at(key, now.boot_us)
+        if passed:
+            session.handed += 1
+            session.last_us = now.boot_us
+        return session.id
 
     # -- results
 

@@ -1,7 +1,8 @@
 """What a client carries between asking and coming back: where its call stands, sealed.
 
 Bound to agent, user and request and expiring (DESIGN §3.11). It proves nothing and grants nothing: that a hold is used
-once is a row in the store, not the seal, and a tool server judges for itself what is brought back of its own.
+once, and that a state leads to one call at most, are rows in a store and not the seal. A tool server judges for itself
+what is brought back of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from accredit.kernel.canonical import Digest
+from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
@@ -38,13 +39,18 @@ class CarriedState:
     """The tool server's own state."""
     answers: Mapping[str, Any] = field(default_factory=dict)
     """What was answered to the tool server, while a person has to let that through."""
+    open: str | None = None
+    """The call that its tool server goes on with (`opencalls.py`)."""
+    name: str | None = None
+    """Of a state that was brought back: known again however it is spelled."""
+    expires_us: int = 0
 
 
 def seal_state(
     sealer: Sealer, carried: CarriedState, *, agent: AgentId, user: str | None, request: Digest, expires_us: int
 ) -> str:
     """A text for the client to bring back, which tells it nothing. `user` is the verified user's key."""
-    content = [carried.hold, expires_us, carried.asked, carried.state, carried.answers]
+    content = [carried.hold, expires_us, carried.asked, carried.state, carried.answers, carried.open]
     sealed = sealer.seal(orjson.dumps(content), belongs_to=_belonging(agent, user, request))
     return base64.urlsafe_b64encode(sealed).decode()
 
@@ -58,12 +64,14 @@ def open_state(
     try:
         sealed = base64.b64decode(text, altchars=b"-_", validate=True)
         content = orjson.loads(sealer.open(sealed, belongs_to=_belonging(agent, user, request)))
-        hold, expires_us, asked, state, answers = content
+        hold, expires_us, asked, state, answers, open_ = content
     except (binascii.Error, ValueError, InvalidInputError):
         return Code.HOLD_UNKNOWN
     if now.wall_us >= expires_us:
         return Code.HOLD_EXPIRED
-    return CarriedState(HoldId(hold) if hold is not None else None, tuple(asked), state, answers)
+    name = digest("carried-state", sealed)
+    own = HoldId(hold) if hold is not None else None
+    return CarriedState(own, tuple(asked), state, answers, open_, name, expires_us)
 
 
 def _belonging(agent: AgentId, user: str | None, request: Digest) -> bytes:

@@ -1,7 +1,8 @@
 """What tool servers say about their tools and items, and whether that is still what was pinned (DESIGN §3.4, §3.16).
 
 A server is asked with the gateway's own credential, in bounded pages. What it said is trusted for 30 s; calls do not
-wait for a look unless there is none that young, and all who wait share one.
+wait for a look unless there is none that young, and all who wait share one. Everything that a server in use lists, also
+of what is not registered, is looked at every few minutes, and no call waits for that.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from accredit.registry.items import ItemKind, item_kind, offered_item
 from accredit.registry.model import LATEST_REVISION, Tool, ToolServer
 from accredit.registry.openapi import offered_operations
 
-__all__ = ["ServerDefinitions", "UpstreamDefinitions", "WatchedDefinitions"]
+__all__ = ["ServerDefinitions", "ServerOffer", "UpstreamDefinitions", "WatchedDefinitions"]
 
 _log = logging.getLogger("accredit.gateway")
 
@@ -46,6 +47,15 @@ _LOOK_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 30.0
 
 _Look = TypeVar("_Look")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOffer:
+    """All that a server lists."""
+
+    definitions: ServerDefinitions
+    kinds: frozenset[ItemKind | None]
+    """Of which there was a list that could be read; None: tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,12 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRUSTED_US = 30_000_000
 _EARLY_US = 15_000_000
 _LISTED_US = 5_000_000
+_SILENT: Final = frozenset({"llm", "local"})
+"""Nobody says what they offer: a provider nothing of its models; a program's functions stand in a manifest."""
+_WHOLE_US = 300_000_000
 _AGAIN_US = 1_000_000
+_NOTICED_S = 1.0
+"""A server that says so again and again is looked at no more often."""
 
 
 def _invalid(text: str) -> UnavailableError:
@@ -121,6 +136,30 @@ class UpstreamDefinitions:
         """
         work = self._pages(server) if server.openapi is None else self._operations(server)
         return await _bounded(work, _begin_s(server))
+
+    async def whole(self, server: ToolServer) -> ServerOffer:
+        """Everything the server lists now. A list of items that it has not, or that cannot be read, is left out.
+
+        Raises:
+            UnavailableError: unreachable, too slow, or its list of tools breaks a bound.
+        """
+        if server.openapi is not None:
+            return ServerOffer(await self.look(server), frozenset({None}))
+        found: dict[str, Mapping[str, Any]] = {}
+        kinds: set[ItemKind | None] = set()
+
+        async def lists() -> None:
+            for one in _LISTS:
+                try:
+                    found.update(await self._list(server, one, None))
+                except UnavailableError:
+                    if one.item is None:
+                        raise
+                else:
+                    kinds.add(one.item)
+
+        await _bounded(lists(), _begin_s(server))
+        return ServerOffer(found, frozenset(kinds))
 
     async def _operations(self, server: ToolServer) -> ServerDefinitions:
         """What an HTTP API says of itself, below its own address."""
@@ -265,8 +304,13 @@ class WatchedDefinitions:
         server: Callable[[ServerName], ToolServer],
         digest: Callable[[Mapping[str, Any]], Digest],
         clock: Clock,
+        whole: Callable[[ToolServer], Coroutine[Any, Any, ServerOffer]] | None = None,
+        offered: Callable[[ServerName, ServerOffer], None] = lambda _name, _offer: None,
     ) -> None:
+        """`whole` looks at all that a server lists, which `offered` is told of."""
         self._look = look
+        self._whole = whole
+        self._offered = offered
         self._server = server
         self._digest = digest
         self._clock = clock
@@ -274,6 +318,11 @@ class WatchedDefinitions:
         self._seen: dict[tuple[ServerName, tuple[object, ...]], _Seen] = {}
         self._failed_us: dict[tuple[ServerName, tuple[object, ...]], int] = {}
         self._looking: dict[tuple[ServerName, tuple[object, ...]], asyncio.Task[None]] = {}
+        self._noticed: dict[tuple[ServerName, tuple[object, ...]], asyncio.TimerHandle] = {}
+        self._closed = False
+        self._whole_us: dict[tuple[ServerName, tuple[object, ...]], int] = {}
+        """When all that a server lists is due to be looked at."""
+        self._wholly: set[asyncio.Task[None]] = set()
 
     async def refusal(self, server: ServerName, tool: Tool) -> Code | None:
         """None if the tool was seen at the server as pinned within the last 30 s; asks the server if need be."""
@@ -281,7 +330,7 @@ class WatchedDefinitions:
             target = self._server(server)
         except AccreditError:
             return Code.DEFINITION_UNVERIFIED
-        if target.protocol == "llm":  # there is nothing that a provider says of its models
+        if target.protocol in _SILENT:
             return None
         digests, age_us = self._newest(target)
         if age_us > _TRUSTED_US:
@@ -295,8 +344,30 @@ class WatchedDefinitions:
 
     def freshen(self, server: ToolServer) -> None:
         """Look again in the background if the newest look is more than 5 s old."""
-        if server.protocol != "llm" and self._newest(server)[1] > _LISTED_US:
+        if server.protocol not in _SILENT and self._newest(server)[1] > _LISTED_US:
             self._start(server)
+
+    def noticed(self, server: ServerName) -> None:
+        """A server says that a list of its is another now: look again soon, once however often it says so."""
+        try:
+            target = self._server(server)
+        except AccreditError:
+            return
+        key = (target.name, target.place)
+        if key not in self._noticed and not self._closed:
+            timer = asyncio.get_running_loop().call_later(_NOTICED_S, self._look_again, key)
+            self._noticed[key] = timer
+
+    def _look_again(self, key: tuple[ServerName, tuple[object, ...]]) -> None:
+        del self._noticed[key]
+        try:
+            target = self._server(key[0])
+        except AccreditError:
+            return
+        if (looking := self._looking.get(key)) is not None:  # it may have asked before the change
+            looking.add_done_callback(lambda _: self.noticed(key[0]))
+        else:
+            self._start(target)
 
     def forget(self, server: ServerName) -> None:
         """Trust no earlier look at this server: it was registered or pinned anew."""
@@ -305,7 +376,10 @@ class WatchedDefinitions:
 
     async def aclose(self) -> None:
         """End every look that is under way."""
-        looking = list(self._looking.values())
+        self._closed = True
+        for timer in self._noticed.values():
+            timer.cancel()
+        looking = [*self._looking.values(), *self._wholly]
         for task in looking:
             task.cancel()
         await asyncio.gather(*looking, return_exceptions=True)
@@ -340,6 +414,22 @@ class WatchedDefinitions:
         self._seen[key] = _Seen(
             {name: digest for name, tool in definitions.items() if (digest := self._digest_of(tool))}, started_us
         )
+        # not together with the first look at a server: calls wait for that
+        if started_us >= self._whole_us.setdefault(key, started_us + 1):
+            self._whole_us[key] = started_us + _WHOLE_US
+            task = asyncio.get_running_loop().create_task(self._look_at_all(server))
+            self._wholly.add(task)
+            task.add_done_callback(self._wholly.discard)
+
+    async def _look_at_all(self, server: ToolServer) -> None:
+        if self._whole is None:
+            return
+        try:
+            offer = await self._whole(server)
+        except AccreditError as error:
+            _log.info("tool server %s: %s (%s)", server.name, error.message, error.cause)
+            return
+        self._offered(server.name, offer)
 
     def _digest_of(self, tool: Mapping[str, Any]) -> Digest | None:
         try:

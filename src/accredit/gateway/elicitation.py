@@ -20,9 +20,11 @@ from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import ServerName
 from accredit.kernel.legible import visible
 
-__all__ = ["ELICITATION", "Asked", "as_capability", "declared_modes", "read_answers", "read_asked"]
+__all__ = ["ELICITATION", "PATIENCE_S", "Asked", "as_capability", "declared_modes", "read_answers", "read_asked"]
 
 ELICITATION: Final = "elicitation/create"
+PATIENCE_S: Final = 300.0
+"""How long a user is waited for while the call goes on in which something is asked."""
 _MODES: Final = frozenset({"form", "url"})
 _MOST_ASKED: Final = 8
 _MAX_NAME: Final = 128
@@ -101,7 +103,7 @@ def _request(request: Any, server: ServerName, modes: frozenset[str]) -> dict[st
     if not isinstance(params, Mapping) or request.get("method") != ELICITATION:
         raise _invalid("asked for something else than an elicitation, which was not declared to it")
     mode, message = params.get("mode", "form"), params.get("message")
-    if mode not in modes:
+    if not isinstance(mode, str) or mode not in modes:
         raise _invalid("asked in a way that was not declared to it")
     if not isinstance(message, str) or len(message) > _MAX_MESSAGE:
         raise _invalid(f"asked without a message of at most {_MAX_MESSAGE} characters")

@@ -200,6 +200,8 @@ class HttpGateway:
                 Code.SERVER_UNKNOWN.meaning,
                 hint="it is `/http/`, a server's name, its own path",
             ) from error
+        if server.local:
+            raise NotFoundError(Code.SERVER_LOCAL, Code.SERVER_LOCAL.meaning, hint=Code.SERVER_LOCAL.remedy)
         if server.protocol != "http":
             raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` is no HTTP API", hint="see `accredit server list`")
         return server

@@ -39,7 +39,7 @@ from accredit.registry.items import (
 )
 from accredit.registry.model import Tool, ToolServer
 
-__all__ = ["ITEM_LISTS", "ITEM_READS", "TOOL_KEY", "ItemRequests", "RpcCall", "check_answer", "tell_refusal"]
+__all__ = ["ITEM_LISTS", "ITEM_READS", "TOOL_KEY", "ItemRequests", "RpcCall", "check_answer", "tell_refusal", "uri_of"]
 
 TOOL_KEY: Final = "dev.accredit/tool"
 """In `_meta` of what is listed at `/mcp`: the id by which policies name it."""
@@ -144,7 +144,7 @@ class ItemRequests:
         there = {kind for kind in kinds if any(self._visible(principal, servers, kind))}
         found: dict[str, Any] = {}
         if there & {ItemKind.RESOURCE, ItemKind.TEMPLATE}:
-            found["resources"] = {"listChanged": False, "subscribe": False}
+            found["resources"] = {"listChanged": False, "subscribe": True}
         if ItemKind.PROMPT in there:
             found["prompts"] = {"listChanged": False}
         if there & {ItemKind.PROMPT, ItemKind.TEMPLATE}:
@@ -284,6 +284,15 @@ class ItemRequests:
         if len(found) > 1:
             raise _ambiguous(message)
         return found[0] if found else None
+
+
+def uri_of(message: RpcMessage) -> str:
+    """The URI that a request names.
+
+    Raises:
+        RpcError: there is none.
+    """
+    return _text(message, message.params.get("uri"), "uri", _MAX_URI)
 
 
 def check_answer(method: str, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,33 +1,81 @@
 """Becomes the program of a tool server: run as a script of its own, with nothing of ours loaded.
 
-It reads one JSON plan from a pipe, gives up what it must not keep, looks whether it could still read what is hidden
-from it, and executes the program. All that happens in the process that will be the program, so what is found out is
-true of it. The environment comes by the pipe: neither our own interpreter nor the list of processes sees it.
+It reads one JSON plan from a pipe, goes where the plan says that the program may be, gives up what it must not keep,
+looks whether it could still reach what is hidden from it, and executes the program. The process that looks is the one
+that becomes the program, so what is found out is true of it; to `probe` is to do all of that and execute nothing. The
+environment comes by the pipe: neither our own interpreter nor the list of processes sees it.
 
-With `reap`, it ends every process of a user instead: a program that left its process group is still that user's.
+Isolated there are three processes. The first stays outside: it is told SIGTERM (passed on to the program) and SIGUSR1
+(end all at once), and ends as the program did. The second is the first of a namespace of processes and adopts orphans;
+with it ends everything in there, which the kernel sees to, and it ends with the first. The third becomes the program.
+
+Root gives the program a user of its own. Anybody else gives it a namespace of users in which it has no user but the one
+that accredit runs as, and no capability once it is executed (user_namespaces(7)).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import resource
 import signal
+import socket
+import stat
+import struct
 import sys
 from typing import Any, NoReturn
 
 EXPOSED = 77
 FAILED = 78
+UNISOLATED = 79
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
+_NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
+    0x20000,
+    0x4000000,
+    0x8000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 0x1000, 0x4000, 0x40000
+_MS_REMOUNT = 32
+_SYS_MOUNT_SETATTR = 442
+"""On every architecture; Linux 5.12."""
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_ATTR_RDONLY, _ATTR_NOSUID = 1, 2
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+_PRIVATE = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/sys", "/dev")
+"""What of the system a program does not see: an empty place of its own stands there."""
+_WRITABLE = {"/tmp": "mode=1777,size=256m,nr_inodes=16384", "/var/tmp": "mode=1777,size=64m,nr_inodes=4096"}
+_OWN = "/tmp/work"
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_BLOCKED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1)
+
+
+class _Unable(Exception):  # noqa: N818 - said to whoever started us, never raised further
+    """What the kernel, or a container around us, did not let us do."""
 
 
 def _stop(status: int, words: str) -> NoReturn:
-    os.write(2, f"{words}\n".encode(errors="replace"))
+    with contextlib.suppress(OSError):
+        os.write(2, f"{words}\n".encode(errors="replace"))
     os._exit(status)
+
+
+def _libc() -> Any:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _done(result: int, what: str) -> None:
+    if result != 0:
+        raise _Unable(f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
 def _become(uid: int) -> None:
@@ -36,16 +84,14 @@ def _become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def _restrict(parent: int) -> None:
-    """No more rights by what it executes, and no longer life than ours."""
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+def _end_with_parent() -> None:
+    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _keep_rights() -> None:
+    """No more rights by what it executes."""
+    if sys.platform == "linux" and _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         _stop(FAILED, "this kernel cannot keep a program from gaining rights")
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before we could ask to be told
-        os._exit(FAILED)
 
 
 def _limit(limits: dict[str, int]) -> None:
@@ -58,16 +104,236 @@ def _limit(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (most, most))
 
 
+# -- namespaces
+
+
+def _unshare(plan: dict[str, Any]) -> None:
+    flags = _NEWNS | _NEWPID | _NEWIPC | _NEWUTS
+    if plan["network"] != "host":
+        flags |= _NEWNET
+    uid, gid = os.getuid(), os.getgid()
+    if plan["uid"] is None:
+        flags |= _NEWUSER
+    _done(_libc().unshare(flags), "namespaces")
+    if plan["uid"] is None:
+        # user_namespaces(7), "Defining user and group ID mappings": without a helper one may map oneself alone, and
+        # one's group only after giving up setgroups(2)
+        try:
+            for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+                with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                    file.write(text)
+        except OSError as error:
+            raise _Unable(f"a namespace of users: {error.strerror}") from error
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    given = [None if one is None else one.encode() for one in (source, target, kind)]
+    _done(_libc().mount(*given, ctypes.c_ulong(flags), options.encode()), f"mounting {target}")
+
+
+def _set_attributes(path: str, given: int, taken: int) -> None:
+    attributes = struct.pack("=QQQQ", given, taken, 0, 0)
+    call = _libc().syscall
+    result = call(
+        _SYS_MOUNT_SETATTR, _AT_FDCWD, path.encode(), ctypes.c_uint(_AT_RECURSIVE), attributes,
+        ctypes.c_size_t(len(attributes)),
+    )  # fmt: skip
+    _done(result, f"mount attributes of {path}")
+
+
+def _aliases(hidden: list[str]) -> list[str]:
+    """Every place where these directories can be found: what they lie on may be mounted more than once."""
+    mounts = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            _, _, device, root, point, *_ = line.split(" ")
+            mounts.append((device, _unescaped(root), _unescaped(point)))
+    found = dict.fromkeys(os.path.realpath(path) for path in hidden)
+    for path in list(found):
+        device, root, point = max(
+            (one for one in mounts if _below(path, one[2]) is not None),
+            key=lambda one: len(one[2]),
+            default=("", "", ""),
+        )
+        inside = _joined(root, _below(path, point) or "")
+        for other, base, there in mounts:
+            if other == device and (rest := _below(inside, base)) is not None:
+                found[_joined(there, rest)] = None
+    return list(found)
+
+
+def _unescaped(path: str) -> str:
+    for code in ("\\040", "\\011", "\\012", "\\134"):
+        path = path.replace(code, chr(int(code[1:], 8)))
+    return path
+
+
+def _below(path: str, base: str) -> str | None:
+    """The rest of a path below another; None if it is not there."""
+    if base in {"/", path}:
+        return path[len(base) :].lstrip("/")
+    return path[len(base) + 1 :] if path.startswith(f"{base}/") else None
+
+
+def _joined(base: str, rest: str) -> str:
+    return f"{base.rstrip('/')}/{rest}".rstrip("/") or "/"
+
+
+def _see_less(plan: dict[str, Any]) -> None:
+    """The system to read only, private places in the place of shared ones, and nothing of what is hidden.
+
+    Everything that stays is opened before anything is put over it.
+    """
+    hidden = _aliases(plan["hidden"])
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    kept = [*((path, False) for path in plan["reads"]), *((path, True) for path in plan["writes"])]
+    if plan["directory"] is not None and plan["directory"] not in plan["writes"]:
+        kept.append((plan["directory"], False))
+    if plan["network"] == "host" and os.path.islink("/etc/resolv.conf"):
+        kept.append((os.path.realpath("/etc/resolv.conf"), False))
+    opened = []
+    for path, writable in kept:
+        with contextlib.suppress(FileNotFoundError):  # the program is told so when it looks
+            opened.append((os.path.realpath(path), os.open(path, os.O_PATH), writable))
+    devices = [(name, os.open(f"/dev/{name}", os.O_PATH)) for name in _DEVICES]
+    _set_attributes("/", _ATTR_RDONLY | _ATTR_NOSUID, 0)
+    for path in _PRIVATE:
+        if os.path.isdir(path) and not os.path.islink(path):
+            options = _WRITABLE.get(path, "mode=0755,size=1m,nr_inodes=256")
+            _mount("tmpfs", path, "tmpfs", _MS_NOSUID | (0 if path == "/dev" else _MS_NODEV), options)
+    for name, descriptor in devices:
+        _put_back(f"/dev/{name}", descriptor)
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        os.symlink(target, f"/dev/{name}")
+    os.mkdir("/dev/shm")
+    for path, descriptor, writable in opened:
+        _put_back(path, descriptor)
+        if writable:
+            _set_attributes(path, 0, _ATTR_RDONLY)
+    for path in hidden:
+        if os.path.isdir(path):
+            _mount("tmpfs", path, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_RDONLY, "mode=0,size=4k")
+    os.mkdir(_OWN, 0o700)
+    if plan["uid"] is not None:
+        os.chown(_OWN, plan["uid"], plan["uid"])
+    for path in _PRIVATE:
+        if path not in _WRITABLE and os.path.ismount(path):
+            _seal(path)
+    _mount("tmpfs", "/dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=16m,nr_inodes=1024")
+    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_RDONLY)
+
+
+def _put_back(path: str, descriptor: int) -> None:
+    """What a descriptor opened, where it was."""
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.makedirs(path, mode=0o755, exist_ok=True)
+    elif not os.path.lexists(path):
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444))
+    _mount(f"/proc/self/fd/{descriptor}", path, None, _MS_BIND | _MS_REC)
+    os.close(descriptor)
+
+
+def _seal(path: str) -> None:
+    """Nothing more is put into a private place; what stands below it keeps its own attributes."""
+    flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID  # with both: this mount alone
+    _mount("none", path, None, flags | (0 if path == "/dev" else _MS_NODEV))
+
+
+def _raise_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        (flags,) = struct.unpack_from("16xh", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("16sh22x", b"lo", 0)))
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
+
+
+# -- the three processes
+
+
+def _stay_outside(plan: dict[str, Any]) -> NoReturn:
+    """The first: waits for the second, and is what may be told to end it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+        _unshare(plan)
+    except _Unable as error:
+        _stop(UNISOLATED, f"not isolated: {error}")
+    _end_with_parent()  # other credentials forget it
+    if os.getppid() != plan["parent"]:
+        os._exit(FAILED)
+    alive, held = os.pipe()
+    second = os.fork()
+    if second == 0:
+        os.close(held)
+        _adopt(plan, alive)
+    os.close(alive)
+    with contextlib.suppress(OSError):  # it does so itself; whichever is first
+        os.setpgid(second, second)
+    _let_go()
+    while True:
+        number = signal.sigwait(_BLOCKED)
+        ended, status = os.waitpid(second, os.WNOHANG)
+        if ended:
+            os._exit(_as_status(status))
+        if number == signal.SIGTERM:
+            os.killpg(second, signal.SIGTERM)
+        elif number == signal.SIGUSR1:
+            os.kill(second, signal.SIGKILL)
+
+
+def _adopt(plan: dict[str, Any], alive: int) -> NoReturn:
+    """The second, and the first in its namespace: starts the program and waits for whatever ends in there."""
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
+    try:
+        _see_less(plan)
+        if plan["network"] != "host":
+            _raise_loopback()
+    except (_Unable, OSError) as error:
+        _stop(UNISOLATED, f"not isolated: {error}")
+    third = os.fork()
+    if third == 0:
+        os.close(alive)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
+        _execute(plan)
+    if plan["uid"] is not None:
+        _become(plan["uid"])
+    _keep_rights()
+    _end_with_parent()
+    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # the program has the same user, and no business in here
+    os.set_blocking(alive, False)
+    with contextlib.suppress(BlockingIOError):
+        if not os.read(alive, 1):  # the first ended before we could ask to be told
+            os._exit(FAILED)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _let_go()
+    while True:
+        ended, status = os.wait()
+        if ended == third:
+            os._exit(_as_status(status))
+
+
+def _let_go() -> None:
+    """Of the three standard streams: whoever reads them is to see when the program closes them."""
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+
+
+def _as_status(status: int) -> int:
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
 def _execute(plan: dict[str, Any]) -> NoReturn:
     if plan["uid"] is not None:
         _become(plan["uid"])
     os.umask(0o077)
-    _restrict(plan["parent"])
+    _keep_rights()
     for path in plan["hidden"]:
         if any(os.access(path, way) for way in (os.R_OK, os.W_OK, os.X_OK)):
             _stop(EXPOSED, "the data directory is not hidden from the program")
+    if plan["probe"]:
+        os._exit(0)
     try:
-        os.chdir(plan["directory"])
+        os.chdir(plan["directory"] or _OWN)
         _limit(plan["limits"])
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and programs would inherit that
             signal.signal(number, signal.SIG_DFL)
@@ -76,20 +342,17 @@ def _execute(plan: dict[str, Any]) -> NoReturn:
         _stop(FAILED, f"it cannot be started: {error.strerror}")
 
 
-def _reap(uid: int) -> NoReturn:
-    _become(uid)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)  # every process that this user may end, but this one
-    os._exit(0)
-
-
 def main(descriptor: int) -> NoReturn:
     """Carry out the plan that the pipe holds."""
     with os.fdopen(descriptor, "rb") as pipe:
         plan = json.load(pipe)
     os.closerange(3, 65536)
-    if plan.get("reap"):
-        _reap(plan["uid"])
+    if sys.platform == "linux":
+        _end_with_parent()
+        if os.getppid() != plan["parent"]:  # it ended before we could ask to be told
+            os._exit(FAILED)
+    if plan["isolated"]:
+        _stay_outside(plan)
     _execute(plan)
 
 

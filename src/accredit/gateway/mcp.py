@@ -15,23 +15,25 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from dataclasses import replace
 from typing import Any
 
+from accredit.enforcement.model import Refused
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.aggregate import AggregatedNames, aggregated_name
 from accredit.gateway.elicitation import declared_modes
 from accredit.gateway.flight import Flight
-from accredit.gateway.items import ITEM_LISTS, ITEM_READS, TOOL_KEY, ItemRequests, RpcCall
+from accredit.gateway.items import ITEM_LISTS, ITEM_READS, TOOL_KEY, ItemRequests, RpcCall, tell_refusal, uri_of
 from accredit.gateway.jsonrpc import RpcError, RpcMessage, RpcNumber, RpcResponse, read_message
-from accredit.gateway.mcpcalls import McpCalls, McpRequest
+from accredit.gateway.mcpcalls import McpCalls, McpRequest, forever
 from accredit.gateway.mcptasks import TASKS
-from accredit.gateway.ports import EnforcementPoint, ListingWatch
+from accredit.gateway.ports import DeferredCallStore, EnforcementPoint, ListingWatch
 from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import Era, era_of, read_head
 from accredit.gateway.sessions import ClientSession, SealedSessions
-from accredit.gateway.subscriptions import Subscriptions
+from accredit.gateway.subscriptions import ClientStream, Lists, Subscriptions, Wanted
 from accredit.gateway.toolservers import ToolServerProtocol
 from accredit.gateway.uploads import Uploads
 from accredit.identity.metadata import challenge
+from accredit.identity.model import Principal, Revocation
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
@@ -67,6 +69,7 @@ class McpGateway:
         tool_servers: ToolServerProtocol,
         *,
         public_url: str,
+        deferred: DeferredCallStore,
         sealer: Sealer,
         clock: Clock,
         ids: IdSource,
@@ -81,9 +84,9 @@ class McpGateway:
         self._clock = clock
         self._addresses = HostAllowList(public_url, allowed_hosts)
         self._sessions = SealedSessions(sealer, clock, ids)
-        self._subscriptions = Subscriptions()
+        self._subscriptions = Subscriptions(ids)
         self._items = ItemRequests(enforcement)
-        self._calls = McpCalls(enforcement, tool_servers, sealer=sealer, clock=clock, ids=ids)
+        self._calls = McpCalls(enforcement, tool_servers, deferred=deferred, sealer=sealer, clock=clock, ids=ids)
         self._watch = watch
         self._max_body_bytes = max_body_bytes
         self._uploads = Uploads(max_bytes=max_body_bytes, timeout_s=upload_timeout_s)
@@ -98,6 +101,20 @@ class McpGateway:
     def changed(self, _: object = None) -> None:
         """Told when agents, tools, policies or credentials changed: open streams look whether that is news to them."""
         self._subscriptions.changed()
+        self._calls.changed()
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Told of what was just revoked: its deferred calls are let go of, and open streams look again."""
+        self._calls.revoked(revocation)
+        self._subscriptions.changed()
+
+    async def tick(self) -> None:
+        """Let go of deferred calls whose time is over. To be called every few seconds.
+
+        Raises:
+            UnavailableError: what is kept of them cannot be used.
+        """
+        await self._calls.sweep()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Nothing escapes but cancellation and what `send` itself raises."""
@@ -125,12 +142,12 @@ class McpGateway:
         source: str = (scope.get("client") or ("",))[0]
         name = _server_name(path)
         method = scope["method"]
-        if method not in {"POST", "DELETE"}:
+        if method not in {"POST", "DELETE"} and (method != "GET" or "mcp-session-id" not in head):
             raise RpcError(
                 RpcNumber.REQUEST,
-                "only POST, and DELETE to end a session, are served here",
+                "only POST is served here, and GET and DELETE of a session",
                 status=405,
-                headers=((b"allow", b"POST, DELETE"),),
+                headers=((b"allow", b"POST, DELETE" if method == "GET" else b"GET, POST, DELETE"),),
             )
         try:  # 2
             principal = self._enforcement.authenticate(head.get("authorization"), path=path, source=source)
@@ -141,14 +158,21 @@ class McpGateway:
             raise ForbiddenError(Code.NOT_AUTHORISED, Code.NOT_AUTHORISED.meaning) from error
         try:
             server = self._enforcement.server(name) if name is not None else None
+            if server is not None and server.local:
+                raise NotFoundError(Code.SERVER_LOCAL, Code.SERVER_LOCAL.meaning, hint=Code.SERVER_LOCAL.remedy)
             if server is not None and server.protocol != "mcp":
                 raise NotFoundError(Code.SERVER_UNKNOWN, f"`{name}` speaks no MCP", hint="see `accredit server list`")
         except AccreditError as error:
             self._enforcement.turned_away(error.code, path=path, source=source, credential=principal.credential)
             raise
         if method == "DELETE":
-            self._sessions.end(self._sessions.open(head.get("mcp-session-id", ""), principal, name))
+            session = self._sessions.open(head.get("mcp-session-id", ""), principal, name)
+            self._sessions.end(session)
+            self._subscriptions.forget(session)
             await reply.bare(204, b"", NO_STORE)
+            return
+        if method == "GET":
+            await self._follow(principal, server, head, source, receive, reply)
             return
         _check_negotiation(head)  # 3
         body = await self._uploads.read(receive, head, sender=principal.agent)  # 4
@@ -201,6 +225,12 @@ class McpGateway:
                     await self._list(inbound, reply)
                 case "tools/call", False:
                     await self._call(replace(inbound, session=session), reply)
+                case "resources/subscribe", False:
+                    await self._subscribe(replace(inbound, session=session), session, reply)
+                case "resources/unsubscribe", False:
+                    stream = self._subscriptions.of_session(session, inbound.principal, inbound.message.id)
+                    stream.unwant(uri_of(inbound.message))
+                    await reply.result({})
                 case _:
                     await self._item(replace(inbound, session=session), reply)
             return
@@ -209,7 +239,7 @@ class McpGateway:
                 # In this era closing the connection is how a call is cancelled; the notice is taken and has no effect.
                 await reply.bare(202, b"")
             case "server/discover", False:
-                told = self._capabilities(inbound, listening=True) | {"extensions": {TASKS: {}}}
+                told = self._capabilities(inbound) | {"extensions": {TASKS: {}}}
                 await reply.result({**_DISCOVERED, "capabilities": told}, PRIVATE)
             case (("tasks/get" | "tasks/update" | "tasks/cancel"), False):
                 await self._calls.task(inbound, reply)
@@ -240,16 +270,18 @@ class McpGateway:
                 self._watch.freshen(servers[name])
 
     def _here(self, inbound: McpRequest) -> Mapping[ServerName, ToolServer]:
-        """The servers that stand behind the endpoint."""
-        return self._servers(inbound) if inbound.server is None else {inbound.server.name: inbound.server}
+        """The servers that stand behind the endpoint, as they are now."""
+        if inbound.server is None:
+            return self._servers(inbound)
+        return {inbound.server.name: self._enforcement.server(inbound.server.name)}
 
-    def _capabilities(self, inbound: McpRequest, *, listening: bool = False) -> dict[str, Any]:
-        """What is served at this endpoint to this agent; `listening`: to clients that can hear of changes."""
+    def _capabilities(self, inbound: McpRequest) -> dict[str, Any]:
+        """What is served at this endpoint to this agent."""
         there = self._items.capabilities(inbound.principal, self._here(inbound))
         told: dict[str, Any] = {"tools": {}, **there}
         for name in ("tools", "prompts", "resources"):
             if name in told:
-                told[name] = {**told[name], "listChanged": listening}
+                told[name] = {**told[name], "listChanged": True}
         return told
 
     async def _initialize(self, inbound: McpRequest, reply: Reply) -> None:
@@ -335,29 +367,129 @@ class McpGateway:
         params = {"name": own, "arguments": arguments}
         await self._calls.run(RpcCall(server, own, arguments, message.method, params), inbound, reply)
 
+    # -- what a client wants to hear of
+
     async def _listen(self, inbound: McpRequest, reply: Reply) -> None:
         principal, message = inbound.principal, inbound.message
         if message.id is None:
             raise _unknown_method(inbound)
 
+        async def decide(uri: str, stream: ClientStream) -> None:
+            try:
+                await self._want(inbound, uri, stream, lambda: principal, Flight(forever))
+            except RpcError:
+                return  # it means more than one resource, or none
+
+        asked = message.params.get("notifications", {})
+        await self._subscriptions.listen(
+            principal.agent, asked, message.id, self._lists(inbound), decide, reply, Flight(inbound.receive)
+        )
+
+    async def _follow(
+        self,
+        principal: Principal,
+        server: ToolServer | None,
+        head: Mapping[str, str],
+        source: str,
+        receive: Receive,
+        reply: Reply,
+    ) -> None:
+        """Serve the stream of a session (2025-11-25, Streamable HTTP, "Listening for Messages from the Server")."""
+        if "text/event-stream" not in head.get("accept", ""):
+            raise RpcError(RpcNumber.REQUEST, "`Accept` must list `text/event-stream`", status=406)
+        message = RpcMessage(None, "", {})
+        era_of({key: head[key] for key in head if key == "mcp-protocol-version"}, message)
+        inbound = McpRequest(principal, server, head, message, Era.SESSIONS, source, receive)
+        session = self._session(inbound)
+        last = head.get("last-event-id")
+        await self._subscriptions.follow(session, principal, last, self._lists(inbound), reply, Flight(receive))
+
+    async def _subscribe(self, inbound: McpRequest, session: ClientSession, reply: Reply) -> None:
+        message, uri = inbound.message, uri_of(inbound.message)
+        stream = self._subscriptions.of_session(session, inbound.principal, message.id)
+        if uri not in stream:
+            if stream.full:
+                raise RpcError(
+                    RpcNumber.REQUEST,
+                    "the session has as many subscriptions as it may",
+                    code=Code.CONCURRENCY_LIMITED,
+                    status=429,
+                    rpc_id=message.id,
+                    hint="unsubscribe from another resource first",
+                )
+            refused = await self._want(inbound, uri, stream, lambda: stream.principal, Flight(inbound.receive))
+            if refused is not None:
+                asked, words = refused
+                await tell_refusal(asked, inbound.era)(reply, words)
+                return
+        await reply.result({})
+
+    async def _want(
+        self, inbound: McpRequest, uri: str, stream: ClientStream, now: Callable[[], Principal], flight: Flight
+    ) -> tuple[RpcCall, Refused] | None:
+        """Have a stream tell of a resource, if that is allowed; `now` is who listens, as proven last.
+
+        Raises:
+            RpcError: the URI is none, or means more than one resource.
+        """
+        read = RpcMessage(inbound.message.id, "resources/read", {**inbound.message.params, "uri": uri})
+
+        def meant() -> tuple[RpcCall, Tool | None]:
+            servers = self._here(inbound)
+            call = self._items.read(now(), read, servers, aggregated=inbound.aggregated)
+            return call, servers[call.server].tools.get(call.own) if call.server is not None else None
+
+        call, _ = meant()
+        outcome = await self._calls.subscribe(call, inbound, lambda: stream.update(uri), flight)
+        if isinstance(outcome, Refused):
+            return call, outcome
+
+        def granted() -> bool:
+            if self._enforcement.still_valid(now()) not in {None, Code.TOKEN_EXPIRED}:
+                return False  # whose token ran out may come back with another
+            try:
+                same, tool = meant()
+            except AccreditError:
+                return False
+            known = (same.server, same.own) == (call.server, call.own)
+            return known and tool is not None and self._enforcement.granted(now(), tool)
+
+        def visible() -> bool:
+            try:
+                same, tool = meant()
+                listed = self._enforcement.visible(now(), tool.server, same.item) if tool is not None else ()
+            except AccreditError:
+                return False
+            return any(tool is not None and one.id == tool.id for one in listed)
+
+        stream.want(uri, Wanted(granted, visible, outcome))
+        return None
+
+    def _lists(self, inbound: McpRequest) -> Lists:
+        """What the agent's lists hold, for as long as it is let in."""
+        principal = inbound.principal
+
         def lists() -> Mapping[str, object] | None:
             if self._enforcement.still_valid(principal) is not None:
                 return None
             try:
-                return {
-                    asked: frozenset(
-                        (tool.id, tool.definition_digest)
-                        for server in self._here(inbound)
-                        for kind in kinds
-                        for tool in self._enforcement.visible(principal, server, kind)
-                    )
-                    for asked, kinds in _LISTED.items()
-                }
+                here = list(self._here(inbound))
+                return {asked: self._told_apart(principal, here, kinds) for asked, kinds in _LISTED.items()}
             except AccreditError:
                 return None
 
-        asked = message.params.get("notifications", {})
-        await self._subscriptions.serve(principal.agent, asked, message.id, lists, reply, Flight(inbound.receive))
+        return lists
+
+    def _told_apart(self, principal: Principal, servers: Iterable[ServerName], kinds: Iterable[ItemKind | None]) -> int:
+        """Tells one list from another in little room: it is kept of every stream."""
+        return hash(
+            frozenset(
+                (tool.id, tool.definition_digest)
+                for server in servers
+                for kind in kinds
+                for tool in self._enforcement.visible(principal, server, kind)
+            )
+        )
 
 
 _LISTED: Mapping[str, tuple[ItemKind | None, ...]] = {

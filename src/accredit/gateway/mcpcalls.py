@@ -2,7 +2,8 @@
 
 A tool server may answer with a question to the agent's user, or that it goes on with it; a person may have to approve
 first. A client without a session takes all that away, with a state or a name of ours, and comes back with it; one with
-a session is asked on its stream. Each time a call goes to its server it was decided about anew.
+a session is asked on its stream. Each time a call goes to its server it was decided about anew. A server of the era of
+sessions asks while it works; its call is kept open, and what was answered goes to it once that was decided about.
 
 The numbers are those of `mcp.py`.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +24,15 @@ import orjson
 from accredit.approvals.requests import exact_json
 from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult, Refused
 from accredit.gateway.carried import CarriedState, open_state, seal_state
-from accredit.gateway.elicitation import Asked, as_capability, declared_modes, read_answers, read_asked
+from accredit.gateway.elicitation import (
+    ELICITATION,
+    PATIENCE_S,
+    Asked,
+    as_capability,
+    declared_modes,
+    read_answers,
+    read_asked,
+)
 from accredit.gateway.flight import Flight, FlightStopped
 from accredit.gateway.forwarding import Ending, forward, tell_last_words
 from accredit.gateway.items import RpcCall, check_answer, tell_refusal
@@ -37,11 +47,13 @@ from accredit.gateway.mcptasks import (
     read_task,
     takes_tasks,
 )
-from accredit.gateway.ports import EnforcementPoint
+from accredit.gateway.opencalls import QUESTION, GoingOn, OpenCall, OpenCalls, Paused
+from accredit.gateway.ports import DeferredCallStore, EnforcementPoint
 from accredit.gateway.questions import ClientQuestions
 from accredit.gateway.refusals import APPROVAL_KEY, approval_request, end_of, failure, input_required, refusal_result
-from accredit.gateway.relay import ALIVE, Answer, encode_message
+from accredit.gateway.relay import ALIVE, Answer, ServerAsk, encode_message
 from accredit.gateway.replies import Reply
+from accredit.gateway.resourcewatch import ResourceWatches, Updated
 from accredit.gateway.routing import (
     CAPABILITIES_KEY,
     Era,
@@ -54,7 +66,7 @@ from accredit.gateway.sessions import ClientSession
 from accredit.gateway.sse import KEEP_ALIVE, event_frame
 from accredit.gateway.toolservers import ServerExchange, ToolRequest, ToolServerProtocol
 from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
-from accredit.identity.model import Principal
+from accredit.identity.model import Principal, Revocation
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
@@ -63,7 +75,7 @@ from accredit.kernel.ids import HoldId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
 from accredit.registry.model import Tool, ToolServer
 
-__all__ = ["McpCalls", "McpRequest"]
+__all__ = ["McpCalls", "McpRequest", "forever"]
 
 _log = logging.getLogger("accredit.gateway")
 
@@ -81,8 +93,15 @@ _ANSWERS_US = 15 * 60 * 1_000_000
 _RUN_KEY = "dev.accredit/run"
 _DECLARED_KEY = "dev.accredit/declared"
 _HOLD_KEY = "dev.accredit/hold"
+_CALL_KEYS = ("dev.accredit/call", "claudecode/toolUseId")
+"""Under which clients name the model's call that they make: ours, and what Claude Code sends."""
+_MAX_CALL = 256
 _LABEL = re.compile(r"[\x21-\x7e]{1,128}")
 _NOTHING: Mapping[str, Any] = {}
+_ANEW = "repeat the call without state to begin it anew"
+_NOT_IN_THIS_WAY: Mapping[str, Any] = {
+    "error": {"code": int(RpcNumber.PARAMS), "message": "the client cannot be asked in this mode"}
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +129,37 @@ class McpRequest:
         return self.server.name if self.server is not None else None
 
 
+class _Listening:
+    """A resource that its server is asked to tell of. As a request it has no answer but that it was made."""
+
+    received = 0
+
+    def __init__(self, watches: ResourceWatches, admitted: Admitted, uri: str, updated: Updated) -> None:
+        self._watches = watches
+        self._admitted = admitted
+        self._uri = uri
+        self._updated = updated
+        self._remove: Callable[[], None] | None = None
+        self.sent = False
+
+    async def begin(self) -> None:
+        self._remove = await self._watches.add(
+            self._admitted.server,
+            self._uri,
+            self._updated,
+            credential=self._admitted.headers,
+            recheck=self._recheck,
+        )
+
+    def _recheck(self) -> None:
+        self._admitted.recheck()
+        self.sent = True
+
+    def remove(self) -> None:
+        if self._remove is not None:
+            self._remove()
+
+
 class McpCalls:
     """What clients of one process are about."""
 
@@ -118,6 +168,7 @@ class McpCalls:
         enforcement: EnforcementPoint,
         tool_servers: ToolServerProtocol,
         *,
+        deferred: DeferredCallStore,
         sealer: Sealer,
         clock: Clock,
         ids: IdSource,
@@ -127,7 +178,12 @@ class McpCalls:
         self._clock = clock
         self._hold_sealer = sealer.derive("mcp-hold-state")
         self._questions = ClientQuestions(ids)
-        self._deferred = DeferredCalls(clock, ids)
+        self._open = OpenCalls(ids)
+        self._watches = ResourceWatches(tool_servers)
+        self._asking: dict[Flight, Principal] = {}
+        self._deferred = DeferredCalls(deferred, sealer, clock, ids)
+        self._asked_about: set[str] = set()
+        """Deferred calls that somebody asks about right now."""
         self._stopping: set[asyncio.Task[None]] = set()
         self._header_plans: dict[Digest, tuple[ParamHeader, ...]] = {}
         # Only what `notifications/cancelled` may name: calls of sessions, served by this replica.
@@ -135,10 +191,31 @@ class McpCalls:
 
     async def aclose(self) -> None:
         """Give up what goes on."""
-        self._deferred.close()
+        await self._deferred.aclose()
+        await self._open.aclose()
+        await self._watches.aclose()
         for stopping in list(self._stopping):
             stopping.cancel()
         await asyncio.gather(*self._stopping, return_exceptions=True)
+
+    def revoked(self, revocation: Revocation) -> None:
+        """Let go of deferred calls of whom was just revoked."""
+        self._deferred.revoked(revocation)
+
+    async def sweep(self) -> None:
+        """Let go of what is over. To be called now and then.
+
+        Raises:
+            UnavailableError: what is kept cannot be used.
+        """
+        await self._deferred.sweep()
+
+    def changed(self) -> None:
+        """Nobody who is not let in any more is waited for; whose token has run out may come back with another."""
+        self._open.changed(lambda principal: self._enforcement.still_valid(principal) in {None, Code.TOKEN_EXPIRED})
+        for flight, principal in self._asking.items():
+            if (code := self._enforcement.still_valid(principal)) is not None:
+                flight.stop(code)
 
     def cancel(self, session: ClientSession, message: RpcMessage) -> None:
         """Take `notifications/cancelled` of a session."""
@@ -163,8 +240,7 @@ class McpCalls:
     async def run(self, asked: RpcCall, inbound: McpRequest, reply: Reply) -> None:
         """Have a call decided about, and do what came of it."""
         message, tell = inbound.message, tell_refusal(asked, inbound.era)
-        label, trace = _run_label(message, inbound.head)
-        declared = _declared(message)
+        call, trace = _call(asked, inbound)
         try:
             carried = self._carried(inbound, asked)
         except InvalidInputError as error:
@@ -173,31 +249,43 @@ class McpCalls:
         if carried.hold is not None and (refused := _declined(message, carried.hold)) is not None:
             await tell(reply, refused)
             return
-        call = Call(
-            principal=inbound.principal,
-            server=asked.server,
-            tool=asked.own,
-            arguments=asked.arguments,
-            item=asked.item,
-            completes=asked.completes,
-            protocol=f"mcp/{inbound.era}",
-            source=inbound.source,
-            run_label=label,
-            declared=declared,
-            span=trace.span if trace is not None else None,
-            sampled=trace is None or trace.sampled,
-            answers=carried.answers,
-            hold=carried.hold,
-        )
+        opened = self._open.take(carried.open) if carried.open is not None else None
+        if carried.open is not None and opened is None:
+            await tell(reply, Refused(Code.HOLD_EXPIRED, "the call that this goes on with is over", _ANEW))
+            return
+        call = replace(call, answers=carried.answers, hold=carried.hold)
         flight, session = Flight(inbound.receive), inbound.session
         key = None if session is None or message.id is None else (session.nonce, message.id)
         if key is not None:
             self._cancellable[key] = flight
         try:
-            await self._rounds(asked, inbound, reply, call, carried.state, flight, trace)
+            await self._rounds(asked, inbound, reply, call, carried, opened, flight, trace)
         finally:
             if key is not None and self._cancellable.get(key) is flight:
                 del self._cancellable[key]
+
+    async def subscribe(
+        self, asked: RpcCall, inbound: McpRequest, updated: Updated, flight: Flight
+    ) -> Refused | Callable[[], None]:
+        """Have it decided whether a client may hear of a resource's changes, and have its server tell of them.
+
+        It is a call of its own, decided like a read of it. What is returned stops listening, unless it is a refusal.
+        """
+        call, _ = _call(asked, inbound)
+        outcome = await self._enforcement.admit(replace(call, watches=True))
+        if isinstance(outcome, Refused):
+            return outcome
+        listening = _Listening(self._watches, outcome, asked.params["uri"], updated)
+
+        async def relay(listening: _Listening, end: Ending) -> None:
+            await listening.begin()
+            end(CallResult(CallEnd.OK))
+
+        words = await forward(self._enforcement, outcome, flight, lambda: listening, relay)
+        if words is not None:
+            listening.remove()
+            return words
+        return listening.remove
 
     async def _rounds(
         self,
@@ -205,55 +293,104 @@ class McpCalls:
         inbound: McpRequest,
         reply: Reply,
         call: Call,
-        state: str | None,
+        carried: CarriedState,
+        opened: OpenCall | None,
         flight: Flight,
         trace: TraceParent | None,
     ) -> None:
         """Decide and forward; again with the client's answers as long as the tool server has questions.
 
         A client without a session is told what is asked, and comes back with its answers in a call of its own.
+        `opened` is the call that its answers go on with; whatever becomes of it, nobody waits for it at the end.
         """
-        tell = tell_refusal(asked, inbound.era)
-        for _ in range(_MOST_ROUNDS):
-            outcome = await self._enforcement.admit(call)  # 8
-            if isinstance(outcome, Refused):
-                await self._refuse(asked, inbound, reply, call, outcome, state)
-                return
-            said = await self._forward(
-                outcome,
-                asked,
-                reply,
-                flight,
-                tell=tell,
-                trace=trace,
-                # a notice has a text of the server's own
-                progress=None if outcome.masked else _progress_token(inbound.message),
-                # completing is no request that may be answered by a question, and reading none that becomes a task
-                modes=frozenset() if asked.completes is not None else outcome.elicitation & _modes_of(inbound),
-                tasks=asked.item is None and self._may_defer(inbound),
-                state=state,
-            )
-            if said is None:
-                return
-            if isinstance(said, UpstreamTask):
-                deferred = self._deferred_upstream(inbound, outcome, asked, said)
-                await reply.result({"resultType": "task", **deferred.state()})
-                return
-            if inbound.session is None:
-                until_us = self._clock.now().wall_us + _ANSWERS_US
-                carried = CarriedState(asked=tuple(said.requests), state=said.state)
-                await reply.result(input_required(said.requests, self._seal(inbound, asked, carried, until_us)))
-                return
-            try:
-                answers = await self._questions.ask(inbound.session, said, reply.part, flight)
-            except FlightStopped as stopped:
-                await tell(reply, failure(stopped.code))
-                return
-            except AccreditError as error:
-                await tell(reply, failure(error.code, error=error))
-                return
-            call, state = replace(call, answers=answers, hold=None), said.state
-        await tell(reply, Refused(Code.UPSTREAM_INVALID, "the tool server has no end of questions", ""))
+        going_on = opened
+        tell, state = tell_refusal(asked, inbound.era), carried.state
+        try:
+            for number in range(_MOST_ROUNDS):
+                outcome = await self._enforcement.admit(call)  # 8
+                if number == 0 and isinstance(outcome, Admitted) and carried.name is not None:
+                    outcome = await self._once(outcome, carried.name, carried.expires_us)
+                if isinstance(outcome, Refused):
+                    await self._refuse(asked, inbound, reply, call, outcome, state, going_on)
+                    return
+                said = await self._forward(
+                    outcome,
+                    asked,
+                    reply,
+                    flight,
+                    tell=tell,
+                    trace=trace,
+                    # a notice has a text of the server's own
+                    progress=None if outcome.masked else _progress_token(inbound.message),
+                    # completing is no request that may be answered by a question, and reading none that becomes a task
+                    modes=frozenset() if asked.completes is not None else outcome.elicitation & _modes_of(inbound),
+                    tasks=asked.item is None and self._may_defer(inbound),
+                    state=state,
+                    going_on=going_on,
+                )
+                if said is None:
+                    return
+                if isinstance(said, UpstreamTask):
+                    deferred = await self._deferred_upstream(inbound, outcome, asked, said)
+                    if isinstance(deferred, Refused):
+                        await tell(reply, deferred)
+                    else:
+                        await reply.result({"resultType": "task", **deferred.state()})
+                    return
+                question, going_on = (said.asked, said.call) if isinstance(said, Paused) else (said, None)
+                try:
+                    if inbound.session is None:
+                        await self._hand_out(asked, inbound, reply, question, going_on)
+                        return
+                    with self._waiting_for(inbound.principal, flight):
+                        answers = await self._questions.ask(inbound.session, question, reply.part, flight)
+                except FlightStopped as stopped:
+                    await tell(reply, failure(stopped.code))
+                    return
+                except AccreditError as error:
+                    await tell(reply, failure(error.code, error=error))
+                    return
+                call, state = replace(call, answers=answers, hold=None), question.state
+            await tell(reply, Refused(Code.UPSTREAM_INVALID, "the tool server has no end of questions", ""))
+        finally:
+            if going_on is not None and not going_on.kept:
+                await going_on.close()
+
+    async def _hand_out(
+        self, asked: RpcCall, inbound: McpRequest, reply: Reply, question: Asked, opened: OpenCall | None
+    ) -> None:
+        """Tell a client without a session what is asked, and have it come back."""
+        patience_us = _ANSWERS_US if opened is None else int(PATIENCE_S * 1_000_000)
+        carried = CarriedState(
+            asked=tuple(question.requests),
+            state=question.state,
+            open=self._open.keep(opened) if opened is not None else None,
+        )
+        state = self._seal(inbound, asked, carried, self._clock.now().wall_us + patience_us)
+        await reply.result(input_required(question.requests, state))
+
+    @contextmanager
+    def _waiting_for(self, principal: Principal, flight: Flight) -> Iterator[None]:
+        """While this client is asked on its stream, a revocation ends it."""
+        self._asking[flight] = principal
+        try:
+            yield
+        finally:
+            del self._asking[flight]
+
+    async def _once(self, admitted: Admitted, state: str, until_us: int) -> Admitted | Refused:
+        """Let a call go ahead for which its client brought back a state, unless one did before it."""
+        refused = failure(Code.STATE_USED)
+        try:
+            if await self._deferred.spend(state, until_us):
+                return admitted
+        except AccreditError as error:
+            refused = failure(error.code, error=error)
+        except BaseException:
+            self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, Code.CANCELLED, sent=False))
+            raise
+        self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, refused.code, sent=False))
+        return replace(refused, decision_id=admitted.decision_id)
 
     def _carried(self, inbound: McpRequest, asked: RpcCall) -> CarriedState:
         """What the client brings back of a call that was answered with a question."""
@@ -273,7 +410,10 @@ class McpCalls:
             if isinstance(opened, Code):
                 raise InvalidInputError(opened, opened.meaning)
             if opened.asked:
-                return replace(opened, answers=read_answers(message.params.get("inputResponses"), opened.asked))
+                answers = read_answers(message.params.get("inputResponses"), opened.asked)
+                if opened.open is not None and not answers:  # who comes back without one does not answer
+                    answers = {QUESTION: {"action": "cancel"}}
+                return replace(opened, answers=answers)
             return opened
         hold = message.meta.get(_HOLD_KEY)
         if hold is None:
@@ -294,25 +434,36 @@ class McpCalls:
         )
 
     async def _refuse(
-        self, asked: RpcCall, inbound: McpRequest, reply: Reply, call: Call, refused: Refused, state: str | None
+        self,
+        asked: RpcCall,
+        inbound: McpRequest,
+        reply: Reply,
+        call: Call,
+        refused: Refused,
+        state: str | None,
+        opened: OpenCall | None,
     ) -> None:
         held = refused.code is Code.HELD and refused.hold is not None
-        if held and asked.item is None and state is None and self._may_defer(inbound):
+        if held and asked.item is None and state is None and opened is None and self._may_defer(inbound):
             until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
             who = " and ".join(refused.roles) or "an approver"
-            deferred = self._deferred.add(
-                replace(call, hold=refused.hold),
-                asked,
-                inbound.endpoint,
-                ttl_ms=(until_us - self._clock.now().wall_us) // 1000 + _GRANT_MS,
-                expired=lambda _: None,
-                words=f"waits for {who} to approve hold {refused.hold}",
-            )
-            await reply.result({"resultType": "task", **deferred.state()})
-            return
+            try:
+                deferred = await self._deferred.add(
+                    replace(call, hold=refused.hold),
+                    asked,
+                    inbound.endpoint,
+                    ttl_ms=(until_us - self._clock.now().wall_us) // 1000 + _GRANT_MS,
+                    words=f"waits for {who} to approve hold {refused.hold}",
+                )
+            except AccreditError as error:  # the hold is there all the same, and can be told in another way
+                _log.warning("a held call could not be deferred: %s", error.message)
+            else:
+                await reply.result({"resultType": "task", **deferred.state()})
+                return
         if held and _can_be_asked(inbound):
             until_us = refused.expires_us or self._clock.now().wall_us + _ANSWERS_US
-            carried = CarriedState(hold=refused.hold, state=state, answers=call.answers)
+            kept = self._open.keep(opened) if opened is not None else None
+            carried = CarriedState(hold=refused.hold, state=state, answers=call.answers, open=kept)
             await reply.result(approval_request(refused, self._seal(inbound, asked, carried, until_us)))
             return
         if refused.code is Code.MAPPING_FAILED:  # COAZ-MCP, Mapping Errors
@@ -345,21 +496,26 @@ class McpCalls:
         modes: frozenset[str] = frozenset(),
         tasks: bool = False,
         state: str | None = None,
-    ) -> Asked | UpstreamTask | None:
+        going_on: OpenCall | None = None,
+    ) -> Asked | Paused | UpstreamTask | None:
         """Send an admitted call and relay its answer; or what the tool server says instead of one.
 
         `progress` is the client's name for notices on the way, `modes` how its user may be asked for something, `tasks`
-        whether it may be told to come back.
+        whether it may be told to come back, `going_on` the call that its answers go to.
         """
         call = admitted.call
+        if admitted.masked:  # a question could carry what a mask takes away
+            modes = frozenset()
         params: dict[str, Any] = dict(asked.params)
         if call.answers:
             params["inputResponses"] = call.answers
         if state is not None:
             params["requestState"] = state
-        said: Asked | UpstreamTask | None = None
+        said: Asked | Paused | UpstreamTask | None = None
 
         def begin() -> ServerExchange:
+            if going_on is not None:
+                return GoingOn(going_on, call.answers, admitted.server, admitted.recheck)
             request = ToolRequest(
                 asked.method,
                 params,
@@ -374,8 +530,11 @@ class McpCalls:
 
         async def relay(exchange: ServerExchange, end: Ending) -> None:
             nonlocal said
-            async with exchange:  # 9
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(exchange)  # 9
                 answer, ended = await self._answer(exchange, reply, progress, admitted, asked, modes, tasks=tasks)
+                if isinstance(answer, Paused):
+                    stack.pop_all()
             end(ended)
             if isinstance(answer, bytes):
                 await reply.final(answer, status=_status_of(reply, ended))  # 10
@@ -397,21 +556,21 @@ class McpCalls:
         modes: frozenset[str],
         *,
         tasks: bool,
-    ) -> tuple[bytes | Asked | UpstreamTask, CallResult | None]:
+    ) -> tuple[bytes | Asked | Paused | UpstreamTask, CallResult | None]:
         """The final response as the client gets it, or what the server says instead, once all before it is relayed."""
-        masked = admitted.masked
         while (answer := await exchange.next()) is not None:
             if answer == ALIVE:
                 await reply.part(KEEP_ALIVE)
                 continue
             if answer.result is not None and answer.result.get("resultType") == "input_required":
-                # a question could carry what a mask takes away
-                question = read_asked(
-                    answer.result, server=admitted.tool.server, modes=frozenset() if masked else modes
-                )
-                told = {"inputRequests": question.requests}
-                self._enforcement.inspect(admitted, told)
-                return question, CallResult(CallEnd.INPUT_REQUIRED, size=exchange.received, result=told)
+                question = read_asked(answer.result, server=admitted.tool.server, modes=modes)
+                return question, self._questioned(admitted, question, exchange.received)
+            if answer.ask is not None:
+                if answer.ask.params.get("mode", "form") not in tuple(modes):
+                    await exchange.respond(answer.ask, _NOT_IN_THIS_WAY, admitted.recheck)
+                    continue
+                paused = self._paused(exchange, answer.ask, admitted, modes)
+                return paused, self._questioned(admitted, paused.asked, exchange.received)
             if answer.result is not None and tasks and answer.result.get("resultType") == "task":
                 return read_task(answer.result), None
             if answer.result is not None:
@@ -428,6 +587,19 @@ class McpCalls:
                 }
                 await reply.part(event_frame(encode_message(notice)))
         raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer ended without a response")
+
+    def _questioned(self, admitted: Admitted, question: Asked, size: int) -> CallResult:
+        """How a call ended by a question."""
+        told = {"inputRequests": question.requests}
+        self._enforcement.inspect(admitted, told)
+        return CallResult(CallEnd.INPUT_REQUIRED, size=size, result=told)
+
+    @staticmethod
+    def _paused(exchange: ServerExchange, ask: ServerAsk, admitted: Admitted, modes: frozenset[str]) -> Paused:
+        requests = {QUESTION: {"method": ELICITATION, "params": ask.params}}
+        question = read_asked({"inputRequests": requests}, server=admitted.tool.server, modes=modes)
+        until = asyncio.get_running_loop().time() + PATIENCE_S
+        return Paused(question, OpenCall(exchange, ask, admitted.server, admitted.call.principal, until))
 
     def _checked(
         self, admitted: Admitted, asked: RpcCall, result: Mapping[str, Any], size: int
@@ -456,20 +628,40 @@ class McpCalls:
             return False
         return takes_tasks(inbound.message.meta.get(CAPABILITIES_KEY))
 
-    def _deferred_upstream(
+    async def _deferred_upstream(
         self, inbound: McpRequest, admitted: Admitted, asked: RpcCall, task: UpstreamTask
-    ) -> DeferredCall:
+    ) -> DeferredCall | Refused:
         """Keep a call open that its tool server goes on with. It holds its place and its money until it has ended."""
+        stopped: Code | None = None
 
-        def overdue(deferred: DeferredCall) -> None:
-            self._end_deferred(deferred, Code.CALL_TIMEOUT)
+        def stop(code: Code) -> None:
+            nonlocal stopped
+            stopped = code
 
+        admitted.cancel = stop  # while it is on its way to where it is kept
         longest_ms = int(admitted.run_timeout_s * 1000)
         ttl_ms = longest_ms if task.ttl_ms is None else min(task.ttl_ms, longest_ms)
-        deferred = self._deferred.add(
-            admitted.call, asked, inbound.endpoint, ttl_ms=ttl_ms, expired=overdue, admitted=admitted, task=task
-        )
+        try:
+            deferred = await self._deferred.add(
+                admitted.call,
+                asked,
+                inbound.endpoint,
+                ttl_ms=ttl_ms,
+                expired=lambda overdue: self._end_deferred(overdue, Code.CALL_TIMEOUT),
+                admitted=admitted,
+                task=task,
+            )
+        except BaseException as error:
+            code = error.code if isinstance(error, AccreditError) else Code.CANCELLED
+            admitted.cancel = None
+            self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, code=code))
+            self._wish_stopped(admitted, task.id)
+            if isinstance(error, AccreditError):
+                return failure(code, error=error)
+            raise
         admitted.cancel = lambda code: self._end_deferred(deferred, code)
+        if stopped is not None:
+            self._end_deferred(deferred, stopped)
         return deferred
 
     def _end_deferred(self, deferred: DeferredCall, code: Code, error: AccreditError | None = None) -> None:
@@ -480,7 +672,10 @@ class McpCalls:
         told = refusal_result(failure(code, error=error))
         ended = {"status": "cancelled"} if code is Code.CANCELLED else {"status": "completed", "result": told}
         self._finish(deferred, CallResult(end_of(code), code=code), **ended)
-        stopping = asyncio.get_running_loop().create_task(self._cancel_upstream(admitted, deferred.upstream))
+        self._wish_stopped(admitted, deferred.upstream)
+
+    def _wish_stopped(self, admitted: Admitted, task: str) -> None:
+        stopping = asyncio.get_running_loop().create_task(self._cancel_upstream(admitted, task))
         self._stopping.add(stopping)
         stopping.add_done_callback(self._stopping.discard)
 
@@ -525,29 +720,33 @@ class McpCalls:
                 rpc_id=message.id,
                 extra={"requiredCapabilities": {"extensions": {TASKS: {}}}},
             )
-        deferred = self._deferred.find(message.params.get("taskId"), principal, inbound.endpoint, message.id)
+        deferred = await self._deferred.find(message.params.get("taskId"), principal, inbound.endpoint, message.id)
         if message.method == "tasks/cancel":
             if deferred.admitted is not None:
                 self._end_deferred(deferred, Code.CANCELLED)
             elif deferred.running is None and deferred.ended is None:
                 self._deferred.end(deferred, status="cancelled")
+            await self._deferred.kept(deferred)
         if message.method != "tasks/get":  # nothing was asked of a client that could be answered by an update
             await reply.result({})
             return
-        if deferred.ended is None and not deferred.busy:
-            deferred.busy = True
+        if deferred.ended is None and deferred.id not in self._asked_about:
+            self._asked_about.add(deferred.id)
             try:
                 await (
                     self._look_at(deferred, inbound) if deferred.admitted is not None else self._try(deferred, inbound)
                 )
             finally:
-                deferred.busy = False
+                self._asked_about.discard(deferred.id)
+            await self._deferred.kept(deferred)
+            if deferred.overtaken:
+                deferred = await self._deferred.find(deferred.id, principal, inbound.endpoint, message.id)
         await reply.result(deferred.state())
 
     async def _look_at(self, deferred: DeferredCall, inbound: McpRequest) -> None:
         """Ask the tool server how far it is. What comes of it is checked like any result."""
-        admitted = deferred.admitted
-        if admitted is None:
+        admitted, asked = deferred.admitted, deferred.asked
+        if admitted is None or asked is None:
             return
         flight = Flight(inbound.receive)
         try:
@@ -564,7 +763,7 @@ class McpCalls:
                 raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server told of another task")
             deferred.poll_ms = task.poll_ms
             if task.result is not None:
-                told, result = self._checked(admitted, deferred.asked, task.result, size)
+                told, result = self._checked(admitted, asked, task.result, size)
                 encode_message(told)  # what cannot be told is no end
                 self._finish(deferred, result, status="completed", result=told)
             elif task.error is not None:
@@ -582,7 +781,7 @@ class McpCalls:
 
     async def _try(self, deferred: DeferredCall, inbound: McpRequest) -> None:
         """Make a held call if a person has approved it by now. Once begun it goes on, with or without its client."""
-        if deferred.running is None:
+        if deferred.running is None and deferred.call is not None:
             call = replace(deferred.call, principal=inbound.principal, source=inbound.source)
             outcome = await self._enforcement.admit(call)
             if isinstance(outcome, Refused):
@@ -590,12 +789,52 @@ class McpCalls:
                     self._deferred.end(deferred, status="completed", result=refusal_result(outcome))
                 return
             deferred.running = asyncio.get_running_loop().create_task(self._make(deferred, outcome))
-        await asyncio.wait({deferred.running}, timeout=_WAITED_S)
+        if deferred.running is not None:
+            await asyncio.wait({deferred.running}, timeout=_WAITED_S)
+        if deferred.fault is not None:
+            raise deferred.fault
 
     async def _make(self, deferred: DeferredCall, admitted: Admitted) -> None:
-        heard, asked = HeardReply(), deferred.asked
-        await self._forward(admitted, asked, heard, Flight(_forever), tell=tell_refusal(asked, Era.STATELESS))
+        begun, asked, code = False, deferred.asked, Code.CANCELLED
+        try:
+            # INVARIANT: durably begun before it is sent, so that nobody sends it once more after this process
+            begun = asked is not None and await self._deferred.begin(deferred, admitted.decision_id)
+        except AccreditError as error:
+            deferred.fault, code = error, error.code
+        except BaseException:
+            self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, Code.CANCELLED, sent=False))
+            raise
+        if not begun or asked is None:
+            self._enforcement.settle(admitted, CallResult(CallEnd.CANCELLED, code, sent=False))
+            return
+        heard = HeardReply()
+        await self._forward(admitted, asked, heard, Flight(forever), tell=tell_refusal(asked, Era.STATELESS))
         self._deferred.end(deferred, **heard.ended())
+
+
+def _call(asked: RpcCall, inbound: McpRequest) -> tuple[Call, TraceParent | None]:
+    """What is to be decided about, and the trace that its client is in.
+
+    Raises:
+        RpcError: what the client says of its run, or declares, is malformed.
+    """
+    label, trace = _run_label(inbound.message, inbound.head)
+    call = Call(
+        principal=inbound.principal,
+        server=asked.server,
+        tool=asked.own,
+        arguments=asked.arguments,
+        item=asked.item,
+        completes=asked.completes,
+        protocol=f"mcp/{inbound.era}",
+        source=inbound.source,
+        run_label=label,
+        named_call=_named_call(inbound.message),
+        declared=_declared(inbound.message),
+        span=trace.span if trace is not None else None,
+        sampled=trace is None or trace.sampled,
+    )
+    return call, trace
 
 
 def _progress_token(message: RpcMessage) -> RpcId | None:
@@ -616,6 +855,12 @@ def _declared(message: RpcMessage) -> Mapping[str, Any]:
             rpc_id=message.id,
         )
     return declared
+
+
+def _named_call(message: RpcMessage) -> str | None:
+    """The provider's id of the model's call that this one is, as the client says; what is no id names none."""
+    named = (message.meta.get(key) for key in _CALL_KEYS)
+    return next((one for one in named if isinstance(one, str) and 0 < len(one) <= _MAX_CALL), None)
 
 
 def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None, TraceParent | None]:
@@ -640,7 +885,7 @@ def _run_label(message: RpcMessage, head: Mapping[str, str]) -> tuple[str | None
     return (trace.trace if trace is not None else None), trace
 
 
-async def _forever() -> Any:
+async def forever() -> Any:
     """What a call hears that nobody waits for: its client does not leave."""
     await asyncio.get_running_loop().create_future()
 

@@ -1,18 +1,20 @@
-"""What the gateway needs from the rooms above it: somebody who decides, and somebody who looks."""
+"""What the gateway needs of others: somebody who decides, somebody who looks, and a place for calls that go on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from accredit.enforcement.model import Admitted, AskedCall, Call, CallResult, Refused, WeighedCall
 from accredit.identity.model import Principal
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import ServerName
+from accredit.kernel.ids import AgentId, ServerName
 from accredit.registry.items import ItemKind
 from accredit.registry.model import Tool, ToolServer
 
-__all__ = ["EnforcementPoint", "ListingWatch"]
+__all__ = ["DeferredCallStore", "DeferredStanding", "EnforcementPoint", "KeptCall", "KeptSize", "ListingWatch"]
 
 
 class EnforcementPoint(Protocol):
@@ -103,4 +105,80 @@ class ListingWatch(Protocol):
 
     def freshen(self, server: ToolServer) -> None:
         """Look at the server again soon, in the background, if the last look is more than 5 s old."""
+        ...
+
+
+class DeferredStanding(StrEnum):
+    """How far a call is that its client asks about. It only ever goes on, never back."""
+
+    WAITS = "waits"
+    """For a person: nothing was sent."""
+    BEGUN = "begun"
+    """It may have been sent. Of a process that is gone nobody knows whether it was."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCall:
+    """A call that its client asks about, as it is kept. What it says is sealed; the rest are opaque ids."""
+
+    id: str
+    agent: AgentId
+    standing: DeferredStanding
+    expires_us: int
+    """By the wall clock: from then on it is not told of any more."""
+    bound: tuple[str, ...]
+    """What it ends with, as `kind:id`: agents, credentials and registrations of issuers."""
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSize:
+    """A kept call without what it says."""
+
+    id: str
+    agent: AgentId
+    standing: DeferredStanding
+    expires_us: int
+    bound: tuple[str, ...]
+    size: int
+    """Bytes."""
+
+
+class DeferredCallStore(Protocol):
+    """Keeps calls that go on, and which states handed to clients came back. Blocking; one thread at a time.
+
+    What a method did is on disk when it returns; where it raises UnavailableError, nothing of it was done.
+    """
+
+    def sizes(self) -> Sequence[KeptSize]:
+        """All that is kept, in the order in which it came to stand where it stands."""
+        ...
+
+    def get(self, call: str) -> KeptCall | None:
+        """The call of exactly that id."""
+        ...
+
+    def add(self, call: KeptCall) -> None:
+        """Keep one more; its id is new."""
+        ...
+
+    def advance(self, call: KeptCall, *, after: DeferredStanding) -> bool:
+        """Put it in the place of the one of its id if that still stands at `after`, all at once; False if not."""
+        ...
+
+    def forget(self, calls: Sequence[str]) -> None:
+        """Let go of these, if they are there."""
+        ...
+
+    def spend(self, state: str, *, until_us: int) -> bool:
+        """Note that a state came back, to be remembered until then; False if it had come back before."""
+        ...
+
+    def sweep(self, now_us: int) -> int:
+        """Let go of everything whose time is over; how much that was."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store."""
         ...

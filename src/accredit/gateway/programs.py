@@ -1,8 +1,10 @@
-"""Programs that are started here: as a user of their own, in a group of their own, with an environment of their own.
+"""Programs that are started here: in namespaces of their own, with an environment and limits of their own.
 
-A program gets no descriptor but its three, no variable that was not named, a directory of its own, and limits. It
-cannot read the data directory, or it is not run (`launcher.py`). When it is ended, so is all that it started: its
-process group, and, where it has a user of its own, whatever else runs as that user.
+A program gets no descriptor but its three and no variable that was not named. It sees the system to read only, private
+places in the place of shared ones, no process but its own, and a network only if that was signed off; root gives it a
+user of its own besides. It cannot reach the data directory, or it is not run. All of that is done in `launcher.py`, by
+the process that becomes the program. When it is ended, so is all that it started: the kernel ends a namespace of
+processes with its first one.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from asyncio.subprocess import SubprocessStreamProtocol
@@ -30,7 +33,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.registry.model import Launch, ToolServer
 
-__all__ = ["Program", "ProgramRules", "Programs"]
+__all__ = ["Program", "ProgramRules", "Programs", "isolation"]
 
 _log = logging.getLogger("accredit.gateway")
 
@@ -42,6 +45,8 @@ _WORDS_PER_S: Final = 20.0
 _WORDS_AT_ONCE: Final = 100
 _OWN_TIME_S: Final = 1.0
 _REAP_S: Final = 5.0
+_PROBE_S: Final = 10.0
+_NOBODY: Final = 65_534
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class ProgramRules:
     cpu_s: int
     unsafe_same_user: bool = False
 
-    def limits(self, *, own_user: bool) -> dict[str, int]:
-        """Of one process."""
+    def limits(self) -> dict[str, int]:
+        """Of one process, but for how many there are."""
         limits = {
             "RLIMIT_CORE": 0,
             "RLIMIT_CPU": self.cpu_s,
@@ -67,8 +72,8 @@ class ProgramRules:
             "RLIMIT_FSIZE": 256 * 2**20,
             "RLIMIT_NOFILE": 512,
         }
-        # counted by user: of a shared one it would count what others run
-        return {**limits, "RLIMIT_NPROC": 256} if own_user else limits
+        # counted by user and namespace of users: of shared ones it would count what others run
+        return limits if self.unsafe_same_user else {**limits, "RLIMIT_NPROC": 256}
 
 
 class _Streams(SubprocessStreamProtocol):
@@ -104,7 +109,7 @@ class Program:
         *,
         credential: Mapping[str, str],
         uid: int | None,
-        scratch: Path,
+        scratch: Path | None,
         closed: Callable[[Program], None],
     ) -> None:
         self.name = name
@@ -117,6 +122,7 @@ class Program:
         self._errors = started.errors
         self._credential = credential
         self._scratch = scratch
+        """Its directory, where it is not isolated: there that is gone with its namespace."""
         self._closed = closed
         self._words: deque[str] = deque(maxlen=_KEPT_WORDS)
         self._listening = asyncio.get_running_loop().create_task(self._listen())
@@ -140,6 +146,8 @@ class Program:
         """Why it does not answer, once it has ended."""
         if self.status == launcher.EXPOSED:
             return UnavailableError(Code.STDIO_EXPOSED, Code.STDIO_EXPOSED.meaning, hint=Code.STDIO_EXPOSED.remedy)
+        if self.status == launcher.UNISOLATED:
+            return _unisolated(next((words for words in self._words if words.startswith("not isolated: ")), ""))
         return UnavailableError(
             Code.UPSTREAM_UNREACHABLE,
             "the tool server's program ended",
@@ -171,7 +179,7 @@ class Program:
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end(at_once=at_once))
         elif at_once:
-            self._signal(signal.SIGKILL)
+            self._end_now()
         await asyncio.shield(self._ending)
 
     async def _end(self, *, at_once: bool) -> None:
@@ -184,10 +192,10 @@ class Program:
                         self._signal(each)
                     if await self._gone_within(_OWN_TIME_S):
                         break
-            self._signal(signal.SIGKILL)
-            await self._gone_within(_REAP_S)
-            if self.uid is not None:
-                await _end_all_of(self.uid)
+            self._end_now()
+            if not await self._gone_within(_REAP_S):
+                self._signal(signal.SIGKILL)
+                await self._gone_within(_REAP_S)
         finally:
             # read to the end: a pipe that nobody reads keeps its descriptor
             ends = {self._listening, asyncio.ensure_future(_read_out(self.output))}
@@ -195,8 +203,13 @@ class Program:
             for task in left:
                 task.cancel()
             self._transport.close()
-            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+            if self._scratch is not None:
+                await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
             self._closed(self)
+
+    def _end_now(self) -> None:
+        # isolated, the process that we know ends those within and waits for them: all are gone once it is
+        self._signal(signal.SIGKILL if self._scratch is not None else signal.SIGUSR1)
 
     def _signal(self, number: signal.Signals) -> None:
         # the group may outlive the process that it is named after, and its number is not given anew before it is empty
@@ -211,7 +224,7 @@ class Program:
 
 
 class Programs:
-    """Starts programs, each as a user that no other process has."""
+    """Starts programs, each in namespaces of its own, and by root as a user that no other process has."""
 
     def __init__(self, rules: ProgramRules) -> None:
         self._rules = rules
@@ -228,16 +241,17 @@ class Programs:
         name, launch = server.name, server.launch
         if not self._rules.allowed or launch is None:
             raise UnavailableError(Code.STDIO_DISABLED, Code.STDIO_DISABLED.meaning, hint=Code.STDIO_DISABLED.remedy)
-        own_user = os.geteuid() == 0 and not self._rules.unsafe_same_user
+        isolated = not self._rules.unsafe_same_user
+        if isolated and sys.platform != "linux":
+            raise _unisolated("not isolated: only Linux has namespaces")
         with contextlib.ExitStack() as undone:
-            uid = self._free_uid(name) if own_user else None
+            uid = self._free_uid(name) if isolated and os.geteuid() == 0 else None
             if uid is not None:
                 undone.callback(self._taken.discard, uid)
             try:
-                scratch = Path(tempfile.mkdtemp(prefix="accredit-stdio-"))
-                undone.callback(shutil.rmtree, scratch, ignore_errors=True)
-                if uid is not None:
-                    os.chown(scratch, uid, uid)
+                scratch = None if isolated else Path(tempfile.mkdtemp(prefix="accredit-stdio-"))
+                if scratch is not None:
+                    undone.callback(shutil.rmtree, scratch, ignore_errors=True)
                 started = await _launched(self._plan(launch, credential, uid, scratch))
             except (OSError, KeyError) as error:
                 raise UnavailableError(
@@ -257,19 +271,26 @@ class Programs:
         if program.uid is not None:
             self._taken.discard(program.uid)
 
-    def _plan(self, launch: Launch, credential: Mapping[str, str], uid: int | None, scratch: Path) -> Mapping[str, Any]:
+    def _plan(
+        self, launch: Launch, credential: Mapping[str, str], uid: int | None, scratch: Path | None
+    ) -> Mapping[str, Any]:
         env = dict(launch.env)
         if launch.credential_variable is not None:
             env[launch.credential_variable] = credential[launch.credential_variable]
         return {
             "args": list(launch.args),
             "command": launch.command,
-            "directory": launch.directory or str(scratch),
+            "directory": launch.directory or (str(scratch) if scratch is not None else None),
             "env": env,
-            "hidden": [] if self._rules.unsafe_same_user else list(self._rules.hidden),
-            "limits": self._rules.limits(own_user=uid is not None),
+            "hidden": list(self._rules.hidden) if scratch is None else [],
+            "isolated": scratch is None,
+            "limits": self._rules.limits(),
+            "network": launch.network,
             "parent": os.getpid(),
+            "probe": False,
+            "reads": list(launch.reads),
             "uid": uid,
+            "writes": list(launch.writes),
         }
 
     def _free_uid(self, name: str) -> int:
@@ -284,6 +305,39 @@ class Programs:
                 self._taken.add(uid)
                 return uid
         raise UnavailableError(Code.UPSTREAM_UNREACHABLE, "every user of `stdio_uids` runs something already")
+
+
+def _unisolated(words: str) -> UnavailableError:
+    code = Code.STDIO_UNISOLATED
+    why = words.removeprefix("not isolated: ")[:200]
+    return UnavailableError(code, f"{code.meaning}: {why}" if why else code.meaning, hint=code.remedy)
+
+
+def isolation() -> str:
+    """How programs would be kept apart if whoever asks ran accredit, tried out; or why they would not be. It blocks."""
+    if sys.platform != "linux":
+        return "not isolated: only Linux has namespaces"
+    uid = _NOBODY if os.geteuid() == 0 else None
+    plan: dict[str, Any] = {"directory": None, "hidden": [], "isolated": True, "limits": {}, "network": "none",
+                            "parent": os.getpid(), "probe": True, "reads": [], "uid": uid, "writes": []}  # fmt: skip
+    given, ours = os.pipe()
+    with os.fdopen(ours, "wb") as pipe:  # small enough for a pipe that nobody reads yet
+        pipe.write(json.dumps(plan).encode())
+    try:
+        ran = subprocess.run(  # noqa: S603 - our own interpreter and script
+            _command(given), env={}, cwd="/", pass_fds=(given,), capture_output=True, timeout=_PROBE_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"not isolated: {type(error).__name__}"
+    finally:
+        os.close(given)
+    if ran.returncode != 0:
+        return ran.stderr.decode(errors="replace").strip()[:200] or f"not isolated: status {ran.returncode}"
+    return "namespaces and a user of its own" if uid is not None else "namespaces"
+
+
+def _command(descriptor: int) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-B", str(_LAUNCHER), str(descriptor))
 
 
 async def _read_out(stream: asyncio.StreamReader) -> None:
@@ -301,25 +355,13 @@ def _uids_running() -> set[int]:
     return found
 
 
-async def _end_all_of(uid: int) -> None:
-    reaper = await _launched({"reap": True, "uid": uid})
-    try:
-        async with asyncio.timeout(_REAP_S):
-            await reaper.gone.wait()
-    except TimeoutError:
-        reaper.transport.kill()
-        _log.error("the processes of user %d could not be ended", uid)
-    finally:
-        reaper.transport.close()
-
-
 async def _launched(plan: Mapping[str, Any]) -> _Started:
     loop = asyncio.get_running_loop()
     given, ours = os.pipe()
     try:
         transport, streams = await loop.subprocess_exec(
             lambda: _Streams(loop),
-            *(sys.executable, "-I", "-S", "-B", str(_LAUNCHER), str(given)),
+            *_command(given),
             env={},
             cwd="/",
             pass_fds=(given,),

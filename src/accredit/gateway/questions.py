@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from accredit.gateway.elicitation import Asked, read_answers
+from accredit.gateway.elicitation import PATIENCE_S, Asked, read_answers
 from accredit.gateway.flight import Flight
 from accredit.gateway.jsonrpc import RpcId, RpcResponse
 from accredit.gateway.relay import encode_message
@@ -22,7 +22,6 @@ from accredit.kernel.ids import IdSource
 
 __all__ = ["ClientQuestions"]
 
-_PATIENCE_S: Final = 300.0
 _ALIVE_S: Final = 15.0
 _MOST_OPEN: Final = 1024
 
@@ -50,7 +49,7 @@ class ClientQuestions:
         waiting = {name: ((session.nonce, self._ids.new("elc")), loop.create_future()) for name in asked.requests}
         self._open |= dict(waiting.values())
         try:
-            with flight.lasting(_PATIENCE_S):
+            with flight.lasting(PATIENCE_S):
                 for name, ((_, rpc_id), _) in waiting.items():
                     question = {"jsonrpc": "2.0", "id": rpc_id, **asked.requests[name]}
                     await part(event_frame(encode_message(question)))

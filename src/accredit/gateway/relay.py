@@ -20,9 +20,13 @@ from accredit.kernel.errors import UnavailableError
 
 __all__ = [
     "ABOUT_US",
+    "ACKNOWLEDGED",
     "ALIVE",
+    "LIST_NOTICES",
+    "RESOURCE_UPDATED",
     "Answer",
     "ServerAsk",
+    "ServerNotice",
     "answer_of",
     "encode_message",
     "read_answer",
@@ -36,6 +40,12 @@ ABOUT_US = {"name": "accredit", "version": version("accredit")}
 _MAX_ERROR_TEXT = 1024
 _MAX_ID = 256
 _MAX_REQUIRED = 1024
+_MAX_URI = 1024
+_MOST_URIS = 64
+RESOURCE_UPDATED = "notifications/resources/updated"
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+LIST_NOTICES = frozenset(f"notifications/{kind}/list_changed" for kind in ("prompts", "resources", "tools"))
+_NOTICES = LIST_NOTICES | {ACKNOWLEDGED, RESOURCE_UPDATED}
 _META: Mapping[str, Any] = {
     ERA_KEY: Era.STATELESS.value,
     CLIENT_INFO_KEY: ABOUT_US,
@@ -60,6 +70,14 @@ class ServerAsk:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerNotice:
+    """What a tool server tells that belongs to no request: a list changed, a resource did, or what it will tell of."""
+
+    method: str
+    uris: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One message of an answer: at most one of these is set; none for a notification that is not relayed."""
 
@@ -67,6 +85,7 @@ class Answer:
     error: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
     ask: ServerAsk | None = None
+    notice: ServerNotice | None = None
 
     @property
     def final(self) -> bool:
@@ -236,4 +255,14 @@ def _unasked(message: dict[str, Any], rpc_id: int, *, sessions: bool) -> Answer:
         kept = {key: params[key] for key in ("progress", "total", "message") if key in params}
         if _same(params.get("progressToken"), rpc_id) and "progress" in kept:
             return Answer(progress=kept)
+    if isinstance(method, str) and method in _NOTICES:
+        return Answer(notice=ServerNotice(method, _uris(params if isinstance(params, dict) else {})))
     return Answer()
+
+
+def _uris(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """The resources that a notice names: the one that changed, or those whose changes will be told of."""
+    told = params.get("notifications")
+    named = told.get("resourceSubscriptions") if isinstance(told, dict) else None
+    given = named if isinstance(named, list) else [params.get("uri")]
+    return tuple(uri for uri in given[:_MOST_URIS] if isinstance(uri, str) and len(uri) <= _MAX_URI)

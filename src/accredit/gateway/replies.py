@@ -63,6 +63,11 @@ class Reply:
         await self._send({"type": "http.response.body", "body": event_frame(body)})
         self.done = True
 
+    async def end(self) -> None:
+        """End a stream that answers nothing."""
+        await self._send({"type": "http.response.body", "body": b""})
+        self.done = True
+
     async def result(self, result: Mapping[str, Any], *headers: tuple[bytes, bytes]) -> None:
         await self.final(self.encode(result), *headers)
 

@@ -22,6 +22,7 @@ __all__ = [
     "CLIENT_INFO_KEY",
     "ERA_KEY",
     "NAMED_BY",
+    "SUBSCRIPTION_KEY",
     "Era",
     "ParamHeader",
     "check_parameters",
@@ -36,6 +37,7 @@ __all__ = [
 ERA_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
+SUBSCRIPTION_KEY = "io.modelcontextprotocol/subscriptionId"
 NAMED_BY = {
     "prompts/get": "name",
     "resources/read": "uri",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["KEEP_ALIVE", "EventReader", "event_frame"]
+__all__ = ["KEEP_ALIVE", "EventReader", "event_frame", "id_frame"]
 
 KEEP_ALIVE = b": alive\r\n\r\n"
 """A comment: it keeps proxies on the way from closing a quiet stream."""
@@ -12,6 +12,8 @@ KEEP_ALIVE = b": alive\r\n\r\n"
 _END_OF_LINE = re.compile(rb"\r\n?|\n")
 _BOM = b"\xef\xbb\xbf"
 _LINE_FEED = 0x0A
+_ID = re.compile(rb"[\x20-\x7e]{1,1024}")
+_RETRY = re.compile(rb"[0-9]{1,9}")
 
 
 class EventReader:
@@ -27,6 +29,11 @@ class EventReader:
         self._event = b""
         self._first = True
         self._after_return = False
+        self._id: bytes | None = None
+        self.last_id: str | None = None
+        """Where the stream could be taken up again, as its sender says; None: nowhere."""
+        self.retry_ms: int | None = None
+        """How long its sender wants to be left alone before that."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take some bytes; return what they completed, in order."""
@@ -57,6 +64,7 @@ class EventReader:
                 found.append(b"\n".join(self._data) if self._event in {b"", b"message"} else b"")
             self._data.clear()
             self._event = b""
+            self.last_id = self._id.decode() if self._id is not None else None
             return
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -66,8 +74,21 @@ class EventReader:
             self._data.append(value)
         elif field == b"event":
             self._event = value
+        elif field == b"id":
+            self._id = value if _ID.fullmatch(value) else None  # another could not be sent back in a header
+        elif field == b"retry" and _RETRY.fullmatch(value):
+            self.retry_ms = int(value)
 
 
-def event_frame(data: bytes) -> bytes:
-    """One `message` event; the data must hold no line ends, as JSON from our encoder does not."""
-    return b"event: message\r\ndata: " + data + b"\r\n\r\n"
+def id_frame(own: str) -> bytes:
+    """An event without data, which says from where on the stream can be taken up again."""
+    return b"id: " + own.encode() + b"\r\ndata:\r\n\r\n"
+
+
+def event_frame(data: bytes, own: str | None = None) -> bytes:
+    """One `message` event; the data must hold no line ends, as JSON from our encoder does not.
+
+    `own` is the id by which the stream can be taken up again after it.
+    """
+    head = b"" if own is None else b"id: " + own.encode() + b"\r\n"
+    return head + b"event: message\r\ndata: " + data + b"\r\n\r\n"

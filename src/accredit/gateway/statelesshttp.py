@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from accredit.gateway.relay import ALIVE, Answer, read_answer, upstream_request
-from accredit.gateway.toolservers import DISCOVER, ServerExchange, ToolRequest, always, discovered
+from accredit.gateway.relay import ALIVE, Answer, ServerAsk, read_answer, upstream_request
+from accredit.gateway.resourcewatch import ListeningWatch, listen_to
+from accredit.gateway.toolservers import DISCOVER, ResourceWatch, ServerExchange, ToolRequest, always, discovered
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.kernel.ids import ServerName
 from accredit.registry.model import ToolServer
@@ -46,9 +47,12 @@ class _Exchange:
             if not text:
                 return ALIVE
             answer = read_answer(text, rpc_id=self._rpc_id)
-            if answer != ALIVE:
+            if answer != ALIVE:  # of notices those alone come here that were asked for
                 return answer
         return None
+
+    async def respond(self, ask: ServerAsk, _: Mapping[str, Any], __: Callable[[], None]) -> None:
+        raise AssertionError(f"a server of this era sends no requests, {ask.method} among them")
 
 
 class StatelessHttp:
@@ -80,6 +84,12 @@ class StatelessHttp:
         )
         inner = self._upstream.exchange(server.url, headers, body, credential=credential, recheck=recheck)
         return _Exchange(inner, rpc_id)
+
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """As of the port."""
+        return ListeningWatch(uri, self.exchange(server, listen_to(uri), credential=credential, recheck=recheck))
 
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""

@@ -4,6 +4,9 @@ One program for each server and credential, started when it is first needed, and
 it at a time: an answer belongs to the call whose id it bears, exactly, and while that waits. What bears any other id,
 or comes a second time, belongs to nobody and is dropped; so is what is not JSON-RPC. How much a program may say that
 belongs to nobody is bounded, and so are the length of a line and the time that it takes.
+
+A question to an agent's user bears no such id. It is taken to be about the one call that is in the program, if that is
+one and was the only one for a moment; of several nobody could tell whose user is to be asked, and it is refused.
 """
 
 from __future__ import annotations
@@ -16,18 +19,33 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+from accredit.gateway.elicitation import ELICITATION
 from accredit.gateway.programs import Program, Programs
-from accredit.gateway.relay import Answer, ServerAsk, answer_of, encode_message, read_server_message, rpc_request
+from accredit.gateway.relay import (
+    LIST_NOTICES,
+    Answer,
+    ServerAsk,
+    answer_of,
+    encode_message,
+    read_server_message,
+    rpc_request,
+)
+from accredit.gateway.resourcewatch import Bells, ListeningWatch, SubscribedWatch, listen_to
+from accredit.gateway.routing import SUBSCRIPTION_KEY
 from accredit.gateway.sessionhttp import initialize_params
 from accredit.gateway.toolservers import (
     DISCOVER,
-    AnswerAsk,
+    Allowance,
+    Asks,
+    CallsInside,
+    ListNoticed,
+    ResourceWatch,
     ServerExchange,
     ToolRequest,
     always,
     discovered,
     negotiated,
-    not_declared,
+    nobody_listens,
     reply_to,
     shared,
 )
@@ -114,7 +132,7 @@ class _Conversation:
         server: ToolServer,
         credential: Mapping[str, str],
         *,
-        answering: AnswerAsk,
+        list_noticed: ListNoticed,
         max_bytes: int,
         line_s: float,
         write_s: float,
@@ -131,7 +149,7 @@ class _Conversation:
         self.answered = False
         """Whether it ever answered a request."""
         self._credential = credential
-        self._answering = answering
+        self._list_noticed = list_noticed
         self._max_bytes = max_bytes
         self._line_s = line_s
         self._write_s = write_s
@@ -139,9 +157,11 @@ class _Conversation:
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
         self._ids = itertools.count(1)
-        self._waiting: dict[int, _Exchange] = {}
+        self._waiting: CallsInside[_Exchange] = CallsInside(self._loop.time)
         self._writing = asyncio.Lock()
-        self._stray, self._stray_at, self._strays = float(_STRAY_AT_ONCE), self.started, 0
+        self._stray = Allowance(_STRAY_AT_ONCE, _STRAY_PER_S, self.started)
+        self._strays = 0
+        self.bells = Bells()
         self._aside: set[asyncio.Task[None]] = set()
         self._at_once = False
         self._idle = self._loop.call_later(self._idle_s, self._retire)
@@ -183,7 +203,7 @@ class _Conversation:
 
     def _retire(self) -> None:
         """Nobody asked for long: it is started again when somebody does."""
-        if not self._waiting and not self._writing.locked():
+        if not self._waiting and not self._writing.locked() and not self.bells:
             self.retired = True
             self.fail(UnavailableError(Code.UPSTREAM_UNREACHABLE, "the tool server is ended"))
             self.running.cancel()
@@ -193,9 +213,9 @@ class _Conversation:
         if self.failure is not None:
             return
         self.failure = error
-        waiting, self._waiting = self._waiting, {}
-        for exchange in waiting.values():
+        for exchange in self._waiting.clear():
             exchange.take(error)
+        self.bells.lost()
 
     async def end(self, *, at_once: bool) -> None:
         self.fail(UnavailableError(Code.UPSTREAM_UNREACHABLE, "the tool server is ended"))
@@ -241,27 +261,45 @@ class _Conversation:
         exchange.take_message(message, len(line))
 
     def _unasked(self, message: dict[str, Any], line: bytes) -> None:
+        if "id" in message:
+            self._asks(message, line)
+            return
         params = message.get("params")
-        token = params.get("progressToken") if isinstance(params, dict) else None
+        params = params if isinstance(params, dict) else {}
+        meta = params.get("_meta")
+        token = params.get("progressToken") if message["method"] == "notifications/progress" else None
+        if not self.sessions and isinstance(meta, dict):
+            token = meta.get(SUBSCRIPTION_KEY, token)
         exchange = self._waiting.get(token) if type(token) is int else None
-        if "id" not in message and message["method"] == "notifications/progress" and exchange is not None:
+        if exchange is not None:
             exchange.take_message(message, len(line))
             return
+        notice = answer_of(message, rpc_id=0).notice
+        if notice is not None and notice.method in LIST_NOTICES:
+            self._list_noticed(self.server.name)
+        elif notice is not None and self.sessions:
+            self.bells.ring(notice)
         self._belongs_to_nobody(b"" if isinstance(message["method"], str) else line)
-        if "id" in message:
-            try:
-                ask = answer_of(message, rpc_id=0, sessions=True).ask
-            except UnavailableError:
+
+    def _asks(self, message: dict[str, Any], line: bytes) -> None:
+        try:
+            ask = answer_of(message, rpc_id=0, sessions=True).ask
+        except UnavailableError:
+            ask = None
+        unclear = False
+        if ask is not None and ask.method == ELICITATION and self.sessions:
+            about = self._waiting.only_one()
+            if about is not None and about.may_be_asked:
+                about.take_ask(ask, len(line))
                 return
-            if ask is not None and len(self._aside) < _MAX_WAITING:
-                self._later(self._reply(ask))
+            unclear = about is None and bool(self.server.elicitation)
+        self._belongs_to_nobody(b"" if ask is not None else line)
+        if ask is not None and len(self._aside) < _MAX_WAITING:
+            self._later(self._tell(reply_to(ask, unclear=unclear)))
 
     def _belongs_to_nobody(self, line: bytes) -> None:
         """Count it; too much of it is a flood."""
-        now = self._loop.time()
-        self._stray = min(_STRAY_AT_ONCE, self._stray + (now - self._stray_at) * _STRAY_PER_S) - 1
-        self._stray_at = now
-        if self._stray < 0:
+        if not self._stray.take(self._loop.time()):
             raise ProgramFault(_invalid("writes what nobody asked for without end"))
         if line and self._strays < _SHOWN_STRAY:
             self._strays += 1
@@ -304,9 +342,6 @@ class _Conversation:
     async def _tell(self, message: Mapping[str, Any]) -> None:
         await self.send(encode_message(message), always, lambda: None)
 
-    async def _reply(self, ask: ServerAsk) -> None:
-        await self._tell(await reply_to(self._answering, self.server, ask))
-
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         async def told() -> None:
             try:
@@ -325,12 +360,12 @@ class _Conversation:
         return next(self._ids)
 
     def waiting(self, rpc_id: int, exchange: _Exchange) -> None:
-        self._waiting[rpc_id] = exchange
+        self._waiting.add(rpc_id, exchange)
         self._idle.cancel()
 
     def over(self, rpc_id: int, *, cancelled: bool) -> None:
         """Nobody waits for an answer under this id any more."""
-        waited = self._waiting.pop(rpc_id, None) is not None
+        waited = self._waiting.remove(rpc_id, cancelled=cancelled)
         if not self._waiting and self.failure is None:
             self._idle.cancel()
             self._idle = self._loop.call_later(self._idle_s, self._retire)
@@ -342,7 +377,7 @@ class _Conversation:
         """In the era of sessions: what comes before anything else."""
         if not self.sessions:
             return
-        opening = _Exchange.within(self, ToolRequest("initialize", initialize_params()), self._max_bytes)
+        opening = _Exchange.within(self, ToolRequest("initialize", initialize_params(self.server)), self._max_bytes)
         try:
             async with asyncio.timeout(_BEGIN_S), opening:
                 answer = await opening.next()
@@ -387,6 +422,7 @@ class _Exchange:
         self._rpc_id = 0
         self._items: deque[Answer | UnavailableError] = deque()
         self._some = asyncio.Event()
+        self._asks = Asks()
         self._over = False
         self.received = 0
         self.sent = False
@@ -454,8 +490,33 @@ class _Exchange:
         if answer.final:
             self._finish()
         elif len(self._items) >= _MAX_WAITING:
-            self._items.popleft()  # of notices that nobody reads so fast, the newest count
+            # of notices that nobody reads so fast, the newest count; questions are far fewer
+            oldest = next(at for at, each in enumerate(self._items) if isinstance(each, Answer) and each.ask is None)
+            del self._items[oldest]
         self.take(answer)
+
+    def take_ask(self, ask: ServerAsk, size: int) -> None:
+        """A question that the program puts while it works on this request."""
+        self.received += size
+        try:
+            self._check_size()
+            self._asks.take(ask)
+        except UnavailableError as error:
+            if self._conversation is not None:
+                self._conversation.over(self._rpc_id, cancelled=True)
+            self.take(error)
+            return
+        self.take(Answer(ask=ask))
+
+    @property
+    def may_be_asked(self) -> bool:
+        return self._request.may_be_asked
+
+    async def respond(self, ask: ServerAsk, said: Mapping[str, Any], recheck: Callable[[], None]) -> None:
+        """As of the port."""
+        conversation = self._conversation or await self._open()
+        message = {"jsonrpc": "2.0", "id": ask.id, **said}
+        await conversation.send(encode_message(message), recheck, lambda: None)
 
     def _check_size(self) -> None:
         if self.received > self._max_bytes:
@@ -509,16 +570,15 @@ class StdioServers:
         write_s: float = 10.0,
         first_wait_s: float = 0.5,
         idle_s: float = 900.0,
-        answering: AnswerAsk = not_declared,
+        list_noticed: ListNoticed = nobody_listens,
     ) -> None:
-        """`answering` is asked what a server's own requests are answered with."""
+        self._list_noticed = list_noticed
         self._programs = programs
         self._max_bytes = max_result_bytes
         self._line_s = line_s
         self._write_s = write_s
         self._first_wait_s = first_wait_s
         self._idle_s = idle_s
-        self._answering = answering
         self._places: dict[_Key, _Place] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -534,6 +594,21 @@ class StdioServers:
         """As of the port."""
         given = dict(credential)
         return _Exchange(lambda: self._conversation(server, given), request, recheck, self._max_bytes)
+
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """As of the port. A program that is watched is not ended for want of calls."""
+
+        def exchange(request: ToolRequest) -> ServerExchange:
+            return self.exchange(server, request, credential=credential, recheck=recheck)
+
+        async def bells() -> Bells:
+            return (await self._conversation(server, dict(credential))).bells
+
+        if server.revision == LATEST_REVISION:
+            return ListeningWatch(uri, exchange(listen_to(uri)))
+        return SubscribedWatch(uri, bells, exchange)
 
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""
@@ -632,7 +707,7 @@ class StdioServers:
             program,
             server,
             credential,
-            answering=self._answering,
+            list_noticed=self._list_noticed,
             max_bytes=self._max_bytes,
             line_s=self._line_s,
             write_s=self._write_s,

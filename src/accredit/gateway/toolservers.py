@@ -7,11 +7,13 @@ sessions (`statelesshttp.py`), HTTP with them (`sessionhttp.py`), and programs t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
+from accredit.gateway.elicitation import ELICITATION
+from accredit.gateway.jsonrpc import RpcNumber
 from accredit.gateway.relay import Answer, ServerAsk
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
@@ -20,8 +22,11 @@ from accredit.registry.model import LATEST_REVISION, SESSION_REVISIONS, ToolServ
 
 __all__ = [
     "DISCOVER",
-    "AnswerAsk",
-    "NotDeclared",
+    "Allowance",
+    "Asks",
+    "CallsInside",
+    "ListNoticed",
+    "ResourceWatch",
     "ServerExchange",
     "ToolRequest",
     "ToolServerProtocol",
@@ -30,12 +35,14 @@ __all__ = [
     "answered",
     "discovered",
     "negotiated",
-    "not_declared",
+    "nobody_listens",
     "reply_to",
     "shared",
 ]
 
-_METHOD_UNKNOWN: Final = -32601
+_MAX_ASKS: Final = 32
+_CROSSING_S: Final = 5.0
+"""For so long what a server asks may be about a call that it has not heard the end of."""
 
 
 def always() -> None:
@@ -54,7 +61,12 @@ class ToolRequest:
     """Whether notices of progress are wanted."""
     traceparent: str | None = None
     capabilities: Mapping[str, Any] = field(default_factory=dict)
-    """What the client behind the call can do; a session announces none."""
+    """What the client behind the call can do; a session announces what its server is registered to ask for."""
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether its user may be asked for something while it is worked on."""
+        return "elicitation" in self.capabilities
 
 
 DISCOVER: Final = ToolRequest("server/discover", {})
@@ -82,11 +94,52 @@ class ServerExchange(Protocol):
     async def next(self) -> Answer | None:
         """The next message of the answer, `ALIVE` for a sign of life, None if the answer ended without a response.
 
+        A question to the agent's user comes only where the request may be asked; every other request of the server's
+        was answered already.
+
         INVARIANT: what it gives was said in answer to this request, and not with the credential that went in.
 
         Raises:
             UnavailableError: the server is unreachable, or its answer too large or not what the protocol requires.
             AccreditError: whatever the re-check raised; then nothing was sent.
+        """
+        ...
+
+    async def respond(self, ask: ServerAsk, said: Mapping[str, Any], recheck: Callable[[], None]) -> None:
+        """Tell the server what is said to its question: `result` or `error`.
+
+        INVARIANT: `recheck` is the first statement of writing it.
+
+        Raises:
+            UnavailableError: the server takes it no more.
+            AccreditError: whatever the re-check raised; then nothing was sent.
+        """
+        ...
+
+
+class ResourceWatch(Protocol):
+    """Word of one resource's changes. Leaving it tells the server that nobody listens any more."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def begin(self) -> None:
+        """Ask for it.
+
+        Raises:
+            UnavailableError: the server does not tell, or is unreachable.
+            AccreditError: whatever the re-check raised; then nothing was sent.
+        """
+        ...
+
+    async def next(self) -> None:
+        """Wait until the server says that it changed.
+
+        Raises:
+            UnavailableError: it tells nothing any more, unless it is asked again.
         """
         ...
 
@@ -108,6 +161,15 @@ class ToolServerProtocol(Protocol):
         """
         ...
 
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """Word of a resource's changes, to be asked for.
+
+        INVARIANT: `recheck` is the first statement of writing what asks for it.
+        """
+        ...
+
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """The revision that is spoken to it: of the era of `server.revision`, and nothing older.
 
@@ -125,28 +187,115 @@ class ToolServerProtocol(Protocol):
         ...
 
 
-class NotDeclared(Exception):  # noqa: N818 - an answer, not a failure
-    """We declared no capability to do what a tool server asks."""
+ListNoticed = Callable[[ServerName], None]
+"""Is told that a server says that one of its lists is another now."""
 
 
-AnswerAsk = Callable[[ToolServer, ServerAsk], Awaitable[Mapping[str, Any]]]
-"""Answers what a tool server asks while it works on a call; raises `NotDeclared`."""
+def nobody_listens(_: ServerName) -> None:
+    """Nobody wants to know of changed lists."""
 
 
-async def not_declared(_: ToolServer, ask: ServerAsk) -> Mapping[str, Any]:
-    """A ping is answered; no capability is declared to tool servers, so nothing else may be asked."""
+class Allowance:
+    """How much a server may say that nobody asked for: so many at once, and so many a second."""
+
+    __slots__ = ("_at", "_left", "_most", "_per_s")
+
+    def __init__(self, most: int, per_s: float, now: float) -> None:
+        self._most, self._per_s = most, per_s
+        self._left, self._at = float(most), now
+
+    def take(self, now: float) -> bool:
+        """Whether one more is within it."""
+        self._left = min(self._most, self._left + (now - self._at) * self._per_s) - 1
+        self._at = now
+        return self._left >= 0
+
+
+class Asks:
+    """What a server has asked while it worked on one request."""
+
+    __slots__ = ("_count", "_known")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._known: set[str | int] = set()
+
+    def take(self, ask: ServerAsk) -> None:
+        """Note one more.
+
+        Raises:
+            UnavailableError: `upstream_invalid`: there were too many, or this question was put before.
+        """
+        self._count += 1
+        if self._count > _MAX_ASKS:
+            raise UnavailableError(
+                Code.UPSTREAM_INVALID, f"the tool server asked more than {_MAX_ASKS} times while it worked on one call"
+            )
+        if ask.method == ELICITATION:
+            if ask.id in self._known:
+                raise UnavailableError(Code.UPSTREAM_INVALID, "the tool server asked under the same `id` twice")
+            self._known.add(ask.id)
+
+
+_Inside = TypeVar("_Inside", bound="_MayBeAsked")
+
+
+class _MayBeAsked(Protocol):
+    @property
+    def may_be_asked(self) -> bool: ...
+
+
+class CallsInside(Generic[_Inside]):
+    """The requests that a session or program works on, where a question may come that does not say which it is about.
+
+    INVARIANT: nobody is asked about somebody else's call, as far as the protocol lets us see whose it is.
+    """
+
+    __slots__ = ("_clear_at", "_known", "_now")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._known: dict[int, _Inside] = {}
+        self._clear_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, rpc_id: int, request: _Inside) -> None:
+        self._known[rpc_id] = request
+
+    def get(self, rpc_id: int) -> _Inside | None:
+        return self._known.get(rpc_id)
+
+    def remove(self, rpc_id: int, *, cancelled: bool) -> bool:
+        """Nobody waits for an answer any more; whether somebody did. `cancelled`: the server has yet to hear of it."""
+        waited = self._known.pop(rpc_id, None) is not None
+        if waited and cancelled:
+            self._clear_at = self._now() + _CROSSING_S
+        return waited
+
+    def clear(self) -> list[_Inside]:
+        """Forget all of them; those that there were."""
+        known, self._known = self._known, {}
+        return list(known.values())
+
+    def only_one(self) -> _Inside | None:
+        """The one that a question is about; None: it could be about another."""
+        if len(self._known) != 1 or self._now() < self._clear_at:
+            return None
+        return next(iter(self._known.values()))
+
+
+def reply_to(ask: ServerAsk, *, unclear: bool = False) -> dict[str, Any]:
+    """The response to a server's request that goes to no client: a ping is answered, nothing else is served.
+
+    `unclear`: it is about a call, and nobody can tell which.
+    """
     if ask.method == "ping":
-        return {}
-    raise NotDeclared
-
-
-async def reply_to(answering: AnswerAsk, server: ToolServer, ask: ServerAsk) -> dict[str, Any]:
-    """The JSON-RPC response to a tool server's request."""
-    try:
-        return {"jsonrpc": "2.0", "id": ask.id, "result": dict(await answering(server, ask))}
-    except NotDeclared:
-        error = {"code": _METHOD_UNKNOWN, "message": "the client has not declared this capability"}
-        return {"jsonrpc": "2.0", "id": ask.id, "error": error}
+        return {"jsonrpc": "2.0", "id": ask.id, "result": {}}
+    words = "it cannot be told which request this is about" if unclear else "no such capability was declared"
+    number = RpcNumber.INTERNAL if unclear else RpcNumber.METHOD
+    return {"jsonrpc": "2.0", "id": ask.id, "error": {"code": int(number), "message": words}}
 
 
 async def discovered(exchange: ServerExchange) -> str:
@@ -237,6 +386,12 @@ class ToolServers:
     ) -> ServerExchange:
         """As of the port."""
         return self._of(server).exchange(server, request, credential=credential, recheck=recheck)
+
+    def watch(
+        self, server: ToolServer, uri: str, *, credential: Mapping[str, str], recheck: Callable[[], None]
+    ) -> ResourceWatch:
+        """As of the port."""
+        return self._of(server).watch(server, uri, credential=credential, recheck=recheck)
 
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""

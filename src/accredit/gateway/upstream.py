@@ -109,6 +109,7 @@ class Exchange:
         "_session",
         "_url",
         "_written_once",
+        "broke_off",
         "received",
         "refusal",
         "sent",
@@ -144,6 +145,8 @@ class Exchange:
         self.sent = False
         """Whether the request may have left this process."""
         self.refusal: Exception | None = None
+        self.broke_off = False
+        """Whether the connection ended before the answer did."""
 
     def before_write(self) -> None:
         """Re-check, then note that from here on the request counts as sent.
@@ -200,6 +203,11 @@ class Exchange:
         """Of the answer, once its head is there."""
         return self._response.status if self._response is not None else None
 
+    @property
+    def events(self) -> EventReader | None:
+        """Of an answer that is a stream of events."""
+        return self._events
+
     def header(self, name: str) -> str | None:
         """One of the answer, once its head is there."""
         return self._response.headers.get(name) if self._response is not None else None
@@ -213,6 +221,7 @@ class Exchange:
         quoted = f"{type(error).__name__}: {error}".encode(errors="backslashreplace")
         cause = self.clean(quoted).decode().encode("unicode_escape").decode("ascii")[:500]
         if self._response is not None:
+            self.broke_off = True
             return UnavailableError(Code.UPSTREAM_INVALID, "the tool server's answer broke off", cause=cause)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return UnavailableError(Code.CONNECT_TIMEOUT, Code.CONNECT_TIMEOUT.meaning, cause=cause)
@@ -397,7 +406,7 @@ class Upstream:
     """The client of all tool servers of one process. Connections are kept per server; nothing else is shared."""
 
     def __init__(self, *, max_result_bytes: int = 16 * 2**20, connect_timeout_s: float = 5.0) -> None:
-        self._max_result_bytes = max_result_bytes
+        self.max_result_bytes = max_result_bytes
         self._connect_timeout_s = connect_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -434,7 +443,7 @@ class Upstream:
             body,
             credential=credential,
             recheck=recheck,
-            max_bytes=self._max_result_bytes,
+            max_bytes=self.max_result_bytes,
             method=method,
         )
 

@@ -67,7 +67,7 @@ from accredit.kernel.errors import (
 )
 from accredit.kernel.ids import AgentId, CredentialId, IdSource
 from accredit.registry.lifecycle import runs
-from accredit.registry.model import Agent
+from accredit.registry.model import Agent, Environment
 
 __all__ = ["OnPosture", "TokenEndpoint", "TokenRefusal", "TokenReply"]
 
@@ -284,7 +284,7 @@ class TokenEndpoint:
         token = form.get("subject_token", "")
         if self._ours(token, DELEGATION_TYPE):
             return await self._issue(caller, form, await self._taken_on(caller, form, token))
-        issuer, subject = self._signed_by(IssuerKind.USER, token)
+        issuer, subject = self._signed_by(IssuerKind.USER, token, caller)
         self._may_act(caller, issuer, subject.claims)
         user = VerifiedUser(
             issuer.url,
@@ -305,7 +305,7 @@ class TokenEndpoint:
         """Whether a token says it is one of ours of that kind: whose rule it has to verify under, and no more."""
         return token != "" and peek_type(token) == kind and peek_claim(token, "iss") == self._public_url
 
-    def _signed_by(self, kind: IssuerKind, token: str) -> tuple[Issuer, SignedClaims]:
+    def _signed_by(self, kind: IssuerKind, token: str, caller: _Caller) -> tuple[Issuer, SignedClaims]:
         if not token:
             raise refused(Code.TOKEN_MISSING, f"no {kind} token")
         url = peek_claim(token, "iss")
@@ -317,6 +317,9 @@ class TokenEndpoint:
         issuer, keys = found
         if issuer.revoked:
             raise refused(Code.CREDENTIAL_REVOKED, f"the {kind} issuer was revoked")
+        agent = self._directory.get(caller.agent)
+        if not issuer.approved and (agent is None or agent.environment is not Environment.DEVELOPMENT):
+            raise refused(Code.ISSUER_UNAPPROVED, f"the {kind} issuer")
         rule = TokenRule(frozenset({issuer.token_type}), issuer.url, issuer.max_life_s)
         return issuer, read_token(
             token, rule=rule, keys=lambda kid: keys.get(kid) if kid else None, now=self._clock.now()
@@ -338,7 +341,7 @@ class TokenEndpoint:
 
     async def _with_task(self, caller: _Caller, behalf: _Behalf, token: str) -> _Behalf:
         """DESIGN §4: it names agent, user, task and `jti`, lives 15 minutes at most, and its task is open."""
-        issuer, signed = self._signed_by(IssuerKind.TASK, token)
+        issuer, signed = self._signed_by(IssuerKind.TASK, token, caller)
         claims, now = signed.claims, self._clock.now()
         if not self._for_us(issuer, single_audience(claims)):
             raise refused(Code.TOKEN_AUDIENCE, "the task token is not for us")

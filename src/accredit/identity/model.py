@@ -188,6 +188,8 @@ class Issuer:
     """The name it is registered under: for good, so a name once revoked vouches for nothing again."""
     revoked: bool = False
     """Or its keys cannot be read: either way it vouches for nothing."""
+    approved: bool = False
+    """Whether two persons signed it off; else its word counts for agents in development alone."""
 
 
 class TokenKind(StrEnum):

@@ -21,6 +21,7 @@ import orjson
 from accredit.audit.ports import Change, ControlLog
 from accredit.identity.claims import fits
 from accredit.identity.model import ClaimType, IssuerKind, Principal
+from accredit.identity.ports import AgentDirectory
 from accredit.identity.state import IdentityState
 from accredit.identity.tokens import reserved_key
 from accredit.kernel.clock import Clock, Deadline, Instant
@@ -28,6 +29,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
 from accredit.kernel.strictjson import parse_strict
 from accredit.registry import rows
+from accredit.registry.model import Environment
 
 __all__ = ["ContextProvider", "ContextProviders", "CredentialSource", "FactFetch", "ProvidedFacts"]
 
@@ -56,6 +58,8 @@ class ContextProvider:
     timeout_s: float
     max_bytes: int
     off: bool
+    approved: bool
+    """Whether two persons signed it off; else its word counts for agents in development alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class ContextProviders:
         state: IdentityState,
         fetch: FactFetch,
         credentials: CredentialSource,
+        agents: AgentDirectory,
         *,
         clock: Clock,
         capacity: int = _CAPACITY,
@@ -113,6 +118,7 @@ class ContextProviders:
         self._state = state
         self._fetch = fetch
         self._credentials = credentials
+        self._agents = agents
         self._clock = clock
         self._capacity = capacity
         self._providers: dict[str, ContextProvider] = {}
@@ -148,11 +154,14 @@ class ContextProviders:
             and subjects[one.kind][0] == one.issuer
             and (only is None or (one.kind.value, one.name) in only)
         ]
+        agent = self._agents.get(principal.agent)
+        developing = agent is not None and agent.environment is Environment.DEVELOPMENT
+        absent = [(one.name, Code.ISSUER_UNAPPROVED) for one, _ in asked if not (one.approved or developing)]
+        asked = [(one, subject) for one, subject in asked if one.approved or developing]
         if not asked:
-            return ProvidedFacts()
+            return ProvidedFacts(absent=tuple(absent))
         found = await asyncio.gather(*(self._of(one, subject) for one, subject in asked))
         told: dict[IssuerKind, dict[str, Mapping[str, Any]]] = {IssuerKind.USER: {}, IssuerKind.TASK: {}}
-        absent: list[tuple[str, Code]] = []
         now = self._clock.now()
         for (one, _), known in zip(asked, found, strict=True):
             if known.facts is None:
@@ -252,6 +261,7 @@ def _provider(name: str, doc: Mapping[str, Any]) -> ContextProvider:
         timeout_s=doc["timeout_ms"] / 1_000,
         max_bytes=doc["max_bytes"],
         off=doc["off"],
+        approved="enacted" in doc,
     )
 
 

@@ -145,6 +145,7 @@ def issuer_from(key: str, doc: Mapping[str, Any]) -> Issuer:
         status_url=doc["status_url"] or "",
         id=key,
         revoked=doc.get("revoked", False),
+        approved="enacted" in doc,
     )
 
 

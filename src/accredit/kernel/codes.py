@@ -116,7 +116,12 @@ class Code(Enum):
     MCP_TASK_UNKNOWN = (
         "mcp_task_unknown",
         "no such task of this caller at this endpoint",
-        "it is too old, or the gateway was started anew: repeat the call",
+        "it is too old, or was revoked: repeat the call",
+    )
+    STATE_USED = (
+        "state_used",
+        "the call for which this state was handed out was made already",
+        "repeat the call without state to make it once more",
     )
     HOLD_UNKNOWN = ("hold_unknown", "no such hold for this agent and call", "repeat the call without state")
     POLICY_ERROR = (
@@ -344,6 +349,11 @@ class Code(Enum):
         "the token endpoint does not know this grant type",
         "see `/.well-known/oauth-authorization-server`",
     )
+    ISSUER_UNAPPROVED = (
+        "issuer_unapproved",
+        "one person alone registered the issuer or context provider, and outside of development its word takes two",
+        "apply its manifest again, and have it signed off",
+    )
     ISSUER_UNKNOWN = ("issuer_unknown", "no such issuer is registered", "register the issuer")
     UPSTREAM_CREDENTIAL = (
         "upstream_credential",
@@ -393,6 +403,11 @@ class Code(Enum):
         "the session id is not one this gateway gave out",
         "send `initialize` to begin a new session",
     )
+    SERVER_LOCAL = (
+        "server_local",
+        "its tools are functions of a program, which are asked about and never called through the gateway",
+        "ask with accredit.sdk or at /access/v1, and run the function in the program",
+    )
     SERVER_UNKNOWN = (
         "server_unknown",
         "no such tool server is registered",
@@ -426,7 +441,12 @@ class Code(Enum):
     STDIO_EXPOSED = (
         "stdio_exposed",
         "the tool server's program could read the data directory, so it is not run",
-        "run accredit as root, which gives it a user of its own, see `docs/tool-servers.md`",
+        "let nothing that its manifest names lead there, see `docs/tool-servers.md`",
+    )
+    STDIO_UNISOLATED = (
+        "stdio_unisolated",
+        "the tool server's program cannot be kept apart here, so it is not run",
+        "run accredit as root or allow it user namespaces, see `docs/tool-servers.md`",
     )
     RESULT_UNMASKABLE = (
         "result_unmaskable",

@@ -18,6 +18,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId, PersonId
+from accredit.lifecycle.granted import model_documents
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.model import Planned, Procedure, ProcedureKind, RetirementReceipt
 from accredit.lifecycle.ports import ApprovalDesk
@@ -34,6 +35,7 @@ from accredit.registry.tiering import Tiering
 __all__ = ["ApprovalAnswer", "DeclaredVersion", "Dossier", "Dossiers", "RecordedVote", "SecurityReview"]
 
 _SHOWN: Final = 200
+_UNJUDGED: Final[Mapping[str, Any]] = {"code": None, "conditions": (), "outcome": None, "policies": (), "record": None}
 _T = TypeVar("_T")
 
 
@@ -106,8 +108,10 @@ class Dossier:
     usage: tuple[ToolUse, ...]
     reported: tuple[ReportedUse, ...]
     """What others say of it, or it of itself, past the gateway: apart from what was measured."""
+    models: tuple[Mapping[str, Any], ...]
+    """Its language models as they are registered (`granted.model_documents`)."""
     records: Mapping[str, int | None]
-    """Where the log holds what an answer rests on: `version`, `state`, `policy`, `receipt`, `tool/ID`."""
+    """Where the log holds what an answer rests on: `version`, `state`, `policy`, `receipt`, `tool/ID` or a model's."""
     unanswered: tuple[str, ...]
     """What could not be found out, and why."""
 
@@ -127,6 +131,7 @@ class Dossier:
                     for row in rows
                     if row.data_class is None
                 ],
+                "models": self._models(),
                 "release": self.access.release if self.access else None,
                 "record": self.records["version"],
             },
@@ -173,6 +178,24 @@ class Dossier:
             "record": self.records.get(f"tool/{row.tool}"),
             "tool": row.tool,
         }
+
+    def _models(self) -> list[dict[str, Any]]:
+        rows = self.access.models if self.access else ()
+        whole = {row.tool: row for row in rows if row.data_class is None}
+        used = {use.tool: use.last_us for use in self.usage}
+        return [
+            {
+                **facts,
+                **(self._row(whole[facts["tool"]]) if facts["tool"] in whole else _UNJUDGED),
+                "data": [
+                    {"data_class": row.data_class, "outcome": row.outcome}
+                    for row in rows
+                    if row.tool == facts["tool"] and row.data_class is not None
+                ],
+                "last_used_us": used.get(facts["tool"]),
+            }
+            for facts in self.models
+        ]
 
     def _decommissioning(self) -> dict[str, Any]:
         if self.receipt is not None:
@@ -271,6 +294,7 @@ class Dossiers:
             postures=self._monitor.postures(agent_id),
             usage=asked("usage", lambda: self._monitor.usage(agent), ()),
             reported=self._monitor.reported(agent.id),
+            models=tuple(model_documents(agent.version, self._registry.catalogue)),
             records=self._records(agent),
             unanswered=tuple(unanswered),
         )
@@ -281,7 +305,7 @@ class Dossiers:
             "receipt": ("receipt", agent.id),
             "state": ("agent", agent.id),
             "version": ("version", agent.version.digest),
-            **{f"tool/{grant.tool}": ("tool", grant.tool) for grant in agent.version.grants},
+            **{f"tool/{grant.tool}": ("tool", grant.tool) for grant in agent.version.every_grant},
         }
         return {name: self._timeline.record_of(kind, key) for name, (kind, key) in rows.items()}
 

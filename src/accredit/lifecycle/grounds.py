@@ -14,10 +14,10 @@ from accredit.approvals.gates import gate_name
 from accredit.approvals.model import ApprovalRequest, Grounds, SubjectKind
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, NotFoundError
-from accredit.kernel.ids import ToolId
+from accredit.lifecycle.granted import model_documents, tool_document
 from accredit.lifecycle.judging import Judging
 from accredit.policy.releases import PolicyReleases
-from accredit.registry.model import Agent, AgentState, AgentVersion, Tier, Tool
+from accredit.registry.model import Agent, AgentState, AgentVersion, Tier
 from accredit.registry.service import Registry
 from accredit.registry.templates import Template, outside
 
@@ -59,6 +59,7 @@ class PresentGrounds:
                 SubjectKind.ROLE_GRANT
                 | SubjectKind.TOOL_FACT
                 | SubjectKind.GATE
+                | SubjectKind.FACT_SOURCE
                 | SubjectKind.TEMPLATE
                 | SubjectKind.BREAK_GLASS
             ):
@@ -75,6 +76,7 @@ class PresentGrounds:
                 Code.CONFLICT, "another version of the agent was declared since", hint="submit that one instead"
             )
         templates = self._templates(agent, version)
+        catalogue = self._registry.catalogue
         tiering, access = self._judging.tiering(agent, version), self._judging.access(agent, version)
         return Grounds(
             facets=version.facets,
@@ -101,9 +103,10 @@ class PresentGrounds:
                     for one in templates
                     if tiering.tier is Tier.MEDIUM
                 ],
+                "models": list(model_documents(version, catalogue)),
                 "replaces": _replaced_doc(agent, version),
                 "tier": tiering.document(),
-                "tools": [self._tool_doc(grant.tool) for grant in version.grants],
+                "tools": [tool_document(grant.tool, catalogue.tool(grant.tool)) for grant in version.grants],
             },
         )
 
@@ -129,24 +132,6 @@ class PresentGrounds:
         except NotFoundError:
             return False  # it is being opened just now
         return bool(proposed["previous"] != self._releases.current.digest)
-
-    def _tool_doc(self, name: ToolId) -> dict[str, Any]:
-        tool = self._registry.catalogue.tool(name)
-        return {"registered": False, "tool": name} if tool is None else {"registered": True, **_tool_facts(tool)}
-
-
-def _tool_facts(tool: Tool) -> dict[str, Any]:
-    return {
-        "allow_undeclared": tool.allow_undeclared,
-        "data": sorted(tool.data),
-        "definition": tool.definition_digest,
-        "description": tool.definition.get("description"),
-        "effect": tool.effect.value,
-        "fields": [list(pair) for pair in tool.fields],
-        "price": None if tool.price is None else str(tool.price),
-        "scope": tool.scope.value if tool.scope else None,
-        "tool": tool.id,
-    }
 
 
 def _quarantined_us(agent: Agent) -> int | None:

@@ -24,6 +24,8 @@ from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.lifecycle.breaking_operations import BreakingOperations
+from accredit.lifecycle.discovery.service import Findings
+from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
 from accredit.lifecycle.grounds import PresentGrounds
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
@@ -64,6 +66,7 @@ class LifecycleRoom:
     monitor: Monitor
     operations: Operations
     timeline: Timeline
+    discovery: DiscoveryOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -86,6 +89,7 @@ class LifecycleRoom:
                 await self.judging.keep_tiers()
                 if rounds % TIDY_EVERY == 0:
                     await self.operations.tidy()
+                    await self.discovery.tidy()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
@@ -120,6 +124,7 @@ def furnished(
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
     said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+    public_url: str = "",
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
     judging = Judging(registry, snapshot, clock)
@@ -212,4 +217,18 @@ def furnished(
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
-    return LifecycleRoom(approvals, baselines, breaking, dossiers, judging, lifecycle, monitor, operations, timeline)
+    discovery = DiscoveryOperations(
+        findings=Findings(control, ids, clock),
+        operations=operations,
+        registry=registry,
+        identity=identity,
+        lifecycle=lifecycle,
+        monitor=monitor,
+        broker=broker,
+        records=records,
+        clock=clock,
+        public_url=public_url,
+    )
+    return LifecycleRoom(
+        approvals, baselines, breaking, dossiers, judging, lifecycle, monitor, operations, timeline, discovery
+    )

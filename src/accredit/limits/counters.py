@@ -6,17 +6,30 @@ and makes the step atomic; it decides nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
+from accredit.kernel.ids import AgentId
 from accredit.kernel.money import Money
 from accredit.limits import budgets, gcra
 from accredit.limits.budgets import DAY_US, Budget, WindowSpend, window_of
 from accredit.limits.gcra import Rate, RateState
-from accredit.limits.model import LimitRefusal, Reservation, Spend
+from accredit.limits.model import LimitRefusal, Reservation, Share, Spend
 
-__all__ = ["AgentCounters", "OpenReservation", "Taken", "close", "idle", "spend_in", "take", "with_spend"]
+__all__ = [
+    "AgentCounters",
+    "OpenReservation",
+    "OpenShare",
+    "Taken",
+    "close",
+    "close_share",
+    "idle",
+    "spend_in",
+    "take",
+    "take_share",
+    "with_spend",
+]
 
 _WINDOWS = 3  # today's, one still settling, and one a clock step may return to
 
@@ -32,12 +45,23 @@ class AgentCounters:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenShare:
+    """What a reservation took of an agent that handed the work on."""
+
+    agent: AgentId
+    rate: Rate | None
+    """None: nothing slowed it, so no place in its rate was taken."""
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
 class OpenReservation:
     """A reservation and what is needed to give its place in the rate back."""
 
     reservation: Reservation
     rate: Rate
     mark: int
+    shares: tuple[OpenShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +110,61 @@ def take(
     return Taken(
         AgentCounters(admitted.state, counters.in_flight + 1, with_spend(counters, reserved)),
         OpenReservation(
-            Reservation(reservation_id, spend.agent, cost_nanos, window, spend.currency, spend.throttle),
+            Reservation(
+                reservation_id,
+                spend.agent,
+                cost_nanos,
+                window,
+                spend.currency,
+                spend.throttle,
+                tuple((share.agent, share.throttle) for share in spend.shares),
+            ),
             rate,
             admitted.state.admitted,
         ),
+    )
+
+
+def take_share(
+    counters: AgentCounters, share: Share, spend: Spend, *, budget: Budget | None, now: Instant
+) -> tuple[AgentCounters, OpenShare] | LimitRefusal:
+    """Take room for a call in the throttle and budget of an agent that handed the work on."""
+    whose, rate, state = f"of `{share.name}`, who handed the work on", None, counters.rate
+    if share.throttle is not None:
+        per_minute = min(share.limits.calls_per_minute, share.throttle)
+        rate = Rate.per_minute(per_minute)
+        admitted = gcra.admit(rate, state, now.boot_us)
+        if admitted.state is None:
+            retry_after_s = admitted.retry_after_us / 1_000_000
+            return LimitRefusal(Code.RATE_LIMITED, retry_after_s, f"{per_minute} calls a minute {whose}")
+        state = admitted.state
+    cost = None if spend.cost_nanos is None else Money(spend.cost_nanos, spend.currency)
+    before = spend_in(counters, window_of(now.wall_us), spend.currency)
+    reserved = budgets.reserve(budget, before, cost, wall_us=now.wall_us)
+    if isinstance(reserved, LimitRefusal):
+        return replace(reserved, detail=f"{reserved.detail}: {whose}")
+    mark = state.admitted if state is not None else 0
+    return (
+        AgentCounters(state, counters.in_flight, with_spend(counters, reserved)),
+        OpenShare(share.agent, rate, mark),
+    )
+
+
+def close_share(
+    counters: AgentCounters, share: OpenShare, reservation: Reservation, *, cost_nanos: int | None
+) -> AgentCounters:
+    """Settle an agent's share of a reservation, or with None give it back; as `close`."""
+    rate = counters.rate
+    if cost_nanos is None and rate is not None and share.rate is not None:
+        rate = gcra.give_back(share.rate, rate, share.mark)
+    return AgentCounters(rate, counters.in_flight, with_spend(counters, _settled(counters, reservation, cost_nanos)))
+
+
+def _settled(counters: AgentCounters, reservation: Reservation, cost_nanos: int | None) -> WindowSpend:
+    return budgets.settle(
+        spend_in(counters, reservation.window, reservation.currency),
+        reserved_nanos=reservation.cost_nanos,
+        cost_nanos=cost_nanos or 0,
     )
 
 
@@ -99,17 +174,15 @@ def close(counters: AgentCounters, taken: OpenReservation, *, cost_nanos: int | 
     rate = counters.rate
     if cost_nanos is None and rate is not None:
         rate = gcra.give_back(taken.rate, rate, taken.mark)
-    settled = budgets.settle(
-        spend_in(counters, reservation.window, reservation.currency),
-        reserved_nanos=reservation.cost_nanos,
-        cost_nanos=cost_nanos or 0,
-    )
+    settled = _settled(counters, reservation, cost_nanos)
     return AgentCounters(rate, counters.in_flight - 1, with_spend(counters, settled))
 
 
 def idle(counters: AgentCounters, now: Instant) -> AgentCounters | None:
     """The counters without what time has made irrelevant; None if nothing is left to remember."""
-    if counters.in_flight or (counters.rate is not None and counters.rate.full_at_us > now.boot_us):
+    # a share of a reservation is open money without a call in flight
+    opened = counters.in_flight or any(one.open_nanos for one in counters.windows)
+    if opened or (counters.rate is not None and counters.rate.full_at_us > now.boot_us):
         return counters
     yesterday = window_of(now.wall_us - DAY_US)  # kept for a clock that steps back over midnight
     windows = tuple(one for one in counters.windows if one.window >= yesterday and one.spent_nanos)

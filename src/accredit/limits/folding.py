@@ -1,8 +1,8 @@
 """Counters as a fold of the log: what the records of decisions and outcomes say was taken and used.
 
-A decision record's body carries `reservation: {id, cost, currency, window, throttle?}`, an outcome's `settled: {id,
-cost}`. INVARIANT: the fold of what is durable is never laxer than what was acknowledged: a decision without its
-outcome counts in full (rate, concurrency and money) until somebody closes it.
+A decision record's body carries `reservation: {id, cost, currency, window, throttle?, shares?}`, an outcome's
+`settled: {id, cost}`. INVARIANT: the fold of what is durable is never laxer than what was acknowledged: a decision
+without its outcome counts in full (rate, concurrency and money) until somebody closes it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 from accredit.kernel.clock import Instant
 from accredit.kernel.ids import AgentId
 from accredit.limits import gcra
-from accredit.limits.counters import AgentCounters, OpenReservation, close, spend_in, with_spend
+from accredit.limits.budgets import WindowSpend
+from accredit.limits.counters import AgentCounters, OpenReservation, OpenShare, close, close_share, spend_in, with_spend
 from accredit.limits.gcra import Rate
 from accredit.limits.model import Reservation
 
@@ -25,6 +26,7 @@ __all__ = [
     "fold",
     "fold_decision",
     "fold_outcome",
+    "fold_share",
     "reservation_fact",
     "settled_fact",
 ]
@@ -45,7 +47,16 @@ class ReservedFact:
             return None
         throttle = fact.get("throttle")
         return cls(
-            Reservation(fact["id"], AgentId(agent), fact["cost"], fact["window"], fact["currency"], throttle), time_us
+            Reservation(
+                fact["id"],
+                AgentId(agent),
+                fact["cost"],
+                fact["window"],
+                fact["currency"],
+                throttle,
+                tuple((AgentId(name), slowed) for name, slowed in fact.get("shares", ())),
+            ),
+            time_us,
         )
 
 
@@ -73,12 +84,14 @@ class FoldedCounters:
 
 def reservation_fact(reservation: Reservation) -> dict[str, Any]:
     """What a decision record's body carries as `reservation`."""
-    fact = {
+    fact: dict[str, Any] = {
         "id": reservation.id,
         "cost": reservation.cost_nanos,
         "currency": reservation.currency,
         "window": reservation.window,
     }
+    if reservation.shares:
+        fact["shares"] = [[agent, throttle] for agent, throttle in reservation.shares]
     return fact if reservation.throttle is None else {**fact, "throttle": reservation.throttle}
 
 
@@ -95,15 +108,35 @@ def fold_decision(
     if reservation.throttle is not None:
         slowed = Rate.per_minute(reservation.throttle)
         rate = slowed if slowed.interval_us > rate.interval_us else rate
-    # boot time does not survive a restart: the record's age is known by the wall clock, and never below zero
-    at_us = now.boot_us - max(now.wall_us - fact.time_us, 0)
-    state = gcra.count(rate, counters.rate, at_us)
-    spend = spend_in(counters, reservation.window, reservation.currency)
-    spend = replace(spend, open_nanos=spend.open_nanos + reservation.cost_nanos)
+    state = gcra.count(rate, counters.rate, _counted_at(fact, now))
     return (
-        AgentCounters(state, counters.in_flight + 1, with_spend(counters, spend)),
+        AgentCounters(state, counters.in_flight + 1, _opened(counters, reservation)),
         OpenReservation(reservation, rate, state.admitted),
     )
+
+
+def fold_share(
+    counters: AgentCounters, fact: ReservedFact, agent: AgentId, throttle: int | None, *, rate: Rate, now: Instant
+) -> tuple[AgentCounters, OpenShare]:
+    """Count what a recorded reservation took of an agent that handed the work on."""
+    state, slowed = counters.rate, None
+    if throttle is not None:
+        slowed = Rate.per_minute(throttle)
+        slowed = slowed if slowed.interval_us > rate.interval_us else rate
+        state = gcra.count(slowed, state, _counted_at(fact, now))
+    mark = state.admitted if state is not None else 0
+    counted = AgentCounters(state, counters.in_flight, _opened(counters, fact.reservation))
+    return counted, OpenShare(agent, slowed, mark)
+
+
+def _counted_at(fact: ReservedFact, now: Instant) -> int:
+    # boot time does not survive a restart: the record's age is known by the wall clock, and never below zero
+    return now.boot_us - max(now.wall_us - fact.time_us, 0)
+
+
+def _opened(counters: AgentCounters, reservation: Reservation) -> tuple[WindowSpend, ...]:
+    spend = spend_in(counters, reservation.window, reservation.currency)
+    return with_spend(counters, replace(spend, open_nanos=spend.open_nanos + reservation.cost_nanos))
 
 
 def fold_outcome(counters: AgentCounters, opened: OpenReservation, fact: SettledFact) -> AgentCounters:
@@ -125,8 +158,17 @@ def fold(
         if isinstance(fact, ReservedFact):
             agent = fact.reservation.agent
             before = counters.get(agent, AgentCounters())
-            counters[agent], opened[fact.reservation.id] = fold_decision(before, fact, rate=rate_of(agent), now=now)
-        elif (one := opened.pop(fact.id, None)) is not None:
-            agent = one.reservation.agent
-            counters[agent] = fold_outcome(counters[agent], one, fact)
+            counters[agent], one = fold_decision(before, fact, rate=rate_of(agent), now=now)
+            shares = []
+            for name, throttle in fact.reservation.shares:
+                before = counters.get(name, AgentCounters())
+                counters[name], share = fold_share(before, fact, name, throttle, rate=rate_of(name), now=now)
+                shares.append(share)
+            opened[fact.reservation.id] = replace(one, shares=tuple(shares))
+        elif (known := opened.pop(fact.id, None)) is not None:
+            agent = known.reservation.agent
+            counters[agent] = fold_outcome(counters[agent], known, fact)
+            for share in known.shares:
+                before = counters[share.agent]
+                counters[share.agent] = close_share(before, share, known.reservation, cost_nanos=fact.cost_nanos)
     return FoldedCounters(counters, opened)

@@ -9,7 +9,23 @@ from accredit.kernel.ids import AgentId, ToolId
 from accredit.kernel.money import Money
 from accredit.registry.model import AgentLimits, Tool
 
-__all__ = ["LimitRefusal", "LimitUsage", "Reservation", "Spend"]
+__all__ = ["LimitRefusal", "LimitUsage", "Reservation", "Share", "Spend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """An agent that handed on the work a call is made for: the call is counted in its budget, and at its throttle.
+
+    Its own rate and concurrency are of the calls it makes itself.
+    """
+
+    agent: AgentId
+    name: str
+    limits: AgentLimits
+    throttle: int | None = None
+    """Calls per minute that a restriction leaves it, its own and those made of what it handed on together."""
+    cap: Money | None = None
+    """What a restriction leaves it to be spent in a day, if one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +40,8 @@ class Spend:
     currency: str
     throttle: int | None = None
     """Calls per minute that a restriction leaves; it never raises the limits' own rate."""
+    shares: tuple[Share, ...] = ()
+    """Whoever handed the work on, each of whom must have room as well."""
     cap: Money | None = None
     """What may be spent in a day, if a restriction caps it: never above the cap there is without it."""
 
@@ -37,11 +55,12 @@ class Spend:
         price: Money | None,
         throttle: int | None = None,
         cap: Money | None = None,
+        shares: tuple[Share, ...] = (),
     ) -> Spend:
         """The spend of one call of `tool` at that price."""
         if price is None:
-            return cls(agent, tool.id, limits, None, "", throttle, cap)
-        return cls(agent, tool.id, limits, price.nanos, price.currency, throttle, cap)
+            return cls(agent, tool.id, limits, None, "", throttle, shares, cap)
+        return cls(agent, tool.id, limits, price.nanos, price.currency, throttle, shares, cap)
 
     @property
     def calls_per_minute(self) -> int:
@@ -62,6 +81,8 @@ class Reservation:
     currency: str = "USD"
     throttle: int | None = None
     """The rate it was counted at, if a restriction slowed it: a restart must not count it at a faster one."""
+    shares: tuple[tuple[AgentId, int | None], ...] = ()
+    """Who handed the work on, each with the throttle it was counted at: its budget holds the cost as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,5 +109,5 @@ class LimitUsage:
     cap: Money | None
     spent: Money
     open: Money
-    """Reserved by calls that have not been settled yet."""
+    """Reserved by calls that have not been settled yet; like `spent`, with what is made of work it handed on."""
     left: Money | None

@@ -47,13 +47,16 @@ class CounterStore(Protocol):
         ...
 
     def reserve(
-        self, spend: Spend, *, budget: Budget | None, reservation_id: str, now: Instant
+        self, spend: Spend, *, budgets: Sequence[Budget | None], reservation_id: str, now: Instant
     ) -> Reservation | LimitRefusal:
-        """Do `counters.take` atomically."""
+        """Do `counters.take`, and `counters.take_share` for each share, atomically: all of it or nothing.
+
+        `budgets` are the agent's own, then those of the shares, in their order.
+        """
         ...
 
     def close(self, reservation_id: str, *, cost_nanos: int | None) -> bool:
-        """Do `counters.close` once; False, and nothing done, if it is not open (any more)."""
+        """Do `counters.close`, and `counters.close_share`, once; False, and nothing done, if it is not open."""
         ...
 
     def counters(self, agent: AgentId) -> AgentCounters:

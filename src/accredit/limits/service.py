@@ -95,14 +95,17 @@ class Limits:
             return _unavailable()
 
     def reserve(self, spend: Spend, *, now: Instant | None = None) -> Reservation | LimitRefusal:
-        """Take rate, concurrency and budget for one call, or nothing.
+        """Take rate, concurrency and budget for one call, or nothing; of whoever handed the work on as well.
 
         Give the decision's own `now`, so that the record's time and the counted time are one.
         """
         try:
             return self._counters.reserve(
                 spend,
-                budget=self._budget(spend.limits, spend.cap),
+                budgets=[
+                    self._budget(spend.limits, spend.cap),
+                    *(self._budget(share.limits, share.cap) for share in spend.shares),
+                ],
                 reservation_id=self._ids.new("rsv"),
                 now=now or self._clock.now(),
             )

@@ -108,6 +108,8 @@ class AlertKind(StrEnum):
     NEW_TOOL = "new-tool"
     NEW_DESTINATION = "new-destination"
     NEW_DATA_CLASS = "new-data-class"
+    NEW_OFFER = "new-offer"
+    """A tool server lists something that it did not list before, or another name for what is registered."""
     FIRST_DENIAL = "first-denial"
     GHOST = "ghost"
     """A retired agent's credential was used."""
@@ -117,6 +119,10 @@ class AlertKind(StrEnum):
     """Somebody reports that an agent used a tool that it is not granted, past the gateway."""
     REPORTED_MODEL = "reported-model"
     """The same of a language model."""
+    UNKNOWN_CALLER = "unknown-caller"
+    """Somebody comes to the gateway with a credential that nobody here was given."""
+    FINDING_OVERDUE = "finding-overdue"
+    """A finding about an agent was not answered in time."""
 
 
 class Severity(StrEnum):

@@ -23,6 +23,7 @@ __all__ = [
     "KnownBehaviour",
     "SeenCall",
     "SeenRefusal",
+    "SeenStranger",
     "ghost",
     "novelties",
     "seen_in",
@@ -63,6 +64,21 @@ _NOT_BEHAVIOUR: Final = {
 """Denials that say how this installation or its tool servers were, not what the agent did."""
 
 
+_STRANGE: Final = {
+    code.value
+    for code in (
+        Code.TOKEN_ALGORITHM,
+        Code.TOKEN_HEADER,
+        Code.TOKEN_ISSUER,
+        Code.TOKEN_KEY_UNKNOWN,
+        Code.TOKEN_MALFORMED,
+        Code.TOKEN_SIGNATURE,
+        Code.TOKEN_TYPE,
+    )
+}
+"""Refusals of whoever shows a credential of somebody else's, or none that there ever was."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeenCall:
     """A decision as its record tells it."""
@@ -95,6 +111,15 @@ class SeenRefusal:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenStranger:
+    """Somebody was turned away with a credential that nobody here was given."""
+
+    position: int
+    time_us: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class KnownBehaviour:
     """What is nothing new: the approved sets, and where the call's tool leads."""
 
@@ -107,7 +132,7 @@ class KnownBehaviour:
     """The origin of the tool's server; None if it has none any more."""
 
 
-def seen_in(record: StoredRecord) -> SeenCall | SeenRefusal | None:
+def seen_in(record: StoredRecord) -> SeenCall | SeenRefusal | SeenStranger | None:
     """What a record tells this room, if anything."""
     header = header_of(record)
     match header["kind"]:
@@ -143,7 +168,8 @@ def seen_in(record: StoredRecord) -> SeenCall | SeenRefusal | None:
         case "refused.authentication":
             body = body_of(record)
             if body["credential"] is None:
-                return None
+                strange = body["code"] in _STRANGE
+                return SeenStranger(record.seq, header["time"], body["code"]) if strange else None
             return SeenRefusal(record.seq, header["time"], CredentialId(body["credential"]), body["code"])
         case _:
             return None

@@ -43,11 +43,14 @@ _TOLD: Final = {
     AlertKind.NEW_TOOL: Remedy(Severity.WARNING),
     AlertKind.NEW_DESTINATION: Remedy(Severity.WARNING),
     AlertKind.NEW_DATA_CLASS: Remedy(Severity.WARNING),
+    AlertKind.NEW_OFFER: Remedy(Severity.WARNING),  # no agent can reach it: it is not registered
     AlertKind.FIRST_DENIAL: Remedy(Severity.INFO),
     # a claim: people look into it, and nothing is done on the strength of it
     AlertKind.REPORTED_AGENT: Remedy(Severity.WARNING),
     AlertKind.REPORTED_TOOL: Remedy(Severity.WARNING),
     AlertKind.REPORTED_MODEL: Remedy(Severity.WARNING),
+    AlertKind.UNKNOWN_CALLER: Remedy(Severity.INFO),
+    AlertKind.FINDING_OVERDUE: Remedy(Severity.WARNING),
     AlertKind.GHOST: Remedy(Severity.CRITICAL),  # its credential is dead already: there is nothing left to take
 }
 

@@ -4,7 +4,10 @@ kind         key        document
 baseline     agent id   the newest baseline of the agent, open or closed
 alert        alert id   an alert, whatever became of it; never removed: it is also the memory of what was seen before
 reported_use agent id   how often what was reported of the agent, and the newest record counted
+offer        server     by kind (`tool`, `resource`, …) the fingerprints of all that was ever seen to be listed; none of
+                        a kind of which there is too much to tell what is new
 monitoring   `cursor`   {position, began_us}: every record before `position` is counted in the alerts; when that began
+monitoring   `callers`  {salt}: what alerts call unknown callers by
 
 An alert's `salt` keeps the digest of its row, which stands in the log in clear, from giving away the words in it.
 """
@@ -21,8 +24,10 @@ from accredit.registry.model import RestrictionKind
 __all__ = [
     "ALERT",
     "BASELINE",
+    "CALLERS",
     "CURSOR",
     "MONITORING",
+    "OFFER",
     "REPORTED_USE",
     "alert_doc",
     "alert_from",
@@ -33,7 +38,9 @@ __all__ = [
 ALERT: Final = "alert"
 BASELINE: Final = "baseline"
 MONITORING: Final = "monitoring"
+CALLERS: Final = "callers"
 CURSOR: Final = "cursor"
+OFFER: Final = "offer"
 REPORTED_USE: Final = "reported_use"
 
 

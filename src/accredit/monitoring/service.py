@@ -9,11 +9,13 @@ when it is said and kept until the next round; one that was killed with it says 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from typing import Any, Final, TypeGuard
 
 from accredit.audit.model import Facts
@@ -23,7 +25,7 @@ from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.errors import AccreditError
-from accredit.kernel.ids import AgentId, CredentialId, IdSource, ToolId
+from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName, ToolId
 from accredit.monitoring.alerts import Alerts
 from accredit.monitoring.baselines import BaselineKeeper, destination_of
 from accredit.monitoring.model import (
@@ -44,10 +46,12 @@ from accredit.monitoring.novelty import (
     KnownBehaviour,
     SeenCall,
     SeenRefusal,
+    SeenStranger,
     ghost,
     novelties,
     seen_in,
 )
+from accredit.monitoring.offers import SeenOffer, findings_of_offer, known_after, seen_offer
 from accredit.monitoring.posture import (
     drift_in_force,
     drift_of_tier,
@@ -57,10 +61,11 @@ from accredit.monitoring.posture import (
 )
 from accredit.monitoring.remedy import remedy_for
 from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
-from accredit.monitoring.rows import ALERT, BASELINE, CURSOR, MONITORING
+from accredit.monitoring.rows import ALERT, BASELINE, CALLERS, CURSOR, MONITORING, OFFER
 from accredit.monitoring.tiers import TierRounds
 from accredit.monitoring.usage import use_by_tool
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
 from accredit.registry.rows import AGENT, SERVER, TOOL, VERSION
@@ -82,6 +87,8 @@ _SAVE_RECORDS: Final = 20_000
 _REMEMBERED: Final = 20_000
 _VERSIONS: Final = 256
 _DAY_US: Final = 86_400_000_000
+_DOORS: Final = ("/mcp", "/llm/", "/http/", "/access/", "/otlp/")
+"""Where agents and their programs come in."""
 _RENEWED_US: Final = _DAY_US
 """How long before its end an answer that is still needed is given again."""
 
@@ -118,6 +125,7 @@ class Monitor:
         self._catalogue = catalogue
         self._agent_of = agent_of
         self._clock = clock
+        self._ids = ids
         self._tier_of = tier_of
         self._said_in = said_in
         self._reported = ReportedUses(control)
@@ -133,6 +141,8 @@ class Monitor:
         self._repinned: set[ToolId] = set()
         self._said: OrderedDict[tuple[AgentId | None, AlertKind, str], Deviation] = OrderedDict()
         self._postures: OrderedDict[CredentialId, Posture] = OrderedDict()
+        self._offers: dict[ServerName, SeenOffer] = {}
+        """The newest look at each server that was not told of yet."""
         self._plain: set[tuple[AgentId, str | None, ToolId | None, tuple[str, ...], bool]] = set()
         """Allowed calls, by all that is judged of them, in which nothing was new."""
         self._versions: OrderedDict[str, AgentVersion] = OrderedDict()
@@ -182,6 +192,7 @@ class Monitor:
         async with self._alone:
             await self._read()
             await self._look_at_postures()
+            await self._look_at_offers()
             await self._check()
             await self._check_tiers()
             await self._let_go()
@@ -203,13 +214,15 @@ class Monitor:
             for seen in await asyncio.to_thread(self._seen, self._position, until):
                 if isinstance(seen, SeenReport):
                     await self._look_at_report(seen)
+                elif isinstance(seen, SeenStranger):
+                    await self._look_at_stranger(seen)
                 else:
                     for deviation in self._deviations(seen):
                         await self._tell(deviation)
                 self._position = seen.position + 1
             self._position = until
 
-    def _seen(self, start: int, stop: int) -> list[SeenCall | SeenRefusal | SeenReport]:
+    def _seen(self, start: int, stop: int) -> list[SeenCall | SeenRefusal | SeenReport | SeenStranger]:
         records = (stored_record(self._records.stream, row, {}) for row in self._records.rows(start, stop))
         found = (seen_in(record) or report_in(record) for record in records)
         return [seen for seen in found if seen is not None]
@@ -231,6 +244,52 @@ class Monitor:
             environment = Environment(seen.environment)
             await self._alerts.open(deviation, remedy_for(deviation.kind, environment, None), environment)
         self._reported.count(seen)
+
+    async def _look_at_stranger(self, seen: SeenStranger) -> None:
+        """Tell of whoever comes to a door of agents, by where they come from: that stands in no record in clear."""
+        said = await asyncio.to_thread(self._said_in, seen.position)
+        source, path = said.get("source"), str(said.get("path", ""))
+        if not source or not path.startswith(_DOORS):
+            return
+        matter = hmac.new(await self._salt(), str(source).encode(), sha256).hexdigest()[:24]
+        evidence = {"code": seen.code, "record": seen.position, "said": {"path": path, "source": source}}
+        deviation = Deviation(None, AlertKind.UNKNOWN_CALLER, matter, evidence, seen.time_us, seen.position)
+        if self._alerts.told(deviation):
+            return
+        if self._alerts.many(None, deviation.kind):
+            deviation = replace(deviation, matter=MANY)
+            if self._alerts.told(deviation):
+                return
+        await self._alerts.open(deviation, remedy_for(deviation.kind, Environment.PRODUCTION, None), None)
+
+    async def _salt(self) -> bytes:
+        """What keeps addresses of callers from being guessed from what alerts call them."""
+
+        def build(view: StateView) -> Change | None:
+            if view.get(MONITORING, CALLERS) is not None:
+                return None
+            made = {"salt": self._ids.secret(32).hex()}
+            return Change(Facts("monitoring.begun"), (Write(MONITORING, CALLERS, made),), Actor(), {})
+
+        if self._control.view.get(MONITORING, CALLERS) is None:
+            await self._control.transact(build)
+        row = self._control.view.get(MONITORING, CALLERS)
+        assert row is not None  # noqa: S101 - just written
+        return bytes.fromhex(row.doc["salt"])
+
+    async def note(self, deviation: Deviation) -> None:
+        """Open an alert on what another room saw, unless one tells of it.
+
+        Raises:
+            UnavailableError: it could not be made durable; noting it again opens the same one.
+        """
+        async with self._alone:
+            if self._alerts.told(deviation):
+                return
+            agent = None if deviation.agent is None else self._catalogue().agent(deviation.agent)
+            environment = agent.environment if agent is not None else None
+            remedy = remedy_for(deviation.kind, environment or Environment.PRODUCTION, None)
+            await self._alerts.open(deviation, remedy, environment)
 
     def _deviations(self, seen: SeenCall | SeenRefusal) -> tuple[Deviation, ...]:
         if isinstance(seen, SeenRefusal):
@@ -286,6 +345,34 @@ class Monitor:
             key = next(iter(self._said))
             await self._tell(self._said[key])
             self._said.pop(key, None)
+
+    async def _look_at_offers(self) -> None:
+        while self._offers:
+            name = next(iter(self._offers))
+            seen, server = self._offers[name], self._catalogue().server(name)
+            row = self._control.view.get(OFFER, name)
+            if server is not None and (OFFER, name) not in self._control.unproven:
+                known = row.doc["known"] if row is not None else {}
+                for deviation in findings_of_offer(server, seen, known):
+                    await self._tell_of_server(deviation, server.environment)
+                after = known_after(known, seen)
+                if after != known:
+                    await self._control.transact(partial(self._noting_offer, name, after))
+            if self._offers.get(name) is seen:
+                del self._offers[name]
+
+    async def _tell_of_server(self, deviation: Deviation, environment: Environment) -> None:
+        if self._alerts.told(deviation):
+            return
+        if self._alerts.many(None, deviation.kind):
+            deviation = replace(deviation, matter=MANY)
+            if self._alerts.told(deviation):
+                return
+        await self._alerts.open(deviation, remedy_for(deviation.kind, environment, None), environment)
+
+    @staticmethod
+    def _noting_offer(name: ServerName, known: Mapping[str, Any], _: StateView) -> Change:
+        return Change(Facts("server.offer.seen"), (Write(OFFER, name, {"known": known}),), Actor(), {"server": name})
 
     async def _check(self) -> None:
         if self._repinned:
@@ -421,6 +508,14 @@ class Monitor:
             key = (deviation.agent, deviation.kind, deviation.matter)
             if not self._alerts.told(deviation):
                 self._said.setdefault(key, deviation)
+
+    def note_offer(
+        self, name: ServerName, offered: Mapping[str, Mapping[str, Any]], kinds: frozenset[ItemKind | None]
+    ) -> None:
+        """Look at all that a tool server lists now, for the next round; `kinds` are those that it has lists of."""
+        server = self._catalogue().server(name)
+        if server is not None:
+            self._offers[name] = seen_offer(server, offered, kinds, self._clock.now().wall_us)
 
     def postures(self, agent: AgentId) -> tuple[Posture, ...]:
         """What instances of the agent last said of themselves to this process, by credential."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.policy.entities import principal_facts
+from accredit.policy.entities import DELEGATE, principal_facts
 from accredit.policy.ports import Residual
 from accredit.policy.reads import chain, context_reads, named_entities
 from accredit.policy.scope import EntityName
@@ -66,14 +66,15 @@ def reach(part: Slice, snapshot: PolicySnapshot) -> Reach:
         (part.policies[int(name)], residual, _ends(residual)) for name, residual in sorted(found.items(), key=_at)
     ]
     may = _outcomes([(policy, ends) for policy, _, ends in judged])
-    if (snapshot.vetoes or part.mapping is not None) and may & {"allow", "hold"}:
+    vetoed = snapshot.vetoes and part.action["id"] != DELEGATE  # no second engine is asked of a hand-over
+    if (vetoed or part.mapping is not None) and may & {"allow", "hold"}:
         may |= {"deny", "fail"}
     left = [(policy, residual) for policy, residual, ends in judged if len(ends) > 1]
     words = _word(may)
     if words in {"always", "never"}:
         return Reach(words, tuple(sorted(may)))
     conditions = dict.fromkeys(said for policy, residual in left for said in _said(policy, residual, part))
-    if snapshot.vetoes:
+    if vetoed:
         conditions.update(dict.fromkeys(f"not refused by {name}" for name in sorted(snapshot.release.vetoes)))
     if part.mapping is not None:
         conditions["not refused by what the tool's mapping asks of policies under ext/"] = None

@@ -24,8 +24,9 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import ToolId
 from accredit.policy.context import LooksAt
-from accredit.policy.decide import decide
-from accredit.policy.model import CallRequest, Decision, ExternalRequest, Outcome
+from accredit.policy.decide import decide, judge_hop
+from accredit.policy.entities import DELEGATE
+from accredit.policy.model import CallRequest, Decision, ExternalRequest, Hop, Outcome
 from accredit.policy.ports import EngineOutcome
 from accredit.policy.recorded import Judgement, RecordedBody, RecordedHead, answer_fact, differing
 from accredit.policy.release import Release
@@ -35,6 +36,7 @@ from accredit.registry.model import Agent
 __all__ = [
     "CallChange",
     "Divergence",
+    "PastHandover",
     "PastJudgement",
     "PastQuestion",
     "Replayed",
@@ -146,6 +148,40 @@ class PastQuestion:
     def judged(self) -> bool:
         """Whether policies were asked at all."""
         return self.body["release"] is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PastHandover:
+    """One recorded decision on handing work on, as whoever reads the log hands it in."""
+
+    seq: int
+    header: RecordedHead
+    stated: RecordedBody
+    body: Mapping[str, Any]
+    """All that the record's body states."""
+    hop: Hop | None
+    """Both agents as they were; None if state does not tell."""
+    policy: PolicySnapshot | None
+    """What it was judged by."""
+    why: Unrepeatable | None
+    """Why it cannot be judged again as it was; None if it can, or was not judged at all."""
+    opened: Callable[[], CallRequest]
+    """The very request. Raises InvalidInputError if it does not open."""
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """None: no policy was asked, or (see `why`) the record does not say."""
+        return self.stated.judged if isinstance(self.stated.judged, Judgement) else None
+
+    @property
+    def judged(self) -> bool:
+        """Whether policies were asked at all."""
+        return self.judgement is not None
+
+    @property
+    def operation(self) -> str:
+        """What it is called where a call would name its tool."""
+        return f"{DELEGATE} {self.body['callee']}"
 
 
 # -- asking once
@@ -347,6 +383,16 @@ class _Asked:
                 unmoved.clear()
         self._remembered += 1
 
+    def handing(self, past: PastHandover, hop: Hop, policy: PolicySnapshot) -> Decision:
+        """The decision on handing work on.
+
+        Raises:
+            InvalidInputError: its facts do not open.
+        """
+        request = past.opened()
+        self.distinct += 1
+        return judge_hop(hop, request, policy, handing=True)
+
     def answer(self, question: PastQuestion, policy: PolicySnapshot) -> tuple[Decision, ExternalRequest]:
         """The answer to a question about other applications' types.
 
@@ -435,7 +481,7 @@ class Reproduced:
 
 
 def reproduce(
-    calls: Iterable[PastJudgement | PastQuestion], tick: Callable[[int], None] = lambda _: None
+    calls: Iterable[PastJudgement | PastQuestion | PastHandover], tick: Callable[[int], None] = lambda _: None
 ) -> Reproduced:
     """Judge recorded calls again, each by the release and state it was judged by.
 
@@ -448,6 +494,9 @@ def reproduce(
         found.decisions += 1
         if isinstance(call, PastQuestion):
             _answered_again(call, asked, found)
+            continue
+        if isinstance(call, PastHandover):
+            _handed_again(call, asked, found)
             continue
         judgement, policy = call.judgement, call.policy
         if judgement is None and call.why is None:
@@ -472,6 +521,29 @@ def reproduce(
             )
     found.distinct = asked.distinct
     return found
+
+
+def _handed_again(past: PastHandover, asked: _Asked, found: Reproduced) -> None:
+    judgement, policy, hop = past.judgement, past.policy, past.hop
+    if judgement is None and past.why is None:
+        return
+    found.judged += 1
+    if judgement is None or policy is None or hop is None or past.why is not None:
+        found.unrepeatable[past.why or Unrepeatable.STATE] += 1
+        return
+    try:
+        made = asked.handing(past, hop, policy)
+    except InvalidInputError:
+        found.unrepeatable[Unrepeatable.UNOPENED] += 1
+        return
+    found.again += 1
+    what = differing(past.body, judgement, made)
+    if not what:
+        found.same += 1
+    elif len(found.differences) < _EXAMPLES:
+        found.differences.append(
+            Divergence(past.stated.decision_id, past.seq, judgement.outcome, made.outcome.value, what)
+        )
 
 
 def _answered_again(question: PastQuestion, asked: _Asked, found: Reproduced) -> None:
@@ -506,7 +578,7 @@ class CallChange:
     agent: str
     """Empty for questions about types of other applications; then"""
     tool: str
-    """is the operation with the types of subject and resource."""
+    """is the operation with the types of subject and resource. Of work handed on: `@delegate` and the other agent."""
     before: str
     after: str
     code: str
@@ -606,7 +678,7 @@ class Replayed:
 
 
 def replay(
-    calls: Iterable[PastJudgement | PastQuestion],
+    calls: Iterable[PastJudgement | PastQuestion | PastHandover],
     candidate: Release,
     *,
     agents: frozenset[str] | None = None,
@@ -615,6 +687,7 @@ def replay(
     """Judge recorded calls (of these agents, or of all) by a candidate release, all else being as it was then.
 
     Agents, grants, tools and restrictions are those of the record: what comes out otherwise, does by the release.
+    Handing work on counts as use of `@delegate` and is part of the run it happened in; a hold lets it pass.
     """
     found, asked, trial = Replayed(), _Asked(), _Trials(candidate)
     for call in calls:
@@ -625,14 +698,18 @@ def replay(
             if agents is None:
                 _answered_by(call, asked, trial, found)
             continue
-        header, judgement, agent, policy = call.header, call.judgement, call.agent, call.policy
+        header = call.header
         if agents is not None and header.agent not in agents:
             continue
+        if isinstance(call, PastHandover):
+            _handed_by(call, asked, trial, found)
+            continue
+        judgement, agent, policy = call.judgement, call.agent, call.policy
         if judgement is None and call.why is None:
             continue
         found.judged += 1
         made = call.stated.asked_by is UNSET
-        run = _run_of(call, found) if made else None
+        run = _run_of(call, header.tool or "", found, passed=header.decision == Outcome.ALLOW) if made else None
         if judgement is None or agent is None or policy is None:
             found.unrepeatable[call.why or Unrepeatable.STATE] += 1
             continue
@@ -650,7 +727,7 @@ def replay(
                 continue
             after = again.outcome.value
             if after != before or (again.code.value in FAILING and judgement.code not in FAILING):
-                _changed(call, judgement, again, run, found)
+                _changed(call, header.tool or "", before, after, again, run, found)
         if made:
             pair.use.used += before == Outcome.ALLOW
             pair.use.usable += after != Outcome.DENY
@@ -753,30 +830,78 @@ def _judged_by(call: PastJudgement, pair: _Pair, asked: _Asked, found: Replayed)
     return made
 
 
-def _run_of(call: PastJudgement, found: Replayed) -> RunSeen | None:
+def _handed_by(past: PastHandover, asked: _Asked, trial: _Trials, found: Replayed) -> None:
+    """Whether the candidate would let work be handed on. What it holds passes: the calls made of it are held."""
+    header, judgement, hop, policy, tool = past.header, past.judgement, past.hop, past.policy, past.operation
+    run = _run_of(past, tool, found, passed=header.decision != Outcome.DENY)
+    if judgement is None and past.why is None:
+        return
+    found.judged += 1
+    if judgement is None or hop is None or policy is None:
+        found.unrepeatable[past.why or Unrepeatable.STATE] += 1
+        return
+    before = after = Outcome.DENY if judgement.outcome == Outcome.DENY else Outcome.ALLOW
+    if _same_handing(past, hop, trial.under(policy)):
+        found.untouched += 1
+    elif past.why is not None:
+        found.unrepeatable[past.why] += 1
+        return
+    else:
+        try:
+            again = asked.handing(past, hop, trial.under(policy))
+        except InvalidInputError:
+            found.unrepeatable[Unrepeatable.UNOPENED] += 1
+            return
+        found.again += 1
+        after = Outcome.DENY if again.outcome is Outcome.DENY else Outcome.ALLOW
+        if after is not before or (again.code.value in FAILING and judgement.code not in FAILING):
+            _changed(past, tool, before, after, again, run, found)
+    use = asked.uses[header.agent or "", tool]
+    use.used += before is Outcome.ALLOW
+    use.usable += after is Outcome.ALLOW
+
+
+def _same_handing(past: PastHandover, hop: Hop, policy: PolicySnapshot) -> bool:
+    """Whether the policies asked of a hand-over are those it was judged by; or none is, which no release changes."""
+    try:
+        part = policy.handing_on(hop.caller, hop.callee)
+    except (InvalidInputError, UnavailableError):
+        return False
+    return isinstance(part, Inadmissible) or part.digest == past.stated.slice
+
+
+def _run_of(call: PastJudgement | PastHandover, tool: str, found: Replayed, *, passed: bool) -> RunSeen | None:
     session, header = call.stated.session, call.header
     if session is None:
         return None
     run = found.runs.get(session)
     if run is None:
         run = found.runs[session] = RunSeen(header.agent or "")
-    if header.tool not in run.tools:
-        run.tools = _together(run.tools, frozenset((header.tool or "",)))
-    run.completed = run.completed and header.decision == Outcome.ALLOW
+    if tool not in run.tools:
+        run.tools = _together(run.tools, frozenset((tool,)))
+    run.completed = run.completed and passed
     return run
 
 
-def _changed(call: PastJudgement, before: Judgement, after: Decision, run: RunSeen | None, found: Replayed) -> None:
+def _changed(
+    call: PastJudgement | PastHandover,
+    tool: str,
+    before: str,
+    after: str,
+    again: Decision,
+    run: RunSeen | None,
+    found: Replayed,
+) -> None:
     header, stated = call.header, call.stated
     change = CallChange(
         header.agent or "",
-        header.tool or "",
-        before.outcome,
-        after.outcome.value,
-        after.code.value,
-        after.policies or stated.policies,
+        tool,
+        str(before),
+        str(after),
+        again.code.value,
+        again.policies or stated.policies,
         "" if stated.asked_by is UNSET else stated.asked_by or header.agent or "",
     )
     found.changed(change, call.seq, stated.decision_id)
-    if run is not None and before.outcome == Outcome.ALLOW and (run.breaks is None or call.seq < run.breaks):
+    if run is not None and before == Outcome.ALLOW and (run.breaks is None or call.seq < run.breaks):
         run.breaks, run.example = call.seq, stated.decision_id

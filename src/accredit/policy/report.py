@@ -14,6 +14,7 @@ from html import escape
 from typing import Any, Final
 
 from accredit.kernel.legible import visible
+from accredit.policy.entities import DELEGATE
 
 __all__ = ["html_report", "markdown_report", "text_report"]
 
@@ -60,7 +61,7 @@ def _counts(report: Mapping[str, Any]) -> list[str]:
         f"newly denied {report['denied']:,}, held {report['held']:,}, failing {report['failing']:,}",
         f"newly allowed {report['allowed']:,}",
         f"runs that would break {report['breaking']:,}",
-        f"pairs of agent and tool whose rules change {report['slices_total']:,}",
+        f"pairs of agent and tool, or hand-overs, whose rules change {report['slices_total']:,}",
         f"agents affected {len(report['agents']):,}",
     ]
     for reason, count in report["unrepeatable"].items():
@@ -79,7 +80,7 @@ def _sections(report: Mapping[str, Any], called: Callable[[str], str]) -> Iterat
             [
                 f"{one['calls']:,}",
                 called(one["agent"]),
-                one["tool"],
+                _operation(one["tool"], called),
                 called(one["asked_by"]),
                 one["before"],
                 one["after"],
@@ -95,27 +96,34 @@ def _sections(report: Mapping[str, Any], called: Callable[[str], str]) -> Iterat
         "Runs that went through and would break, by kind of task (agent and tools used)",
         ("runs", "of", "agent", "tools", "example"),
         [
-            [f"{one['runs']:,}", f"{one['of']:,}", called(one["agent"]), ", ".join(one["tools"]), one["example"]]
+            [
+                f"{one['runs']:,}",
+                f"{one['of']:,}",
+                called(one["agent"]),
+                ", ".join(_operation(tool, called) for tool in one["tools"]),
+                one["example"],
+            ]
             for one in flows[:_SHOWN]
         ],
         len(flows),
     )
     yield (
         "Agents affected, and whom to tell",
-        ("agent", "owner", "tools", "calls", "breaking runs"),
+        ("agent", "owner", "tools", "hand-overs", "calls", "breaking runs"),
         [
             [called(one["agent"]), ", ".join(called(who) for who in (one["owner"], one["backup_owner"]) if who),
-             f"{one['tools']:,}", f"{one['calls']:,}", f"{one['breaking']:,}"]
+             f"{one['tools']:,}", f"{one['chains']:,}", f"{one['calls']:,}", f"{one['breaking']:,}"]
             for one in report["agents"][:_SHOWN]
         ],
         len(report["agents"]),
     )  # fmt: skip
     yield (
         "Rules that change",
-        ("agent", "tool", "before", "after", "added", "removed", "mode"),
+        ("agent", "tool", "handed on to", "handed on by", "before", "after", "added", "removed", "mode"),
         [
-            [called(one["agent"]), one["tool"], _reach(one["before"]), _reach(one["after"]), ", ".join(one["added"]),
-             ", ".join(one["removed"]), ", ".join(one["observed"])]
+            [called(one["agent"]), one["tool"], ", ".join(map(called, filter(None, (one["callee"], *one["onward"])))),
+             ", ".join(map(called, one["through"])), _reach(one["before"]), _reach(one["after"]),
+             ", ".join(one["added"]), ", ".join(one["removed"]), ", ".join(one["observed"])]
             for one in report["slices"][:_SHOWN]
         ],
         report["slices_total"],
@@ -123,9 +131,15 @@ def _sections(report: Mapping[str, Any], called: Callable[[str], str]) -> Iterat
     yield (
         "Permissions that would be left unused",
         ("agent", "tool"),
-        [[called(agent), tool] for agent, tool in report["unused"][:_SHOWN]],
+        [[called(agent), _operation(tool, called)] for agent, tool in report["unused"][:_SHOWN]],
         len(report["unused"]),
     )
+
+
+def _operation(tool: str, called: Callable[[str], str]) -> str:
+    """A tool, or `@delegate` and whom work is handed on to."""
+    operation, _, agent = tool.partition(" ")
+    return f"{operation} {called(agent)}" if operation == DELEGATE else tool
 
 
 def _reach(reach: Mapping[str, Any]) -> str:

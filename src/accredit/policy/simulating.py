@@ -228,7 +228,7 @@ class Simulations:
     ) -> SimulationReport:
         start, stop, told = self._window(made)
         asked = [agent for name, agent in fleet.items() if made.agents is None or name in made.agents]
-        changed = slice_diff(base, base.with_release(candidate), asked)
+        changed = slice_diff(base, base.with_release(candidate), asked, fleet=fleet.values())
         found = self._past.replay(candidate, start, stop, agents=made.agents, progress=told)
         made.looked_at = made.records
         return simulation_report(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from accredit.kernel.canonical import Digest, digest_value
-from accredit.policy.difference import ReleaseDiff, SliceChange
+from accredit.policy.difference import MOST_ROWS, ReleaseDiff, SliceChange
 from accredit.policy.model import Outcome
 from accredit.policy.replay import CallChange, Replayed
 from accredit.registry.model import Agent
@@ -20,8 +20,6 @@ from accredit.registry.model import Agent
 __all__ = ["SCHEMA", "AgentImpact", "BrokenWorkflow", "CallImpact", "SimulationReport", "simulation_report"]
 
 SCHEMA: Final = "accredit/simulation/v1"
-MOST_ROWS: Final = 1_000
-"""Of each list; the counts are of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,7 @@ class CallImpact:
     agent: str
     """Empty for questions about other applications' types; then `tool` is the operation with both types."""
     tool: str
+    """Of work handed on: `@delegate` and the id of the other agent."""
     asked_by: str
     """Who only asked: an enforcement point, or the agent itself. Empty: these were calls."""
     before: str
@@ -70,6 +69,8 @@ class AgentImpact:
     backup_owner: str | None
     tools: int
     """Granted tools whose rules change."""
+    chains: int
+    """Changed rules of tools that it hands on, is handed, or that whom it hands on to use."""
     calls: int
     """Recorded calls that would come out otherwise."""
     breaking: int
@@ -230,7 +231,13 @@ def _agents(
     workflows: Iterable[BrokenWorkflow],
     fleet: Mapping[str, Agent],
 ) -> tuple[AgentImpact, ...]:
-    tools: Counter[str] = Counter(one.agent for one in slices)
+    changed = list(slices)
+    tools: Counter[str] = Counter(one.agent for one in changed if one.callee is None)
+    chains: Counter[str] = Counter()
+    for change in changed:
+        chains.update(change.through)
+        if change.callee is not None:
+            chains.update((change.agent, change.callee, *change.onward))
     calls: Counter[str] = Counter()
     breaking: Counter[str] = Counter()
     for impact in impacts:
@@ -239,7 +246,7 @@ def _agents(
     for workflow in workflows:
         breaking[workflow.agent] += workflow.runs
     rows = []
-    for name in tools.keys() | calls.keys():
+    for name in tools.keys() | chains.keys() | calls.keys():
         agent = fleet.get(name)
         rows.append(
             AgentImpact(
@@ -248,11 +255,12 @@ def _agents(
                 owner=agent.owner if agent else "",
                 backup_owner=agent.backup_owner if agent else None,
                 tools=tools[name],
+                chains=chains[name],
                 calls=calls[name],
                 breaking=breaking[name],
             )
         )
-    return tuple(sorted(rows, key=lambda one: (-one.breaking, -one.calls, -one.tools, one.agent)))
+    return tuple(sorted(rows, key=lambda one: (-one.breaking, -one.calls, -one.tools, -one.chains, one.agent)))
 
 
 def _sorted(counts: Mapping[str, int]) -> dict[str, int]:

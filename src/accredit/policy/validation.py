@@ -1,8 +1,9 @@
 """The access validation: what a version could do under the release in force, and what it asks for beyond need.
 
-Every granted tool is judged as a whole and once per data class, by the slices decisions are made from: a forbid on one
-class shows up at that class. What is found in excess blocks the votes that judge it (DESIGN §6), so each finding names
-the thing and what to do about it.
+Every granted tool and model is judged as a whole and once per data class, by the slices decisions are made from: a
+forbid on one class shows up at that class. What is found in excess blocks the votes that judge it (DESIGN §6), so each
+finding names the thing and what to do about it. A model whose provider does not stand behind the gateway is out of
+reach here, and no excess: how an agent gets to it is not ours to say.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class ExcessKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessRow:
-    """One granted tool as a whole, or one data class that it carries."""
+    """One granted tool or model as a whole, or one data class that it carries."""
 
     tool: ToolId
     data_class: str | None
@@ -60,7 +61,7 @@ class AccessRow:
 
     def document(self) -> dict[str, Any]:
         return {
-            "code": self.code,
+            "code": self.code.value if self.code else None,
             "conditions": list(self.conditions),
             "data_class": self.data_class,
             "definition": self.definition,
@@ -102,7 +103,7 @@ class DelegatedTool:
     def document(self) -> dict[str, Any]:
         return {
             "agent": self.agent,
-            "code": self.code,
+            "code": self.code.value if self.code else None,
             "conditions": list(self.conditions),
             "data": list(self.data),
             "outcome": self.outcome,
@@ -136,6 +137,8 @@ class AccessReport:
     excess: tuple[Excess, ...]
     ceilings: tuple[CeilingHit, ...]
     delegates: tuple[DelegatedTool, ...] = ()
+    models: tuple[AccessRow, ...] = ()
+    """Of the language models it may use, as of tools."""
 
     def document(self) -> dict[str, Any]:
         """All but the release, ready for JSON; equal for equal access."""
@@ -154,6 +157,7 @@ class AccessReport:
             "excess": [{"code": one.code, "what": one.what, "why": one.why} for one in self.excess],
             "rows": [row.document() for row in self.rows],
             **({"delegates": [row.document() for row in self.delegates]} if self.delegates else {}),
+            **({"models": [row.document() for row in self.models]} if self.models else {}),
         }
 
     @property
@@ -187,22 +191,28 @@ def access_report(
     beside = snapshot.beside()
     running = as_it_would_run(agent, version, tier)
     grants = sorted(version.grants, key=lambda grant: grant.tool)[:MOST_TOOLS]
-    granted = [snapshot.tools[grant.tool] for grant in grants if grant.tool in snapshot.tools]
+    models = sorted(version.models, key=lambda grant: grant.tool)[:MOST_TOOLS]
+    granted = [snapshot.tools[grant.tool] for grant in (*grants, *models) if grant.tool in snapshot.tools]
     by_class = {
         name: _with_only(beside, name, granted) for name in sorted(frozenset[str]().union(*(t.data for t in granted)))
     }
     judged = {grant.tool: _tool_rows(grant, running, beside, by_class) for grant in grants}
+    of_models = {grant.tool: _tool_rows(grant, running, beside, by_class) for grant in models}
+    reached = {tool: one for tool, one in of_models.items() if tool in snapshot.tools}
     handed_on = tuple(_delegations(version, running, catalogue, beside))
     if len(handed_on) > MOST_TOOLS:
         handed_on = handed_on[:MOST_TOOLS]
     excess = [
         *_unused(version, snapshot.tools),
-        *(found for tool, one in judged.items() for found in _refused(tool, one)),
+        *(found for tool, one in (*judged.items(), *reached.items()) for found in _refused(tool, one)),
         *_delegated(version, handed_on, catalogue),
     ]
     if len(version.grants) > MOST_TOOLS:
         why = f"{len(version.grants)} tools are granted, and {MOST_TOOLS} can be judged: split the agent"
         excess.append(Excess(ExcessKind.TOO_MANY, "tools", why))
+    if len(version.models) > MOST_TOOLS:
+        why = f"{len(version.models)} models are granted, and {MOST_TOOLS} can be judged: grant fewer"
+        excess.append(Excess(ExcessKind.TOO_MANY, "models", why))
     if len(version.delegates) > MOST_TOOLS:
         why = f"{len(version.delegates)} tools are handed on, and {MOST_TOOLS} can be judged: delegate less"
         excess.append(Excess(ExcessKind.TOO_MANY, "delegates", why))
@@ -211,8 +221,9 @@ def access_report(
         release=snapshot.release.digest,
         rows=tuple(row for one in judged.values() for row in one.rows),
         excess=tuple(sorted(excess, key=lambda found: (found.code, found.what, found.why))),
-        ceilings=_ceilings(judged),
+        ceilings=_ceilings({**judged, **reached}),
         delegates=handed_on,
+        models=tuple(row for one in of_models.values() for row in one.rows),
     )
 
 
@@ -268,11 +279,13 @@ def _row(own: ToolId, tool: Tool | None, data_class: str | None, found: Access) 
 
 def _unused(version: AgentVersion, tools: Mapping[ToolId, Tool]) -> Iterator[Excess]:
     carried = frozenset[str]().union(
-        *(tools[grant.tool].shown(grant.mask) for grant in version.grants if grant.tool in tools),
+        *(tools[grant.tool].shown(grant.mask) for grant in version.every_grant if grant.tool in tools),
         *(tools[one.tool].data for one in version.delegates if one.tool is not None and one.tool in tools),
     )
     for name in sorted(version.data - carried):
-        yield Excess(ExcessKind.DATA_UNUSED, name, "no granted tool carries this data class: leave it out of `data`")
+        yield Excess(
+            ExcessKind.DATA_UNUSED, name, "no granted tool or model carries this data class: leave it out of `data`"
+        )
 
 
 def _refused(tool: ToolId, judged: _Judged) -> Iterator[Excess]:
@@ -281,7 +294,7 @@ def _refused(tool: ToolId, judged: _Judged) -> Iterator[Excess]:
     refused = [row for row in classes if row.outcome is AccessOutcome.FORBIDDEN]
     undeclared = [row for row in refused if row.code is Code.DATA_CLASS_UNDECLARED]
     for row in undeclared:
-        why = f"carries `{row.data_class}`, which `data` does not name: declare it, mask it, or do not grant the tool"
+        why = f"carries `{row.data_class}`, which `data` does not name: declare it, mask it, or do not grant it"
         yield Excess(ExcessKind.DATA_UNDECLARED, tool, why)
     if len(undeclared) < len(refused) < len(classes) or undeclared:
         for row in refused:
@@ -293,7 +306,7 @@ def _refused(tool: ToolId, judged: _Judged) -> Iterator[Excess]:
 
 def _forbidden(tool: ToolId, row: AccessRow, what: str) -> Excess:
     by = ", ".join(f"`{policy}`" for policy in row.policies) or (row.code.meaning if row.code else "default")
-    return Excess(ExcessKind.GRANT_FORBIDDEN, tool, f"{what} ({by}): do not grant the tool")
+    return Excess(ExcessKind.GRANT_FORBIDDEN, tool, f"{what} ({by}): do not grant it")
 
 
 def _delegations(

@@ -45,6 +45,8 @@ class Act(StrEnum):
     FLAG_INCIDENT = "flag incidents"
     CLOSE_INCIDENT = "close incidents"
     CONFIRM_CLOCK = "confirm the clock"
+    REPORT_DISCOVERY = "report what was discovered"
+    ANSWER_FINDING = "answer findings"
     READ = "read"
 
 
@@ -79,6 +81,8 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.FLAG_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CLOSE_INCIDENT: (Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
     Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
+    Act.REPORT_DISCOVERY: (Role.SECURITY, Role.OPERATOR),
+    Act.ANSWER_FINDING: (*_OWNERS, Role.TEAM_LEAD, Role.SECURITY, Role.OPERATOR),
 }
 _NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 

@@ -285,6 +285,7 @@ def _server(view: StateView, key: str, doc: Mapping[str, Any], before: Mapping[s
         elicitation=frozenset(doc.get("elicitation", ())),
         revision=doc.get("revision", LATEST_REVISION),
         launch=rows.launch_from(doc["launch"]) if "launch" in doc else None,
+        local="local" in doc,
     )
 
 

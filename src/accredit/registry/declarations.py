@@ -6,7 +6,7 @@ is handed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,8 +24,9 @@ from accredit.registry import rows
 from accredit.registry.addresses import same_address
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.handover import MAX_HISTORY, declared_anew
 from accredit.registry.items import item_kind, item_name
-from accredit.registry.lifecycle import AgentEvent, Inapplicable, after, awaits_candidate
+from accredit.registry.lifecycle import Inapplicable
 from accredit.registry.manifest import (
     KINDS,
     AgentManifest,
@@ -47,6 +48,7 @@ from accredit.registry.manifest import (
 from accredit.registry.mappings import declared_mapping
 from accredit.registry.model import (
     LATEST_REVISION,
+    SESSION_REVISIONS,
     AgentState,
     Agreement,
     Environment,
@@ -63,9 +65,12 @@ from accredit.registry.proposals import (
     Proposal,
     gate_content,
     group_content,
+    issuer_body,
     proposed,
+    repin_content,
     server_content,
     template_content,
+    vouching_content,
 )
 from accredit.registry.registration import (
     AgentCheck,
@@ -80,7 +85,16 @@ from accredit.registry.registration import (
 )
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.templates import pinned_facts
-from accredit.registry.versions import expiry_us, facets, money_doc, version_digest
+from accredit.registry.versions import expiry_us, facets, last_day, money_doc, version_digest
+from accredit.registry.vouching import (
+    VouchingFault,
+    issuer_doc,
+    issuer_faults,
+    only_takes_away,
+    provider_doc,
+    provider_faults,
+    same_word,
+)
 
 __all__ = [
     "UNKNOWN_REVISION",
@@ -88,9 +102,9 @@ __all__ = [
     "Declarations",
     "Definitions",
     "author",
-    "claim_names",
     "declared_twice",
     "launch_awaits",
+    "local_definitions",
     "not_alone",
     "pinning",
     "place",
@@ -98,12 +112,12 @@ __all__ = [
     "some_of",
 ]
 
-_MAX_HISTORY: Final = 1_000
 _TEMPLATE_US: Final = 366 * 86_400_000_000
 _MAX_TIES: Final = 200
 _MAX_NAMED: Final = 200
 _MAX_NAMES: Final = 40_000
 """Characters of them together."""
+_PLACE: Final = ("api", "credential", "elicitation", "launch", "local", "openapi", "url")
 _STARTED_BY: Final = ("credential", "environment", "launch", "url")
 
 UNKNOWN_REVISION: Final = ""
@@ -126,12 +140,14 @@ class Declarations:
         catalogue: Callable[[], Catalogue],
         organisation: Callable[[], Organisation],
         prices: PriceBook,
+        development_days: int = 0,
     ) -> None:
         self._ids = ids
         self._clock = clock
         self._catalogue = catalogue
         self._organisation = organisation
         self._prices = prices
+        self._development_days = development_days
 
     def steps(
         self,
@@ -180,6 +196,8 @@ class Declarations:
                 return self._gate_proposal(document, actor, view)
             case TemplateManifest():
                 return self._template_proposal(document, actor, view)
+            case IssuerManifest() | ContextProviderManifest():
+                return self._vouching_proposal(document, actor, view)
             case ToolServerManifest() | ModelProviderManifest():
                 return self._server_proposal(document, offers[document.metadata.name], actor, view)
             case _:
@@ -424,97 +442,44 @@ class Declarations:
         )
 
     def _put_issuer(self, manifest: IssuerManifest, actor: Actor, view: StateView) -> Change | None:
-        spec, name = manifest.spec, manifest.metadata.name
-        doc = {
-            "audience": spec.audience,
-            "claims": dict(sorted(spec.claims.items())),
-            "issuer": spec.issuer,
-            "jwks": spec.jwks.model_dump(exclude_none=True, by_alias=True),
-            "name": name,
-            # pairs, not an object: names of roles need not be ASCII, keys must
-            "role_names": [list(pair) for pair in sorted(spec.role_names.items())] if spec.use == "user" else [],
-            "roles_claim": spec.roles_claim if spec.use == "user" else None,
-            "status_url": spec.status_url if spec.use == "task" else None,
-            "token_type": spec.token_type if spec.use == "user" else None,
-            "use": spec.use,
-        }
+        name, doc = manifest.metadata.name, issuer_doc(manifest)
         row = view.get(rows.ISSUER, name)
-        if row is not None and row.doc.get("revoked"):
-            # registering it again would revive what was revoked
-            raise _fault(
-                manifest, "metadata.name", Code.CREDENTIAL_REVOKED, f"the issuer `{name}` was revoked",
-                "register it under another name, with new keys",
-            )  # fmt: skip
-        if row is not None and {key: row.doc.get(key) for key in doc} == doc:
+        revoked = row is not None and row.doc.get("revoked")
+        if same_word(row, doc) and not revoked:
             return None
-        # tokens rest on the name: one that came to mean another issuer would vouch for what it never said
-        faults = [
-            fault_at(
-                manifest, f"spec.{path}", Code.CONFLICT, f"the issuer `{name}` is registered with another",
-                "register it under another name",
-            )
-            for path in ("issuer", "use")
-            if row is not None and row.doc[path] != doc[path]
-        ]  # fmt: skip
-        taken = {other.key for other in view.scan(rows.CONTEXT_PROVIDER) if other.doc["for"] == spec.use}
-        faults += [
-            fault_at(manifest, f"spec.claims.{claim}", Code.CONFLICT, "a context provider has this name", "rename it")
-            for claim in spec.claims
-            if claim in taken
-        ]
-        for other in view.scan(rows.ISSUER):
-            if other.key == name or other.doc.get("revoked") or other.doc.get("use") != spec.use:
-                continue
-            if other.doc["issuer"] == spec.issuer:
-                faults.append(
-                    fault_at(manifest, "spec.issuer", Code.CONFLICT, "another issuer of this use has this address")
-                )
-            # a policy reads `context.task.customer_id` whoever vouched for it, so it has one type
-            faults += [
-                fault_at(
-                    manifest, f"spec.claims.{claim}", Code.CONDITION_UNTYPED, "another issuer gives it another type"
-                )
-                for claim, kind in spec.claims.items()
-                if other.doc["claims"].get(claim, kind) != kind
-            ]
-        if faults:
-            raise ManifestError(faults)
-        body = {"issuer": name, "use": spec.use, "kids": [key.kid for key in spec.jwks.keys]}
+        _refuse(manifest, issuer_faults(name, doc, view))
         write = Write(rows.ISSUER, name, {**(row.doc if row else {}), **doc})
-        return Change(Facts("issuer.updated" if row else "issuer.registered"), (write,), actor, body)
+        kind = "issuer.updated" if row else "issuer.registered"
+        return Change(Facts(kind), (write,), actor, issuer_body(name, doc))
 
     def _put_context_provider(self, manifest: ContextProviderManifest, actor: Actor, view: StateView) -> Change | None:
-        name, spec = manifest.metadata.name, manifest.spec
-        doc = {
-            "credential": spec.credential,
-            "facts": dict(sorted(spec.facts.items())),
-            "for": spec.of,
-            "issuer": spec.issuer,
-            "max_bytes": spec.max_bytes,
-            "off": spec.off,
-            "timeout_ms": duration_ms(spec.timeout),
-            "ttl_ms": duration_ms(spec.ttl),
-            "url": spec.url,
-        }
-        row, issuer = view.get(rows.CONTEXT_PROVIDER, name), view.get(rows.ISSUER, spec.issuer)
-        if row is not None and row.doc == doc:
+        name, doc = manifest.metadata.name, provider_doc(manifest)
+        row = view.get(rows.CONTEXT_PROVIDER, name)
+        if same_word(row, doc):
             return None
-        faults = []
-        if issuer is None or issuer.doc.get("revoked") or issuer.doc["use"] != spec.of:
-            message = f"no issuer of {spec.of}s is called `{spec.issuer}`"
-            faults.append(fault_at(manifest, "spec.issuer", Code.ISSUER_UNKNOWN, message))
-        # a policy that reads a claim must not come to read what a provider says, nor the other way round
-        if name in {"id", "roles"} or name in claim_names(view, spec.of):
-            message = f"`{name}` is a claim of {spec.of}s"
-            faults.append(fault_at(manifest, "metadata.name", Code.CONFLICT, message, "choose another name"))
-        if row is not None and row.doc["for"] != spec.of:
-            message = f"`{name}` is registered for {row.doc['for']}s"
-            faults.append(fault_at(manifest, "spec.of", Code.CONFLICT, message, "register it under another name"))
-        if faults:
-            raise ManifestError(faults)
+        _refuse(manifest, provider_faults(name, doc, view))
         kind = "context_provider.updated" if row else "context_provider.registered"
+        write = Write(rows.CONTEXT_PROVIDER, name, {**(row.doc if row else {}), **doc})
         body = {"context_provider": name, **doc}
-        return Change(Facts(kind), (Write(rows.CONTEXT_PROVIDER, name, doc),), actor, body, narrowing=spec.off)
+        return Change(Facts(kind), (write,), actor, body, narrowing=manifest.spec.off)
+
+    def _vouching_proposal(
+        self, manifest: IssuerManifest | ContextProviderManifest, actor: Actor, view: StateView
+    ) -> Proposal | None:
+        """An issuer or provider that nobody else looked at, or that would say more than was looked at."""
+        name = manifest.metadata.name
+        if isinstance(manifest, IssuerManifest):
+            kind, change, doc = rows.ISSUER, "issuer", issuer_doc(manifest)
+            faults = issuer_faults(name, doc, view)
+        else:
+            kind, change, doc = rows.CONTEXT_PROVIDER, "context-provider", provider_doc(manifest)
+            faults = provider_faults(name, doc, view)
+        row = view.get(kind, name)
+        signed_off = row is not None and "enacted" in row.doc and not row.doc.get("revoked")
+        if only_takes_away(row, doc) or (signed_off and same_word(row, doc)):
+            return None
+        _refuse(manifest, faults)
+        return proposed(vouching_content(change, name, doc, row, by=author(actor)), about=f"{change}:{name}")
 
     # -- tool servers
 
@@ -588,16 +553,15 @@ class Declarations:
         """Check a server against what is registered, pinned and offered.
 
         Raises:
-            ManifestError: the name belongs elsewhere, it may ask in a revision where nothing is passed on, or a tool
+            ManifestError: the name belongs elsewhere, it may ask in a revision that has no questions, or a tool
                 cannot be pinned.
         """
         self._check_name(manifest, row)
         asks_in = isinstance(manifest, ToolServerManifest) and manifest.spec.elicitation and manifest.spec.revision
-        if asks_in and asks_in != LATEST_REVISION:
+        if asks_in == SESSION_REVISIONS[-1]:
             raise _fault(
                 manifest, "spec.elicitation", Code.MANIFEST_INVALID,
-                f"a server of MCP {asks_in} asks nothing through the gateway",
-                f"leave it out; it takes a server of {LATEST_REVISION}",
+                f"MCP {asks_in} has no questions to users", "leave it out, or name a later `revision`",
             )  # fmt: skip
         faults = [fault for own in manifest.spec.registered for fault in self._tool_faults(view, manifest, own, offer)]
         if faults:
@@ -612,7 +576,10 @@ class Declarations:
                 manifest, "metadata.name", Code.NAME_TAKEN,
                 f"the tool server `{name}` belongs to {row.doc['environment']}", "choose another name",
             )  # fmt: skip
-        if row is not None and ("api" in row.doc) is not isinstance(manifest, ModelProviderManifest):
+        local = bool(local_definitions(manifest))
+        if row is not None and (
+            ("api" in row.doc) is not isinstance(manifest, ModelProviderManifest) or ("local" in row.doc) is not local
+        ):
             raise _fault(
                 manifest, "metadata.name", Code.NAME_TAKEN,
                 f"`{name}` is registered as another kind of server", "choose another name",
@@ -624,8 +591,14 @@ class Declarations:
         name, environment = manifest.metadata.name, Environment(manifest.metadata.environment)
         row = view.get(rows.SERVER, name)
         doc = self._server_doc(manifest, row)
+        moved = self._moved_definitions(manifest, view) if environment is not Environment.DEVELOPMENT else {}
         if not _takes_two(name, row.doc if row else None, doc, view):
-            return None
+            return self._local_repin(manifest, moved, offer, actor, row, view) if moved else None
+        if moved:
+            raise _fault(
+                manifest, "spec.definitions", Code.CONFLICT, "definitions and facts of the tools change together",
+                "apply one, have it signed off, and then the other",
+            )  # fmt: skip
         if launch_awaits(manifest, row.doc if row else None):
             # how it is started comes first: what tools it has, nobody knows before it was
             doc = {**doc, "tools": row.doc["tools"] if row else []}
@@ -646,13 +619,49 @@ class Declarations:
         except InvalidInputError as error:
             raise _fault(manifest, "spec.tools", error.code, error.message, error.hint) from error
 
+    @staticmethod
+    def _moved_definitions(
+        manifest: ToolServerManifest | ModelProviderManifest, view: StateView
+    ) -> dict[str, Mapping[str, Any]]:
+        """Of a program's functions, what is pinned where another definition is declared now."""
+        found = {}
+        for own, declared in local_definitions(manifest).items():
+            pinned = pinned_definition(view, tool_id(manifest.metadata.name, own))
+            try:
+                if pinned is not None and definition_digest(declared) != pinned[0]:
+                    found[own] = pinned[1]
+            except InvalidInputError as error:
+                raise _fault(
+                    manifest, f"spec.definitions.{shown(own)}", error.code, error.message, error.hint
+                ) from error
+        return found
+
+    def _local_repin(
+        self,
+        manifest: ToolServerManifest | ModelProviderManifest,
+        moved: Mapping[str, Mapping[str, Any]],
+        offer: Definitions,
+        actor: Actor,
+        row: Row | None,
+        view: StateView,
+    ) -> Proposal:
+        """Other definitions of functions that are registered already."""
+        self._check_server(manifest, offer, row, view)
+        name, environment = ServerName(manifest.metadata.name), Environment(manifest.metadata.environment)
+        content = repin_content(
+            name, environment, {own: offer[own] for own in moved}, moved, view,
+            flags=self.flags(manifest, offer), by=author(actor),
+        )  # fmt: skip
+        return proposed(content, about=f"server:{name}", environment=environment)
+
     def _tool_faults(
         self, view: StateView, manifest: ToolServerManifest | ModelProviderManifest, own: str, offer: Definitions
     ) -> Iterator[ManifestFault]:
         """What keeps a tool from being pinned, or its pinned schema from being compiled as is asked now."""
         path, tool = f"spec.{_at(manifest, own)}", tool_id(manifest.metadata.name, own)
         pinned = pinned_definition(view, tool)
-        definition = offer.get(own) if pinned is None else pinned[1]
+        declared = local_definitions(manifest).get(own)  # what is declared here is judged, whatever was pinned before
+        definition = declared or (offer.get(own) if pinned is None else pinned[1])
         if definition is None:
             there = names_there(one for one in offer if item_kind(one) is item_kind(own))
             yield fault_at(manifest, path, Code.TOOL_UNKNOWN, f"the server offers no {called(own)}", there)
@@ -676,13 +685,16 @@ class Declarations:
     ) -> Change | None:
         name = manifest.metadata.name
         tool = tool_id(name, own)
-        if view.get(rows.TOOL, tool) is not None:
+        declared, known = local_definitions(manifest).get(own), view.get(rows.TOOL, tool)
+        if known is not None and declared is None:
             # INVARIANT: a pin once made changes by `repin` alone, even if the tool was dropped and listed again
             return None
         form = manifest.spec.registered[own]
         digest = definition_digest(offer[own])
+        if known is not None and known.doc["definition"] == digest:
+            return None
         facts = Facts(
-            "tool.pinned",
+            "tool.pinned" if known is None else "tool.repinned",
             environment=manifest.metadata.environment,
             tool=tool,
             effect=form.effect,
@@ -693,7 +705,8 @@ class Declarations:
             facts,
             pinning(tool, offer[own], self._clock.now().wall_us),
             actor,
-            {"definition": digest, "flags": list(flags), "tool": tool},
+            {"flags": list(flags), "tool": tool}
+            | ({"definition": digest} if known is None else {"after": digest, "before": known.doc["definition"]}),
         )
 
     # -- agents
@@ -709,7 +722,8 @@ class Declarations:
                 manifest, "metadata.name", Code.NAME_TAKEN, f"another team has an agent `{name}` in {environment}"
             )
         now = self._clock.now().wall_us
-        form = AgentCheck(view, manifest, likely=self._catalogue(), now_us=now, waiting=waiting).canonical()
+        checked = AgentCheck(view, manifest, likely=self._catalogue(), now_us=now, waiting=waiting).canonical()
+        form = self._ending(checked, row, view, now)
         digest, parts = version_digest(form), facets(form)
         declared = (row.doc.get("candidate") or row.doc["version"]) if row else None
         if declared == digest:
@@ -731,9 +745,12 @@ class Declarations:
             "version": digest,
         }
         if row is not None:
-            doc = _declared_anew(manifest, row.doc, digest, doc)
+            anew = declared_anew(row.doc, digest, doc)
+            if isinstance(anew, Inapplicable):
+                raise _fault(manifest, "metadata.name", Code.TRANSITION_REFUSED, anew.why, anew.hint)
+            doc = anew
         history = row.doc["history"] if row else ()
-        doc["history"] = [*history, {"at_us": now, "by": actor.person, "version": digest}][-_MAX_HISTORY:]
+        doc["history"] = [*history, {"at_us": now, "by": actor.person, "version": digest}][-MAX_HISTORY:]
         writes = [Write(rows.AGENT, agent, doc)]
         if row is None:
             writes.append(Write(rows.AGENT_NAME, f"{environment}/{name}", {"agent": agent}))
@@ -757,6 +774,23 @@ class Declarations:
         )
         return Change(facts, tuple(writes), actor, body)
 
+    def _ending(self, form: Mapping[str, Any], row: Row | None, view: StateView, now_us: int) -> Mapping[str, Any]:
+        """The form with a last day, for an agent in development that names none: given when it is registered.
+
+        Declared anew before that day it keeps it, and after it that is how it goes on. An agent that was registered
+        without a last day goes on without one.
+        """
+        named = Environment(form["metadata"]["environment"]) is not Environment.DEVELOPMENT or form["spec"]["expires"]
+        if named or not self._development_days:
+            return form
+        newest = view.get(rows.VERSION, row.doc.get("candidate") or row.doc["version"]) if row is not None else None
+        given = newest.doc["manifest"]["spec"]["expires"] if newest is not None else None
+        if row is not None and given is None:
+            return form
+        if given is None or (ends_us := expiry_us(given)) is None or ends_us <= now_us:
+            given = last_day(now_us, self._development_days)
+        return {**form, "spec": {**form["spec"], "expires": given}}
+
 
 def _at(manifest: ToolServerManifest | ModelProviderManifest, own: str) -> str:
     """Where a manifest of a server names what has that name among its tools."""
@@ -772,6 +806,12 @@ def pinning(tool: ToolId, definition: Mapping[str, Any], now_us: int) -> tuple[W
         Write(rows.DEFINITION, digest, {"text": definition_text(definition)}),
         Write(rows.TOOL, tool, {"definition": digest, "pinned_us": now_us}),
     )
+
+
+def _refuse(document: Document, faults: Iterable[VouchingFault]) -> None:
+    found = [fault_at(document, *fault) for fault in faults]
+    if found:
+        raise ManifestError(found)
 
 
 def _fault(document: Document, path: str, code: Code, message: str, hint: str = "") -> ManifestError:
@@ -829,11 +869,6 @@ def place(document: Document) -> tuple[int, bool]:
 _ORDER: Final = list(KINDS)
 
 
-def claim_names(view: StateView, use: str) -> frozenset[str]:
-    """The claims of every issuer of that use."""
-    return frozenset(claim for row in view.scan(rows.ISSUER) if row.doc["use"] == use for claim in row.doc["claims"])
-
-
 def author(actor: Actor) -> PersonId:
     if actor.person is None:
         raise ForbiddenError(Code.NOT_AUTHORISED, "only a person can ask for this")
@@ -866,6 +901,8 @@ def _server_doc(
     }
     if isinstance(manifest, ModelProviderManifest):
         return {**doc, "api": manifest.spec.api}
+    if manifest.spec.definitions is not None:
+        return {**doc, "local": True}
     if manifest.spec.openapi is not None:
         return {**doc, "openapi": manifest.spec.openapi}
     if manifest.spec.elicitation:
@@ -880,7 +917,17 @@ def _server_doc(
 
 
 def _url_of(manifest: ToolServerManifest | ModelProviderManifest) -> str:
-    return manifest.spec.url or f"stdio:{manifest.metadata.name}"
+    return manifest.spec.url or f"{'local' if local_definitions(manifest) else 'stdio'}:{manifest.metadata.name}"
+
+
+def local_definitions(manifest: ToolServerManifest | ModelProviderManifest) -> Definitions:
+    """The definitions that a manifest gives of a program's functions; none of a server that is asked for them."""
+    if isinstance(manifest, ModelProviderManifest) or manifest.spec.definitions is None:
+        return {}
+    return {
+        name: {"name": name, **form.model_dump(by_alias=True, exclude_none=True)}
+        for name, form in manifest.spec.definitions.items()
+    }
 
 
 def server_of(manifest: ToolServerManifest, before: Mapping[str, Any] | None) -> ToolServer:
@@ -896,6 +943,7 @@ def server_of(manifest: ToolServerManifest, before: Mapping[str, Any] | None) ->
         spec.credential,
         {},
         spec.openapi,
+        elicitation=frozenset(spec.elicitation),
         revision=LATEST_REVISION if spec.openapi is not None else spec.revision or known,
         launch=spec.stdio.read() if spec.stdio is not None else None,
     )
@@ -948,8 +996,8 @@ def _takes_two(server: str, before: Mapping[str, Any] | None, doc: Mapping[str, 
     """
     development = doc["environment"] == Environment.DEVELOPMENT
     if before is None:
-        return not development or "launch" in doc or _leads_beyond(doc, view)
-    if any(before.get(key) != doc.get(key) for key in ("api", "credential", "elicitation", "launch", "openapi", "url")):
+        return not development or "launch" in doc or ("local" not in doc and _leads_beyond(doc, view))
+    if any(before.get(key) != doc.get(key) for key in _PLACE):
         return True
     # only of a program that was signed off and has not been started yet nobody knows what it speaks
     unknown = "launch" in before and "revision" not in before and not before["tools"]
@@ -993,21 +1041,3 @@ def _lower(view: StateView, environment: Environment, name: str, team: str) -> A
         if row is not None and row.doc["team"] == team:
             return AgentId(row.key)
     return None
-
-
-def _declared_anew(
-    manifest: AgentManifest, before: Mapping[str, Any], digest: Digest, fresh: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The row of an agent of which another version is declared."""
-    environment, state = Environment(before["environment"]), AgentState(before["state"])
-    step = after(AgentEvent.DECLARE, environment, state)
-    if isinstance(step, Inapplicable):
-        raise _fault(manifest, "metadata.name", Code.TRANSITION_REFUSED, step.why, step.hint)
-    older = {"candidate": None, "halted_from": None, "promoted_from": None, "registered_by": None, "registered_us": 0}
-    doc = {**older, "state_us": fresh["state_us"], **before}
-    if awaits_candidate(environment, state):
-        return {**doc, "candidate": None if digest == before["version"] else digest}
-    doc |= {key: fresh[key] for key in ("backup_owner", "candidate", "owner", "version")}
-    if step.state is not state:
-        doc |= {"state": step.state.value, "state_us": fresh["state_us"]}
-    return doc

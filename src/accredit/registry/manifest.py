@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache, cached_property
 from importlib import resources
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import orjson
 from pydantic import (
@@ -712,6 +712,15 @@ class _StdioForm(_Form):
     credential_variable: _Variable | None = Field(
         None, description="the variable of its environment that holds the brokered credential"
     )
+    network: Literal["none", "host"] = Field(
+        "none", description="whether it reaches the network of this machine, its loopback included"
+    )
+    reads: Annotated[list[_Directory], Field(max_length=64)] = Field(
+        default=[], description="files and directories it sees though they lie where all others are hidden from it"
+    )
+    writes: Annotated[list[_Directory], Field(max_length=64)] = Field(
+        default=[], description="files and directories it may write, as far as its user may: all others are read-only"
+    )
 
     @model_validator(mode="after")
     def _named_once(self) -> _StdioForm:
@@ -721,16 +730,40 @@ class _StdioForm(_Form):
 
     def read(self) -> Launch:
         return Launch(
-            self.command, tuple(self.args), self.directory, tuple(sorted(self.env.items())), self.credential_variable
+            self.command,
+            tuple(self.args),
+            self.directory,
+            tuple(sorted(self.env.items())),
+            self.credential_variable,
+            self.network,
+            tuple(sorted(set(self.reads))),
+            tuple(sorted(set(self.writes))),
         )
+
+
+_NOT_LOCAL: Final = ("credential", "elicitation", "openapi", "prompts", "resources", "revision")
+"""What functions of a program have not, which are never called from here."""
+
+
+class _DefinitionForm(_Form):
+    """What a function of a program says of itself, as a tool server would list it."""
+
+    title: _Label | None = None
+    description: _Text | None = None
+    input_schema: dict[str, Any] = Field(description="a JSON Schema of its arguments, an object's")
+    output_schema: dict[str, Any] | None = None
+    annotations: dict[str, Any] | None = None
 
 
 class _ServerSpec(_Form):
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [{"required": [name]} for name in _OFFERED],
-            "oneOf": [{"required": ["url"]}, {"required": ["stdio"]}],
-            "dependentSchemas": {"openapi": {"required": ["url"], "properties": {"revision": False}}},
+            "oneOf": [{"required": ["url"]}, {"required": ["stdio"]}, {"required": ["definitions"]}],
+            "dependentSchemas": {
+                "openapi": {"required": ["url"], "properties": {"revision": False}},
+                "definitions": {"required": ["tools"], "properties": dict.fromkeys(_NOT_LOCAL, False)},
+            },
             "if": {"required": ["openapi"], "properties": {"openapi": {"type": "string"}}},
             "then": {
                 "required": ["tools"],
@@ -752,6 +785,17 @@ class _ServerSpec(_Form):
     )
     elicitation: Annotated[list[Literal["form", "url"]], Field(max_length=2)] = Field(
         default=[], description="of an MCP server: how it may ask the agent's user for something; by default not at all"
+    )
+    definitions: (
+        Annotated[
+            dict[_ToolLabel, _DefinitionForm],
+            Field(min_length=1, max_length=1_000, json_schema_extra=_keys(_LABEL, 128, but=_ITEM)),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="of functions that exist in a program alone, one for each of `tools`: asked about, and never "
+        "called through the gateway",
     )
     tools: Annotated[
         dict[_ToolLabel, _ToolForm],
@@ -789,8 +833,14 @@ class _ServerSpec(_Form):
 
     @model_validator(mode="after")
     def _one_way_to_reach_it(self) -> _ServerSpec:
-        if (self.url is None) is (self.stdio is None):
-            raise ValueError("a tool server has either a `url` or is started here by `stdio`")
+        ways = [way for way in (self.url, self.stdio, self.definitions) if way is not None]
+        if len(ways) != 1:
+            raise ValueError("a tool server has a `url`, is started here by `stdio`, or has its `definitions` here")
+        if self.definitions is not None:
+            if any(getattr(self, name) for name in _NOT_LOCAL):
+                raise ValueError(f"with `definitions` there is no {', '.join(f'`{name}`' for name in _NOT_LOCAL)}")
+            if self.definitions.keys() != self.tools.keys():
+                raise ValueError("`definitions` and `tools` name the same functions")
         if self.openapi is not None and (self.stdio is not None or self.revision is not None):
             raise ValueError("`openapi` belongs to an HTTP API, which has a `url` and no `revision`")
         if self.stdio is not None and (self.credential is None) is not (self.stdio.credential_variable is None):

@@ -281,6 +281,12 @@ class Launch:
     """All of its environment but the credential, sorted: nothing is inherited."""
     credential_variable: str | None = None
     """Under which name it finds the brokered credential there."""
+    network: str = "none"
+    """`none`, or `host`: that of the machine accredit runs on."""
+    reads: tuple[str, ...] = ()
+    """What it sees, to read, of places that are private to it otherwise; sorted."""
+    writes: tuple[str, ...] = ()
+    """What it may write, as far as its user may; sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,15 +310,19 @@ class ToolServer:
     """Of MCP: what it was registered to speak, and nothing older is ever spoken to it."""
     launch: Launch | None = None
     """Of a server that is started here; its URL is then `stdio:` and its name."""
+    local: bool = False
+    """Whether its tools are functions of a program, asked about and never called from here; its URL is `local:NAME`."""
 
     @property
     def place(self) -> tuple[object, ...]:
         """Where a call to it goes, and how: if any of it is another, it is another server."""
-        return (self.url, self.credential, self.revision, self.launch)
+        return (self.url, self.credential, self.revision, self.launch, self.elicitation)
 
     @property
     def protocol(self) -> str:
-        """`mcp`, `http` or `llm`."""
+        """`mcp`, `http`, `llm` or `local`."""
+        if self.local:
+            return "local"
         return "llm" if self.api is not None else "http" if self.openapi is not None else "mcp"
 
 

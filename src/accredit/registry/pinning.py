@@ -1,31 +1,38 @@
 """Definitions of tools as pinned: their canonical text, its digest, and what a server offers now against it.
 
-Six fields of a definition count: name, title, description, inputSchema, outputSchema, annotations. Schemas may hold
-fractions and keys of any script, which the kernel's canonical form does not know, so definitions have a form of their
-own, version 1: JSON with keys sorted by code point, absent and null fields left out, shortest round-trip numbers,
-whole floats as integers (`1.0` is `1`, `-0.0` is `0`), no whitespace. The text is stored; digests are over it.
+Six fields of a definition count: name, title, description, inputSchema, outputSchema, annotations; one that is null is
+left out. The text is RFC 8785's of these (so `1.0` is `1`, `-0.0` is `0`). It is stored; digests are over it.
 """
 
 from __future__ import annotations
 
-import math
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from accredit.kernel.canonical import Digest, digest
+from accredit.kernel.canonical import Digest, canonical_json, digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.registry.model import Tool
 
-__all__ = ["DefinitionDrift", "compare", "definition_digest", "definition_text", "read_definition"]
+__all__ = [
+    "DefinitionDrift",
+    "compare",
+    "definition_digest",
+    "definition_text",
+    "read_definition",
+    "same_but_for_name",
+]
 
 DEFINITION_FIELDS = ("annotations", "description", "inputSchema", "name", "outputSchema", "title")
 _DOMAIN = "tool-definition/v1"
 _MAX_BYTES = 64 * 1024
 _MAX_DEPTH = 64
+_LONG_NUMBER: Final = re.compile(r"\d{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,10 @@ def definition_text(definition: Mapping[str, Any]) -> str:
         raise InvalidInputError(Code.SCHEMA_REFUSED, "a tool definition is not an object")
     counted = {name: definition[name] for name in DEFINITION_FIELDS if definition.get(name) is not None}
     try:
-        data = orjson.dumps(_plain(counted, _MAX_DEPTH), option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError as error:
+        data = canonical_json(counted, max_depth=_MAX_DEPTH)
+    except InvalidInputError as error:
         raise InvalidInputError(
-            Code.SCHEMA_REFUSED, "a tool definition cannot be encoded", cause=repr(error)
+            Code.SCHEMA_REFUSED, f"a tool definition cannot be pinned: {error.message}", cause=error.cause
         ) from error
     if len(data) > _MAX_BYTES:
         raise InvalidInputError(
@@ -79,7 +86,8 @@ def read_definition(text: str, expected: Digest) -> Mapping[str, Any] | None:
     data = text.encode("utf-8", "surrogatepass")
     if digest(_DOMAIN, data) != expected:
         return None
-    value: Mapping[str, Any] = orjson.loads(data)
+    # only a float of 2^53 and more is pinned in so many digits, and it stays one
+    value: Mapping[str, Any] = json.loads(data, parse_int=_whole) if _LONG_NUMBER.search(text) else orjson.loads(data)
     return value
 
 
@@ -97,6 +105,25 @@ def compare(pinned: Mapping[str, Tool], offered: Mapping[str, Mapping[str, Any]]
     )
 
 
+def same_but_for_name(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a definition is another under a new name: all else that makes it a tool, and its words, are the same.
+
+    Raises:
+        InvalidInputError: as `definition_text`.
+    """
+    return definition_text(_nameless(one)) == definition_text(_nameless(other))
+
+
+def _nameless(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an item also without what the server calls it, which its definition tells apart (`items.py`)."""
+    found = {key: value for key, value in definition.items() if key != "name"}
+    notes = found.get("annotations")
+    if isinstance(notes, Mapping) and isinstance(notes.get("mcp"), Mapping):
+        own = {key: value for key, value in notes["mcp"].items() if key not in {"name", "uri", "uriTemplate"}}
+        found["annotations"] = {**notes, "mcp": own}
+    return found
+
+
 def _digest_or_none(definition: Mapping[str, Any]) -> Digest | None:
     try:
         return definition_digest(definition)
@@ -104,15 +131,6 @@ def _digest_or_none(definition: Mapping[str, Any]) -> Digest | None:
         return None
 
 
-def _plain(value: Any, depth: int) -> Any:
-    if depth < 0:
-        raise InvalidInputError(Code.SCHEMA_REFUSED, f"a tool definition is nested deeper than {_MAX_DEPTH} levels")
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidInputError(Code.SCHEMA_REFUSED, "a tool definition holds a number that is not finite")
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
-    if isinstance(value, Mapping):
-        return {key: _plain(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, depth - 1) for item in value]
-    return value
+def _whole(text: str) -> int | float:
+    value = int(text)
+    return value if abs(value) < 2**53 else float(text)

@@ -12,6 +12,7 @@ gate     gate         name, doc, before, ground, by
 template template     name, team, doc, before, ground, by
 server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
 repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
+issuer   fact-source  name, doc, before, ground, by; context-provider likewise
 
 INVARIANT: a row that was enacted names the proposal it rests on, and each proposal names the digest of the row before
 it; so no two changes of one thing are the same proposal, and enacting one again changes nothing.
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from accredit.audit.ports import StateView, Write
+from accredit.audit.ports import Row, StateView, Write
 from accredit.kernel.canonical import Digest, canonical, digest_value, require_canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError
@@ -32,6 +33,7 @@ from accredit.registry import rows
 from accredit.registry.model import Environment, Role
 from accredit.registry.organisation import Group, Membership, Organisation, RoleGrant
 from accredit.registry.pinning import definition_digest, definition_text
+from accredit.registry.vouching import issuer_faults, provider_faults
 
 __all__ = [
     "MAX_PROPOSAL_BYTES",
@@ -43,8 +45,10 @@ __all__ = [
     "enact_role",
     "enact_server",
     "enact_template",
+    "enact_vouching",
     "gate_content",
     "group_content",
+    "issuer_body",
     "proposal_digest",
     "proposed",
     "repin_content",
@@ -53,6 +57,7 @@ __all__ = [
     "server_content",
     "subject_kind",
     "template_content",
+    "vouching_content",
 ]
 
 MAX_PROPOSAL_BYTES: Final = 900 * 1024
@@ -63,6 +68,8 @@ _KINDS: Final = {
     "role": "role-grant",
     "server": "tool-fact",
     "template": "template",
+    "context-provider": "fact-source",
+    "issuer": "fact-source",
 }
 _AGAIN: Final = "look at it again, and propose it again"
 
@@ -72,10 +79,10 @@ class Proposal:
     """A change that waits for sign-off. Nothing of it is in force."""
 
     kind: str
-    """Of the subject that is signed off: `gate`, `role-grant` or `tool-fact`."""
+    """Of the subject that is signed off: `gate`, `template`, `role-grant`, `tool-fact` or `fact-source`."""
     digest: Digest
     about: str
-    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`."""
+    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`, `issuer:NAME`, `context-provider:NAME`."""
     content: Mapping[str, Any]
     """Canonical; to be kept until it is enacted, and to be given back unchanged."""
     environment: Environment | None
@@ -481,6 +488,46 @@ def enact_repin(
         waiting.append(pin)
     some = tuple(waiting[:at_most])
     return some, tuple(write for pin in some for write in _pinning(server, pin, now_us, digest))
+
+
+# -- who vouches for users and tasks
+
+
+def vouching_content(
+    change: str, name: str, doc: Mapping[str, Any], row: Row | None, *, by: PersonId
+) -> dict[str, Any]:
+    """An issuer (`change` is `issuer`) or a context provider (`context-provider`) as it shall be."""
+    return {
+        "before": dict(row.doc) if row else None,
+        "by": by,
+        "change": change,
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+    }
+
+
+def enact_vouching(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]:
+    """The issuer or provider as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: it changed since, was revoked, or does not fit what was registered beside it meanwhile.
+    """
+    of_issuer, name, doc = content["change"] == "issuer", content["name"], content["doc"]
+    kind, faults = (rows.ISSUER, issuer_faults) if of_issuer else (rows.CONTEXT_PROVIDER, provider_faults)
+    row, digest = view.get(kind, name), proposal_digest(content)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the {'issuer' if of_issuer else 'context provider'} `{name}`")
+    if (fault := next(faults(name, doc, view), None)) is not None:
+        raise _moved(f"what is registered beside `{name}` ({fault.message})")
+    return (Write(kind, name, {**(row.doc if row else {}), **doc, "enacted": digest}),)
+
+
+def issuer_body(name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of an issuer."""
+    return {"issuer": name, "kids": [key["kid"] for key in doc["jwks"]["keys"]], "use": doc["use"]}
 
 
 def _pinning(server: str, pin: Mapping[str, Any], now_us: int, enacted: Digest) -> Iterator[Write]:

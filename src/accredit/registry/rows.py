@@ -308,6 +308,9 @@ def launch_doc(launch: Launch) -> dict[str, Any]:
         "credential_variable": launch.credential_variable,
         "directory": launch.directory,
         "env": [list(pair) for pair in launch.env],
+        "network": launch.network,
+        "reads": list(launch.reads),
+        "writes": list(launch.writes),
     }
 
 
@@ -318,6 +321,10 @@ def launch_from(doc: Mapping[str, Any]) -> Launch:
         doc["directory"],
         tuple((name, value) for name, value in doc["env"]),
         doc["credential_variable"],
+        # one from before there were these has the least
+        doc.get("network", "none"),
+        tuple(doc.get("reads", ())),
+        tuple(doc.get("writes", ())),
     )
 
 

@@ -42,6 +42,7 @@ from accredit.registry.declarations import (
     author,
     declared_twice,
     launch_awaits,
+    local_definitions,
     not_alone,
     pinning,
     place,
@@ -49,6 +50,7 @@ from accredit.registry.declarations import (
     some_of,
 )
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.handover import handed_over
 from accredit.registry.items import item_kind
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
 from accredit.registry.llm_models import model_definition
@@ -97,6 +99,8 @@ from accredit.registry.proposals import (
     enact_role,
     enact_server,
     enact_template,
+    enact_vouching,
+    issuer_body,
     proposal_digest,
     proposed,
     repin_content,
@@ -172,6 +176,8 @@ class ApplyResult:
     """Of an agent: the newest declared, in force or not."""
     facets: tuple[str, ...] = ()
     """Of an agent: the facets that changed."""
+    expires: str | None = None
+    """Of an agent: the last day on which it runs, be it one that nobody named."""
     proposal: Proposal | None = None
     """What waits, if it is pending: to be kept, and signed off."""
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -201,8 +207,12 @@ class Registry:
         *,
         bootstrapping: Callable[[], bool],
         prices: PriceBook | None = None,
+        development_days: int = 0,
     ) -> None:
-        """`bootstrapping` says whether there are not two administrators yet; without `prices` lists alone hold."""
+        """`bootstrapping` says whether there are not two administrators yet; without `prices` lists alone hold.
+
+        `development_days` is how long an agent in development runs that names no last day; 0: for good.
+        """
         self._control = control
         self._ids = ids
         self._clock = clock
@@ -217,6 +227,7 @@ class Registry:
             catalogue=lambda: self.catalogue,
             organisation=lambda: self.organisation,
             prices=prices or PriceBook(clock),
+            development_days=development_days,
         )
         control.subscribe(self._follow)
 
@@ -468,7 +479,19 @@ class Registry:
                     environment,
                     declared.digest if declared else None,
                     tuple(changed),
+                    expires=declared.manifest["spec"]["expires"] if declared else None,
                 )
+
+    async def hand_over(self, agent: AgentId, owner: PersonId, actor: Actor) -> Receipt | None:
+        """Declare the newest version of an agent with another owner; None if they own it already.
+
+        Raises:
+            NotFoundError: no such agent.
+            ConflictError: the owner is nobody who is there, or the agent's state does not allow it.
+        """
+        return await self._control.transact(
+            lambda view: handed_over(agent, owner, actor, self._proven(view), now_us=self._clock.now().wall_us)
+        )
 
     # -- tool servers
 
@@ -480,6 +503,8 @@ class Registry:
 
         INVARIANT: a program is not started before two persons signed off how it is started.
         """
+        if declared := local_definitions(manifest):
+            return manifest, declared
         name, view = manifest.metadata.name, self._proven(self._control.view)
         row = view.get(rows.SERVER, name)
         if launch_awaits(manifest, row.doc if row else None):
@@ -532,6 +557,11 @@ class Registry:
         known = self.catalogue.server(server)
         if known is None:
             raise NotFoundError(Code.SERVER_UNKNOWN, f"no tool server is called `{server[:80]}`")
+        if known.local:
+            raise InvalidInputError(
+                Code.BODY_MALFORMED, f"nobody can be asked what the functions of `{server}` are",
+                hint="apply its manifest with their new definitions",
+            )  # fmt: skip
         if tool is not None and tool not in known.tools:
             raise NotFoundError(Code.TOOL_UNKNOWN, f"the tool server `{server}` has no registered {called(tool)}")
         wanted = sorted(known.tools) if tool is None else [tool]
@@ -796,6 +826,14 @@ class Registry:
                 writes = enact_template(content, proven, by=(*by, *behind))
                 body["template"] = content["name"]
                 facts = Facts("template.approved")
+            case "issuer":
+                writes = enact_vouching(content, proven)
+                body |= issuer_body(content["name"], content["doc"])
+                facts = Facts("issuer.updated" if content["before"] else "issuer.registered")
+            case "context-provider":
+                writes = enact_vouching(content, proven)
+                body |= {"context_provider": content["name"], **content["doc"]}
+                facts = Facts("context_provider.updated" if content["before"] else "context_provider.registered")
             case "server":
                 return self._enact_server(content, body, actor, left, proven)
             case _:

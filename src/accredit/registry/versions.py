@@ -21,7 +21,7 @@ purpose     purpose, use
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 from accredit.kernel.canonical import Digest, canonical, digest_value
@@ -40,6 +40,7 @@ __all__ = [
     "expiry_us",
     "facets",
     "grant_of",
+    "last_day",
     "money_doc",
     "money_from",
     "rates_from",
@@ -242,6 +243,11 @@ def rates_from(doc: Mapping[str, Any] | None) -> ModelRates | None:
 def expiry_us(last_day: str | None) -> int | None:
     """The moment the last day ends, UTC."""
     return None if last_day is None else ((date.fromisoformat(last_day) - _EPOCH).days + 1) * _DAY_US
+
+
+def last_day(now_us: int, days: int) -> str:
+    """The day (UTC) so many days from now."""
+    return (_EPOCH + timedelta(days=now_us // _DAY_US + days)).isoformat()
 
 
 def _delegations(entry: Mapping[str, Any], hours: Hours | None) -> Iterable[DelegateGrant]:

@@ -6,6 +6,7 @@
     narrowing.reserve   room for revocations on a full disk
     control.db          control state
     audit.db            the log
+    deferred.db         calls that their clients ask about until they are done
     archive/            what is kept of retired agents: one file each, with proofs
 
 Modes and owners are read with stat, never asked of access(2), which answers for another user under sudo.
@@ -39,6 +40,7 @@ _SIGNING_KEY: Final = "signing.key"
 _RESERVE: Final = "narrowing.reserve"
 _CONTROL: Final = "control.db"
 _AUDIT: Final = "audit.db"
+_DEFERRED: Final = "deferred.db"
 _ADDRESS_BYTES = 200
 
 
@@ -107,6 +109,10 @@ class DataDirectory:
     @property
     def audit_db(self) -> Path:
         return self.path / _AUDIT
+
+    @property
+    def deferred_db(self) -> Path:
+        return self.path / _DEFERRED
 
     @property
     def sealer(self) -> Sealer:

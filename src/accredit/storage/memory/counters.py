@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from threading import Lock
 
@@ -12,7 +13,16 @@ from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId
 from accredit.limits import gcra
 from accredit.limits.budgets import Budget
-from accredit.limits.counters import AgentCounters, OpenReservation, close, idle, take
+from accredit.limits.counters import (
+    AgentCounters,
+    OpenReservation,
+    OpenShare,
+    close,
+    close_share,
+    idle,
+    take,
+    take_share,
+)
 from accredit.limits.folding import FoldedCounters
 from accredit.limits.gcra import RateState
 from accredit.limits.model import LimitRefusal, Reservation, Spend
@@ -63,17 +73,24 @@ class MemoryCounterStore:
             return None
 
     def reserve(
-        self, spend: Spend, *, budget: Budget | None, reservation_id: str, now: Instant
+        self, spend: Spend, *, budgets: Sequence[Budget | None], reservation_id: str, now: Instant
     ) -> Reservation | LimitRefusal:
         with self._lock:
             self._sweep_agents(now)
-            taken = take(
-                self._agents.get(spend.agent, _NOTHING), spend, budget=budget, reservation_id=reservation_id, now=now
-            )
+            own = self._agents.get(spend.agent, _NOTHING)
+            taken = take(own, spend, budget=budgets[0], reservation_id=reservation_id, now=now)
             if isinstance(taken, LimitRefusal):
                 return taken
-            self._agents[spend.agent] = taken.counters
-            self._open[reservation_id] = taken.open
+            counted, shares = {spend.agent: taken.counters}, list[OpenShare]()
+            for share, budget in zip(spend.shares, budgets[1:], strict=True):
+                before = counted.get(share.agent) or self._agents.get(share.agent, _NOTHING)
+                shared = take_share(before, share, spend, budget=budget, now=now)
+                if isinstance(shared, LimitRefusal):
+                    return shared
+                counted[share.agent], part = shared
+                shares.append(part)
+            self._agents.update(counted)
+            self._open[reservation_id] = replace(taken.open, shares=tuple(shares)) if shares else taken.open
             return taken.open.reservation
 
     def close(self, reservation_id: str, *, cost_nanos: int | None) -> bool:
@@ -83,6 +100,9 @@ class MemoryCounterStore:
                 return False
             agent = taken.reservation.agent
             self._agents[agent] = close(self._agents[agent], taken, cost_nanos=cost_nanos)
+            for share in taken.shares:
+                before = self._agents.get(share.agent, _NOTHING)  # one that cost nothing may be forgotten meanwhile
+                self._agents[share.agent] = close_share(before, share, taken.reservation, cost_nanos=cost_nanos)
             del self._open[reservation_id]
             return True
 

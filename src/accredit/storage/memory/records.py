@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from accredit.audit.model import StoredRecord, StoredRow, Usage, UsageDay
+from accredit.audit.model import LastUse, StoredRecord, StoredRow, Usage, UsageDay
 from accredit.audit.ports import Commit, LogTotals
 from accredit.audit.records import stored_record
 from accredit.kernel.codes import Code
@@ -69,6 +69,15 @@ class MemoryRecordStore:
             if since_day <= day and (until_day is None or day < until_day)
             if agent in {None, who} and tool in {None, what}
         ]
+
+    def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
+        found: dict[str, LastUse] = {}
+        for row in self.usage(since_day=since_day):
+            if agents is not None and row.agent not in agents:
+                continue
+            before = found.get(row.agent, LastUse(0, 0))
+            found[row.agent] = LastUse(max(before.last_us, row.last_us), before.cost_nanos + row.usage.cost_nanos)
+        return found
 
     def totals(self) -> LogTotals:
         return LogTotals(self.size(), self.checkpoints(), self.kind_counts(), self.usage())

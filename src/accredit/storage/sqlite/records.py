@@ -13,13 +13,15 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from accredit.audit.model import StoredRecord, StoredRow, Usage, UsageDay
+import orjson
+
+from accredit.audit.model import LastUse, StoredRecord, StoredRow, Usage, UsageDay
 from accredit.audit.ports import Commit, LogTotals
 from accredit.audit.records import stored_record
 from accredit.kernel.codes import Code
@@ -194,6 +196,22 @@ class SqliteRecordReader:
             (since_day, 2**62 if until_day is None else until_day, agent, tool),
         )
         return [UsageDay(day, who, what, Usage(*counts), last) for day, who, what, *counts, last in rows]
+
+    def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
+        among = "" if agents is None else " AND agent IN (SELECT value FROM json_each(?2))"
+        sql = f"SELECT agent, max(last_us), sum(cost_nanos) FROM usage_daily WHERE day = ?1{among} GROUP BY agent"  # noqa: S608 - of two texts of ours
+        wanted = () if agents is None else (orjson.dumps(sorted(agents)).decode(),)
+        days = self._read("SELECT DISTINCT day FROM usage_daily WHERE day >= ? ORDER BY day", (since_day,))
+        found: dict[str, LastUse] = {}
+        for (day,) in days:  # one by one, so that others read in between
+            for agent, last, cost in self._read(sql, (day, *wanted)):
+                before = found.get(agent)
+                found[agent] = (
+                    LastUse(last, cost)
+                    if before is None
+                    else LastUse(max(before.last_us, last), before.cost_nanos + cost)
+                )
+        return found
 
     def totals(self) -> LogTotals:
         with self._lock:

@@ -6,7 +6,6 @@ is proven elsewhere, by the log (docs/adr/0003).
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Final
 from accredit.audit.ports import OutboxEntry, RowWrite, StateRow
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, UnavailableError
+from accredit.storage.sqlite.files import create_private
 
 __all__ = ["SqliteControlStore"]
 
@@ -54,7 +54,7 @@ class SqliteControlStore:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         if not read_only:
-            _create_private(path)
+            create_private(path)
         with self._wrapped():
             uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
             self._database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
@@ -161,12 +161,3 @@ class SqliteControlStore:
                 f"`{self._path.name}` cannot be {'written: the disk is full' if full else 'used'}",
                 cause=repr(error)[:400],
             ) from error
-
-
-def _create_private(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    except OSError as error:
-        raise UnavailableError(
-            Code.AUDIT_UNAVAILABLE, f"`{path.name}` cannot be opened", cause=repr(error)[:400]
-        ) from error
