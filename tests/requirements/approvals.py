@@ -83,6 +83,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "duties:law:second-implementation", "issue 3 §3", "over 10,000 random organisations a naive answer agrees"
     ),
     Requirement("duties:law:nobody-asking", "DESIGN §6", "nobody on the asking side ever votes, by any path"),
+    Requirement(
+        "duties:law:any-path", "issue 6 numbers", "no self-approval by quorum, template, delegate, group, bot or glass"
+    ),
     Requirement("duties:law:monotone", "DESIGN §6", "more parties or ties never let anybody in who was out"),
     Requirement("duties:role:held", "DESIGN §4", "only a live grant for the team lets somebody vote in a role"),
     Requirement("duties:role:before", "DESIGN §4", "a role granted after the request opened does not count"),
