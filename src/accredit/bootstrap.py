@@ -81,8 +81,10 @@ from accredit.identity.tokenpost import HttpTokenPost
 from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
+from accredit.kernel.detector import LOCALES
 from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
+from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.room import furnished
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
@@ -96,7 +98,7 @@ from accredit.policy.releases import PolicyReleases
 from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
 from accredit.registry.catalogue import Catalogue
-from accredit.registry.model import Agent, Environment, Role, ToolServer
+from accredit.registry.model import Agent, Environment, Role, Store, ToolServer
 from accredit.registry.pinning import definition_digest
 from accredit.registry.prices import PriceBook, priced_book
 from accredit.registry.rows import SERVER
@@ -108,6 +110,8 @@ from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.deferred import SqliteDeferredCallStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
+from accredit.storage.stores.opening import OpenedStores
+from accredit.storage.stores.samples import FileSamples
 
 __all__ = ["Running", "program_rules", "run"]
 
@@ -191,6 +195,17 @@ async def _provider_credential(broker: SealedBroker, credential: str | None, url
     """The headers of a stored credential for a context provider, which the broker pins as it does a tool server's."""
     server = ToolServer(ServerName("context-provider"), Environment.PRODUCTION, url, credential, {})
     return await broker.headers(server, None)
+
+
+async def _store_credential(broker: SealedBroker, store: Store) -> Mapping[str, str]:
+    """The headers of a store's credential, which the broker pins to its host as it does a tool server's.
+
+    A credential is pinned to `https://HOST:PORT`, also of a store that speaks something else than HTTP.
+    """
+    there = urlsplit(store.location)
+    netloc = f"{there.netloc}:5432" if there.scheme == "postgresql" and there.port is None else there.netloc
+    url = store.location if there.scheme in {"http", "https"} else f"https://{netloc}"
+    return await broker.headers(ToolServer(ServerName("store"), store.environment, url, store.credential, {}), None)
 
 
 def _claim_kinds(state: IdentityState, kind: IssuerKind) -> dict[str, ClaimKind]:
@@ -521,6 +536,13 @@ async def run(
             clock=clock,
             ids=ids,
             rehearse=rehearsals.rehearse,
+            adapters=OpenedStores(
+                [Path(each) for each in settings.store_directories],
+                apart_from=directory,
+                headers=functools.partial(_store_credential, broker),
+            ),
+            samples=FileSamples(directory / "purges", sealer),
+            detector=BuiltInDetector(settings.store_scan_locales or tuple(LOCALES)),
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
@@ -803,6 +825,8 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         records=plane.records,
         turned_away=plane.enforcer.turned_away,
         findings=room.discovery,
+        store_reviews=room.store_reviews,
+        store_operations=room.store_operations,
     )
 
 

@@ -75,6 +75,10 @@ class Settings(BaseModel):
     """Processor time of one process of such a server, after which it is ended and started anew."""
     stdio_unsafe_same_user: bool = False
     """Run such servers as the user that accredit runs as, who can read the data directory: for trying out alone."""
+    store_directories: tuple[str, ...] = ()
+    """Directories below which stores of memory and knowledge on this machine may be opened; absolute paths."""
+    store_scan_locales: tuple[Literal["br", "de", "es", "fr", "it", "nl", "pl", "uk", "us"], ...] = ()
+    """Countries whose own identifiers scans of stores look for; none named: all. Calls are always looked at for all."""
     price_file: str = ""
     """A file with the operator's own prices of models, which go before list prices. See docs/llm.md."""
 
@@ -115,6 +119,8 @@ class Settings(BaseModel):
             raise ValueError("`notice_webhook_url` and `notice_webhook_key_file` belong together")
         if self.notice_webhook_url:
             sound_notice_url(self.notice_webhook_url, "notice_webhook_url")
+        if any(not each.startswith("/") or each.rstrip("/") == "" for each in self.store_directories):
+            raise ValueError("`store_directories` are absolute paths, and not the root")
         first, last = self.stdio_user_ids
         if not 0 < first <= last < 2**31:
             raise ValueError("`stdio_uids` is a range of users such as `61184-65519`, without root")
@@ -180,6 +186,9 @@ def load_settings(directory: Path | None, environ: Mapping[str, str], **given: A
     }
     if isinstance(values.get("allowed_hosts"), str):
         values["allowed_hosts"] = tuple(host.strip() for host in values["allowed_hosts"].split(","))
+    for name in ("store_directories", "store_scan_locales"):
+        if isinstance(values.get(name), str):
+            values[name] = tuple(each.strip() for each in values[name].split(","))
     values |= {name: value for name, value in given.items() if value is not None}
     try:
         return Settings.model_validate(values)

@@ -95,6 +95,7 @@ def _cases(it: Things) -> list[Case]:
     vote = {"role": "team-lead", "vote": "approve", "view_digest": "sha256:" + "0" * 64, "comment": "fine"}
     upstream = {"origin": "not an origin", "header": "Authorization", "value": "x"}
     staff = frozenset(EVERYBODY - {"nobody's"})
+    kept = {"agent": it.agent, "store": "none", "namespace": "support"}
     none: frozenset[str] = frozenset()
     return [
         # what is one's own
@@ -187,6 +188,22 @@ def _cases(it: Things) -> list[Case]:
         Case("approval_assess", f"approvals/{it.request}/assessment", assessment(it.accepter),
              OWNERS | {"security", "compliance", "business owner"}),
         Case("approval_withdraw", f"approvals/{it.decided}/withdraw", {}, RUNNING),
+        # stores of memory and knowledge
+        Case(
+            "apply", "apply",
+            _file(_document("Store", {"name": "shelf", "environment": "development"}, adapter="files",
+                            location="/srv/shelf", namespaces=["support"], shared=False)),
+            frozenset({"operator"}),
+        ),
+        Case("store_scan", "stores/none/scan", {"namespace": "support"},
+             frozenset({"security", "compliance", "operator"})),
+        Case("store_plan", "store-purges", kept, RUNNING),
+        Case("store_review_begin", "store-reviews", kept, OWNERS | {"team lead", "compliance"}),
+        Case("store_purge", "store-purges/none/run", {}, EVERYBODY),  # whose it is comes first
+        Case("store_verify", "store-purges/none/verify", {}, EVERYBODY),
+        Case("store_review_decide", "store-reviews/none/decide",
+             {"item": "x", "digest": "sha256:" + "0" * 64, "verdict": "keep"}, EVERYBODY),
+        Case("store_review_clean", "store-reviews/none/clean", {"verdict": "keep"}, EVERYBODY),
         Case("hold_answer", f"holds/{it.hold}/answer", {"answer": "deny", "view_digest": it.view_digest},
              frozenset({"business owner"})),
     ]  # fmt: skip

@@ -52,6 +52,8 @@ from accredit.lifecycle.discovery.findings import (
 )
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
+from accredit.lifecycle.store_reviews import ReviewedItem
+from accredit.lifecycle.stored import Item, Kept, Review, ReviewVerdict
 from accredit.monitoring.model import Alert, AlertState, Severity
 from accredit.policy.model import HoldNeed
 from accredit.registry.model import (
@@ -124,6 +126,58 @@ class Fleet:
         return agent
 
 
+class Shelves:
+    """Reviews of shared knowledge, and what was decided in them."""
+
+    def __init__(self, done: list[tuple[Any, ...]]) -> None:
+        self._done = done
+        self.reviews: dict[str, Review] = {}
+        self.items: list[ReviewedItem] = []
+        self.may = frozenset({"sam"})
+
+    def find(self, agent: AgentId | None = None) -> Sequence[Review]:
+        return [one for one in self.reviews.values() if agent in {None, one.agent}]
+
+    def of(self, review: str) -> Review:
+        if review not in self.reviews:
+            raise NotFoundError(Code.NOT_FOUND, "there is no such review of a store")
+        return self.reviews[review]
+
+    def _require(self, who: Operator) -> None:
+        if who.person not in self.may:
+            raise ForbiddenError(Code.NOT_AUTHORISED, "you may not review stores")
+
+    async def review_items(
+        self, who: Operator, review: str, after: str | None = None
+    ) -> tuple[Sequence[ReviewedItem], str | None]:
+        self._require(who)
+        return self.items, None if after else "further on"
+
+    async def decide(
+        self, who: Operator, review: str, item: str, digest: Digest, verdict: ReviewVerdict, to: AgentId | None = None
+    ) -> Kept:
+        self._require(who)
+        self._done.append(("decide", who.person, review, item, digest, verdict, to))
+        return Kept(digest, verdict, to, who.person, NOW_US)
+
+    async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review:
+        self._require(who)
+        self._done.append(("decide_clean", who.person, review, verdict))
+        return self.reviews[review]
+
+    def put(self, agent: AgentId, *texts: str) -> Review:
+        """A review with an item for each text; those with an `@` were found to hold an address."""
+        made = Review("srv_1", "shelf", "support", agent, "knowledge", "sam", NOW_US, 0, None, None, None, None)
+        self.reviews[made.id] = made
+        self.items = [
+            ReviewedItem(
+                Item(f"it-{at}", text, {"agent_id": "x"}), (("email", 1),) if "@" in text else (), True, None, False
+            )
+            for at, text in enumerate(texts)
+        ]
+        return made
+
+
 class Desk:
     """The services, with everything done noted."""
 
@@ -150,6 +204,7 @@ class Desk:
         self.dossier_words = "Read it all"
         self.records = MemoryRecordStore("str_1")
         self.basis = "roles"
+        self.shelves = Shelves(self.done)
         self._grants: list[RoleGrant] = []
         self._made = itertools.count(1)
         for name in ("dana", "lee", "sam", "kim", "ada"):
@@ -395,6 +450,8 @@ class Desk:
             records=self.records,
             turned_away=self.turned_away,
             findings=_Findings(self),
+            store_reviews=self.shelves,
+            store_operations=self.shelves,
         )
 
     # -- accounts

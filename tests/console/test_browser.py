@@ -43,6 +43,7 @@ def waiting(desk: Desk) -> tuple[ApprovalRequest, Hold]:
         RecentCall(9 - at, NOW_US, agent.id, "crm/read_customer", decision, "allowed", ("org/x",), end, 3000)
         for at, (decision, end) in enumerate((("allow", "ok"), ("allow", None), ("deny", None), ("hold", None)))
     ]
+    desk.shelves.put(agent.id, DECEIVING, f"write to jane@example.com {LONG}")
     desk.fleet.add("old-mailer", state=AgentState.RETIRED)
     return desk.request(agent, view), desk.hold(agent, {"note": DECEIVING, "amount": 3, DECEIVING[:40]: LONG})
 
@@ -52,7 +53,7 @@ def _paths(waiting: tuple[ApprovalRequest, Hold]) -> list[str]:
     return ["/console", "/console?name=nothing", "/console/inbox", f"/console/approvals/{request.id}",
             f"/console/holds/{hold.id}", f"/console/agents/{request.agent}", "/console/alerts",
             f"/console/agents/{request.agent}/suspend", "/console/agents/agt_old-mailer_prod", "/console/account",
-            "/console/accounts",
+            "/console/accounts", "/console/stores", "/console/stores/srv_1",
             "/console/people", "/console/findings", "/login"]  # fmt: skip
 
 

@@ -230,7 +230,9 @@ def test_one_agents_whole_life_is_led_from_the_console(place: House, browser: Br
         _does(office, dana, agent, "Retire", "It is retired.", reason="the shop closes")
         receipt = una.go(f"/console/agents/{agent}").locator("section[aria-labelledby=q-end]")
         expect(receipt).to_contain_text("It was retired on")
-        expect(receipt).to_contain_text("qdrant/refund-clerk: not checked: no adapter")
+        expect(receipt).to_contain_text(
+            "qdrant/refund-clerk: cannot certify: it is in no registered store, so nobody can look"
+        )
         expect(receipt.locator("a.record").first).to_be_visible()
         office.clean(una)
         # -- whoever left is out, wherever they look

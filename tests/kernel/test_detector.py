@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from accredit.kernel.detector import Detection, Detector, Sensitive, Sightings
+from accredit.kernel.detector import LOCALES, Detection, Detector, Sensitive, Sightings
 from tests.kernel.sensitive import CHECKED, clean, hits, spoiled, value_of, word_of
 
 _HARD = [json.loads(line) for line in (Path(__file__).parent / "corpus/hard.jsonl").read_text().splitlines()]
@@ -169,3 +169,16 @@ def test_every_kind_is_of_a_registered_data_class() -> None:
     root = Path(__file__).parents[2] / "src/accredit/registry/data_classes.json"
     registered = {each["name"] for each in json.loads(root.read_text())}
     assert {kind.data_class for kind in Sensitive} <= registered
+
+
+@pytest.mark.requirement("stores:scan")
+def test_identifiers_of_countries_that_are_not_named_are_passed_over() -> None:
+    text = "SSN 536-90-4399, DNI 12345678Z, write to jane@mail.example.com"
+    assert set(Detector().count(text).counts) == {Sensitive.US_SSN, Sensitive.ES_DNI, Sensitive.EMAIL}
+    assert set(Detector(locales=["es"]).count(text).counts) == {Sensitive.ES_DNI, Sensitive.EMAIL}
+    assert set(Detector(locales=[]).count(text).counts) == {Sensitive.EMAIL}
+    every = frozenset[Sensitive]().union(*LOCALES.values())
+    own = {kind for kind in Sensitive if kind.value.split("_")[0] in {*LOCALES, "uk"}}
+    assert own == every
+    with pytest.raises(KeyError):
+        Detector(locales=["atlantis"])

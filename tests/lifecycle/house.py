@@ -36,6 +36,7 @@ from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.ids import PersonId, RandomIds, ServerName, tool_id
 from accredit.kernel.sealing import AesGcmSealer
 from accredit.lifecycle.operations import Operations
+from accredit.lifecycle.ports import LegalHolds, StoreAdapter, StoreAdapters
 from accredit.lifecycle.room import LifecycleRoom, furnished
 from accredit.limits.service import Limits
 from accredit.policy.decide import decide
@@ -48,13 +49,15 @@ from accredit.policy.simulating import Simulations
 from accredit.policy.testing import Fleet
 from accredit.registry import rows
 from accredit.registry.manifest import Document, read_manifests
-from accredit.registry.model import LATEST_REVISION, Agent, Person, Role, ToolServer
+from accredit.registry.model import LATEST_REVISION, Agent, Person, Role, Store, ToolServer
 from accredit.registry.organisation import RoleGrant
 from accredit.registry.service import Registry
 from accredit.storage.archive import FileArchive
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.records import SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
+from accredit.storage.stores.opening import OpenedStores
+from accredit.storage.stores.samples import FileSamples
 from tests.audit.building import STREAM, signer
 from tests.identity.world import Gate
 from tests.state.installation import Installation as Place
@@ -162,6 +165,20 @@ class Offers:
         return dict(self.tools)
 
 
+async def no_headers(_: Store) -> Mapping[str, str]:
+    return {}
+
+
+class Opened:
+    """The `StoreAdapters` of the moment."""
+
+    def __init__(self, now: StoreAdapters) -> None:
+        self.now = now
+
+    async def open(self, store: Store) -> StoreAdapter:
+        return await self.now.open(store)
+
+
 class Steadiness:
     """Whether the wall clock can be trusted."""
 
@@ -181,6 +198,11 @@ class House:
     records: SqliteRecordStore
     steadiness: Steadiness
     snapshot: Callable[[], Snapshot]
+    adapters: Opened
+
+    def shelves(self, adapters: StoreAdapters) -> None:
+        """From now on stores are opened by these."""
+        self.adapters.now = adapters
 
     @property
     def operations(self) -> Operations:
@@ -279,7 +301,11 @@ class House:
 
 @asynccontextmanager
 async def house(
-    path: Path, *, at: Callable[[str], None] = lambda _: None, within: Callable[[str], None] = lambda _: None
+    path: Path,
+    *,
+    at: Callable[[str], None] = lambda _: None,
+    within: Callable[[str], None] = lambda _: None,
+    legal_holds: LegalHolds | None = None,
 ) -> AsyncIterator[House]:
     """One process; `at` is called between any two steps of a procedure, `within` at each step of every transaction."""
     place, clock, ids = Place(path), ScriptedClock(NOW_US), RandomIds()
@@ -333,6 +359,7 @@ async def house(
         ids=ids,
     )
     rehearsals = Rehearsals(releases, engine, lambda: Fleet({}, ()), simulations, now_us=lambda: clock.now().wall_us)
+    adapters = Opened(OpenedStores([path / "stores"], apart_from=path / "data", headers=no_headers))
     room = furnished(
         control=control,
         records=store,
@@ -356,15 +383,19 @@ async def house(
         clock=clock,
         ids=ids,
         rehearse=rehearsals.rehearse,
+        adapters=adapters,
+        samples=FileSamples(path / "purges", sealer),
         steady=lambda _: steadiness.steady,
+        legal_holds=legal_holds,
     )
     await room.start()
-    made = House(control, clock, registry, room, releases, offers, store, steadiness, lambda: keeper.current)
+    made = House(control, clock, registry, room, releases, offers, store, steadiness, lambda: keeper.current, adapters)
     if control.view.get(rows.TEAM, "team_1") is None:
         await made.people()
     try:
         yield made
     finally:
+        await room.close()
         await control.close()
         await asyncio.to_thread(log.close)
         store.close()

@@ -56,7 +56,8 @@ def test_an_agents_whole_life_from_manifest_to_receipt(tmp_path: Path) -> None:
             await place.operations.quarantine(SAM, active.id, "drift")
             await place.operations.lift(SAM, active.id, "explained")
             receipt = await place.operations.retire(DANA, active.id, "over")
-            assert receipt.open == ("memory qdrant/digest: not checked: no adapter",)
+            unlooked = "memory qdrant/digest: cannot certify: it is in no registered store, so nobody can look"
+            assert receipt.open == (unlooked,)
             (archived,) = [dict(done.result) for done in receipt.steps if done.step is Step.AUDIT]
             path = tmp_path / "archive" / str(archived["archive"])
             assert hashlib.sha256(path.read_bytes()).hexdigest() == archived["sha256"]

@@ -15,7 +15,20 @@ from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableErr
 from accredit.lifecycle.model import ProcedureEnd, ProcedureKind, Step
 from accredit.lifecycle.steps import ACTIVATION, RETIREMENT, Case, mirrored_steps
 from accredit.registry.model import AgentState
-from tests.lifecycle.yard import AGENT, OLIVE, V1, V2, Baselines, Counters, KilledError, Killer, Process, Rooms, Yard
+from tests.lifecycle.yard import (
+    AGENT,
+    OLIVE,
+    V1,
+    V2,
+    Baselines,
+    Counters,
+    KilledError,
+    Killer,
+    Process,
+    Purges,
+    Rooms,
+    Yard,
+)
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -33,7 +46,7 @@ def test_every_granting_step_has_its_taking_step(tmp_path: Path) -> None:
         rooms = Rooms(yard)
         steps = mirrored_steps(
             credentials=rooms, questions=rooms, sign_off=rooms, policies_about=lambda _: (), reservations=Counters(),
-            baselines=Baselines(), archive=yard.shelf,
+            baselines=Baselines(), archive=yard.shelf, purges=Purges(),
         )  # fmt: skip
         assert steps.keys() == set(Step)
         async with yard.running() as process:
@@ -96,7 +109,7 @@ def test_from_the_first_step_of_its_retirement_on_an_agent_does_not_run_and_no_c
             assert [done.step for done in receipt.steps] == [step for group in RETIREMENT for step in group]
             assert receipt.open == (
                 "policy agent/support/hours.0123456789ab still names it; it only forbids",
-                "memory qdrant/support: not checked: no adapter",
+                "memory qdrant/support: nobody can look",
             )
             results = {done.step: dict(done.result) for done in receipt.steps}
             assert results[Step.LIMITS] == {"released": 1}

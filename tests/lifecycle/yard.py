@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,12 @@ from accredit.kernel.clearance import Basis, Clearance, Subject
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, SeededIds, TeamId, ToolId
+from accredit.lifecycle.model import Procedure
 from accredit.lifecycle.ports import Cleared
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
 from accredit.limits.model import Reservation
+from accredit.registry.certifiability import store_entry
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
 from accredit.registry.model import (
     Agent,
@@ -43,6 +45,18 @@ AGENT = AgentId("agt_1")
 OLIVE = Operator(PersonId("psn_olive"), "tok_olive", frozenset({"admin"}), "roles")
 V1, V2 = Digest("sha256:" + "1" * 64), Digest("sha256:" + "2" * 64)
 STORES = [{"kind": "memory", "adapter": "qdrant", "namespace": "support"}]
+
+
+class Purges:
+    """A `StorePurges` that can reach none of the stores."""
+
+    def foresee(self, agent: Agent) -> Mapping[str, Any]:
+        entries = [store_entry(one) for one in agent.version.manifest["spec"]["stores"]]
+        return {"open": [f"{one}: nobody can look" for one in entries], "stores": entries}
+
+    async def retire(self, agent: Agent, procedure: Procedure) -> Mapping[str, Any]:
+        del procedure
+        return self.foresee(agent)
 
 
 class KilledError(Exception):
@@ -268,6 +282,7 @@ class Yard:
             reservations=counters,
             baselines=Baselines(),
             archive=self.shelf,
+            purges=Purges(),
         )
         lifecycle = Lifecycle(
             control, agents, rooms, rooms, steps, clock=place.clock, ids=SeededIds(place.clock.now().wall_us), at=at

@@ -32,6 +32,7 @@ from accredit.api.problems import problem, problem_of, unexpected, unrouted
 from accredit.api.records import records
 from accredit.api.registered import registered
 from accredit.api.signing_in import signing_in
+from accredit.api.stores import stores
 from accredit.api.watching import watching
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError
@@ -51,6 +52,7 @@ _SUBJECTS = (
     records,
     breaking,
     discovering,
+    stores,
 )
 _PROBLEM = {
     "type": "object",

@@ -47,6 +47,7 @@ _OTHER_GATES: Final[Mapping[SubjectKind, tuple[RoleNeed, ...]]] = {
     SubjectKind.TEMPLATE: (RoleNeed(Role.TEAM_LEAD, comment=True), RoleNeed(Role.SECURITY, comment=True)),
     SubjectKind.BREAK_GLASS: (RoleNeed(Role.SECURITY, comment=True),),
     SubjectKind.GATE: (RoleNeed(Role.SECURITY, comment=True),),
+    SubjectKind.PURGE: (RoleNeed(Role.COMPLIANCE),),
     SubjectKind.FACT_SOURCE: (RoleNeed(Role.SECURITY),),
 }
 _ANSWER_DAYS: Final[Mapping[Tier | None, int]] = {None: 7, Tier.LOW: 7, Tier.MEDIUM: 14, Tier.HIGH: 30}

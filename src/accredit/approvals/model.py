@@ -166,7 +166,10 @@ class SubjectKind(StrEnum):
     ROLE_GRANT = "role-grant"
     """Also changes of groups, which can give roles."""
     TOOL_FACT = "tool-fact"
-    """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production."""
+    """A tool's effect, scope, data classes, fields, price, its server's address, or a new pin in production;
+    where a store of memory or knowledge is."""
+    PURGE = "purge"
+    """Deletion of what an agent kept in a store, exactly as planned."""
     TEMPLATE = "template"
     """What agents may be that were approved before they exist."""
     BREAK_GLASS = "break-glass"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
+from cyclopts.validators import LimitedChoice
 
 from accredit.approvals.model import ApprovalState, VoteVerdict
 from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, act, changing, client, listed, read_data, segment, shown
@@ -21,6 +22,8 @@ app = App()
 approval = App(name="approval", help="Requests for sign-off: list, read, vote, assess.")
 app.command(approval)
 
+_ANSWER = Group("Answer", validator=LimitedChoice(1, 1))
+"""Exactly one of these is said."""
 _PARTS: Final[Parts] = {
     "needs": ("role", "count", "assessment", "validation", "comment"),
     "votes": ("role", "person", "for_person", "verdict", "at", "comment", "credential", "carried_from"),
@@ -74,8 +77,8 @@ def _approval_get(id_: Id, *, output: Out = TABLE) -> None:
 def _approval_vote(
     id_: Id,
     *,
-    approve: Annotated[bool | None, Parameter(negative="--reject")] = None,
-    abstain: Annotated[bool, Parameter(negative="")] = False,
+    approve: Annotated[bool | None, Parameter(negative="--reject", group=_ANSWER)] = None,
+    abstain: Annotated[bool, Parameter(negative="", group=_ANSWER)] = False,
     role: Role | None = None,
     comment: str = "",
     under: Annotated[Path | None, Parameter(name="--under")] = None,
@@ -92,8 +95,6 @@ def _approval_vote(
         under: YAML or JSON with the obligations you approve under, as a list under `obligations`.
         view_digest: Instead of being asked: the digest of what `approval get` showed you.
     """
-    if abstain is (approve is not None):
-        raise InvalidInputError(Code.BODY_MALFORMED, "say one of --approve, --reject and --abstain")
     verdict = VoteVerdict.ABSTAIN if abstain else VoteVerdict.APPROVE if approve else VoteVerdict.REJECT
     obligations = read_data(under).get("obligations", []) if under is not None else []
     path = f"/api/v1/approvals/{segment(id_)}"

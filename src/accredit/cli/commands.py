@@ -19,6 +19,7 @@ from accredit.cli import (
     registered,
     running,
     signing_in,
+    stores,
     watching,
 )
 
@@ -39,6 +40,7 @@ _SUBJECTS = (
     watching,
     records,
     launching,
+    stores,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

@@ -28,7 +28,7 @@ for group in (server, issuer, provider, point, agreement):
 def _apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], output: Out = TABLE) -> int:
     """Register or update what YAML or JSON files declare; exit 3 if some of it waits for a second person.
 
-    Kinds: Person, Group, Team, Issuer, ContextProvider, Agreement, ToolServer, EnforcementPoint, Agent.
+    Kinds: Person, Group, Team, Issuer, ContextProvider, Agreement, ToolServer, EnforcementPoint, Store, Agent.
 
     Args:
         file: A file, or a directory of *.yaml, *.yml and *.json.

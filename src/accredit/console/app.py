@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,12 +26,14 @@ from accredit.console.frame import Surroundings
 from accredit.console.pages import Pages, StaticFiles
 from accredit.console.people import PeopleViews
 from accredit.console.ports import ConsoleServices
+from accredit.console.stores import StoreViews
 from accredit.console.views import Views
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, NotFoundError, UnauthenticatedError
 from accredit.kernel.ids import AgentId, HoldId
 from accredit.lifecycle.discovery.findings import FindingAnswer
+from accredit.lifecycle.stored import ReviewVerdict
 from accredit.registry.model import Role
 
 __all__ = ["console_app"]
@@ -56,6 +59,7 @@ def console_app(services: ConsoleServices) -> ASGIApp:
     views, agents = Views(services, pages, common), AgentViews(services, pages, common)
     people = PeopleViews(services, pages, common)
     findings = FindingViews(services, pages, common)
+    stores = StoreViews(services, pages, common)
     operations = services.operations
 
     def refusal(request: Request, error: AccreditError) -> Response:
@@ -216,6 +220,26 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         made = await services.findings.answer(who, finding, chosen, form.get("reason", "").strip())
         return findings.drafted(request, made) if made.draft else _done("/console/findings", "found")
 
+    async def decide_item(request: Request) -> Response:
+        form, review = request.state.visit.form, request.path_params["review"]
+        to = form.get("to", "").strip()
+        verdict = _one_of(ReviewVerdict, form, "verdict")
+        await services.store_operations.decide(
+            request.state.visit.operator,
+            review,
+            form.get("item", "")[:2_000],
+            Digest(form.get("digest", "")[:80]),
+            verdict,
+            AgentId(to) if to and verdict is ReviewVerdict.REASSIGN else None,
+        )
+        after = form.get("after", "")[:2_000]
+        return RedirectResponse(f"/console/stores/{review}?{urlencode({'done': 'decided', 'after': after})}", 303)
+
+    async def decide_clean(request: Request) -> Response:
+        review, verdict = request.path_params["review"], _one_of(ReviewVerdict, request.state.visit.form, "verdict")
+        await services.store_operations.decide_clean(request.state.visit.operator, review, verdict)
+        return _done(f"/console/stores/{review}", "decided")
+
     async def act(request: Request) -> Response:
         who, form = request.state.visit.operator, request.state.visit.form
         agent, name = AgentId(request.path_params["agent"]), request.path_params["act"]
@@ -289,6 +313,10 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route("/console/people/invite", acting(invite, people.people), methods=["POST"]),
             Route("/console/people/roles", acting(ask_for_role, people.people), methods=["POST"]),
             Route("/console/people/{person}/link", acting(link_for, people.people), methods=["POST"]),
+            Route("/console/stores", stores.stores),
+            Route("/console/stores/{review}", stores.review),
+            Route("/console/stores/{review}/items", acting(decide_item, stores.review), methods=["POST"]),
+            Route("/console/stores/{review}/clean", acting(decide_clean, stores.review), methods=["POST"]),
             Route("/console/agents/{agent}", agents.agent),
             Route("/console/agents/{agent}/{act}", agents.act, methods=["GET"]),
             Route("/console/agents/{agent}/{act}", acting(act, agents.act), methods=["POST"]),

@@ -28,6 +28,7 @@ _COUNTED: Final = 200
 _DONE: Final = {
     "found": "Your answer to the finding is on record.",
     "voted": "Your vote is on record.",
+    "decided": "Your decision is on record.",
     "answered": "Your answer is on record.",
     "withdrawn": "The request is withdrawn.",
     "assessed": "The risk assessment is attached.",
@@ -84,6 +85,7 @@ class Surroundings:
                 ("Inbox", "/console/inbox", self._waiting(who)),
                 ("Alerts", "/console/alerts", self._open_alerts(who)),
                 ("Findings", "/console/findings", 0),
+                ("Stores", "/console/stores", 0),
                 *([("People", "/console/people", 0)] if self.may_see(None, who) else []),
             ),
             here=here,

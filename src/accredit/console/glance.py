@@ -67,7 +67,10 @@ def glance_of(view: Mapping[str, Any]) -> Glance | None:
     changed = sorted(name for name in {*spec, *earlier} if spec.get(name) != earlier.get(name)) if before else []
     return Glance(
         purpose=spec.get("purpose"),
-        facts=tuple((label, spec.get(name)) for label, name in _FACTS),
+        facts=(
+            *((label, spec.get(name)) for label, name in _FACTS),
+            *((("Stores nobody can certify", found),) if (found := grounds.get("stores")) else ()),
+        ),
         tools=tuple(_tool(one, rows.get(one["tool"], {})) for one in grounds.get("tools") or ()),
         models=tuple(_tool(one, rows.get(one["tool"], {})) for one in grounds.get("models") or ()),
         tier=grounds["tier"],

@@ -32,6 +32,8 @@ from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, F
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
+from accredit.lifecycle.store_reviews import ReviewedItem
+from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.monitoring.model import Alert, AlertState
 from accredit.registry.model import Agent, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
@@ -48,7 +50,9 @@ __all__ = [
     "RefusalSink",
     "Registered",
     "Requests",
+    "ReviewsOfStores",
     "Sessions",
+    "StoreActs",
     "Tiers",
 ]
 
@@ -268,6 +272,30 @@ class FindingDesk(Protocol):
         ...
 
 
+class ReviewsOfStores(Protocol):
+    """Reviews of shared knowledge, as they can be read."""
+
+    def find(self, agent: AgentId | None = None) -> Sequence[Review]: ...
+
+    def of(self, review: str) -> Review:
+        """Raises NotFoundError."""
+        ...
+
+
+class StoreActs(Protocol):
+    """What people decide in reviews of stores; each raises ForbiddenError for whoever may not."""
+
+    async def review_items(
+        self, who: Operator, review: str, after: str | None = None
+    ) -> tuple[Sequence[ReviewedItem], str | None]: ...
+
+    async def decide(
+        self, who: Operator, review: str, item: str, digest: Digest, verdict: ReviewVerdict, to: AgentId | None = None
+    ) -> Kept: ...
+
+    async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -288,3 +316,5 @@ class ConsoleServices:
     records: RecordReader
     turned_away: RefusalSink
     findings: FindingDesk
+    store_reviews: ReviewsOfStores
+    store_operations: StoreActs

@@ -413,6 +413,26 @@ class Code(Enum):
         "no such tool server is registered",
         "register the tool server, or see `accredit server list`",
     )
+    STORE_UNKNOWN = (
+        "store_unknown",
+        "no such store, or no such namespace in it, is registered",
+        "register it with a manifest of kind Store, or see `accredit store list`",
+    )
+    STORE_UNREACHABLE = (
+        "store_unreachable",
+        "a store of memory or knowledge cannot be opened, read or written",
+        "check that it is there and that its credential works; what was begun goes on by itself",
+    )
+    STORE_UNTRUSTED = (
+        "store_untrusted",
+        "a store answers in a way that no store can: pages without end, or more than it was asked for",
+        "look at the store itself; nothing it says is counted on",
+    )
+    PURGE_AWAITS = (
+        "purge_awaits",
+        "the purge waits for the sign-off of other persons",
+        "see `accredit approval list`; it goes on by itself once it is approved",
+    )
     UPSTREAM_UNREACHABLE = (
         "upstream_unreachable",
         "the tool server cannot be reached",

@@ -20,7 +20,7 @@ import string
 import zlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -28,7 +28,7 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any, Final
 
-__all__ = ["Detection", "Detector", "Sensitive", "Sightings"]
+__all__ = ["LOCALES", "Detection", "Detector", "Sensitive", "Sightings"]
 
 
 class Sensitive(StrEnum):
@@ -78,6 +78,20 @@ _CLASSES: Final = {
 }
 
 
+LOCALES: Final[Mapping[str, frozenset[Sensitive]]] = {
+    "br": frozenset({Sensitive.BR_CPF}),
+    "de": frozenset({Sensitive.DE_TAX_ID}),
+    "es": frozenset({Sensitive.ES_DNI}),
+    "fr": frozenset({Sensitive.FR_NIR}),
+    "it": frozenset({Sensitive.IT_CODICE_FISCALE}),
+    "nl": frozenset({Sensitive.NL_BSN}),
+    "pl": frozenset({Sensitive.PL_PESEL}),
+    "uk": frozenset({Sensitive.UK_NHS}),
+    "us": frozenset({Sensitive.US_SSN, Sensitive.US_MBI}),
+}
+"""Kinds that only one country gives out; all others are looked for everywhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Detection:
     """One value, by where it stands; the value itself is never kept."""
@@ -109,22 +123,41 @@ class Sightings:
 class Detector:
     """Looks at texts and at values made of them. Pure: equal texts have equal findings."""
 
-    __slots__ = ("_most_findings", "_most_text", "_most_values")
+    __slots__ = ("_most_findings", "_most_text", "_most_values", "_passed_over")
 
-    def __init__(self, *, most_text: int = 262_144, most_findings: int = 1_000, most_values: int = 20_000) -> None:
+    def __init__(
+        self,
+        *,
+        most_text: int = 262_144,
+        most_findings: int = 1_000,
+        most_values: int = 20_000,
+        locales: Iterable[str] = tuple(LOCALES),
+    ) -> None:
+        """`locales` are those of `LOCALES` whose own identifiers are looked for.
+
+        Raises:
+            KeyError: there is no such locale.
+        """
+        wanted = frozenset[Sensitive]().union(*(LOCALES[one] for one in locales))
+        self._passed_over = frozenset[Sensitive]().union(*LOCALES.values()) - wanted
         self._most_text = most_text
         self._most_findings = most_findings
         self._most_values = most_values
 
     def find(self, text: str) -> tuple[Detection, ...]:
         """What stands where in the beginning of a text, in order, no two at the same place."""
-        return tuple(sorted(_found(_Folded(text[: self._most_text]), self._most_findings), key=lambda one: one.start))
+        return tuple(
+            sorted(
+                _found(_Folded(text[: self._most_text]), self._most_findings, self._passed_over),
+                key=lambda one: one.start,
+            )
+        )
 
     def count(self, value: Any) -> Sightings:
         """What a text, or mappings and lists of texts and numbers, have in them. Keys are looked at too."""
         lines, whole = _lines(value, self._most_text, self._most_values)
         text = _Folded("\n".join(lines))
-        found = _found(text, self._most_findings)
+        found = _found(text, self._most_findings, self._passed_over)
         if not found:
             return Sightings({}, whole)
         different = {(one.kind, _bare(text.original[one.start : one.end])) for one in found}
@@ -268,13 +301,13 @@ _AFTER: Final = 32
 _Where = tuple[Sensitive, int, int]
 
 
-def _found(text: _Folded, most: int) -> list[Detection]:
+def _found(text: _Folded, most: int, passed_over: frozenset[Sensitive]) -> list[Detection]:
     """Of findings that overlap the one counts whose rule comes first: it says most."""
     taken = _Taken()
     found: list[Detection] = []
     for rule in _RULES:
         for kind, start, end in rule(text):
-            if taken.take(start, end):
+            if kind not in passed_over and taken.take(start, end):
                 found.append(Detection(kind, *text.span(start, end)))
                 if len(found) >= most:
                     return found

@@ -17,6 +17,7 @@ from accredit.kernel.errors import ConflictError, NotFoundError
 from accredit.lifecycle.granted import model_documents, tool_document
 from accredit.lifecycle.judging import Judging
 from accredit.policy.releases import PolicyReleases
+from accredit.registry.certifiability import Uncertifiable, uncertifiable
 from accredit.registry.model import Agent, AgentState, AgentVersion, Tier
 from accredit.registry.service import Registry
 from accredit.registry.templates import Template, outside
@@ -60,6 +61,7 @@ class PresentGrounds:
                 | SubjectKind.TOOL_FACT
                 | SubjectKind.GATE
                 | SubjectKind.FACT_SOURCE
+                | SubjectKind.PURGE
                 | SubjectKind.TEMPLATE
                 | SubjectKind.BREAK_GLASS
             ):
@@ -105,6 +107,7 @@ class PresentGrounds:
                 ],
                 "models": list(model_documents(version, catalogue)),
                 "replaces": _replaced_doc(agent, version),
+                "stores": [str(one) for one in self._uncertifiable(version)],
                 "tier": tiering.document(),
                 "tools": [tool_document(grant.tool, catalogue.tool(grant.tool)) for grant in version.grants],
             },
@@ -125,6 +128,9 @@ class PresentGrounds:
             blocks=("another release was published since it was proposed",) if self._moved(request) else (),
             view={"in_force": {"digest": current.digest, "files": dict(current.files)}},
         )
+
+    def _uncertifiable(self, version: AgentVersion) -> tuple[Uncertifiable, ...]:
+        return uncertifiable(version.manifest["spec"].get("stores", ()), self._registry.stores)
 
     def _moved(self, request: ApprovalRequest) -> bool:
         try:

@@ -41,7 +41,6 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import (
     AccreditError,
     ConflictError,
-    ForbiddenError,
     InvalidInputError,
     NotFoundError,
     UnavailableError,
@@ -49,6 +48,7 @@ from accredit.kernel.errors import (
 from accredit.kernel.ids import AgentId, CredentialId, HoldId, PersonId, ServerName, TeamId, ToolId
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.model import Procedure, RetirementReceipt
+from accredit.lifecycle.permission import Permission, require_admin_scope
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
@@ -57,7 +57,7 @@ from accredit.monitoring.service import Monitor
 from accredit.policy.config import CONFIG_FILE, with_mode
 from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.releases import PolicyReleases, release_subject
-from accredit.registry.authority import Act, Unauthorised, authority
+from accredit.registry.authority import Act
 from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.manifest import (
     AgentManifest,
@@ -70,6 +70,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    StoreManifest,
     TeamManifest,
     TemplateManifest,
     ToolServerManifest,
@@ -79,7 +80,7 @@ from accredit.registry.organisation import Delegation
 from accredit.registry.proposals import Proposal
 from accredit.registry.service import ApplyResult, Registry, Repinned, read_files
 
-__all__ = ["Applied", "Operations"]
+__all__ = ["Applied", "Enacts", "Operations"]
 
 _POLICY: Final = "policy"
 _DECIDED: Final[Mapping[ApprovalState, AgentEvent]] = {
@@ -95,6 +96,10 @@ _SYSTEM: Final = Actor(basis="system")
 _log = logging.getLogger(__name__)
 
 
+Enacts = Callable[[Mapping[str, Any], Clearance, Actor], Awaitable[None]]
+"""Puts a content that was signed off into force; doing it again changes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """One applied manifest, and what was asked for it if it takes two persons."""
@@ -106,7 +111,8 @@ class Applied:
 class Operations:
     """Acts of people. Every method raises ForbiddenError (`not_authorised`) for whoever may not do it.
 
-    `forget` is told of tool servers whose definitions have to be looked at anew.
+    `forget` is told of tool servers whose definitions have to be looked at anew; `enact` puts into force what other
+    services of this room asked for, by the `change` of its content.
     """
 
     def __init__(
@@ -129,8 +135,10 @@ class Operations:
         rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
         forget: Callable[[ServerName], None] = lambda _: None,
         glasses: BreakGlasses,
+        enact: Mapping[str, Enacts] | None = None,
     ) -> None:
         self._registry = registry
+        self._permission = Permission(registry)
         self._identity = identity
         self._people = people
         self._enrolment = enrolment
@@ -147,6 +155,7 @@ class Operations:
         self._rehearse = rehearse
         self._forget = forget
         self._glasses = glasses
+        self._enacts = enact or {}
         self._told: set[str] = set()
         """Requests whose enacting failed, said once."""
 
@@ -159,7 +168,7 @@ class Operations:
             ManifestError: with every fault found; nothing was changed.
             UnavailableError: a tool server could not be asked, or a change not made durable.
         """
-        _require_admin_scope(who)
+        require_admin_scope(who)
         documents = await asyncio.to_thread(read_files, tuple(files))  # calls go on meanwhile
         for document in documents:
             self._require_may_declare(who, document)
@@ -178,7 +187,7 @@ class Operations:
                 self._require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
                 self._require(Act.MANAGE_ISSUERS, who)
-            case ToolServerManifest() | ModelProviderManifest():
+            case ToolServerManifest() | ModelProviderManifest() | StoreManifest():
                 self._require(Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment))
             case TemplateManifest():
                 team = self._registry.catalogue.team(document.metadata.team)
@@ -252,19 +261,19 @@ class Operations:
 
     def connect_account(self, who: Operator, name: str) -> str:
         """Where this person consents to an account of theirs being used. Raises as `Accounts.begin`."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         return self._broker.accounts.begin(name, person=who.person, session=who.credential)
 
     async def connected_account(self, who: Operator, name: str, answer: Mapping[str, str]) -> ConnectedAccount:
         """Take what that came to. Raises as `Accounts.finish`."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         return await self._broker.accounts.finish(
             name, answer, person=who.person, session=who.credential, actor=_actor(who)
         )
 
     async def disconnect_account(self, who: Operator, name: str) -> bool:
         """Forget an account of this person's. Raises as `Accounts.disconnect`."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         return await self._broker.accounts.disconnect(name, person=who.person, actor=_actor(who))
 
     async def publish(self, who: Operator, files: Mapping[str, str]) -> str | ApprovalRequest:
@@ -327,17 +336,17 @@ class Operations:
 
     async def invite(self, who: Operator, email: str) -> str:
         """Make the second administrator's link: its secret. Raises as `People.invite_second_admin`."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         return await self._people.invite_second_admin(who, email)
 
     async def withdraw_invitation(self, who: Operator) -> None:
         """Void the open invitation. Raises as `People.withdraw_invitation`."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         await self._people.withdraw_invitation(who)
 
     async def sign_in_link(self, who: Operator, person: PersonId) -> str:
         """Make a person's single-use sign-in link: its secret. Raises as `People.sign_in_link`."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         return await self._people.sign_in_link(who, person)
 
     async def person_left(self, who: Operator, person: PersonId, reason: str) -> None:
@@ -358,7 +367,7 @@ class Operations:
             NotFoundError: no such person.
             UnavailableError: it could not be recorded; it is in force all the same.
         """
-        _require_admin_scope(who)
+        require_admin_scope(who)
         if person != who.person:
             self._require(Act.MANAGE_PEOPLE, who)
         await self._people.end_credentials_of(person, _actor(who), reason)
@@ -379,7 +388,7 @@ class Operations:
 
     async def revoke_role(self, who: Operator, grant: str, reason: str = "") -> Receipt | None:
         """Take a role back; one's own may be laid down by anybody. Raises as `Registry.revoke_role`."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         own = any(one.id == grant and one.holder == who.person for one in self._registry.organisation.grants)
         if not own:
             self._require(Act.MANAGE_PEOPLE, who)
@@ -387,12 +396,12 @@ class Operations:
 
     async def delegate(self, who: Operator, to: PersonId, role: Role, until_us: int) -> Delegation:
         """Let another vote in one's own place for a time. Raises as `Registry.delegate`, which knows the holder."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         return await self._registry.delegate(to, role, until_us, _actor(who))
 
     async def end_delegation(self, who: Operator, delegation: str) -> Receipt | None:
         """End a delegation. Raises as `Registry.end_delegation`, which knows both sides."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         return await self._registry.end_delegation(delegation, _actor(who))
 
     # -- sign-off
@@ -444,7 +453,7 @@ class Operations:
 
         Who may vote is the desk's to say, for it judges the roles. Raises as its `vote`.
         """
-        _require_admin_scope(who)
+        require_admin_scope(who)
         after = await self._approvals.vote(
             request, who, role=role, verdict=verdict, view_digest=view_digest, comment=comment, obligations=obligations
         )
@@ -457,7 +466,7 @@ class Operations:
             NotFoundError: no such request.
             ConflictError: it is over.
         """
-        _require_admin_scope(who)
+        require_admin_scope(who)
         found = self._request(request)
         if found.subject.kind == SubjectKind.BREAK_GLASS:
             raise ConflictError(Code.CONFLICT, "the review of a break-glass is not taken back: security answers it")
@@ -477,7 +486,7 @@ class Operations:
         role: str | None = None,
     ) -> Hold:
         """Answer a held call. Who may is for the holds to say. Raises as `Holds.decide`."""
-        _require_admin_scope(who)
+        require_admin_scope(who)
         return await self._holds.decide(hold, who, verdict, view_digest=view_digest, role=role, reason=reason)
 
     # -- an agent's life
@@ -700,6 +709,8 @@ class Operations:
                 self._approvals.clearance(request.id, operator=operator)
             elif content["change"] == _POLICY:
                 await self._publish(content, lambda: self._approvals.clearance(request.id, operator=operator), actor)
+            elif (enacts := self._enacts.get(content["change"])) is not None:
+                await enacts(content, self._approvals.clearance(request.id, operator=operator), actor)
             else:
                 clearance = self._approvals.clearance(request.id, operator=operator)
                 await self._registry.enact(content, clearance, actor)
@@ -736,22 +747,7 @@ class Operations:
         team: TeamId | None = None,
         environment: Environment | None = None,
     ) -> None:
-        _require_admin_scope(who)
-        answer = authority(
-            act,
-            who.person,
-            self._registry.organisation,
-            agent=agent,
-            team=team,
-            environment=environment,
-            single_admin=who.basis == Basis.SINGLE_ADMIN,
-        )
-        if isinstance(answer, Unauthorised):
-            where = environment or (agent.environment if agent else None)
-            if who.basis == Basis.SINGLE_ADMIN and where is Environment.PRODUCTION:
-                raise ForbiddenError(Code.PRODUCTION_REFUSED, f"one administrator alone may not {act} in {where}")
-            may = ", ".join(f"`{one}`" for one in answer.who_may)
-            raise ForbiddenError(Code.NOT_AUTHORISED, f"you may not {act}", hint=f"ask somebody who may: {may}")
+        self._permission.require(act, who, agent=agent, team=team, environment=environment)
 
     def _known(self, agent: AgentId) -> Agent:
         found = self._registry.get(agent)
@@ -777,12 +773,6 @@ class Operations:
         if found is None:
             raise NotFoundError(Code.NOT_FOUND, f"there is no alert `{alert[:80]}`")
         return self._known(found.agent) if found.agent is not None else None
-
-
-def _require_admin_scope(who: Operator) -> None:
-    """A credential that only sees changes nothing, whoever holds it."""
-    if "admin" not in who.scopes:
-        raise ForbiddenError(Code.NOT_AUTHORISED, "your token can only read", hint="use one with the scope `admin`")
 
 
 def _actor(who: Operator) -> Actor:

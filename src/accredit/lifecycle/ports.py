@@ -18,9 +18,11 @@ from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clearance import Clearance
 from accredit.kernel.ids import AgentId
+from accredit.lifecycle.model import Procedure
+from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, KeyDestroyed, Residue
 from accredit.limits.model import Reservation
 from accredit.registry.lifecycle import AgentEvent
-from accredit.registry.model import Agent, AgentVersion, Role, Tier
+from accredit.registry.model import Agent, AgentVersion, Role, Store, Tier
 from accredit.registry.proposals import Proposal
 
 __all__ = [
@@ -30,9 +32,16 @@ __all__ = [
     "Baselines",
     "Cleared",
     "Credentials",
+    "FindsPersonal",
+    "LegalHolds",
+    "NoneHeld",
     "Questions",
     "Reservations",
+    "Samples",
     "SignOff",
+    "StoreAdapter",
+    "StoreAdapters",
+    "StorePurges",
 ]
 
 
@@ -234,3 +243,128 @@ class Archive(Protocol):
     def name(self, agent: AgentId) -> str:
         """What it is or will be called."""
         ...
+
+
+class StoreAdapter(Protocol):
+    """One opened store, whatever it is made of. Blocking; used by one thread at a time.
+
+    It only says and does: what belongs to whom, what is held and what is deleted is decided above it, the same for
+    every store, so a store cannot decide it. All of it raises UnavailableError (`store_unreachable`) if the store
+    cannot do it, and InvalidInputError if a namespace cannot be one of its.
+    """
+
+    @property
+    def version(self) -> str:
+        """Of the adapter and of what it speaks to, for receipts."""
+        ...
+
+    def capabilities(self) -> Capabilities: ...
+
+    def inventory(self) -> Sequence[Holding]:
+        """Every namespace, by name."""
+        ...
+
+    def items(self, namespace: str, after: str | None, limit: int) -> ItemPage:
+        """At most so many items after a cursor. A namespace that is not there has none.
+
+        Every item that stays throughout is given once, also while others that were given are deleted; the cursor of
+        one process may be used in another as long as nothing was deleted.
+        """
+        ...
+
+    def get(self, namespace: str, ids: Sequence[str]) -> Sequence[Item]:
+        """Those of some items that are there, in any order."""
+        ...
+
+    def delete(self, namespace: str, ids: Sequence[str]) -> None:
+        """Delete items; those that are not there are no error. Vectors go with their text."""
+        ...
+
+    def assign(self, namespace: str, ids: Sequence[str], field: str, value: str) -> None:
+        """Set a field of some items.
+
+        Raises:
+            InvalidInputError: the store cannot.
+        """
+        ...
+
+    def finish(self, namespace: str, *, empty: bool) -> Finished:
+        """Make deleted bytes go: compact, rewrite, vacuum, and drop the namespace if it is `empty`. Can be repeated."""
+        ...
+
+    def residue(self, namespace: str, markers: Sequence[bytes]) -> Residue:
+        """Look for bytes of deleted items wherever they could be left."""
+        ...
+
+    def destroy_key(self, scope: str) -> KeyDestroyed:
+        """Destroy the key that everything in a scope was encrypted under.
+
+        Raises:
+            InvalidInputError: the store has no key of its own.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class StoreAdapters(Protocol):
+    """Opens registered stores."""
+
+    async def open(self, store: Store) -> StoreAdapter:
+        """Raises UnavailableError (`store_unreachable`): it cannot be opened; the hint says what is missing."""
+        ...
+
+
+class StorePurges(Protocol):
+    """Purges what agents kept in stores."""
+
+    def foresee(self, agent: Agent) -> Mapping[str, Any]:
+        """What retiring the agent would find, by what is known: `stores`, `planned`, and `open` as of `retire`."""
+        ...
+
+    async def retire(self, agent: Agent, procedure: Procedure) -> Mapping[str, Any]:
+        """Purge it all: `stores`, `outcomes`, and `open`, what was not reached, checked or erased; can be repeated.
+
+        Raises:
+            UnavailableError: a store cannot be reached yet, or a sign-off is still missing.
+        """
+        ...
+
+
+class Samples(Protocol):
+    """Keeps, sealed and apart from everything else, what a running purge will look for on disk. Blocking."""
+
+    def put(self, purge: str, samples: Sequence[bytes]) -> None: ...
+
+    def get(self, purge: str) -> Sequence[bytes]: ...
+
+    def drop(self, purge: str) -> None: ...
+
+
+class LegalHolds(Protocol):
+    """Knows what must be kept. Answers from memory."""
+
+    def blocks(self, *, agent: AgentId, subject: str | None = None, store: str | None = None, at_us: int) -> str | None:
+        """The id of a hold that keeps what is meant from being deleted; None if nothing does."""
+        ...
+
+
+class NoneHeld:
+    """Nothing is under legal hold."""
+
+    def blocks(self, *, agent: AgentId, subject: str | None = None, store: str | None = None, at_us: int) -> str | None:
+        del agent, subject, store, at_us
+        return None
+
+
+class FindsPersonal(Protocol):
+    """Looks for personal data and secrets in a text: the built-in detector, or another behind the same port."""
+
+    @property
+    def name(self) -> str: ...
+
+    def seen(self, text: str) -> tuple[Mapping[str, int], bool]:
+        """How many different values of each kind, and whether all of the text was looked at."""
+        ...
+
+    def data_class(self, kind: str) -> str: ...

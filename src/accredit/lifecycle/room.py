@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from accredit.approvals.breakglass import BreakGlasses
+from accredit.approvals.model import SubjectKind
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
 from accredit.audit.ports import ControlLog, LogReader
@@ -24,6 +25,7 @@ from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.lifecycle.breaking_operations import BreakingOperations
+from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
@@ -31,10 +33,13 @@ from accredit.lifecycle.grounds import PresentGrounds
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
-from accredit.lifecycle.ports import Archive
+from accredit.lifecycle.ports import Archive, FindsPersonal, LegalHolds, NoneHeld, Samples, StoreAdapters
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
+from accredit.lifecycle.store_operations import StoreOperations
+from accredit.lifecycle.store_reviews import StoreReviews
+from accredit.lifecycle.stores import Stores
 from accredit.lifecycle.timeline import Timeline
 from accredit.limits.service import Limits
 from accredit.monitoring.baselines import BaselineKeeper
@@ -67,6 +72,9 @@ class LifecycleRoom:
     operations: Operations
     timeline: Timeline
     discovery: DiscoveryOperations
+    stores: Stores
+    store_reviews: StoreReviews
+    store_operations: StoreOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -90,11 +98,13 @@ class LifecycleRoom:
                 if rounds % TIDY_EVERY == 0:
                     await self.operations.tidy()
                     await self.discovery.tidy()
+                    await self.stores.round()
             except Exception:  # noqa: BLE001 - a background task must outlive one failure
                 _log.exception("a round of watching failed and will be tried again")
 
     async def close(self) -> None:
         """Write what is counted and not written yet; if that fails, it is counted again from the log."""
+        await self.stores.close()
         try:
             await self.monitor.close()
         except AccreditError as error:
@@ -120,6 +130,10 @@ def furnished(
     clock: Clock,
     ids: IdSource,
     rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
+    adapters: StoreAdapters,
+    samples: Samples,
+    legal_holds: LegalHolds | None = None,
+    detector: FindsPersonal | None = None,
     steady: Callable[[Instant], bool] = lambda _: True,
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
@@ -150,6 +164,25 @@ def furnished(
         own = EntityName("Agent", agent.id)
         return tuple(one.id for one in releases.current.policies if own in (one.scope.principal.entities or ()))
 
+    stores = Stores(
+        control,
+        adapters,
+        samples,
+        legal_holds or NoneHeld(),
+        detector or BuiltInDetector(),
+        approvals,
+        registered=lambda: registry.stores,
+        declared=lambda agent: [
+            one for version in registry.versions(agent) for one in version.manifest["spec"].get("stores", ())
+        ],
+        agent=registry.get,
+        tier_of=judging.tier_of,
+        reviewed=lambda selector: store_reviews.reviewed(selector),  # noqa: PLW0108 - bound below, called later
+        clock=clock,
+        ids=ids,
+        at=at,
+    )
+    store_reviews = StoreReviews(control, stores, agent=registry.get, clock=clock, ids=ids)
     lifecycle = Lifecycle(
         control,
         registry,
@@ -163,6 +196,7 @@ def furnished(
             reservations=limits,
             baselines=baselines,
             archive=archive,
+            purges=stores,
         ),
         clock=clock,
         ids=ids,
@@ -203,6 +237,7 @@ def furnished(
         rehearse=rehearse,
         forget=forget,
         glasses=glasses,
+        enact={SubjectKind.PURGE.value: stores.approved},
     )
     breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
     timeline = Timeline(records)
@@ -230,5 +265,17 @@ def furnished(
         public_url=public_url,
     )
     return LifecycleRoom(
-        approvals, baselines, breaking, dossiers, judging, lifecycle, monitor, operations, timeline, discovery
+        approvals,
+        baselines,
+        breaking,
+        dossiers,
+        judging,
+        lifecycle,
+        monitor,
+        operations,
+        timeline,
+        discovery,
+        stores,
+        store_reviews,
+        StoreOperations(stores, store_reviews, registry),
     )

@@ -364,7 +364,7 @@ class Lifecycle:
         while missing := [step for step in group if not self._standing(self._control.view, procedure).did(step)]:
             prepared: Mapping[Step, Mapping[str, Any]] = {}
             if not gives:
-                case = self._case(agent, version)
+                case = replace(self._case(agent, version), procedure=self._standing(self._control.view, procedure))
                 prepared = {step: await self._steps[step].prepare(case) for step in missing}
                 self._at(f"{missing[-1].value} prepared")
 

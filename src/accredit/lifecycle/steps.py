@@ -16,8 +16,9 @@ from typing import Any, Final, Protocol
 
 from accredit.audit.ports import StateView, Write
 from accredit.kernel.clearance import Clearance
-from accredit.lifecycle.model import Done, Step
-from accredit.lifecycle.ports import Archive, Baselines, Credentials, Questions, Reservations, SignOff
+from accredit.lifecycle.model import Done, Procedure, Step
+from accredit.lifecycle.ports import Archive, Baselines, Credentials, Questions, Reservations, SignOff, StorePurges
+from accredit.registry.certifiability import store_entry
 from accredit.registry.lifecycle import awaits_candidate
 from accredit.registry.model import Agent, AgentVersion, Tier
 
@@ -59,6 +60,8 @@ class Case:
     clearance: Clearance | None = None
     tier: Tier | None = None
     """What the clearance was given for."""
+    procedure: Procedure | None = None
+    """Of a retirement that runs."""
     prepared: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -225,22 +228,29 @@ class _BaselineStep(_InState):
 
 
 class _StoresStep(_InState):
-    takes = "each store it kept things in is reviewed; what cannot be shown to be gone is said"
+    takes = "what it kept in stores is purged and looked for again; what cannot be shown to be gone is said"
+
+    def __init__(self, purges: StorePurges) -> None:
+        self._purges = purges
 
     def give(self, view: StateView, case: Case) -> StepEffect:
         del view
         return StepEffect(result={"stores": self._stores(case.version)})
 
+    def foresee(self, case: Case) -> Mapping[str, Any]:
+        return self._purges.foresee(case.agent)
+
+    async def prepare(self, case: Case) -> Mapping[str, Any]:
+        assert case.procedure is not None  # noqa: S101 - it is prepared by the retirement itself
+        return await self._purges.retire(case.agent, case.procedure)
+
     def take(self, view: StateView, case: Case) -> StepEffect:
         del view
-        stores = self._stores(case.version)
-        return StepEffect(
-            result={"reviewed": 0, "stores": stores}, open=tuple(f"{each}: not checked: no adapter" for each in stores)
-        )
+        result = {name: value for name, value in case.prepared.items() if name != "open"}
+        return StepEffect(result=result, open=tuple(case.prepared.get("open", ())))
 
     def _stores(self, version: AgentVersion) -> list[str]:
-        declared = version.manifest.get("spec", {}).get("stores", ())
-        return [f"{each['kind']} {each['adapter']}/{each['namespace']}" for each in declared]
+        return [store_entry(each) for each in version.manifest.get("spec", {}).get("stores", ())]
 
 
 class _AuditStep(_InState):
@@ -283,6 +293,7 @@ def mirrored_steps(
     reservations: Reservations,
     baselines: Baselines,
     archive: Archive,
+    purges: StorePurges,
 ) -> Mapping[Step, MirroredStep]:
     """Every step with its mirror."""
     return {
@@ -291,5 +302,5 @@ def mirrored_steps(
         Step.LIMITS: _LimitsStep(reservations),
         Step.AUDIT: _AuditStep(archive),
         Step.BASELINE: _BaselineStep(baselines),
-        Step.STORES: _StoresStep(),
+        Step.STORES: _StoresStep(purges),
     }

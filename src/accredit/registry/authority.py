@@ -47,6 +47,9 @@ class Act(StrEnum):
     CONFIRM_CLOCK = "confirm the clock"
     REPORT_DISCOVERY = "report what was discovered"
     ANSWER_FINDING = "answer findings"
+    SCAN_STORE = "scan stores"
+    REVIEW_STORE = "review stores"
+    PURGE_STORE = "purge stores"
     READ = "read"
 
 
@@ -83,6 +86,9 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.CONFIRM_CLOCK: (Role.OPERATOR, Role.ADMIN),
     Act.REPORT_DISCOVERY: (Role.SECURITY, Role.OPERATOR),
     Act.ANSWER_FINDING: (*_OWNERS, Role.TEAM_LEAD, Role.SECURITY, Role.OPERATOR),
+    Act.SCAN_STORE: (*_OWNERS, Role.SECURITY, Role.COMPLIANCE, Role.OPERATOR),
+    Act.REVIEW_STORE: (*_OWNERS, Role.TEAM_LEAD, Role.COMPLIANCE),
+    Act.PURGE_STORE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
 }
 _NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 

@@ -40,6 +40,7 @@ from accredit.registry.manifest import (
     ModelProviderManifest,
     PersonManifest,
     RatesForm,
+    StoreManifest,
     TeamManifest,
     TemplateManifest,
     ToolServerManifest,
@@ -55,6 +56,7 @@ from accredit.registry.model import (
     GateRule,
     Person,
     Role,
+    Store,
     ToolServer,
 )
 from accredit.registry.organisation import AccountTie, Organisation
@@ -69,6 +71,7 @@ from accredit.registry.proposals import (
     proposed,
     repin_content,
     server_content,
+    store_content,
     template_content,
     vouching_content,
 )
@@ -123,6 +126,9 @@ _STARTED_BY: Final = ("credential", "environment", "launch", "url")
 UNKNOWN_REVISION: Final = ""
 """Of a server that nobody has asked yet which revisions of MCP it speaks."""
 
+LOCAL_ADAPTERS: Final = frozenset({"chroma", "files", "lancedb", "qdrant-local", "sqlite"})
+"""Adapters of stores that are files of this machine."""
+
 Definitions = Mapping[str, Mapping[str, Any]]
 """What a tool server offers, by its own tool names."""
 Build = Callable[[StateView], Change | None]
@@ -172,6 +178,8 @@ class Declarations:
                 yield partial(self._put_context_provider, document, actor)
             case EnforcementPointManifest():
                 yield partial(self._put_enforcement_point, document, actor)
+            case StoreManifest():
+                yield partial(self._put_store, document, actor)
             case ToolServerManifest() | ModelProviderManifest():
                 offer = offers[document.metadata.name]
                 yield partial(self._put_server, document, offer, actor)
@@ -196,6 +204,8 @@ class Declarations:
                 return self._gate_proposal(document, actor, view)
             case TemplateManifest():
                 return self._template_proposal(document, actor, view)
+            case StoreManifest():
+                return self._store_proposal(document, actor, view)
             case IssuerManifest() | ContextProviderManifest():
                 return self._vouching_proposal(document, actor, view)
             case ToolServerManifest() | ModelProviderManifest():
@@ -480,6 +490,60 @@ class Declarations:
             return None
         _refuse(manifest, faults)
         return proposed(vouching_content(change, name, doc, row, by=author(actor)), about=f"{change}:{name}")
+
+    # -- stores
+
+    def _put_store(self, manifest: StoreManifest, actor: Actor, view: StateView) -> Change | None:
+        name, row = manifest.metadata.name, view.get(rows.STORE, manifest.metadata.name)
+        doc = self._store_doc(manifest, row)
+        if row is not None and {**row.doc, "enacted": None} == {**doc, "enacted": None}:
+            return None
+        facts = Facts("store.updated" if row else "store.registered", environment=doc["environment"])
+        return Change(facts, (Write(rows.STORE, name, doc),), actor, {"adapter": doc["adapter"], "store": name})
+
+    def _store_proposal(self, manifest: StoreManifest, actor: Actor, view: StateView) -> Proposal | None:
+        """What is purged rests on where a store is said to be, so outside of development a second person looks."""
+        name, row = manifest.metadata.name, view.get(rows.STORE, manifest.metadata.name)
+        doc = self._store_doc(manifest, row)
+        development = doc["environment"] == Environment.DEVELOPMENT
+        if row is not None and {**row.doc, "enacted": None} == {**doc, "enacted": None}:
+            return None
+        if development and not _shares_place(name, doc, view):
+            return None
+        content = store_content(name, doc, view, by=author(actor))
+        return proposed(content, about=f"store:{name}", environment=Environment(doc["environment"]))
+
+    @staticmethod
+    def _store_doc(manifest: StoreManifest, row: Row | None) -> dict[str, Any]:
+        spec = manifest.spec
+        if row is not None and row.doc["environment"] != manifest.metadata.environment:
+            raise _fault(
+                manifest, "metadata.environment", Code.NAME_TAKEN,
+                f"`{manifest.metadata.name}` is registered in {row.doc['environment']}", "choose another name",
+            )  # fmt: skip
+        if spec.location.startswith("/") != (spec.adapter in LOCAL_ADAPTERS):
+            raise _fault(
+                manifest, "spec.location", Code.MANIFEST_INVALID,
+                f"`{spec.location[:80]}` is no place of `{spec.adapter}`",
+                f"{', '.join(sorted(LOCAL_ADAPTERS))} take a path, all others a URL",
+            )  # fmt: skip
+        return rows.store_doc(
+            Store(
+                name=manifest.metadata.name,
+                environment=Environment(manifest.metadata.environment),
+                adapter=spec.adapter,
+                location=spec.location,
+                credential=spec.credential,
+                namespaces=tuple(sorted(spec.namespaces)),
+                shared=spec.shared,
+                owner_field=spec.owner_field,
+                subject_field=spec.subject_field,
+                key_scope=spec.key_scope,
+                id_field=spec.items.id,
+                text_field=spec.items.text,
+                created_field=spec.items.created,
+            )
+        )
 
     # -- tool servers
 
@@ -840,7 +904,7 @@ def declared_twice(documents: Sequence[Document]) -> Iterator[ManifestFault]:
 def not_alone(document: Document) -> Iterator[ManifestFault]:
     """What one administrator alone cannot do."""
     if (
-        isinstance(document, AgentManifest | ToolServerManifest | ModelProviderManifest)
+        isinstance(document, AgentManifest | ToolServerManifest | ModelProviderManifest | StoreManifest)
         and document.metadata.environment != "development"
     ):
         environment = document.metadata.environment
@@ -1023,6 +1087,23 @@ def _leads_beyond(doc: Mapping[str, Any], view: StateView) -> bool:
         )
         for row in view.scan(rows.SERVER)
     )
+
+
+def _shares_place(name: str, doc: Mapping[str, Any], view: StateView) -> bool:
+    """Whether a store of another environment is at, above or below the same place, or opened with the same credential.
+
+    In development one person registers: what others rely on must not be purged by what that person says of it.
+    """
+    place = f"{doc['location'].rstrip('/')}/"
+    for row in view.scan(rows.STORE):
+        if row.key == name or row.doc["environment"] == doc["environment"]:
+            continue
+        other = f"{row.doc['location'].rstrip('/')}/"
+        if place.startswith(other) or other.startswith(place):
+            return True
+        if doc["credential"] is not None and doc["credential"] == row.doc["credential"]:
+            return True
+    return False
 
 
 def _place_of(url: str) -> tuple[str | None, str]:

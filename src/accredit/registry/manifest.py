@@ -63,6 +63,7 @@ __all__ = [
     "PersonManifest",
     "PriceList",
     "RatesForm",
+    "StoreManifest",
     "TeamManifest",
     "TemplateManifest",
     "ToolServerManifest",
@@ -106,6 +107,12 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
 _ARGUMENT = rf"^([^{_INVISIBLE}]| )*$"
 _DIRECTORY = rf"^(/[^/{_INVISIBLE}]+)+$"
 _EXTERNAL_TYPE = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+_COLUMN = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+_NAMESPACES = r"^[A-Za-z0-9_][A-Za-z0-9_.:/@-]{0,126}\*?$"
+_PLACE = (
+    rf"({_DIRECTORY})|(^(https|postgresql|s3)://{_HOST}(:[0-9]{{1,5}})?(/{_PATH})?$)"
+    rf"|(^http://{_LOOPBACK}(:[0-9]{{1,5}})?(/{_PATH})?$)"
+)
 
 _ITEM = r"^(prompts|resources)/."
 
@@ -131,6 +138,9 @@ _HINTS = {
     _VARIABLE: "a letter or `_`, then letters, digits and `_`",
     _ARGUMENT: "use visible characters and plain spaces; no control, bidi, zero-width or tag characters",
     _DIRECTORY: "write an absolute path without spaces, `.` or `..`",
+    _COLUMN: "a letter or `_`, then letters, digits and `_`",
+    _NAMESPACES: "letters, digits and `_.:/@-`, with one `*` at the end for all that begin so",
+    _PLACE: "write an absolute path, or `https://`, `postgresql://` or `s3://` and a host without user or password",
     _EXTERNAL_TYPE: "a letter or `_`, then letters, digits and `_`: the type as callers write it, without `Ext::`",
 }
 
@@ -250,6 +260,9 @@ _DataClass = Annotated[
     str, AfterValidator(_known_class), WithJsonSchema({"type": "string", "enum": list(data_classes())})
 ]
 _DataClasses = Annotated[list[_DataClass], AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})]
+_Column = Annotated[str, StringConstraints(pattern=_COLUMN)]
+_NamespacePattern = Annotated[str, StringConstraints(pattern=_NAMESPACES, max_length=128)]
+_Place = Annotated[str, StringConstraints(pattern=_PLACE, max_length=1_024), AfterValidator(_no_dots)]
 _Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _EnvironmentName = Literal["development", "staging", "production"]
 _Audience = Literal["staff", "employees", "partners", "web", "public"]
@@ -411,7 +424,8 @@ class _UseForm(_Form):
 class _StoreForm(_Form):
     kind: Literal["memory", "knowledge"]
     adapter: _Label
-    namespace: _Label
+    namespace: _Label | None = Field(None, description="without one, nothing in it can be certified to be gone")
+    store: _Name | None = Field(None, description="the registered Store it is in; without one, nobody can look")
 
 
 class _CostForm(_Form):
@@ -656,9 +670,46 @@ class AgreementManifest(_Form):
     spec: _AgreementSpec
 
 
+class _StoredForm(_Form):
+    """Where in an item what stands; a store whose items have a form of their own ignores it."""
+
+    id: _Column = "id"
+    text: _Column = "text"
+    created: _Column | None = Field(default=None, description="when it was made, as epoch seconds or an ISO time")
+
+
+class _StoreSpec(_Form):
+    adapter: Literal["chroma", "files", "lancedb", "mem0", "postgres", "qdrant", "qdrant-local", "s3", "sqlite"]
+    location: _Place = Field(description="a path of this machine, or a URL without a secret in it")
+    credential: _Name | None = Field(None, description="name of the brokered credential, pinned to the location's host")
+    namespaces: Annotated[
+        list[_NamespacePattern],
+        Field(min_length=1, max_length=1_000, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="collections, tables, folders or prefixes, by name or as `support-*`")
+    shared: bool = Field(description="whether one namespace holds what belongs to several agents")
+    owner_field: _Column | None = Field(
+        None, description="where an item of a shared namespace names its agent, by id or name"
+    )
+    subject_field: _Column | None = Field(None, description="where an item names the person it is about")
+    key_scope: _Label | None = Field(
+        None, description="names the key that everything in it was always encrypted under, where it can be destroyed"
+    )
+    items: _StoredForm = _StoredForm.model_construct(id="id", text="text", created=None)
+
+
 class _ServerMetadata(_Form):
     name: _Name
     environment: _EnvironmentName
+
+
+class StoreManifest(_Form):
+    """A store of memory or knowledge, and how what is in it can be reached, told apart and purged."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Store"]
+    metadata: _ServerMetadata
+    spec: _StoreSpec
 
 
 class _ToolForm(_Form):
@@ -1066,6 +1117,7 @@ Document = (
     | IssuerManifest
     | ModelProviderManifest
     | PersonManifest
+    | StoreManifest
     | TeamManifest
     | TemplateManifest
     | ToolServerManifest
@@ -1083,6 +1135,7 @@ KINDS: Mapping[str, type[Document]] = {
     "ModelProvider": ModelProviderManifest,
     "Template": TemplateManifest,
     "EnforcementPoint": EnforcementPointManifest,
+    "Store": StoreManifest,
     "Agent": AgentManifest,
 }
 """Every kind, in the order in which they are applied: what others name comes first."""

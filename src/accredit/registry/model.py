@@ -33,6 +33,7 @@ __all__ = [
     "Restriction",
     "RestrictionKind",
     "Role",
+    "Store",
     "Team",
     "Tier",
     "Tool",
@@ -117,6 +118,32 @@ class Person:
     """Of a bot: ids of the persons, and names of the groups (as `group:NAME`), who control it."""
     left: bool = False
     """Left the organisation: no credential works, no vote counts, nothing can be owned anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A registered store of memory or knowledge."""
+
+    name: str
+    environment: Environment
+    adapter: str
+    location: str
+    """A path of this machine or a URL, without a secret."""
+    credential: str | None
+    namespaces: tuple[str, ...]
+    """Names, or beginnings that end in `*`."""
+    shared: bool
+    """Whether one namespace holds what belongs to several agents."""
+    owner_field: str | None
+    subject_field: str | None
+    key_scope: str | None
+    id_field: str
+    text_field: str
+    created_field: str | None
+
+    def holds(self, namespace: str) -> bool:
+        """Whether it is registered for that namespace."""
+        return any(namespace.startswith(one[:-1]) if one.endswith("*") else namespace == one for one in self.namespaces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ group    role-grant   name, members, groups, persons (who is in these), before {
                       (that membership gives), by
 gate     gate         name, doc, before, ground, by
 template template     name, team, doc, before, ground, by
+store    tool-fact    name, doc, before, ground, by
 server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
 repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
 issuer   fact-source  name, doc, before, ground, by; context-provider likewise
@@ -44,6 +45,7 @@ __all__ = [
     "enact_repin",
     "enact_role",
     "enact_server",
+    "enact_store",
     "enact_template",
     "enact_vouching",
     "gate_content",
@@ -55,6 +57,7 @@ __all__ = [
     "role_content",
     "roles_through",
     "server_content",
+    "store_content",
     "subject_kind",
     "template_content",
     "vouching_content",
@@ -70,6 +73,7 @@ _KINDS: Final = {
     "template": "template",
     "context-provider": "fact-source",
     "issuer": "fact-source",
+    "store": "tool-fact",
 }
 _AGAIN: Final = "look at it again, and propose it again"
 
@@ -435,6 +439,34 @@ def _server_ground(content: Mapping[str, Any], view: StateView) -> bool:
         if pinned is not None and pinned.doc["definition"] != pin["definition"]:
             raise _moved(f"the pin of a tool of `{name}`")
     return True
+
+
+def store_content(name: str, doc: Mapping[str, Any], view: StateView, *, by: PersonId) -> dict[str, Any]:
+    """A store as it shall be, beside what it is."""
+    row = view.get(rows.STORE, name)
+    return {
+        "before": dict(row.doc) if row else None,
+        "by": by,
+        "change": "store",
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+    }
+
+
+def enact_store(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]:
+    """The store as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the store changed since.
+    """
+    name, digest = content["name"], proposal_digest(content)
+    row = view.get(rows.STORE, name)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the store `{name}`")
+    return (Write(rows.STORE, name, {**content["doc"], "enacted": digest}),)
 
 
 def repin_content(

@@ -71,6 +71,7 @@ class AgentCheck:
         self._hours()
         definitions = self._tools()
         delegates = self._delegates()
+        self._stores()
         self._times()
         if self._faults or self._team is None or owner is None:
             raise ManifestError(self._faults)
@@ -198,6 +199,28 @@ class AgentCheck:
             for place, form in enumerate(delegate.tools):
                 self._delegated(f"{at}.tools[{place}]", form.server, form.allow, form.when.same_as if form.when else {})
         return found
+
+    def _stores(self) -> None:
+        environment = self._manifest.metadata.environment
+        for index, form in enumerate(self._manifest.spec.stores):
+            at, name = f"spec.stores[{index}]", form.store
+            if name is None:
+                continue
+            row = self._view.get(rows.STORE, name)
+            if row is None:
+                waits = f"the store `{name}` is being applied too and needs a sign-off: apply the agent after it"
+                hint = waits if name in self._waiting else ""
+                self._add(f"{at}.store", Code.STORE_UNKNOWN, f"no store is called `{name}`", hint)
+                continue
+            store = rows.store_from(name, row.doc)
+            if store.environment.value != environment:
+                message = f"`{name}` belongs to {store.environment.value}, the agent to {environment}"
+                self._add(f"{at}.store", Code.ENVIRONMENT_MISMATCH, message)
+            if store.adapter != form.adapter:
+                self._add(f"{at}.adapter", Code.MANIFEST_INVALID, f"the adapter of `{name}` is `{store.adapter}`")
+            if form.namespace is not None and not store.holds(form.namespace):
+                message = f"`{name}` is not registered for the namespace `{form.namespace}`"
+                self._add(f"{at}.namespace", Code.STORE_UNKNOWN, message, f"it has {', '.join(store.namespaces[:10])}")
 
     def _delegated(self, path: str, server: str, allow: Iterable[str], same_as: Mapping[str, str]) -> None:
         """What is handed on counts as reached: so every data class of it must be the agent's own too."""

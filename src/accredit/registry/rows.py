@@ -33,6 +33,8 @@ version      digest              {digest, manifest, facets}: written once
 restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt,
                                  until_approved?, alert?, approval?, cost_per_day?, share_percent?}; removed when
                                  lifted or long over
+store        name                {environment, adapter, location, credential, namespaces, shared, owner_field,
+                                 subject_field, key_scope, id_field, text_field, created_field, enacted?}
 incident     incident id         {agent, severity, opened_us, closed_us}
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
@@ -50,7 +52,18 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId
 from accredit.kernel.money import Money
-from accredit.registry.model import Agreement, GateRule, Incident, Launch, Person, Restriction, RestrictionKind, Role
+from accredit.registry.model import (
+    Agreement,
+    Environment,
+    GateRule,
+    Incident,
+    Launch,
+    Person,
+    Restriction,
+    RestrictionKind,
+    Role,
+    Store,
+)
 from accredit.registry.organisation import AccountTie, Delegation, Group, Membership, RoleGrant
 
 __all__ = [
@@ -70,6 +83,7 @@ __all__ = [
     "RESTRICTION",
     "ROLE_GRANT",
     "SERVER",
+    "STORE",
     "TEAM",
     "TEMPLATE",
     "TOOL",
@@ -97,6 +111,8 @@ __all__ = [
     "restriction_from",
     "role_grant_doc",
     "role_grant_from",
+    "store_doc",
+    "store_from",
 ]
 
 ACCOUNT_TIE: Final = "account_tie"
@@ -115,6 +131,7 @@ PERSON: Final = "person"
 RESTRICTION: Final = "restriction"
 ROLE_GRANT: Final = "role_grant"
 SERVER: Final = "server"
+STORE: Final = "store"
 TEAM: Final = "team"
 TEMPLATE: Final = "template"
 TOOL: Final = "tool"
@@ -380,6 +397,42 @@ def incident_doc(incident: Incident) -> dict[str, Any]:
 
 def incident_from(key: str, doc: Mapping[str, Any]) -> Incident:
     return Incident(key, AgentId(doc["agent"]), doc["severity"], doc["opened_us"], doc["closed_us"])
+
+
+def store_doc(store: Store) -> dict[str, Any]:
+    """A store's row, under its name."""
+    return {
+        "adapter": store.adapter,
+        "created_field": store.created_field,
+        "credential": store.credential,
+        "environment": store.environment.value,
+        "id_field": store.id_field,
+        "key_scope": store.key_scope,
+        "location": store.location,
+        "namespaces": list(store.namespaces),
+        "owner_field": store.owner_field,
+        "shared": store.shared,
+        "subject_field": store.subject_field,
+        "text_field": store.text_field,
+    }
+
+
+def store_from(key: str, doc: Mapping[str, Any]) -> Store:
+    return Store(
+        name=key,
+        environment=Environment(doc["environment"]),
+        adapter=doc["adapter"],
+        location=doc["location"],
+        credential=doc["credential"],
+        namespaces=tuple(doc["namespaces"]),
+        shared=doc["shared"],
+        owner_field=doc["owner_field"],
+        subject_field=doc["subject_field"],
+        key_scope=doc["key_scope"],
+        id_field=doc["id_field"],
+        text_field=doc["text_field"],
+        created_field=doc["created_field"],
+    )
 
 
 def _persons(keys: Iterable[str]) -> frozenset[PersonId]:

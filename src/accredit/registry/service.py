@@ -34,6 +34,7 @@ from accredit.registry.appointments import (
     role_revoked,
 )
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.certifiability import uncertifiable
 from accredit.registry.declarations import (
     UNKNOWN_REVISION,
     Build,
@@ -65,6 +66,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    StoreManifest,
     TeamManifest,
     TemplateManifest,
     ToolServerManifest,
@@ -82,6 +84,7 @@ from accredit.registry.model import (
     Restriction,
     RestrictionKind,
     Role,
+    Store,
     Tier,
     ToolServer,
 )
@@ -98,6 +101,7 @@ from accredit.registry.proposals import (
     enact_repin,
     enact_role,
     enact_server,
+    enact_store,
     enact_template,
     enact_vouching,
     issuer_body,
@@ -181,7 +185,8 @@ class ApplyResult:
     proposal: Proposal | None = None
     """What waits, if it is pending: to be kept, and signed off."""
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of a tool server: what is noticeable about definitions it was registered with (`poisoning.py`), by tool."""
+    """Of a tool server: what is noticeable about definitions it was registered with (`poisoning.py`), by tool. Of an
+    agent: which of its stores cannot be certified, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +313,16 @@ class Registry:
         self._require_proven({rows.TEMPLATE})
         return self._tables.templates_of(team)
 
+    @property
+    def stores(self) -> Mapping[str, Store]:
+        """Registered stores of memory and knowledge, by name.
+
+        Raises:
+            UnavailableError: the log contradicts a store's row.
+        """
+        self._require_proven({rows.STORE})
+        return self._tables.stores
+
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         """The agent's restrictions that were not lifted, oldest first; some may be over.
 
@@ -397,7 +412,7 @@ class Registry:
                 ):
                     waiting |= (
                         {document.metadata.name}
-                        if isinstance(document, ToolServerManifest | ModelProviderManifest)
+                        if isinstance(document, ToolServerManifest | ModelProviderManifest | StoreManifest)
                         else set()
                     )
                     continue
@@ -436,6 +451,9 @@ class Registry:
         return replace(self._result(document, made), flags=flags)
 
     def _flags(self, document: Document, offers: Mapping[str, Definitions]) -> Mapping[str, tuple[str, ...]]:
+        if isinstance(document, AgentManifest):
+            stored = [store.model_dump() for store in document.spec.stores]
+            return {one.entry: (f"cannot certify: {one.why}",) for one in uncertifiable(stored, self.stores)}
         if not isinstance(document, ToolServerManifest | ModelProviderManifest):
             return {}
         return self._declarations.flags(document, offers[document.metadata.name])
@@ -466,6 +484,9 @@ class Registry:
             case ToolServerManifest() | ModelProviderManifest():
                 name = document.metadata.name
                 return ApplyResult(document.kind, name, name, outcome, document.metadata.environment)
+            case StoreManifest():
+                name = document.metadata.name
+                return ApplyResult("Store", name, name, outcome, document.metadata.environment)
             case AgentManifest():
                 name, environment = document.metadata.name, document.metadata.environment
                 agent = self.catalogue.agent_named(environment, name)
@@ -826,6 +847,11 @@ class Registry:
                 writes = enact_template(content, proven, by=(*by, *behind))
                 body["template"] = content["name"]
                 facts = Facts("template.approved")
+            case "store":
+                writes = enact_store(content, proven)
+                body["store"] = content["name"]
+                kind = "store.updated" if content["before"] else "store.registered"
+                facts = Facts(kind, environment=content["doc"]["environment"])
             case "issuer":
                 writes = enact_vouching(content, proven)
                 body |= issuer_body(content["name"], content["doc"])

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from accredit.audit.ports import Change, StateView, Write
 from accredit.kernel.ids import AgentId, PersonId, TeamId
 from accredit.registry import rows
-from accredit.registry.model import Agreement, GateRule, Incident, Person, Restriction
+from accredit.registry.model import Agreement, GateRule, Incident, Person, Restriction, Store
 from accredit.registry.organisation import AccountTie, Delegation, Group, Organisation, RoleGrant
 from accredit.registry.templates import Template, template_from
 
@@ -77,6 +77,7 @@ class Tables:
         self._templates: _Table[Template] = _Table(view, rows.TEMPLATE, template_from)
         self._restrictions: _ByAgent[Restriction] = _ByAgent(view, rows.RESTRICTION, rows.restriction_from)
         self._incidents: _ByAgent[Incident] = _ByAgent(view, rows.INCIDENT, rows.incident_from)
+        self._stores: _Table[Store] = _Table(view, rows.STORE, rows.store_from)
         self._tables: Mapping[str, _Table[Any]] = {
             rows.GROUP: self._groups,
             rows.ROLE_GRANT: self._grants,
@@ -87,6 +88,7 @@ class Tables:
             rows.TEMPLATE: self._templates,
             rows.RESTRICTION: self._restrictions,
             rows.INCIDENT: self._incidents,
+            rows.STORE: self._stores,
         }
         self._made: Organisation | None = None
 
@@ -120,6 +122,11 @@ class Tables:
 
     def templates_of(self, team: TeamId) -> tuple[Template, ...]:
         return tuple(sorted((one for one in self._templates.values.values() if one.team == team), key=_named))
+
+    @property
+    def stores(self) -> Mapping[str, Store]:
+        """By name; a copy."""
+        return dict(self._stores.values)
 
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         return self._restrictions.of(agent)

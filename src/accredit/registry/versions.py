@@ -134,7 +134,14 @@ def canonical_manifest(
             "purpose": spec.purpose,
             "reach": spec.reach,
             "stores": _sorted(
-                {"adapter": form.adapter, "kind": form.kind, "namespace": form.namespace} for form in spec.stores
+                {
+                    "adapter": form.adapter,
+                    "kind": form.kind,
+                    "namespace": form.namespace,
+                    # left out where there is none, as in versions from before stores were registered
+                    **({"store": form.store} if form.store is not None else {}),
+                }
+                for form in spec.stores
             ),
             "tools": sorted(tools, key=lambda grant: str(grant["tool"])),
             "use": {

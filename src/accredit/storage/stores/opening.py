@@ -1,0 +1,96 @@
+"""Opens registered stores: which adapter, within which bounds, with which credential.
+
+A store that is files of this machine is opened only below a directory that the operator of the machine set aside for
+stores (`store_directories`): whoever registers one must not choose what is read and deleted here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from accredit.kernel.codes import Code
+from accredit.kernel.errors import UnavailableError
+from accredit.lifecycle.ports import StoreAdapter
+from accredit.registry.declarations import LOCAL_ADAPTERS
+from accredit.registry.model import Store
+from accredit.storage.stores.chroma import ChromaStore
+from accredit.storage.stores.files import FolderStore
+from accredit.storage.stores.lancedb import LanceStore
+from accredit.storage.stores.mem0 import Mem0Store
+from accredit.storage.stores.postgres import PostgresItemStore
+from accredit.storage.stores.qdrantlocal import QdrantFolderStore
+from accredit.storage.stores.qdrantserver import QdrantServerStore
+from accredit.storage.stores.s3 import BucketStore
+from accredit.storage.stores.sqlite import SqliteItemStore
+
+__all__ = ["OpenedStores"]
+
+
+def _local(store: Store, path: Path) -> StoreAdapter:
+    match store.adapter:
+        case "chroma":
+            return ChromaStore(store, path)
+        case "files":
+            return FolderStore(store, path)
+        case "lancedb":
+            return LanceStore(store, path)
+        case "qdrant-local":
+            return QdrantFolderStore(store, path)
+        case "sqlite":
+            return SqliteItemStore(store, path)
+        case _:
+            raise _none(store)
+
+
+def _remote(store: Store, headers: Mapping[str, str]) -> StoreAdapter:
+    match store.adapter:
+        case "mem0":
+            return Mem0Store(store, headers)
+        case "postgres":
+            return PostgresItemStore(store, headers)
+        case "qdrant":
+            return QdrantServerStore(store, headers)
+        case "s3":
+            return BucketStore(store, headers)
+        case _:
+            raise _none(store)
+
+
+def _none(store: Store) -> UnavailableError:
+    return UnavailableError(Code.STORE_UNREACHABLE, f"there is no adapter `{store.adapter[:40]}`")
+
+
+class OpenedStores:
+    """The `StoreAdapters` of one installation; `headers` lends a store's brokered credential."""
+
+    def __init__(
+        self,
+        directories: Sequence[Path],
+        *,
+        apart_from: Path,
+        headers: Callable[[Store], Awaitable[Mapping[str, str]]],
+    ) -> None:
+        """`apart_from` is the data directory: no store is in it or around it."""
+        self._directories = tuple(each.resolve() for each in directories)
+        self._apart_from = apart_from.resolve()
+        self._headers = headers
+
+    async def open(self, store: Store) -> StoreAdapter:
+        """Raises UnavailableError (`store_unreachable`): it cannot be opened; the hint says what is missing."""
+        if store.adapter in LOCAL_ADAPTERS:
+            return await asyncio.to_thread(lambda: _local(store, self._allowed(store)))
+        headers = await self._headers(store)
+        return await asyncio.to_thread(_remote, store, headers)
+
+    def _allowed(self, store: Store) -> Path:
+        path = Path(store.location).resolve()
+        if not any(path.is_relative_to(each) for each in self._directories):
+            raise UnavailableError(
+                Code.STORE_UNREACHABLE, f"`{store.name}` is in no directory that is set aside for stores",
+                hint="name its directory in the setting `store_directories`",
+            )  # fmt: skip
+        if path.is_relative_to(self._apart_from) or self._apart_from.is_relative_to(path):
+            raise UnavailableError(Code.STORE_UNREACHABLE, f"`{store.name}` would be the data directory itself")
+        return path
