@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from accredit import __version__
 from accredit.api.control import control_api
 from accredit.api.metrics import Measured, PresentState
 from accredit.api.outer import outer_api
@@ -73,7 +74,7 @@ from accredit.identity.points import EnforcementPoints
 from accredit.identity.providers import ContextProviders
 from accredit.identity.revocation import Revocations
 from accredit.identity.rows import SECRET
-from accredit.identity.signing import SigningKeys
+from accredit.identity.signing import CARDS, SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.identity.statusfetch import HttpStatusFetch
 from accredit.identity.tasks import TaskStatus
@@ -546,7 +547,9 @@ async def run(
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
+            card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
             public_url=public_url,
+            program=f"accredit {__version__}",
         )
         plane = ControlPlane(
             public_url=public_url,

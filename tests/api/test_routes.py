@@ -177,6 +177,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                     "validation",
                 )
             },
+            "/api/v1/agents/{name}/export": ["ticket-counter"],
             "/api/v1/approvals/{approval}": ["apr_none"],
             "/api/v1/policy/releases/{release}": ["1"],
             "/api/v1/policy/simulations/{simulation}": ["sim_none"],
@@ -190,10 +191,11 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
             "/api/v1/decisions/{decision}": [newest["body"]["decision_id"], held["decision_id"]],
             "/api/v1/audit/prove/{seq}": ["0"],
         }
+        asked: dict[str, dict[str, str | int]] = {"records": {"limit": 1000}, "export": {"form": "annex-iv"}}
         seen = 0
         for path in _get_paths(place):
             for value in given[path] if "{" in path else [""]:
-                answer = http.get(re.sub(r"{\w+}", value, path), params={"limit": 1000} if "records" in path else {})
+                answer = http.get(re.sub(r"{\w+}", value, path), params=asked.get(path.rpartition("/")[2], {}))
                 absent = ("/baseline", "/receipt", "{approval}", "{simulation}", "{finding}", "{purge}")
                 there = not path.endswith((*absent, "/namespaces", "/items"))
                 assert answer.status_code == (200 if there else 404), (path, answer.text)

@@ -29,11 +29,11 @@ exit "${FAKE_CODE:-0}"
 """
 
 
-def _run(place: Path, name: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def _run(place: Path, name: str, *, fake: str = _FAKE, **environ: str) -> subprocess.CompletedProcess[str]:
     """One step as the runner runs it: its script in bash, its inputs in the environment."""
     binary = place / "bin"
     binary.mkdir(exist_ok=True)
-    (binary / "accredit").write_text(_FAKE)
+    (binary / "accredit").write_text(fake)
     (binary / "accredit").chmod(0o755)
     given = {"PATH": f"{binary}:/usr/bin:/bin", "GITHUB_STEP_SUMMARY": str(place / "summary"),
              "GITHUB_OUTPUT": str(place / "output"), "HOME": str(place)}  # fmt: skip
@@ -50,7 +50,7 @@ def test_no_input_is_ever_part_of_a_script() -> None:
         assert step["shell"] == "bash"
         assert not re.search(r"--token|Bearer|set -x", step["run"])
     secrets = [step["name"] for step in _STEPS.values() if "inputs.token" in json.dumps(step.get("env", {}))]
-    assert secrets == ["Lint", "Test", "Simulate"]
+    assert secrets == ["Lint", "Test", "Simulate", "Diff"]
 
 
 @pytest.mark.requirement("policy:ci:action")
@@ -68,6 +68,21 @@ def test_it_lints_tests_simulates_and_says_whether_something_would_break(tmp_pat
         assert ran.returncode == left, ran
         assert (tmp_path / "output").read_text() == f"breaks={breaks}\n"
     assert "# report" in (tmp_path / "summary").read_text()
+
+
+@pytest.mark.requirement("cli:gitops:action")
+def test_it_shows_what_applying_would_do_and_fails_on_a_difference_only_if_asked(tmp_path: Path) -> None:
+    fake = "#!/bin/sh\nprintf '%s\\n' \"$*\" >> calls.txt\nprintf '# not a heading\\n'\nexit \"${FAKE_CODE:-0}\"\n"
+    for code, fails, left, differs in (("0", "false", 0, "false"), ("3", "false", 0, "true"), ("3", "true", 3, "true"),
+                                       ("1", "false", 1, "false")):  # fmt: skip
+        (tmp_path / "output").write_text("")
+        given = {"MANIFESTS": "--help; touch owned", "FAIL_ON_DIFF": fails, "FAKE_CODE": code}
+        ran = _run(tmp_path, "Diff", fake=fake, **given)
+        assert ran.returncode == left, ran
+        assert (tmp_path / "output").read_text() == f"differs={differs}\n"
+    assert set((tmp_path / "calls.txt").read_text().splitlines()) == {"diff --file=--help; touch owned"}
+    assert not (tmp_path / "owned").exists()
+    assert "\n    # not a heading\n" in (tmp_path / "summary").read_text()
 
 
 class _Forge(BaseHTTPRequestHandler):

@@ -114,6 +114,10 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "policy_rollback"): ["policy", "rollback", "3"],
     ("POST", "policy_mode"): ["policy", "mode", "org/a.cedar", "enforce"],
     ("POST", "clock_confirm"): ["doctor", "--confirm-clock"],
+    ("POST", "manifests_diff"): ["diff", "-f", "a.yaml"],
+    ("POST", "manifests_prune"): ["apply", "-f", "a.yaml", "--prune"],
+    ("POST", "agent_card"): ["agent", "export", "x", "--format", "a2a"],
+    ("POST", "agent_draft"): ["agent", "import", "a.yaml"],
 }
 _READS: dict[str, list[str]] = {
     "whoami": ["whoami"],
@@ -136,6 +140,8 @@ _READS: dict[str, list[str]] = {
     "agent_tier": ["agent", "tier", "x", "-o", "json"],
     "agent_validation": ["agent", "validation", "x"],
     "agent_plan": ["agent", "plan", "x"],
+    "manifests": ["export", "-f", "there"],
+    "agent_export": ["agent", "export", "x", "--format", "oasf"],
     "agent_receipt": ["agent", "receipt", "x"],
     "agent_baseline": ["baseline", "show", "x"],
     "agent_reported": ["agent", "reported", "x"],
@@ -193,7 +199,9 @@ def test_whatever_the_api_can_change_or_show_a_command_can(
 
     asked: list[tuple[str, str]] = []
     answer: dict[str, Any] = {"view": "{}", "view_digest": view_digest("{}"), "state": "open", "items": [],
-                              "token": "t", "person": "p", "expires": "e", "link": "l", "proof": "p"}  # fmt: skip
+                              "token": "t", "person": "p", "expires": "e", "link": "l", "proof": "p",
+                              "objects": [], "live_only": [], "pending": False, "policies": {},
+                              "text": "t", "unsaid": [], "signature": "s", "missing": [], "files": {}}  # fmt: skip
 
     def called(_: ApiClient, method: str, path: str, **__: object) -> Any:
         asked.append((method, path))

@@ -30,6 +30,7 @@ from accredit.identity.model import Operator
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
+from accredit.identity.signing import CARDS, SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.identity.tokenpost import HttpTokenPost
 from accredit.kernel.clock import ScriptedClock
@@ -386,6 +387,9 @@ async def house(
         adapters=adapters,
         samples=FileSamples(path / "purges", sealer),
         steady=lambda _: steadiness.steady,
+        card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
+        public_url="https://a.example",
+        program="accredit",
         legal_holds=legal_holds,
     )
     await room.start()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from accredit.approvals.breakglass import Review
+from accredit.approvals.breakglass import GlassReview
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Obligation, VoteVerdict
 from accredit.approvals.notices import GlassNotice, notices_of, slack_message, webhook_event
 from accredit.audit.ports import Change
@@ -95,7 +95,7 @@ def test_holds_of_named_tools_do_not_wait_for_so_long_and_nothing_else_changes(t
             place.clock.advance(HOUR_S)
             assert asked(place).outcome is Outcome.HOLD
             (one,) = place.room.breaking.all()
-            assert (one.id, one.review) == (made.id, Review.WAITS)
+            assert (one.id, one.review) == (made.id, GlassReview.WAITS)
 
     run(story())
 
@@ -181,7 +181,7 @@ def test_security_reviews_it_within_three_days_and_a_no_ends_it(tmp_path: Path, 
             await reviewed(place, made.request, verdict)
             (one,) = place.room.breaking.all()
             upheld = verdict is VoteVerdict.APPROVE
-            assert one.review is (Review.UPHELD if upheld else Review.REJECTED)
+            assert one.review is (GlassReview.UPHELD if upheld else GlassReview.REJECTED)
             assert (asked(place).outcome is Outcome.ALLOW) is upheld
             await place.operations.tidy()
             assert place.room.breaking.all() == (one,)
@@ -200,7 +200,7 @@ def test_who_broke_it_does_not_review_it_and_breaks_no_other_while_a_review_ran_
             place.clock.advance(3 * DAY_S + 1)
             await place.operations.tidy()
             (one,) = place.room.breaking.all()
-            assert one.review is Review.OVERDUE
+            assert one.review is GlassReview.OVERDUE
             with pytest.raises(ConflictError, match="not reviewed in time"):
                 await broken(place, policy, who=SAM)
             assert (await broken(place, policy)).by == OLIVE.person
@@ -208,7 +208,7 @@ def test_who_broke_it_does_not_review_it_and_breaks_no_other_while_a_review_ran_
             with pytest.raises(ForbiddenError):
                 await reviewed(place, again.id, VoteVerdict.APPROVE)
             await place.operations.tidy()
-            assert {one.review for one in place.room.breaking.all()} == {Review.WAITS}
+            assert {one.review for one in place.room.breaking.all()} == {GlassReview.WAITS}
 
     run(story())
 

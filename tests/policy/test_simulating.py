@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,7 @@ class _Endless:
         stop: int,
         *,
         agents: frozenset[str] | None = None,
+        versions: Mapping[str, Mapping[str, Any]] | None = None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Replayed:
         try:

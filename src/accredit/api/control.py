@@ -25,6 +25,8 @@ from accredit.api.breaking import breaking
 from accredit.api.credentials import credentials
 from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
+from accredit.api.gitops import gitops
+from accredit.api.interchange import interchange
 from accredit.api.people import people
 from accredit.api.plane import ControlPlane
 from accredit.api.policies import policies
@@ -53,6 +55,8 @@ _SUBJECTS = (
     breaking,
     discovering,
     stores,
+    interchange,
+    gitops,
 )
 _PROBLEM = {
     "type": "object",

@@ -28,7 +28,7 @@ _MAX_DEPTH: Final = 32
 _UPLOAD_S: Final = 30
 _LOGIN: Final = "/api/v1/login"
 _OPEN: Final = (_LOGIN, "/api/v1/schemas/", "/api/openapi.json")
-_ASKING: Final = frozenset({"/api/v1/policy/lint"})
+_ASKING: Final = frozenset({"/api/v1/agent-drafts", "/api/v1/diff", "/api/v1/policy/lint"})
 """Posts that change nothing."""
 
 _Message = MutableMapping[str, Any]

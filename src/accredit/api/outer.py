@@ -18,6 +18,7 @@ from starlette.routing import Route
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem, problem_of, refusal_of, unexpected, unrouted
 from accredit.audit.tiles import parse_tile_path, read_tile
+from accredit.identity.cards import CARD_KEYS_PATH
 from accredit.identity.endpoint import TokenRefusal, TokenReply
 from accredit.identity.metadata import authorization_server, protected_resource
 from accredit.kernel.codes import Code
@@ -96,6 +97,9 @@ def outer_api(plane: ControlPlane) -> Starlette:
     async def jwks(_: Request) -> Response:
         return Json(plane.signing.jwks())
 
+    async def card_jwks(_: Request) -> Response:
+        return Json(plane.room.interchange.card_keys())
+
     async def server_metadata(_: Request) -> Response:
         return Json(authorization_server(plane.public_url))
 
@@ -149,6 +153,7 @@ def outer_api(plane: ControlPlane) -> Starlette:
             Route("/enrol", enrol, methods=["POST"]),
             Route("/oauth/token", token, methods=["POST"]),
             Route("/oauth/jwks", jwks),
+            Route(CARD_KEYS_PATH, card_jwks),
             Route("/.well-known/oauth-authorization-server", server_metadata),
             Route("/.well-known/oauth-protected-resource", resource_metadata),
             Route("/.well-known/oauth-protected-resource/{path:path}", resource_metadata),

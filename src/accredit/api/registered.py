@@ -20,9 +20,10 @@ from accredit.approvals.assessment import assessment_schema
 from accredit.approvals.model import ApprovalRequest
 from accredit.identity.model import Issuer
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import NotFoundError
+from accredit.kernel.errors import InvalidInputError, NotFoundError
 from accredit.kernel.ids import ServerName
 from accredit.kernel.legible import visible
+from accredit.lifecycle.gitops_operations import POLICY_SET
 from accredit.lifecycle.operations import Applied
 from accredit.registry.manifest import KINDS, schema
 from accredit.registry.model import Tool
@@ -32,9 +33,12 @@ __all__ = [
     "AgreementRow",
     "AppliedRow",
     "IssuerRow",
+    "ManagerName",
+    "ManifestFile",
     "PointKeyMade",
     "PointKeyRow",
     "PointRow",
+    "PolicyFiles",
     "ProviderRow",
     "RepinnedRow",
     "ServerRow",
@@ -46,13 +50,25 @@ __all__ = [
 _ASSESSMENT = "assessment"
 
 
-class _File(Form):
+class ManifestFile(Form):
+    """A file of manifests."""
+
     name: Annotated[str, Field(max_length=255)]
     text: Annotated[str, Field(max_length=2**20)]
 
 
+PolicyFiles = Annotated[dict[str, Annotated[str, Field(max_length=2**20)]], Field(max_length=5000)] | None
+"""A policy directory: what is published with the manifests."""
+ManagerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")] | None
+"""Who manages the fields that the manifests write; without one nobody comes to."""
+
+
 class _Apply(Form):
-    files: Annotated[list[_File], Field(min_length=1, max_length=200)]
+    files: Annotated[list[ManifestFile], Field(max_length=200)]
+    policies: PolicyFiles = None
+    manager: ManagerName = None
+    force: bool = False
+    """Take over fields that others manage."""
 
 
 class _PointLife(Form):
@@ -70,12 +86,14 @@ class AppliedRow:
     kind: str
     name: str
     result: str
-    """created, updated, unchanged or pending."""
+    """created, updated, unchanged, pending, or failed: then what came before it stands."""
     id: str
     approval: str | None
     """Of what is pending: the request that a second person decides."""
     flagged: list[str]
     """Definitions of tools to be looked at before anybody trusts them, and why."""
+    why: str | None = None
+    """Of what failed."""
     expires: str | None = None
     """Of an agent: the last day (UTC) on which it runs; in development also if its manifest names none."""
 
@@ -224,8 +242,14 @@ def registered(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
 
     @app.post("/api/v1/apply", response_model=Items[AppliedRow])
     async def apply(who: Who, form: _Apply) -> Json:
-        applied = await operations.apply(who, [(one.name, one.text) for one in form.files])
-        return Json(Items([_applied(one) for one in applied]))
+        if not form.files and form.policies is None:
+            raise InvalidInputError(Code.BODY_MALFORMED, "nothing to apply", hint="give `files` or `policies`")
+        files = [(one.name, one.text) for one in form.files]
+        rows = [_applied(one) for one in await operations.apply(who, files, manager=form.manager, force=form.force)]
+        if form.policies is not None:
+            made = await plane.room.gitops.apply_policies(who, form.policies)
+            rows.append(AppliedRow(POLICY_SET, "policies", made.result, made.release, made.approval, [], made.why))
+        return Json(Items(rows))
 
     @app.get("/api/v1/teams", response_model=Items[TeamRow])
     async def teams(who: Who, limit: Limit = MOST, after: After = None) -> Json:
@@ -338,7 +362,14 @@ def _applied(one: Applied) -> AppliedRow:
     result, request = one.result, one.request
     flagged = [visible(f"{own}: {', '.join(flags)}") for own, flags in sorted(result.flags.items())]
     return AppliedRow(
-        result.kind, result.name, result.outcome, result.id, request.id if request else None, flagged, result.expires
+        result.kind,
+        result.name,
+        result.outcome,
+        result.id,
+        request.id if request else None,
+        flagged,
+        result.fault,
+        result.expires,
     )
 
 

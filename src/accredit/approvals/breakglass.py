@@ -28,7 +28,7 @@ __all__ = [
     "BREAK_GLASS",
     "BreakGlass",
     "BreakGlasses",
-    "Review",
+    "GlassReview",
     "break_glass_doc",
     "break_glass_from",
     "check_breaking",
@@ -43,7 +43,7 @@ _MAX_LIVE: Final = 3
 _MAX_REASON: Final = 2_000
 
 
-class Review(StrEnum):
+class GlassReview(StrEnum):
     """What became of looking at it afterwards."""
 
     WAITS = "waits"
@@ -67,7 +67,7 @@ class BreakGlass:
     until_us: int
     request: str
     """In which it is reviewed."""
-    review: Review = Review.WAITS
+    review: GlassReview = GlassReview.WAITS
 
     def in_force(self, now_us: int) -> bool:
         return self.opened_us <= now_us < self.until_us
@@ -99,7 +99,7 @@ def break_glass_from(key: str, doc: Mapping[str, Any]) -> BreakGlass:
         opened_us=doc["opened_us"],
         until_us=doc["until_us"],
         request=doc["request"],
-        review=Review(doc["review"]),
+        review=GlassReview(doc["review"]),
     )
 
 
@@ -142,7 +142,7 @@ def check_breaking(
     for name in made.policies:
         if name not in holds:
             raise _wrong(f"`{name[:200]}` is no policy or restriction that only holds calls of this agent")
-    if any(one.by == made.by and one.review is Review.OVERDUE for one in others):
+    if any(one.by == made.by and one.review is GlassReview.OVERDUE for one in others):
         raise ConflictError(
             Code.CONFLICT, "one that you broke was not reviewed in time", hint="have security review that first"
         )
@@ -209,18 +209,18 @@ class BreakGlasses:
         """Take over what reviews came to, or did not; how many changed. Idempotent, to be called now and then."""
         changed = 0
         for one in self.all():
-            if one.review in {Review.UPHELD, Review.REJECTED}:
+            if one.review in {GlassReview.UPHELD, GlassReview.REJECTED}:
                 continue
             request = self._request(one.request)
             review = _reviewed(request)
             if review is one.review:
                 continue
 
-            def build(view: StateView, id_: str = one.id, review: Review = review) -> Change | None:
+            def build(view: StateView, id_: str = one.id, review: GlassReview = review) -> Change | None:
                 known, row, now_us = self._of(view, id_)
-                if known.review in {Review.UPHELD, Review.REJECTED}:
+                if known.review in {GlassReview.UPHELD, GlassReview.REJECTED}:
                     return None
-                until_us = known.until_us if review is Review.UPHELD else min(known.until_us, now_us)
+                until_us = known.until_us if review is GlassReview.UPHELD else min(known.until_us, now_us)
                 fresh = {**row, "review": review.value, "until_us": until_us}
                 system = Actor(basis="system")
                 return _change(f"break_glass.{review.value}", replace(known, review=review), system, {"row": fresh})
@@ -235,16 +235,16 @@ class BreakGlasses:
         return break_glass_from(id_, row.doc), row.doc, self._clock.now().wall_us
 
 
-def _reviewed(request: ApprovalRequest | None) -> Review:
+def _reviewed(request: ApprovalRequest | None) -> GlassReview:
     match request.state if request is not None else None:
         case ApprovalState.OPEN:
-            return Review.WAITS
+            return GlassReview.WAITS
         case ApprovalState.APPROVED:
-            return Review.UPHELD
+            return GlassReview.UPHELD
         case ApprovalState.REJECTED:
-            return Review.REJECTED
+            return GlassReview.REJECTED
         case _:
-            return Review.OVERDUE
+            return GlassReview.OVERDUE
 
 
 def _change(kind: str, one: BreakGlass, actor: Actor, given: Mapping[str, Any], *, narrowing: bool = False) -> Change:

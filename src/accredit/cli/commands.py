@@ -11,7 +11,9 @@ from accredit.cli import (
     breaking,
     credentials,
     discovering,
+    gitops,
     holds,
+    interchange,
     launching,
     people,
     policies,
@@ -41,6 +43,8 @@ _SUBJECTS = (
     records,
     launching,
     stores,
+    interchange,
+    gitops,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

@@ -32,7 +32,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from accredit.policy.report import html_report, markdown_report, text_report
 
-__all__ = ["app"]
+__all__ = ["app", "policy_files", "simulated", "wait_for"]
 
 app = App()
 policy = App(name="policy", help="Lint, test, simulate, publish and explain policies.")
@@ -53,7 +53,8 @@ class _Mode(StrEnum):
     ENFORCE = "enforce"
 
 
-def _policy_files(directory: Path) -> dict[str, str]:
+def policy_files(directory: Path) -> dict[str, str]:
+    """What of a directory a release is made of."""
     if not directory.is_dir():
         raise NotFoundError(Code.NOT_FOUND, f"`{directory}` is not a directory of policies")
     named = {path.relative_to(directory).as_posix(): path for path in sorted(directory.rglob("*")) if path.is_file()}
@@ -73,7 +74,7 @@ def _belongs(name: str) -> bool:
 @policy.command(name="lint")
 def _policy_lint(directory: Path, *, output: Out = TABLE) -> int:
     """Check org/, team/<name>/ and agent/<name>/ policies as publishing would; exit 1 if something is refused."""
-    files = _policy_files(directory)
+    files = policy_files(directory)
     with client() as api:
         found = api.post("/api/v1/policy/lint", {"files": files})
     show(found, output, columns=_FINDING)
@@ -110,7 +111,7 @@ def _policy_test(
         offline: Without a server: cases may then name only what their own file declares.
         junit: Write the run as JUnit XML there.
     """
-    files = _policy_files(directory)
+    files = policy_files(directory)
     if offline:
         from accredit.offline import tried_offline  # noqa: PLC0415 - starts nothing else
 
@@ -160,7 +161,7 @@ def _policy_simulate(
         markdown: Also write it there as Markdown.
     """
     with client() as api:
-        found = _simulated(api, _policy_files(candidate), since, agents)
+        found = simulated(api, policy_files(candidate), since, agents)
         report = found["report"]
         people = _people(api, report) if output is TABLE or html or markdown else {}
     for target, render in ((html, html_report), (markdown, markdown_report)):
@@ -178,15 +179,16 @@ def _policy_replay(*, since: str = "30d", output: Out = TABLE) -> int:
     """Judge the recorded calls again by what was in force then; exit 1 unless every decision comes out exactly so."""
     with client() as api:
         begun = api.post("/api/v1/policy/replay", {"days": _days(since)})
-        proof = _finished(api, begun)["proof"]
+        proof = wait_for(api, begun)["proof"]
     counts = {key: value for key, value in proof.items() if key != "differences"}
     show({**counts, "differences": proof["differences"]}, output)
     return 0 if proof["exact"] else 1
 
 
-def _simulated(api: ApiClient, files: dict[str, str], since: str, agents: tuple[str, ...]) -> dict[str, Any]:
+def simulated(api: ApiClient, files: dict[str, str], since: str, agents: tuple[str, ...]) -> dict[str, Any]:
+    """A simulation of these policies, over."""
     form: dict[str, Any] = {"files": files, "days": _days(since)}
-    return _finished(api, api.post("/api/v1/policy/simulate", form | ({"agents": list(agents)} if agents else {})))
+    return wait_for(api, api.post("/api/v1/policy/simulate", form | ({"agents": list(agents)} if agents else {})))
 
 
 def _days(since: str) -> int:
@@ -196,7 +198,7 @@ def _days(since: str) -> int:
     return int(number)
 
 
-def _finished(api: ApiClient, begun: dict[str, Any]) -> dict[str, Any]:
+def wait_for(api: ApiClient, begun: dict[str, Any]) -> dict[str, Any]:
     """The simulation when it is over; on a terminal with how far it is."""
     from rich.console import Console  # noqa: PLC0415 - only this command shows progress
     from rich.progress import Progress  # noqa: PLC0415
@@ -237,7 +239,7 @@ def _policy_diff(
     """
     form: dict[str, Any] = {"base": base, "candidate": candidate}
     if directory is not None:
-        form["files"] = _policy_files(directory)
+        form["files"] = policy_files(directory)
     with client() as api:
         found = api.post("/api/v1/policy/diff", form)
     if output is TABLE:
@@ -259,7 +261,7 @@ def _policy_publish(directory: Path, *, output: Out = TABLE) -> int:
     Its tests are run and recorded calls are replayed before. Once there are two administrators, another one approves it
     (exit 3 until then).
     """
-    files = {"files": _policy_files(directory)}
+    files = {"files": policy_files(directory)}
     with changing() as api:
         try:
             try:
@@ -267,7 +269,7 @@ def _policy_publish(directory: Path, *, output: Out = TABLE) -> int:
             except ApiFault as fault:
                 if fault.code != str(Code.REHEARSAL_REQUIRED):
                     raise
-            _simulated(api, files["files"], "30d", ())
+            simulated(api, files["files"], "30d", ())
             return shown(api, api.post("/api/v1/policy/publish", files), output)
         except ApiFault as fault:
             if fault.code != str(Code.POLICY_INVALID):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from cyclopts import App
 
-from cyclopts import App, Parameter
-
-from accredit.cli.asking import FIRST, TABLE, Out, Page, act, apply_files, listed, read_text, segment
+from accredit.cli.asking import FIRST, TABLE, Out, Page, act, listed, segment
 from accredit.cli.output import Format
-from accredit.kernel.codes import Code
-from accredit.kernel.errors import NotFoundError
 
 __all__ = ["app"]
 
@@ -22,24 +17,6 @@ agreement = App(name="agreement", help="What suppliers may process.")
 point = App(name="enforcement-point", help="Applications and gateways that ask for decisions (AuthZEN).")
 for group in (server, issuer, provider, point, agreement):
     app.command(group)
-
-
-@app.command(name="apply")
-def _apply(*, file: Annotated[list[Path], Parameter(name=["-f", "--file"])], output: Out = TABLE) -> int:
-    """Register or update what YAML or JSON files declare; exit 3 if some of it waits for a second person.
-
-    Kinds: Person, Group, Team, Issuer, ContextProvider, Agreement, ToolServer, EnforcementPoint, Store, Agent.
-
-    Args:
-        file: A file, or a directory of *.yaml, *.yml and *.json.
-    """
-    texts: list[tuple[Path, str]] = []
-    for path in file:
-        found = sorted(each for each in path.rglob("*") if each.suffix in {".yaml", ".yml", ".json"} and each.is_file())
-        if path.is_dir() and not found:
-            raise NotFoundError(Code.NOT_FOUND, f"`{path}` holds no *.yaml, *.yml or *.json")
-        texts += [(each, read_text(each)) for each in (found if path.is_dir() else [path])]
-    return apply_files(texts, output)
 
 
 @app.command(name="schema")

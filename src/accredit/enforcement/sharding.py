@@ -10,7 +10,7 @@ import gc
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final, TypeVar
@@ -19,7 +19,9 @@ from accredit.enforcement.history import History
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, UnavailableError
 from accredit.policy.release import Release, read_release
-from accredit.policy.replay import Replayed, Reproduced, replay, reproduce
+from accredit.policy.replay import Replayed, Reproduced, reproduce
+from accredit.policy.replay import replay as judged_again
+from accredit.registry.versions import version_from
 
 __all__ = ["Opener", "ShardedHistory"]
 
@@ -39,12 +41,15 @@ class _Task:
     """The candidate's texts; None: prove the past instead."""
     names: Mapping[str, str]
     agents: frozenset[str] | None
+    versions: Mapping[str, Mapping[str, Any]]
+    """Stored documents of versions that agents are judged by instead of their own."""
 
     def run(self, history: History, release: Release | None, tick: Callable[[int], None]) -> Replayed | Reproduced:
         calls = history.calls(self.start, self.stop)
         if release is None:
             return reproduce(calls, tick)
-        return replay(calls, release, agents=self.agents, tick=tick)
+        versions = {agent: version_from(doc) for agent, doc in self.versions.items()}
+        return judged_again(calls, release, agents=self.agents, versions=versions, tick=tick)
 
 
 class ShardedHistory:
@@ -70,19 +75,22 @@ class ShardedHistory:
         stop: int,
         *,
         agents: frozenset[str] | None = None,
+        versions: Mapping[str, Mapping[str, Any]] | None = None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Replayed:
         """Judge the calls recorded from `start` to before `stop` by a candidate. Blocking.
 
+        `versions` has documents of versions, by agent id, that are judged by instead of those that were.
+
         Raises:
             UnavailableError: the log cannot be read, or a worker died.
         """
-        task = _Task(start, stop, dict(candidate.files), dict(candidate.agents), agents)
+        task = _Task(start, stop, dict(candidate.files), dict(candidate.agents), agents, versions or {})
         return self._spread(task, candidate, Replayed(), progress)
 
     def reproduce(self, start: int, stop: int, *, progress: Callable[[int], None] = lambda _: None) -> Reproduced:
         """Judge them again by what was in force then. Blocking. Raises as `replay`."""
-        return self._spread(_Task(start, stop, None, {}, None), None, Reproduced(), progress)
+        return self._spread(_Task(start, stop, None, {}, None, {}), None, Reproduced(), progress)
 
     def _spread(self, task: _Task, release: Release | None, total: _Tally, progress: Callable[[int], None]) -> _Tally:
         if task.stop - task.start <= _SHORT or self._workers == 1:
@@ -90,10 +98,7 @@ class ShardedHistory:
             total.add(made)
             return total
         size = -(-(task.stop - task.start) // self._workers)
-        parts = [
-            _Task(at, min(task.stop, at + size), task.files, task.names, task.agents)
-            for at in range(task.start, task.stop, size)
-        ]
+        parts = [replace(task, start=at, stop=min(task.stop, at + size)) for at in range(task.start, task.stop, size)]
         context, reached, processes, open_ends = get_context("spawn"), {}, [], {}
         try:
             for part in parts:

@@ -9,6 +9,7 @@ join_token      SHA-256 of the secret     agent, expiry, pins, who made it, and 
 enrolment       agent id                  {version, by}: in production, sign-off of that version is on record and its
                                           activation began, so keys may enrol
 signing_key     kid                       our own key: public part, sealed private part, state
+card_key        kid                       the same, of the keys that sign agent cards alone
 secret          name                      a brokered upstream credential, sealed
 upstream_account a keyed digest           a person's account at a credential's authorization server, its tokens sealed
 api_token       SHA-256 of the secret     a person's token, or session of the console
@@ -43,6 +44,7 @@ from accredit.kernel.ids import AgentId, CredentialId, PersonId
 
 __all__ = [
     "API_TOKEN",
+    "CARD_KEY",
     "CREDENTIAL",
     "ENFORCEMENT_KEY",
     "ENROLMENT",
@@ -68,6 +70,7 @@ __all__ = [
 ]
 
 API_TOKEN = "api_token"  # noqa: S105 - the kind of a row, not a secret
+CARD_KEY = "card_key"
 CREDENTIAL = "credential"
 ENFORCEMENT_KEY = "enforcement_key"
 ENROLMENT = "enrolment"

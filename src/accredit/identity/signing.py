@@ -1,13 +1,15 @@
 """Our own signing keys: made at the first start, sealed at rest, rotated without a failed call.
 
 The next key is published from the start, so whoever caches the JWKS knows it before anything is signed with it; a
-retired one stays until the last token it signed has expired.
+retired one stays until the last token it signed has expired. Agent cards are signed with keys of their own
+(`cards.py`), of which a retired one stays for good: what it signed does not expire.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from joserfc.errors import JoseError
@@ -27,25 +29,42 @@ from accredit.kernel.ids import IdSource
 from accredit.kernel.sealing import Sealer
 from accredit.kernel.strictjson import parse_strict
 
-__all__ = ["SigningKeys"]
+__all__ = ["CARDS", "TOKENS", "KeyPurpose", "SigningKeys"]
 
 _CURRENT: Final = "current"
 _NEXT: Final = "next"
 _RETIRED: Final = "retired"
-_LINGER_US: Final = (MAX_LIFE_S + 2 * SKEW_S) * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPurpose:
+    """What a set of keys signs. One key has one use."""
+
+    kind: str
+    """Of the rows that hold them."""
+    sealed_as: str
+    linger_us: int | None
+    """How long a retired key is still published; None: for good."""
+
+
+TOKENS: Final = KeyPurpose(rows.SIGNING_KEY, "identity/signing-keys", (MAX_LIFE_S + 2 * SKEW_S) * 1_000_000)
+CARDS: Final = KeyPurpose(rows.CARD_KEY, "identity/card-keys", None)
 
 
 class SigningKeys:
-    """The keys that sign access tokens, and those that verify them."""
+    """The keys that sign access tokens, or agent cards, and those that verify them."""
 
-    def __init__(self, control: ControlLog, sealer: Sealer, *, clock: Clock, ids: IdSource) -> None:
+    def __init__(
+        self, control: ControlLog, sealer: Sealer, *, clock: Clock, ids: IdSource, use: KeyPurpose = TOKENS
+    ) -> None:
+        self._use = use
         self._control = control
-        self._sealer = sealer.derive("identity/signing-keys")
+        self._sealer = sealer.derive(use.sealed_as)
         self._clock = clock
         self._ids = ids
         self._public: dict[str, tuple[VerifyingKey, str, int]] = {}
         self._current: SigningKey | None = None
-        for row in control.view.scan(rows.SIGNING_KEY):
+        for row in control.view.scan(use.kind):
             self._fold(row.key, row.doc)
         control.subscribe(self._on_change)
 
@@ -54,11 +73,13 @@ class SigningKeys:
         current, following = self._new(), self._new()
 
         def build(view: StateView) -> Change | None:
-            if next(view.scan(rows.SIGNING_KEY), None) is not None:
+            if next(view.scan(self._use.kind), None) is not None:
                 return None
             now = self._clock.now()
             writes = (self._write(current, _CURRENT, now), self._write(following, _NEXT, now))
-            return Change(Facts("signing_key.created"), writes, actor, {"current": current.kid, "next": following.kid})
+            return Change(
+                Facts(f"{self._use.kind}.created"), writes, actor, {"current": current.kid, "next": following.kid}
+            )
 
         await self._control.transact(build)
 
@@ -74,7 +95,7 @@ class SigningKeys:
             now = self._clock.now()
             writes = [self._write(fresh, _NEXT, now)]
             used = ""
-            for row in view.scan(rows.SIGNING_KEY):
+            for row in view.scan(self._use.kind):
                 match row.doc["state"]:
                     case "next":
                         used = row.key
@@ -83,11 +104,15 @@ class SigningKeys:
                         # the private half is not kept once it has signed its last
                         retired = {**row.doc, "state": _RETIRED, "since_us": now.wall_us, "private": ""}
                         writes.append(Write(row.kind, row.key, retired))
-                    case _ if now.wall_us >= row.doc["since_us"] + _LINGER_US:
+                    case _ if self._use.linger_us is None:
+                        continue
+                    case _ if now.wall_us >= row.doc["since_us"] + self._use.linger_us:
                         writes.append(Write(row.kind, row.key, None))
             if not used:
                 raise UnavailableError(Code.STATE_UNPROVEN, "there is no next signing key to rotate to")
-            return Change(Facts("signing_key.rotated"), tuple(writes), actor, {"current": used, "next": fresh.kid})
+            return Change(
+                Facts(f"{self._use.kind}.rotated"), tuple(writes), actor, {"current": used, "next": fresh.kid}
+            )
 
         await self._control.transact(build)
 
@@ -108,36 +133,35 @@ class SigningKeys:
 
     def jwks(self) -> dict[str, Any]:
         """The public keys, as published (RFC 7517 §5)."""
-        now = self._clock.now()
         return {
-            "keys": [
-                {**key[0].jwk, "alg": key[0].algorithm, "kid": kid, "use": "sig"}
-                for kid, key in sorted(self._public.items())
-                if self._lives(key, now)
-            ]
+            "keys": [{**key.jwk, "alg": key.algorithm, "kid": kid, "use": "sig"} for kid, key in self.keys().items()]
         }
 
-    @staticmethod
-    def _lives(key: tuple[VerifyingKey, str, int], now: Instant) -> bool:
+    def keys(self) -> dict[str, VerifyingKey]:
+        """The public keys that count now, by `kid`."""
+        now = self._clock.now()
+        return {kid: key[0] for kid, key in sorted(self._public.items()) if self._lives(key, now)}
+
+    def _lives(self, key: tuple[VerifyingKey, str, int], now: Instant) -> bool:
         _, state, since_us = key
-        return state != _RETIRED or now.wall_us < since_us + _LINGER_US
+        return state != _RETIRED or self._use.linger_us is None or now.wall_us < since_us + self._use.linger_us
 
     def _new(self) -> SigningKey:
         return new_signing_key(self._ids.new("key"))
 
     def _write(self, key: SigningKey, state: str, now: Instant) -> Write:
-        sealed = self._sealer.seal(key.private_jwk(), belongs_to=_belonging(key.kid))
+        sealed = self._sealer.seal(key.private_jwk(), belongs_to=self._belonging(key.kid))
         doc = {
             "jwk": dict(key.public().jwk),
             "private": b64encode(sealed).decode(),
             "since_us": now.wall_us,
             "state": state,
         }
-        return Write(rows.SIGNING_KEY, key.kid, doc)
+        return Write(self._use.kind, key.kid, doc)
 
     def _on_change(self, change: Change) -> None:
         for write in change.writes:
-            if write.kind == rows.SIGNING_KEY:
+            if write.kind == self._use.kind:
                 self._fold(write.key, write.doc)
 
     def _fold(self, kid: str, doc: Mapping[str, Any] | None) -> None:
@@ -150,12 +174,11 @@ class SigningKeys:
 
     def _opened(self, kid: str, doc: Mapping[str, Any]) -> SigningKey | None:
         try:
-            private = self._sealer.open(b64decode(doc["private"]), belongs_to=_belonging(kid))
+            private = self._sealer.open(b64decode(doc["private"]), belongs_to=self._belonging(kid))
             key = SigningKey(kid, ECKey.import_key(parse_strict(private, max_bytes=1024)))
         except (AccreditError, JoseError, ValueError):
             return None  # whoever asks for it is told; verifying goes on
         return key if key.public().thumbprint == agent_key(dict(doc["jwk"])).thumbprint else None
 
-
-def _belonging(kid: str) -> bytes:
-    return canonical({"kid": kid, "kind": rows.SIGNING_KEY})
+    def _belonging(self, kid: str) -> bytes:
+        return canonical({"kid": kid, "kind": self._use.kind})

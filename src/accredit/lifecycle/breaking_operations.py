@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from accredit.approvals.breakglass import BreakGlass, BreakGlasses, Review, check_breaking
+from accredit.approvals.breakglass import BreakGlass, BreakGlasses, GlassReview, check_breaking
 from accredit.approvals.model import ApprovalRequest, Parties, SubjectKind
 from accredit.audit.ports import Actor
 from accredit.identity.model import Operator
@@ -127,7 +127,7 @@ class BreakingOperations:
         self._permission.require(Act.BREAK_GLASS, who, agent=self._agent_of(id_))
         one = self._glasses.get(id_)
         found = self._known(one.agent)
-        if one.review is not Review.OVERDUE:
+        if one.review is not GlassReview.OVERDUE:
             raise ConflictError(Code.CONFLICT, f"its review is {one.review}")
         owners = frozenset(each for each in (found.owner, found.backup_owner) if each is not None)
         request = await self._asked(who, one, "its review ran out", owners | {one.by})

@@ -45,7 +45,7 @@ from accredit.kernel.errors import (
     NotFoundError,
     UnavailableError,
 )
-from accredit.kernel.ids import AgentId, CredentialId, HoldId, PersonId, ServerName, TeamId, ToolId
+from accredit.kernel.ids import AgentId, CredentialId, HoldId, PersonId, ServerName, ToolId
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.model import Procedure, RetirementReceipt
 from accredit.lifecycle.permission import Permission, require_admin_scope
@@ -161,8 +161,15 @@ class Operations:
 
     # -- what is registered
 
-    async def apply(self, who: Operator, files: Iterable[tuple[str, str | bytes]]) -> tuple[Applied, ...]:
-        """Apply manifests; what takes two persons is asked for instead.
+    async def apply(
+        self,
+        who: Operator,
+        files: Iterable[tuple[str, str | bytes]],
+        *,
+        manager: str | None = None,
+        force: bool = False,
+    ) -> tuple[Applied, ...]:
+        """Apply manifests; what takes two persons is asked for instead. `manager` and `force` as the registry's.
 
         Raises:
             ManifestError: with every fault found; nothing was changed.
@@ -172,7 +179,7 @@ class Operations:
         documents = await asyncio.to_thread(read_files, tuple(files))  # calls go on meanwhile
         for document in documents:
             self._require_may_declare(who, document)
-        results = await self._registry.apply_documents(documents, _actor(who))
+        results = await self._registry.apply_documents(documents, _actor(who), manager=manager, force=force)
         applied: list[Applied] = []
         for result in results:
             if result.kind == "ToolServer":
@@ -184,14 +191,16 @@ class Operations:
     def _require_may_declare(self, who: Operator, document: Document) -> None:
         match document:
             case PersonManifest() | GroupManifest() | TeamManifest() | GateManifest():
-                self._require(Act.MANAGE_PEOPLE, who)
+                self._permission.require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
-                self._require(Act.MANAGE_ISSUERS, who)
+                self._permission.require(Act.MANAGE_ISSUERS, who)
             case ToolServerManifest() | ModelProviderManifest() | StoreManifest():
-                self._require(Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment))
+                self._permission.require(
+                    Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment)
+                )
             case TemplateManifest():
                 team = self._registry.catalogue.team(document.metadata.team)
-                self._require(Act.REGISTER_AGENT, who, team=team.id if team else None)
+                self._permission.require(Act.REGISTER_AGENT, who, team=team.id if team else None)
             case AgentManifest():
                 self._require_may_declare_agent(who, document)
             case _:
@@ -202,14 +211,14 @@ class Operations:
         catalogue, environment = self._registry.catalogue, Environment(document.metadata.environment)
         known = catalogue.agent_named(environment, document.metadata.name)
         if known is not None:
-            self._require(Act.REGISTER_AGENT, who, agent=known)
+            self._permission.require(Act.REGISTER_AGENT, who, agent=known)
             return
         named = [document.spec.owner, document.spec.backup_owner]
         owners = {person.id for each in named if each and (person := catalogue.person(each)) is not None}
         if who.person in owners and self._registry.organisation.people.get(who.person) is not None:
             return
         team = catalogue.team(document.metadata.team)
-        self._require(Act.REGISTER_AGENT, who, team=team.id if team else None, environment=environment)
+        self._permission.require(Act.REGISTER_AGENT, who, team=team.id if team else None, environment=environment)
 
     async def repin(
         self, who: Operator, server: ServerName, tool: str | None
@@ -222,7 +231,7 @@ class Operations:
             UnavailableError: the server could not be asked, or a change not made durable.
         """
         known = self._registry.catalogue.server(server)
-        self._require(Act.REGISTER_SERVER, who, environment=known.environment if known else None)
+        self._permission.require(Act.REGISTER_SERVER, who, environment=known.environment if known else None)
         made = await self._registry.repin(server, tool, _actor(who))
         self._forget(server)
         return await self._approvals.open_proposal(made, who) if isinstance(made, Proposal) else made
@@ -241,7 +250,7 @@ class Operations:
         new_key: bool = False,
     ) -> BrokeredCredential:
         """Keep an upstream credential, sealed. Raises as `SealedBroker.store`."""
-        self._require(Act.STORE_CREDENTIAL, who)
+        self._permission.require(Act.STORE_CREDENTIAL, who)
         return await self._broker.store(
             name,
             origin=origin,
@@ -256,7 +265,7 @@ class Operations:
 
     async def remove_credential(self, who: Operator, name: str) -> None:
         """Remove an upstream credential. Raises as `SealedBroker.remove`."""
-        self._require(Act.STORE_CREDENTIAL, who)
+        self._permission.require(Act.STORE_CREDENTIAL, who)
         await self._broker.remove(name, actor=_actor(who))
 
     def connect_account(self, who: Operator, name: str) -> str:
@@ -286,7 +295,7 @@ class Operations:
             PolicyTestsError: a test case failed, or there is none.
             ConflictError: exactly this release is in force already.
         """
-        self._require(Act.PUBLISH_POLICY, who)
+        self._permission.require(Act.PUBLISH_POLICY, who)
         subject = Subject(SubjectKind.POLICY_RELEASE.value, release_subject(files))
         rehearsal = await self._rehearse(files)
         if who.basis == Basis.SINGLE_ADMIN:
@@ -314,7 +323,7 @@ class Operations:
             NotFoundError: it names no release, or several.
             Otherwise as `publish`.
         """
-        self._require(Act.PUBLISH_POLICY, who)
+        self._permission.require(Act.PUBLISH_POLICY, who)
         texts, _ = self._releases.find(release)
         return await self.publish(who, dict(texts["files"]))
 
@@ -325,7 +334,7 @@ class Operations:
             InvalidInputError: `accredit.toml` is written in a way that has to be changed by hand.
             Otherwise as `publish`.
         """
-        self._require(Act.PUBLISH_POLICY, who)
+        self._permission.require(Act.PUBLISH_POLICY, who)
         files = dict(self._releases.current.files)
         files[CONFIG_FILE] = with_mode(files.get(CONFIG_FILE, ""), policy, until_us)
         if not files[CONFIG_FILE].strip():
@@ -356,7 +365,7 @@ class Operations:
             NotFoundError: no such person.
             ConflictError: there would be fewer than two administrators.
         """
-        self._require(Act.MANAGE_PEOPLE, who)
+        self._permission.require(Act.MANAGE_PEOPLE, who)
         await self._registry.person_left(person, _actor(who), reason)
         await self._people.end_credentials_of(person, _actor(who), reason)
 
@@ -369,7 +378,7 @@ class Operations:
         """
         require_admin_scope(who)
         if person != who.person:
-            self._require(Act.MANAGE_PEOPLE, who)
+            self._permission.require(Act.MANAGE_PEOPLE, who)
         await self._people.end_credentials_of(person, _actor(who), reason)
 
     async def propose_role(
@@ -382,7 +391,7 @@ class Operations:
         team: str | None = None,
     ) -> ApprovalRequest:
         """Ask that a person or a group be given a role. Raises as `Registry.propose_role`."""
-        self._require(Act.MANAGE_PEOPLE, who)
+        self._permission.require(Act.MANAGE_PEOPLE, who)
         made = self._registry.propose_role(role, person=person, group=group, team=team, actor=_actor(who))
         return await self._approvals.open_proposal(made, who)
 
@@ -391,7 +400,7 @@ class Operations:
         require_admin_scope(who)
         own = any(one.id == grant and one.holder == who.person for one in self._registry.organisation.grants)
         if not own:
-            self._require(Act.MANAGE_PEOPLE, who)
+            self._permission.require(Act.MANAGE_PEOPLE, who)
         return await self._registry.revoke_role(grant, _actor(who), reason)
 
     async def delegate(self, who: Operator, to: PersonId, role: Role, until_us: int) -> Delegation:
@@ -416,7 +425,7 @@ class Operations:
             ConflictError: `transition_refused`: its state does not allow it; or it has no tier (`no_tier`).
         """
         found = self._known(agent)
-        self._require(Act.SUBMIT, who, agent=found)
+        self._permission.require(Act.SUBMIT, who, agent=found)
         version = found.candidate or found.version
         if found.environment is not Environment.PRODUCTION:
             await self._registry.transition(agent, AgentEvent.SUBMIT, _actor(who), version=version.digest)
@@ -436,7 +445,7 @@ class Operations:
     async def assess(self, who: Operator, request: str, form: Mapping[str, Any]) -> Digest:
         """Attach a risk assessment to a request: its digest. Raises as the desk's `attach_assessment`."""
         found = self._request(request)
-        self._require(Act.ASSESS, who, agent=self._known(found.agent) if found.agent else None)
+        self._permission.require(Act.ASSESS, who, agent=self._known(found.agent) if found.agent else None)
         return await self._approvals.attach_assessment(request, who, form)
 
     async def vote(
@@ -472,7 +481,7 @@ class Operations:
             raise ConflictError(Code.CONFLICT, "the review of a break-glass is not taken back: security answers it")
         if found.parties.requester != who.person:
             agent = self._known(found.agent) if found.agent else None
-            self._require(Act.SUBMIT if agent else Act.MANAGE_PEOPLE, who, agent=agent)
+            self._permission.require(Act.SUBMIT if agent else Act.MANAGE_PEOPLE, who, agent=agent)
         return await self._settled(await self._approvals.withdraw(request, who), who)
 
     async def answer_hold(
@@ -493,22 +502,22 @@ class Operations:
 
     async def activate(self, who: Operator, agent: AgentId) -> Procedure:
         """Put the approved version into force. Raises as `Lifecycle.activate`."""
-        self._require(Act.ACTIVATE, who, agent=self._known(agent))
+        self._permission.require(Act.ACTIVATE, who, agent=self._known(agent))
         return await self._lifecycle.activate(agent, who)
 
     async def suspend(self, who: Operator, agent: AgentId, reason: str) -> None:
         """Stop an agent at once. Raises as `Lifecycle.suspend`."""
-        self._require(Act.SUSPEND, who, agent=self._known(agent))
+        self._permission.require(Act.SUSPEND, who, agent=self._known(agent))
         await self._lifecycle.suspend(agent, _actor(who), reason)
 
     async def resume(self, who: Operator, agent: AgentId, reason: str) -> None:
         """Let a suspended agent run again. Raises as `Lifecycle.resume`."""
-        self._require(Act.RESUME, who, agent=self._known(agent))
+        self._permission.require(Act.RESUME, who, agent=self._known(agent))
         await self._lifecycle.resume(agent, _actor(who), reason)
 
     async def quarantine(self, who: Operator, agent: AgentId, reason: str) -> None:
         """Stop an agent at once until security lifts it. Raises as `Lifecycle.quarantine`."""
-        self._require(Act.SUSPEND, who, agent=self._known(agent))
+        self._permission.require(Act.SUSPEND, who, agent=self._known(agent))
         await self._lifecycle.quarantine(agent, _actor(who), reason)
 
     async def lift(self, who: Operator, agent: AgentId, reason: str) -> None:
@@ -516,7 +525,7 @@ class Operations:
 
         Raises as `Lifecycle.lift`.
         """
-        self._require(Act.LIFT_QUARANTINE, who, agent=self._known(agent))
+        self._permission.require(Act.LIFT_QUARANTINE, who, agent=self._known(agent))
         await self._lifecycle.lift(agent, _actor(who), reason)
         for alert in self._monitor.alerts(agent=agent):
             if alert.remediation is RemediationKind.QUARANTINE and alert.state is not AlertState.RESOLVED:
@@ -525,7 +534,7 @@ class Operations:
 
     async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt:
         """End an agent for good. Raises as `Lifecycle.retire`."""
-        self._require(Act.RETIRE, who, agent=self._known(agent))
+        self._permission.require(Act.RETIRE, who, agent=self._known(agent))
         return await self._lifecycle.retire(agent, who, reason)
 
     # -- credentials
@@ -534,49 +543,49 @@ class Operations:
         self, who: Operator, agent: AgentId, *, thumbprint: str | None = None, source: str | None = None
     ) -> JoinToken:
         """Make a join token for an agent's instance. Raises as `Enrolment.issue_join_token`."""
-        self._require(Act.ENROL, who, agent=self._known(agent))
+        self._permission.require(Act.ENROL, who, agent=self._known(agent))
         return await self._enrolment.issue_join_token(
             agent, actor=_actor(who), pin_thumbprint=thumbprint, allowed_cidr=source
         )
 
     async def issue_agent_key(self, who: Operator, agent: AgentId, *, days: int, path: str = "") -> IssuedKey:
         """Make an opaque key for an agent's instance that can present nothing else. Raises as `Enrolment.issue_key`."""
-        self._require(Act.ENROL, who, agent=self._known(agent))
+        self._permission.require(Act.ENROL, who, agent=self._known(agent))
         return await self._enrolment.issue_key(agent, actor=_actor(who), days=days, path=path)
 
     async def confirm_credential(self, who: Operator, credential: CredentialId, thumbprint: str) -> Credential:
         """Say as the owner that a key is the instance's own. Raises as `Enrolment.confirm`."""
-        self._require(Act.CONFIRM_CREDENTIAL, who, agent=self._agent_with(credential))
+        self._permission.require(Act.CONFIRM_CREDENTIAL, who, agent=self._agent_with(credential))
         return await self._enrolment.confirm(credential, thumbprint, actor=_actor(who))
 
     async def revoke_agent(self, who: Operator, agent: AgentId, reason: str) -> Receipt | None:
         """End every credential of an agent. Raises as `Revocations.revoke_agent`."""
-        self._require(Act.REVOKE, who, agent=self._known(agent))
+        self._permission.require(Act.REVOKE, who, agent=self._known(agent))
         return await self._revocations.revoke_agent(agent, actor=_actor(who), reason=reason)
 
     async def revoke_credential(self, who: Operator, credential: CredentialId, reason: str) -> Receipt | None:
         """End one key and its tokens. Raises as `Revocations.revoke_credential`."""
-        self._require(Act.REVOKE, who, agent=self._agent_with(credential))
+        self._permission.require(Act.REVOKE, who, agent=self._agent_with(credential))
         return await self._revocations.revoke_credential(credential, actor=_actor(who), reason=reason)
 
     async def revoke_issuer(self, who: Operator, issuer: str, reason: str) -> Receipt | None:
         """End an issuer's registration and all that rests on its word. Raises as `Revocations.revoke_issuer`."""
-        self._require(Act.REVOKE_ISSUER, who)
+        self._permission.require(Act.REVOKE_ISSUER, who)
         return await self._revocations.revoke_issuer(issuer, actor=_actor(who), reason=reason)
 
     async def issue_point_key(self, who: Operator, point: str, days: int) -> PointKey:
         """Make a key for an enforcement point. Raises as `EnforcementPoints.issue_key`."""
-        self._require(Act.MANAGE_ISSUERS, who)
+        self._permission.require(Act.MANAGE_ISSUERS, who)
         return await self._points.issue_key(point, days=days, actor=_actor(who))
 
     async def revoke_point_key(self, who: Operator, point: str, key: str, reason: str) -> Receipt | None:
         """End one key of an enforcement point. Raises as `EnforcementPoints.revoke_key`."""
-        self._require(Act.REVOKE_ISSUER, who)
+        self._permission.require(Act.REVOKE_ISSUER, who)
         return await self._points.revoke_key(point, key, actor=_actor(who), reason=reason)
 
     async def revoke_point(self, who: Operator, point: str, reason: str) -> Receipt | None:
         """End an enforcement point and all its keys. Raises as `EnforcementPoints.revoke`."""
-        self._require(Act.REVOKE_ISSUER, who)
+        self._permission.require(Act.REVOKE_ISSUER, who)
         return await self._points.revoke(point, actor=_actor(who), reason=reason)
 
     # -- restrictions, alerts, incidents
@@ -594,7 +603,7 @@ class Operations:
         role: Role | None = None,
     ) -> Restriction | None:
         """Narrow an agent for a time. Raises as `Registry.restrict`."""
-        self._require(Act.RESTRICT, who, agent=self._known(agent))
+        self._permission.require(Act.RESTRICT, who, agent=self._known(agent))
         return await self._registry.restrict(
             agent,
             kind,
@@ -609,28 +618,28 @@ class Operations:
     async def lift_restriction(self, who: Operator, restriction: str, reason: str) -> Receipt | None:
         """End a restriction before its time. Raises as `Registry.lift_restriction`."""
         found = self._registry.restriction(restriction)
-        self._require(Act.LIFT_RESTRICTION, who, agent=self._known(found.agent) if found else None)
+        self._permission.require(Act.LIFT_RESTRICTION, who, agent=self._known(found.agent) if found else None)
         return await self._registry.lift_restriction(restriction, _actor(who), reason)
 
     async def acknowledge(self, who: Operator, alert: str, note: str = "") -> Alert:
         """Say that somebody looks after an alert. Raises as `Monitor.acknowledge`."""
-        self._require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
+        self._permission.require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
         return await self._monitor.acknowledge(alert, who, note)
 
     async def resolve(self, who: Operator, alert: str, note: str = "") -> Alert:
         """Say that an alert is over. Raises as `Monitor.resolve`."""
-        self._require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
+        self._permission.require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
         return await self._monitor.resolve(alert, who, note)
 
     async def flag_incident(self, who: Operator, agent: AgentId, severity: int, note: str = "") -> Incident:
         """Flag that something went wrong. Raises as `Registry.flag_incident`."""
-        self._require(Act.FLAG_INCIDENT, who, agent=self._known(agent))
+        self._permission.require(Act.FLAG_INCIDENT, who, agent=self._known(agent))
         return await self._registry.flag_incident(agent, severity, _actor(who), note)
 
     async def close_incident(self, who: Operator, incident: str, note: str = "") -> Receipt | None:
         """Close a flag. Raises as `Registry.close_incident`."""
         found = self._registry.incident(incident)
-        self._require(Act.CLOSE_INCIDENT, who, agent=self._known(found.agent) if found else None)
+        self._permission.require(Act.CLOSE_INCIDENT, who, agent=self._known(found.agent) if found else None)
         return await self._registry.close_incident(incident, _actor(who), note)
 
     # -- what is due without anybody asking
@@ -736,18 +745,7 @@ class Operations:
         rehearsal = Rehearsal.from_document(content["rehearsal"])
         await self._releases.publish(files, clearance=cleared(), actor=actor, rehearsal=rehearsal, author=content["by"])
 
-    # -- who may
-
-    def _require(
-        self,
-        act: Act,
-        who: Operator,
-        *,
-        agent: Agent | None = None,
-        team: TeamId | None = None,
-        environment: Environment | None = None,
-    ) -> None:
-        self._permission.require(act, who, agent=agent, team=team, environment=environment)
+    # -- what is named
 
     def _known(self, agent: AgentId) -> Agent:
         found = self._registry.get(agent)

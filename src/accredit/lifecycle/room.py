@@ -20,6 +20,7 @@ from accredit.identity.enrolment import Enrolment
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
+from accredit.identity.signing import SigningKeys
 from accredit.identity.state import IdentityState
 from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
@@ -29,7 +30,9 @@ from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
+from accredit.lifecycle.gitops_operations import GitopsOperations
 from accredit.lifecycle.grounds import PresentGrounds
+from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.operations import Operations
@@ -75,6 +78,8 @@ class LifecycleRoom:
     stores: Stores
     store_reviews: StoreReviews
     store_operations: StoreOperations
+    interchange: InterchangeOperations
+    gitops: GitopsOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -138,7 +143,9 @@ def furnished(
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
     said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
-    public_url: str = "",
+    card_keys: SigningKeys,
+    public_url: str,
+    program: str,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
     judging = Judging(registry, snapshot, clock)
@@ -264,6 +271,18 @@ def furnished(
         clock=clock,
         public_url=public_url,
     )
+    interchange = InterchangeOperations(
+        registry=registry,
+        dossiers=dossiers,
+        control=control,
+        card_keys=card_keys,
+        clock=clock,
+        public_url=public_url,
+        program=program,
+    )
+    gitops = GitopsOperations(
+        registry=registry, releases=releases, judging=judging, approvals=approvals, operations=operations
+    )
     return LifecycleRoom(
         approvals,
         baselines,
@@ -278,4 +297,6 @@ def furnished(
         stores,
         store_reviews,
         StoreOperations(stores, store_reviews, registry),
+        interchange,
+        gitops,
     )

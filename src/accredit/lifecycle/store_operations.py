@@ -11,7 +11,7 @@ from accredit.kernel.ids import AgentId
 from accredit.lifecycle.permission import Permission, require_admin_scope
 from accredit.lifecycle.store_reviews import ReviewedItem, StoreReviews
 from accredit.lifecycle.stored import Kept, Purge, Review, ReviewVerdict, Scan
-from accredit.lifecycle.stores import Inventory, Stores
+from accredit.lifecycle.stores import StoreInventory, Stores
 from accredit.registry.authority import Act
 from accredit.registry.model import Agent
 from accredit.registry.service import Registry
@@ -28,7 +28,7 @@ class StoreOperations:
         self._registry = registry
         self._permission = Permission(registry)
 
-    async def inventory(self, who: Operator, store: str) -> Inventory:
+    async def inventory(self, who: Operator, store: str) -> StoreInventory:
         """What a store can do and holds. Raises as `Stores.inventory`."""
         self._require_scanner(who, store)
         return await self._stores.inventory(store)

@@ -79,7 +79,7 @@ from accredit.registry.certifiability import store_entry, uncertifiable
 from accredit.registry.model import Agent, Store, Tier
 from accredit.registry.proposals import Proposal, proposal_digest
 
-__all__ = ["PATIENCE_US", "Inventory", "Stores"]
+__all__ = ["PATIENCE_US", "StoreInventory", "Stores"]
 
 PATIENCE_US: Final = 3 * 86_400_000_000
 """How long a store that cannot be reached is tried again before what it holds is said to be unreachable."""
@@ -101,7 +101,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class StoreInventory:
     """What a store can do and holds."""
 
     store: Store
@@ -200,7 +200,7 @@ class Stores:
             raise NotFoundError(Code.STORE_UNKNOWN, f"no store is called `{name[:80]}`")
         return found
 
-    async def inventory(self, name: str) -> Inventory:
+    async def inventory(self, name: str) -> StoreInventory:
         """What a store can do and holds, in the namespaces it is registered for.
 
         Raises:
@@ -211,7 +211,7 @@ class Stores:
         async with self._opened(store) as adapter:
             holdings = await asyncio.to_thread(adapter.inventory)
             there = tuple(one for one in holdings if store.holds(one.namespace))
-            return Inventory(store, adapter.version, adapter.capabilities(), there)
+            return StoreInventory(store, adapter.version, adapter.capabilities(), there)
 
     @asynccontextmanager
     async def _opened(self, store: Store) -> AsyncIterator[StoreAdapter]:

@@ -31,7 +31,7 @@ from accredit.policy.ports import EngineOutcome
 from accredit.policy.recorded import Judgement, RecordedBody, RecordedHead, answer_fact, differing
 from accredit.policy.release import Release
 from accredit.policy.snapshot import Compiled, Inadmissible, PolicySnapshot, Slice
-from accredit.registry.model import Agent
+from accredit.registry.model import Agent, AgentVersion
 
 __all__ = [
     "CallChange",
@@ -235,6 +235,10 @@ class _Pair:
         self.part, self.looks_at = part, self.projection.looks_at
         self.measured = measured.of(part)
 
+    def asked(self, request: CallRequest) -> CallRequest:
+        """The request as this agent's: of another version, if it is judged by one."""
+        return request if request.agent is self.agent else replace(request, agent=self.agent)
+
 
 class _Changed:
     """The policies in which a slice differs from what calls were judged by."""
@@ -322,7 +326,7 @@ class _Asked:
         facts = None if alone else call.facts(pair.looks_at)
         if facts is None:
             self.distinct += 1
-            request = call.request()
+            request = pair.asked(call.request())
             return decide(request, pair.policy), request.context
         key = self._question(call, pair, facts)
         known = pair.answers.get(key) if key is not None else None
@@ -330,9 +334,9 @@ class _Asked:
             return known, facts
         if key is None:
             self.distinct += 1
-            return decide(call.request(facts), pair.policy), facts
+            return decide(pair.asked(call.request(facts)), pair.policy), facts
         self._asking()
-        made = pair.answers[key] = decide(call.request(facts), pair.policy)
+        made = pair.answers[key] = decide(pair.asked(call.request(facts)), pair.policy)
         return made, facts
 
     def unmoved(self, call: PastJudgement, pair: _Pair, before: PolicySnapshot) -> bool:
@@ -682,14 +686,17 @@ def replay(
     candidate: Release,
     *,
     agents: frozenset[str] | None = None,
+    versions: Mapping[str, AgentVersion] | None = None,
     tick: Callable[[int], None] = lambda _: None,
 ) -> Replayed:
     """Judge recorded calls (of these agents, or of all) by a candidate release, all else being as it was then.
 
     Agents, grants, tools and restrictions are those of the record: what comes out otherwise, does by the release.
     Handing work on counts as use of `@delegate` and is part of the run it happened in; a hold lets it pass.
+    An agent of which `versions` names one, by its id, is judged by that instead of the version it had.
     """
     found, asked, trial = Replayed(), _Asked(), _Trials(candidate)
+    standing = _Versions(versions or {})
     for call in calls:
         if found.decisions % 1024 == 0:
             tick(call.seq)
@@ -713,13 +720,14 @@ def replay(
         if judgement is None or agent is None or policy is None:
             found.unrepeatable[call.why or Unrepeatable.STATE] += 1
             continue
-        pair = asked.pair(agent, header.tool, trial.under(policy))
+        other = standing.of(agent)
+        pair = asked.pair(other or agent, header.tool, trial.under(policy))
         before = after = judgement.outcome
         # no release changes what no policy is asked about
         same = pair.part is not None and pair.part.digest == call.stated.slice and not call.stated.hops
-        if pair.refused or same:
+        if other is None and (pair.refused or same):
             found.untouched += 1
-        elif asked.unmoved(call, pair, policy):
+        elif other is None and asked.unmoved(call, pair, policy):
             found.again += 1
         else:
             again = _judged_by(call, pair, asked, found)
@@ -745,6 +753,24 @@ def _slice_of(policy: PolicySnapshot, part: Slice) -> Slice | None:
     except (InvalidInputError, UnavailableError):
         return None
     return None if isinstance(found, Inadmissible) else found
+
+
+class _Versions:
+    """Agents of the past with another version."""
+
+    def __init__(self, versions: Mapping[str, AgentVersion]) -> None:
+        self._versions = versions
+        self._known: dict[str, tuple[Agent, Agent]] = {}
+
+    def of(self, agent: Agent) -> Agent | None:
+        """The agent with the version it is to be judged by; None: as it was."""
+        version = self._versions.get(agent.id)
+        if version is None:
+            return None
+        known = self._known.get(agent.id)
+        if known is None or known[0] is not agent:
+            known = self._known[agent.id] = (agent, replace(agent, version=version))
+        return known[1]
 
 
 class _Trials:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
@@ -47,6 +47,7 @@ class PastCalls(Protocol):
         stop: int,
         *,
         agents: frozenset[str] | None = None,
+        versions: Mapping[str, Mapping[str, Any]] | None = None,
         progress: Callable[[int], None] = ...,
     ) -> Replayed: ...
 
@@ -72,6 +73,8 @@ class Simulation:
     since_us: int
     agents: frozenset[str] | None
     at_us: int
+    versions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Documents of versions that agents are judged by instead of their own, by agent id."""
     state: SimulationState = SimulationState.RUNNING
     records: int = 0
     """To be looked at,"""
@@ -121,9 +124,16 @@ class Simulations:
         return found
 
     def start(
-        self, candidate: Release | None, *, days: int = DEFAULT_DAYS, agents: frozenset[str] | None = None
+        self,
+        candidate: Release | None,
+        *,
+        days: int = DEFAULT_DAYS,
+        agents: frozenset[str] | None = None,
+        versions: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Simulation:
         """Begin to simulate a candidate on what these agents (or all) did in the last days; None proves the past.
+
+        Agents named in `versions` are judged by those, as `ShardedHistory.replay` does.
 
         Raises:
             ConflictError: too many wait already.
@@ -140,6 +150,7 @@ class Simulations:
             since_us=max(0, now_us - days * _DAY_US),
             agents=agents,
             at_us=now_us,
+            versions=versions or {},
         )
         self._kept[made.id] = made
         while len(self._kept) > _KEPT:
@@ -158,7 +169,7 @@ class Simulations:
         """
         base, now_us = self._snapshot().release.digest, self._clock.now().wall_us
         for known in reversed(self._kept.values()):
-            fits = (known.candidate, known.base, known.agents) == (candidate.digest, base, None)
+            fits = (known.candidate, known.base, known.agents) == (candidate.digest, base, None) and not known.versions
             if fits and known.report is not None and now_us - known.at_us < _FRESH_US:
                 return known.report
         since_us = max(0, now_us - DEFAULT_DAYS * _DAY_US)
@@ -229,7 +240,7 @@ class Simulations:
         start, stop, told = self._window(made)
         asked = [agent for name, agent in fleet.items() if made.agents is None or name in made.agents]
         changed = slice_diff(base, base.with_release(candidate), asked, fleet=fleet.values())
-        found = self._past.replay(candidate, start, stop, agents=made.agents, progress=told)
+        found = self._past.replay(candidate, start, stop, agents=made.agents, versions=made.versions, progress=told)
         made.looked_at = made.records
         return simulation_report(
             release_diff(base.release, candidate),

@@ -964,7 +964,8 @@ def _server_doc(
         "url": _url_of(manifest),
     }
     if isinstance(manifest, ModelProviderManifest):
-        return {**doc, "api": manifest.spec.api}
+        listed = {"prices": manifest.spec.prices} if manifest.spec.prices else {}
+        return {**doc, "api": manifest.spec.api, **listed}
     if manifest.spec.definitions is not None:
         return {**doc, "local": True}
     if manifest.spec.openapi is not None:

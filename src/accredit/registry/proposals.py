@@ -39,6 +39,7 @@ from accredit.registry.vouching import issuer_faults, provider_faults
 __all__ = [
     "MAX_PROPOSAL_BYTES",
     "Proposal",
+    "as_enacted",
     "enact_gate",
     "enact_group",
     "enact_pins",
@@ -395,6 +396,28 @@ def server_content(
             for own, definition in sorted(pinned.items())
         ],
     }
+
+
+def as_enacted(content: Mapping[str, Any]) -> tuple[Write, ...]:
+    """The row that a proposed group or tool server would come to, to be shown: who approved it stands in none."""
+    match content["change"]:
+        case "group":
+            group = Group(
+                content["name"],
+                tuple(Membership(PersonId(one), frozenset(), 0) for one in content["members"]),
+                tuple((one, 0) for one in content["groups"]),
+            )
+            return (Write(rows.GROUP, group.name, rows.group_doc(group)),)
+        case "server":
+            return (Write(rows.SERVER, content["name"], content["doc"]),)
+        case "store":
+            return (Write(rows.STORE, content["name"], content["doc"]),)
+        case "issuer":
+            return (Write(rows.ISSUER, content["name"], content["doc"]),)
+        case "context-provider":
+            return (Write(rows.CONTEXT_PROVIDER, content["name"], content["doc"]),)
+        case _:
+            return ()
 
 
 def enact_pins(

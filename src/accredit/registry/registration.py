@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from accredit.audit.ports import Row, StateView
 from accredit.kernel.canonical import Digest
@@ -16,7 +16,14 @@ from accredit.registry.catalogue import Catalogue
 from accredit.registry.conditions import argument_type, claim_type
 from accredit.registry.errors import ManifestError, ManifestFault
 from accredit.registry.items import item_kind, item_name
-from accredit.registry.manifest import AgentManifest, Document, PersonManifest, duration_ms
+from accredit.registry.manifest import (
+    AgentManifest,
+    Document,
+    PersonManifest,
+    TeamManifest,
+    TemplateManifest,
+    duration_ms,
+)
 from accredit.registry.model import Person, Team
 from accredit.registry.pinning import read_definition
 from accredit.registry.versions import canonical_manifest, expiry_us
@@ -29,6 +36,7 @@ __all__ = [
     "names_there",
     "person_at",
     "pinned_definition",
+    "row_named",
     "shown",
     "team_named",
 ]
@@ -267,6 +275,37 @@ def agent_row(view: StateView, environment: str, name: str) -> Row | None:
     """The row of the one agent of that name there."""
     named = view.get(rows.AGENT_NAME, f"{environment}/{name}")
     return None if named is None else view.get(rows.AGENT, named.doc["agent"])
+
+
+def row_named(document: Document, view: StateView, likely: Catalogue) -> Row | None:
+    """The row of the object that a manifest is about, if there is one; `likely` spares searches."""
+    match document:
+        case PersonManifest():
+            person = person_at(view, document.spec.email, likely.person(document.spec.email))
+            return None if person is None else view.get(rows.PERSON, person)
+        case AgentManifest():
+            return agent_row(view, document.metadata.environment, document.metadata.name)
+        case TeamManifest():
+            team = team_named(view, document.metadata.name)
+            return None if team is None else view.get(rows.TEAM, team.id)
+        case TemplateManifest():
+            team = team_named(view, document.metadata.team)
+            return None if team is None else view.get(rows.TEMPLATE, f"{team.id}/{document.metadata.name}")
+        case _:
+            return view.get(_KEPT_AS[document.kind], document.metadata.name)
+
+
+_KEPT_AS: Final = {
+    "Agreement": rows.AGREEMENT,
+    "ContextProvider": rows.CONTEXT_PROVIDER,
+    "EnforcementPoint": rows.ENFORCEMENT_POINT,
+    "Gate": rows.GATE,
+    "Group": rows.GROUP,
+    "Issuer": rows.ISSUER,
+    "ModelProvider": rows.SERVER,
+    "Store": rows.STORE,
+    "ToolServer": rows.SERVER,
+}
 
 
 def pinned_definition(view: StateView, tool: ToolId) -> tuple[Digest, Mapping[str, Any]] | None:

@@ -19,9 +19,9 @@ enforcement_point
                                  `revoked`
 server       name                {environment, url, credential, openapi?, api?, elicitation?, revision?, launch?, tools:
                                  [{name, effect, scope, data, price, fields, allow_undeclared, rates?}]}: what the
-                                 operator says, sorted by name; `api` and `rates` of a provider of language models and
-                                 its models; `revision` of MCP, without it the newest, or of one with a `launch`
-                                 unknown; `launch` {command, args, directory, env, credential_variable} of one
+                                 operator says, sorted by name; `api`, `prices?` and `rates` of a provider of language
+                                 models and its models; `revision` of MCP, without it the newest, or of one with a
+                                 `launch` unknown; `launch` {command, args, directory, env, credential_variable} of one
                                  started here
 tool         tool id             {definition, pinned_us}: the digest pinned; outlives the tool's place in the manifest
 definition   digest              {text}: canonical text; may be shared; never removed
@@ -36,6 +36,7 @@ restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us,
 store        name                {environment, adapter, location, credential, namespaces, shared, owner_field,
                                  subject_field, key_scope, id_field, text_field, created_field, enacted?}
 incident     incident id         {agent, severity, opened_us, closed_us}
+field_owner  Agent/ID, KIND/NAME {fields: [[field, manager]]}: who manages which keys of its `spec` (`field_owners.py`)
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
 operator chose; no key is personal. A mark after a key of a document says that older rows lack it.
@@ -75,6 +76,7 @@ __all__ = [
     "DEFINITION",
     "DELEGATION",
     "ENFORCEMENT_POINT",
+    "FIELD_OWNER",
     "GATE",
     "GROUP",
     "INCIDENT",
@@ -124,6 +126,7 @@ DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
 ENFORCEMENT_POINT: Final = "enforcement_point"
 GATE: Final = "gate"
+FIELD_OWNER: Final = "field_owner"
 GROUP: Final = "group"
 INCIDENT: Final = "incident"
 ISSUER: Final = "issuer"

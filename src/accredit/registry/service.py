@@ -16,13 +16,22 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import orjson
+
 from accredit.audit.model import Facts, Part, Receipt
 from accredit.audit.ports import Actor, Change, ControlLog, Row, StateView, Write
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clearance import Basis, Clearance
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
+from accredit.kernel.errors import (
+    AccreditError,
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 from accredit.kernel.ids import AgentId, IdSource, PersonId, ServerName, TeamId, ToolId, tool_id
 from accredit.registry import rows
 from accredit.registry.appointments import (
@@ -51,6 +60,7 @@ from accredit.registry.declarations import (
     some_of,
 )
 from accredit.registry.errors import ManifestError, ManifestFault
+from accredit.registry.field_owners import managed_fields, managed_from
 from accredit.registry.handover import handed_over
 from accredit.registry.items import item_kind
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
@@ -90,11 +100,13 @@ from accredit.registry.model import (
 )
 from accredit.registry.organisation import Delegation, Organisation
 from accredit.registry.pinning import definition_digest
+from accredit.registry.planning import PlannedAction, PlannedObject, field_changes
 from accredit.registry.poisoning import ToolNames
 from accredit.registry.ports import DefinitionSource
 from accredit.registry.prices import PriceBook
 from accredit.registry.proposals import (
     Proposal,
+    as_enacted,
     enact_gate,
     enact_group,
     enact_pins,
@@ -111,7 +123,8 @@ from accredit.registry.proposals import (
     role_content,
     subject_kind,
 )
-from accredit.registry.registration import called, person_at, shown, team_named
+from accredit.registry.registration import called, fault_at, person_at, row_named, shown, team_named
+from accredit.registry.restating import Names, Restated, restated, restated_row, restated_version
 from accredit.registry.restraints import agent_restricted, incident_closed, incident_flagged, restriction_lifted
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
@@ -161,6 +174,8 @@ class ApplyOutcome(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
+    FAILED = "failed"
+    """Something moved after the first objects were written: it is as it was, and so is what rests on it."""
     PENDING = "pending"
     """Nothing is in force yet: it takes two persons and waits for sign-off."""
 
@@ -184,6 +199,8 @@ class ApplyResult:
     """Of an agent: the last day on which it runs, be it one that nobody named."""
     proposal: Proposal | None = None
     """What waits, if it is pending: to be kept, and signed off."""
+    fault: str | None = None
+    """Why it failed."""
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of a tool server: what is noticeable about definitions it was registered with (`poisoning.py`), by tool. Of an
     agent: which of its stores cannot be certified, and why."""
@@ -255,6 +272,22 @@ class Registry:
         row = self._agent_row(agent, self._control.view)
         stored = [self._control.view.get(rows.VERSION, entry["version"]) for entry in row.doc["history"]]
         return tuple(version_from(each.doc) for each in stored if each is not None)
+
+    def stated(self, version: AgentVersion) -> Restated:
+        """A version as a manifest says it now.
+
+        Raises:
+            UnavailableError: the log contradicts a row it takes.
+        """
+        return restated_version(version.manifest, Names(self._proven(self._control.view)))
+
+    def restated(self) -> tuple[Restated, ...]:
+        """Everything that is registered and still there, as manifests. May be called from a thread.
+
+        Raises:
+            UnavailableError: the log contradicts a row it takes.
+        """
+        return tuple(restated(self._proven(self._control.view)))
 
     def authors(self, agent: AgentId) -> frozenset[PersonId]:
         """Who had a hand in the newest version declared: everybody who declared one since that in force was declared.
@@ -377,18 +410,53 @@ class Registry:
         """
         return await self.apply_documents(read_files(files), actor)
 
-    async def apply_documents(self, documents: Sequence[Document], actor: Actor) -> list[ApplyResult]:
-        """Apply manifests that were read already.
+    async def apply_documents(
+        self, documents: Sequence[Document], actor: Actor, *, manager: str | None = None, force: bool = False
+    ) -> list[ApplyResult]:
+        """Apply manifests that were read already, under the name of a field manager if there is one.
+
+        What is managed under another name is not changed, or with `force` taken over (`field_owners.py`).
 
         Raises:
             ManifestError: with every fault found; nothing was changed.
             UnavailableError: a tool server could not be asked for its definitions, or a change not made durable.
         """
+        planned, offers = await self._planned(documents, actor, manager, force=force)
+        if faults := [fault for each in planned for fault in each.faults]:
+            raise ManifestError(faults)
+        results: list[ApplyResult] = []
+        for each in planned:
+            try:
+                results.append(await self._commit(each, offers, actor, manager))
+            except AccreditError as error:
+                if not any(one.outcome is not ApplyOutcome.UNCHANGED for one in results):
+                    raise  # nothing of it was done
+                failed = ApplyResult(each.kind, each.name, "", ApplyOutcome.FAILED, each.environment)
+                results.append(replace(failed, fault=error.message))
+        return results
+
+    async def plan(
+        self, documents: Sequence[Document], actor: Actor, *, manager: str | None = None, force: bool = False
+    ) -> list[PlannedObject]:
+        """What applying manifests would do; nothing is changed. An object that would be refused says why.
+
+        No tool server is asked: whoever may look at differences must not make us call addresses of theirs. So the
+        definitions of tools that are not pinned yet are not looked at.
+
+        Raises:
+            ManifestError: they are not applied together, whatever is registered: too many, or one twice.
+        """
+        return (await self._planned(documents, actor, manager, force=force, ask=False))[0]
+
+    async def _planned(
+        self, documents: Sequence[Document], actor: Actor, manager: str | None, *, force: bool, ask: bool = True
+    ) -> tuple[list[PlannedObject], Mapping[str, Definitions]]:
         if len(documents) > _MAX_DOCUMENTS:
             raise InvalidInputError(
                 Code.MANIFEST_INVALID, f"more than {_MAX_DOCUMENTS} manifests", hint="apply in parts"
             )
-        ordered = sorted(documents, key=place)
+        view = self._proven(self._control.view)
+        ordered = sorted((self._merged(document, view, manager) for document in documents), key=place)
         faults = [*declared_twice(ordered)]
         alone = self._bootstrapping()
         if alone:
@@ -400,33 +468,110 @@ class Registry:
             if isinstance(document, ModelProviderManifest):
                 models = document.spec.models
                 offers[document.metadata.name] = {one: model_definition(document.spec.api, one) for one in models}
+            elif isinstance(document, ToolServerManifest) and not ask:
+                offers[document.metadata.name] = {own: _unseen_definition(own) for own in document.spec.registered}
             elif isinstance(document, ToolServerManifest):
                 ordered[at], offers[document.metadata.name] = await self._offer(document)
-        planned = rows.Overlay(self._control.view)
+        overlay, shown = rows.Overlay(self._control.view), rows.Overlay(self._control.view)
         waiting: set[str] = set()
+        found: list[PlannedObject] = []
         for document in ordered:
+            proposal, writes = None, 0
             try:
-                if (
-                    not alone
-                    and self._declarations.proposal(document, offers, actor, self._proven(planned)) is not None
-                ):
-                    waiting |= (
-                        {document.metadata.name}
-                        if isinstance(document, ToolServerManifest | ModelProviderManifest | StoreManifest)
-                        else set()
-                    )
-                    continue
-                for step in self._declarations.steps(document, offers, actor, frozenset(waiting)):
-                    change = step(self._proven(planned))
-                    planned.put(change.writes if change else ())
+                if not alone:
+                    proposal = self._declarations.proposal(document, offers, actor, self._proven(overlay))
+                if proposal is not None:
+                    if isinstance(document, ToolServerManifest | ModelProviderManifest | StoreManifest):
+                        waiting.add(document.metadata.name)
+                    shown.put(as_enacted(proposal.content))
+                else:
+                    for step in self._declarations.steps(document, offers, actor, frozenset(waiting)):
+                        change = step(self._proven(overlay))
+                        overlay.put(change.writes if change else ())
+                        shown.put(change.writes if change else ())
+                        writes += change is not None
             except ManifestError as error:
-                faults += error.faults
-        if faults:
-            raise ManifestError(faults)
-        return [await self._commit(document, offers, actor) for document in ordered]
+                found.append(PlannedObject(document, PlannedAction.REFUSED, faults=error.faults))
+                continue
+            found.append(self._foreseen(document, shown, proposal, manager, changed=writes > 0, force=force))
+        return found, offers
 
-    async def _commit(self, document: Document, offers: Mapping[str, Definitions], actor: Actor) -> ApplyResult:
-        proposal = None
+    def _merged(self, document: Document, view: StateView, manager: str | None) -> Document:
+        """The manifest with what it leaves out and others manage as that stands now."""
+        owners = managed_from(_doc(view.get(rows.FIELD_OWNER, self._managed_key(document, view))))
+        written = _written(document)
+        theirs = {field for field, one in owners.items() if one != manager and field not in written}
+        row = row_named(document, view, self.catalogue)
+        live = restated_row(document.kind, row, Names(view)) if theirs and row is not None else None
+        kept = {field: one for field, one in live.document["spec"].items() if field in theirs} if live else {}
+        if not kept:
+            return document
+        raw = document.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return type(document).model_validate_json(orjson.dumps(raw | {"spec": raw["spec"] | kept}))
+
+    def _managed_key(self, document: Document, view: StateView) -> str:
+        """Under which it is kept who manages what of an object: an agent's id, so that a used name inherits nothing."""
+        match document:
+            case AgentManifest():
+                row = row_named(document, view, self.catalogue)
+                return f"Agent/{row.key if row is not None else '-'}"
+            case PersonManifest():
+                return "Person/-"  # nobody manages people, whose names are addresses
+            case _:
+                return f"{document.kind}/{document.metadata.name}"
+
+    def _foreseen(
+        self,
+        document: Document,
+        shown: rows.Overlay,
+        proposal: Proposal | None,
+        manager: str | None,
+        *,
+        changed: bool,
+        force: bool,
+    ) -> PlannedObject:
+        view, then = self._proven(self._control.view), self._proven(shown)
+        before, after = row_named(document, view, self.catalogue), row_named(document, then, self.catalogue)
+        stated = [
+            None if row is None else restated_row(document.kind, row, Names(state))
+            for row, state in ((before, view), (after, then))
+        ]
+        changes = field_changes(stated[0], stated[1]) if changed or proposal is not None else ()
+        owners = managed_from(_doc(view.get(rows.FIELD_OWNER, self._managed_key(document, view))))
+        managed = managed_fields(
+            owners, written=_written(document), changed=[one.field for one in changes], manager=manager
+        )
+        whose = f"`{manager}`" if manager else "who names no manager"
+        faults = tuple(
+            fault_at(
+                document, f"spec.{one.field}", Code.CONFLICT,
+                f"`{one.field}` is managed by `{one.manager}`, not by {whose}",
+                "leave it out, or take it over with `--force`",
+            )
+            for one in managed.conflicts
+        ) if not force else ()  # fmt: skip
+        version = None
+        if isinstance(document, AgentManifest) and changed and after is not None:
+            stored = then.get(rows.VERSION, after.doc.get("candidate") or after.doc["version"])
+            version = version_from(stored.doc) if stored is not None else None
+        action = PlannedAction.UNCHANGED
+        if changed or proposal is not None:
+            action = PlannedAction.CREATE if before is None else PlannedAction.UPDATE
+        return PlannedObject(
+            document,
+            PlannedAction.REFUSED if faults else action,
+            changes,
+            proposal,
+            faults,
+            before.key if before is not None and document.kind == "Agent" else None,
+            version,
+            tuple((one.field, one.manager) for one in managed.conflicts) if force else (),
+        )
+
+    async def _commit(
+        self, planned: PlannedObject, offers: Mapping[str, Definitions], actor: Actor, manager: str | None
+    ) -> ApplyResult:
+        document, proposal = planned.document, None
         if not self._bootstrapping():
             proposal = self._declarations.proposal(document, offers, actor, self._proven(self._control.view))
         if proposal is not None:
@@ -439,6 +584,8 @@ class Registry:
         def recorded(step: Build) -> Callable[[StateView], Change | None]:
             def build(view: StateView) -> Change | None:
                 change = step(self._proven(view))
+                if change is not None and not made:
+                    change = self._managing(change, planned, self._proven(view), manager)
                 if change is not None:
                     made.append(change)
                 return change
@@ -448,7 +595,40 @@ class Registry:
         flags = self._flags(document, offers)
         for step in self._declarations.steps(document, offers, actor):
             await self._control.transact(recorded(step))
+        if not made and manager is not None:
+            await self._control.transact(lambda view: self._managing(None, planned, self._proven(view), manager, actor))
         return replace(self._result(document, made), flags=flags)
+
+    def _managing(
+        self,
+        change: Change | None,
+        planned: PlannedObject,
+        view: StateView,
+        manager: str | None,
+        actor: Actor | None = None,
+    ) -> Change | None:
+        """The change, and who manages what afterwards; without one that alone, or nothing if it is so.
+
+        Raises:
+            ConflictError: somebody came to manage a field of it meanwhile.
+        """
+        document = planned.document
+        agent = change.facts.agent if change is not None else None
+        key = f"Agent/{agent}" if agent is not None else self._managed_key(document, view)
+        owners = managed_from(_doc(view.get(rows.FIELD_OWNER, key)))
+        fields = [one.field for one in planned.changes] if change is not None else []
+        managed = managed_fields(owners, written=_written(document), changed=fields, manager=manager)
+        if {(one.field, one.manager) for one in managed.conflicts} - set(planned.taken_over):
+            raise ConflictError(Code.CONFLICT, "somebody else came to manage a field meanwhile", hint="apply it again")
+        if isinstance(document, PersonManifest) or managed.owners == owners:
+            return change
+        doc = {"fields": [[field, one] for field, one in managed.owners.items()]} if managed.owners else None
+        write = Write(rows.FIELD_OWNER, key, doc)
+        told = {"manager": manager, "taken_over": [list(one) for one in planned.taken_over]}
+        if change is None:
+            assert actor is not None  # noqa: S101 - given where there is no change
+            return Change(Facts("fields.managed"), (write,), actor, {"object": key, **told})
+        return replace(change, writes=(*change.writes, write), body={**change.body, **told})
 
     def _flags(self, document: Document, offers: Mapping[str, Definitions]) -> Mapping[str, tuple[str, ...]]:
         if isinstance(document, AgentManifest):
@@ -1026,6 +1206,20 @@ class Registry:
 
     def _proven(self, view: StateView) -> StateView:
         return rows.ProvenRows(view, self._control.unproven)
+
+
+def _unseen_definition(own: str) -> Mapping[str, Any]:
+    """What stands in for a definition that nobody asked for yet, where only what would change is looked at."""
+    return {"inputSchema": {"properties": {}, "type": "object"}, "name": own}
+
+
+def _written(document: Document) -> frozenset[str]:
+    """The keys of `spec` that a manifest writes."""
+    return frozenset(document.model_dump(by_alias=True, exclude_unset=True)["spec"])
+
+
+def _doc(row: Row | None) -> Mapping[str, Any] | None:
+    return None if row is None else row.doc
 
 
 def read_files(files: Iterable[tuple[str, str | bytes]]) -> list[Document]:
