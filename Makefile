@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test browser lint format bench lock chaos fuzz conformance adapters stores
+.PHONY: install install-test run test browser lint format bench lock chaos fuzz duties conformance adapters stores
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -70,6 +70,10 @@ stores: .venv-stores/.made
 
 fuzz: .venv/.test
 	$(BIN)/python -m tests.api.fuzzing --examples 150
+
+# ten thousand random organisations in which everybody tries to get their own thing approved
+duties: .venv/.test
+	$(BIN)/python -m tests.approvals.organisations
 
 # Node comes from a wheel and its packages from a lock of their own, beside the installation: nothing else needs them.
 KITS := .venv/conformance

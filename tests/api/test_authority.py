@@ -123,6 +123,10 @@ def _cases(it: Things) -> list[Case]:
                             document="sha256:" + "1" * 64)),
             frozenset({"admin", "operator"}),
         ),
+        Case(
+            "apply", "apply", _file(_document("Gate", {"name": "medium"}, roles={"security": 2})),
+            frozenset({"admin"}), alone=False,
+        ),
         Case("apply", "apply", _file(it.server), frozenset({"operator"})),
         Case("apply", "apply", _file(it.declared), RUNNING),
         Case("apply", "apply", _file(person("dana@example.com"), it.declared), none),  # all of it or nothing
@@ -165,6 +169,11 @@ def _cases(it: Things) -> list[Case]:
              frozenset({"security", "compliance", "operator"})),
         Case("incident_close", "incidents/inc_none/close", why, frozenset({"security", "compliance", "operator"})),
         Case("restriction_lift", "restrictions/rst_none/lift", why, frozenset({"security"})),
+        Case("break_glass_open", f"{about}/break-glass",
+             {"tools": ["crm/none"], "policies": ["none"], "minutes": 5, "reason": "a look"},
+             frozenset({"team lead", "operator", "security"}), alone=False),
+        Case("break_glass_end", "break-glass/bgl_none/end", {}, frozenset({"operator", "security", "admin"})),
+        Case("break_glass_review", "break-glass/bgl_none/review", {}, frozenset({"operator", "security"})),
         Case("alert_ack", f"alerts/{it.alert}/ack", {}, OWNERS | {"security", "operator"}),
         Case("alert_resolve", f"alerts/{it.alert}/resolve", {}, OWNERS | {"security", "operator"}),
         Case("credential_confirm", f"credentials/{it.credential}/confirm",

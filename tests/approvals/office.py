@@ -107,9 +107,10 @@ class Office:
             policies=frozenset({POLICY}),
             view={"purpose": "answer tickets"},
         )
-        self.approvals = self._made()
+        self.approvals = self.remade()
 
-    def _made(self) -> Approvals:
+    def remade(self) -> Approvals:
+        """The desk over the clock and the control log there are now."""
         return Approvals(
             self.control, self.ids, self.clock,
             organisation=lambda: self.organisation, grounds=lambda _: self.grounds, authors=lambda _: self.wrote,
@@ -120,7 +121,7 @@ class Office:
         """Another process on another boot: only the wall clock and the control log go on."""
         self.clock = ScriptedClock(self.clock.now().wall_us, boot_us=5_000_000)
         self.watch = ClockWatch(self.clock.now())
-        self.approvals = self._made()
+        self.approvals = self.remade()
 
     @property
     def agent(self) -> Agent:

@@ -259,7 +259,7 @@ def test_nobody_votes_without_being_shown_the_whole_view_and_asked(staff: Staff)
         assert "no terminal" in blind.err
     other = staff.run("lena", "approval", "vote", request, "--approve", "--view-digest", "sha256:" + "0" * 64)
     assert (other.code, "conflict" in other.err) == (1, True)
-    for words in ([], ["--approve", "--reject"], ["--approve", "--role", "emperor"]):
+    for words in ([], ["--approve", "--reject"], ["--approve", "--abstain"], ["--approve", "--role", "emperor"]):
         assert staff.run("lena", "approval", "vote", request, *words).code == 2, words
     nothing = staff.run("una", "approval", "vote", request, "--approve", "--view-digest", found["view_digest"])
     assert (nothing.code, "no role you may vote in" in nothing.err) == (1, True)

@@ -17,11 +17,13 @@ from accredit.approvals.model import (
     HoldGrant,
     HoldState,
     HoldVerdict,
+    Obligation,
     Parties,
     RoleNeed,
     Vote,
     VoteVerdict,
 )
+from accredit.approvals.outlook import RoleOutlook, outlook
 from accredit.approvals.requests import view_digest
 from accredit.console.live import RecentCall
 from accredit.console.ports import ConsoleServices
@@ -350,6 +352,9 @@ class Desk:
     def view(self, request: str) -> tuple[str, Digest]:
         return self.views[request], view_digest(self.views[request])
 
+    def outlook(self, request: str) -> Sequence[RoleOutlook]:
+        return outlook(self.asked[request], self.organisation, now_us=NOW_US)
+
     def standing(self, request: str, who: Operator) -> Mapping[Role, Eligible | Barred]:
         found = self.asked[request]
         return {
@@ -369,7 +374,14 @@ class Desk:
     # -- the operations
 
     async def vote(
-        self, who: Operator, request: str, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+        self,
+        who: Operator,
+        request: str,
+        role: Role,
+        verdict: VoteVerdict,
+        view_digest: Digest,
+        comment: str,
+        obligations: Sequence[Obligation] = (),
     ) -> ApprovalRequest:
         found = self.asked[request]
         if isinstance(self.standing(request, who)[role], Barred):
@@ -379,7 +391,7 @@ class Desk:
         if role is Role.SECURITY and not comment:
             raise ConflictError(Code.CONFLICT, "an approval as security needs a comment", hint="write one")
         cast = Vote(role, who.person, who.credential, verdict, comment, view_digest, view_digest, NOW_US)
-        after = replace(found, votes=(*found.votes, cast))
+        after = replace(found, votes=(*found.votes, cast), obligations=(*found.obligations, *obligations))
         state = ApprovalState.REJECTED if verdict is VoteVerdict.REJECT else after.state
         self.asked[request] = replace(after, state=state if after.missing else ApprovalState.APPROVED)
         self.done.append(("vote", who.person, request, role, verdict, comment))

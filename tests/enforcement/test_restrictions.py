@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from accredit.approvals.breakglass import BREAK_GLASS, BreakGlass, break_glass_doc
 from accredit.approvals.model import HoldVerdict
-from accredit.audit.ports import Actor
+from accredit.audit.model import Facts
+from accredit.audit.ports import Actor, Change, Write
 from accredit.enforcement.model import Admitted, CallEnd, Refused
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.model import VerifiedUser
@@ -384,5 +386,34 @@ def test_the_user_and_outside_of_development_the_owners_are_barred_from_a_hold(t
             served = replace(who, user=VerifiedUser("https://id", "u-1", frozenset(), {"email": "dana@example.com"}))
             assert snapshot.barred_for(served, worker) == {dana: "user"}
             assert snapshot.barred_for(served, replace(there, backup_owner=None)) == {dana: "user"}
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("break-glass:narrow")
+def test_a_call_whose_hold_does_not_wait_by_break_glass_uses_up_nothing_and_its_record_says_what_was_lifted(
+    tmp_path: Path,
+) -> None:
+    async def live() -> None:
+        async with place(tmp_path / "data", WORKER) as at:
+            who = await at.principal("worker")
+            held = await at.admit(who, "refund", {"cents": 5})
+            assert isinstance(held, Refused)
+            assert held.code is Code.HELD
+            now_us = at.site.clock.now().wall_us
+            made = BreakGlass(
+                "bgl_1", AgentId((await at.operator.get("agents/worker"))["id"]), (REFUND,), held.policies,
+                PersonId("psn_1"), now_us, now_us + HOUR_US, "apr_1",
+            )  # fmt: skip
+            write = Write(BREAK_GLASS, made.id, break_glass_doc(made, reason="fire", salt="00"))
+            change = Change(Facts("break_glass.opened", agent=made.agent), (write,), OPERATOR, {})
+            await at.running.plane.control.transact(lambda _: change)
+            for cents in (5, 6):
+                assert isinstance(await at.admit(who, "refund", {"cents": cents}), Admitted)
+            _, body = at.records("decision")[-1]
+            assert (body["lifted"], body["grants"]) == (list(held.policies), [])
+            at.site.clock.advance(3_600)
+            who = await at.principal("worker")
+            assert _code(await at.admit(who, "refund", {"cents": 7})) is Code.HELD
 
     asyncio.run(live())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -361,3 +362,21 @@ def test_show_tells_what_is_used_and_what_is_left() -> None:
         left=Money(3),
     )
     assert room.store.counters(AgentId("agt_unseen")) == AgentCounters()
+
+
+@pytest.mark.requirement("obligations:in-force")
+def test_a_restrictions_daily_cap_narrows_the_budget_and_never_widens_it_whoever_handed_the_work_on() -> None:
+    capped = replace(spend(1), cap=Money(3))
+    room = Room()
+    assert sum(isinstance(room.limits.reserve(capped), Reservation) for _ in range(20)) == 3
+    assert room.refused(capped).code is Code.BUDGET_EXHAUSTED
+    assert isinstance(room.limits.reserve(spend(1)), Reservation), "its own cap has room"
+    wide = replace(spend(1), cap=Money(1_000))
+    room = Room()
+    assert sum(isinstance(room.limits.reserve(wide), Reservation) for _ in range(20)) == 10
+    room = Room()
+    elsewhere = replace(spend(1), cap=Money(1_000, "EUR"))
+    assert room.refused(elsewhere).code is Code.BUDGET_EXHAUSTED
+    handed = spend(1, shares=(replace(shared(), cap=Money(2)),))
+    room = Room()
+    assert sum(isinstance(room.limits.reserve(handed), Reservation) for _ in range(20)) == 2

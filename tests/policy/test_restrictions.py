@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import ToolId
+from accredit.kernel.money import Money
 from accredit.policy.entities import principal_facts
 from accredit.policy.listing import listed
 from accredit.policy.model import HoldNeed, Outcome
-from accredit.policy.restrictions import forbidding, restriction_policy, throttle
+from accredit.policy.restrictions import daily_cap, forbidding, restriction_policy, throttle
 from accredit.registry.model import (
     Agent,
     AgentState,
@@ -275,3 +276,29 @@ def test_another_field_of_a_class_is_another_snapshot() -> None:
     _, crm = masked_world(("email", "personal"), mask=PERSONAL, data=INTERNAL)
     _, wider = masked_world(("email", "personal"), ("phone", "personal"), mask=PERSONAL, data=INTERNAL)
     assert snapshot("", (crm,)).digest != snapshot("", (wider,)).digest
+
+
+@pytest.mark.requirement("obligations:canary")
+def test_a_canary_lets_about_its_share_of_sessions_through_whole_and_no_call_without_one() -> None:
+    share = restriction(KIND.CANARY, share_percent=20)
+
+    def outcome(session: object) -> tuple[Outcome, Code]:
+        found = ask(context=office_call(session={"id": session}), restrictions=(share,), under=SNAPSHOTS[0])
+        return found.outcome, found.code
+
+    sessions = [f"ses_{number:032x}" for number in range(2_000)]
+    through = [one for one in sessions if outcome(one)[0] is Outcome.ALLOW]
+    assert 320 <= len(through) <= 480
+    assert all(outcome(one) == outcome(one) for one in sessions[:50])
+    assert {outcome(one)[1] for one in sessions if one not in set(through)} == {Code.OUTSIDE_CANARY}
+    assert outcome(None) == (Outcome.DENY, Code.OUTSIDE_CANARY)
+    assert outcome(7) == (Outcome.DENY, Code.OUTSIDE_CANARY)
+
+
+@pytest.mark.requirement("obligations:in-force")
+def test_of_daily_caps_the_least_is_left_and_nothing_where_currencies_differ() -> None:
+    caps = [restriction(KIND.DAILY_COST, cost_per_day=Money(nanos)) for nanos in (7, 5)]
+    assert daily_cap([], Money(9)) == Money(9)
+    assert daily_cap(caps, None) == Money(5)
+    assert daily_cap(caps, Money(3)) == Money(3)
+    assert daily_cap([restriction(KIND.DAILY_COST, cost_per_day=Money(1, "EUR"))], Money(9)) == Money(0)

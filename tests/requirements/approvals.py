@@ -43,11 +43,49 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("holds:record:clear", "DESIGN §5", "no argument and no guessable digest stands in clear in a record"),
     Requirement("holds:kept", "DESIGN §11", "what is over loses its raw values at once and is forgotten later"),
+    # -- quorum, obligations, abstentions
+    Requirement("gates:rule:stricter", "ADR 17", "an organisation's rule takes nothing from a built-in gate"),
+    Requirement("gates:rule:now", "ADR 17", "a stricter rule holds at once, a looser one for what is asked afterwards"),
+    Requirement("gates:rule:two-persons", "ADR 17", "what a gate asks for is changed by two persons"),
+    Requirement("gates:quorum", "issue 6 §1", "a role can need several distinct persons"),
+    Requirement("signoff:abstain", "issue 6 §1", "an abstention answers, approves nothing and frees the role"),
+    Requirement("signoff:outlook", "issue 6 faults", "where nobody can approve, that is said, and who could"),
+    Requirement("signoff:votes:stale", "issue 6 faults", "a vote on a superseded digest counts nowhere"),
+    Requirement("obligations:stricter", "issue 6 §1", "of several obligations the stricter wins"),
+    Requirement("obligations:part", "issue 6 §1", "obligations are part of what is approved and shown to later voters"),
+    Requirement("obligations:in-force", "issue 6 §1", "obligations come into force with the activation"),
+    Requirement("obligations:carried", "issue 6 §1", "a carried vote stays under what it was given under"),
+    Requirement("obligations:checked", "issue 6 §1", "an obligation that cannot be kept to is refused"),
+    Requirement("obligations:kept", "issue 6 §1", "only a new approval ends an obligation"),
+    Requirement("obligations:canary", "issue 6 §1", "a canary lets its share of sessions through, whole sessions each"),
+    Requirement(
+        "reminders:stages", "issue 6 §1", "at 50, 80, 90 and 95 percent of the term people are told, once each"
+    ),
+    Requirement("reminders:escalate", "issue 6 §1", "reminders go to voters, then to backups, then to heads"),
+    Requirement("reminders:never-approve", "issue 6 §1", "a reminder counts no vote, ends nothing and gives no vote"),
+    Requirement(
+        "templates:lead-alone", "issue 6 §1", "within an approved template a team lead is enough, never nobody"
+    ),
+    Requirement(
+        "templates:bounds", "issue 6 §1", "a template bounds all that its approvers judged; beyond is the gate"
+    ),
+    Requirement("templates:duties", "issue 6 §1", "a template approved by the asking side spares nobody's word"),
+    Requirement("templates:again", "issue 6 §1", "a template is asked again at activation, as is what it pinned"),
+    Requirement(
+        "break-glass:narrow", "issue 6 §1", "break-glass lifts named holds of named tools, for at most 8 hours"
+    ),
+    Requirement(
+        "break-glass:duties", "issue 6 §1", "nobody breaks glass for, or reviews, what they stand on a side of"
+    ),
+    Requirement("break-glass:review", "issue 6 §1", "each is reviewed within 3 days, or its breaker breaks no other"),
     # -- who may vote
     Requirement(
         "duties:law:second-implementation", "issue 3 §3", "over 10,000 random organisations a naive answer agrees"
     ),
     Requirement("duties:law:nobody-asking", "DESIGN §6", "nobody on the asking side ever votes, by any path"),
+    Requirement(
+        "duties:law:any-path", "issue 6 numbers", "no self-approval by quorum, template, delegate, group, bot or glass"
+    ),
     Requirement("duties:law:monotone", "DESIGN §6", "more parties or ties never let anybody in who was out"),
     Requirement("duties:role:held", "DESIGN §4", "only a live grant for the team lets somebody vote in a role"),
     Requirement("duties:role:before", "DESIGN §4", "a role granted after the request opened does not count"),

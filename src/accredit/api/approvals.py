@@ -17,13 +17,23 @@ from accredit.api.problems import Json
 from accredit.api.shown import Items, moment, optional_moment
 from accredit.approvals.assessment import RiskAssessment
 from accredit.approvals.duties import Barred, Eligible, duty
-from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState, HoldVerdict, Vote, VoteVerdict
+from accredit.approvals.model import (
+    ApprovalRequest,
+    ApprovalState,
+    Hold,
+    HoldState,
+    HoldVerdict,
+    Obligation,
+    Vote,
+    VoteVerdict,
+)
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ForbiddenError, NotFoundError
-from accredit.kernel.ids import HoldId
-from accredit.registry.model import Role
+from accredit.kernel.ids import HoldId, ToolId
+from accredit.kernel.money import Money
+from accredit.registry.model import RestrictionKind, Role
 from accredit.registry.organisation import Organisation
 
 __all__ = [
@@ -36,6 +46,8 @@ __all__ = [
     "HoldRow",
     "HoldShown",
     "NeedRow",
+    "ObligationRow",
+    "OutlookRow",
     "PartiesShown",
     "StandingRow",
     "VoteRow",
@@ -44,11 +56,37 @@ __all__ = [
 ]
 
 
+class _Obligation(Form):
+    kind: Annotated[RestrictionKind, Field(strict=False)]
+    tool: Annotated[str, Field(max_length=200)] | None = None
+    calls_per_minute: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    cost_per_day: Annotated[str, Field(max_length=40)] | None = None
+    """An amount, as `5 USD`."""
+    role: AnyRole | None = None
+    share_percent: Annotated[int, Field(ge=1, le=99)] | None = None
+    days: Annotated[int, Field(ge=1, le=90)] | None = None
+
+    def taken(self, who: Operator, role: Role) -> Obligation:
+        return Obligation(
+            self.kind,
+            who.person,
+            role,
+            None if self.tool is None else ToolId(self.tool),
+            self.calls_per_minute,
+            None if self.cost_per_day is None else Money.parse(self.cost_per_day),
+            self.role,
+            self.share_percent,
+            self.days,
+        )
+
+
 class _Vote(Form):
     role: AnyRole
-    vote: Literal["approve", "reject"]
+    vote: Literal["approve", "reject", "abstain"]
     view_digest: Annotated[str, Field(max_length=80)]
     comment: Annotated[str, Field(max_length=4000)] = ""
+    obligations: Annotated[tuple[_Obligation, ...], Field(max_length=20, strict=False)] = ()
+    """Of an approval of an agent's version: under what it is given."""
 
 
 class _Answer(Form):
@@ -77,6 +115,8 @@ class ApprovalRow:
     expires: str
     missing: list[str]
     """Roles that have not approved."""
+    reminded: int
+    """How many stages of reminding have come: at 50, 80, 90 and 95 percent of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +128,25 @@ class NeedRow:
     validation: bool
     assessment: bool
     comment: bool
+    count: int
+    """How many persons must approve in it."""
+    template: str | None
+    """Digest of the template the version is within, if that is why nobody else is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObligationRow:
+    """Under what a version is approved, and by whose vote."""
+
+    kind: str
+    tool: str | None
+    calls_per_minute: int | None
+    cost_per_day: str | None
+    role: str | None
+    share_percent: int | None
+    days: int | None
+    by: str
+    as_role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +189,18 @@ class StandingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlookRow:
+    """Who could still vote in a role."""
+
+    role: str
+    wanted: int
+    could: list[str]
+    short: bool
+    """Whether too few can, as things stand."""
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalShown(ApprovalRow):
     """A request whole."""
 
@@ -139,6 +210,7 @@ class ApprovalShown(ApprovalRow):
     parties: PartiesShown
     votes: list[VoteRow]
     """Those that count now."""
+    obligations: list[ObligationRow]
     assessment: str | None
     decided: str | None
     used: str | None
@@ -152,6 +224,7 @@ class ApprovalToJudge(ApprovalShown):
     """Empty where there is nothing to vote on."""
     view_digest: str
     standing: list[StandingRow]
+    outlook: list[OutlookRow]
     obstacle: str | None
     """Why nothing can be judged at present, if so."""
 
@@ -217,8 +290,8 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return found
 
     def concerns(request: ApprovalRequest, who: Operator) -> bool:
-        """Whoever sees everything, stands on the asking side, or votes in another's place."""
-        if asking.sees_all(who) or who.person in request.parties.all:
+        """Whoever sees everything, stands on the asking side, was told of it, or votes in another's place."""
+        if asking.sees_all(who) or who.person in request.parties.all or who.person in request.told:
             return True
         agent = None if request.agent is None else plane.snapshots.current.catalogue.agent(request.agent)
         return (agent is not None and asking.may_see(who, agent)) or _may_vote(
@@ -250,20 +323,27 @@ def approvals(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             raise ForbiddenError(Code.NOT_AUTHORISED, "this request does not concern you")
         view, view_digest, obstacle = "", Digest(""), None
         standing: list[StandingRow] = []
+        outlook: list[OutlookRow] = []
         try:
             view, view_digest = desk.view(request.id)
             standing = [_standing(role, answer) for role, answer in desk.standing(request.id, who).items()]
+            outlook = [
+                OutlookRow(one.role, one.wanted, list(one.could), one.short, one.said)
+                for one in desk.outlook(request.id)
+            ]
         except AccreditError as error:  # what it rests on moved, or cannot be shown: nobody can vote, anybody can look
             obstacle = error.message
         return Json(ApprovalToJudge(
-            **_fields(request, asking), view=view, view_digest=view_digest, standing=standing, obstacle=obstacle
+            **_fields(request, asking), view=view, view_digest=view_digest, standing=standing, outlook=outlook,
+            obstacle=obstacle,
         ))  # fmt: skip
 
     @app.post("/api/v1/approvals/{approval}/vote", response_model=ApprovalShown)
     async def approval_vote(who: Who, approval: Named, form: _Vote) -> Json:
         after = await operations.vote(
-            who, approval, form.role, VoteVerdict(form.vote), Digest(form.view_digest), form.comment
-        )
+            who, approval, form.role, VoteVerdict(form.vote), Digest(form.view_digest), form.comment,
+            [one.taken(who, form.role) for one in form.obligations],
+        )  # fmt: skip
         return Json(ApprovalShown(**_fields(after, asking)))
 
     @app.post("/api/v1/approvals/{approval}/assessment", response_model=AttachedAssessment, status_code=201)
@@ -350,6 +430,7 @@ def approval_row(one: ApprovalRequest, asking: Asking) -> ApprovalRow:
         opened=moment(one.opened_us),
         expires=moment(one.expires_us),
         missing=[need.role for need in one.missing],
+        reminded=one.reminded,
     )
 
 
@@ -360,8 +441,12 @@ def _fields(one: ApprovalRequest, asking: Asking) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ApprovalRow.__dataclass_fields__} | {
         "subject": one.subject.digest,
         "needs": [
-            NeedRow(need.role, list(need.facets), need.validation, need.assessment, need.comment) for need in one.needs
+            NeedRow(
+                need.role, list(need.facets), need.validation, need.assessment, need.comment, need.count, need.template
+            )
+            for need in one.needs
         ],
+        "obligations": [_obligation(each) for each in one.obligations],
         "parties": PartiesShown(
             parties.requester, sorted(parties.authors), sorted(parties.owners), sorted(parties.beneficiaries)
         ),
@@ -370,6 +455,21 @@ def _fields(one: ApprovalRequest, asking: Asking) -> dict[str, Any]:
         "decided": optional_moment(one.decided_us),
         "used": optional_moment(one.used_us),
     }
+
+
+def _obligation(one: Obligation) -> ObligationRow:
+    cost = None if one.cost_per_day is None else str(one.cost_per_day)
+    return ObligationRow(
+        kind=one.kind,
+        tool=one.tool,
+        calls_per_minute=one.calls_per_minute,
+        cost_per_day=cost,
+        role=one.role,
+        share_percent=one.share_percent,
+        days=one.days,
+        by=one.by,
+        as_role=one.as_role,
+    )
 
 
 def _vote(one: Vote) -> VoteRow:

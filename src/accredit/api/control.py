@@ -21,6 +21,7 @@ from accredit.api.acts import acts
 from accredit.api.agents import agents
 from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
+from accredit.api.breaking import breaking
 from accredit.api.credentials import credentials
 from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
@@ -53,6 +54,7 @@ _SUBJECTS = (
     policies,
     watching,
     records,
+    breaking,
     discovering,
     stores,
     interchange,

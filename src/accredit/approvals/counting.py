@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from accredit.approvals.duties import Barred, duty
+from accredit.approvals.duties import Barred, barred, duty
 from accredit.approvals.easing import Replacing, eased, immaterial
-from accredit.approvals.gates import answer_us, carry_us, gate
+from accredit.approvals.gates import answer_us, carry_us, gate, stricter, template_gate
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Grounds, RoleNeed, SubjectKind, Vote, VoteVerdict
 from accredit.kernel.canonical import Digest, digest_value
+from accredit.registry.model import Tier
 from accredit.registry.organisation import Organisation
 
-__all__ = ["Counted", "Voided", "carried", "counted", "judged", "obstacles"]
+__all__ = ["Counted", "Voided", "carried", "counted", "judged", "needs_of", "obstacles"]
 
 _LIVE = frozenset({ApprovalState.OPEN, ApprovalState.APPROVED})
 
@@ -53,8 +54,28 @@ def judged(request: ApprovalRequest, need: RoleNeed, grounds: Grounds) -> Digest
             "subject": None if version else request.subject.digest,
             "tier": grounds.tier.value if grounds.tier else None,
             "validation": grounds.validation if need.validation else None,
-        },
+        }
+        | ({} if need.template is None else {"template": need.template}),
     )
+
+
+def needs_of(
+    request: ApprovalRequest, grounds: Grounds, organisation: Organisation, *, now_us: int
+) -> tuple[RoleNeed, ...]:
+    """The roles that must approve a request on present grounds.
+
+    INVARIANT: a template spares nobody's word who could not have given it on this very request: if one of those who
+    approved it stands on the asking side, could be somebody there, or has left, the whole gate is asked.
+    """
+    kind = SubjectKind(request.subject.kind)
+    if kind is SubjectKind.AGENT_VERSION and grounds.tier is Tier.MEDIUM:
+        for one in grounds.templates:
+            if one.by and now_us < one.expires_us and not any(
+                barred(organisation, request.parties, person, opened_us=request.opened_us, now_us=now_us)
+                for person in one.by
+            ):  # fmt: skip
+                return template_gate(one.digest, grounds.template_rule)
+    return gate(kind, grounds.tier, grounds.rule)
 
 
 def obstacles(request: ApprovalRequest, need: RoleNeed, grounds: Grounds) -> tuple[str, ...]:
@@ -73,7 +94,11 @@ def counted(request: ApprovalRequest, grounds: Grounds, organisation: Organisati
     """The request on present grounds. One that is over stays as it is."""
     if request.state not in _LIVE:
         return Counted(request)
-    needs = gate(SubjectKind(request.subject.kind), grounds.tier)
+    needs = needs_of(request, grounds, organisation, now_us=now_us)
+    if request.tier is grounds.tier:
+        # a rule that asks for less now is for what is asked from now on
+        needs = stricter(needs, request.needs)
+        needs = (*needs, *(one for one in request.needs if one.role not in {need.role for need in needs}))
     present = replace(request, tier=grounds.tier, needs=needs)
     wanted = {need.role: need for need in needs}
     standing: list[Vote] = []
@@ -99,7 +124,7 @@ def counted(request: ApprovalRequest, grounds: Grounds, organisation: Organisati
             kept.append(vote)
     present = replace(present, votes=tuple(kept))
     if present.missing:
-        expires_us = request.opened_us + answer_us(grounds.tier)
+        expires_us = request.opened_us + answer_us(grounds.tier, request.subject.kind)
         present = replace(present, state=ApprovalState.OPEN, decided_us=None, expires_us=expires_us)
     return Counted(present, tuple(voided))
 
@@ -116,7 +141,7 @@ def carried(
 
     Votes on the version in force stand as well where nothing they judged needs another look (`easing.py`).
     INVARIANT: a new version with any change that does is never approved by old votes alone; if they would do, none is
-    carried over.
+    carried over. What a vote was under it stays under: the obligations of a request come along with any of its votes.
     """
     since_us = fresh.opened_us - carry_us(grounds.tier)
     votes: list[Vote] = []
@@ -132,10 +157,13 @@ def carried(
             and vote.judged == digest
             and vote.at_us >= since_us
         ]
-        votes += sorted(found, key=lambda vote: vote.at_us)[-1:]
+        newest = {vote.person: vote for vote in sorted(found, key=lambda vote: vote.at_us)}
+        votes += list(newest.values())[-need.count :]
     others = {vote.role for vote in votes}
     votes += eased(fresh, earlier, grounds, replacing, judged, but=others, since_us=since_us)
     trial = counted(replace(fresh, votes=tuple(votes)), grounds, organisation, now_us=fresh.opened_us).request
-    if trial.missing or immaterial(trial, earlier, replacing):
-        return trial
-    return replace(fresh, votes=())
+    if not trial.missing and not immaterial(trial, earlier, replacing):
+        return replace(fresh, votes=())
+    kept = {vote.carried_from for vote in trial.votes}
+    under = {one: None for request in earlier if request.id in kept for one in request.obligations}
+    return replace(trial, obligations=tuple(under))

@@ -12,8 +12,10 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clearance import Subject
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
+from accredit.kernel.money import Money
 from accredit.policy.model import HoldNeed
-from accredit.registry.model import Agent, Environment, Role, Tier, Tool
+from accredit.registry.model import Agent, Environment, GateRule, RestrictionKind, Role, Tier, Tool
+from accredit.registry.templates import Template
 
 __all__ = [
     "ApprovalRequest",
@@ -25,6 +27,7 @@ __all__ = [
     "HoldRefusal",
     "HoldState",
     "HoldVerdict",
+    "Obligation",
     "Parties",
     "RoleNeed",
     "SubjectKind",
@@ -138,6 +141,8 @@ class VoteVerdict(StrEnum):
 
     APPROVE = "approve"
     REJECT = "reject"
+    ABSTAIN = "abstain"
+    """An answer that approves nothing: the role waits for somebody else."""
 
 
 class ApprovalState(StrEnum):
@@ -165,6 +170,12 @@ class SubjectKind(StrEnum):
     where a store of memory or knowledge is."""
     PURGE = "purge"
     """Deletion of what an agent kept in a store, exactly as planned."""
+    TEMPLATE = "template"
+    """What agents may be that were approved before they exist."""
+    BREAK_GLASS = "break-glass"
+    """That holds of an agent did not wait for a while: a look at it afterwards."""
+    GATE = "gate"
+    """What the organisation asks of a gate beyond what is built in."""
     FACT_SOURCE = "fact-source"
     """Who vouches for users and tasks: an issuer and its keys, or a context provider."""
     ERASURE = "erasure"
@@ -190,6 +201,14 @@ class Grounds:
     """Since when the agent is quarantined, if it is: a vote from before knew nothing of it, and lifts no quarantine."""
     view: Mapping[str, Any] = field(default_factory=dict)
     """The raw values of all of this, to be shown to whoever votes; any JSON."""
+    rule: GateRule | None = None
+    """What the organisation asks of this gate beyond what is built in."""
+    tools: frozenset[ToolId] = frozenset()
+    """Tools and models that the agent's version is granted: what an obligation can be about."""
+    template_rule: GateRule | None = None
+    """What the organisation asks of versions within a template beyond what is built in: its rule of the low tier."""
+    templates: tuple[Template, ...] = ()
+    """Those that the agent's version is within, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +223,11 @@ class RoleNeed:
     assessment: bool = False
     """Whether a risk assessment must be attached, whose digest the vote carries."""
     comment: bool = False
-    """Whether an approval needs words; a rejection always does."""
+    """Whether an approval needs words; a rejection and an abstention always do."""
+    count: int = 1
+    """How many persons must approve in it."""
+    template: Digest | None = None
+    """The template that the version is within, if that is why nobody else is asked: the vote binds to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +269,25 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
+class Obligation:
+    """What a vote approved under: a narrowing in force from the activation on, until a newer approval is."""
+
+    kind: RestrictionKind
+    by: PersonId
+    as_role: Role
+    tool: ToolId | None = None
+    """None: every tool."""
+    calls_per_minute: int | None = None
+    cost_per_day: Money | None = None
+    role: Role | None = None
+    """Of a hold: who can let a call through."""
+    share_percent: int | None = None
+    """Of a canary: how many of a hundred sessions are let through."""
+    days: int | None = None
+    """Of a canary: for how long from the activation on; None: until a newer approval is in force."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalRequest:
     """A subject that waits for sign-off, or what became of it."""
 
@@ -270,9 +312,24 @@ class ApprovalRequest:
     decided_us: int | None = None
     used_us: int | None = None
     """When what was approved was put into force."""
+    obligations: tuple[Obligation, ...] = ()
+    """Under which it is approved, if it is. They stay when the vote that brought one does not count any more: others
+    voted with it in view."""
+    reminded: int = 0
+    """How many stages of reminding have come (`reminders.py`)."""
+    told: tuple[PersonId, ...] = ()
+    """Who was reminded last: they may see it, and get no vote by it."""
+
+    @property
+    def approvals(self) -> tuple[Vote, ...]:
+        """The votes that count and approve."""
+        return tuple(vote for vote in self.votes if vote.verdict is VoteVerdict.APPROVE)
 
     @property
     def missing(self) -> tuple[RoleNeed, ...]:
-        """The roles that have not approved."""
-        given = {vote.role for vote in self.votes if vote.verdict is VoteVerdict.APPROVE}
-        return tuple(need for need in self.needs if need.role not in given)
+        """The roles that have not approved, or not by as many persons as they must."""
+        return tuple(need for need in self.needs if self.wanted(need))
+
+    def wanted(self, need: RoleNeed) -> int:
+        """How many more persons must approve in a role."""
+        return max(need.count - sum(vote.role is need.role for vote in self.approvals), 0)

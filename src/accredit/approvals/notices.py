@@ -1,4 +1,4 @@
-"""What people are told of a hold outside of the console. Pure.
+"""What people are told of holds and requests for sign-off outside of the console. Pure.
 
 A notice says that somebody is waited for, and where to look: only what is registered stands in it, nothing that an
 agent wrote. What is decided on is read in the console or the command line, whole, by whoever signed in there.
@@ -11,13 +11,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from accredit.approvals.model import Hold, HoldState
-from accredit.approvals.rows import KIND, read_hold
+from accredit.approvals.breakglass import BREAK_GLASS, BreakGlass, break_glass_from
+from accredit.approvals.model import ApprovalRequest, Hold, HoldState
+from accredit.approvals.rows import APPROVAL, KIND, read_approval, read_hold
 from accredit.audit.ports import Change
 from accredit.kernel.canonical import digest_value
 from accredit.kernel.legible import visible
 
-__all__ = ["HoldNotice", "notices_of", "opened_notice", "slack_message", "webhook_event"]
+__all__ = [
+    "GlassNotice",
+    "HoldNotice",
+    "Notice",
+    "RequestNotice",
+    "notices_of",
+    "opened_notice",
+    "slack_message",
+    "webhook_event",
+]
 
 _KINDS: Final[Mapping[HoldState, str]] = {
     HoldState.OPEN: "hold.opened",
@@ -25,6 +35,13 @@ _KINDS: Final[Mapping[HoldState, str]] = {
     HoldState.DENIED: "hold.denied",
     HoldState.EXPIRED: "hold.expired",
 }
+
+
+_PAGED: Final[Mapping[str, str]] = {
+    "break_glass.opened": "break-glass.opened",
+    "break_glass.overdue": "break-glass.unreviewed",
+}
+_PAGE_US: Final = 7 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,46 @@ class HoldNotice:
     until_us: int
     """When it is of no use any more."""
 
+    @property
+    def about(self) -> str:
+        """What a log calls it."""
+        return f"hold {self.hold.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestNotice:
+    """That people are reminded of a request for sign-off."""
+
+    id: str
+    kind: str
+    request: ApprovalRequest
+    name: str
+    """Of the agent; else what the request is about."""
+    urgency: str
+    until_us: int
+
+    @property
+    def about(self) -> str:
+        """What a log calls it."""
+        return f"request {self.request.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class GlassNotice:
+    """That somebody broke glass, or that nobody looked at it in time: a page."""
+
+    id: str
+    kind: str
+    glass: BreakGlass
+    agent: str
+    """Its name."""
+    until_us: int
+
+    @property
+    def about(self) -> str:
+        """What a log calls it."""
+        return f"break-glass {self.glass.id}"
+
 
 def _notice(hold: Hold, agent: str) -> HoldNotice | None:
     kind = _KINDS.get(hold.state)
@@ -49,8 +106,20 @@ def _notice(hold: Hold, agent: str) -> HoldNotice | None:
     return HoldNotice(f"ntc_{identity}", kind, hold, agent, hold.expires_us)
 
 
-def notices_of(change: Change, name: Callable[[str], str]) -> tuple[HoldNotice, ...]:
+Notice = HoldNotice | RequestNotice | GlassNotice
+"""Something to tell."""
+
+
+def notices_of(change: Change, name: Callable[[str], str]) -> tuple[Notice, ...]:
     """What a change of state gives to tell. `name` knows what an agent is called."""
+    if change.facts.kind == "approval.reminded":
+        asked = [
+            read_approval(write.doc) for write in change.writes if write.kind == APPROVAL and write.doc is not None
+        ]
+        return tuple(_reminder(one, str(change.body["urgency"]), name) for one in asked)
+    if change.facts.kind in _PAGED:
+        broken = [break_glass_from(one.key, one.doc) for one in change.writes if one.kind == BREAK_GLASS and one.doc]
+        return tuple(_page(one, _PAGED[change.facts.kind], name) for one in broken)
     if not change.facts.kind.startswith("hold."):
         return ()
     held = [read_hold(write.doc) for write in change.writes if write.kind == KIND and write.doc is not None]
@@ -58,13 +127,61 @@ def notices_of(change: Change, name: Callable[[str], str]) -> tuple[HoldNotice, 
     return tuple(notice for notice in made if notice is not None)
 
 
+def _reminder(request: ApprovalRequest, urgency: str, name: Callable[[str], str]) -> RequestNotice:
+    identity = digest_value("request-notice", {"request": request.id, "stage": request.reminded})
+    called = request.about if request.agent is None else name(request.agent)
+    return RequestNotice(
+        f"ntc_{identity.removeprefix('sha256:')[:32]}", "approval.reminded", request, called, urgency,
+        request.expires_us,
+    )  # fmt: skip
+
+
+def _page(glass: BreakGlass, kind: str, name: Callable[[str], str]) -> GlassNotice:
+    identity = digest_value("glass-notice", {"glass": glass.id, "kind": kind}).removeprefix("sha256:")[:32]
+    return GlassNotice(f"ntc_{identity}", kind, glass, name(glass.agent), glass.opened_us + _PAGE_US)
+
+
 def opened_notice(hold: Hold, name: Callable[[str], str]) -> HoldNotice | None:
     """What to tell of a hold that was found open at a start: whether it was told before, nobody knows."""
     return _notice(hold, name(hold.agent)) if hold.state is HoldState.OPEN else None
 
 
-def webhook_event(notice: HoldNotice, public_url: str) -> dict[str, Any]:
+def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
     """The body of a webhook (Standard Webhooks, "Payload structure")."""
+    if isinstance(notice, RequestNotice):
+        request = notice.request
+        return {
+            "type": notice.kind,
+            "timestamp": _moment(request.opened_us),
+            "data": {
+                "request": request.id,
+                "kind": request.subject.kind,
+                "about": notice.name,
+                "agent_id": request.agent,
+                "tier": request.tier.value if request.tier else None,
+                "roles": sorted({need.role.value for need in request.missing}),
+                "urgency": notice.urgency,
+                "to": list(request.told),
+                "expires_at": _moment(request.expires_us),
+                "url": f"{public_url}/console/approvals/{request.id}",
+            },
+        }
+    if isinstance(notice, GlassNotice):
+        glass = notice.glass
+        return {
+            "type": notice.kind,
+            "timestamp": _moment(glass.opened_us),
+            "data": {
+                "break_glass": glass.id,
+                "agent": notice.agent,
+                "agent_id": glass.agent,
+                "by": glass.by,
+                "tools": list(glass.tools),
+                "policies": list(glass.policies),
+                "until": _moment(glass.until_us),
+                "url": f"{public_url}/console/approvals/{glass.request}",
+            },
+        }
     hold = notice.hold
     return {
         "type": notice.kind,
@@ -82,8 +199,26 @@ def webhook_event(notice: HoldNotice, public_url: str) -> dict[str, Any]:
     }
 
 
-def slack_message(notice: HoldNotice, public_url: str) -> dict[str, Any]:
+def slack_message(notice: Notice, public_url: str) -> dict[str, Any]:
     """A message for an incoming webhook of Slack, or of what takes the same."""
+    if isinstance(notice, RequestNotice):
+        request = notice.request
+        roles = " and ".join(sorted({need.role.value for need in request.missing}))
+        link = f"<{public_url}/console/approvals/{request.id}|{request.id}>"
+        pressing = "" if notice.urgency == "reminded" else f" ({_plain(notice.urgency)}: hardly any time is left)"
+        lapses = f"{link} lapses at {_moment(request.expires_us)}{pressing}"
+        return {"text": f"{_plain(notice.name)} waits for {_plain(roles)}: {lapses}."}
+    if isinstance(notice, GlassNotice):
+        glass, link = notice.glass, f"<{public_url}/console/approvals/{notice.glass.request}|the review>"
+        tools = ", ".join(_plain(one) for one in glass.tools)
+        if notice.kind == "break-glass.opened":
+            until = _moment(glass.until_us)
+            text = (
+                f"Glass is broken for {_plain(notice.agent)}: {tools} waits for nobody until {until}; {link} is open."
+            )
+        else:
+            text = f"Nobody looked in time at the glass that was broken for {_plain(notice.agent)} ({tools}): {link}."
+        return {"text": text}
     hold = notice.hold
     about = f"{_plain(notice.agent)} ({hold.environment.value}) wants to use {_plain(hold.tool)}"
     link = f"<{public_url}/console/holds/{hold.id}|{hold.id}>"

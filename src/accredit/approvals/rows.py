@@ -18,6 +18,7 @@ from accredit.approvals.model import (
     Hold,
     HoldGrant,
     HoldState,
+    Obligation,
     Parties,
     RoleNeed,
     Vote,
@@ -26,10 +27,21 @@ from accredit.approvals.model import (
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clearance import Subject
 from accredit.kernel.ids import AgentId, HoldId, PersonId, ToolId
+from accredit.kernel.money import Money
 from accredit.policy.model import HoldNeed
-from accredit.registry.model import Environment, Role, Tier
+from accredit.registry.model import Environment, RestrictionKind, Role, Tier
 
-__all__ = ["APPROVAL", "ASSESSMENT", "KIND", "PROPOSAL", "approval_doc", "hold_doc", "read_approval", "read_hold"]
+__all__ = [
+    "APPROVAL",
+    "ASSESSMENT",
+    "KIND",
+    "PROPOSAL",
+    "approval_doc",
+    "hold_doc",
+    "obligation_doc",
+    "read_approval",
+    "read_hold",
+]
 
 APPROVAL = "approval"
 ASSESSMENT = "assessment"
@@ -126,13 +138,16 @@ def approval_doc(request: ApprovalRequest) -> dict[str, Any]:
             {
                 "assessment": need.assessment,
                 "comment": need.comment,
+                "count": need.count,
                 "facets": list(need.facets),
                 "role": need.role.value,
+                "template": need.template,
                 "validation": need.validation,
             }
             for need in request.needs
         ],
         "nonce": request.nonce,
+        "obligations": [obligation_doc(one) for one in request.obligations],
         "opened_us": request.opened_us,
         "parties": {
             "authors": sorted(request.parties.authors),
@@ -140,10 +155,12 @@ def approval_doc(request: ApprovalRequest) -> dict[str, Any]:
             "owners": sorted(request.parties.owners),
             "requester": request.parties.requester,
         },
+        "reminded": request.reminded,
         "state": request.state.value,
         "subject": {"digest": request.subject.digest, "kind": request.subject.kind},
         "team": request.team,
         "tier": request.tier.value if request.tier else None,
+        "told": list(request.told),
         "used_us": request.used_us,
         "votes": [
             {
@@ -175,7 +192,15 @@ def read_approval(doc: Mapping[str, Any]) -> ApprovalRequest:
         team=doc["team"],
         tier=Tier(doc["tier"]) if doc["tier"] else None,
         needs=tuple(
-            RoleNeed(Role(need["role"]), tuple(need["facets"]), need["validation"], need["assessment"], need["comment"])
+            RoleNeed(
+                Role(need["role"]),
+                tuple(need["facets"]),
+                need["validation"],
+                need["assessment"],
+                need["comment"],
+                need.get("count", 1),
+                need.get("template"),
+            )
             for need in doc["needs"]
         ),
         parties=Parties(
@@ -207,4 +232,37 @@ def read_approval(doc: Mapping[str, Any]) -> ApprovalRequest:
         assessment=doc["assessment"],
         decided_us=doc["decided_us"],
         used_us=doc["used_us"],
+        obligations=tuple(_obligation(one) for one in doc.get("obligations", ())),
+        reminded=doc.get("reminded", 0),
+        told=tuple(PersonId(one) for one in doc.get("told", ())),
+    )
+
+
+def obligation_doc(one: Obligation) -> dict[str, Any]:
+    """An obligation as it stands in a row, in a record and in what voters are shown."""
+    cost = one.cost_per_day
+    return {
+        "as": one.as_role.value,
+        "by": one.by,
+        "calls_per_minute": one.calls_per_minute,
+        "cost_per_day": None if cost is None else [cost.nanos, cost.currency],
+        "days": one.days,
+        "kind": one.kind.value,
+        "role": None if one.role is None else one.role.value,
+        "share_percent": one.share_percent,
+        "tool": one.tool,
+    }
+
+
+def _obligation(doc: Mapping[str, Any]) -> Obligation:
+    return Obligation(
+        kind=RestrictionKind(doc["kind"]),
+        by=PersonId(doc["by"]),
+        as_role=Role(doc["as"]),
+        tool=None if doc["tool"] is None else ToolId(doc["tool"]),
+        calls_per_minute=doc["calls_per_minute"],
+        cost_per_day=None if doc["cost_per_day"] is None else Money(*doc["cost_per_day"]),
+        role=None if doc["role"] is None else Role(doc["role"]),
+        share_percent=doc["share_percent"],
+        days=doc["days"],
     )

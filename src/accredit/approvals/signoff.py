@@ -14,22 +14,26 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from accredit.approvals.assessment import assessment_digest, read_assessment
-from accredit.approvals.counting import Counted, carried, counted, judged, obstacles
+from accredit.approvals.counting import Counted, carried, counted, judged, needs_of, obstacles
 from accredit.approvals.duties import Barred, Eligible, account_makers, barred, duty
 from accredit.approvals.easing import Replacing
-from accredit.approvals.gates import USE_US, answer_us, gate
+from accredit.approvals.gates import USE_US, answer_us
 from accredit.approvals.model import (
     ApprovalRequest,
     ApprovalState,
     Grounds,
+    Obligation,
     Parties,
     RoleNeed,
     SubjectKind,
     Vote,
     VoteVerdict,
 )
+from accredit.approvals.obligations import check_obligations, restrictions_under
+from accredit.approvals.outlook import RoleOutlook, outlook
 from accredit.approvals.ports import GroundsSource, ReplacingSource
-from accredit.approvals.rows import APPROVAL, ASSESSMENT, PROPOSAL, approval_doc, read_approval
+from accredit.approvals.reminders import reminder_due
+from accredit.approvals.rows import APPROVAL, ASSESSMENT, PROPOSAL, approval_doc, obligation_doc, read_approval
 from accredit.approvals.views import request_view
 from accredit.audit.model import Facts, Part
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
@@ -50,7 +54,7 @@ from accredit.kernel.ids import AgentId, IdSource, PersonId, TeamId
 from accredit.registry.model import Agent, AgentVersion, Role
 from accredit.registry.organisation import Organisation
 from accredit.registry.proposals import Proposal
-from accredit.registry.rows import GROUP, ROLE_GRANT
+from accredit.registry.rows import GROUP, RESTRICTION, ROLE_GRANT, restriction_doc
 
 __all__ = ["Approvals"]
 
@@ -140,7 +144,7 @@ class Approvals:
         parties = Parties(operator.person, proposal.authors, frozenset(), proposal.beneficiaries)
         return await self._open(
             Subject(SubjectKind(proposal.kind).value, proposal.digest), proposal.about, operator, parties,
-            agent=None, team=None, content=proposal.content,
+            agent=None, team=proposal.team, content=proposal.content,
         )  # fmt: skip
 
     async def _open(
@@ -185,8 +189,8 @@ class Approvals:
             request = replace(
                 request,
                 tier=grounds.tier,
-                needs=gate(kind, grounds.tier),
-                expires_us=opened_us + answer_us(grounds.tier),
+                needs=needs_of(request, grounds, organisation, now_us=opened_us),
+                expires_us=opened_us + answer_us(grounds.tier, subject.kind),
                 assessment=next((one.assessment for one in reversed(earlier) if one.assessment), None),
             )
             if grounds.blocks or (kind is SubjectKind.AGENT_VERSION and grounds.tier is None):
@@ -299,6 +303,14 @@ class Approvals:
             return {}
         return {need.role: self._duty(request, operator.person, need.role, now) for need in request.missing}
 
+    def outlook(self, request_id: str) -> tuple[RoleOutlook, ...]:
+        """Who could still vote in each role the request wants, and where too few can. Raises as `view`."""
+        now = self._clock.now()
+        found, _ = self._counted(self._known(request_id), now)
+        if found.request.state is not ApprovalState.OPEN:
+            return ()
+        return outlook(found.request, self._organisation(), now_us=now.wall_us)
+
     # -- judging
 
     async def attach_assessment(self, request_id: str, operator: Operator, form: Mapping[str, Any]) -> Digest:
@@ -354,15 +366,18 @@ class Approvals:
         verdict: VoteVerdict,
         view_digest: Digest,
         comment: str,
+        obligations: Sequence[Obligation] = (),
     ) -> ApprovalRequest:
         """Record a person's vote in one role on what they were shown; returns the request after it.
+
+        An approval of an agent's version may come with obligations, under which it is then approved by everybody.
 
         Raises:
             NotFoundError: no such request.
             ForbiddenError: `separation_of_duties`, or what is asked for can be approved by nobody (`approval_blocked`,
                 `access_excess`, `assessment_required`).
             ConflictError: the request is over, the role has voted, or another view was judged.
-            InvalidInputError: the comment is missing or too long.
+            InvalidInputError: the comment is missing or too long, or an obligation cannot be kept to.
             UnavailableError: it could not be made durable, or what it rests on cannot be shown.
         """
         if len(comment) > _MAX_COMMENT:
@@ -391,7 +406,10 @@ class Approvals:
             if verdict is VoteVerdict.APPROVE:
                 self._require_approvable(request, need, grounds)
                 self._require_accepter(request, need, operator.person, answer)
-            if not comment.strip() and (verdict is VoteVerdict.REJECT or need.comment):
+            given = tuple(replace(one, by=operator.person, as_role=role) for one in obligations)
+            if given:
+                self._require_obligable(request, grounds, verdict, given)
+            if not comment.strip() and (verdict is not VoteVerdict.APPROVE or need.comment or given):
                 raise InvalidInputError(Code.COMMENT_REQUIRED, f"this vote as `{role.value}` needs a comment")
             vote = Vote(
                 role=role,
@@ -405,7 +423,7 @@ class Approvals:
                 assessment=request.assessment if need.assessment else None,
                 for_person=answer.for_person,
             )
-            after = replace(request, votes=(*request.votes, vote))
+            after = replace(request, votes=(*request.votes, vote), obligations=(*request.obligations, *given))
             if verdict is VoteVerdict.REJECT:
                 after = replace(after, state=ApprovalState.REJECTED, decided_us=now.wall_us)
             elif not after.missing:
@@ -418,6 +436,7 @@ class Approvals:
                 "assessment": vote.assessment,
                 "for": vote.for_person,
                 "judged": vote.judged,
+                "obligations": [obligation_doc(one) for one in given],
                 "role": role.value,
                 "state": after.state.value,
                 "verdict": verdict.value,
@@ -490,12 +509,13 @@ class Approvals:
         if faults := self._assessment_faults(found.request, grounds):
             raise _not_cleared(faults)
         self._require_other_hand(found.request, operator, now)
-        votes = found.request.votes
+        votes = found.request.approvals
         return Clearance(
             present.subject,
             Basis.APPROVALS,
             tuple(vote.person for vote in votes),
             ",".join(vote.credential for vote in votes),
+            tuple(vote.for_person for vote in votes if vote.for_person is not None),
         )
 
     async def mark_used(self, request_id: str, *, actor: Actor) -> None:
@@ -518,7 +538,10 @@ class Approvals:
         await self._control.transact(build)
 
     def writes_to_use(self, view: StateView, request_id: str, now_us: int) -> tuple[Write, ...]:
-        """What notes, within another change, that it is in force. Raises as `mark_used`."""
+        """What notes, within another change, that it is in force, and brings its obligations into force with it.
+
+        Raises as `mark_used`.
+        """
         row = view.get(APPROVAL, request_id)
         request = None if row is None else read_approval(row.doc)
         if request is None or request.state is not ApprovalState.APPROVED:
@@ -526,7 +549,11 @@ class Approvals:
         if request.used_us is not None:
             return ()
         used = replace(request, used_us=now_us)
-        return self._ending(used)
+        under = () if request.agent is None else restrictions_under(request, request.agent, now_us)
+        return (
+            *self._ending(used),
+            *(Write(RESTRICTION, one.id, restriction_doc(one, salt=request.nonce)) for one in under),
+        )
 
     def writes_to_void(self, view: StateView, agent: AgentId, now_us: int) -> tuple[Write, ...]:
         """What withdraws, within another change, every request about an agent that nobody used."""
@@ -585,6 +612,43 @@ class Approvals:
         await self._write(kept, "approval.voided", None, found, {})
         return found.request
 
+    async def remind(self) -> int:
+        """Tell whoever is due to be told of requests that wait, once each; how many. To be called now and then.
+
+        A reminder is a record that others follow to deliver it. INVARIANT: it counts no vote and ends nothing.
+
+        Raises:
+            UnavailableError: the records could not be made durable.
+        """
+        made = 0
+        for request_id in list(self._kept):
+            if made == _MAX_SWEPT:
+                break
+            async with self._alone:
+                kept = self._kept.get(request_id)
+                made += kept is not None and await self._reminded(kept, self._clock.now())
+        return made
+
+    async def _reminded(self, kept: _Kept, now: Instant) -> bool:
+        if self._present(kept, now).state is not ApprovalState.OPEN:
+            return False
+        try:
+            found, grounds = self._counted(kept, now)
+            due = reminder_due(found.request, grounds.rule, self._organisation(), now_us=now.wall_us)
+        except AccreditError:
+            return False  # what it rests on cannot be known now: the next round asks again
+        if due is None:
+            return False
+        after = replace(kept.request, reminded=due.stage, told=due.to)
+        body = {
+            "roles": [role.value for role in due.roles],
+            "stage": due.stage,
+            "to": list(due.to),
+            "urgency": due.urgency.value,
+        }
+        change = _change("approval.reminded", Actor(basis="system"), after, body, writes=self._ending(after))
+        return await self._control.transact(_unless_changed(kept.request, change)) is not None
+
     # -- what must hold
 
     def _require_open(self, request: ApprovalRequest) -> None:
@@ -601,12 +665,25 @@ class Approvals:
         if need.assessment and (faults := self._assessment_faults(request, grounds)):
             raise ForbiddenError(Code.ASSESSMENT_REQUIRED, faults)
 
+    def _require_obligable(
+        self, request: ApprovalRequest, grounds: Grounds, verdict: VoteVerdict, given: Sequence[Obligation]
+    ) -> None:
+        if verdict is not VoteVerdict.APPROVE or request.subject.kind != SubjectKind.AGENT_VERSION:
+            raise InvalidInputError(
+                Code.BODY_MALFORMED, "only the approval of an agent's version comes with obligations"
+            )
+        check_obligations(given, request.obligations, grounds.tools)
+
     def _require_accepter(self, request: ApprovalRequest, need: RoleNeed, person: PersonId, answer: Eligible) -> None:
         # a residual risk is accepted by whoever the assessment names and nobody else: it is their vote that says so
         if not need.assessment or need.role is not Role.BUSINESS_OWNER:
             return
         assessment = self._assessment(request)
-        if assessment is None or assessment["form"]["acceptedBy"] not in {person, answer.for_person}:
+        named = None if assessment is None else assessment["form"]["acceptedBy"]
+        given = {one for vote in request.approvals if vote.role is need.role for one in (vote.person, vote.for_person)}
+        if named is not None and (named in given or request.wanted(need) > 1):
+            return  # of several business owners, one is who accepts it
+        if named is None or named not in {person, answer.for_person}:
             raise ForbiddenError(
                 Code.ASSESSMENT_REQUIRED, "the assessment names somebody else as who accepts the residual risk",
                 hint="they vote on it, or an assessment that names you is attached",
@@ -839,7 +916,8 @@ def _unless_changed(before: ApprovalRequest, change: Change) -> Callable[[StateV
 
 
 def _missing(request: ApprovalRequest) -> str:
-    roles = ", ".join(f"`{need.role.value}`" for need in request.missing)
+    wanted = [(request.wanted(need), need.role.value) for need in request.missing]
+    roles = ", ".join(f"`{role}`" if count == 1 else f"{count} persons as `{role}`" for count, role in wanted)
     return f"; it lacks the approval of {roles}" if roles else ""
 
 

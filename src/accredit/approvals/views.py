@@ -1,7 +1,8 @@
 """What somebody who votes is shown: everything judged, in raw values, as one text in which nothing deceives the eye.
 
-The text is JSON, so that no value can imitate what stands around it; the vote names its digest. Nothing in it depends
-on how far the voting is: a vote by one person does not change what another is looking at.
+The text is JSON, so that no value can imitate what stands around it; the vote names its digest. Of the
+voting it shows the obligations alone, under which others approved: that is part of what is approved. A vote without
+one does not change what another is looking at.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from accredit.approvals.model import ApprovalRequest, Grounds
 from accredit.approvals.requests import exact_json, plain, view_digest
+from accredit.approvals.rows import obligation_doc
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
@@ -55,13 +57,16 @@ def request_view(
             {
                 "assessment": need.assessment,
                 "comment": need.comment,
+                "count": need.count,
                 "facets": list(need.facets),
                 "role": need.role.value,
+                "template": need.template,
                 "validation": need.validation,
             }
             for need in request.needs
         ],
         "nonce": request.nonce,
+        "obligations": [obligation_doc(one) for one in request.obligations],
         "parties": {
             "authors": [who(person) for person in sorted(parties.authors)],
             "beneficiaries": [who(person) for person in sorted(parties.beneficiaries)],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
+from cyclopts.validators import LimitedChoice
 
 from accredit.approvals.model import ApprovalState, VoteVerdict
 from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, act, changing, client, listed, read_data, segment, shown
@@ -21,10 +22,24 @@ app = App()
 approval = App(name="approval", help="Requests for sign-off: list, read, vote, assess.")
 app.command(approval)
 
+_ANSWER = Group("Answer", validator=LimitedChoice(1, 1))
+"""Exactly one of these is said."""
 _PARTS: Final[Parts] = {
-    "needs": ("role", "assessment", "validation", "comment"),
+    "needs": ("role", "count", "assessment", "validation", "comment"),
     "votes": ("role", "person", "for_person", "verdict", "at", "comment", "credential", "carried_from"),
+    "obligations": (
+        "kind",
+        "tool",
+        "calls_per_minute",
+        "cost_per_day",
+        "role",
+        "share_percent",
+        "days",
+        "as_role",
+        "by",
+    ),
     "standing": ("role", "may", "why", "for_person"),
+    "outlook": ("role", "wanted", "could", "said"),
 }
 
 
@@ -46,7 +61,7 @@ def _approval_list(
     """
     listed(
         "/api/v1/approvals", output,
-        "id", "kind", "about", "agent_name", "tier", "requester", "missing", "expires", "state",
+        "id", "kind", "about", "agent_name", "tier", "requester", "missing", "reminded", "expires", "state",
         page=page, state=state, agent=agent, mine="true" if mine else "false",
     )  # fmt: skip
 
@@ -62,9 +77,11 @@ def _approval_get(id_: Id, *, output: Out = TABLE) -> None:
 def _approval_vote(
     id_: Id,
     *,
-    approve: Annotated[bool, Parameter(negative="--reject")],
+    approve: Annotated[bool | None, Parameter(negative="--reject", group=_ANSWER)] = None,
+    abstain: Annotated[bool, Parameter(negative="", group=_ANSWER)] = False,
     role: Role | None = None,
     comment: str = "",
+    under: Annotated[Path | None, Parameter(name="--under")] = None,
     view_digest: str | None = None,
     output: Out = TABLE,
 ) -> int:
@@ -72,11 +89,14 @@ def _approval_vote(
 
     Args:
         approve: Yes or no; a no ends the request.
+        abstain: Neither: the role waits for somebody else.
         role: The role you vote in; not needed if there is only one you may vote in.
         comment: Why, for the record.
+        under: YAML or JSON with the obligations you approve under, as a list under `obligations`.
         view_digest: Instead of being asked: the digest of what `approval get` showed you.
     """
-    verdict = VoteVerdict.APPROVE if approve else VoteVerdict.REJECT
+    verdict = VoteVerdict.ABSTAIN if abstain else VoteVerdict.APPROVE if approve else VoteVerdict.REJECT
+    obligations = read_data(under).get("obligations", []) if under is not None else []
     path = f"/api/v1/approvals/{segment(id_)}"
     with changing() as api:
         found = api.get(path)
@@ -91,7 +111,13 @@ def _approval_vote(
             question=f"{verdict} exactly this as {voting}?",
             otherwise="give `--view-digest` of what `approval get` showed",
         )
-        body = {"role": voting, "vote": verdict, "view_digest": digest, "comment": comment}
+        body = {
+            "role": voting,
+            "vote": verdict,
+            "view_digest": digest,
+            "comment": comment,
+            "obligations": obligations,
+        }
         return shown(api, api.post(f"{path}/vote", body), output, parts=_PARTS)
 
 

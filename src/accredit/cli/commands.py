@@ -8,6 +8,7 @@ from accredit import __version__
 from accredit.cli import (
     agents,
     approvals,
+    breaking,
     credentials,
     discovering,
     gitops,
@@ -34,6 +35,7 @@ _SUBJECTS = (
     people,
     agents,
     approvals,
+    breaking,
     holds,
     credentials,
     discovering,

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from accredit.approvals.model import ApprovalRequest, HoldVerdict, VoteVerdict
 from accredit.console.agents import AgentViews
 from accredit.console.assessing import assessment_form
+from accredit.console.conditions import obligations_of
 from accredit.console.entry import LOGIN, STATIC, ConsoleEntry, SessionCookie, is_fragment
 from accredit.console.findings import FindingViews
 from accredit.console.frame import Surroundings
@@ -130,6 +131,7 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             verdict,
             Digest(form.get("view_digest", "")[:80]),
             form.get("comment", "").strip(),
+            obligations_of(form, request.state.visit.operator, role) if verdict is VoteVerdict.APPROVE else (),
         )
         return _done(f"/console/approvals/{request_id}", "voted")
 

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from accredit.approvals.duties import Barred, Eligible
-from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState, HoldVerdict, VoteVerdict
+from accredit.approvals.model import (
+    ApprovalRequest,
+    ApprovalState,
+    Hold,
+    HoldState,
+    HoldVerdict,
+    Obligation,
+    VoteVerdict,
+)
+from accredit.approvals.outlook import RoleOutlook
 from accredit.audit.ports import RecordReader
 from accredit.console.live import RecentCall
 from accredit.identity.model import ApiToken, Operator
@@ -125,6 +134,10 @@ class Requests(Protocol):
         """How a person stands to every role the request still wants, on present grounds."""
         ...
 
+    def outlook(self, request_id: str, /) -> Sequence[RoleOutlook]:
+        """Who could still vote in each of them, and where too few can."""
+        ...
+
 
 class HeldCalls(Protocol):
     """Held calls, as they can be read."""
@@ -138,7 +151,14 @@ class ConsoleOperations(Protocol):
     """What can be changed from a page. Each checks who may, and raises ForbiddenError for whoever may not."""
 
     async def vote(
-        self, who: Operator, request: str, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+        self,
+        who: Operator,
+        request: str,
+        role: Role,
+        verdict: VoteVerdict,
+        view_digest: Digest,
+        comment: str,
+        obligations: Sequence[Obligation] = (),
     ) -> ApprovalRequest: ...
 
     async def assess(self, who: Operator, request: str, form: Mapping[str, Any]) -> Digest: ...

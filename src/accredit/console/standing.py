@@ -51,7 +51,7 @@ def standings(
                 request.team,
                 opened_us=request.opened_us,
                 now_us=now_us,
-                others=tuple(vote for vote in request.votes if vote.role is not need.role),
+                others=request.votes,
             )
             for need in request.missing
         }

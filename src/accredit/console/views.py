@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldState
 from accredit.console.assessing import rows_shown
+from accredit.console.conditions import UNDER
 from accredit.console.fleet import FleetPage, FleetQuery, fleet_page
 from accredit.console.frame import Surroundings
 from accredit.console.glance import glance_of
@@ -50,6 +51,8 @@ class _Waiting:
     agent: Agent | None
     hold: Hold | None = None
     request: ApprovalRequest | None = None
+    told: bool = False
+    """Whether this person was reminded of it."""
 
 
 class Views:
@@ -129,7 +132,9 @@ class Views:
             "inbox",
             **self._common.around(request, "/console/inbox"),
             holds=_mine_first(one for one in holds if one.mine or self._common.may_see(one.agent, who)),
-            requests=_mine_first(one for one in requests if one.mine or self._common.may_see(one.agent, who)),
+            requests=_mine_first(
+                one for one in requests if one.mine or one.told or self._common.may_see(one.agent, who)
+            ),
             following=f"{last.expires_us}.{last.id}" if last else "",
             name=self._common.namer,
         )
@@ -167,13 +172,15 @@ class Views:
         still_open = found.state is ApprovalState.OPEN
         standings: tuple[Standing, ...] = ()
         text, digest, obstacle = "", "", ""
+        short: list[str] = []
         try:
             standings = standings_of(self._services.requests.standing(found.id, who)) if still_open else ()
             text, digest = self._services.requests.view(found.id)
+            short = [one.said for one in self._services.requests.outlook(found.id) if one.short] if still_open else []
         except AccreditError as error:  # what it rests on cannot be shown: nobody can vote, anybody can look
             standings, obstacle = (), error.message
         may = [one for one in standings if one.may]
-        if not may:
+        if not may and who.person not in found.told:
             self._common.require_sight(agent, who)
         view = orjson.loads(text) if text else {}
         return self._pages.page(
@@ -181,7 +188,7 @@ class Views:
             **self._common.around(request, "/console/inbox"),
             request=found,
             agent=agent,
-            votes={vote.role: vote for vote in found.votes},
+            votes=found.votes,
             blocks=view.get("blocks") or (),
             excess=view.get("excess") or (),
             glance=glance_of(view),
@@ -189,11 +196,12 @@ class Views:
             text=text,
             digest=digest,
             obstacle=obstacle,
+            short=short,
             standings=standings,
             may=may,
             may_withdraw=still_open and self._may_withdraw(found, agent, who),
             name=self._common.namer,
-            typed=_typed(request, "role", "comment"),
+            typed=_typed(request, "role", "comment", *UNDER),
             **self._assessing(request, found, agent, who),
         )
 
@@ -231,6 +239,7 @@ class Views:
             mine=_may(self._common.standings(request, who)),
             agent=self._services.catalogue().agent(request.agent) if request.agent else None,
             request=request,
+            told=who.person in request.told,
         )
 
 

@@ -64,7 +64,7 @@ from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.origins import origins, texts
 from accredit.policy.ports import VetoAnswer
-from accredit.policy.restrictions import forbidding, throttle
+from accredit.policy.restrictions import daily_cap, forbidding, throttle
 from accredit.policy.snapshot import Slice
 from accredit.registry import rows
 from accredit.registry.items import ItemKind
@@ -433,9 +433,9 @@ class Enforcer:
         request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
-        decision = await self._decide(
-            passage, snapshot, agent, tool, turn, now, holds.grants_for(request) if request else frozenset()
-        )
+        broken = self._broken(passage, snapshot, agent, tool, now)
+        granted = holds.grants_for(request) if request else frozenset[str]()
+        decision = await self._decide(passage, snapshot, agent, tool, turn, now, granted | broken)
         match decision.outcome:
             case Outcome.DENY:
                 # a task that is closed, or not known to be open, is absent: that is then what was the matter
@@ -459,13 +459,16 @@ class Enforcer:
         # 8 reserve
         restrictions = passage.request.restrictions if passage.request is not None else ()
         slowed = throttle(restrictions, tool) if restrictions else None
+        limits = agent.version.limits
+        cap = daily_cap(restrictions, limits.cost_per_day) if restrictions else limits.cost_per_day
         reserved = self._controls.spend.reserve(
             Spend.of(
                 agent.id,
                 tool,
-                agent.version.limits,
+                limits,
                 price=call.cost or tool.price,
                 throttle=slowed,
+                cap=cap,
                 shares=tuple(_share(hop, tool) for hop in passage.hops),
             ),
             now=now,
@@ -476,9 +479,10 @@ class Enforcer:
         written = False
         try:
             headers = await self._controls.broker.headers(server, call.principal)
-            if decision.lifted and request is not None:
+            if used := frozenset(decision.lifted) - broken:
+                assert request is not None  # noqa: S101 - else nothing was granted
                 # 9 consume the grants: last before the record, which carries the reservation
-                passage.grants = await self._use_grants(request, decision, call)
+                passage.grants = await self._use_grants(request, used, call)
             # 10 record the decision, durably
             written = True
             await self._record(passage, Outcome.ALLOW, Code.ALLOWED)
@@ -695,17 +699,18 @@ class Enforcer:
         request = request_digest(held)
         standing = holds.state(approval, agent.id, request) if approval is not None else None
         counts = standing is HoldState.GRANTED or (foretold and holds.any_granted(agent.id))
-        lifted = holds.grants_for(request) if counts else frozenset()
+        broken = self._broken(passage, snapshot, agent, tool, now)
+        lifted = broken | (holds.grants_for(request) if counts else frozenset[str]())
         turn = self._turn(passage, snapshot, tool, now)
         try:
             decision = await self._decide(passage, snapshot, agent, tool, turn, now, lifted)
         finally:
             self._sessions.give_back(turn)
         advice = Advice(passage.decision_id, decision.outcome, decision.code, request=request, standing=standing)
-        if decision.outcome is Outcome.ALLOW and decision.lifted:
+        if decision.outcome is Outcome.ALLOW and (used := frozenset(decision.lifted) - broken):
             if foretold:
                 return advice
-            passage.grants = await self._use_grants(request, decision, call)
+            passage.grants = await self._use_grants(request, used, call)
         elif decision.outcome is Outcome.HOLD and ask:
             hold = await holds.open(held, decision.needs)
             if isinstance(hold, HoldRefusal):
@@ -746,8 +751,14 @@ class Enforcer:
             return VetoAnswer(fault="the call is no JSON")
         return await outside.ask(document)
 
-    async def _use_grants(self, request: Digest, decision: Decision, call: Call) -> tuple[str, ...]:
-        used = await self._controls.holds.consume(request, decision.lifted, credential=call.principal.credential)
+    def _broken(self, passage: Passage, snapshot: Snapshot, agent: Agent, tool: Tool, now: Instant) -> frozenset[str]:
+        """Whose holds do not wait by break-glass: it is one agent's, so nothing of work that was handed on."""
+        if passage.hops:
+            return frozenset()
+        return snapshot.lifted_on(agent.id, tool.id, now_us=now.wall_us, time_trusted=self._watch.steady(now))
+
+    async def _use_grants(self, request: Digest, lifted: frozenset[str], call: Call) -> tuple[str, ...]:
+        used = await self._controls.holds.consume(request, sorted(lifted), credential=call.principal.credential)
         if isinstance(used, HoldRefusal):
             raise ConflictError(used.code, used.detail)
         return used
@@ -1058,7 +1069,9 @@ def _handed_on(principal: Principal, tool: Tool, snapshot: Snapshot) -> bool:
 def _share(hop: Hop, tool: Tool) -> Share:
     """What a call uses up of somebody who handed its work on."""
     caller, slowed = hop.caller, throttle(hop.restrictions, tool) if hop.restrictions else None
-    return Share(caller.id, caller.name, caller.version.limits, slowed)
+    own = caller.version.limits.cost_per_day
+    cap = daily_cap(hop.restrictions, own) if hop.restrictions else own
+    return Share(caller.id, caller.name, caller.version.limits, slowed, cap)
 
 
 def _as_answered(agent: Agent, tool: Tool) -> Tool:

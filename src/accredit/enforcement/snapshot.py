@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from accredit.approvals.breakglass import BREAK_GLASS, BreakGlass, break_glass_from, lifted_by
 from accredit.audit.ports import Change, ControlLog
 from accredit.identity.model import Principal
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import AgentId, PersonId, ServerName, tool_id
+from accredit.kernel.ids import AgentId, PersonId, ServerName, ToolId, tool_id
 from accredit.policy.ports import Engine, VetoEngine
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.snapshot import PolicySnapshot
@@ -36,6 +37,8 @@ class Snapshot:
     policy_proven: bool
     restrictions: Mapping[AgentId, tuple[Restriction, ...]] = field(default_factory=dict)
     """Every one on record, lapsed or not, by the agent it is on."""
+    broken: Mapping[AgentId, tuple[BreakGlass, ...]] = field(default_factory=dict)
+    """Every break-glass on record, by the agent it is for."""
 
     @property
     def digest(self) -> Digest:
@@ -68,6 +71,11 @@ class Snapshot:
         found = self.restrictions.get(agent, ())
         return tuple(one for one in found if one.in_force(now_us)) if found and time_trusted else found
 
+    def lifted_on(self, agent: AgentId, tool: ToolId, *, now_us: int, time_trusted: bool) -> frozenset[str]:
+        """Whose holds do not wait now for a call of a tool by break-glass; none while the clock is not confirmed."""
+        found = self.broken.get(agent, ())
+        return lifted_by(found, tool, now_us=now_us) if found and time_trusted else frozenset()
+
     def barred_for(self, principal: Principal, *agents: Agent) -> Mapping[PersonId, str]:
         """Who may not answer a hold of a call by these agents: the person it serves, and their owners (DESIGN §3.11).
 
@@ -98,7 +106,8 @@ class SnapshotKeeper:
         catalogue = Catalogue.of(control.view)
         policy = PolicySnapshot(releases.current, catalogue.servers(), engine, veto=veto)
         restrictions = _grouped(rows.restriction_from(row.key, row.doc) for row in control.view.scan(rows.RESTRICTION))
-        self._current = self._made(catalogue, policy, restrictions)
+        broken = _by_agent(break_glass_from(row.key, row.doc) for row in control.view.scan(BREAK_GLASS))
+        self._current = self._made(catalogue, policy, restrictions, broken)
         # after the releases': a listener that subscribed earlier is called earlier
         control.subscribe(self._follow)
 
@@ -110,10 +119,14 @@ class SnapshotKeeper:
         return self._current
 
     def _made(
-        self, catalogue: Catalogue, policy: PolicySnapshot, restrictions: Mapping[AgentId, tuple[Restriction, ...]]
+        self,
+        catalogue: Catalogue,
+        policy: PolicySnapshot,
+        restrictions: Mapping[AgentId, tuple[Restriction, ...]],
+        broken: Mapping[AgentId, tuple[BreakGlass, ...]],
     ) -> Snapshot:
-        control = self._control
-        return Snapshot(catalogue, policy, control.recorded, control.unproven, self._releases.proven, restrictions)
+        control, proven = self._control, self._releases.proven
+        return Snapshot(catalogue, policy, control.recorded, control.unproven, proven, restrictions, broken)
 
     def _follow(self, change: Change) -> None:
         before = self._current
@@ -128,7 +141,9 @@ class SnapshotKeeper:
                 policy.grants.warm(
                     (*agent.version.grants, *agent.version.delegates)
                 )  # else the agent's first call would pay for it
-        self._current = self._made(catalogue, policy, _restricted(before.restrictions, change))
+        self._current = self._made(
+            catalogue, policy, _restricted(before.restrictions, change), _broken(before.broken, change)
+        )
 
 
 def _grouped(restrictions: Iterable[Restriction]) -> Mapping[AgentId, tuple[Restriction, ...]]:
@@ -146,3 +161,20 @@ def _restricted(
         return before
     kept = [one for on in before.values() for one in on if one.id not in written]
     return _grouped([*kept, *(rows.restriction_from(key, doc) for key, doc in written.items() if doc is not None)])
+
+
+def _by_agent(broken: Iterable[BreakGlass]) -> Mapping[AgentId, tuple[BreakGlass, ...]]:
+    found: defaultdict[AgentId, list[BreakGlass]] = defaultdict(list)
+    for one in broken:
+        found[one.agent].append(one)
+    return {agent: tuple(of) for agent, of in found.items()}
+
+
+def _broken(
+    before: Mapping[AgentId, tuple[BreakGlass, ...]], change: Change
+) -> Mapping[AgentId, tuple[BreakGlass, ...]]:
+    written = {write.key: write.doc for write in change.writes if write.kind == BREAK_GLASS}
+    if not written:
+        return before
+    kept = [one for of in before.values() for one in of if one.id not in written]
+    return _by_agent([*kept, *(break_glass_from(key, doc) for key, doc in written.items() if doc is not None)])

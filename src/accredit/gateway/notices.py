@@ -1,4 +1,4 @@
-"""Telling people about holds: a signed webhook, and a message for a chat.
+"""Telling people about holds and requests that wait: a signed webhook, and a message for a chat.
 
 Both addresses are an operator's own. Deliveries are tried again until the hold they are about is over, in memory: what
 is open at a start is told once more, under the same id. That a delivery fails holds nothing up: holds stand in the
@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from accredit.approvals.notices import HoldNotice, slack_message, webhook_event
+from accredit.approvals.notices import Notice, slack_message, webhook_event
 from accredit.kernel.clock import Clock
 
 __all__ = ["HoldNotices", "NoticePost", "SlackPost", "WebhookPost"]
@@ -40,7 +40,7 @@ class NoticePost(Protocol):
     @property
     def url(self) -> str: ...
 
-    def __call__(self, notice: HoldNotice, now_s: int, /) -> tuple[bytes, Mapping[str, str]]:
+    def __call__(self, notice: Notice, now_s: int, /) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers."""
         ...
 
@@ -54,7 +54,7 @@ class WebhookPost:
     public_url: str
     name: str = "webhook"
 
-    def __call__(self, notice: HoldNotice, now_s: int) -> tuple[bytes, Mapping[str, str]]:
+    def __call__(self, notice: Notice, now_s: int) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers."""
         body = orjson.dumps(webhook_event(notice, self.public_url))
         signed = b"%b.%d.%b" % (notice.id.encode(), now_s, body)
@@ -74,7 +74,7 @@ class SlackPost:
     public_url: str
     name: str = "chat"
 
-    def __call__(self, notice: HoldNotice, now_s: int) -> tuple[bytes, Mapping[str, str]]:  # noqa: ARG002 - the port's
+    def __call__(self, notice: Notice, now_s: int) -> tuple[bytes, Mapping[str, str]]:  # noqa: ARG002 - the port's
         """Body and headers."""
         return orjson.dumps(slack_message(notice, self.public_url)), {}
 
@@ -90,31 +90,31 @@ class HoldNotices:
         self._waiting: set[asyncio.Task[None]] = set()
         self._client: Any = None
 
-    def tell(self, notice: HoldNotice) -> None:
+    def tell(self, notice: Notice) -> None:
         """Deliver a notice soon. Does not block, and never raises."""
         for post in self._posts:
             if len(self._waiting) >= _MOST_WAITING:
-                _log.error("notice %s of hold %s was not sent: too many wait", notice.id, notice.hold.id)
+                _log.error("notice %s of %s was not sent: too many wait", notice.id, notice.about)
                 return
             task = asyncio.get_running_loop().create_task(self._deliver(post, notice))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
-    async def _deliver(self, post: NoticePost, notice: HoldNotice) -> None:
+    async def _deliver(self, post: NoticePost, notice: Notice) -> None:
         for attempt in range(10_000):
             async with self._room:
                 failed = await self._attempt(post, notice)
             if failed is None:
                 return
             now_us = self._clock.now().wall_us
-            _log.warning("%s: notice %s of hold %s: %s", post.name, notice.id, notice.hold.id, failed)
+            _log.warning("%s: notice %s of %s: %s", post.name, notice.id, notice.about, failed)
             pause_s = self._pauses_s[min(attempt, len(self._pauses_s) - 1)]
             if now_us + pause_s * 1_000_000 >= notice.until_us:
                 break
             await asyncio.sleep(pause_s)
-        _log.error("%s: notice %s of hold %s was not delivered", post.name, notice.id, notice.hold.id)
+        _log.error("%s: notice %s of %s was not delivered", post.name, notice.id, notice.about)
 
-    async def _attempt(self, post: NoticePost, notice: HoldNotice) -> str | None:
+    async def _attempt(self, post: NoticePost, notice: Notice) -> str | None:
         """Why it was not delivered; None if it was. The address stays out of it: it may be a secret."""
         import httpx2  # noqa: PLC0415 - 90 ms that a start without notices does not pay
 

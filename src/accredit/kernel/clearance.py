@@ -38,6 +38,8 @@ class Clearance:
     basis: Basis
     by: tuple[str, ...]
     credential: str
+    behind: tuple[str, ...] = ()
+    """In whose place some of those voted."""
 
     def covers(self, kind: str, digest: Digest) -> None:
         """Check that this clearance is for that very subject.

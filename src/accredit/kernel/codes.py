@@ -202,6 +202,11 @@ class Code(Enum):
         "a restriction in force on this agent forbids the call",
         "wait until it ends, or ask an operator; see `accredit agent get`",
     )
+    OUTSIDE_CANARY = (
+        "outside_canary",
+        "the agent's version was approved for a share of its sessions, and this is not one of them",
+        "wait until the period is over, or have a version approved without the obligation",
+    )
     # -- arguments and definitions
     UNDECLARED_ARGUMENT = (
         "undeclared_argument",

@@ -7,9 +7,11 @@ about a version that is not the newest declared any more has no grounds: nobody 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from accredit.approvals.easing import Replacing
+from accredit.approvals.gates import gate_name
 from accredit.approvals.model import ApprovalRequest, Grounds, SubjectKind
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, NotFoundError
@@ -19,8 +21,9 @@ from accredit.policy.releases import PolicyReleases
 from accredit.policy.widening import widened
 from accredit.registry.certifiability import Uncertifiable, uncertifiable
 from accredit.registry.changes import changes_between
-from accredit.registry.model import Agent, AgentState, AgentVersion
+from accredit.registry.model import Agent, AgentState, AgentVersion, Tier
 from accredit.registry.service import Registry
+from accredit.registry.templates import Template, outside
 
 __all__ = ["PresentGrounds"]
 
@@ -37,11 +40,13 @@ class PresentGrounds:
         judging: Judging,
         releases: PolicyReleases,
         content: Callable[[ApprovalRequest], Mapping[str, Any]],
+        now_us: Callable[[], int],
     ) -> None:
         self._registry = registry
         self._judging = judging
         self._releases = releases
         self._content = content
+        self._now_us = now_us
 
     def __call__(self, request: ApprovalRequest) -> Grounds:
         """The grounds of a request as of now.
@@ -51,19 +56,24 @@ class PresentGrounds:
             ConflictError: another version of it was declared since.
             UnavailableError: something this rests on cannot be computed, or is not what the log proves.
         """
-        match SubjectKind(request.subject.kind):
+        kind = SubjectKind(request.subject.kind)
+        match kind:
             case SubjectKind.AGENT_VERSION:
-                return self._of_version(request)
+                found = self._of_version(request)
             case SubjectKind.POLICY_RELEASE:
-                return self._of_release(request)
+                found = self._of_release(request)
             case (
                 SubjectKind.ROLE_GRANT
                 | SubjectKind.TOOL_FACT
+                | SubjectKind.GATE
                 | SubjectKind.FACT_SOURCE
                 | SubjectKind.PURGE
                 | SubjectKind.ERASURE
+                | SubjectKind.TEMPLATE
+                | SubjectKind.BREAK_GLASS
             ):
-                return Grounds()
+                found = Grounds()
+        return replace(found, rule=self._registry.gate(gate_name(kind, found.tier)))
 
     def _of_version(self, request: ApprovalRequest) -> Grounds:
         agent = None if request.agent is None else self._registry.get(request.agent)
@@ -74,6 +84,7 @@ class PresentGrounds:
             raise ConflictError(
                 Code.CONFLICT, "another version of the agent was declared since", hint="submit that one instead"
             )
+        templates = self._templates(agent, version)
         catalogue = self._registry.catalogue
         tiering, access = self._judging.tiering(agent, version), self._judging.access(agent, version)
         return Grounds(
@@ -84,10 +95,23 @@ class PresentGrounds:
             validation=access.digest,
             policies=frozenset(policy.id for policy in self._releases.current.policies),
             quarantined_us=_quarantined_us(agent),
+            tools=frozenset(grant.tool for grant in version.every_grant),
+            templates=templates if tiering.tier is Tier.MEDIUM else (),
+            template_rule=self._registry.gate(Tier.LOW.value),
             view={
                 "access": {**access.document(), "release": access.release},
                 "agent": _agent_doc(agent),
                 "manifest": version.manifest,
+                "obligations_in_force": [
+                    {"by_request": one.approval, "kind": one.kind.value, "tool": one.tool}
+                    for one in self._registry.restrictions_of(agent.id)
+                    if one.approval is not None
+                ],
+                "templates": [
+                    {**one.doc, "digest": one.digest, "name": one.name}
+                    for one in templates
+                    if tiering.tier is Tier.MEDIUM
+                ],
                 "models": list(model_documents(version, catalogue)),
                 "replaces": _replaced_doc(agent, version),
                 "stores": [str(one) for one in self._uncertifiable(version)],
@@ -116,6 +140,15 @@ class PresentGrounds:
                 for one in (*self._registry.versions(agent.id)[-_MOST_VERSIONS:], before)
             },
             widened=widened(access, self._judging.access(agent, version)),
+        )
+
+    def _templates(self, agent: Agent, version: AgentVersion) -> tuple[Template, ...]:
+        """Those of its team that a version is within."""
+        now_us, tool = self._now_us(), self._registry.catalogue.tool
+        return tuple(
+            one
+            for one in self._registry.templates_of(agent.team.id)
+            if not outside(one, version, agent.team.id, tool, now_us=now_us)
         )
 
     def _of_release(self, request: ApprovalRequest) -> Grounds:

@@ -10,11 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
-from accredit.approvals.model import ApprovalRequest, ApprovalState, Hold, HoldVerdict, SubjectKind, VoteVerdict
+from accredit.approvals.breakglass import BreakGlasses
+from accredit.approvals.model import (
+    ApprovalRequest,
+    ApprovalState,
+    Hold,
+    HoldVerdict,
+    Obligation,
+    SubjectKind,
+    VoteVerdict,
+)
 from accredit.approvals.service import Holds
 from accredit.audit.model import Receipt
 from accredit.audit.ports import Actor
@@ -56,12 +65,14 @@ from accredit.registry.manifest import (
     ContextProviderManifest,
     Document,
     EnforcementPointManifest,
+    GateManifest,
     GroupManifest,
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
     StoreManifest,
     TeamManifest,
+    TemplateManifest,
     ToolServerManifest,
 )
 from accredit.registry.model import Agent, AgentState, Environment, Incident, Restriction, RestrictionKind, Role
@@ -123,6 +134,7 @@ class Operations:
         judging: Judging,
         rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
         forget: Callable[[ServerName], None] = lambda _: None,
+        glasses: BreakGlasses,
         enact: Mapping[str, Enacts] | None = None,
     ) -> None:
         self._registry = registry
@@ -142,6 +154,7 @@ class Operations:
         self._judging = judging
         self._rehearse = rehearse
         self._forget = forget
+        self._glasses = glasses
         self._enacts = enact or {}
         self._told: set[str] = set()
         """Requests whose enacting failed, said once."""
@@ -177,7 +190,7 @@ class Operations:
 
     def _require_may_declare(self, who: Operator, document: Document) -> None:
         match document:
-            case PersonManifest() | GroupManifest() | TeamManifest():
+            case PersonManifest() | GroupManifest() | TeamManifest() | GateManifest():
                 self._permission.require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
                 self._permission.require(Act.MANAGE_ISSUERS, who)
@@ -185,6 +198,9 @@ class Operations:
                 self._permission.require(
                     Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment)
                 )
+            case TemplateManifest():
+                team = self._registry.catalogue.team(document.metadata.team)
+                self._permission.require(Act.REGISTER_AGENT, who, team=team.id if team else None)
             case AgentManifest():
                 self._require_may_declare_agent(who, document)
             case _:
@@ -433,7 +449,14 @@ class Operations:
         return await self._approvals.attach_assessment(request, who, form)
 
     async def vote(
-        self, who: Operator, request: str, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+        self,
+        who: Operator,
+        request: str,
+        role: Role,
+        verdict: VoteVerdict,
+        view_digest: Digest,
+        comment: str,
+        obligations: Sequence[Obligation] = (),
     ) -> ApprovalRequest:
         """Vote in a role on what was shown. The vote that completes a gate puts into force what needs nobody else.
 
@@ -441,7 +464,7 @@ class Operations:
         """
         require_admin_scope(who)
         after = await self._approvals.vote(
-            request, who, role=role, verdict=verdict, view_digest=view_digest, comment=comment
+            request, who, role=role, verdict=verdict, view_digest=view_digest, comment=comment, obligations=obligations
         )
         return await self._settled(after, who)
 
@@ -454,6 +477,8 @@ class Operations:
         """
         require_admin_scope(who)
         found = self._request(request)
+        if found.subject.kind == SubjectKind.BREAK_GLASS:
+            raise ConflictError(Code.CONFLICT, "the review of a break-glass is not taken back: security answers it")
         if found.parties.requester != who.person:
             agent = self._known(found.agent) if found.agent else None
             self._permission.require(Act.SUBMIT if agent else Act.MANAGE_PEOPLE, who, agent=agent)
@@ -638,6 +663,8 @@ class Operations:
         """
         for request in await self._approvals.sweep():
             await self._settled(request, None)
+        await self._approvals.remind()
+        await self._glasses.settle()
         await self._lifecycle.recover()
         for request in self._approvals.find(state=ApprovalState.APPROVED):
             if request.agent is None and request.used_us is None:
@@ -656,6 +683,8 @@ class Operations:
                 await self._carry_over(request, _actor(who) if who else _SYSTEM)
             elif request.state is ApprovalState.APPROVED and request.used_us is None:
                 await self._enact(request)
+            if request.subject.kind == SubjectKind.BREAK_GLASS:
+                await self._glasses.settle()
         except UnavailableError as error:
             _log.warning("what request %s decided waits: %s", request.id, error.message)
         return self._approvals.get(request.id) or request
@@ -680,12 +709,14 @@ class Operations:
 
     async def _enact(self, request: ApprovalRequest) -> None:
         """Put what was signed off into force. A failure is said once and tried again, not raised: the vote stands."""
-        last = request.votes[-1]
+        last = request.approvals[-1]
         operator = Operator(last.person, last.credential, frozenset(), Basis.ROLES.value)
         actor = _actor(operator)
         try:
             content = self._approvals.content(request)
-            if content["change"] == _POLICY:
+            if content["change"] == SubjectKind.BREAK_GLASS:
+                self._approvals.clearance(request.id, operator=operator)
+            elif content["change"] == _POLICY:
                 await self._publish(content, lambda: self._approvals.clearance(request.id, operator=operator), actor)
             elif (enacts := self._enacts.get(content["change"])) is not None:
                 await enacts(content, self._approvals.clearance(request.id, operator=operator), actor)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from accredit.approvals.model import ApprovalRequest, ApprovalState, VoteVerdict
+from accredit.approvals.model import ApprovalRequest, ApprovalState, Obligation, VoteVerdict
 from accredit.audit.archive import Archived
 from accredit.audit.model import Receipt
 from accredit.audit.ports import Actor, StateView, Write
@@ -132,7 +132,15 @@ class ApprovalDesk(Protocol):
     async def attach_assessment(self, request: str, operator: Operator, form: Mapping[str, Any]) -> Digest: ...
 
     async def vote(
-        self, request: str, operator: Operator, *, role: Role, verdict: VoteVerdict, view_digest: Digest, comment: str
+        self,
+        request: str,
+        operator: Operator,
+        *,
+        role: Role,
+        verdict: VoteVerdict,
+        view_digest: Digest,
+        comment: str,
+        obligations: Sequence[Obligation] = (),
     ) -> ApprovalRequest:
         """The request after the vote."""
         ...
@@ -159,6 +167,10 @@ class ApprovalDesk(Protocol):
 
     async def lapse(self, request: str, why: str) -> ApprovalRequest:
         """Close an approved request that cannot be put into force (any more)."""
+        ...
+
+    async def remind(self) -> int:
+        """Tell whoever is due to be told of requests that wait."""
         ...
 
     async def sweep(self) -> Sequence[ApprovalRequest]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from accredit.approvals.breakglass import BreakGlasses
 from accredit.approvals.model import SubjectKind
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
@@ -33,6 +34,7 @@ from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
+from accredit.lifecycle.breaking_operations import BreakingOperations
 from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
@@ -79,6 +81,7 @@ class LifecycleRoom:
 
     approvals: Approvals
     baselines: BaselineKeeper
+    breaking: BreakingOperations
     dossiers: Dossiers
     judging: Judging
     lifecycle: Lifecycle
@@ -180,7 +183,13 @@ def furnished(
     expiries = Expiries(control, subjects, index, legal_holds, schedule or the_schedule(), clock=clock, ids=ids)
     erasures = Erasures(control, index, subjects, legal_holds, names, clock=clock, ids=ids, at=at)
     judging = Judging(registry, snapshot, clock)
-    grounds = PresentGrounds(registry, judging, releases, lambda request: approvals.content(request))  # noqa: PLW0108 - bound by this very call
+    grounds = PresentGrounds(
+        registry,
+        judging,
+        releases,
+        lambda request: approvals.content(request),  # noqa: PLW0108 - bound by this very call
+        lambda: clock.now().wall_us,
+    )
     approvals = Approvals(
         control,
         ids,
@@ -255,6 +264,7 @@ def furnished(
     record_operations = RecordOperations(
         legal_holds, erasures, expiries, approvals, registry, clock, backup_days=backup_days
     )
+    glasses = BreakGlasses(control, clock, request=approvals.get)
     operations = Operations(
         registry=registry,
         identity=identity,
@@ -272,11 +282,13 @@ def furnished(
         judging=judging,
         rehearse=rehearse,
         forget=forget,
+        glasses=glasses,
         enact={
             SubjectKind.PURGE.value: stores.approved,
             SubjectKind.ERASURE.value: record_operations.approved,
         },
     )
+    breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
     timeline = Timeline(records)
     dossiers = Dossiers(
         registry,
@@ -329,6 +341,7 @@ def furnished(
     return LifecycleRoom(
         approvals,
         baselines,
+        breaking,
         dossiers,
         judging,
         lifecycle,

@@ -24,6 +24,8 @@ class Share:
     limits: AgentLimits
     throttle: int | None = None
     """Calls per minute that a restriction leaves it, its own and those made of what it handed on together."""
+    cap: Money | None = None
+    """What a restriction leaves it to be spent in a day, if one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Spend:
     """Calls per minute that a restriction leaves; it never raises the limits' own rate."""
     shares: tuple[Share, ...] = ()
     """Whoever handed the work on, each of whom must have room as well."""
+    cap: Money | None = None
+    """What may be spent in a day, if a restriction caps it: never above the cap there is without it."""
 
     @classmethod
     def of(
@@ -50,12 +54,13 @@ class Spend:
         *,
         price: Money | None,
         throttle: int | None = None,
+        cap: Money | None = None,
         shares: tuple[Share, ...] = (),
     ) -> Spend:
         """The spend of one call of `tool` at that price."""
         if price is None:
-            return cls(agent, tool.id, limits, None, "", throttle, shares)
-        return cls(agent, tool.id, limits, price.nanos, price.currency, throttle, shares)
+            return cls(agent, tool.id, limits, None, "", throttle, shares, cap)
+        return cls(agent, tool.id, limits, price.nanos, price.currency, throttle, shares, cap)
 
     @property
     def calls_per_minute(self) -> int:

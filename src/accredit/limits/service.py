@@ -102,7 +102,10 @@ class Limits:
         try:
             return self._counters.reserve(
                 spend,
-                budgets=[self._budget(spend.limits), *(self._budget(share.limits) for share in spend.shares)],
+                budgets=[
+                    self._budget(spend.limits, spend.cap),
+                    *(self._budget(share.limits, share.cap) for share in spend.shares),
+                ],
                 reservation_id=self._ids.new("rsv"),
                 now=now or self._clock.now(),
             )
@@ -160,8 +163,13 @@ class Limits:
 
         self._counters.restore(fold(facts, rate_of=rate_of, now=self._clock.now()))
 
-    def _budget(self, limits: AgentLimits) -> Budget | None:
+    def _budget(self, limits: AgentLimits, restricted: Money | None = None) -> Budget | None:
         cap = limits.cost_per_day or self._cost_per_day
+        if restricted is not None and (cap is None or cap.currency != restricted.currency):
+            # in another currency than the installation's own cap, nothing could be compared: nothing is left
+            cap = restricted if cap is None else Money(0, cap.currency)
+        elif restricted is not None and cap is not None and restricted.nanos < cap.nanos:
+            cap = restricted
         return None if cap is None else Budget(cap)
 
 

@@ -321,8 +321,8 @@ class _Asked:
         Raises:
             InvalidInputError: its facts do not open.
         """
-        # what hops read besides, and of whom, no pair knows
-        alone = pair.alone or pair.part is None or bool(call.stated.hops)
+        # what hops and restrictions read besides, and of whom, no pair knows
+        alone = pair.alone or pair.part is None or bool(call.stated.hops or call.stated.restrictions)
         facts = None if alone else call.facts(pair.looks_at)
         if facts is None:
             self.distinct += 1
@@ -428,11 +428,11 @@ class _Asked:
         assert part is not None  # noqa: S101 - else there is no projection
         assert judgement is not None  # noqa: S101 - else nothing is judged again
         plain = judgement.steady and not part.observes and judgement.outside is None
-        if plain and not judgement.granted and not call.stated.restrictions:
+        if plain and not judgement.granted:
             return sent
         request = call.request(facts)
         watched = part.observed(request.time_us) if part.observes else None
-        return sent, request.lifted, request.time_trusted, watched, request.restrictions, request.outside
+        return sent, request.lifted, request.time_trusted, watched, request.outside
 
 
 # -- proving the past

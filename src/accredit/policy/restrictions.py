@@ -7,14 +7,16 @@ hold that a restriction asks for, and nothing lifts the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from accredit.kernel.codes import Code
+from accredit.kernel.money import Money
 from accredit.policy.model import CallRequest, Decision, HoldNeed, Outcome
 from accredit.registry.model import Effect, Restriction, RestrictionKind, Tool
 
-__all__ = ["forbidding", "narrowed", "restriction_policy", "throttle"]
+__all__ = ["daily_cap", "forbidding", "narrowed", "restriction_policy", "throttle"]
 
 
 def restriction_policy(restriction: Restriction) -> str:
@@ -34,7 +36,7 @@ def _forbids(restriction: Restriction, tool: Tool) -> bool:
             return tool.effect is not Effect.READ
         case RestrictionKind.HOLD:
             return restriction.role is None  # a hold that nobody could lift
-        case RestrictionKind.THROTTLE:
+        case RestrictionKind.THROTTLE | RestrictionKind.DAILY_COST | RestrictionKind.CANARY:
             return False
 
 
@@ -51,6 +53,30 @@ def throttle(restrictions: Iterable[Restriction], tool: Tool) -> int | None:
     return min(rates, default=None)
 
 
+def daily_cap(restrictions: Iterable[Restriction], own: Money | None) -> Money | None:
+    """The least that may be spent in a day by these restrictions and the version's own cap; None: nothing caps it.
+
+    Caps in different currencies cannot be compared: then nothing is left to be spent.
+    """
+    caps = [one.cost_per_day for one in restrictions if one.cost_per_day is not None]
+    if not caps:
+        return own
+    known = [*([own] if own is not None else []), *caps]
+    if len({one.currency for one in known}) > 1:
+        return Money(0, known[0].currency)
+    return min(known, key=lambda one: one.nanos)
+
+
+def _outside_canary(restriction: Restriction, session: object) -> bool:
+    """Whether a session is not one of the share that is let through: the same for all its calls, and not its choice."""
+    if restriction.kind is not RestrictionKind.CANARY:
+        return False
+    if not isinstance(session, str) or restriction.share_percent is None:
+        return True
+    drawn = hashlib.sha256(f"canary {restriction.id} {session}".encode()).digest()
+    return int.from_bytes(drawn[:8]) % 100 >= restriction.share_percent
+
+
 def narrowed(decision: Decision, request: CallRequest, tool: Tool) -> Decision:
     """The decision under the request's restrictions."""
     if decision.outcome is Outcome.DENY:
@@ -64,6 +90,18 @@ def narrowed(decision: Decision, request: CallRequest, tool: Tool) -> Decision:
             needs=(),
             lifted=(),
             detail=", ".join(sorted({f"`{one.kind}`" for one in forbidden})),
+        )
+    session = request.context.get("session")
+    session_id = session.get("id") if isinstance(session, Mapping) else None
+    if outside := [one for one in request.restrictions if _outside_canary(one, session_id)]:
+        return replace(
+            decision,
+            outcome=Outcome.DENY,
+            code=Code.OUTSIDE_CANARY,
+            policies=tuple(sorted(restriction_policy(one) for one in outside)),
+            needs=(),
+            lifted=(),
+            detail=f"{min(one.share_percent or 0 for one in outside)} of a hundred sessions are let through",
         )
     holds = {
         restriction_policy(one): one.role.value

@@ -38,6 +38,7 @@ class Act(StrEnum):
     RESTRICT = "restrict agents"
     LIFT_RESTRICTION = "lift restrictions"
     RETIRE = "retire agents"
+    BREAK_GLASS = "break glass"
     HANDLE_ALERT = "handle alerts"
     PUBLISH_POLICY = "propose policies"
     REVOKE_ISSUER = "revoke issuers and enforcement points"
@@ -79,6 +80,7 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.RESTRICT: (Role.SECURITY, Role.OPERATOR),
     Act.LIFT_RESTRICTION: (Role.SECURITY,),
     Act.RETIRE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR),
+    Act.BREAK_GLASS: (Role.TEAM_LEAD, Role.OPERATOR, Role.SECURITY),
     Act.HANDLE_ALERT: (*_OWNERS, Role.SECURITY, Role.OPERATOR),
     Act.PUBLISH_POLICY: (Role.TEAM_LEAD, Role.OPERATOR, Role.SECURITY),
     Act.REVOKE_ISSUER: (Role.OPERATOR, Role.SECURITY, Role.ADMIN),

@@ -34,6 +34,7 @@ from accredit.registry.manifest import (
     ContextProviderManifest,
     Document,
     EnforcementPointManifest,
+    GateManifest,
     GroupManifest,
     IssuerManifest,
     ModelProviderManifest,
@@ -41,7 +42,9 @@ from accredit.registry.manifest import (
     RatesForm,
     StoreManifest,
     TeamManifest,
+    TemplateManifest,
     ToolServerManifest,
+    duration_ms,
 )
 from accredit.registry.mappings import declared_mapping
 from accredit.registry.model import (
@@ -50,7 +53,9 @@ from accredit.registry.model import (
     AgentState,
     Agreement,
     Environment,
+    GateRule,
     Person,
+    Role,
     Store,
     ToolServer,
 )
@@ -60,12 +65,14 @@ from accredit.registry.poisoning import ToolNames
 from accredit.registry.prices import PriceBook
 from accredit.registry.proposals import (
     Proposal,
+    gate_content,
     group_content,
     issuer_body,
     proposed,
     repin_content,
     server_content,
     store_content,
+    template_content,
     vouching_content,
 )
 from accredit.registry.registration import (
@@ -80,6 +87,7 @@ from accredit.registry.registration import (
     team_named,
 )
 from accredit.registry.schemas import compile_arguments
+from accredit.registry.templates import pinned_facts
 from accredit.registry.versions import expiry_us, facets, last_day, money_doc, version_digest
 from accredit.registry.vouching import (
     VouchingFault,
@@ -107,6 +115,7 @@ __all__ = [
     "some_of",
 ]
 
+_TEMPLATE_US: Final = 366 * 86_400_000_000
 _MAX_TIES: Final = 200
 _MAX_NAMED: Final = 200
 _MAX_NAMES: Final = 40_000
@@ -159,7 +168,7 @@ class Declarations:
                 yield partial(self._put_person, document, actor)
             case TeamManifest():
                 yield partial(self._put_team, document, actor)
-            case GroupManifest():
+            case GroupManifest() | GateManifest() | TemplateManifest():
                 return  # it is so already, or it is proposed
             case AgreementManifest():
                 yield partial(self._put_agreement, document, actor)
@@ -191,6 +200,10 @@ class Declarations:
         match document:
             case GroupManifest():
                 return self._group_proposal(document, actor, view)
+            case GateManifest():
+                return self._gate_proposal(document, actor, view)
+            case TemplateManifest():
+                return self._template_proposal(document, actor, view)
             case StoreManifest():
                 return self._store_proposal(document, actor, view)
             case IssuerManifest() | ContextProviderManifest():
@@ -239,9 +252,18 @@ class Declarations:
         """Ids of persons and names of groups; None for a person."""
         if manifest.spec.controlled_by is None:
             return None
+        found, faults = self._holders(manifest, "spec.controlledBy", manifest.spec.controlled_by, view)
+        if faults:
+            raise ManifestError(faults)
+        return found
+
+    def _holders(
+        self, manifest: Document, at: str, names: Sequence[str], view: StateView
+    ) -> tuple[frozenset[str], list[ManifestFault]]:
+        """Ids of persons and names of groups, and what is wrong with those named."""
         found, faults = set(), []
-        for index, name in enumerate(manifest.spec.controlled_by):
-            path = f"spec.controlledBy[{index}]"
+        for index, name in enumerate(names):
+            path = f"{at}[{index}]"
             if name.startswith("group:"):
                 found.add(name)
                 if view.get(rows.GROUP, name.removeprefix("group:")) is None:
@@ -252,12 +274,10 @@ class Declarations:
             known = rows.person_from(row.key, row.doc) if row is not None else None
             if known is None or known.left or known.bot:
                 message = f"`{name}` is not a registered person who is there"
-                faults.append(fault_at(manifest, path, Code.NOT_FOUND, message, "people answer for service accounts"))
+                faults.append(fault_at(manifest, path, Code.NOT_FOUND, message, "apply a Person"))
             else:
                 found.add(known.id)
-        if faults:
-            raise ManifestError(faults)
-        return frozenset(found)
+        return frozenset(found), faults
 
     def _manager(self, manifest: PersonManifest, view: StateView, known: Person | None) -> PersonId | None:
         """Who the manifest names; whoever is named already may have left meanwhile."""
@@ -340,6 +360,68 @@ class Declarations:
         before = self._organisation().persons(f"group:{name}")
         inner_members = {one for inner in spec.groups for one in self._organisation().persons(f"group:{inner}")}
         return proposed(content, about=f"group:{name}", beneficiaries={*members, *inner_members} - before)
+
+    def _gate_proposal(self, manifest: GateManifest, actor: Actor, view: StateView) -> Proposal | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        told: dict[str, dict[Role, frozenset[str]]] = {"backups": {}, "heads": {}}
+        faults: list[ManifestFault] = []
+        for each, named in (("backups", spec.backups), ("heads", spec.heads)):
+            for role, holders in named.items():
+                found, wrong = self._holders(manifest, f"spec.{each}.{role}", holders, view)
+                told[each][Role(role)] = found
+                faults += wrong
+        if faults:
+            raise ManifestError(faults)
+        rule = GateRule(
+            {Role(role): count for role, count in spec.roles.items()}, spec.comment, told["backups"], told["heads"]
+        )
+        content = gate_content(name, rows.gate_doc(rule), view, by=author(actor))
+        return None if content is None else proposed(content, about=f"gate:{name}")
+
+    def _template_proposal(self, manifest: TemplateManifest, actor: Actor, view: StateView) -> Proposal | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        team = team_named(view, manifest.metadata.team)
+        faults: list[ManifestFault] = []
+        if team is None:
+            message = f"no team is called `{manifest.metadata.team}`"
+            faults.append(fault_at(manifest, "metadata.team", Code.TEAM_UNKNOWN, message))
+        tools: dict[str, dict[str, Any]] = {}
+        for index, form in enumerate(spec.tools):
+            for place, own in enumerate(form.allow):
+                known = self._catalogue().tool(tool_id(ServerName(form.server), own))
+                server = self._catalogue().server(ServerName(form.server))
+                if known is None or server is None or server.environment is not Environment.PRODUCTION:
+                    message = f"the production server `{form.server}` has no registered tool {shown(own)}"
+                    at = f"spec.tools[{index}].allow[{place}]"
+                    faults.append(fault_at(manifest, at, Code.TOOL_UNKNOWN, message))
+                else:
+                    tools[known.id] = pinned_facts(known)
+        expires_us, now_us = expiry_us(spec.expires.isoformat()), self._clock.now().wall_us
+        if expires_us is None or not now_us < expires_us <= now_us + _TEMPLATE_US:
+            message = "a template ends later than now and within a year"
+            faults.append(fault_at(manifest, "spec.expires", Code.MANIFEST_INVALID, message))
+        if faults or team is None:
+            raise ManifestError(faults)
+        limits, cost = spec.limits, spec.limits.cost
+        doc = {
+            "audience": sorted(spec.audience),
+            "autonomy": sorted(spec.autonomy),
+            "data": sorted(spec.data),
+            "expires_us": expires_us,
+            "inputs": sorted(spec.inputs),
+            "limits": {
+                "callTimeoutMs": duration_ms(limits.timeout.call),
+                "callsPerMinute": limits.calls.per_minute,
+                "concurrency": limits.concurrency,
+                "costPerDay": money_doc(Money.parse(cost.per_day)) if cost else None,
+                "runTimeoutMs": duration_ms(limits.timeout.run),
+            },
+            "models": sorted([one.provider, one.model] for one in spec.models),
+            "reach": sorted(spec.reach),
+            "tools": tools,
+        }
+        content = template_content(name, team.id, doc, view, by=author(actor))
+        return None if content is None else proposed(content, about=f"template:{name}", team=team.id)
 
     def _put_agreement(self, manifest: AgreementManifest, actor: Actor, view: StateView) -> Change | None:
         name, spec = manifest.metadata.name, manifest.spec
@@ -860,6 +942,8 @@ def not_alone(document: Document) -> Iterator[ManifestFault]:
         yield fault_at(
             document, "spec.stdio", Code.TWO_PERSONS_REQUIRED, "a program that is started here takes two persons"
         )
+    if isinstance(document, GateManifest | TemplateManifest):
+        yield fault_at(document, "", Code.TWO_PERSONS_REQUIRED, "what gates ask for takes two persons to change")
     if isinstance(document, GroupManifest):
         yield fault_at(
             document, "", Code.TWO_PERSONS_REQUIRED, "a group takes two persons, as the roles it can give do"

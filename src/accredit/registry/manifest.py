@@ -56,6 +56,7 @@ __all__ = [
     "ContextProviderManifest",
     "Document",
     "EnforcementPointManifest",
+    "GateManifest",
     "GroupManifest",
     "IssuerManifest",
     "ModelProviderManifest",
@@ -64,6 +65,7 @@ __all__ = [
     "RatesForm",
     "StoreManifest",
     "TeamManifest",
+    "TemplateManifest",
     "ToolServerManifest",
     "data_classes",
     "duration_ms",
@@ -528,6 +530,60 @@ class TeamManifest(_Form):
     spec: _TeamSpec
 
 
+_Several = Annotated[
+    list[_Audience],
+    Field(min_length=1, max_length=5, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
+
+
+class _TemplateToolsForm(_Form):
+    server: _Name
+    allow: Annotated[
+        list[_OwnLabel],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="the server's own names of tools or models")
+
+
+class _TemplateMetadata(_Form):
+    name: _Name
+    team: _Name
+
+
+class _TemplateSpec(_Form):
+    """Upper bounds: a version is within them or takes the full gate."""
+
+    tools: Annotated[list[_TemplateToolsForm], Field(max_length=100)] = Field(
+        description="tools and models, as they are pinned and registered when it is approved"
+    )
+    data: _DataClasses
+    models: Annotated[list[_ModelForm], Field(max_length=50), AfterValidator(_distinct)] = []
+    autonomy: Annotated[
+        list[Literal["suggests", "each-act-approved", "acts-with-approval", "acts-unattended", "self-starting"]],
+        Field(min_length=1, max_length=5, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ]
+    audience: _Several
+    inputs: _Several
+    reach: Annotated[
+        list[Literal["user", "team", "department", "company"]],
+        Field(min_length=1, max_length=4, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ]
+    limits: _LimitsForm
+    expires: date = Field(description="the last day (UTC) on which it counts, at most a year ahead")
+
+
+class TemplateManifest(_Form):
+    """What agents of a team may be that were approved before they exist: within it a team lead's word is enough."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Template"]
+    metadata: _TemplateMetadata
+    spec: _TemplateSpec
+
+
 class _PersonSpec(_Form):
     email: _Email
     controlled_by: (
@@ -567,6 +623,42 @@ class GroupManifest(_Form):
     kind: Literal["Group"]
     metadata: _NamedMetadata
     spec: _GroupSpec
+
+
+_VotingRole = Literal["team-lead", "security", "compliance", "business-owner", "admin"]
+_Told = Annotated[
+    list[_EmailOrGroup],
+    Field(min_length=1, max_length=20, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
+
+
+class _GateMetadata(_Form):
+    name: Literal["low", "medium", "high", "policy-release", "role-grant", "tool-fact"] = Field(
+        description="of a risk tier: the gate of agents' versions; else the kind of what is signed off"
+    )
+
+
+class _GateSpec(_Form):
+    """It adds to what is built in, and can take nothing from it."""
+
+    roles: dict[_VotingRole, Annotated[int, Field(ge=1, le=10)]] = Field(
+        default={}, description="how many persons of a role must approve, if more than are built in"
+    )
+    comment: bool = Field(False, description="whether every approval needs words")
+    backups: dict[_VotingRole, _Told] = Field(
+        default={}, description="by role, who is told once nine tenths of the time are over; they get no vote by it"
+    )
+    heads: dict[_VotingRole, _Told] = Field(default={}, description="the same, on the last day or so")
+
+
+class GateManifest(_Form):
+    """What an organisation asks of a gate beyond what is built in."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Gate"]
+    metadata: _GateMetadata
+    spec: _GateSpec
 
 
 class _AgreementSpec(_Form):
@@ -1027,24 +1119,28 @@ Document = (
     | AgreementManifest
     | ContextProviderManifest
     | EnforcementPointManifest
+    | GateManifest
     | GroupManifest
     | IssuerManifest
     | ModelProviderManifest
     | PersonManifest
     | StoreManifest
     | TeamManifest
+    | TemplateManifest
     | ToolServerManifest
 )
 
 KINDS: Mapping[str, type[Document]] = {
     "Person": PersonManifest,
     "Group": GroupManifest,
+    "Gate": GateManifest,
     "Team": TeamManifest,
     "Agreement": AgreementManifest,
     "Issuer": IssuerManifest,
     "ContextProvider": ContextProviderManifest,
     "ToolServer": ToolServerManifest,
     "ModelProvider": ModelProviderManifest,
+    "Template": TemplateManifest,
     "EnforcementPoint": EnforcementPointManifest,
     "Store": StoreManifest,
     "Agent": AgentManifest,

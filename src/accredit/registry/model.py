@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ __all__ = [
     "DelegateGrant",
     "Effect",
     "Environment",
+    "GateRule",
     "Incident",
     "Launch",
     "Person",
@@ -172,6 +173,10 @@ class RestrictionKind(StrEnum):
     HOLD = "hold"
     DROP_TOOL = "drop-tool"
     READ_ONLY = "read-only"
+    DAILY_COST = "daily-cost"
+    """A cap below that of the version; comes with an approval only."""
+    CANARY = "canary"
+    """A share of the sessions is let through; comes with an approval only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +200,29 @@ class Restriction:
     """Whether a new approval, put in force, ends it as well."""
     alert: str | None = None
     """The alert or succession it answers, if nobody placed it: it goes when that is over by itself."""
+    approval: str | None = None
+    """The request under which the version is approved, if it is part of that: nobody lifts it."""
+    cost_per_day: Money | None = None
+    """Of a daily cost."""
+    share_percent: int | None = None
+    """Of a canary: how many of a hundred sessions are let through."""
 
     def in_force(self, now_us: int) -> bool:
         return now_us < self.until_us
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """What the organisation asks of one gate beyond what is built in, and who is told when nobody answers."""
+
+    roles: Mapping[Role, int] = field(default_factory=dict)
+    """How many persons of a role must approve; fewer than are built in change nothing."""
+    comment: bool = False
+    """Whether every approval needs words."""
+    backups: Mapping[Role, frozenset[str]] = field(default_factory=dict)
+    """By role: who is told once most of the time is over: ids of persons, and groups as `group:NAME`."""
+    heads: Mapping[Role, frozenset[str]] = field(default_factory=dict)
+    """The same, when nearly all of it is."""
 
 
 @dataclass(frozen=True, slots=True)

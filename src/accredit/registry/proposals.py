@@ -8,6 +8,8 @@ change   kind         content
 role     role-grant   grant, role, holder, team, persons (who would hold it), by
 group    role-grant   name, members, groups, persons (who is in these), before {members, groups}, ground, roles
                       (that membership gives), by
+gate     gate         name, doc, before, ground, by
+template template     name, team, doc, before, ground, by
 store    tool-fact    name, doc, before, ground, by
 server   tool-fact    name, doc, before, ground, pins: [{tool, definition, text?}] (text of tools new to it), by
 repin    tool-fact    server, environment, pins: [{tool, before, before_text, definition, text, ground}], by
@@ -38,13 +40,16 @@ __all__ = [
     "MAX_PROPOSAL_BYTES",
     "Proposal",
     "as_enacted",
+    "enact_gate",
     "enact_group",
     "enact_pins",
     "enact_repin",
     "enact_role",
     "enact_server",
     "enact_store",
+    "enact_template",
     "enact_vouching",
+    "gate_content",
     "group_content",
     "issuer_body",
     "proposal_digest",
@@ -55,17 +60,20 @@ __all__ = [
     "server_content",
     "store_content",
     "subject_kind",
+    "template_content",
     "vouching_content",
 ]
 
 MAX_PROPOSAL_BYTES: Final = 900 * 1024
 _KINDS: Final = {
-    "context-provider": "fact-source",
+    "gate": "gate",
     "group": "role-grant",
-    "issuer": "fact-source",
     "repin": "tool-fact",
     "role": "role-grant",
     "server": "tool-fact",
+    "template": "template",
+    "context-provider": "fact-source",
+    "issuer": "fact-source",
     "store": "tool-fact",
 }
 _AGAIN: Final = "look at it again, and propose it again"
@@ -76,7 +84,7 @@ class Proposal:
     """A change that waits for sign-off. Nothing of it is in force."""
 
     kind: str
-    """Of the subject that is signed off: `role-grant`, `tool-fact` or `fact-source`."""
+    """Of the subject that is signed off: `gate`, `template`, `role-grant`, `tool-fact` or `fact-source`."""
     digest: Digest
     about: str
     """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`, `issuer:NAME`, `context-provider:NAME`."""
@@ -86,6 +94,8 @@ class Proposal:
     authors: frozenset[PersonId]
     beneficiaries: frozenset[PersonId] = frozenset()
     """Who would get a role by it."""
+    team: TeamId | None = None
+    """Whose team leads judge it, if it is one team's."""
 
 
 def subject_kind(content: Mapping[str, Any]) -> str:
@@ -111,6 +121,7 @@ def proposed(
     about: str,
     environment: Environment | None = None,
     beneficiaries: Iterable[PersonId] = (),
+    team: TeamId | None = None,
 ) -> Proposal:
     """The proposal of a content.
 
@@ -131,6 +142,7 @@ def proposed(
         environment,
         frozenset({PersonId(content["by"])}),
         frozenset(beneficiaries),
+        team,
     )
 
 
@@ -272,6 +284,77 @@ def enact_group(
         who | stays,
     )
     return (Write(rows.GROUP, name, rows.group_doc(group) | {"enacted": digest}),)
+
+
+# -- gates
+
+
+def gate_content(name: str, doc: Mapping[str, Any], view: StateView, *, by: PersonId) -> dict[str, Any] | None:
+    """What the organisation asks of a gate, beside what it asked before; None if it is so already."""
+    row = view.get(rows.GATE, name)
+    before = None if row is None else {key: row.doc[key] for key in doc}
+    if before == doc:
+        return None
+    return {
+        "before": before,
+        "by": by,
+        "change": "gate",
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+    }
+
+
+def enact_gate(content: Mapping[str, Any], view: StateView) -> tuple[Write, ...]:
+    """The gate as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the gate changed since.
+    """
+    name, digest = content["name"], proposal_digest(content)
+    row = view.get(rows.GATE, name)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the gate `{name}`")
+    return (Write(rows.GATE, name, {**content["doc"], "enacted": digest}),)
+
+
+def template_content(
+    name: str, team: TeamId, doc: Mapping[str, Any], view: StateView, *, by: PersonId
+) -> dict[str, Any] | None:
+    """A template as it shall be, beside what it is; None if it is so already."""
+    row = view.get(rows.TEMPLATE, f"{team}/{name}")
+    if row is not None and row.doc["doc"] == doc:
+        return None
+    return {
+        "before": None if row is None else dict(row.doc["doc"]),
+        "by": by,
+        "change": "template",
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+        "team": team,
+    }
+
+
+def enact_template(content: Mapping[str, Any], view: StateView, *, by: Iterable[PersonId]) -> tuple[Write, ...]:
+    """The template as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the template, or a tool in it, changed since.
+    """
+    key, digest = f"{content['team']}/{content['name']}", proposal_digest(content)
+    row = view.get(rows.TEMPLATE, key)
+    if row is not None and row.doc["enacted"] == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the template `{content['name']}`")
+    for tool, facts in content["doc"]["tools"].items():
+        pin = view.get(rows.TOOL, tool)
+        if pin is None or pin.doc["definition"] != facts["definition"]:
+            raise _moved(f"the pin of `{tool}`")
+    return (Write(rows.TEMPLATE, key, {"by": sorted(set(by)), "doc": content["doc"], "enacted": digest}),)
 
 
 # -- tool facts

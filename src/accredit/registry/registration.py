@@ -16,7 +16,14 @@ from accredit.registry.catalogue import Catalogue
 from accredit.registry.conditions import argument_type, claim_type
 from accredit.registry.errors import ManifestError, ManifestFault
 from accredit.registry.items import item_kind, item_name
-from accredit.registry.manifest import AgentManifest, Document, PersonManifest, TeamManifest, duration_ms
+from accredit.registry.manifest import (
+    AgentManifest,
+    Document,
+    PersonManifest,
+    TeamManifest,
+    TemplateManifest,
+    duration_ms,
+)
 from accredit.registry.model import Person, Team
 from accredit.registry.pinning import read_definition
 from accredit.registry.versions import canonical_manifest, expiry_us
@@ -281,6 +288,9 @@ def row_named(document: Document, view: StateView, likely: Catalogue) -> Row | N
         case TeamManifest():
             team = team_named(view, document.metadata.name)
             return None if team is None else view.get(rows.TEAM, team.id)
+        case TemplateManifest():
+            team = team_named(view, document.metadata.team)
+            return None if team is None else view.get(rows.TEMPLATE, f"{team.id}/{document.metadata.name}")
         case _:
             return view.get(_KEPT_AS[document.kind], document.metadata.name)
 
@@ -289,6 +299,7 @@ _KEPT_AS: Final = {
     "Agreement": rows.AGREEMENT,
     "ContextProvider": rows.CONTEXT_PROVIDER,
     "EnforcementPoint": rows.ENFORCEMENT_POINT,
+    "Gate": rows.GATE,
     "Group": rows.GROUP,
     "Issuer": rows.ISSUER,
     "ModelProvider": rows.SERVER,

@@ -79,14 +79,17 @@ def restated(view: StateView, *, kinds: Iterable[str] = tuple(KINDS)) -> Iterato
     """Everything of some kinds that is registered and still there, kind by kind, by name."""
     names = Names(view)
     for kind in kinds:
+        if kind not in _STATED:
+            continue  # gates and templates are applied, and not stated again
         state = _STATED[kind][0]
         found = [one for row in view.scan(state) if (one := restated_row(kind, row, names)) is not None]
         yield from sorted(found, key=lambda one: (one.environment or "", one.name))
 
 
 def restated_row(kind: str, row: Row, names: Names) -> Restated | None:
-    """The object of one row as a manifest; None if it is over, or one of another kind."""
-    return _STATED[kind][1](row, names)
+    """The object of one row as a manifest; None if it is over, of another kind, or of one that is not stated again."""
+    stated = _STATED.get(kind)
+    return None if stated is None else stated[1](row, names)
 
 
 def _document(kind: str, metadata: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> dict[str, Any]:

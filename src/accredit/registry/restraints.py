@@ -64,6 +64,8 @@ def _check(restriction: Restriction, now_us: int) -> None:
         raise InvalidInputError(Code.BODY_MALFORMED, f"a throttle, and only it, has 1 to {_MAX_RATE} calls a minute")
     if hold != (restriction.role is not None) or (hold and restriction.role not in APPROVER_ROLES):
         raise InvalidInputError(Code.BODY_MALFORMED, "a hold, and only it, names a role that approves")
+    if restriction.kind in {RestrictionKind.CANARY, RestrictionKind.DAILY_COST}:
+        raise InvalidInputError(Code.BODY_MALFORMED, f"`{restriction.kind}` comes with an approval alone")
     if restriction.kind is RestrictionKind.DROP_TOOL and restriction.tool is None:
         raise InvalidInputError(Code.BODY_MALFORMED, "say which tool is dropped", hint="to stop them all, suspend it")
     if not now_us < restriction.until_us <= now_us + _MAX_TIME_US:
@@ -85,11 +87,17 @@ def restriction_lifted(view: StateView, restriction_id: str, actor: Actor, *, re
 
     Raises:
         NotFoundError: no such restriction; it may be over.
+        ConflictError: the version was approved under it.
     """
     row = view.get(rows.RESTRICTION, restriction_id)
     if row is None:
         raise NotFoundError(Code.NOT_FOUND, f"there is no restriction `{restriction_id[:80]}`")
     restriction = rows.restriction_from(row.key, row.doc)
+    if restriction.approval is not None:
+        raise ConflictError(
+            Code.CONFLICT, f"the version was approved under it, by request `{restriction.approval}`",
+            hint="a version that is approved without it ends it",
+        )  # fmt: skip
     parts = (Part("text", {"reason": reason[:_MAX_NOTE]}),) if reason else ()
     return Change(
         Facts("restriction.lifted", agent=restriction.agent, tool=restriction.tool),

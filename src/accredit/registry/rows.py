@@ -8,6 +8,9 @@ group        name                {members: [{person, by, since_us}], groups: [[n
 role_grant   grant id            {role, holder, team, by, since_us, revoked_us}; never removed
 delegation   delegation id       {holder, to, role, since_us, until_us}; ending it early brings `until_us` forward
 account_tie  account/by          {account, by, at_us}: the newest time that one had a hand in the other's account
+gate         tier or kind        {roles: {role: persons}, comment, backups: {role: [holder]}, heads, enacted}: what the
+                                 organisation asks beyond the gates that are built in
+template     team/name           {doc, by, enacted}: an envelope that was approved before the agents in it are declared
 agreement    name                {provider, covers, document, expires_us}
 issuer       name                {name, use, issuer, jwks, audience, claims, token_type, roles_claim, role_names:
                                  [[theirs, ours]], status_url, revoked?}; read by identity, which alone sets `revoked`
@@ -28,7 +31,8 @@ agent        agent id            {name, environment, team, state, owner, backup_
 agent_name   environment/name    {agent}: the one agent of that name there; gone once it is retired
 version      digest              {digest, manifest, facets}: written once
 restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us, calls_per_minute, role, salt,
-                                 until_approved?, alert?}; removed when lifted or long over
+                                 until_approved?, alert?, approval?, cost_per_day?, share_percent?}; removed when
+                                 lifted or long over
 store        name                {environment, adapter, location, credential, namespaces, shared, owner_field,
                                  subject_field, key_scope, id_field, text_field, created_field, enacted?}
 incident     incident id         {agent, severity, opened_us, closed_us}
@@ -48,9 +52,11 @@ from accredit.kernel.canonical import Digest, digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId
+from accredit.kernel.money import Money
 from accredit.registry.model import (
     Agreement,
     Environment,
+    GateRule,
     Incident,
     Launch,
     Person,
@@ -71,6 +77,7 @@ __all__ = [
     "DELEGATION",
     "ENFORCEMENT_POINT",
     "FIELD_OWNER",
+    "GATE",
     "GROUP",
     "INCIDENT",
     "ISSUER",
@@ -80,6 +87,7 @@ __all__ = [
     "SERVER",
     "STORE",
     "TEAM",
+    "TEMPLATE",
     "TOOL",
     "VERSION",
     "Overlay",
@@ -91,6 +99,8 @@ __all__ = [
     "agreement_from",
     "delegation_doc",
     "delegation_from",
+    "gate_doc",
+    "gate_from",
     "group_doc",
     "group_from",
     "incident_doc",
@@ -115,6 +125,7 @@ CONTEXT_PROVIDER: Final = "context_provider"
 DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
 ENFORCEMENT_POINT: Final = "enforcement_point"
+GATE: Final = "gate"
 FIELD_OWNER: Final = "field_owner"
 GROUP: Final = "group"
 INCIDENT: Final = "incident"
@@ -125,6 +136,7 @@ ROLE_GRANT: Final = "role_grant"
 SERVER: Final = "server"
 STORE: Final = "store"
 TEAM: Final = "team"
+TEMPLATE: Final = "template"
 TOOL: Final = "tool"
 VERSION: Final = "version"
 
@@ -291,6 +303,25 @@ def agreement_from(key: str, doc: Mapping[str, Any]) -> Agreement:
     return Agreement(key, doc["provider"], frozenset(doc["covers"]), Digest(doc["document"]), doc["expires_us"])
 
 
+def gate_doc(rule: GateRule) -> dict[str, Any]:
+    """A gate's row, under the tier's or the kind's name."""
+    return {
+        "backups": {role.value: sorted(told) for role, told in sorted(rule.backups.items())},
+        "comment": rule.comment,
+        "heads": {role.value: sorted(told) for role, told in sorted(rule.heads.items())},
+        "roles": {role.value: count for role, count in sorted(rule.roles.items())},
+    }
+
+
+def gate_from(_: str, doc: Mapping[str, Any]) -> GateRule:
+    return GateRule(
+        {Role(role): count for role, count in doc["roles"].items()},
+        doc["comment"],
+        {Role(role): frozenset(told) for role, told in doc["backups"].items()},
+        {Role(role): frozenset(told) for role, told in doc["heads"].items()},
+    )
+
+
 def launch_doc(launch: Launch) -> dict[str, Any]:
     """As it stands in a tool server's row. Pairs, not an object: an environment has names of any letter case."""
     return {
@@ -321,15 +352,19 @@ def launch_from(doc: Mapping[str, Any]) -> Launch:
 
 def restriction_doc(restriction: Restriction, *, salt: str) -> dict[str, Any]:
     """A restriction's row, under its id; the salt keeps what a person said from being guessed by the row's digest."""
+    cost = restriction.cost_per_day
     return {
         "agent": restriction.agent,
         "alert": restriction.alert,
+        "approval": restriction.approval,
         "calls_per_minute": restriction.calls_per_minute,
         "cause": restriction.cause,
+        "cost_per_day": None if cost is None else [cost.nanos, cost.currency],
         "kind": restriction.kind.value,
         "opened_us": restriction.opened_us,
         "role": None if restriction.role is None else restriction.role.value,
         "salt": salt,
+        "share_percent": restriction.share_percent,
         "tool": restriction.tool,
         "until_approved": restriction.until_approved,
         "until_us": restriction.until_us,
@@ -349,6 +384,9 @@ def restriction_from(key: str, doc: Mapping[str, Any]) -> Restriction:
         role=None if doc["role"] is None else Role(doc["role"]),
         until_approved=doc.get("until_approved", False),
         alert=doc.get("alert"),
+        approval=doc.get("approval"),
+        cost_per_day=None if doc.get("cost_per_day") is None else Money(*doc["cost_per_day"]),
+        share_percent=doc.get("share_percent"),
     )
 
 

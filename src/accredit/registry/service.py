@@ -71,12 +71,14 @@ from accredit.registry.manifest import (
     ContextProviderManifest,
     Document,
     EnforcementPointManifest,
+    GateManifest,
     GroupManifest,
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
     StoreManifest,
     TeamManifest,
+    TemplateManifest,
     ToolServerManifest,
     read_manifests,
 )
@@ -87,6 +89,7 @@ from accredit.registry.model import (
     AgentVersion,
     Agreement,
     Environment,
+    GateRule,
     Incident,
     Restriction,
     RestrictionKind,
@@ -104,12 +107,14 @@ from accredit.registry.prices import PriceBook
 from accredit.registry.proposals import (
     Proposal,
     as_enacted,
+    enact_gate,
     enact_group,
     enact_pins,
     enact_repin,
     enact_role,
     enact_server,
     enact_store,
+    enact_template,
     enact_vouching,
     issuer_body,
     proposal_digest,
@@ -123,6 +128,7 @@ from accredit.registry.restating import Names, Restated, restated, restated_row,
 from accredit.registry.restraints import agent_restricted, incident_closed, incident_flagged, restriction_lifted
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
+from accredit.registry.templates import Template
 from accredit.registry.versions import version_from
 
 __all__ = ["ApplyOutcome", "ApplyResult", "Registry", "Repinned", "read_files"]
@@ -321,6 +327,24 @@ class Registry:
     def agreements(self) -> Mapping[str, Agreement]:
         """Agreements with suppliers, by name; some may be over."""
         return self._tables.agreements
+
+    def gate(self, name: str) -> GateRule | None:
+        """What the organisation asks of a gate beyond what is built in, by the name of its tier or kind.
+
+        Raises:
+            UnavailableError: the log contradicts a gate's row.
+        """
+        self._require_proven({rows.GATE})
+        return self._tables.gate(name)
+
+    def templates_of(self, team: TeamId) -> tuple[Template, ...]:
+        """The templates of a team, by name; some may be over.
+
+        Raises:
+            UnavailableError: the log contradicts a template's row.
+        """
+        self._require_proven({rows.TEMPLATE})
+        return self._tables.templates_of(team)
 
     @property
     def stores(self) -> Mapping[str, Store]:
@@ -633,6 +657,8 @@ class Registry:
                 | AgreementManifest()
                 | EnforcementPointManifest()
                 | ContextProviderManifest()
+                | GateManifest()
+                | TemplateManifest()
             ):
                 return ApplyResult(document.kind, document.metadata.name, document.metadata.name, outcome)
             case ToolServerManifest() | ModelProviderManifest():
@@ -960,17 +986,23 @@ class Registry:
         clearance.covers(subject_kind(content), proposal_digest(content))
         if clearance.basis is not Basis.APPROVALS:
             raise ForbiddenError(Code.CLEARANCE_REQUIRED, "this takes the sign-off of a second person")
-        by = frozenset(PersonId(one) for one in clearance.by)
+        by, behind = (frozenset(PersonId(one) for one in each) for each in (clearance.by, clearance.behind))
         receipt: Receipt | None = None
         while True:
             left: list[bool] = []
-            done = await self._control.transact(partial(self._enact, content, by, actor, left))
+            done = await self._control.transact(partial(self._enact, content, by, behind, actor, left))
             receipt = done or receipt
             if not left:
                 return receipt
 
     def _enact(
-        self, content: Mapping[str, Any], by: frozenset[PersonId], actor: Actor, left: list[bool], view: StateView
+        self,
+        content: Mapping[str, Any],
+        by: frozenset[PersonId],
+        behind: frozenset[PersonId],
+        actor: Actor,
+        left: list[bool],
+        view: StateView,
     ) -> Change | None:
         """One transaction of it; `left` is filled if more are to follow."""
         proven, now_us = self._proven(view), self._clock.now().wall_us
@@ -987,6 +1019,14 @@ class Registry:
                 self._keeps_administrators(writes)
                 body["group"] = content["name"]
                 facts = Facts("group.composed")
+            case "gate":
+                writes = enact_gate(content, proven)
+                body["gate"] = content["name"]
+                facts = Facts("gate.set")
+            case "template":
+                writes = enact_template(content, proven, by=(*by, *behind))
+                body["template"] = content["name"]
+                facts = Facts("template.approved")
             case "store":
                 writes = enact_store(content, proven)
                 body["store"] = content["name"]
@@ -1134,6 +1174,7 @@ class Registry:
 
         Raises:
             NotFoundError: no such restriction; it may be over.
+            ConflictError: the version in force was approved under it.
         """
         return await self._control.transact(
             lambda view: restriction_lifted(self._proven(view), restriction, actor, reason=reason)

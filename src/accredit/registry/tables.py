@@ -1,4 +1,4 @@
-"""Roles, groups, delegations, account ties, agreements, restrictions and incidents as of now, by following the log.
+"""Roles, groups, ties, agreements, gates, restrictions, incidents and the like as of now, by following the log.
 
 A change costs what it touches: rows of other kinds cost nothing, and the organisation with its indexes is made again
 only when somebody asks after a row of it changed.
@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from accredit.audit.ports import Change, StateView, Write
-from accredit.kernel.ids import AgentId, PersonId
+from accredit.kernel.ids import AgentId, PersonId, TeamId
 from accredit.registry import rows
-from accredit.registry.model import Agreement, Incident, Person, Restriction, Store
+from accredit.registry.model import Agreement, GateRule, Incident, Person, Restriction, Store
 from accredit.registry.organisation import AccountTie, Delegation, Group, Organisation, RoleGrant
+from accredit.registry.templates import Template, template_from
 
 __all__ = ["ORGANISATION_KINDS", "Tables"]
 
@@ -72,6 +73,8 @@ class Tables:
         self._delegations: _Table[Delegation] = _Table(view, rows.DELEGATION, rows.delegation_from)
         self._ties: _Table[AccountTie] = _Table(view, rows.ACCOUNT_TIE, lambda _, doc: rows.account_tie_from(doc))
         self._agreements: _Table[Agreement] = _Table(view, rows.AGREEMENT, rows.agreement_from)
+        self._gates: _Table[GateRule] = _Table(view, rows.GATE, rows.gate_from)
+        self._templates: _Table[Template] = _Table(view, rows.TEMPLATE, template_from)
         self._restrictions: _ByAgent[Restriction] = _ByAgent(view, rows.RESTRICTION, rows.restriction_from)
         self._incidents: _ByAgent[Incident] = _ByAgent(view, rows.INCIDENT, rows.incident_from)
         self._stores: _Table[Store] = _Table(view, rows.STORE, rows.store_from)
@@ -81,6 +84,8 @@ class Tables:
             rows.DELEGATION: self._delegations,
             rows.ACCOUNT_TIE: self._ties,
             rows.AGREEMENT: self._agreements,
+            rows.GATE: self._gates,
+            rows.TEMPLATE: self._templates,
             rows.RESTRICTION: self._restrictions,
             rows.INCIDENT: self._incidents,
             rows.STORE: self._stores,
@@ -112,6 +117,12 @@ class Tables:
         """By name; a copy."""
         return dict(self._agreements.values)
 
+    def gate(self, name: str) -> GateRule | None:
+        return self._gates.values.get(name)
+
+    def templates_of(self, team: TeamId) -> tuple[Template, ...]:
+        return tuple(sorted((one for one in self._templates.values.values() if one.team == team), key=_named))
+
     @property
     def stores(self) -> Mapping[str, Store]:
         """By name; a copy."""
@@ -134,3 +145,7 @@ class Tables:
 
     def role_grant(self, key: str) -> RoleGrant | None:
         return self._grants.values.get(key)
+
+
+def _named(template: Template) -> str:
+    return template.name
