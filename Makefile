@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test browser lint format bench lock chaos fuzz duties conformance adapters stores
+.PHONY: install install-test run test browser lint format bench lock chaos fuzz duties conformance adapters stores residue
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -34,11 +34,11 @@ format: .venv/.test
 	$(BIN)/ruff check --fix src tests bench examples
 
 ifeq ($(BROWSER),0)
-test: lint
+test: lint residue
 	$(BIN)/pytest -n 2 --dist worksteal -m "not browser"
 	@echo "Left out (BROWSER=0): the tests of the console in a browser."
 else
-test: lint browser
+test: lint browser residue
 	$(BIN)/pytest -n 2 --dist worksteal
 endif
 
@@ -66,7 +66,11 @@ adapters: .venv/.test
 	touch $@
 
 stores: .venv-stores/.made
-	.venv-stores/bin/pytest -n 0 -W default tests/stores/test_conformance.py
+	.venv-stores/bin/pytest -n 2 -W default tests/stores/test_conformance.py
+
+# that deleted bytes are gone is part of every run
+residue: .venv-stores/.made
+	.venv-stores/bin/pytest -n 2 -q -W default tests/stores/test_conformance.py -k bytes_are_gone
 
 fuzz: .venv/.test
 	$(BIN)/python -m tests.api.fuzzing --examples 150

@@ -153,7 +153,7 @@ def _cases(it: Things) -> list[Case]:
         Case("clock_confirm", "clock/confirm", {}, frozenset({"operator", "admin"})),
         # what was found
         Case("discoveries", "discoveries", {"traces": [], "source": "repo"}, frozenset({"operator", "security"})),
-        Case("findings_look", "findings/look", {}, frozenset({"operator", "security"})),
+        Case("findings_look", "finding-looks", {}, frozenset({"operator", "security"})),
         Case("finding_answer", f"findings/{it.finding}/answer", {**why, "answer": "adopt"},
              frozenset({"operator", "security"})),
         # an agent's life

@@ -22,7 +22,7 @@ def firm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
 def _open(firm: Company, kind: str) -> list[dict[str, Any]]:
     """What a look at the fleet found, scans apart."""
     firm.watched()
-    firm.post("sam", "findings/look")
+    firm.post("sam", "finding-looks")
     found = firm.get("sam", "findings", kind=kind)["items"]
     return [one for one in found if one["source"] in {"alerts", "registry"}]
 

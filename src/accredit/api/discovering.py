@@ -158,7 +158,7 @@ def discovering(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def finding_get(who: Who, finding: Named) -> Json:
         return Json(await shown(seen(who, finding)))
 
-    @app.post("/api/v1/findings/look", response_model=LookedAt)
+    @app.post("/api/v1/finding-looks", response_model=LookedAt)
     async def findings_look(who: Who, _: Nothing | None = None) -> Json:
         return Json(LookedAt(await room.look_now(who)))
 

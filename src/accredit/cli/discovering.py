@@ -200,7 +200,7 @@ def _finding_get(id_: Id, *, output: Out = TABLE) -> None:
 @finding.command(name="look")
 def _finding_look(*, output: Out = TABLE) -> int:
     """Look at the fleet now instead of within minutes; tells how many findings are open."""
-    return act("/api/v1/findings/look", output)
+    return act("/api/v1/finding-looks", output)
 
 
 @finding.command(name="answer")

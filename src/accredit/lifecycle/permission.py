@@ -28,13 +28,17 @@ class Permission:
         agent: Agent | None = None,
         team: TeamId | None = None,
         environment: Environment | None = None,
+        changes: bool = True,
     ) -> None:
         """Check that somebody may do an act, to an agent or for a team if one is given.
+
+        An act that `changes` nothing may be done with a credential that only sees.
 
         Raises:
             ForbiddenError: `not_authorised`, or `production_refused` to one administrator alone.
         """
-        require_admin_scope(who)
+        if changes:
+            require_admin_scope(who)
         answer = authority(
             act,
             who.person,

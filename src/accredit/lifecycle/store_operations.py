@@ -30,7 +30,7 @@ class StoreOperations:
 
     async def inventory(self, who: Operator, store: str) -> StoreInventory:
         """What a store can do and holds. Raises as `Stores.inventory`."""
-        self._require_scanner(who, store)
+        self._require_scanner(who, store, changes=False)
         return await self._stores.inventory(store)
 
     async def scan(self, who: Operator, store: str, namespace: str) -> Scan:
@@ -65,7 +65,8 @@ class StoreOperations:
 
         Raises as `StoreReviews.items`.
         """
-        self._require_reviewer(who, review)
+        agent = self._known(self._reviews.of(review).agent)
+        self._permission.require(Act.REVIEW_STORE, who, agent=agent, changes=False)
         return await self._reviews.items(review, after)
 
     async def decide(
@@ -80,9 +81,10 @@ class StoreOperations:
         self._require_reviewer(who, review)
         return await self._reviews.decide_clean(review, verdict, who)
 
-    def _require_scanner(self, who: Operator, store: str) -> None:
+    def _require_scanner(self, who: Operator, store: str, *, changes: bool = True) -> None:
         known = self._registry.stores.get(store)
-        self._permission.require(Act.SCAN_STORE, who, environment=known.environment if known else None)
+        where = known.environment if known else None
+        self._permission.require(Act.SCAN_STORE, who, environment=where, changes=changes)
 
     def _purged(self, who: Operator, purge: str) -> Agent:
         require_admin_scope(who)  # whose it is comes after what the token can do
