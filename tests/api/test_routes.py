@@ -173,6 +173,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                     "reported",
                     "tier",
                     "timeline",
+                    "unused",
                     "usage",
                     "validation",
                 )
