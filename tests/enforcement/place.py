@@ -334,7 +334,7 @@ class Site:
 
         listener = bound("127.0.0.1", self.port)
         self.port = int(listener.getsockname()[1])
-        given = Settings(port=self.port, **{"disk_reserve_mb": 0, **settings})
+        given = Settings(port=self.port, **{"development_agent_days": 0, "disk_reserve_mb": 0, **settings})
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(listener.close)
             clock: Clock = self.clock

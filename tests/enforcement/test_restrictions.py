@@ -88,7 +88,7 @@ def test_a_restriction_denies_what_it_names_until_it_ends_and_the_record_names_i
 @pytest.mark.requirement("enforcement:restriction:in-force")
 def test_a_step_of_the_clock_ends_no_restriction_until_it_is_confirmed(tmp_path: Path) -> None:
     async def live() -> None:
-        async with place(tmp_path / "data", WORKER, development_agent_days=0) as at:  # a last day makes every call wait
+        async with place(tmp_path / "data", WORKER) as at:
             await _restrict(at, KIND.DROP_TOOL, tool=READ, hours=1)
             who = await at.principal("worker")
             who = replace(who, expires_us=who.expires_us + 2 * HOUR_US)
