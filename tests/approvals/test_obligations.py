@@ -141,6 +141,22 @@ def test_a_vote_carried_over_to_a_new_version_stays_under_what_it_was_given_unde
     run(scenario)
 
 
+@pytest.mark.requirement("obligations:carried")
+def test_a_vote_carried_over_and_over_stays_under_it_although_the_request_it_was_cast_on_is_long_over() -> None:
+    async def scenario(office: Office) -> None:
+        request = await office.asked()
+        await vote_under(office, request, SAM, Role.SECURITY, SLOW)
+        for name in ("v2", "v3", "v4"):
+            office.change("purpose")  # security does not judge it
+            newer = await office.asked(name)
+            assert [vote.carried_from for vote in newer.votes] == [request.id]
+            assert newer.obligations == (SLOW,)
+        approved = await office.vote(newer, LENA)
+        assert (approved.state, approved.obligations) == (ApprovalState.APPROVED, (SLOW,))
+
+    run(scenario)
+
+
 @pytest.mark.requirement("obligations:checked")
 @pytest.mark.parametrize(
     "wrong",

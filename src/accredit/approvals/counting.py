@@ -14,7 +14,8 @@ from accredit.approvals.easing import Replacing, eased, immaterial
 from accredit.approvals.gates import answer_us, carry_us, gate, stricter, template_gate
 from accredit.approvals.model import ApprovalRequest, ApprovalState, Grounds, RoleNeed, SubjectKind, Vote, VoteVerdict
 from accredit.kernel.canonical import Digest, digest_value
-from accredit.registry.model import Tier
+from accredit.kernel.ids import PersonId
+from accredit.registry.model import Role, Tier
 from accredit.registry.organisation import Organisation
 
 __all__ = ["Counted", "Voided", "carried", "counted", "judged", "needs_of", "obstacles"]
@@ -164,6 +165,13 @@ def carried(
     trial = counted(replace(fresh, votes=tuple(votes)), grounds, organisation, now_us=fresh.opened_us).request
     if not trial.missing and not immaterial(trial, earlier, replacing):
         return replace(fresh, votes=())
-    kept = {vote.carried_from for vote in trial.votes}
-    under = {one: None for request in earlier if request.id in kept for one in request.obligations}
+    # by the vote and not by the request it was cast on, which may be over and out of sight for long
+    kept = {_cast(vote) for vote in trial.votes}
+    holding = [request for request in earlier if any(_cast(vote) in kept for vote in request.votes)]
+    under = {one: None for request in holding for one in request.obligations}
     return replace(trial, obligations=tuple(under))
+
+
+def _cast(vote: Vote) -> tuple[PersonId, Role, int]:
+    """What a vote keeps wherever it is carried."""
+    return vote.person, vote.role, vote.at_us
