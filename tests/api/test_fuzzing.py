@@ -35,7 +35,5 @@ def test_made_up_requests_find_nothing(tmp_path: Path) -> None:
     operations = {f"{method.upper()} {path}" for path, each in described["paths"].items() for method in each}
     assert set(outcome.answered) == operations
     for one in _DESTROYING:
-        # the only release a made-up request can publish is an empty one, and `apply` may have published it before
-        done = {409} if one.endswith("/policy/publish") else set()
-        assert any(status < 300 or status in done for status in outcome.answered[one]), f"{one} was never carried out"
+        assert any(status < 300 for status in outcome.answered[one]), f"{one} was never carried out"
     assert max(status for statuses in outcome.answered.values() for status in statuses) < 500
