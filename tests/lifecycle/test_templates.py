@@ -82,6 +82,21 @@ def test_within_a_template_a_team_lead_is_enough_and_the_view_names_it(tmp_path:
     run(story())
 
 
+@pytest.mark.requirement("templates:lead-alone")
+def test_a_model_that_a_template_names_is_within_it_and_no_other_is(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await furnished(place, models=[{"provider": "anthropic", "model": "claude-sonnet-5"}])
+            named = {"models": [{"provider": "anthropic", "model": "claude-sonnet-5"}]}
+            request = await place.submitted(**WITHIN, **named)
+            assert [need.role for need in request.missing] == [Role.TEAM_LEAD]
+            other = {"models": [{"provider": "anthropic", "model": "claude-opus-5"}]}
+            request = await place.submitted(**WITHIN, **other)
+            assert {need.role for need in request.missing} == {Role.TEAM_LEAD, Role.SECURITY}
+
+    run(story())
+
+
 @pytest.mark.requirement("templates:bounds")
 @pytest.mark.parametrize(
     "beyond",

@@ -72,7 +72,7 @@ def outside(
         found.append("it hands work on")
     if spec.get("stores"):
         found.append("it keeps a store")
-    for grant in version.every_grant:
+    for grant in version.grants:
         known, pinned = tool(grant.tool), bounds["tools"].get(grant.tool)
         if pinned is None:
             found.append(f"`{grant.tool}` is not in it")
