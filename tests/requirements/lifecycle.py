@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
+    Requirement("lifecycle:background:apart", "DESIGN §11", "no round that fails or takes long starves another"),
     Requirement("lifecycle:steps:mirrored", "DESIGN §6", "every step that grants has a step that takes the same"),
     Requirement("lifecycle:activate:last-step", "issue 3 §4", "an agent runs from the last step of activation on only"),
     Requirement("lifecycle:activate:clearance", "DESIGN §6", "no step is done without a clearance that holds then"),

@@ -112,23 +112,31 @@ class LifecycleRoom:
         await self.operations.tidy()
 
     async def run(self) -> None:
-        """Watch, answer and tidy until cancelled. A failure is logged and tried again."""
+        """Watch, answer and tidy until cancelled. A failure is logged and tried again, and keeps nothing else waiting.
+
+        INVARIANT: what answers an alert waits for nothing that can take long, like a store or an erasure.
+        """
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._watching())
+            both.create_task(self._keeping())
+
+    async def _watching(self) -> None:
         rounds = 0
         while True:
             await asyncio.sleep(WATCH_S)
             rounds += 1
-            try:
-                await self.operations.watch()
-                await self.judging.keep_tiers()
-                if rounds % TIDY_EVERY == 0:
-                    await self.operations.tidy()
-                    await self.discovery.tidy()
-                    await self.stores.round()
-                    await self.people.successions.round()
-                    await self.record_operations.round()
-                    await self.risen.round()
-            except Exception:  # noqa: BLE001 - a background task must outlive one failure
-                _log.exception("a round of watching failed and will be tried again")
+            await _tried(self.operations.watch)
+            await _tried(self.judging.keep_tiers)
+            if rounds % TIDY_EVERY == 0:
+                await _tried(self.operations.tidy)
+
+    async def _keeping(self) -> None:
+        quick = (self.risen.round, self.people.successions.round, self.discovery.tidy)
+        long = (self.record_operations.round, self.stores.round)
+        while True:
+            await asyncio.sleep(WATCH_S * TIDY_EVERY)
+            for each in (*quick, *long):
+                await _tried(each)
 
     async def close(self) -> None:
         """Write what is counted and not written yet; if that fails, it is counted again from the log."""
@@ -137,6 +145,13 @@ class LifecycleRoom:
             await self.monitor.close()
         except AccreditError as error:
             _log.warning("what monitoring counted last is counted again at the next start: %s", error.message)
+
+
+async def _tried(once: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await once()
+    except Exception:  # noqa: BLE001 - a background task must outlive one failure
+        _log.exception("a background round failed and will be tried again")
 
 
 def furnished(
