@@ -66,11 +66,11 @@ adapters: .venv/.test
 	touch $@
 
 stores: .venv-stores/.made
-	.venv-stores/bin/pytest -n 2 -W default tests/stores/test_conformance.py
+	.venv-stores/bin/pytest -n 2 -W default tests/stores/test_conformance.py tests/stores/test_chroma.py
 
 # that deleted bytes are gone is part of every run
 residue: .venv-stores/.made
-	.venv-stores/bin/pytest -n 2 -q -W default tests/stores/test_conformance.py -k bytes_are_gone
+	.venv-stores/bin/pytest -n 2 -q -W default tests/stores -k bytes_are_gone
 
 fuzz: .venv/.test
 	$(BIN)/python -m tests.api.fuzzing --examples 150

@@ -22,14 +22,12 @@ class _Round:
         self.rounds = 0
         self._after = after
 
-    async def round(self) -> None:
+    async def watch(self) -> None:
         self.rounds += 1
         if self._after is not None:
             await self._after()
 
-    tidy = round
-    watch = round
-    keep_tiers = round
+    keep_tiers = tidy = round = watch
 
     @property
     def successions(self) -> _Round:

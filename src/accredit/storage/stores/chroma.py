@@ -1,17 +1,21 @@
 """A persistent Chroma directory whose collections are the namespaces.
 
 What Chroma deletes stays in the pages of its database, in its full-text index and in the queue from which its vector
-index is brought up to date; a deleted collection leaves its folder. So finishing closes the client, takes the content
-out of queued records of deleted items, merges the full-text index, rewrites the database, and removes folders that
-belong to nothing. The vector index of a collection that still holds items keeps the vectors of deleted ones: said.
+index is brought up to date; a deleted collection leaves its folder. The file of the vector index is as large as all the
+items it has room for, and what stands in room that is not used was never written: it is memory of the process that
+saved it, and has been seen to be text of items. So finishing closes the client, takes the content out of queued records
+of deleted items, merges the full-text index, rewrites the database, removes folders that belong to nothing, and writes
+zeros over unused room. The vector index of a collection that still holds items keeps the vectors of deleted ones: said.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import sqlite3
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +41,13 @@ __all__ = ["ChromaStore"]
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,510}[A-Za-z0-9]")
 _SEGMENT: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATABASE: Final = "chroma.sqlite3"
+_INDEX_HEADER: Final = "header.bin"
+_INDEX: Final = "data_level0.bin"
+_INDEX_FORM: Final = struct.Struct("<iQQQQ")
+"""How the header of an index begins: its version, where items start, for how many there is room, how many there are,
+and the bytes of each."""
+_INDEX_VERSION: Final = 1
+_AT_ONCE: Final = 2**20
 _DELETED: Final = 3
 """The operation of a queued record that deletes."""
 
@@ -119,14 +130,20 @@ class ChromaStore:
             with _said():
                 segments = self._rewrite()
             for folder in self._path.iterdir():
-                if _SEGMENT.fullmatch(folder.name) and folder.name not in segments and not folder.is_symlink():
+                if not _SEGMENT.fullmatch(folder.name) or folder.is_symlink():
+                    continue
+                if folder.name in segments:
+                    _blank_unused(folder)
+                else:
                     shutil.rmtree(folder)
         except OSError as error:
-            raise UnavailableError(Code.STORE_UNREACHABLE, f"a folder cannot be removed: {error.strerror}") from error
+            raise UnavailableError(Code.STORE_UNREACHABLE, f"a folder cannot be changed: {error.strerror}") from error
         finally:
             self._connect()
         dropped = ("drop",) if empty else ()
-        return Finished(("queue-scrub", "vacuum", "folder-cleanup", *dropped), ("backups of the directory",))
+        return Finished(
+            ("queue-scrub", "vacuum", "folder-cleanup", "index-blanking", *dropped), ("backups of the directory",)
+        )
 
     def _rewrite(self) -> frozenset[str]:
         """Take deleted content out of the database; the ids of the segments that are left."""
@@ -179,6 +196,31 @@ class ChromaStore:
     def _items(self, found: Any) -> Iterator[Item]:
         for key, text, fields in zip(found["ids"], found["documents"], found["metadatas"], strict=True):
             yield item_of(key, text, fields or {}, created=self._store.created_field)
+
+
+def _blank_unused(folder: Path) -> None:
+    """Write zeros over the room of a vector index that no item uses.
+
+    A file of another form than is known here is left as it is: what is in it is for the search to find.
+    """
+    header, data = folder / _INDEX_HEADER, folder / _INDEX
+    if not header.is_file() or not data.is_file() or header.is_symlink() or data.is_symlink():
+        return
+    told = header.read_bytes()[: _INDEX_FORM.size]
+    if len(told) < _INDEX_FORM.size:
+        return
+    form, start, room, used, width = _INDEX_FORM.unpack(told)
+    there = data.stat().st_size  # of an index that grew, what is in use is saved in place, and no more
+    known = (form, start) == (_INDEX_VERSION, 0) and width > 0
+    if not known or there % width or not used * width <= there <= room * width:
+        return
+    with data.open("r+b") as file:
+        file.seek(used * width)
+        left = there - used * width
+        while left:
+            left -= file.write(bytes(min(left, _AT_ONCE)))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _named(collection: Any) -> str:
