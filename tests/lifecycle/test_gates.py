@@ -81,6 +81,23 @@ def test_a_gate_is_made_stricter_by_an_administrator_and_security_and_then_count
     run(story())
 
 
+@pytest.mark.requirement("gates:quorum")
+def test_a_folder_that_is_compared_tells_of_the_roles_that_the_organisation_added(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools(TOOLS)
+            await enacted(place, gate("tool-fact", roles={"compliance": 1}))
+            await enacted(place, gate(roles={"compliance": 1}))
+            changed = server(write={"effect": "write", "scope": "record", "data": ["internal"], "price": "0 USD"})
+            (told,) = (await place.room.gitops.difference(OLIVE, file(changed))).objects
+            assert set(told.roles) == {"security", "compliance"}
+            await place.submitted(**WRITER)
+            (told,) = (await place.room.gitops.difference(OLIVE, file(agent(**{**WRITER, "purpose": "other"})))).objects
+            assert set(told.roles) == {"team-lead", "security", "compliance"}
+
+    run(story())
+
+
 @pytest.mark.requirement("gates:rule:two-persons")
 def test_a_gate_that_changed_meanwhile_is_not_set_by_what_was_judged_before(tmp_path: Path) -> None:
     async def story() -> None:

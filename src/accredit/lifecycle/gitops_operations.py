@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from accredit.approvals.gates import gate
-from accredit.approvals.model import SubjectKind, VoteVerdict
+from accredit.approvals.gates import gate, gate_name
+from accredit.approvals.model import RoleNeed, SubjectKind, VoteVerdict
 from accredit.approvals.requests import plain
 from accredit.audit.ports import Actor
 from accredit.identity.model import Operator
@@ -212,7 +212,7 @@ class GitopsOperations:
         )
         if planned.proposal is not None:
             kind = SubjectKind(planned.proposal.kind)
-            made = replace(made, roles=tuple(need.role.value for need in gate(kind, None)))
+            made = replace(made, roles=tuple(need.role.value for need in self._needs(kind, None)))
         if planned.version is not None and isinstance(planned.document, AgentManifest):
             made = self._agent(made, planned, planned.version)
         return made
@@ -227,7 +227,7 @@ class GitopsOperations:
         made = replace(made, facets=facets, tier_before=before, tier_after=after)
         if agent is None or agent.environment is not Environment.PRODUCTION:
             return made
-        needs = gate(SubjectKind.AGENT_VERSION, after)
+        needs = self._needs(SubjectKind.AGENT_VERSION, after)
         carried = self._carried(agent.id, version, after) if live else frozenset()
         roles = tuple(need.role.value for need in needs)
         kept = tuple(need.role.value for need in needs if need.role in carried)
@@ -243,10 +243,14 @@ class GitopsOperations:
             if judged is None or request.tier != tier:
                 continue
             votes = {vote.role for vote in request.votes if vote.verdict is VoteVerdict.APPROVE}
-            for need in gate(SubjectKind.AGENT_VERSION, tier):
+            for need in self._needs(SubjectKind.AGENT_VERSION, tier):
                 if need.role in votes and all(judged.get(one) == version.facets.get(one) for one in need.facets):
                     found.add(need.role)
         return frozenset(found)
+
+    def _needs(self, kind: SubjectKind, tier: Tier | None) -> tuple[RoleNeed, ...]:
+        """Whom a request would be asked of, the organisation's own gates included."""
+        return gate(kind, tier, self._registry.gate(gate_name(kind, tier)))
 
     def _unborn(self, document: AgentManifest | Any, version: AgentVersion) -> Agent | None:
         """An agent that is only declared in the folder, as it would be."""
@@ -274,7 +278,7 @@ class GitopsOperations:
         if not found.files:
             return made
         changes = tuple(FieldChange(one.path, None, one.text) for one in found.files)
-        roles = tuple(need.role.value for need in gate(SubjectKind.POLICY_RELEASE, None))
+        roles = tuple(need.role.value for need in self._needs(SubjectKind.POLICY_RELEASE, None))
         return replace(made, action=PlannedAction.UPDATE.value, changes=changes, roles=roles)
 
     # -- in
