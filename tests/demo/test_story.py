@@ -211,7 +211,7 @@ _TAKEN_AWAY: dict[str, tuple[str, tuple[tuple[str, Any], ...]]] = {
         "production_tools",
         (("registry.declarations._takes_two", lambda *_: False),),
     ),
-    "who may": ("suspended", (("lifecycle.operations.authority", lambda *_, **__: Permitted("any")),)),
+    "who may": ("suspended", (("lifecycle.permission.authority", lambda *_, **__: Permitted("any")),)),
     "blocks": ("no_tier", (("lifecycle.judging.tiering", _unblocked),)),
     "clearance": ("own_vote", (("lifecycle.joining.VersionSignOff.cleared", _always_cleared),)),
     "votes judged again": ("outlived", (("approvals.counting.duty", _anybody),)),
