@@ -31,10 +31,10 @@ def test_bytes_are_gone_from_the_unused_room_of_an_index_that_goes_on_answering(
         embeddings=[[float(at), 1.0] for at in range(60)],
     )
     client.close()
-    (index,) = tmp_path.glob("*/data_level0.bin")
     # as it was met: what the process had in its memory stands where no item does
-    kept = index.read_bytes()
-    index.write_bytes(kept[: -len(_TEXT)] + _TEXT)
+    for name in ("data_level0.bin", "length.bin"):
+        (file,) = tmp_path.glob(f"*/{name}")
+        file.write_bytes(file.read_bytes()[: -len(_TEXT)] + _TEXT)
     adapter = ChromaStore(store("chroma", tmp_path), tmp_path)
     adapter.delete(NAMESPACE, [f"it-{at}" for at in range(50)])
     adapter.finish(NAMESPACE, empty=False)
@@ -44,6 +44,23 @@ def test_bytes_are_gone_from_the_unused_room_of_an_index_that_goes_on_answering(
     found = client.get_collection(NAMESPACE, embedding_function=None).query(query_embeddings=[[55.0, 1.0]], n_results=3)
     client.close()
     assert sorted(found["ids"][0]) == ["it-54", "it-55", "it-56"]
+
+
+@pytest.mark.requirement("stores:adapters:residual-bytes")
+def test_reading_what_is_left_saves_no_memory_of_the_reader(tmp_path: Path) -> None:
+    client = _client(tmp_path)
+    client.create_collection(NAMESPACE, embedding_function=None).add(
+        ids=["it-1", "it-2"], documents=["one", "two"], embeddings=[[1.0, 1.0], [2.0, 1.0]]
+    )
+    client.close()
+    adapter = ChromaStore(store("chroma", tmp_path), tmp_path)
+    adapter.finish(NAMESPACE, empty=False)
+    assert len(adapter.items(NAMESPACE, None, 10).items) == 2
+    (file,) = tmp_path.glob("*/data_level0.bin")
+    file.write_bytes(file.read_bytes()[: -len(_TEXT)] + _TEXT)  # as a reader has been seen to leave it
+    assert adapter.residue(NAMESPACE, [_TEXT]).residual.value != "found"
+    adapter.close()
+    assert _TEXT not in file.read_bytes()
 
 
 @pytest.mark.requirement("stores:adapters:residual-bytes")

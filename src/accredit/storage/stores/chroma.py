@@ -1,11 +1,12 @@
 """A persistent Chroma directory whose collections are the namespaces.
 
 What Chroma deletes stays in the pages of its database, in its full-text index and in the queue from which its vector
-index is brought up to date; a deleted collection leaves its folder. The file of the vector index is as large as all the
-items it has room for, and what stands in room that is not used was never written: it is memory of the process that
-saved it, and has been seen to be text of items. So finishing closes the client, takes the content out of queued records
-of deleted items, merges the full-text index, rewrites the database, removes folders that belong to nothing, and writes
-zeros over unused room. The vector index of a collection that still holds items keeps the vectors of deleted ones: said.
+index is brought up to date; a deleted collection leaves its folder. Files of the vector index are as large as all the
+items they have room for, and what stands in room that is not used was never written: it is memory of the process that
+saved them, who may only have read, and has been seen to be text of items. So finishing closes the client, takes the
+content out of queued records of deleted items, merges the full-text index, rewrites the database, removes folders that
+belong to nothing, and writes zeros over unused room, as is done whenever this adapter lets go of the directory. The
+vector index of a collection that still holds items keeps the vectors of deleted ones: said.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ _SEGMENT: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATABASE: Final = "chroma.sqlite3"
 _INDEX_HEADER: Final = "header.bin"
 _INDEX: Final = "data_level0.bin"
+_LENGTHS: Final = "length.bin"
+_LENGTH: Final = 4
+"""Bytes for each item in the file of lengths."""
 _INDEX_FORM: Final = struct.Struct("<iQQQQ")
 """How the header of an index begins: its version, where items start, for how many there is room, how many there are,
 and the bytes of each."""
@@ -125,21 +129,12 @@ class ChromaStore:
             collection = self._collection(namespace)
             if empty and collection is not None and not collection.count():
                 self._client.delete_collection(namespace)
-            self._client.close()
-        try:
+        with self._let_go():
             with _said():
                 segments = self._rewrite()
-            for folder in self._path.iterdir():
-                if not _SEGMENT.fullmatch(folder.name) or folder.is_symlink():
-                    continue
-                if folder.name in segments:
-                    _blank_unused(folder)
-                else:
+            for folder in self._folders():
+                if folder.name not in segments:
                     shutil.rmtree(folder)
-        except OSError as error:
-            raise UnavailableError(Code.STORE_UNREACHABLE, f"a folder cannot be changed: {error.strerror}") from error
-        finally:
-            self._connect()
         dropped = ("drop",) if empty else ()
         return Finished(
             ("queue-scrub", "vacuum", "folder-cleanup", "index-blanking", *dropped), ("backups of the directory",)
@@ -169,8 +164,23 @@ class ChromaStore:
         finally:
             database.close()
 
+    @contextlib.contextmanager
+    def _let_go(self) -> Iterator[None]:
+        """Work on the files while no client has them, once unused room is empty."""
+        self.close()
+        try:
+            yield
+        except OSError as error:
+            raise UnavailableError(Code.STORE_UNREACHABLE, f"a folder cannot be changed: {error.strerror}") from error
+        finally:
+            self._connect()
+
+    def _folders(self) -> list[Path]:
+        return [one for one in self._path.iterdir() if _SEGMENT.fullmatch(one.name) and not one.is_symlink()]
+
     def residue(self, namespace: str, markers: Sequence[bytes]) -> Residue:
-        found = searched(self._path, markers)
+        with self._let_go():
+            found = searched(self._path, markers)
         with _said():
             collection = self._collection(namespace)
             left = collection is not None and collection.count() > 0
@@ -184,6 +194,11 @@ class ChromaStore:
 
     def close(self) -> None:
         self._client.close()
+        try:
+            for folder in self._folders():
+                _blank_unused(folder)
+        except OSError as error:
+            raise UnavailableError(Code.STORE_UNREACHABLE, f"a folder cannot be changed: {error.strerror}") from error
 
     def _collection(self, namespace: str) -> Any | None:
         if not _NAME.fullmatch(namespace):
@@ -203,16 +218,23 @@ def _blank_unused(folder: Path) -> None:
 
     A file of another form than is known here is left as it is: what is in it is for the search to find.
     """
-    header, data = folder / _INDEX_HEADER, folder / _INDEX
-    if not header.is_file() or not data.is_file() or header.is_symlink() or data.is_symlink():
+    header = folder / _INDEX_HEADER
+    if not header.is_file() or header.is_symlink():
         return
     told = header.read_bytes()[: _INDEX_FORM.size]
     if len(told) < _INDEX_FORM.size:
         return
     form, start, room, used, width = _INDEX_FORM.unpack(told)
+    if (form, start) == (_INDEX_VERSION, 0) and width > 0:
+        _blank_after(folder / _INDEX, width, used, room)
+        _blank_after(folder / _LENGTHS, _LENGTH, used, room)
+
+
+def _blank_after(data: Path, width: int, used: int, room: int) -> None:
+    if not data.is_file() or data.is_symlink():
+        return
     there = data.stat().st_size  # of an index that grew, what is in use is saved in place, and no more
-    known = (form, start) == (_INDEX_VERSION, 0) and width > 0
-    if not known or there % width or not used * width <= there <= room * width:
+    if there % width or not used * width <= there <= room * width:
         return
     with data.open("r+b") as file:
         file.seek(used * width)
