@@ -66,7 +66,7 @@ adapters: .venv/.test
 	touch $@
 
 stores: .venv-stores/.made
-	.venv-stores/bin/pytest -n 2 -W default tests/stores/test_conformance.py tests/stores/test_chroma.py
+	.venv-stores/bin/pytest -n 2 -W default tests/stores/test_conformance.py tests/stores/test_chroma.py tests/stores/test_keys.py
 
 # that deleted bytes are gone is part of every run
 residue: .venv-stores/.made

@@ -40,6 +40,7 @@ from accredit.kernel.sealing import AesGcmSealer
 from accredit.lifecycle.operations import Operations
 from accredit.lifecycle.ports import StoreAdapter, StoreAdapters
 from accredit.lifecycle.room import LifecycleRoom, furnished
+from accredit.lifecycle.stored import KeyDestroyed
 from accredit.limits.service import Limits
 from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
@@ -179,6 +180,9 @@ class Opened:
 
     async def open(self, store: Store) -> StoreAdapter:
         return await self.now.open(store)
+
+    async def destroy_key(self, store: Store, scope: str) -> KeyDestroyed:
+        return await self.now.destroy_key(store, scope)
 
 
 class Steadiness:

@@ -19,6 +19,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("stores:purge:killed", "issue 6, numbers", "killed anywhere, a purge is completed and proven"),
     Requirement("stores:purge:bounded", "issue 6, numbers", "any number of items takes bounded memory"),
     Requirement("stores:purge:keys", "research §6.2", "a key goes only if nothing is left that it opens"),
+    Requirement(
+        "stores:keys:destroyed", "research §6.2", "a key in a file or in AWS KMS is destroyed, or that is said"
+    ),
     Requirement("stores:hostile", "issue 6, faults", "a store that lies about deletion is not believed"),
     Requirement("stores:down", "issue 6, faults", "a store that is down for a day is purged once it is back"),
     Requirement("stores:review", "issue 6 §9", "shared knowledge goes only as far as people decided on it"),

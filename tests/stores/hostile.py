@@ -112,11 +112,6 @@ class Shelf:
         found = any(marker in text for marker in markers for text in texts)
         return Residue(ResidualBytes.FOUND if found else ResidualBytes.NONE, f"{len(markers)} samples searched")
 
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        if scope not in self.keys:
-            raise UnavailableError(Code.STORE_UNREACHABLE, "no such key")
-        return KeyDestroyed(scope, "fp-1", self.keys[scope])
-
     def close(self) -> None:
         """Nothing is open."""
 
@@ -133,3 +128,9 @@ class Shelves:
 
     async def open(self, store: Store) -> StoreAdapter:
         return self.of[store.name]
+
+    async def destroy_key(self, store: Store, scope: str) -> KeyDestroyed:
+        shelf = self.of[store.name]
+        if not isinstance(shelf, Shelf) or scope not in shelf.keys:
+            raise UnavailableError(Code.STORE_UNREACHABLE, "no such key")
+        return KeyDestroyed(scope, "fp-1", shelf.keys[scope])

@@ -295,14 +295,6 @@ class StoreAdapter(Protocol):
         """Look for bytes of deleted items wherever they could be left."""
         ...
 
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        """Destroy the key that everything in a scope was encrypted under.
-
-        Raises:
-            InvalidInputError: the store has no key of its own.
-        """
-        ...
-
     def close(self) -> None: ...
 
 
@@ -311,6 +303,15 @@ class StoreAdapters(Protocol):
 
     async def open(self, store: Store) -> StoreAdapter:
         """Raises UnavailableError (`store_unreachable`): it cannot be opened; the hint says what is missing."""
+        ...
+
+    async def destroy_key(self, store: Store, scope: str) -> KeyDestroyed:
+        """Destroy the key that everything in a scope was encrypted under. Can be repeated.
+
+        Raises:
+            InvalidInputError: it is kept where nothing can be destroyed from here.
+            UnavailableError: it is not there, or cannot be destroyed now.
+        """
         ...
 
 

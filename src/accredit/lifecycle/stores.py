@@ -637,7 +637,7 @@ class Stores:
         empty = seen.counts.total() == 0 and not selector.shared
         finished = await asyncio.to_thread(adapter.finish, selector.namespace, empty=empty)
         self._at("finished")
-        keys, key_doubts = await self._keys(adapter, purge, alone=empty)
+        keys, key_doubts = await self._keys(purge, alone=empty)
         markers = set(await asyncio.to_thread(self._samples.get, purge.id))
 
         def stays(item: Item) -> None:
@@ -658,11 +658,10 @@ class Stores:
         self._at("proven")
         await self._end(purge, finished, proof, residue, keys, key_doubts)
 
-    async def _keys(
-        self, adapter: StoreAdapter, purge: Purge, *, alone: bool
-    ) -> tuple[tuple[KeyDestroyed, ...], tuple[str, ...]]:
+    async def _keys(self, purge: Purge, *, alone: bool) -> tuple[tuple[KeyDestroyed, ...], tuple[str, ...]]:
         """Destroy the key of the namespace, if it has one of its own and nothing is left in it."""
-        scope = self.store(purge.selector.store).key_scope
+        store = self.store(purge.selector.store)
+        scope = store.key_scope
         if scope is None:
             return (), ()
         if "{namespace}" not in scope:
@@ -671,7 +670,7 @@ class Stores:
         if not alone:
             return (), (f"the key `{scope}` was not destroyed: items stay that it opens",)
         try:
-            return (await asyncio.to_thread(adapter.destroy_key, scope),), ()
+            return (await self._adapters.destroy_key(store, scope),), ()
         except (InvalidInputError, UnavailableError) as error:
             return (), (f"the key `{scope}` was not destroyed: {error.message}",)
 

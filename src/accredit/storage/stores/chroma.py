@@ -29,12 +29,11 @@ from accredit.lifecycle.stored import (
     Holding,
     Item,
     ItemPage,
-    KeyDestroyed,
     ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
-from accredit.storage.stores.reading import OffsetPages, item_of, missing, no_key
+from accredit.storage.stores.reading import OffsetPages, item_of, missing
 from accredit.storage.stores.residue import searched
 
 __all__ = ["ChromaStore"]
@@ -188,9 +187,6 @@ class ChromaStore:
             why = f"{found.method}: no text is left, but the index of a collection in use keeps their vectors"
             return Residue(ResidualBytes.NOT_CHECKABLE, why)
         return found
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         self._client.close()

@@ -17,9 +17,9 @@ from typing import Final
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, KeyDestroyed, Residue
+from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, Residue
 from accredit.registry.model import Store
-from accredit.storage.stores.reading import bounded, no_key
+from accredit.storage.stores.reading import bounded
 from accredit.storage.stores.residue import searched
 
 __all__ = ["FolderStore"]
@@ -118,9 +118,6 @@ class FolderStore:
     def residue(self, namespace: str, markers: Sequence[bytes]) -> Residue:
         del namespace
         return searched(self._root, markers, but="; blocks that no file has any more cannot be seen")
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         """Nothing is open."""

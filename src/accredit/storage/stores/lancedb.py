@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, KeyDestroyed, Residue
+from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, Residue
 from accredit.registry.model import Store
-from accredit.storage.stores.reading import OffsetPages, item_of, missing, no_key
+from accredit.storage.stores.reading import OffsetPages, item_of, missing
 from accredit.storage.stores.residue import searched
 
 __all__ = ["LanceStore"]
@@ -116,9 +116,6 @@ class LanceStore:
         return searched(
             self._path, markers, but="; pages that are compressed cannot be searched, and older ones are gone"
         )
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -19,13 +19,12 @@ from accredit.lifecycle.stored import (
     Holding,
     Item,
     ItemPage,
-    KeyDestroyed,
     ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
 from accredit.storage.stores.asking import HttpAsking
-from accredit.storage.stores.reading import OffsetPages, item_of, no_key
+from accredit.storage.stores.reading import OffsetPages, item_of
 
 __all__ = ["Mem0Store"]
 
@@ -96,9 +95,6 @@ class Mem0Store:
     def residue(self, namespace: str, markers: Sequence[bytes]) -> Residue:
         del namespace, markers
         return Residue(ResidualBytes.NOT_CHECKABLE, "what lies behind the service cannot be looked into")
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         self._service.close()

@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import UnavailableError
+from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.lifecycle.ports import StoreAdapter
+from accredit.lifecycle.stored import KeyDestroyed
 from accredit.registry.declarations import LOCAL_ADAPTERS
 from accredit.registry.model import Store
 from accredit.storage.stores.chroma import ChromaStore
 from accredit.storage.stores.files import FolderStore
+from accredit.storage.stores.keys import FILE_KEYS, destroy_file, destroy_in_kms, kms_region
 from accredit.storage.stores.lancedb import LanceStore
 from accredit.storage.stores.mem0 import Mem0Store
 from accredit.storage.stores.postgres import PostgresItemStore
@@ -71,21 +73,42 @@ class OpenedStores:
         *,
         apart_from: Path,
         headers: Callable[[Store], Awaitable[Mapping[str, str]]],
+        kms: str | None = None,
     ) -> None:
-        """`apart_from` is the data directory: no store is in it or around it."""
+        """`apart_from` is the data directory: no store is in it or around it. `kms` is another AWS KMS."""
         self._directories = tuple(each.resolve() for each in directories)
         self._apart_from = apart_from.resolve()
         self._headers = headers
+        self._kms = kms
 
     async def open(self, store: Store) -> StoreAdapter:
         """Raises UnavailableError (`store_unreachable`): it cannot be opened; the hint says what is missing."""
         if store.adapter in LOCAL_ADAPTERS:
-            return await asyncio.to_thread(lambda: _local(store, self._allowed(store)))
+            return await asyncio.to_thread(lambda: _local(store, self._allowed(store, store.location)))
         headers = await self._headers(store)
         return await asyncio.to_thread(_remote, store, headers)
 
-    def _allowed(self, store: Store) -> Path:
-        path = Path(store.location).resolve()
+    async def destroy_key(self, store: Store, scope: str) -> KeyDestroyed:
+        """Destroy the key that everything in a scope was encrypted under: a file beside stores, or one of AWS KMS.
+
+        Raises:
+            InvalidInputError: it is kept where nothing can be destroyed from here.
+            UnavailableError: it is not there, or cannot be destroyed now.
+        """
+        if scope.startswith(FILE_KEYS):
+            place = scope.removeprefix(FILE_KEYS)
+            if not place.startswith("/") or ".." in place.split("/"):
+                raise UnavailableError(Code.STORE_UNREACHABLE, "this is no path of a key")
+            return await asyncio.to_thread(lambda: destroy_file(self._allowed(store, place), scope))
+        if store.adapter == "s3" and (region := kms_region(scope)) is not None:
+            headers = await self._headers(store)
+            return await asyncio.to_thread(destroy_in_kms, scope, region, headers, endpoint=self._kms)
+        raise InvalidInputError(Code.BODY_MALFORMED, "nothing here can destroy it")
+
+    def _allowed(self, store: Store, place: str) -> Path:
+        path = Path(place).parent.resolve() / Path(place).name
+        if not path.is_symlink():
+            path = path.resolve()
         if not any(path.is_relative_to(each) for each in self._directories):
             raise UnavailableError(
                 Code.STORE_UNREACHABLE, f"`{store.name}` is in no directory that is set aside for stores",

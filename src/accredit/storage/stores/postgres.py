@@ -20,12 +20,11 @@ from accredit.lifecycle.stored import (
     Holding,
     Item,
     ItemPage,
-    KeyDestroyed,
     ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
-from accredit.storage.stores.reading import basic_pair, item_of, missing, no_key
+from accredit.storage.stores.reading import basic_pair, item_of, missing
 
 __all__ = ["PostgresItemStore"]
 
@@ -158,9 +157,6 @@ class PostgresItemStore:
                 ResidualBytes.NOT_CHECKABLE, "another transaction that is open may keep deleted rows in the table"
             )
         return Residue(ResidualBytes.NONE, "the table was written anew and has no dead rows")
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         self._database.close()

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, KeyDestroyed, Residue
+from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, Residue
 from accredit.registry.model import Store
-from accredit.storage.stores.reading import item_of, missing, no_key
+from accredit.storage.stores.reading import item_of, missing
 from accredit.storage.stores.residue import searched
 
 __all__ = ["QdrantFolderStore"]
@@ -114,9 +114,6 @@ class QdrantFolderStore:
     def residue(self, namespace: str, markers: Sequence[bytes]) -> Residue:
         del namespace
         return searched(self._path, markers)
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         self._client.close()

@@ -20,13 +20,12 @@ from accredit.lifecycle.stored import (
     Holding,
     Item,
     ItemPage,
-    KeyDestroyed,
     ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
 from accredit.storage.stores.asking import HttpAsking
-from accredit.storage.stores.reading import item_of, no_key
+from accredit.storage.stores.reading import item_of
 
 __all__ = ["QdrantServerStore"]
 
@@ -99,9 +98,6 @@ class QdrantServerStore:
             return Residue(ResidualBytes.NONE, "the server has no such collection any more")
         why = "deleted points stay in a collection's segments until its optimizer rewrites them"
         return Residue(ResidualBytes.NOT_CHECKABLE, why)
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         self._server.close()

@@ -1,4 +1,4 @@
-"""What adapters share in reading items: bounds, moments, and saying that there is no key."""
+"""What adapters share in reading items: bounds and moments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.lifecycle.stored import Item
 
-__all__ = ["OffsetPages", "basic_pair", "bounded", "item_of", "missing", "moment_us", "no_key"]
+__all__ = ["OffsetPages", "basic_pair", "bounded", "item_of", "missing", "moment_us"]
 
 _MOST_TEXT: Final = 262_144
 _MOST_FIELDS: Final = 100
@@ -65,10 +65,6 @@ def basic_pair(headers: Mapping[str, str]) -> tuple[str, str] | None:
         return None
     user, _, password = b64decode(encoded).decode().partition(":")
     return user, password
-
-
-def no_key(scope: str) -> InvalidInputError:
-    return InvalidInputError(Code.BODY_MALFORMED, f"the store has no key `{scope[:80]}` of its own")
 
 
 def missing(extra: str, package: str) -> UnavailableError:

@@ -20,12 +20,11 @@ from accredit.lifecycle.stored import (
     Holding,
     Item,
     ItemPage,
-    KeyDestroyed,
     ResidualBytes,
     Residue,
 )
 from accredit.registry.model import Store
-from accredit.storage.stores.reading import basic_pair, bounded, missing, moment_us, no_key
+from accredit.storage.stores.reading import basic_pair, bounded, missing, moment_us
 
 __all__ = ["BucketStore"]
 
@@ -133,9 +132,6 @@ class BucketStore:
         if hidden:
             return Residue(ResidualBytes.FOUND, f"{len(hidden)} versions of deleted objects are left")
         return Residue(ResidualBytes.NONE, "no version of a deleted object is left")
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         self._client.close()

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
-from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, KeyDestroyed, Residue
+from accredit.lifecycle.stored import Capabilities, Finished, Holding, Item, ItemPage, Residue
 from accredit.registry.model import Store
-from accredit.storage.stores.reading import bounded, moment_us, no_key
+from accredit.storage.stores.reading import bounded, moment_us
 from accredit.storage.stores.residue import searched
 
 __all__ = ["SqliteItemStore"]
@@ -133,9 +133,6 @@ class SqliteItemStore:
     def residue(self, namespace: str, markers: Sequence[bytes]) -> Residue:
         del namespace
         return searched(self._path, markers)
-
-    def destroy_key(self, scope: str) -> KeyDestroyed:
-        raise no_key(scope)
 
     def close(self) -> None:
         self._database.close()
