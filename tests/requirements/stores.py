@@ -26,6 +26,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("stores:down", "issue 6, faults", "a store that is down for a day is purged once it is back"),
     Requirement("stores:review", "issue 6 §9", "shared knowledge goes only as far as people decided on it"),
     Requirement("stores:scan", "issue 6 §9", "a scan tells kinds and counts, never values, and can be resumed"),
+    Requirement("stores:scan:presidio", "research §6.5", "Presidio is asked offline and apart, and may fail"),
     Requirement("stores:api", "issue 6 §9", "API and command line do what the room can, and no more"),
     Requirement("stores:console", "issue 6 §9", "items are reviewed on a page, one by one or, if clean, together"),
 )
