@@ -196,3 +196,23 @@ def test_a_tool_whose_facts_changed_since_is_not_the_one_that_was_approved(tmp_p
             assert place.agent().state is AgentState.SUBMITTED
 
     run(story())
+
+
+@pytest.mark.requirement("templates:stated")
+def test_a_template_is_written_out_compared_and_told_apart_by_its_team(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await furnished(place)
+            exported = place.room.gitops.export()
+            text = exported.files["templates/support/writer.yaml"]
+            (applied,) = await place.operations.apply(OLIVE, [("t.yaml", text)])
+            assert (applied.result.outcome, applied.request) == ("unchanged", None)
+            found = await place.room.gitops.difference(OLIVE, file(template(autonomy=["suggests", "acts-unattended"])))
+            (one,) = found.objects
+            assert [change.field for change in one.changes] == ["autonomy"]
+            assert one.roles == ("team-lead", "security")
+            assert found.live_only == ()
+            other = await place.room.gitops.difference(OLIVE, file(template("reader")))
+            assert [(live.kind, live.name) for live in other.live_only] == [("Template", "support/writer")]
+
+    run(story())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
@@ -122,12 +123,32 @@ def _everything() -> Fleet:
 @pytest.mark.requirement("registry:restating:idempotent")
 def test_applying_all_that_is_stated_changes_nothing() -> None:
     fleet = _everything()
-    elsewhere = {"Group", "Gate", "Template"}  # groups below; gates and templates are not written out
+    elsewhere = {"Group", "Gate", "Template"}  # they take two persons: below
     assert {one.kind for one in restated(fleet.control.view)} == set(KINDS) - elsewhere
     before = len(fleet.control.events)
     assert _applied_again(fleet) == {}
     assert len(fleet.control.events) == before
     assert all(one.unsaid == () for one in restated(fleet.control.view))
+
+
+_GATE: dict[str, Any] = {
+    "apiVersion": "accredit/v1", "kind": "Gate", "metadata": {"name": "medium"},
+    "spec": {"roles": {"security": 2}, "comment": True, "backups": {"security": ["group:all", "ann@example.com"]},
+             "heads": {"team-lead": ["lee@example.com"]}},
+}  # fmt: skip
+
+
+def _templates() -> Iterator[dict[str, Any]]:
+    for name, autonomy, cost in (("reader", ["suggests"], None), ("writer", ["suggests", "acts-unattended"], "5 EUR")):
+        yield {
+            "apiVersion": "accredit/v1", "kind": "Template", "metadata": {"name": name, "team": "customer-support"},
+            "spec": {
+                "tools": [{"server": "crm", "allow": ["search_orders", "read_customer"]}], "data": ["personal"],
+                "models": [{"provider": "anthropic", "model": "claude x"}], "autonomy": autonomy,
+                "audience": ["staff"], "inputs": ["staff", "web"], "reach": ["team"], "expires": "2027-05-31",
+                "limits": {"timeout": {"call": "1500ms"}, **({"cost": {"perDay": cost}} if cost else {})},
+            },
+        }  # fmt: skip
 
 
 @pytest.mark.requirement("registry:restating:idempotent")
@@ -137,9 +158,19 @@ def test_a_company_with_groups_servers_in_production_and_candidates_is_stated_wh
     fleet.enact(asked.proposal)
     (asked,) = fleet.apply(group_document("all", ["ann@example.com"], ["support"]))
     fleet.enact(asked.proposal)
+    for document in (_GATE, *_templates()):
+        (asked,) = fleet.apply(document)
+        fleet.enact(asked.proposal)
     # what one person vouched for alone is asked for, in whatever words
     assert _applied_again(fleet) == {"Issuer staff": "pending", "Issuer tickets": "pending"}
-    assert [one.name for one in restated(fleet.control.view, kinds=["Group"])] == ["all", "support"]
+    found = restated(fleet.control.view, kinds=["Group", "Gate", "Template"])
+    assert [one.name for one in found] == [
+        "all",
+        "support",
+        "medium",
+        "customer-support/reader",
+        "customer-support/writer",
+    ]
 
 
 _GRANTS = st.lists(

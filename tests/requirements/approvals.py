@@ -71,6 +71,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("templates:duties", "issue 6 §1", "a template approved by the asking side spares nobody's word"),
     Requirement("templates:again", "issue 6 §1", "a template is asked again at activation, as is what it pinned"),
+    Requirement("templates:stated", "issue 6 §3", "gates and templates are exported, compared and applied again"),
     Requirement(
         "break-glass:narrow", "issue 6 §1", "break-glass lifts named holds of named tools, for at most 8 hours"
     ),

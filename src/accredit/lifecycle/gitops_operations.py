@@ -55,7 +55,8 @@ _TOGETHER: Final[Mapping[str, str]] = {
     "EnforcementPoint": "enforcement-points.yaml",
 }
 """Kinds of which all objects stand in one file; of the others each has its own."""
-_APART: Final[Mapping[str, str]] = {"ToolServer": "servers", "ModelProvider": "models", "Store": "stores"}
+_APART: Final[Mapping[str, str]] = {"ToolServer": "servers", "ModelProvider": "models", "Store": "stores",
+    "Gate": "gates", "Template": "templates"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

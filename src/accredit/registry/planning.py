@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from accredit.registry.errors import ManifestFault
-from accredit.registry.manifest import Document
+from accredit.registry.manifest import Document, TemplateManifest
 from accredit.registry.model import AgentVersion
 from accredit.registry.proposals import Proposal
 from accredit.registry.restating import Restated
@@ -65,8 +65,10 @@ class PlannedObject:
 
 
 def object_name(document: Document) -> str:
-    """How an object is called; a person by the address."""
+    """How an object is called; a person by the address, a template by its team too."""
     metadata = getattr(document, "metadata", None)
+    if isinstance(document, TemplateManifest):
+        return f"{document.metadata.team}/{document.metadata.name}"
     return str(metadata.name if metadata is not None else document.spec.email)  # type: ignore[union-attr]  # persons
 
 

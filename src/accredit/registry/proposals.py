@@ -399,7 +399,7 @@ def server_content(
 
 
 def as_enacted(content: Mapping[str, Any]) -> tuple[Write, ...]:
-    """The row that a proposed group or tool server would come to, to be shown: who approved it stands in none."""
+    """The row that a proposal would come to, to be shown, if manifests declare it: who approved it stands in none."""
     match content["change"]:
         case "group":
             group = Group(
@@ -416,6 +416,10 @@ def as_enacted(content: Mapping[str, Any]) -> tuple[Write, ...]:
             return (Write(rows.ISSUER, content["name"], content["doc"]),)
         case "context-provider":
             return (Write(rows.CONTEXT_PROVIDER, content["name"], content["doc"]),)
+        case "gate":
+            return (Write(rows.GATE, content["name"], content["doc"]),)
+        case "template":
+            return (Write(rows.TEMPLATE, f"{content['team']}/{content['name']}", {"doc": content["doc"]}),)
         case _:
             return ()
 

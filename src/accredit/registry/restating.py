@@ -45,9 +45,11 @@ class Restated:
 
     @property
     def name(self) -> str:
-        """Of a person the address."""
+        """Of a person the address, of a template `TEAM/NAME`."""
         metadata = self.document.get("metadata")
-        return str(metadata["name"] if metadata else self.document["spec"]["email"])
+        if metadata is None:
+            return str(self.document["spec"]["email"])
+        return f"{metadata['team']}/{metadata['name']}" if self.kind == "Template" else str(metadata["name"])
 
     @property
     def environment(self) -> str | None:
@@ -79,17 +81,14 @@ def restated(view: StateView, *, kinds: Iterable[str] = tuple(KINDS)) -> Iterato
     """Everything of some kinds that is registered and still there, kind by kind, by name."""
     names = Names(view)
     for kind in kinds:
-        if kind not in _STATED:
-            continue  # gates and templates are applied, and not stated again
         state = _STATED[kind][0]
         found = [one for row in view.scan(state) if (one := restated_row(kind, row, names)) is not None]
         yield from sorted(found, key=lambda one: (one.environment or "", one.name))
 
 
 def restated_row(kind: str, row: Row, names: Names) -> Restated | None:
-    """The object of one row as a manifest; None if it is over, of another kind, or of one that is not stated again."""
-    stated = _STATED.get(kind)
-    return None if stated is None else stated[1](row, names)
+    """The object of one row as a manifest; None if it is over, or of another kind."""
+    return _STATED[kind][1](row, names)
 
 
 def _document(kind: str, metadata: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,10 +142,47 @@ def _team(row: Row, _: Names) -> Restated | None:
 
 def _agreement(row: Row, _: Names) -> Restated | None:
     doc = row.doc
-    until = doc["expires_us"]
-    last = None if until is None else (_EPOCH + timedelta(days=until // _DAY_US - 1)).isoformat()
+    last = None if doc["expires_us"] is None else _last_day(doc["expires_us"])
     spec = {"provider": doc["provider"], "covers": sorted(doc["covers"]), "document": doc["document"]}
     return Restated(_document("Agreement", {"name": row.key}, spec | _given(expires=last)))
+
+
+# -- what is asked for before something is approved
+
+
+def _gate(row: Row, names: Names) -> Restated | None:
+    spec: dict[str, Any] = {"roles": dict(row.doc["roles"]), "comment": row.doc["comment"]}
+    unsaid: list[str] = []
+    for told in ("backups", "heads"):
+        spec[told] = {}
+        for role, holders in row.doc[told].items():
+            named = [one if one.startswith("group:") else names.address(one) for one in holders]
+            if None in named:
+                unsaid.append(f"somebody who is told of what waits for {role} has left")
+            if there := sorted(one for one in named if one is not None):
+                spec[told][role] = there
+    return Restated(_document("Gate", {"name": row.key}, spec), tuple(unsaid))
+
+
+def _template(row: Row, names: Names) -> Restated | None:
+    team, _, name = row.key.partition("/")
+    doc = row.doc["doc"]
+    own: dict[str, list[str]] = {}
+    for tool in doc["tools"]:
+        own.setdefault(tool.partition("/")[0], []).append(tool_name(tool))
+    spec = {
+        "tools": [
+            {"server": server, "allow": sorted(tools)[at : at + _MOST_OF_A_SERVER]}
+            for server, tools in sorted(own.items())
+            for at in range(0, len(tools), _MOST_OF_A_SERVER)
+        ],
+        "data": list(doc["data"]),
+        "models": [{"provider": provider, "model": model} for provider, model in doc["models"]],
+        **{each: list(doc[each]) for each in ("autonomy", "audience", "inputs", "reach")},
+        "limits": _limits(doc["limits"]),
+        "expires": _last_day(doc["expires_us"]),
+    }
+    return Restated(_document("Template", {"name": name, "team": names.team(team) or ""}, spec))
 
 
 def _issuer(row: Row, _: Names) -> Restated | None:
@@ -310,7 +346,6 @@ def restated_version(form: Mapping[str, Any], names: Names) -> Restated:
         unsaid.append("its owner has left")
     if backup is not None and names.address(backup) is None:
         unsaid.append("its backup owner has left")
-    limits = spec["limits"]
     found: dict[str, Any] = {
         "purpose": spec["purpose"],
         **_given(businessService=spec["businessService"], owner=owner),
@@ -334,13 +369,7 @@ def restated_version(form: Mapping[str, Any], names: Names) -> Restated:
         found["delegates"] = list(_delegates(spec["delegates"], names, unsaid))
     if spec["stores"]:
         found["stores"] = [dict(one) for one in spec["stores"]]
-    cost = _money(limits["costPerDay"])
-    found["limits"] = {
-        **({"cost": {"perDay": cost}} if cost is not None else {}),
-        "calls": {"perMinute": limits["callsPerMinute"]},
-        "timeout": {"call": _duration(limits["callTimeoutMs"]), "run": _duration(limits["runTimeoutMs"])},
-        "concurrency": limits["concurrency"],
-    }
+    found["limits"] = _limits(spec["limits"])
     named = {"name": metadata["name"], "team": names.team(metadata["team"]) or ""}
     head = {**named, "environment": metadata["environment"]}
     return Restated(_document("Agent", head, found | _given(expires=spec["expires"])), tuple(unsaid))
@@ -398,6 +427,20 @@ def _delegates(entries: Iterable[Any], names: Names, unsaid: list[str]) -> Itera
 # -- values
 
 
+def _limits(doc: Mapping[str, Any]) -> dict[str, Any]:
+    cost = _money(doc["costPerDay"])
+    return {
+        **({"cost": {"perDay": cost}} if cost is not None else {}),
+        "calls": {"perMinute": doc["callsPerMinute"]},
+        "timeout": {"call": _duration(doc["callTimeoutMs"]), "run": _duration(doc["runTimeoutMs"])},
+        "concurrency": doc["concurrency"],
+    }
+
+
+def _last_day(until_us: int) -> str:
+    return (_EPOCH + timedelta(days=until_us // _DAY_US - 1)).isoformat()
+
+
 def _hours(doc: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if doc is None:
         return None
@@ -419,6 +462,8 @@ _STATED: Final[Mapping[str, tuple[str, _Stated]]] = {
     "Group": (rows.GROUP, _group),
     "Team": (rows.TEAM, _team),
     "Agreement": (rows.AGREEMENT, _agreement),
+    "Gate": (rows.GATE, _gate),
+    "Template": (rows.TEMPLATE, _template),
     "Issuer": (rows.ISSUER, _issuer),
     "ContextProvider": (rows.CONTEXT_PROVIDER, _context_provider),
     "ToolServer": (rows.SERVER, _tool_server),

@@ -100,7 +100,7 @@ from accredit.registry.model import (
 )
 from accredit.registry.organisation import Delegation, Organisation
 from accredit.registry.pinning import definition_digest
-from accredit.registry.planning import PlannedAction, PlannedObject, field_changes
+from accredit.registry.planning import PlannedAction, PlannedObject, field_changes, object_name
 from accredit.registry.poisoning import ToolNames
 from accredit.registry.ports import DefinitionSource
 from accredit.registry.prices import PriceBook
@@ -518,7 +518,7 @@ class Registry:
             case PersonManifest():
                 return "Person/-"  # nobody manages people, whose names are addresses
             case _:
-                return f"{document.kind}/{document.metadata.name}"
+                return f"{document.kind}/{object_name(document)}"
 
     def _foreseen(
         self,
