@@ -171,8 +171,8 @@ def test_an_instance_is_counted_across_users_and_tasks() -> None:
 
 
 @pytest.mark.requirement("sessions:bounded")
-def test_a_ledger_full_of_live_sessions_refuses_and_forgets_only_ended_ones() -> None:
-    desk = Desk(capacity=10)
+def test_an_agent_that_fills_its_room_is_refused_and_only_its_ended_sessions_are_forgotten() -> None:
+    desk = Desk(capacity=20)
     keys = [SessionKey(AgentId("agt_1"), "u", f"t{number}") for number in range(40)]
     for key in keys[:10]:
         desk.done(key)
@@ -180,6 +180,10 @@ def test_a_ledger_full_of_live_sessions_refuses_and_forgets_only_ended_ones() ->
         desk.begin(keys[10])
     assert refused.value.code is Code.LIMITS_UNAVAILABLE
     assert desk.begin(keys[0]).session["calls"] == 2  # the live ones go on
+    # and what it has, it has not taken from others
+    for number in range(5):
+        key = SessionKey(AgentId("agt_2"), "u", f"t{number}")
+        desk.ledger.give_back(desk.begin(key, credential=CredentialId("crd_2")))
     desk.clock.advance(1800)
     for key in keys[11:]:
         desk.ledger.give_back(desk.begin(key))

@@ -6,6 +6,7 @@ from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("kernel:json:strict", "DESIGN §3.4, §11", "JSON from outside is bounded and means one thing only"),
+    Requirement("kernel:shares", "DESIGN §11", "room that agents share is bounded, and no one of them takes it all"),
     Requirement("kernel:hours:zone", "DESIGN §8", "hours are half-open minutes in an IANA zone"),
     Requirement("kernel:hours:midnight", "DESIGN §8", "a window over midnight belongs to the day it starts"),
     Requirement("kernel:hours:dst", "DESIGN §8", "hours follow the wall clock through summer time"),

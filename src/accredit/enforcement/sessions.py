@@ -27,6 +27,7 @@ from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ToolId
+from accredit.kernel.shares import SharedRoom
 from accredit.policy.config import Counter, CounterScope
 from accredit.policy.measured import amount_of, fact_of
 from accredit.policy.origins import ResultWords, RoomLeft
@@ -34,6 +35,7 @@ from accredit.policy.origins import ResultWords, RoomLeft
 __all__ = ["PastActivity", "SessionKey", "SessionLedger", "SessionTurn"]
 
 _SWEPT = 2  # more than one per newcomer, so that ended ones leave faster than new ones come
+_SWEPT_IF_FULL = 256  # before an agent is refused
 _MOST_COUNTED = 1_000_000
 """Calls that all counters together remember."""
 _NANO = Decimal(1_000_000_000)
@@ -178,48 +180,73 @@ class _Activities(Generic[_Key]):
         self._ids = ids
         self._prefix = prefix
         self._idle_us = idle_us
-        self._capacity = capacity
-        self._live: OrderedDict[_Key, _Activity] = OrderedDict()
+        self._room = SharedRoom(capacity)
+        self._live: OrderedDict[_Key, tuple[AgentId, _Activity]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def at(self, key: _Key, now_us: int) -> _Activity:
+    def at(self, key: _Key, agent: AgentId, now_us: int) -> _Activity:
         """The live activity of a key, or a new one.
 
         Raises:
-            UnavailableError: more are live than may be kept; forgetting one would hand its agent fresh counts.
+            UnavailableError: the agent has more than may be kept; forgetting one would hand it fresh counts.
         """
         self._sweep(now_us)
-        found = self._live.pop(key, None)
-        if found is None or found.ended(now_us, self._idle_us):
-            if len(self._live) >= self._capacity:
-                raise UnavailableError(
-                    Code.LIMITS_UNAVAILABLE,
-                    f"{self._capacity} sessions are live and no more are kept",
-                    hint="raise the ledger's capacity",
-                )
-            found = _Activity(self._ids.new(self._prefix), now_us)
-        self._live[key] = found
-        return found
+        found = self._live.get(key)
+        if found is not None and not found[1].ended(now_us, self._idle_us):
+            self._live.move_to_end(key)
+            return found[1]
+        if found is not None:
+            self._drop(key)
+        if not self._take(agent, now_us):
+            raise UnavailableError(
+                Code.LIMITS_UNAVAILABLE,
+                "the agent has as many sessions as there is room for",
+                hint="they end when they are idle",
+            )
+        made = _Activity(self._ids.new(self._prefix), now_us)
+        self._live[key] = agent, made
+        return made
+
+    def _take(self, agent: AgentId, now_us: int) -> bool:
+        if self._room.take(agent):
+            return True
+        self._sweep(now_us, _SWEPT_IF_FULL)
+        return self._room.take(agent)
 
     def current(self, key: _Key, now_us: int) -> str | None:
         """The id of the live activity of a key; None if there is none."""
         found = self._live.get(key)
-        return None if found is None or found.ended(now_us, self._idle_us) else found.id
+        return None if found is None or found[1].ended(now_us, self._idle_us) else found[1].id
 
     def begin_as(self, known_id: str, key: _Key, now_us: int) -> _Activity:
-        """The activity of a key begun anew under an id it had before."""
-        made = self._live[key] = _Activity(known_id, now_us)
+        """The live activity of a key begun anew under an id it had before."""
+        made = _Activity(known_id, now_us)
+        self._live[key] = self._live[key][0], made
         return made
 
-    def _sweep(self, now_us: int) -> None:
-        for key in list(islice(self._live, _SWEPT)):
-            activity = self._live[key]
-            if activity.ended(now_us, self._idle_us):
-                del self._live[key]
+    def _sweep(self, now_us: int, many: int = _SWEPT) -> None:
+        for key in list(islice(self._live, many)):
+            if self._live[key][1].ended(now_us, self._idle_us):
+                self._drop(key)
             else:
                 self._live.move_to_end(key)
+
+    def _drop(self, key: _Key) -> None:
+        agent, _ = self._live.pop(key)
+        self._room.give(agent)
+
+
+@dataclass(frozen=True, slots=True)
+class _TaskScope:
+    """An agent's task, whatever the user."""
+
+    agent: AgentId
+    task: str | None
+
+
+_Scope = SessionKey | _TaskScope
 
 
 class _Counted:
@@ -237,44 +264,43 @@ class _Counters:
     """Every counter with a window, of every key, in bounded memory."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[tuple[Counter, Hashable], _Counted] = OrderedDict()
-        self._entries = 0
+        self._held: OrderedDict[tuple[Counter, _Scope], _Counted] = OrderedDict()
+        self._room = SharedRoom(_MOST_COUNTED)
 
-    def total(self, counter: Counter, key: Hashable, now_us: int) -> Decimal:
+    def total(self, counter: Counter, key: _Scope, now_us: int) -> Decimal:
         held = self._held.get((counter, key))
         if held is None:
             return Decimal(0)
         self._prune((counter, key), held, now_us)
         return held.total
 
-    def add(self, counter: Counter, key: Hashable, number: int, amount: Decimal, at_us: int) -> None:
+    def add(self, counter: Counter, key: _Scope, number: int, amount: Decimal, at_us: int) -> None:
         """Raises UnavailableError: forgetting a call would hand its agent fresh counts."""
         self._sweep(at_us)
-        if self._entries >= _MOST_COUNTED:
+        if not self._room.take(key.agent):
             raise UnavailableError(
                 Code.LIMITS_UNAVAILABLE,
-                f"counters remember {_MOST_COUNTED} calls and no more are kept",
+                "counters remember as many calls of the agent as there is room for",
                 hint="declare fewer counters, or shorter windows",
             )
         held = self._held.setdefault((counter, key), _Counted())
         held.entries.append((at_us, number, amount))
         held.total += amount
-        self._entries += 1
 
-    def take_back(self, counter: Counter, key: Hashable, number: int) -> None:
+    def take_back(self, counter: Counter, key: _Scope, number: int) -> None:
         held = self._held.get((counter, key))
         for entry in reversed(held.entries) if held is not None else ():
             if entry[1] == number and held is not None:
                 held.entries.remove(entry)
                 held.total -= entry[2]
-                self._entries -= 1
+                self._room.give(key.agent)
                 return
 
-    def _prune(self, where: tuple[Counter, Hashable], held: _Counted, now_us: int) -> None:
+    def _prune(self, where: tuple[Counter, _Scope], held: _Counted, now_us: int) -> None:
         window_us = where[0].window_us
         while window_us is not None and held.entries and now_us - held.entries[0][0] >= window_us:
             held.total -= held.entries.popleft()[2]
-            self._entries -= 1
+            self._room.give(where[1].agent)
         if not held.entries:
             self._held.pop(where, None)
 
@@ -291,7 +317,7 @@ class _Begun:
     session: _Activity
     instance: _Activity
     cost_nanos: int
-    counted: list[tuple[Counter, Hashable, Decimal]]
+    counted: list[tuple[Counter, _Scope, Decimal]]
     """What it added to which counter."""
 
 
@@ -337,14 +363,14 @@ class SessionLedger:
         `data` are the classes of what its result shows; they are told to later calls, not to this one.
 
         Raises:
-            UnavailableError: the ledger is full of live sessions, or of counted calls.
+            UnavailableError: the agent has as many live sessions, or counted calls, as there is room for.
             InvalidInputError: an argument that a counter sums is no number that can be counted.
         """
         now_us = now.boot_us
         matching = [counter for counter in counters if tool in counter.tools]
         amounts = [(counter, amount_of(counter, arguments or {})) for counter in matching]
-        session = self._sessions.at(key, now_us)
-        instance = self._instances.at(credential, now_us)
+        session = self._sessions.at(key, key.agent, now_us)
+        instance = self._instances.at(credential, key.agent, now_us)
         idle_us = now_us - session.last_us
         known = bool(session.calls)
         touched = session.touched()
@@ -430,9 +456,9 @@ class SessionLedger:
         """The id of the session that work is handed on in. Handing on is activity, and no call; refused it is neither.
 
         Raises:
-            UnavailableError: the ledger is full of live sessions.
+            UnavailableError: the agent has as many live sessions as there is room for.
         """
-        session = self._sessions.at(key, now.boot_us)
+        session = self._sessions.at(key, key.agent, now.boot_us)
         if passed:
             session.handed += 1
             session.last_us = now.boot_us
@@ -495,7 +521,8 @@ class SessionLedger:
                     begun.sums[counter] = begun.sums.get(counter, Decimal(0)) + amount
 
     def _restored(self, call: PastActivity, at_us: int) -> _Activity:
-        session, instance = self._sessions.at(call.key, at_us), self._instances.at(call.credential, at_us)
+        session = self._sessions.at(call.key, call.key.agent, at_us)
+        instance = self._instances.at(call.credential, call.key.agent, at_us)
         if session.id != call.session:
             session = self._sessions.begin_as(call.session, call.key, at_us)
         self._number += 1
@@ -507,6 +534,6 @@ class SessionLedger:
         return session
 
 
-def _scope(counter: Counter, key: SessionKey) -> Hashable:
+def _scope(counter: Counter, key: SessionKey) -> _Scope:
     """Over what a counter with a window is kept: everything of the session's key, or of the agent's task."""
-    return (key.agent, key.task) if counter.per is CounterScope.TASK else key
+    return _TaskScope(key.agent, key.task) if counter.per is CounterScope.TASK else key

@@ -238,7 +238,7 @@ class TokenEndpoint:
         if signed.issued_s < self._assertions.began_s:
             raise refused(Code.TOKEN_REPLAYED, "issued before this process began to remember")
         posture = reported_posture(signed.claims)
-        self._assertions.spend(credential, jti, until=_end(signed, now), now=now)
+        self._assertions.spend(credential, jti, agent=agent, until=_end(signed, now), now=now)
         if posture is not None:
             self._on_posture(agent, credential, posture)
         return _Caller(agent, credential, reach="")
@@ -355,7 +355,7 @@ class TokenEndpoint:
         if (code := watch.refusal(self._clock.now())) is not None:
             raise refused(code, "as the task's issuer says")
         # the instance that brought it may bring it again to renew its access token; nobody else may
-        self._task_tokens.spend(issuer.id, jti, holder=caller.credential, until=until, now=now)
+        self._task_tokens.spend(issuer.id, jti, agent=caller.agent, holder=caller.credential, until=until, now=now)
         until_s = min(behalf.until_s, signed.expires_s)
         return replace(behalf, until_s=until_s, task=task, task_registration=issuer.id)
 
@@ -418,6 +418,7 @@ class TokenEndpoint:
         self._handed_on.spend(
             self._public_url,
             text_claim(signed.claims, "jti"),
+            agent=caller.agent,
             holder=caller.credential,
             until=_end(signed, now),
             now=now,
