@@ -6,7 +6,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-test run test browser lint format bench lock chaos fuzz duties conformance adapters stores presidio residue
+.PHONY: install install-test run test browser lint format bench lock chaos thorough fuzz duties conformance adapters stores presidio residue
 
 .venv/.run: requirements/run.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -51,6 +51,10 @@ browser:
 
 chaos: .venv/.test
 	$(BIN)/pytest -n 0 tests/chaos --rounds 25
+
+# the rest of the families of slow cases of which every run has some
+thorough: .venv/.test
+	$(BIN)/pytest -n 2 --dist worksteal --thorough
 
 # every agent framework in an environment of its own, in .venv-adapters
 adapters: .venv/.test

@@ -27,6 +27,7 @@ from accredit.policy.publish import Installation, examine, publish
 from accredit.policy.release import PolicyInvalidError, read_release
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.testing import Fleet, run_tests
+from tests.families import family
 from tests.policy import world
 
 REGO = RegoEngine()
@@ -302,6 +303,7 @@ def test_a_text_changed_anywhere_is_read_or_refused(name: str, data: st.DataObje
 
 
 DEEPEST = """
+import sys
 import threading
 from accredit.kernel.errors import InvalidInputError
 from accredit.policy.engines.rego import RegoEngine
@@ -332,16 +334,16 @@ def run():
     for form in FORMS:
         for chain in (1, 4, 12, 30):
             for call in ("", "(1)"):
-                deep = 1
-                while deep < 99 and passes(module(form, deep, chain, call)):
-                    deep += 1
-                assert deep < 99, (form, chain)
+                shallow, deep = 0, 99
+                assert not passes(module(form, deep, chain, call)), (form, chain)
+                while deep - shallow > 1:
+                    middle = (shallow + deep) // 2
+                    if passes(module(form, middle, chain, call)):
+                        shallow = middle
+                    else:
+                        deep = middle
 
-run()
-thread = threading.Thread(target=run)
-thread.start()
-thread.join()
-threading.stack_size(1024 * 1024)
+threading.stack_size(int(sys.argv[1]))
 thread = threading.Thread(target=run)
 thread.start()
 thread.join()
@@ -350,8 +352,10 @@ print("alive")
 
 
 @pytest.mark.requirement("policy:rego:any-text")
-def test_the_deepest_modules_that_pass_leave_the_process_alive_in_any_thread() -> None:
-    ended = subprocess.run([sys.executable, "-c", DEEPEST], capture_output=True, text=True, timeout=120, check=False)
+@pytest.mark.parametrize("stack", family([1024 * 1024, 8 * 1024 * 1024, 0], (1024 * 1024).__eq__))
+def test_the_deepest_modules_that_pass_leave_the_process_alive_in_any_thread(stack: int) -> None:
+    program = [sys.executable, "-c", DEEPEST, str(stack)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
     assert (ended.stdout, ended.returncode) == ("alive\n", 0), ended.stderr
 
 
