@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import httpx2._transports.default
 import hypothesis
 import pytest
+
+# each of thousands of clients would read the machine's authorities for itself, most of them to speak without TLS
+httpx2._transports.default.create_ssl_context = lru_cache(httpx2.create_ssl_context)  # type: ignore[attr-defined]
 
 # how long an example takes says how busy the machine is
 hypothesis.settings.register_profile("accredit", deadline=None)

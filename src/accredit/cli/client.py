@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from accredit.cli.profile import Profile
+from accredit.kernel.tls import machine_trust
 
 __all__ = ["ApiClient", "ApiFault"]
 
@@ -36,7 +37,9 @@ class ApiClient:
         if profile.token:
             headers["authorization"] = f"Bearer {profile.token}"
         try:
-            self._http = httpx2.Client(base_url=profile.url, headers=headers, timeout=timeout_s, trust_env=False)
+            self._http = httpx2.Client(
+                base_url=profile.url, headers=headers, timeout=timeout_s, trust_env=False, verify=machine_trust()
+            )
         except (httpx2.InvalidURL, ValueError) as error:
             raise ApiFault("setting_invalid", "the server's URL or the token is malformed",
                            "see ACCREDIT_URL and ACCREDIT_TOKEN", 1, {}) from error  # fmt: skip

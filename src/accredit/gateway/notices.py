@@ -19,6 +19,7 @@ import orjson
 
 from accredit.approvals.notices import Notice, slack_message, webhook_event
 from accredit.kernel.clock import Clock
+from accredit.kernel.tls import machine_trust
 
 __all__ = ["HoldNotices", "NoticePost", "SlackPost", "WebhookPost"]
 
@@ -119,7 +120,9 @@ class HoldNotices:
         import httpx2  # noqa: PLC0415 - 90 ms that a start without notices does not pay
 
         if self._client is None:
-            self._client = httpx2.AsyncClient(follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False)
+            self._client = httpx2.AsyncClient(
+                follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False, verify=machine_trust()
+            )
         body, headers = post(notice, self._clock.now().wall_s)
         sent = {"content-type": "application/json", "user-agent": _USER_AGENT, **headers}
         try:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from accredit.kernel.tls import machine_trust
 from accredit.policy.ports import VetoAnswer
 
 __all__ = ["OpaServer"]
@@ -33,7 +34,9 @@ class OpaServer:
         import httpx2  # noqa: PLC0415 - only who sets an address pays for it
 
         if self._client is None:
-            self._client = httpx2.AsyncClient(follow_redirects=False, timeout=self._timeout_s, trust_env=False)
+            self._client = httpx2.AsyncClient(
+                follow_redirects=False, timeout=self._timeout_s, trust_env=False, verify=machine_trust()
+            )
         headers = {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
         try:
             # the client's own times are of each wait, and an answer can come byte by byte

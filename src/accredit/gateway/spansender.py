@@ -18,6 +18,7 @@ from accredit import __version__
 from accredit.enforcement.tracing import CallSpan, FinishedCall
 from accredit.gateway.otlp.writing import export_request
 from accredit.kernel.ids import IdSource
+from accredit.kernel.tls import machine_trust
 
 __all__ = ["SpanSender"]
 
@@ -108,7 +109,9 @@ class SpanSender:
         import httpx2  # noqa: PLC0415 - only who sets an endpoint pays for it
 
         if self._client is None:
-            self._client = httpx2.AsyncClient(follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False)
+            self._client = httpx2.AsyncClient(
+                follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False, verify=machine_trust()
+            )
         headers = {"content-type": "application/x-protobuf"}
         for number in range(_TRIES):
             wait_s = self._every_s * 2**number

@@ -7,6 +7,7 @@ from typing import Any
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
+from accredit.kernel.tls import machine_trust
 
 __all__ = ["HttpFactFetch"]
 
@@ -24,7 +25,7 @@ class HttpFactFetch:
         import httpx2  # noqa: PLC0415 - 90 ms that a start without providers does not pay
 
         if self._client is None:
-            self._client = httpx2.AsyncClient(follow_redirects=False, trust_env=False)
+            self._client = httpx2.AsyncClient(follow_redirects=False, trust_env=False, verify=machine_trust())
         given = {
             **headers,
             "accept": "application/json",

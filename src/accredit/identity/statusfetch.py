@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
+from accredit.kernel.tls import machine_trust
 
 __all__ = ["HttpStatusFetch"]
 
@@ -23,7 +24,9 @@ class HttpStatusFetch:
         import httpx2  # noqa: PLC0415 - 90 ms that a start without tasks does not pay
 
         if self._client is None:
-            self._client = httpx2.AsyncClient(follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False)
+            self._client = httpx2.AsyncClient(
+                follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False, verify=machine_trust()
+            )
         try:
             async with self._client.stream("GET", url, headers={"Accept": "application/json"}) as answer:
                 if answer.status_code != 200:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from accredit.identity.upstreams import TokenForm
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
+from accredit.kernel.tls import machine_trust
 
 __all__ = ["HttpTokenPost"]
 
@@ -26,7 +27,9 @@ class HttpTokenPost:
         import httpx2  # noqa: PLC0415 - 90 ms that a start without such credentials does not pay
 
         if self._client is None:
-            self._client = httpx2.AsyncClient(follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False)
+            self._client = httpx2.AsyncClient(
+                follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False, verify=machine_trust()
+            )
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", **form.headers}
         try:
             async with asyncio.timeout(_TIMEOUT_S):

@@ -18,6 +18,7 @@ from accredit.kernel.clock import Clock, Deadline, SystemClock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, RandomIds
+from accredit.kernel.tls import program_trust
 from accredit.sdk.keyring import InstanceKey, Keyring
 from accredit.sdk.wire import (
     GrantedToken,
@@ -65,7 +66,7 @@ def send(request: WireRequest) -> WireAnswer:
     import httpx2  # noqa: PLC0415 - programs that bring their own transport do not pay for this one
 
     try:
-        with httpx2.Client(follow_redirects=False, timeout=_TIMEOUT_S) as client:
+        with httpx2.Client(follow_redirects=False, timeout=_TIMEOUT_S, verify=program_trust()) as client:
             answer = client.request(request.method, request.url, content=request.content, headers=request.headers)
             return WireAnswer(answer.status_code, answer.content)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -81,7 +82,7 @@ async def send_async(request: WireRequest) -> WireAnswer:
     import httpx2  # noqa: PLC0415 - programs that bring their own transport do not pay for this one
 
     try:
-        async with httpx2.AsyncClient(follow_redirects=False, timeout=_TIMEOUT_S) as client:
+        async with httpx2.AsyncClient(follow_redirects=False, timeout=_TIMEOUT_S, verify=program_trust()) as client:
             answer = await client.request(request.method, request.url, content=request.content, headers=request.headers)
             return WireAnswer(answer.status_code, answer.content)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:

@@ -10,6 +10,7 @@ import orjson
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
+from accredit.kernel.tls import machine_trust
 
 __all__ = ["HttpAsking"]
 
@@ -22,7 +23,9 @@ class HttpAsking:
 
     def __init__(self, base: str, headers: Mapping[str, str]) -> None:
         self._base = base.rstrip("/")
-        self._client = httpx2.Client(headers=dict(headers), timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False)
+        self._client = httpx2.Client(
+            headers=dict(headers), timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False, verify=machine_trust()
+        )
 
     def ask(
         self,
