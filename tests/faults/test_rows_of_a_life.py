@@ -20,6 +20,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError
 from accredit.offline import check_log, look_at
 from accredit.registry.model import AgentState
+from tests.families import every_third
 from tests.faults.office import (
     ENDED,
     Branch,
@@ -183,7 +184,7 @@ _BROUGHT_BACK = ("agent_name", "enrolment", "login_link", "proposal", "restricti
 
 
 @pytest.mark.requirement("faults:life:rolled-back")
-@pytest.mark.parametrize("kind", _ROLLED_BACK)
+@pytest.mark.parametrize("kind", every_third(_ROLLED_BACK))
 def test_a_row_put_back_as_it_was_brings_nothing_back(court: Court, tmp_path: Path, kind: str) -> None:
     async def live() -> None:
         data = court.copy(tmp_path)
@@ -244,7 +245,7 @@ _DELETED = ("account_tie", "agent", "agent_name", "agreement", "alert", "approva
 
 
 @pytest.mark.requirement("faults:life:deleted")
-@pytest.mark.parametrize("kind", _DELETED)
+@pytest.mark.parametrize("kind", every_third(_DELETED))
 def test_a_row_deleted_by_hand_approves_and_revives_nothing(court: Court, tmp_path: Path, kind: str) -> None:
     async def live() -> None:
         data = court.copy(tmp_path)
@@ -361,7 +362,7 @@ _EDITED: Mapping[str, Edit] = {
 
 
 @pytest.mark.requirement("faults:life:edited")
-@pytest.mark.parametrize("fault", _EDITED)
+@pytest.mark.parametrize("fault", every_third(_EDITED))
 def test_a_row_edited_by_whoever_knows_what_would_help_helps_nobody(court: Court, tmp_path: Path, fault: str) -> None:
     async def live() -> None:
         data = court.copy(tmp_path)

@@ -147,40 +147,38 @@ _FALLBACK: dict[str, Any] = {
 }
 
 
-@pytest.mark.requirement("llm:refused")
-@pytest.mark.parametrize(
-    ("path", "body", "status", "code"),
-    [
-        (_CHAT, b'{"model":"gpt-x","model":"gpt-dear","messages":[]}', 400, "body_duplicate_keys"),
-        (_CHAT, b'\xef\xbb\xbf{"model":"gpt-x","messages":[]}', 400, None),
-        (_CHAT, b'{"model":"gpt-x","messages":[],"n":99999999999999999999}', 400, None),
-        (_CHAT, b"[]", 400, "body_malformed"),
-        (_CHAT, b'{"messages":[]}', 400, "body_malformed"),
-        (_CHAT, {**CHAT, "model": "gpt-unknown"}, 403, "tool_not_granted"),
-        (_CHAT, {**CHAT, "model": "claude-x"}, 403, "tool_not_granted"),
-        ("openai/v1/responses", _SEARCH, 403, "hosted_tool"),
-        ("anthropic/v1/messages", _CONNECTOR, 403, "hosted_tool"),
-        (_CHAT, _MANY, 400, "body_malformed"),
-        (_CHAT, {**CHAT, "models": ["gpt-dear"]}, 400, "body_malformed"),
-        (_CHAT, {**CHAT, "Model": "gpt-dear"}, 400, "body_malformed"),
-        (_CHAT, {**CHAT, "plugins": [{"id": "web"}]}, 403, "hosted_tool"),
-        ("anthropic/v1/messages", _FALLBACK, 400, "body_malformed"),
-        ("openai/v1/files", {}, 404, "not_found"),
-        ("anthropic/v1/chat/completions", CHAT, 404, "not_found"),
-    ],
+_UNREADABLE: tuple[tuple[str, Any, int, str | None], ...] = (
+    (_CHAT, b'{"model":"gpt-x","model":"gpt-dear","messages":[]}', 400, "body_duplicate_keys"),
+    (_CHAT, b'\xef\xbb\xbf{"model":"gpt-x","messages":[]}', 400, None),
+    (_CHAT, b'{"model":"gpt-x","messages":[],"n":99999999999999999999}', 400, None),
+    (_CHAT, b"[]", 400, "body_malformed"),
+    (_CHAT, b'{"messages":[]}', 400, "body_malformed"),
+    (_CHAT, {**CHAT, "model": "gpt-unknown"}, 403, "tool_not_granted"),
+    (_CHAT, {**CHAT, "model": "claude-x"}, 403, "tool_not_granted"),
+    ("openai/v1/responses", _SEARCH, 403, "hosted_tool"),
+    ("anthropic/v1/messages", _CONNECTOR, 403, "hosted_tool"),
+    (_CHAT, _MANY, 400, "body_malformed"),
+    (_CHAT, {**CHAT, "models": ["gpt-dear"]}, 400, "body_malformed"),
+    (_CHAT, {**CHAT, "Model": "gpt-dear"}, 400, "body_malformed"),
+    (_CHAT, {**CHAT, "plugins": [{"id": "web"}]}, 403, "hosted_tool"),
+    ("anthropic/v1/messages", _FALLBACK, 400, "body_malformed"),
+    ("openai/v1/files", {}, 404, "not_found"),
+    ("anthropic/v1/chat/completions", CHAT, 404, "not_found"),
 )
-def test_what_can_be_read_in_two_ways_or_was_not_granted_never_leaves(
-    tmp_path: Path, path: str, body: Any, status: int, code: str | None
-) -> None:
+
+
+@pytest.mark.requirement("llm:refused")
+def test_what_can_be_read_in_two_ways_or_was_not_granted_never_leaves(tmp_path: Path) -> None:
     async def live() -> None:
         async with room(tmp_path / "data") as at:
-            answer = await at.post(path, body)
-            assert answer.status_code == status, answer.text
-            error = answer.json()["error"]
-            assert error["message"]
-            assert code is None or error["code"] == code
-            assert at.provider.asked == []
-            assert (await at.post(path, body, "nothing")).status_code == 401
+            for path, body, status, code in _UNREADABLE:
+                answer = await at.post(path, body)
+                assert answer.status_code == status, (path, body, answer.text)
+                error = answer.json()["error"]
+                assert error["message"]
+                assert code is None or error["code"] == code, (path, body)
+                assert at.provider.asked == []
+                assert (await at.post(path, body, "nothing")).status_code == 401
 
     asyncio.run(live())
 
