@@ -6,10 +6,10 @@ who may.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
@@ -90,6 +90,16 @@ class _Answering(APIRoute):
         self.answer = response_model
         super().__init__(path, endpoint, response_model=None, **more)
 
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answered = super().get_route_handler()
+        known = frozenset(one.alias for one in self.dependant.query_params)
+
+        async def handled(request: Request) -> Response:
+            _require_known(request, known)
+            return await answered(request)
+
+        return handled
+
 
 class _Described(FastAPI):
     """Says in its description only what it answers."""
@@ -124,7 +134,6 @@ def control_api(plane: ControlPlane) -> FastAPI:
     app = _Described(
         title="accredit", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
         generate_unique_id_function=lambda route: route.name, responses=_PROBLEMS, redirect_slashes=False,
-        dependencies=[Depends(_known_parameters)],
         exception_handlers={
             AccreditError: problem_of,
             RequestValidationError: _unprocessable,
@@ -140,9 +149,8 @@ def control_api(plane: ControlPlane) -> FastAPI:
     return app
 
 
-async def _known_parameters(request: Request) -> None:
+def _require_known(request: Request, known: frozenset[str]) -> None:
     """What nobody reads, or only the last of, would leave the asker with another answer than they think."""
-    known = {one.alias for one in request.scope["route"].dependant.query_params}
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         if name not in known:
