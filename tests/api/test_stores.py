@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,16 @@ def _applied(http: httpx2.Client, *documents: dict[str, Any]) -> list[dict[str, 
     found = _post(http, "apply", {"files": [{"name": "a.json", "text": json.dumps(documents)}]})
     items: list[dict[str, Any]] = found["items"]
     return items
+
+
+def _ended(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What goes on in the background, once it is over: a request waits for it only for a while."""
+    for _ in range(300):
+        found = ask()
+        if found["state"] == "ended":
+            return found
+        time.sleep(0.1)
+    raise AssertionError(found)
 
 
 @pytest.mark.requirement("stores:api")
@@ -60,14 +72,16 @@ def test_a_store_is_registered_scanned_purged_and_reviewed_through_the_api(place
         assert {one["name"] for one in http.get("/api/v1/stores").json()["items"]} >= {"shelf", "books"}
         (holding,) = http.get("/api/v1/stores/shelf/namespaces").json()["items"]
         assert (holding["namespace"], holding["items"], holding["scanned"]) == ("keeper", 31, None)
-        scan = _post(http, "stores/shelf/scan", {"namespace": "keeper"})
+        _post(http, "stores/shelf/scan", {"namespace": "keeper"})
+        scan = _ended(lambda: http.get("/api/v1/store-scans").json()["items"][0])
         assert (scan["state"], scan["items"], scan["flagged"], scan["findings"]) == ("ended", 31, 1, {"email": 1})
         assert "jane" not in http.get("/api/v1/store-scans").text
 
         named = {"agent": "development/keeper"}
         plan = _post(http, "store-purges", named | {"store": "shelf", "namespace": "keeper"}, 201)
         assert (plan["state"], plan["delete"], plan["approval"]) == ("planned", 31, None)
-        done = _post(http, f"store-purges/{plan['id']}/run", {})
+        _post(http, f"store-purges/{plan['id']}/run", {})
+        done = _ended(lambda: http.get(f"/api/v1/store-purges/{plan['id']}").json())
         assert (done["state"], done["deleted"], done["certified"]) == ("ended", 31, True)
         assert done["outcome"]["methods"] == ["delete", "drop", "snapshot-cleanup"]
         verified = _post(http, f"store-purges/{plan['id']}/verify", {})
