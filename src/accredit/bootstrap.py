@@ -92,7 +92,7 @@ from accredit.lifecycle.room import furnished
 from accredit.lifecycle.succession import SuccessionTimes
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
-from accredit.offline import log_signer, open_history, release_signer, second_engine
+from accredit.offline import certificate_signer, log_signer, open_history, release_signer, second_engine
 from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.listing import listed
@@ -584,6 +584,8 @@ async def run(
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
             card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
+            certifies=certificate_signer(key),
+            checkpoint=log.checkpoint,
             public_url=public_url,
             program=f"accredit {__version__}",
             succession_times=SuccessionTimes.in_days(
@@ -870,6 +872,8 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         store_reviews=room.store_reviews,
         store_operations=room.store_operations,
         successions=room.people.successions.all,
+        retirements=room.retirements,
+        certificates=room.retirements.certificates,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accredit.audit.anchor import CheckpointFile
+from accredit.audit.certificates import certificate_name
 from accredit.audit.checkpoint import CheckpointSigner, CheckpointVerifier, log_origin
 from accredit.audit.doctor import StateDoctor
 from accredit.audit.notes import NoteSigner
@@ -40,6 +41,7 @@ __all__ = [
     "Offline",
     "archive_in",
     "archive_of",
+    "certificate_signer",
     "check_log",
     "holder_of",
     "log_signer",
@@ -70,6 +72,12 @@ def release_signer(key: Ed25519PrivateKey) -> NoteSigner:
     """The installation's key under another name: what it signs of a log is never taken for a release."""
     public = key.public_key().public_bytes_raw()
     return NoteSigner(f"accredit.policy/{public.hex()[:16]}", key.private_bytes_raw())
+
+
+def certificate_signer(key: Ed25519PrivateKey) -> NoteSigner:
+    """The installation's key under the name of its certificates."""
+    public = key.public_key().public_bytes_raw()
+    return NoteSigner(certificate_name(public.hex()[:16]), key.private_bytes_raw())
 
 
 def tried_offline(files: Mapping[str, str], *, mutation: bool = False) -> dict[str, Any]:

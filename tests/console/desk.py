@@ -42,6 +42,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.legible import visible
+from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.discovery.findings import (
     AgentFinding,
     FindingAnswer,
@@ -52,6 +53,7 @@ from accredit.lifecycle.discovery.findings import (
 )
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
+from accredit.lifecycle.retirement_plan import RetirementPlan, signed_off_by_others
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Item, Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
@@ -455,6 +457,8 @@ class Desk:
             store_reviews=self.shelves,
             store_operations=self.shelves,
             successions=lambda: self.successions,
+            retirements=_Retirements(self),
+            certificates=_Retirements(self),
         )
 
     # -- accounts
@@ -511,6 +515,26 @@ class _Holds:
             for one in self._desk.held.values()
             if (agent is None or one.agent == agent) and (state is None or one.state is state)
         ]
+
+
+class _Retirements:
+    """Plans as the dossiers tell them, and no certificate."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def plan(self, agent_id: AgentId, /) -> RetirementPlan:
+        agent = self._desk.fleet.agent(agent_id)
+        assert agent is not None
+        steps = _Dossiers(self._desk).of(agent_id).plan
+        decided = {"agent": {"id": agent_id, "name": agent.name}, "grants": ["crm/read"]}
+        return RetirementPlan(
+            agent_id, agent.tier, decided, {"holds": []}, steps, signed_off_by_others(agent, agent.tier)
+        )
+
+    def newest(self, agent: AgentId) -> Certificate | None:
+        del agent
+        return None
 
 
 class _Tiers:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from accredit.audit.certificates import is_certificate, read_certificate
 from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.export import LogExport, bases_of
 from accredit.audit.export import export_log as write_export
@@ -41,8 +42,13 @@ def _kept() -> bytes | None:
 
 
 def verify_log(source: Path, *, checkpoint: Path | None, vkey: str | None, open_parts: bool, output: Format) -> int:
-    """Verify a data directory, an export, an archive or one record's proof; 0 only if every byte is as signed."""
+    """Verify a data directory, an export, an archive, a certificate or one record's proof.
+
+    0 only if every byte is as signed.
+    """
     if source.is_file():
+        if is_certificate(_given(source) or b""):
+            return _verify_certificate(source, vkey, output)
         return _verify_proof(source, vkey, output)
     given = _given(checkpoint)
     bases = {}
@@ -84,6 +90,20 @@ def _verify_proof(source: Path, vkey: str | None, output: Format) -> int:
     # the entry is u16 length, the header in clear, and the hash of the body
     header = json.loads(entry[2 : 2 + int.from_bytes(entry[:2], "big")])
     show({"verified": True, "record": seq, "log": head.origin, "of": head.size, "header": header}, output)
+    return 0
+
+
+def _verify_certificate(source: Path, vkey: str | None, output: Format) -> int:
+    if vkey is None:
+        raise InvalidInputError(
+            Code.LOG_INVALID,
+            "a certificate is verified with the log's public key",
+            hint="give --vkey; `accredit up` prints it",
+        )
+    says = read_certificate(_given(source) or b"", vkey)
+    told = {name: says[name] for name in ("id", "agent", "number", "status", "supersedes", "pending", "exceptions")}
+    stores = [{"store": one["store"], "claim": one["claim"]} for one in says["stores"]]
+    show({"verified": True, **told, "stores": stores}, output)
     return 0
 
 

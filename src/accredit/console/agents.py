@@ -22,7 +22,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError
 from accredit.kernel.ids import AgentId
 from accredit.lifecycle.dossier import Dossier
-from accredit.lifecycle.model import Planned
+from accredit.lifecycle.retirement_plan import RetirementPlan
 from accredit.monitoring.model import AlertState
 from accredit.policy.validation import AccessRow
 from accredit.registry.model import Agent, AgentState, Environment
@@ -80,6 +80,7 @@ class AgentViews:
             used={one.tool: one for one in dossier.usage},
             holds=self._services.holds.find(agent=agent.id, state=HoldState.OPEN),
             events=dossier.timeline if everything else dossier.timeline[:_SHOWN],
+            certificate=self._services.certificates.newest(agent.id),
             promoted=self._services.catalogue().agent(agent.promoted_from) if agent.promoted_from else None,
         )
 
@@ -95,9 +96,9 @@ class AgentViews:
             raise ConflictError(
                 Code.TRANSITION_REFUSED, f"you cannot {offer.name} this agent as it stands", hint="look at its page"
             )
-        plan: tuple[Planned, ...] = ()
+        plan: RetirementPlan | None = None
         if name == "retire":
-            plan = (await asyncio.to_thread(self._services.dossiers.of, agent.id)).plan
+            plan = await asyncio.to_thread(self._services.retirements.plan, agent.id)
         return self._pages.page(
             "act",
             **self._common.around(request, "/console"),

@@ -249,19 +249,22 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             "resume": operations.resume,
             "quarantine": operations.quarantine,
             "lift": operations.lift,
-            "retire": operations.retire,
         }
+        made: object = None
         if name in plain:
             made = await plain[name](who, agent)
-            if isinstance(made, ApprovalRequest):
-                return _done(f"/console/approvals/{made.id}", _PAST[name])
-        elif name in told:
+        elif name in told or name == "retire":
             reason = form.get("reason", "").strip()
             if not 1 <= len(reason) <= _MAX_REASON:
                 raise InvalidInputError(Code.BODY_MALFORMED, f"a reason has 1 to {_MAX_REASON} characters")
-            await told[name](who, agent, reason)
+            if name == "retire":
+                made = await operations.retire(who, agent, reason, Digest(form.get("plan", "")[:80]))
+            else:
+                await told[name](who, agent, reason)
         else:
             raise NotFoundError(Code.NOT_FOUND, "there is no page at this address")
+        if isinstance(made, ApprovalRequest):
+            return _done(f"/console/approvals/{made.id}", "proposed" if name == "retire" else _PAST[name])
         return _done(f"/console/agents/{agent}", _PAST[name])
 
     # -- what went wrong

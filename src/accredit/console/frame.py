@@ -42,6 +42,7 @@ _DONE: Final = {
     "handled": "The alert is updated.",
     "ended": "It is ended: nothing it signs in to works any more.",
     "asked": "The role is asked for.",
+    "proposed": "A second person is asked to agree.",
     "connected": "The account is connected.",
     "disconnected": "The account is disconnected: no agent gets anything of it any more.",
 }

@@ -28,10 +28,12 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
+from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
+from accredit.lifecycle.retirement_plan import RetirementPlan
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
@@ -43,6 +45,7 @@ __all__ = [
     "AccountList",
     "AlertList",
     "Calls",
+    "CertificateList",
     "ConsoleOperations",
     "ConsoleServices",
     "DossierReader",
@@ -51,6 +54,7 @@ __all__ = [
     "RefusalSink",
     "Registered",
     "Requests",
+    "RetirementDesk",
     "ReviewsOfStores",
     "Sessions",
     "StoreActs",
@@ -188,7 +192,9 @@ class ConsoleOperations(Protocol):
 
     async def lift(self, who: Operator, agent: AgentId, reason: str) -> None: ...
 
-    async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt: ...
+    async def retire(
+        self, who: Operator, agent: AgentId, reason: str, plan: Digest | None = None
+    ) -> RetirementReceipt | ApprovalRequest: ...
 
     async def invite(self, who: Operator, email: str) -> str: ...
 
@@ -297,6 +303,20 @@ class StoreActs(Protocol):
     async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review: ...
 
 
+class RetirementDesk(Protocol):
+    """Plans of retirements, as they can be read. Reads other rooms: to be called from a thread."""
+
+    def plan(self, agent_id: AgentId, /) -> RetirementPlan:
+        """Raises ConflictError if what must be kept is not known."""
+        ...
+
+
+class CertificateList(Protocol):
+    """Certificates of retirements, as they can be read."""
+
+    def newest(self, agent: AgentId) -> Certificate | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -320,3 +340,5 @@ class ConsoleServices:
     store_reviews: ReviewsOfStores
     store_operations: StoreActs
     successions: Callable[[], Sequence[Succession]]
+    retirements: RetirementDesk
+    certificates: CertificateList

@@ -51,6 +51,7 @@ from accredit.lifecycle.model import Procedure, RetirementReceipt
 from accredit.lifecycle.permission import Permission, require_admin_scope
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.remedies import Remedies
+from accredit.lifecycle.retirements import Retirements
 from accredit.lifecycle.service import Lifecycle
 from accredit.monitoring.model import Alert, AlertState, RemediationKind
 from accredit.monitoring.service import Monitor
@@ -135,6 +136,7 @@ class Operations:
         rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
         forget: Callable[[ServerName], None] = lambda _: None,
         glasses: BreakGlasses,
+        retirements: Retirements,
         enact: Mapping[str, Enacts] | None = None,
     ) -> None:
         self._registry = registry
@@ -155,6 +157,7 @@ class Operations:
         self._rehearse = rehearse
         self._forget = forget
         self._glasses = glasses
+        self._retirements = retirements
         self._enacts = enact or {}
         self._told: set[str] = set()
         """Requests whose enacting failed, said once."""
@@ -532,10 +535,11 @@ class Operations:
                 with contextlib.suppress(ConflictError):  # it was resolved meanwhile, or is being answered
                     await self._monitor.resolve(alert.id, who, reason)
 
-    async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt:
-        """End an agent for good. Raises as `Lifecycle.retire`."""
-        self._permission.require(Act.RETIRE, who, agent=self._known(agent))
-        return await self._lifecycle.retire(agent, who, reason)
+    async def retire(
+        self, who: Operator, agent: AgentId, reason: str, plan: Digest | None = None
+    ) -> RetirementReceipt | ApprovalRequest:
+        """End an agent for good, or ask for it. Raises as `Retirements.retire`."""
+        return await self._retirements.retire(who, agent, reason, plan)
 
     # -- credentials
 
