@@ -874,6 +874,8 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         successions=room.people.successions.all,
         retirements=room.retirements,
         certificates=room.retirements.certificates,
+        incidents=plane.registry.incidents,
+        incident_operations=room.incidents,
     )
 
 

@@ -65,6 +65,7 @@ from accredit.registry.model import (
     AgentState,
     AgentVersion,
     Environment,
+    Incident,
     Person,
     Role,
     Team,
@@ -95,6 +96,10 @@ class Fleet:
 
     def agent(self, agent: AgentId) -> Agent | None:
         return self.known.get(agent)
+
+    def agent_named(self, environment: str, name: str, /) -> Agent | None:
+        found = (one for one in self.known.values() if (one.environment, one.name) == (environment, name))
+        return next(found, None)
 
     def agents(self) -> list[Agent]:
         return list(self.known.values())
@@ -187,6 +192,7 @@ class Desk:
     def __init__(self) -> None:
         self.clock = ScriptedClock(NOW_US)
         self.fleet = Fleet()
+        self.incidents: list[Incident] = []
         self.links: dict[str, PersonId] = {}
         self.sessions: dict[str, PersonId] = {}
         self.touched: list[str] = []
@@ -459,6 +465,8 @@ class Desk:
             successions=lambda: self.successions,
             retirements=_Retirements(self),
             certificates=_Retirements(self),
+            incidents=lambda: self.incidents,
+            incident_operations=_Incidents(self),
         )
 
     # -- accounts
@@ -515,6 +523,32 @@ class _Holds:
             for one in self._desk.held.values()
             if (agent is None or one.agent == agent) and (state is None or one.state is state)
         ]
+
+
+class _Incidents:
+    """Notes what is done about incidents."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def open(
+        self, who: Operator, agents: Sequence[AgentId], severity: int, what: str, *, linked: Sequence[str] = ()
+    ) -> Incident:
+        del linked
+        made = Incident("inc_new", agents[0], severity, NOW_US, what=what, opened_by=who.person)
+        self._desk.incidents.append(made)
+        return made
+
+    async def freeze(self, who: Operator, incident: str) -> Incident:
+        self._desk.done.append(("freeze", who.person, incident))
+        return self._desk.incidents[0]
+
+    async def close(self, who: Operator, incident: str, disposition: str) -> Incident:
+        found = self._desk.incidents[0]
+        if found.severity == 1 and found.opened_by == who.person:
+            raise ForbiddenError(Code.SEPARATION_OF_DUTIES, "another person closes it")
+        self._desk.done.append(("close", who.person, incident, disposition))
+        return found
 
 
 class _Retirements:

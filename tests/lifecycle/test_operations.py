@@ -101,7 +101,7 @@ def test_whoever_may_not_is_told_who_may_and_nothing_changes(tmp_path: Path) -> 
                 act.revoke_role(OLIVE, "rgr_sam"),
                 act.person_left(OLIVE, SAM.person, "x"),
                 act.lift_restriction(OLIVE, "rst_1", "x"),
-                act.flag_incident(DANA, found.id, 1),
+                place.room.incidents.open(DANA, [found.id], 1, "it is late"),
             ]
             for each in refused:
                 with pytest.raises(ForbiddenError) as error:
@@ -574,11 +574,11 @@ def test_what_security_put_on_an_agent_is_not_taken_off_by_its_owner_whatever_ro
             act, until_us = place.operations, place.clock.now().wall_us + 3_600_000_000
             slowed = await act.restrict(SAM, found.id, RestrictionKind.READ_ONLY, cause="a look", until_us=until_us)
             assert slowed is not None
-            flag = await act.flag_incident(SAM, found.id, 2)
+            flag = await place.room.incidents.open(SAM, [found.id], 2, "it is late")
             await act.quarantine(DANA, found.id, "stopping it is everybody's")
             refused: list[Coroutine[Any, Any, Any]] = [
                 act.lift_restriction(DANA, slowed.id, "fine"),
-                act.close_incident(DANA, flag.id, "fine"),
+                place.room.incidents.close(DANA, flag.id, "fine"),
                 act.lift(DANA, found.id, "fine"),
                 act.resume(DANA, found.id, "fine"),
             ]
@@ -587,7 +587,7 @@ def test_what_security_put_on_an_agent_is_not_taken_off_by_its_owner_whatever_ro
                     await each
                 assert error.value.code is Code.NOT_AUTHORISED
             await act.lift_restriction(SAM, slowed.id, "fine")
-            await act.close_incident(SAM, flag.id, "fine")
+            await place.room.incidents.close(SAM, flag.id, "fine")
             await act.lift(SAM, found.id, "fine")
             assert place.agent().state is AgentState.ACTIVE
 

@@ -24,7 +24,7 @@ from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.revocations import EndedCredentials, timed
 from accredit.api.shown import moment
-from accredit.api.watching import IncidentRow, RestrictionRow, incident_row, restriction_row
+from accredit.api.watching import RestrictionRow, restriction_row
 from accredit.approvals.model import ApprovalRequest
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
@@ -64,10 +64,6 @@ class _Restrict(Form):
 class _Retire(Reason):
     plan: Annotated[str, Field(max_length=80)] | None = None
     """Digest of the plan that is confirmed; without it, whatever the plan is now."""
-
-
-class _Incident(Reason):
-    severity: Annotated[int, Field(ge=1, le=4)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +204,3 @@ def acts(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         if made is None:
             raise ConflictError(Code.CONFLICT, "a restriction as narrow is in force for as long already")
         return Json(restriction_row(made, now_us, asking), 201)
-
-    @app.post("/api/v1/agents/{name:agent}/incidents", response_model=IncidentRow, status_code=201)
-    async def incident_open(who: Who, name: Named, form: _Incident) -> Json:
-        made = await operations.flag_incident(who, asking.seen(who, name).id, form.severity, form.reason)
-        return Json(incident_row(made, asking), 201)

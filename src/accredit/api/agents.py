@@ -13,11 +13,12 @@ from accredit.api.approvals import ApprovalRow
 from accredit.api.asking import Asking, Who
 from accredit.api.credentials import CredentialRow, credential_row
 from accredit.api.forms import Named
+from accredit.api.incidents import IncidentRow, incident_row
 from accredit.api.paging import After, Limit, Place, page
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.shown import Items, dated, moment, money, optional_moment
-from accredit.api.watching import AlertRow, IncidentRow, RestrictionRow, alert_row, incident_row, restriction_row
+from accredit.api.watching import AlertRow, RestrictionRow, alert_row, restriction_row
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId

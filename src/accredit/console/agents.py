@@ -18,6 +18,7 @@ from accredit.console.offers import OFFERS, offers
 from accredit.console.pages import Pages
 from accredit.console.ports import ConsoleServices
 from accredit.console.words import ALERTS, STANDS
+from accredit.identity.model import Operator
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError
 from accredit.kernel.ids import AgentId
@@ -83,6 +84,14 @@ class AgentViews:
             certificate=self._services.certificates.newest(agent.id),
             promoted=self._services.catalogue().agent(agent.promoted_from) if agent.promoted_from else None,
         )
+
+    def named(self, name: str, who: Operator) -> Agent:
+        """The agent of that id or environment/name, for somebody who may look at it; else there is none."""
+        catalogue, (environment, _, short) = self._services.catalogue(), name.rpartition("/")
+        found = catalogue.agent(AgentId(name)) or catalogue.agent_named(environment or "development", short)
+        if found is None or not self._common.may_see(found, who):
+            raise NotFoundError(Code.NOT_FOUND, f"no agent is called `{name[:100]}`")
+        return found
 
     async def act(self, request: Request) -> Response:
         """What an act would do, with the form that does it."""

@@ -38,7 +38,7 @@ from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
 from accredit.monitoring.model import Alert, AlertState
-from accredit.registry.model import Agent, Person, Role, Team, Tier
+from accredit.registry.model import Agent, Incident, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "DossierReader",
     "FindingDesk",
     "HeldCalls",
+    "IncidentActs",
     "RefusalSink",
     "Registered",
     "Requests",
@@ -111,6 +112,8 @@ class Registered(Protocol):
     """What is registered, at one moment."""
 
     def agent(self, agent: AgentId) -> Agent | None: ...
+
+    def agent_named(self, environment: str, name: str, /) -> Agent | None: ...
 
     def agents(self) -> Iterable[Agent]: ...
 
@@ -311,6 +314,18 @@ class RetirementDesk(Protocol):
         ...
 
 
+class IncidentActs(Protocol):
+    """What people do about incidents; each raises ForbiddenError for whoever may not."""
+
+    async def open(
+        self, who: Operator, agents: Sequence[AgentId], severity: int, what: str, *, linked: Sequence[str] = ()
+    ) -> Incident: ...
+
+    async def freeze(self, who: Operator, incident: str) -> Incident: ...
+
+    async def close(self, who: Operator, incident: str, disposition: str) -> Incident: ...
+
+
 class CertificateList(Protocol):
     """Certificates of retirements, as they can be read."""
 
@@ -342,3 +357,5 @@ class ConsoleServices:
     successions: Callable[[], Sequence[Succession]]
     retirements: RetirementDesk
     certificates: CertificateList
+    incidents: Callable[[], Sequence[Incident]]
+    incident_operations: IncidentActs

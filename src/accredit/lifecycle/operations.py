@@ -76,7 +76,7 @@ from accredit.registry.manifest import (
     TemplateManifest,
     ToolServerManifest,
 )
-from accredit.registry.model import Agent, AgentState, Environment, Incident, Restriction, RestrictionKind, Role
+from accredit.registry.model import Agent, AgentState, Environment, Restriction, RestrictionKind, Role
 from accredit.registry.organisation import Delegation
 from accredit.registry.proposals import Proposal
 from accredit.registry.service import ApplyResult, Registry, Repinned, read_files
@@ -592,7 +592,7 @@ class Operations:
         self._permission.require(Act.REVOKE_ISSUER, who)
         return await self._points.revoke(point, actor=_actor(who), reason=reason)
 
-    # -- restrictions, alerts, incidents
+    # -- restrictions, alerts
 
     async def restrict(
         self,
@@ -634,17 +634,6 @@ class Operations:
         """Say that an alert is over. Raises as `Monitor.resolve`."""
         self._permission.require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
         return await self._monitor.resolve(alert, who, note)
-
-    async def flag_incident(self, who: Operator, agent: AgentId, severity: int, note: str = "") -> Incident:
-        """Flag that something went wrong. Raises as `Registry.flag_incident`."""
-        self._permission.require(Act.FLAG_INCIDENT, who, agent=self._known(agent))
-        return await self._registry.flag_incident(agent, severity, _actor(who), note)
-
-    async def close_incident(self, who: Operator, incident: str, note: str = "") -> Receipt | None:
-        """Close a flag. Raises as `Registry.close_incident`."""
-        found = self._registry.incident(incident)
-        self._permission.require(Act.CLOSE_INCIDENT, who, agent=self._known(found.agent) if found else None)
-        return await self._registry.close_incident(incident, _actor(who), note)
 
     # -- what is due without anybody asking
 

@@ -47,6 +47,7 @@ from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
 from accredit.lifecycle.gitops_operations import GitopsOperations
 from accredit.lifecycle.grounds import PresentGrounds
+from accredit.lifecycle.incident_operations import IncidentOperations
 from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
@@ -108,6 +109,7 @@ class LifecycleRoom:
     record_operations: RecordOperations
     risen: RisenTiers
     retirements: Retirements
+    incidents: IncidentOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -140,7 +142,7 @@ class LifecycleRoom:
                 await _tried(self.operations.tidy)
 
     async def _keeping(self) -> None:
-        quick = (self.risen.round, self.people.successions.round, self.discovery.tidy)
+        quick = (self.risen.round, self.people.successions.round, self.discovery.tidy, self.incidents.round)
         long = (self.record_operations.round, self.stores.round, self.retirements.round)
         while True:
             await asyncio.sleep(WATCH_S * TIDY_EVERY)
@@ -428,4 +430,13 @@ def furnished(
         record_operations,
         RisenTiers(lifecycle, registry, monitor, clock, steady=steady),
         retirements,
+        IncidentOperations(
+            registry=registry,
+            lifecycle=lifecycle,
+            monitor=monitor,
+            findings=findings,
+            keys=keys,
+            legal_holds=legal_holds,
+            records=records.size,
+        ),
     )

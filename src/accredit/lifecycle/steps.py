@@ -54,8 +54,8 @@ RETIREMENT: Final[tuple[tuple[Step, ...], ...]] = (
     (Step.STORES,),
     (Step.ABSENCE,),
 )
-"""Each group is one transaction. What is quick comes first, and the archive before the stores: a store can be down for days. What comes after the
-archive stands in the certificate."""
+"""Each group is one transaction. What is quick comes first, and the archive before the stores: a store can be down for
+days. What comes after the archive stands in the certificate."""
 
 _MAX_WRITES: Final = 200
 """Of one transaction; control state takes 256."""

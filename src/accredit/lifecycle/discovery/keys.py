@@ -85,6 +85,14 @@ class FoundKeys:
         found = (_key_from(row.key, row.doc) for row in self._control.view.scan(FOUND_KEY) if row.doc["agent"] == agent)
         return tuple(found)
 
+    def by_agent(self) -> dict[AgentId, list[FoundKey]]:
+        """All of them."""
+        found: dict[AgentId, list[FoundKey]] = {}
+        for row in self._control.view.scan(FOUND_KEY):
+            one = _key_from(row.key, row.doc)
+            found.setdefault(one.agent, []).append(one)
+        return found
+
     def there(self, key: str) -> bool:
         """Whether a key is there as far as anybody knows."""
         return self._control.view.get(FOUND_KEY, key) is not None
