@@ -194,6 +194,9 @@ def test_an_agent_lives_from_its_manifest_to_its_receipt_by_commands_alone(staff
         vkey = offline.vkey
     certificate = staff.ok("dana", "agent", "certificate", agent, "--file", kept)
     assert (certificate["id"], certificate["status"]) == (receipt["certificate"], receipt["certificate_status"])
+    archived = next(one["result"]["archive"] for one in receipt["steps"] if one["step"] == "audit")
+    left = staff.run("dana", "audit", "verify", staff.place.data / "archive" / archived, "--vkey", vkey, "-o", "json")
+    assert (left.code, left.json["verified"]) == (0, True), left
     verified = staff.run("dana", "audit", "verify", kept, "--vkey", vkey)
     assert (verified.code, certificate["id"] in verified.out) == (0, True), verified
     kept.write_text(kept.read_text().replace(f'"{agent}"', f'"{agent[:-1]}0"'))
