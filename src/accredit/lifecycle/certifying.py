@@ -120,7 +120,8 @@ def _credentials(it: Certified) -> list[dict[str, Any]]:
         finding = None if one.get("finding") is None else it.findings.get(one["finding"])
         document["record"] = it.records.get(one["id"])
         document["state"] = _state(one, finding)
-        document["answered_by"] = [] if finding is None else [who for who in (finding.by, finding.second) if who]
+        answered = finding is not None and finding.state is FindingState.DISMISSED
+        document["answered_by"] = [who for who in (finding.by, finding.second) if who] if finding and answered else []
         found.append(document)
     return found
 

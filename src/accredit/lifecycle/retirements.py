@@ -41,6 +41,7 @@ from accredit.registry.service import Registry
 __all__ = ["Retirements"]
 
 _GONE: Final = frozenset({AgentState.RETIRING, AgentState.RETIRED})
+_LIVE: Final = frozenset({ApprovalState.OPEN, ApprovalState.APPROVED})
 _SHOWN: Final = 100
 _log = logging.getLogger(__name__)
 
@@ -127,10 +128,9 @@ class Retirements:
             return None
 
     def _moving(self, agent: Agent) -> dict[str, Any]:
-        requests = self._approvals.find(agent=agent.id)
-        live = [one.id for one in requests if one.state in {ApprovalState.OPEN, ApprovalState.APPROVED}]
+        asked = self._approvals.find(agent=agent.id)
         return {
-            "approvals": [one for one in live if one][:_SHOWN],
+            "approvals": [one.id for one in asked if one.state in _LIVE and one.used_us is None][:_SHOWN],
             "findings": [one.id for one in self._findings.find(open_=True, agent=agent.id)][:_SHOWN],
             "holds": [one.id for one in self._holds.find(agent=agent.id, state=HoldState.OPEN)][:_SHOWN],
             "incidents": [one.id for one in self._registry.incidents_of(agent.id) if one.open][:_SHOWN],
@@ -199,11 +199,10 @@ class Retirements:
 
     def _requests(self, agent: AgentId) -> list[ApprovalRequest]:
         """Requests about retiring an agent that can still come to something."""
-        live = {ApprovalState.OPEN, ApprovalState.APPROVED}
         return [
             one
             for one in self._approvals.find()
-            if one.about == _about(agent) and one.state in live and one.used_us is None
+            if one.about == _about(agent) and one.state in _LIVE and one.used_us is None
         ]
 
     async def approved(self, content: Mapping[str, Any], clearance: Clearance, actor: Actor) -> None:

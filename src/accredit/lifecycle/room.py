@@ -251,7 +251,7 @@ def furnished(
             one for version in registry.versions(agent) for one in version.manifest["spec"].get("stores", ())
         ],
         agent=registry.get,
-        tier_of=judging.tier_of,
+        tier_of=lambda agent: judging.present(agent).tier,  # that its owner left makes it no graver
         reviewed=lambda selector: store_reviews.reviewed(selector),  # noqa: PLW0108 - bound below, called later
         clock=clock,
         ids=ids,
