@@ -18,5 +18,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("incident:record", "issue 6 §8", "an incident is a record of what is there"),
     Requirement("incident:ghost", "issue 6 §8", "a retired agent that is seen is one incident, by itself"),
     Requirement("incident:freeze", "issue 6 §8", "what an incident freezes no purge deletes"),
+    Requirement("incident:console", "issue 6 §8", "incidents are opened, frozen and closed from a page"),
     Requirement("incident:tier", "research §5, INCIDENT", "a grave one holds the tier until another person closes it"),
 )

@@ -282,7 +282,9 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         else:
             raise NotFoundError(Code.NOT_FOUND, "there is no page at this address")
         if isinstance(made, ApprovalRequest):
-            return _done(f"/console/approvals/{made.id}", "proposed" if name == "retire" else _PAST[name])
+            if name == "retire":  # what is asked about its end is not for an owner without a role to look at
+                return _done(f"/console/agents/{agent}", "proposed")
+            return _done(f"/console/approvals/{made.id}", _PAST[name])
         return _done(f"/console/agents/{agent}", _PAST[name])
 
     # -- what went wrong
