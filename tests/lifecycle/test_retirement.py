@@ -13,21 +13,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accredit.approvals.model import ApprovalRequest, ApprovalState, VoteVerdict
-from accredit.audit.certificates import CertificateStatus, certificate_name, read_certificate, signed
+from accredit.audit.certificates import CertificateStatus, StoreClaim, certificate_name, read_certificate, signed
 from accredit.audit.notes import NoteSigner, NoteVerifier
 from accredit.kernel.canonical import Digest, canonical
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, InvalidInputError, UnavailableError
+from accredit.kernel.ids import AgentId, TeamId
 from accredit.lifecycle.certificates import Certificate
+from accredit.lifecycle.certifying import Certified, certified, claim_of
 from accredit.lifecycle.credential_inventory import CredentialKind
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind, FindingState
 from accredit.lifecycle.discovery.matching import Sighting
 from accredit.lifecycle.discovery.model import TraceKind
+from accredit.lifecycle.model import Procedure, ProcedureKind
+from accredit.lifecycle.stored import Disposition, KeyDestroyed, ResidualBytes, StoreOutcome
 from accredit.lifecycle.stores import PATIENCE_US
 from accredit.monitoring.model import AlertKind
-from accredit.registry.model import Agent, AgentState, Role
+from accredit.registry.model import Agent, AgentState, Environment, Role, Team
 from tests.audit.building import signer
 from tests.lifecycle.house import House, agent, file, house, operator, server
+from tests.lifecycle.yard import V1, version
 from tests.stores.hostile import Shelf, item
 from tests.stores.kinds import NAMESPACE
 from tests.stores.test_purges import STORES, keeping
@@ -467,6 +472,60 @@ def test_a_key_that_is_destroyed_only_later_keeps_it_pending_until_the_key_servi
             assert newest(place, found)["stores"][0]["claim"] == "absent"
 
     run(story())
+
+
+def _somebody() -> Agent:
+    return Agent(
+        id=AgentId("agt_1"), name="digest", team=Team(TeamId("team_1"), "support", frozenset()),
+        environment=Environment.PRODUCTION, state=AgentState.RETIRED, owner=DANA.person, backup_owner=None,
+        version=version(V1),
+    )  # fmt: skip
+
+
+OUTCOMES = st.builds(
+    StoreOutcome,
+    id=st.just("prg_1"),
+    agent=st.just(AgentId("agt_1")),
+    store=st.just("memory shelf/support"),
+    adapter=st.just("sqlite"),
+    adapter_version=st.just("1"),
+    scope=st.just({}),
+    plan=st.none(),
+    items_before=st.integers(0, 9),
+    items_after=st.integers(0, 9),
+    deleted=st.integers(0, 9),
+    methods=st.just(("delete",)),
+    keys=st.lists(st.builds(KeyDestroyed, st.just("kms/a"), st.just("fp"), st.none() | st.just(9)), max_size=1).map(
+        tuple
+    ),
+    api_absent=st.none() | st.booleans(),
+    residual=st.sampled_from(ResidualBytes),
+    residual_method=st.just("looked"),
+    skipped=st.dictionaries(st.sampled_from(Disposition).map(str), st.integers(0, 3)),
+    holds=st.just(("lgh_1",)),
+    unreachable=st.lists(st.sampled_from(["cannot certify: no namespace", "backups"]), max_size=2).map(tuple),
+    operator=st.just("psn_dana"),
+    approvers=st.just(()),
+    begun_us=st.just(1),
+    ended_us=st.just(2),
+)
+
+
+@pytest.mark.requirement("retirement:certificate:honest")
+@given(outcome=OUTCOMES)
+def test_absence_is_claimed_only_where_it_was_asked_looked_for_and_nothing_kept(outcome: StoreOutcome) -> None:
+    kept = [name for name, count in outcome.skipped.items() if count and name != Disposition.OTHERS.value]
+    shown = outcome.api_absent is True and outcome.residual is ResidualBytes.NONE and not kept
+    pending = any(one.pending_until_us is not None for one in outcome.keys)
+    assert (claim_of(outcome) is StoreClaim.ABSENT) == (shown and not pending)
+    # and what is open of it is either waited for or an exception, never left out
+    if outcome.open:
+        procedure = Procedure(
+            "prc_1", ProcedureKind.RETIRE, outcome.agent, Digest("sha256:0"), DANA.person, "", "", "", 1
+        )
+        told = certified(Certified(_somebody(), procedure, 2, (outcome,), (), {}, {}))
+        assert sorted([*told["pending"], *told["exceptions"]]) == sorted(outcome.open)
+        assert told["status"] != "complete"
 
 
 @pytest.fixture(scope="module")

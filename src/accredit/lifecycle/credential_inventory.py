@@ -166,11 +166,13 @@ class CredentialInventory:
         mine = self._servers(agent)
         if not mine:
             return
+        opened_with = {str(one.name): one.credential for one in self._catalogue().servers() if one.credential in mine}
         others: dict[str, int] = {}
         for one in self._catalogue().agents():
             if one.id != agent.id and one.state not in _GONE:
-                for name in self._servers(one).keys() & mine.keys():
-                    others[name] = others.get(name, 0) + 1
+                for name in {opened_with.get(grant.tool.partition("/")[0]) for grant in one.version.every_grant}:
+                    if name is not None:
+                        others[name] = others.get(name, 0) + 1
         origins = {one.name: one.origin for one in self._broker.credentials()}
         for name in sorted(mine):
             if name in origins:

@@ -2,7 +2,7 @@
 
     1   it was seen to succeed: a call of it was let through after it was retired, or a provider's export tells of use
     2   somebody reports its work: a claim, and people look into it
-    3   its credential was turned away more than a few times: somebody still runs it, and nothing came of it
+    3   its credential was turned away in more than a few minutes (each has one record): somebody still runs it
 
 What was looked into counts no more: alerts and findings that are over, and what was seen before an incident was closed.
 """
@@ -22,7 +22,7 @@ __all__ = ["GHOST_RULE", "Haunting", "haunting"]
 
 GHOST_RULE: Final = "ghost"
 FEW: Final = 3
-"""Refused uses up to which a retired agent's instance is merely one that nobody stopped yet."""
+"""Minutes with refused uses up to which a retired agent's instance is merely one that nobody stopped yet."""
 
 
 @dataclass(frozen=True, slots=True)
