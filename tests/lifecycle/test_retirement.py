@@ -324,6 +324,29 @@ def test_a_credential_that_is_not_ours_to_end_has_an_owner_and_a_deadline_and_ke
 
 
 @pytest.mark.requirement("retirement:inventory")
+def test_a_key_that_comes_to_light_after_the_certificate_is_named_by_another(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            found = await place.active(stores=[])
+            await place.retired()
+            first = newest(place, found)
+            assert first["status"] == "complete"
+            await place.room.discovery.discovered(SAM, [usage()], source="exports", complete=True)
+            await place.room.retirements.round()
+            await place.room.retirements.round()
+            (finding,) = await left(place, found)
+            second = newest(place, found)
+            assert (second["number"], second["status"]) == (2, "complete with exceptions")
+            assert [(one["kind"], one["finding"]) for one in second["credentials"]] == [("provider-key", finding.id)]
+            await place.room.discovery.discovered(SAM, [], source="exports", complete=True)
+            await place.room.retirements.round()
+            assert newest(place, found)["status"] == "complete"
+
+    run(story())
+
+
+@pytest.mark.requirement("retirement:inventory")
 def test_an_upstream_credential_that_others_need_stays_and_is_nobodys_exception(tmp_path: Path) -> None:
     async def story() -> None:
         async with house(tmp_path) as place:

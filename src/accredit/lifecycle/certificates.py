@@ -27,8 +27,10 @@ from accredit.kernel.ids import AgentId, IdSource
 from accredit.lifecycle.certifying import Certified, certified, matter_of, still_waits
 from accredit.lifecycle.credential_inventory import CredentialInventory
 from accredit.lifecycle.discovery.findings import FindingKind
+from accredit.lifecycle.discovery.keys import FOUND_KEY
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.model import Procedure, ProcedureKind, Step
+from accredit.lifecycle.ports import AbsenceProof
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.stores import Stores
 from accredit.lifecycle.timeline import Timeline
@@ -76,6 +78,7 @@ class Certificates:
         stores: Stores,
         findings: Findings,
         inventory: CredentialInventory,
+        absence: AbsenceProof,
         timeline: Timeline,
         *,
         agent: Callable[[AgentId], Agent | None],
@@ -90,6 +93,7 @@ class Certificates:
         self._stores = stores
         self._findings = findings
         self._inventory = inventory
+        self._absence = absence
         self._timeline = timeline
         self._agent = agent
         self._signer = signer
@@ -139,13 +143,25 @@ class Certificates:
             procedure, agent = self._lifecycle.procedure(agent_id), self._agent(agent_id)
             if agent is None or procedure is None or not _certifiable(procedure):
                 return None
-            matter = certified(await asyncio.to_thread(self._matter, agent, procedure))
+            found_since = await self._found_since(agent, procedure)
+            matter = certified(await asyncio.to_thread(self._matter, agent, procedure, found_since))
             newest = self.newest(agent_id)
             if newest is not None and matter_of(newest.document) == matter:
+                if _is_final(newest):
+                    self._final.add(agent_id)
                 return newest
             return await self._issue(agent, matter, newest)
 
-    def _matter(self, agent: Agent, procedure: Procedure) -> Certified:
+    async def _found_since(self, agent: Agent, procedure: Procedure) -> tuple[Mapping[str, Any], ...]:
+        """Credentials that came to light only after the retirement looked, each left to people by now."""
+        looked = next((one.result for one in procedure.done if one.step is Step.ABSENCE), None)
+        if looked is None:
+            return ()
+        listed = {one["id"] for one in looked["credentials"]}
+        now = await self._absence.look(agent)
+        return tuple(one for one in now["credentials"] if one["id"] not in listed and one.get("finding"))
+
+    def _matter(self, agent: Agent, procedure: Procedure, found_since: tuple[Mapping[str, Any], ...]) -> Certified:
         receipt = self._lifecycle.receipt(agent.id)
         waiting: tuple[str, ...] = ()
         if not procedure.did(Step.STORES):
@@ -163,6 +179,7 @@ class Certificates:
             waiting=waiting,
             findings={one.id: one for one in self._findings.find(kind=FindingKind.CREDENTIAL, agent=agent.id)},
             records={**records, "procedure": self._timeline.record_of("epoch", agent.id)},
+            found_since=found_since,
         )
 
     async def _issue(self, agent: Agent, matter: Mapping[str, Any], before: Certificate | None) -> Certificate:
@@ -243,6 +260,8 @@ class Certificates:
         for write in change.writes:
             if write.kind == CERTIFICATE and write.doc is not None:
                 self._keep(_certificate_from(write.key, write.doc))
+            elif write.kind == FOUND_KEY and write.doc is not None:
+                self._final.discard(AgentId(write.doc["agent"]))  # a certificate may know too little by now
 
     def _keep(self, one: Certificate) -> None:
         of = self._of.setdefault(one.agent, [])

@@ -37,6 +37,8 @@ class Certified:
     """Of credentials that were left to people, by id."""
     records: Mapping[str, int | None]
     """Where the log holds that a credential of ours ended, by the credential's id; and that it began, `procedure`."""
+    found_since: tuple[Mapping[str, Any], ...] = ()
+    """Credentials that came to light after the last look, as that would have told of them."""
 
 
 def claim_of(outcome: StoreOutcome) -> StoreClaim:
@@ -114,7 +116,7 @@ def _waits(outcome: StoreOutcome) -> list[str]:
 
 def _credentials(it: Certified) -> list[dict[str, Any]]:
     found = []
-    for one in _result(it.procedure.done, Step.ABSENCE).get("credentials", ()):
+    for one in (*_result(it.procedure.done, Step.ABSENCE).get("credentials", ()), *it.found_since):
         document = {name: one.get(name) for name in ("id", "kind", "name", "reach", "refused", "finding", "owner",
                                                      "role", "due_us")}  # fmt: skip
         finding = None if one.get("finding") is None else it.findings.get(one["finding"])

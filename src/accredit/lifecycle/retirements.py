@@ -167,6 +167,9 @@ class Retirements:
             )
         if now.needs_sign_off:
             return await self._ask(who, agent, now, reason)
+        for one in self._requests(agent_id):
+            if one.state is ApprovalState.OPEN:  # it took a second person when that was asked
+                await self._approvals.withdraw(one.id, who)
         return await self._carried_out(agent, who, reason, plan=now.digest)
 
     async def _ask(self, who: Operator, agent: Agent, plan: RetirementPlan, reason: str) -> ApprovalRequest:

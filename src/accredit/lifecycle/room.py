@@ -260,6 +260,7 @@ def furnished(
     store_reviews = StoreReviews(control, stores, agent=registry.get, clock=clock, ids=ids)
     findings, keys = Findings(control, ids, clock), FoundKeys(control, ids, clock)
     inventory = CredentialInventory(control, identity, broker, keys, lambda: registry.catalogue, clock)
+    absence = Absence(inventory, broker, findings, lambda: registry.organisation)
     lifecycle = Lifecycle(
         control,
         registry,
@@ -276,7 +277,7 @@ def furnished(
             purges=stores,
             lenders=broker,
             delegations=Cascade(agents, findings),
-            absence=Absence(inventory, broker, findings, lambda: registry.organisation),
+            absence=absence,
         ),
         clock=clock,
         ids=ids,
@@ -289,6 +290,7 @@ def furnished(
         stores,
         findings,
         inventory,
+        absence,
         timeline,
         agent=registry.get,
         signer=certifies,
