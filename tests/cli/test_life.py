@@ -188,7 +188,7 @@ def test_an_agent_lives_from_its_manifest_to_its_receipt_by_commands_alone(staff
     assert [one["step"] for one in receipt["steps"]] == planned
     assert staff.ok("dana", "agent", "receipt", agent).items() <= receipt.items()
     known = staff.ok("dana", "agent", "credentials", agent)["items"]
-    assert {one["state"] for one in known if one["reach"] == "ours"} == {"revoked", "used"}
+    assert {one["state"] for one in known if one["reach"] == "ours"} == {"revoked"}
     kept = staff.home / "certificate.note"
     with look_at(staff.place.world.data) as offline:
         vkey = offline.vkey

@@ -18,6 +18,7 @@ from accredit.kernel.errors import (
     UnavailableError,
 )
 from accredit.kernel.ids import AgentId, tool_id
+from accredit.registry import rows
 from accredit.registry.errors import ManifestError
 from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.manifest import AgreementManifest
@@ -145,6 +146,13 @@ def test_an_incident_is_flagged_at_once_and_closed_once() -> None:
             asyncio.run(fleet.registry.open_incident([agent], severity, sam, "x"))
     with pytest.raises(NotFoundError):
         asyncio.run(fleet.registry.close_incident("inc_nobody", sam, "x"))
+
+
+@pytest.mark.requirement("registry:incident:flag")
+def test_an_incident_of_an_older_release_is_read_as_what_it_said() -> None:
+    old = rows.incident_from("inc_1", {"agent": "agt_1", "severity": 2, "opened_us": 5, "closed_us": None})
+    assert (old.agents, old.severity, old.open, old.what, old.events) == (("agt_1",), 2, True, "", ())
+    assert rows.incident_from("inc_1", rows.incident_doc(old, salt="00")) == old
 
 
 @pytest.mark.requirement("registry:state:unproven")

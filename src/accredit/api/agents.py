@@ -220,7 +220,7 @@ class CertificateLink:
 
 @dataclass(frozen=True, slots=True)
 class CertificateShown:
-    """The newest certificate of a retirement, and those whose place it took."""
+    """A certificate of a retirement, the newest unless another is asked for, and those whose place it took."""
 
     id: str
     agent: str
@@ -544,9 +544,12 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         ]))  # fmt: skip
 
     @app.get("/api/v1/agents/{name:agent}/certificate", response_model=CertificateShown)
-    async def agent_certificate(who: Who, name: Named) -> Json:
+    async def agent_certificate(
+        who: Who, name: Named, number: Annotated[int | None, Query(ge=1, le=1_000_000)] = None
+    ) -> Json:
         agent = asking.seen(who, name)
-        return Json(_certificate(room.retirements.certificates.all_of(agent.id), agent))
+        found = room.retirements.certificates.all_of(agent.id)
+        return Json(_certificate([one for one in found if number is None or one.number <= number], agent))
 
     @app.get("/api/v1/agents/{name:agent}/receipt", response_model=ReceiptShown)
     async def agent_receipt(who: Who, name: Named) -> Json:

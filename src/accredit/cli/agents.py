@@ -135,15 +135,16 @@ def _agent_credentials(name: str, *, output: Out = TABLE) -> None:
 
 
 @agent.command(name="certificate")
-def _agent_certificate(name: str, *, file: Path | None = None, output: Out = TABLE) -> None:
+def _agent_certificate(name: str, *, file: Path | None = None, number: int | None = None, output: Out = TABLE) -> None:
     """Show what a retired agent's certificate says, or write it for whoever wants to check it.
 
     Args:
         name: The agent.
+        number: An earlier one than the newest.
         file: Where to write it; `accredit audit verify FILE --vkey` checks it.
     """
     with client() as api:
-        found = api.get(_path(name, "/certificate"))
+        found = api.get(_path(name, "/certificate"), number=number)
         if file is not None:
             file.write_text(found["note"], encoding="utf-8")
         brief = {key: value for key, value in found.items() if key not in {"says", "note", "earlier"}}

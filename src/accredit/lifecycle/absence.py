@@ -21,7 +21,7 @@ from accredit.registry.organisation import Organisation
 
 __all__ = ["Absence"]
 
-_SHOWN: Final = 300
+_SHOWN: Final = 500
 """Credentials that one certificate names; of more it says how many."""
 
 
@@ -55,7 +55,8 @@ class Absence:
         return len(left)
 
     async def look(self, agent: Agent) -> Mapping[str, Any]:
-        known = self._inventory.of(agent)
+        # what is left to people first: however many there are of ours, none of those is left out
+        known = sorted(self._inventory.of(agent), key=lambda one: not one.unreachable)
         told: list[dict[str, Any]] = []
         left: list[str] = []
         for one in known:

@@ -71,7 +71,7 @@ class KnownCredential:
     name: str
     """Where it is or what it is called: a thumbprint, an origin, a path below what was scanned."""
     state: str
-    """`active`, `pending`, `locked`, `revoked`, `expired`, `used`; of what is not ours `known`."""
+    """`active`, `pending`, `locked`, `revoked`, `expired`; of what is not ours `known`."""
     shared: bool = False
     """Other agents that are not gone need it too."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class KnownCredential:
     @property
     def alive(self) -> bool:
         """Whether it lets, or could let, anybody in."""
-        return self.state not in {"revoked", "expired", "used"}
+        return self.state not in {"revoked", "expired"}
 
     @property
     def unreachable(self) -> bool:
@@ -116,7 +116,7 @@ class CredentialInventory:
         self._clock = clock
 
     def of(self, agent: Agent) -> tuple[KnownCredential, ...]:
-        """Everything known of an agent, by kind and id; what was revoked is there too."""
+        """Everything known of an agent, by kind and id; keys that were revoked are there too, spent join tokens not."""
         every = (*self._issued(agent.id), *self._join_tokens(agent.id), *self._upstream(agent), *self._lent(agent.id),
                  *self._elsewhere(agent.id))  # fmt: skip
         return tuple(sorted(every, key=lambda one: (one.kind, one.id)))
@@ -154,11 +154,12 @@ class CredentialInventory:
     def _join_tokens(self, agent: AgentId) -> Iterable[KnownCredential]:
         now_us = self._clock.now().wall_us
         for row in self._control.view.scan(rows.JOIN_TOKEN):
-            if row.doc["agent"] == agent:
-                used, over = row.doc["credential"], now_us >= row.doc["expires_us"]
+            # one that was used, or ran out by itself, is nothing any more
+            spent = row.doc["credential"] is not None or 0 < row.doc["expires_us"] <= now_us
+            if row.doc["agent"] == agent and not spent:
                 # what it is called must not be what it is looked up by
                 named = sha256(row.key.encode()).hexdigest()[:16]
-                state = "used" if used else "revoked" if row.doc["expires_us"] == 0 else "expired" if over else "active"
+                state = "revoked" if row.doc["expires_us"] == 0 else "active"
                 yield KnownCredential(CredentialKind.JOIN_TOKEN, f"jtk_{named}", "", state)
 
     def _upstream(self, agent: Agent) -> Iterable[KnownCredential]:
