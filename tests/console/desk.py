@@ -566,6 +566,13 @@ class _Retirements:
             agent_id, agent.tier, decided, {"holds": []}, steps, signed_off_by_others(agent, agent.tier)
         )
 
+    async def stores(self, agent_id: AgentId, /) -> Sequence[Mapping[str, Any]]:
+        del agent_id
+        return [
+            {"items": 4711, "store": "memory shelf/one", "why": ""},
+            {"items": None, "store": "memory down/one", "why": "the shelf is down"},
+        ]
+
     def newest(self, agent: AgentId) -> Certificate | None:
         del agent
         return None

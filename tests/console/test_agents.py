@@ -144,6 +144,8 @@ def test_an_agent_is_retired_as_its_plan_was_shown(visit: _Visit, desk: Desk) ->
     assert plan
     assert token
     assert "crm/read" in page.split("What is decided", 1)[1]
+    assert "4711 items" in page
+    assert "the shelf is down" in page
     form = {"csrf": token[1], "plan": plan[1], "reason": "over"}
     assert client.post(f"/console/agents/{agent.id}/retire", data=form).status_code == 303
     assert desk.done == [("retire", "dana", agent.id, "over", plan[1])]

@@ -408,7 +408,11 @@ def test_a_store_that_is_down_leaves_it_pending_until_another_takes_its_place(tm
         shelf.put(NAMESPACE, [item(at) for at in range(5)])
         async with house(tmp_path) as place:
             found = await keeping(place, shelf)
+            retirements, entry = place.room.retirements, "memory shelf/support"
+            assert await retirements.stores(found.id) == [{"items": 5, "store": entry, "why": ""}]
             shelf.down = True
+            (unknown,) = await retirements.stores(found.id)
+            assert (unknown["items"], unknown["why"]) == (None, "the shelf is down")
             with pytest.raises(UnavailableError):
                 await place.operations.retire(DANA, found.id, "over")
             certificates = place.room.retirements.certificates

@@ -190,7 +190,9 @@ class PlanShown:
     """A second person has to agree."""
     decided: dict[str, Any]
     moving: dict[str, Any]
-    """What else is so now and no part of what is agreed to: open questions, counts of stores."""
+    """What else is so now and no part of what is agreed to: open questions, newest plans of stores."""
+    stores: list[dict[str, Any]]
+    """How many items each declared namespace holds now, or why that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,6 +535,7 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             planned.needs_sign_off,
             dict(planned.decided),
             dict(planned.moving),
+            await room.retirements.stores(agent.id),
         ))  # fmt: skip
 
     @app.get("/api/v1/agents/{name:agent}/credentials", response_model=Items[KnownCredentialRow])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -106,14 +107,17 @@ class AgentViews:
                 Code.TRANSITION_REFUSED, f"you cannot {offer.name} this agent as it stands", hint="look at its page"
             )
         plan: RetirementPlan | None = None
+        stores: Sequence[Mapping[str, Any]] = ()
         if name == "retire":
             plan = await asyncio.to_thread(self._services.retirements.plan, agent.id)
+            stores = await self._services.retirements.stores(agent.id)
         return self._pages.page(
             "act",
             **self._common.around(request, "/console"),
             agent=agent,
             offer=offer,
             plan=plan,
+            stores=stores,
             typed={"reason": request.state.visit.form.get("reason", "")},
         )
 

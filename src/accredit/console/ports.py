@@ -313,6 +313,10 @@ class RetirementDesk(Protocol):
         """Raises ConflictError if what must be kept is not known."""
         ...
 
+    async def stores(self, agent_id: AgentId, /) -> Sequence[Mapping[str, Any]]:
+        """How many items each declared namespace holds now. From the event loop."""
+        ...
+
 
 class IncidentActs(Protocol):
     """What people do about incidents; each raises ForbiddenError for whoever may not."""

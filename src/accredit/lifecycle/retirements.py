@@ -6,6 +6,7 @@ plan and no second person (docs/retirement.md).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
@@ -34,6 +35,7 @@ from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.store_reviews import StoreReviews
 from accredit.lifecycle.stores import Stores
 from accredit.registry.authority import Act
+from accredit.registry.certifiability import store_entry
 from accredit.registry.model import Agent, AgentState, Tier
 from accredit.registry.proposals import Proposal, proposal_digest
 from accredit.registry.service import Registry
@@ -43,6 +45,7 @@ __all__ = ["Retirements"]
 _GONE: Final = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _LIVE: Final = frozenset({ApprovalState.OPEN, ApprovalState.APPROVED})
 _SHOWN: Final = 100
+_PATIENCE_S: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -119,6 +122,31 @@ class Retirements:
             self._lifecycle.retirement_plan(agent.id),
             signed_off_by_others(agent, tier),
         )
+
+    async def stores(self, agent_id: AgentId) -> list[dict[str, Any]]:
+        """How many items the namespaces hold that an agent declared, asked of each store now, for a few seconds.
+
+        In a shared namespace those of others count too: whose an item is, the purge finds out.
+
+        Raises:
+            NotFoundError: no such agent.
+        """
+        self._known(agent_id)
+        found: list[dict[str, Any]] = []
+        for one in self._stores.entries(agent_id):
+            entry, name, namespace = store_entry(one), one.get("store"), one.get("namespace")
+            if name is None or namespace is None:
+                found.append({"items": None, "store": entry, "why": "it is in no registered store"})
+                continue
+            try:
+                inventory = await asyncio.wait_for(self._stores.inventory(name), _PATIENCE_S)
+                held = next((each for each in inventory.holdings if each.namespace == namespace), None)
+                found.append({"items": 0 if held is None else held.items, "store": entry, "why": ""})
+            except TimeoutError:
+                found.append({"items": None, "store": entry, "why": f"it did not answer in {_PATIENCE_S:.0f} s"})
+            except AccreditError as error:
+                found.append({"items": None, "store": entry, "why": error.message})
+        return found
 
     def _tier(self, agent: Agent) -> Tier | None:
         """Whoever owns it; None as well if it cannot be told now."""
