@@ -186,6 +186,9 @@ class Opened:
     async def destroy_key(self, store: Store, scope: str) -> KeyDestroyed:
         return await self.now.destroy_key(store, scope)
 
+    async def key_gone(self, store: Store, ordered: KeyDestroyed) -> KeyDestroyed:
+        return await self.now.key_gone(store, ordered)
+
 
 class Steadiness:
     """Whether the wall clock can be trusted."""

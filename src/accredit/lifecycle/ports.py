@@ -317,6 +317,13 @@ class StoreAdapters(Protocol):
         """
         ...
 
+    async def key_gone(self, store: Store, ordered: KeyDestroyed) -> KeyDestroyed:
+        """The same of a key whose destruction was ordered, as its service says now; ordered anew if it was taken back.
+
+        Raises as `destroy_key`, but that it is not there any more is what was ordered.
+        """
+        ...
+
 
 class Lenders(Protocol):
     """Keeps tokens that were lent for agents."""

@@ -886,8 +886,8 @@ class Stores:
         due = [one for one in outcome.keys if one.pending_until_us is not None and now_us >= one.pending_until_us]
         if not due:
             return
-        async with self._opened(self.store(purge.selector.store)) as adapter:
-            fresh = {one.scope: await asyncio.to_thread(adapter.destroy_key, one.scope) for one in due}
+        store = self.store(purge.selector.store)
+        fresh = {one.scope: await self._adapters.key_gone(store, one) for one in due}
         keys = tuple(fresh.get(one.scope, one) for one in outcome.keys)
         gone = {key_waits(one.scope) for one in keys if one.pending_until_us is None}
         after = replace(outcome, keys=keys, unreachable=tuple(one for one in outcome.unreachable if one not in gone))
