@@ -26,7 +26,7 @@ from accredit.approvals.model import HoldState
 from accredit.approvals.notices import notices_of, opened_notice
 from accredit.approvals.service import Holds, HoldTimes
 from accredit.audit.anchor import CheckpointFile
-from accredit.audit.checkpoint import CheckpointSigner
+from accredit.audit.checkpoint import CheckpointSigner, CheckpointVerifier
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.ports import Actor, Change, ControlLog, LogReader
 from accredit.audit.records import PartKeys, open_part, part_values
@@ -87,12 +87,20 @@ from accredit.kernel.detector import LOCALES
 from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
 from accredit.lifecycle.detecting import BuiltInDetector
-from accredit.lifecycle.ports import FindsPersonal
+from accredit.lifecycle.ports import Archive, FindsPersonal
 from accredit.lifecycle.room import furnished
 from accredit.lifecycle.succession import SuccessionTimes
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
-from accredit.offline import log_signer, open_history, release_signer, second_engine
+from accredit.offline import (
+    archiving,
+    can_archive,
+    certificate_signer,
+    log_signer,
+    open_history,
+    release_signer,
+    second_engine,
+)
 from accredit.policy.decide import decide
 from accredit.policy.engines.cedar import CedarEngine
 from accredit.policy.listing import listed
@@ -108,7 +116,7 @@ from accredit.registry.prices import PriceBook, priced_book
 from accredit.registry.rows import SERVER
 from accredit.registry.service import Registry
 from accredit.settings import Settings, sound_notice_url
-from accredit.storage.archive import FileArchive
+from accredit.storage.archive import FileArchive, FolderArchive
 from accredit.storage.datadir import DataDirectory, read_secret_file
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.deferred import SqliteDeferredCallStore
@@ -561,9 +569,7 @@ async def run(
             snapshot=lambda: keeper.current,
             holds=holds,
             limits=limits,
-            archive=FileArchive(
-                directory / "archive", data.audit_db, checkpoint=log.checkpoint, verifier=signer.verifier()
-            ),
+            archive=_agent_archive(directory / "archive", data.audit_db, log.checkpoint, signer.verifier()),
             sealer=sealer,
             subjects=store,
             part_keys=PartKeys(sealer, store.stream),
@@ -584,6 +590,8 @@ async def run(
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
             card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
+            certifies=certificate_signer(key),
+            checkpoint=log.checkpoint,
             public_url=public_url,
             program=f"accredit {__version__}",
             succession_times=SuccessionTimes.in_days(
@@ -847,6 +855,15 @@ def _app(
     return app
 
 
+def _agent_archive(
+    directory: Path, audit_db: Path, checkpoint: Callable[[], Awaitable[bytes]], verifier: CheckpointVerifier
+) -> Archive:
+    """Columnar where the extra for that is installed, which only writing loads; else a file of lines."""
+    if can_archive():
+        return FolderArchive(directory, audit_db, opened=archiving, checkpoint=checkpoint, verifier=verifier)
+    return FileArchive(directory, audit_db, checkpoint=checkpoint, verifier=verifier)
+
+
 def _shown(plane: ControlPlane) -> ConsoleServices:
     """What the pages read and change: the same services as the API."""
     room = plane.room
@@ -870,6 +887,10 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         store_reviews=room.store_reviews,
         store_operations=room.store_operations,
         successions=room.people.successions.all,
+        retirements=room.retirements,
+        certificates=room.retirements.certificates,
+        incidents=plane.registry.incidents,
+        incident_operations=room.incidents,
     )
 
 

@@ -7,6 +7,7 @@ third of the time without it.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accredit.audit.anchor import CheckpointFile
+from accredit.audit.archive import verify_agent_archive
+from accredit.audit.certificates import certificate_name
 from accredit.audit.checkpoint import CheckpointSigner, CheckpointVerifier, log_origin
 from accredit.audit.doctor import StateDoctor
 from accredit.audit.notes import NoteSigner
@@ -40,6 +43,9 @@ __all__ = [
     "Offline",
     "archive_in",
     "archive_of",
+    "archiving",
+    "can_archive",
+    "certificate_signer",
     "check_log",
     "holder_of",
     "log_signer",
@@ -48,6 +54,7 @@ __all__ = [
     "release_signer",
     "second_engine",
     "tried_offline",
+    "verify_agent_in",
 ]
 
 
@@ -70,6 +77,12 @@ def release_signer(key: Ed25519PrivateKey) -> NoteSigner:
     """The installation's key under another name: what it signs of a log is never taken for a release."""
     public = key.public_key().public_bytes_raw()
     return NoteSigner(f"accredit.policy/{public.hex()[:16]}", key.private_bytes_raw())
+
+
+def certificate_signer(key: Ed25519PrivateKey) -> NoteSigner:
+    """The installation's key under the name of its certificates."""
+    public = key.public_key().public_bytes_raw()
+    return NoteSigner(certificate_name(public.hex()[:16]), key.private_bytes_raw())
 
 
 def tried_offline(files: Mapping[str, str], *, mutation: bool = False) -> dict[str, Any]:
@@ -117,13 +130,28 @@ class Offline:
         return SqliteRecordReader(self.audit_db)
 
 
+def can_archive() -> bool:
+    """Whether the extra `archive` is installed; it is not loaded by asking."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def verify_agent_in(directory: Path, vkey: str) -> int:
+    """Verify a retired agent's archive in a folder; how many records it holds.
+
+    Raises:
+        InvalidInputError: it is none that is complete and as it was written, or the extra `archive` is not installed.
+    """
+    folder, form = archiving(directory)
+    return verify_agent_archive(folder, form, CheckpointVerifier(vkey))
+
+
 def archive_in(directory: Path) -> SealedArchive:
     """The archive in a directory.
 
     Raises:
         InvalidInputError: there is none that is complete, or the extra `archive` is not installed.
     """
-    folder, form = _archiving(directory)
+    folder, form = archiving(directory)
     return SealedArchive(folder, form)
 
 
@@ -134,7 +162,7 @@ def archive_of(data: Path, directory: Path) -> tuple[int, str]:
         NotFoundError: there is no log, or nothing of it is signed yet.
         InvalidInputError: the folder holds another log's archive, or the extra `archive` is not installed.
     """
-    folder, form = _archiving(directory)
+    folder, form = archiving(directory)
     with look_at(data) as offline:
         reader, verifier = offline.records(), CheckpointVerifier(offline.vkey)
         signed = reader.checkpoints()
@@ -143,7 +171,12 @@ def archive_of(data: Path, directory: Path) -> tuple[int, str]:
         return seal_archive(reader, folder, form, checkpoint=signed[-1][1], verifier=verifier), offline.vkey
 
 
-def _archiving(directory: Path) -> tuple[ArchiveFolder, Columnar]:
+def archiving(directory: Path) -> tuple[ArchiveFolder, Columnar]:
+    """A folder of an archive, and the form of its files.
+
+    Raises:
+        InvalidInputError: the extra `archive` is not installed.
+    """
     try:
         from accredit.storage.parquet import LocalFolder, ParquetForm  # noqa: PLC0415 - an extra: it may not be there
     except ImportError as error:

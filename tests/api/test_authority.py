@@ -167,6 +167,7 @@ def _cases(it: Things) -> list[Case]:
              frozenset({"security", "operator"})),
         Case("incident_open", f"{about}/incidents", {**why, "severity": 4},
              frozenset({"security", "compliance", "operator"})),
+        Case("incident_freeze", "incidents/inc_none/freeze", {}, frozenset({"security", "compliance", "admin"})),
         Case("incident_close", "incidents/inc_none/close", why, frozenset({"security", "compliance", "operator"})),
         Case("restriction_lift", "restrictions/rst_none/lift", why, frozenset({"security"})),
         Case("break_glass_open", f"{about}/break-glass",

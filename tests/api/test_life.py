@@ -152,6 +152,48 @@ def test_a_high_agent_is_asked_the_five_questions_and_each_answer_names_its_reco
     assert answers["security_review"]["at"]
 
 
+@pytest.mark.requirement("retirement:sign-off", "incident:record")
+def test_a_high_agent_ends_as_a_second_person_agreed_with_a_certificate_and_an_incident_if_it_is_seen_again(
+    firm: Company,
+) -> None:
+    about = "agents/production/leaving-for-good"
+    request = firm.submitted(agent("leaving-for-good", **_HIGH))
+    firm.post("dana", f"approvals/{request}/assessment", assessment(firm.ids["bo"]))
+    for name, role in (("sam", "security"), ("cora", "compliance"), ("bo", "business-owner")):
+        firm.vote(name, request, role)
+    firm.post("dana", f"{about}/activate")
+    instance = firm.enrolled("production/leaving-for-good")
+    plan = firm.get("dana", f"{about}/plan")
+    assert (plan["tier"], plan["needs_sign_off"]) == ("high", True)
+    (planned,) = [one for one in plan["decided"]["credentials"]["revoked"] if one["kind"] == "instance-key"]
+    assert planned["id"] in {one["id"] for one in firm.get("dana", f"{about}/credentials")["items"]}
+    other = {"reason": "over", "plan": "sha256:" + "0" * 64}
+    assert firm.attempt("dana", f"{about}/retire", other) == (409, "plan_changed")
+    asked = firm.post("dana", f"{about}/retire", {"reason": "over", "plan": plan["digest"]})
+    assert (asked["state"], asked["retired"], asked["request"]["id"]) == ("active", None, asked["approval"])
+    assert firm.attempt_vote("cora", asked["approval"], "security")[0] == 403
+    token = firm.place.do(instance.token())
+    firm.clock.advance(1)
+    firm.vote("sam", asked["approval"], "security")
+    certificate = firm.get("una", f"agents/{instance.id}/certificate")
+    assert certificate["says"]["approvers"] == [firm.ids["sam"]]
+    assert (certificate["status"], certificate["exceptions"]) == ("complete", [])
+    again = firm.post("dana", f"agents/{instance.id}/retire", {"reason": "again"})
+    assert (again["state"], again["approval"], again["certificate"]) == ("retired", None, certificate["id"])
+    # and whoever goes on with its credential is told of; refusals of one minute are one record
+    for _ in range(4):
+        with firm.place.client(token) as ghost:
+            assert ghost.post("/mcp/crm-live", json={}).status_code == 401
+        firm.clock.advance(61)
+    firm.watched()
+    firm.place.do(firm.place.plane.room.incidents.round())
+    (incident,) = firm.get("sam", "incidents", agent=instance.id)["items"]
+    assert (incident["rule"], incident["severity"], incident["opened_by"]) == ("ghost", 3, None)
+    assert firm.get("dana", f"incidents/{incident['id']}")["id"] == incident["id"], "it is hers"
+    assert firm["nick"].get(f"/api/v1/incidents/{incident['id']}").status_code == 404
+    assert incident["id"] not in {one["id"] for one in firm.get("nick", "incidents")["items"]}
+
+
 @pytest.mark.requirement("api:life:signed-out")
 def test_a_person_who_is_signed_out_has_nothing_that_works_and_signs_in_anew(firm: Company) -> None:
     (made,) = firm.apply("mira", person("wanda@example.com"))

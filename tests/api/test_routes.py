@@ -167,6 +167,8 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                 f"/api/v1/agents/{{name}}/{about}": ["ticket-counter"]
                 for about in (
                     "baseline",
+                    "certificate",
+                    "credentials",
                     "limits",
                     "plan",
                     "receipt",
@@ -189,6 +191,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
             "/api/v1/store-reviews/{review}/items": ["none"],
             "/api/v1/holds/{hold}": [held["hold"]],
             "/api/v1/findings/{finding}": ["fnd_none"],
+            "/api/v1/incidents/{incident}": ["inc_none"],
             "/api/v1/decisions/{decision}": [newest["body"]["decision_id"], held["decision_id"]],
             "/api/v1/audit/prove/{seq}": ["0"],
         }
@@ -197,8 +200,8 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
         for path in _get_paths(place):
             for value in given[path] if "{" in path else [""]:
                 answer = http.get(re.sub(r"{\w+}", value, path), params=asked.get(path.rpartition("/")[2], {}))
-                absent = ("/baseline", "/receipt", "{approval}", "{simulation}", "{finding}", "{purge}")
-                there = not path.endswith((*absent, "/namespaces", "/items"))
+                absent = ("/baseline", "/certificate", "/receipt", "{approval}", "{simulation}", "{finding}", "{purge}")
+                there = not path.endswith((*absent, "{incident}", "/namespaces", "/items"))
                 assert answer.status_code == (200 if there else 404), (path, answer.text)
                 seen += 1
                 leaked = [one[:12] for one in secrets if one in answer.text]

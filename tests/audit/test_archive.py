@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
-from accredit.audit.archive import Archived, verify_archive, write_archive
+from accredit.audit.archive import (
+    Archived,
+    seal_agent_archive,
+    verify_agent_archive,
+    verify_archive,
+    write_archive,
+)
 from accredit.audit.records import header_of
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId
 from accredit.storage.memory.records import MemoryRecordStore
+from accredit.storage.parquet import LocalFolder, ParquetForm
 from tests.audit.building import STREAM, filled, signer
 
 AGENT = AgentId("agt_1")
@@ -98,3 +106,50 @@ def test_an_archive_that_cannot_be_written_leaves_what_was_there(store: MemoryRe
     assert [each.name for each in tmp_path.iterdir()] == ["agt_1.jsonl"]
     with pytest.raises(UnavailableError):
         verify_archive(path, signer().verifier())
+
+
+def sealed(store: MemoryRecordStore, path: Path) -> Archived:
+    _, checkpoint = store.checkpoints()[-1]
+    return seal_agent_archive(
+        store, LocalFolder(path), ParquetForm(), AGENT, name="agt_1", checkpoint=checkpoint,
+        verifier=signer().verifier(),
+    )  # fmt: skip
+
+
+@pytest.mark.requirement("audit:archive:agent")
+def test_a_columnar_archive_of_an_agent_verifies_alone_and_not_once_a_byte_of_it_is_another(
+    store: MemoryRecordStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "agt_1"
+    made = sealed(store, path)
+    theirs = [record.seq for record in store.records() if header_of(record)["agent"] == AGENT]
+    assert made == Archived("agt_1", hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest(), len(theirs),
+                            made.checkpoint)  # fmt: skip
+
+    def verified() -> int:
+        return verify_agent_archive(LocalFolder(path), ParquetForm(), signer().verifier())
+
+    assert verified() == len(theirs)
+    assert pq.read_table(path / "records.parquet", columns=["seq"]).column("seq").to_pylist() == theirs
+    assert sealed(store, path) == made, "writing it again gives the same"
+    with pytest.raises(InvalidInputError):
+        verify_agent_archive(LocalFolder(path), ParquetForm(), signer(b"x" * 32).verifier())
+    for name in ("manifest.json", "proofs.jsonl", "records.parquet"):
+        kept = (path / name).read_bytes()
+        for spoiled in (kept[: len(kept) // 2], kept[:-9] + b"#" + kept[-8:], None):
+            if spoiled is None:
+                (path / name).unlink()
+            else:
+                (path / name).write_bytes(spoiled)
+            with pytest.raises(InvalidInputError):
+                verified()
+        (path / name).write_bytes(kept)
+    # whoever rewrites the digests as well still cannot make a record of it that was never signed
+    manifest = orjson.loads((path / "manifest.json").read_bytes())
+    lines = (path / "proofs.jsonl").read_bytes().splitlines()
+    swapped = b"\n".join([lines[1], lines[0], *lines[2:]]) + b"\n"
+    (path / "proofs.jsonl").write_bytes(swapped)
+    manifest["files"]["proofs.jsonl"] = hashlib.sha256(swapped).hexdigest()
+    (path / "manifest.json").write_bytes(orjson.dumps(manifest))
+    with pytest.raises(InvalidInputError):
+        verified()

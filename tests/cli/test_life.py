@@ -19,6 +19,7 @@ import yaml
 from accredit.cli.profile import Profile, save_profile
 from accredit.demo import fleet
 from accredit.kernel.errors import AccreditError
+from accredit.offline import look_at
 from accredit.sdk.identity import AgentIdentity
 from tests.api.installation import Installation, installation
 from tests.cli.conftest import Ran, run_command
@@ -185,7 +186,21 @@ def test_an_agent_lives_from_its_manifest_to_its_receipt_by_commands_alone(staff
     planned = [one["step"] for one in staff.ok("dana", "agent", "plan", name)["steps"]]
     receipt = staff.ok("dana", "agent", "retire", name, "--reason", "its work is done")
     assert [one["step"] for one in receipt["steps"]] == planned
-    assert staff.ok("dana", "agent", "receipt", agent) == receipt
+    assert staff.ok("dana", "agent", "receipt", agent).items() <= receipt.items()
+    known = staff.ok("dana", "agent", "credentials", agent)["items"]
+    assert {one["state"] for one in known if one["reach"] == "ours"} == {"revoked"}
+    kept = staff.home / "certificate.note"
+    with look_at(staff.place.world.data) as offline:
+        vkey = offline.vkey
+    certificate = staff.ok("dana", "agent", "certificate", agent, "--file", kept)
+    assert (certificate["id"], certificate["status"]) == (receipt["certificate"], receipt["certificate_status"])
+    archived = next(one["result"]["archive"] for one in receipt["steps"] if one["step"] == "audit")
+    left = staff.run("dana", "audit", "verify", staff.place.data / "archive" / archived, "--vkey", vkey, "-o", "json")
+    assert (left.code, left.json["verified"]) == (0, True), left
+    verified = staff.run("dana", "audit", "verify", kept, "--vkey", vkey)
+    assert (verified.code, certificate["id"] in verified.out) == (0, True), verified
+    kept.write_text(kept.read_text().replace(f'"{agent}"', f'"{agent[:-1]}0"'))
+    assert staff.run("dana", "audit", "verify", kept, "--vkey", vkey).code == 1
     assert agent in staff.run("dana", "agent", "list", "--state", "retired").out
     assert staff.run("dana", "agent", "receipt", name).code == 6, "its name is free again: it is found by its id"
     shown = staff.run("dana", "agent", "receipt", agent).out
@@ -361,7 +376,13 @@ def test_agents_are_narrowed_and_flagged_and_that_ends_by_commands(staff: Staff)
     flag = staff.ok("sam", "incident", "open", name, "--reason", "it wrote to a stranger", "--severity", 1)
     assert flag["id"] in staff.run("dana", "incident", "list", "--agent", name).out
     assert staff.ok("dana", "agent", "tier", name)["tier"] == "high"
-    staff.ok("sam", "incident", "close", flag["id"], "--reason", "a test address")
+    assert staff.run("sam", "incident", "close", flag["id"], "--reason", "a test address").code == 5, "sam opened it"
+    frozen = staff.ok("sam", "incident", "freeze", flag["id"])
+    assert staff.ok("sam", "incident", "freeze", flag["id"])["holds"] == frozen["holds"] != []
+    assert frozen["holds"][0] in staff.run("cora", "legal-hold", "list").out
+    closed = staff.ok("cora", "incident", "close", flag["id"], "--reason", "a test address")
+    assert [one["what"] for one in closed["timeline"]] == ["opened", "frozen", "closed"]
+    assert staff.ok("dana", "incident", "get", flag["id"])["disposition"] == "a test address"
     assert staff.ok("dana", "incident", "list", "--agent", name)["items"] == []
     assert staff.ok("dana", "incident", "list", "--agent", name, "--state", "all")["items"][0]["id"] == flag["id"]
     for words in (["alert", "ack", "alt_none"], ["alert", "resolve", "alt_none"],

@@ -42,6 +42,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.legible import visible
+from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.discovery.findings import (
     AgentFinding,
     FindingAnswer,
@@ -52,6 +53,7 @@ from accredit.lifecycle.discovery.findings import (
 )
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
+from accredit.lifecycle.retirement_plan import RetirementPlan, signed_off_by_others
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Item, Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
@@ -63,6 +65,7 @@ from accredit.registry.model import (
     AgentState,
     AgentVersion,
     Environment,
+    Incident,
     Person,
     Role,
     Team,
@@ -93,6 +96,10 @@ class Fleet:
 
     def agent(self, agent: AgentId) -> Agent | None:
         return self.known.get(agent)
+
+    def agent_named(self, environment: str, name: str, /) -> Agent | None:
+        found = (one for one in self.known.values() if (one.environment, one.name) == (environment, name))
+        return next(found, None)
 
     def agents(self) -> list[Agent]:
         return list(self.known.values())
@@ -185,6 +192,7 @@ class Desk:
     def __init__(self) -> None:
         self.clock = ScriptedClock(NOW_US)
         self.fleet = Fleet()
+        self.incidents: list[Incident] = []
         self.links: dict[str, PersonId] = {}
         self.sessions: dict[str, PersonId] = {}
         self.touched: list[str] = []
@@ -455,6 +463,10 @@ class Desk:
             store_reviews=self.shelves,
             store_operations=self.shelves,
             successions=lambda: self.successions,
+            retirements=_Retirements(self),
+            certificates=_Retirements(self),
+            incidents=lambda: self.incidents,
+            incident_operations=_Incidents(self),
         )
 
     # -- accounts
@@ -511,6 +523,59 @@ class _Holds:
             for one in self._desk.held.values()
             if (agent is None or one.agent == agent) and (state is None or one.state is state)
         ]
+
+
+class _Incidents:
+    """Notes what is done about incidents."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def open(
+        self, who: Operator, agents: Sequence[AgentId], severity: int, what: str, *, linked: Sequence[str] = ()
+    ) -> Incident:
+        del linked
+        made = Incident("inc_new", agents[0], severity, NOW_US, what=what, opened_by=who.person)
+        self._desk.incidents.append(made)
+        return made
+
+    async def freeze(self, who: Operator, incident: str) -> Incident:
+        self._desk.done.append(("freeze", who.person, incident))
+        return self._desk.incidents[0]
+
+    async def close(self, who: Operator, incident: str, disposition: str) -> Incident:
+        found = self._desk.incidents[0]
+        if found.severity == 1 and found.opened_by == who.person:
+            raise ForbiddenError(Code.SEPARATION_OF_DUTIES, "another person closes it")
+        self._desk.done.append(("close", who.person, incident, disposition))
+        return found
+
+
+class _Retirements:
+    """Plans as the dossiers tell them, and no certificate."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def plan(self, agent_id: AgentId, /) -> RetirementPlan:
+        agent = self._desk.fleet.agent(agent_id)
+        assert agent is not None
+        steps = _Dossiers(self._desk).of(agent_id).plan
+        decided = {"agent": {"id": agent_id, "name": agent.name}, "grants": ["crm/read"]}
+        return RetirementPlan(
+            agent_id, agent.tier, decided, {"holds": []}, steps, signed_off_by_others(agent, agent.tier)
+        )
+
+    async def stores(self, agent_id: AgentId, /) -> Sequence[Mapping[str, Any]]:
+        del agent_id
+        return [
+            {"items": 4711, "store": "memory shelf/one", "why": ""},
+            {"items": None, "store": "memory down/one", "why": "the shelf is down"},
+        ]
+
+    def newest(self, agent: AgentId) -> Certificate | None:
+        del agent
+        return None
 
 
 class _Tiers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,23 @@ def test_what_is_not_offered_has_no_page_and_what_is_needs_a_reason(visit: _Visi
         assert answer.status_code == 400
     assert client.post(f"/console/agents/{agent.id}/fly", data={"csrf": token}).status_code == 404
     assert desk.done == []
+
+
+@pytest.mark.requirement("console:agent:offers")
+def test_an_agent_is_retired_as_its_plan_was_shown(visit: _Visit, desk: Desk) -> None:
+    agent = desk.fleet.add("one")
+    client = visit("dana")
+    page = client.get(f"/console/agents/{agent.id}/retire").text
+    plan = re.search(r'name="plan" value="([^"]+)"', page)
+    token = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert plan
+    assert token
+    assert "crm/read" in page.split("What is decided", 1)[1]
+    assert "4711 items" in page
+    assert "the shelf is down" in page
+    form = {"csrf": token[1], "plan": plan[1], "reason": "over"}
+    assert client.post(f"/console/agents/{agent.id}/retire", data=form).status_code == 303
+    assert desk.done == [("retire", "dana", agent.id, "over", plan[1])]
 
 
 @pytest.mark.requirement("console:sight:roles")

@@ -80,7 +80,9 @@ def _votes(office: _Office, window: Looking, subject: str, role: str) -> None:
     office.clean(window)
 
 
-def _does(office: _Office, window: Looking, agent: str, act: str, done: str, *, reason: str = "") -> None:
+def _does(
+    office: _Office, window: Looking, agent: str, act: str, done: str, *, reason: str = "", button: str = ""
+) -> None:
     """Something done to an agent from its page, without a pointer."""
     page = window.go(f"/console/agents/{agent}")
     press_until(page, act)
@@ -90,7 +92,7 @@ def _does(office: _Office, window: Looking, agent: str, act: str, done: str, *, 
     if reason:
         press_until(page, "Reason")
         page.keyboard.type(reason)
-    press_until(page, act)
+    press_until(page, button or act)
     page.keyboard.press("Enter")
     _done(page, done)
     office.clean(window)
@@ -227,9 +229,15 @@ def test_one_agents_whole_life_is_led_from_the_console(place: House, browser: Br
         _does(office, dana, agent, "Suspend", "It is suspended.", reason="a look at its refunds")
         expect(dana.page.locator(".notice")).to_contain_text("every call is refused until somebody resumes it")
         _does(office, office.desk_of("otto"), agent, "Resume", "It runs again.", reason="all is well")
-        _does(office, dana, agent, "Retire", "It is retired.", reason="the shop closes")
+        # what ends it for good is agreed to by a second person, as planned
+        _does(
+            office, dana, agent, "Retire", "A second person is asked to agree.", reason="the shop closes",
+            button="Ask for it",
+        )  # fmt: skip
+        _votes(office, sam, "retirement", "security")
         receipt = una.go(f"/console/agents/{agent}").locator("section[aria-labelledby=q-end]")
         expect(receipt).to_contain_text("It was retired on")
+        expect(receipt).to_contain_text("complete with exceptions")
         expect(receipt).to_contain_text(
             "qdrant/refund-clerk: cannot certify: it is in no registered store, so nobody can look"
         )

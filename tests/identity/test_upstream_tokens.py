@@ -385,9 +385,11 @@ def test_what_was_lent_for_an_agent_ends_with_it() -> None:
         other = _principal(agent=AgentId("agt_billing"), actors=("agt_billing",))
         await world.broker.headers(_SERVER, _principal())
         kept = dict(await world.broker.headers(_SERVER, other))
+        assert world.broker.lent_to(SUPPORT) == world.broker.lent_to(AgentId("agt_billing")) == ("crm-key",)
         await (await world.started()).instance(SUPPORT)
         await world.revocations.revoke_agent(SUPPORT, actor=ADMIN)
         await world.broker.aclose()
+        assert (world.broker.lent_to(SUPPORT), world.broker.take_back(SUPPORT)) == ((), ())
         assert world.tokens.revoked == [world.tokens.given[0]]
         assert dict(await world.broker.headers(_SERVER, other)) == kept
         # a token on its way meanwhile is not handed out

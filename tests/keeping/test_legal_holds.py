@@ -121,7 +121,7 @@ def test_a_hold_means_what_all_that_it_names_fits_and_an_incident_names_its_agen
             await place.tools()
             agent = await place.active()
             acts, holds = place.room.record_operations, place.room.legal_holds
-            flagged = await place.operations.flag_incident(SAM, agent.id, 2)
+            flagged = await place.room.incidents.open(SAM, [agent.id], 2, "a leak")
             hold = await acts.place_hold(SAM, "m", incident=flagged.id, subject=" Customer-8812 ")
             assert hold.agent == agent.id
             assert holds.blocks(agent=agent.id, subject="customer-8812") == (hold.id,)

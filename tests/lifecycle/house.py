@@ -15,9 +15,10 @@ import orjson
 from accredit.approvals.model import ApprovalRequest, VoteVerdict
 from accredit.approvals.service import Holds
 from accredit.approvals.signoff import Approvals
+from accredit.audit.certificates import certificate_name
 from accredit.audit.control import ProvenControlLog
 from accredit.audit.model import Facts
-from accredit.audit.notes import NoteSigner
+from accredit.audit.notes import NoteSigner, NoteVerifier
 from accredit.audit.ports import Actor, Change, Write
 from accredit.audit.records import PartKeys
 from accredit.audit.retention import Schedule
@@ -37,6 +38,7 @@ from accredit.identity.tokenpost import HttpTokenPost
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.ids import PersonId, RandomIds, ServerName, tool_id
 from accredit.kernel.sealing import AesGcmSealer
+from accredit.lifecycle.model import RetirementReceipt
 from accredit.lifecycle.operations import Operations
 from accredit.lifecycle.ports import StoreAdapter, StoreAdapters
 from accredit.lifecycle.room import LifecycleRoom, furnished
@@ -184,6 +186,9 @@ class Opened:
     async def destroy_key(self, store: Store, scope: str) -> KeyDestroyed:
         return await self.now.destroy_key(store, scope)
 
+    async def key_gone(self, store: Store, ordered: KeyDestroyed) -> KeyDestroyed:
+        return await self.now.key_gone(store, ordered)
+
 
 class Steadiness:
     """Whether the wall clock can be trusted."""
@@ -298,6 +303,16 @@ class House:
         assert request is not None
         return request
 
+    async def retired(self, reason: str = "over", *, who: str = "dana", name: str = "digest") -> RetirementReceipt:
+        """That agent at its end, signed off by security where that is asked for."""
+        agent = self.agent(name).id
+        made = await self.operations.retire(operator(who), agent, reason)
+        if isinstance(made, ApprovalRequest):
+            await self.approve(made.id)
+        receipt = self.room.lifecycle.receipt(agent)
+        assert receipt is not None
+        return receipt
+
     async def active(self, **spec: Any) -> Agent:
         """An agent in production, in force."""
         request = await self.submitted(**spec)
@@ -399,6 +414,8 @@ async def house(
         samples=FileSamples(path / "purges", sealer),
         steady=lambda _: steadiness.steady,
         card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
+        certifies=NoteSigner(certificate_name(NoteVerifier(signer().vkey).public.hex()[:16]), b"s" * 32),
+        checkpoint=log.checkpoint,
         public_url="https://a.example",
         program="accredit",
     )

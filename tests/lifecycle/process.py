@@ -97,6 +97,7 @@ def _told(place: House) -> dict[str, Any]:
         "epoch": None if (epoch := view.get("epoch", agent.id)) is None else epoch.doc["epoch"],
         "baseline": None if baseline is None else baseline.open,
         "receipt": place.room.lifecycle.receipt(agent.id) is not None,
+        "certificates": len(place.room.retirements.certificates.all_of(agent.id)),
         "name": place.registry.catalogue.agent_named("production", "digest") is not None,
         "unproven": len(place.control.unproven),
     }

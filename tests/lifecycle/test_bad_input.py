@@ -412,7 +412,7 @@ def test_what_people_write_beside_an_act_changes_nothing_but_itself(tmp_path: Pa
             await place.operations.activate(DANA, found)
             await place.operations.suspend(DANA, found, HOSTILE)
             await place.operations.resume(OLIVE, found, HOSTILE)
-            await place.operations.flag_incident(SAM, found, 3, HOSTILE)
+            await place.room.incidents.open(SAM, [found], 3, HOSTILE)
             place.room.dossiers.of(found)
             await place.operations.retire(DANA, found, HOSTILE)
             assert place.control.view.get(rows.AGENT, found) is not None

@@ -55,7 +55,7 @@ def test_an_agents_whole_life_from_manifest_to_receipt(tmp_path: Path) -> None:
             await place.operations.resume(OLIVE, active.id, "fine")
             await place.operations.quarantine(SAM, active.id, "drift")
             await place.operations.lift(SAM, active.id, "explained")
-            receipt = await place.operations.retire(DANA, active.id, "over")
+            receipt = await place.retired()
             unlooked = "memory qdrant/digest: cannot certify: it is in no registered store, so nobody can look"
             assert receipt.open == (unlooked,)
             (archived,) = [dict(done.result) for done in receipt.steps if done.step is Step.AUDIT]
@@ -101,7 +101,7 @@ def test_whoever_may_not_is_told_who_may_and_nothing_changes(tmp_path: Path) -> 
                 act.revoke_role(OLIVE, "rgr_sam"),
                 act.person_left(OLIVE, SAM.person, "x"),
                 act.lift_restriction(OLIVE, "rst_1", "x"),
-                act.flag_incident(DANA, found.id, 1),
+                place.room.incidents.open(DANA, [found.id], 1, "it is late"),
             ]
             for each in refused:
                 with pytest.raises(ForbiddenError) as error:
@@ -471,7 +471,7 @@ def test_the_dossier_answers_five_questions_each_with_a_record_of_the_log(tmp_pa
             assert kinds[0] == "agent.activated"
             assert kinds[-1] == "agent.registered"
             assert [one.by for one in dossier.versions] == ["psn_dana"]
-            await place.operations.retire(DANA, found.id, "over")
+            await place.retired()
             after = place.room.dossiers.of(found.id).answers()
             assert after["decommissioning"]["retired_us"] is not None
             assert after["approved_by"]["votes"] == answers["approved_by"]["votes"]
@@ -494,7 +494,7 @@ def test_the_dossier_of_a_draft_says_that_nobody_approved_it_and_what_retirement
             assert answers["approved_by"]["votes"] == []
             assert isinstance(answers["approved_by"]["record"], int)
             assert answers["security_review"]["at_us"] is None
-            assert len(answers["decommissioning"]["steps"]) == 6
+            assert len(answers["decommissioning"]["steps"]) == len(Step)
             request = await place.operations.submit(DANA, place.agent().id)
             assert place.room.dossiers.of(place.agent().id).waiting == request
 
@@ -574,11 +574,11 @@ def test_what_security_put_on_an_agent_is_not_taken_off_by_its_owner_whatever_ro
             act, until_us = place.operations, place.clock.now().wall_us + 3_600_000_000
             slowed = await act.restrict(SAM, found.id, RestrictionKind.READ_ONLY, cause="a look", until_us=until_us)
             assert slowed is not None
-            flag = await act.flag_incident(SAM, found.id, 2)
+            flag = await place.room.incidents.open(SAM, [found.id], 2, "it is late")
             await act.quarantine(DANA, found.id, "stopping it is everybody's")
             refused: list[Coroutine[Any, Any, Any]] = [
                 act.lift_restriction(DANA, slowed.id, "fine"),
-                act.close_incident(DANA, flag.id, "fine"),
+                place.room.incidents.close(DANA, flag.id, "fine"),
                 act.lift(DANA, found.id, "fine"),
                 act.resume(DANA, found.id, "fine"),
             ]
@@ -587,7 +587,7 @@ def test_what_security_put_on_an_agent_is_not_taken_off_by_its_owner_whatever_ro
                     await each
                 assert error.value.code is Code.NOT_AUTHORISED
             await act.lift_restriction(SAM, slowed.id, "fine")
-            await act.close_incident(SAM, flag.id, "fine")
+            await place.room.incidents.close(SAM, flag.id, "fine")
             await act.lift(SAM, found.id, "fine")
             assert place.agent().state is AgentState.ACTIVE
 

@@ -50,12 +50,12 @@ async def facts(place: House, **told: Any) -> None:
 
 
 async def incident(place: House) -> None:
-    await place.operations.flag_incident(SAM, place.agent().id, 1, "it told a customer everything")
+    await place.room.incidents.open(SAM, [place.agent().id], 1, "it told a customer everything")
 
 
 async def no_incident(place: House) -> None:
     for one in place.registry.incidents_of(place.agent().id):
-        await place.operations.close_incident(SAM, one.id, "explained")
+        await place.room.incidents.close(operator("cora"), one.id, "explained")
 
 
 async def delegate(place: House, *allow: str) -> None:

@@ -59,6 +59,44 @@ class Purges:
         return self.foresee(agent)
 
 
+class Lent:
+    """`Lenders` that lent nothing."""
+
+    def lent_to(self, agent: AgentId) -> Sequence[str]:
+        del agent
+        return ()
+
+    def take_back(self, agent: AgentId) -> Sequence[str]:
+        return self.lent_to(agent)
+
+
+class Alone:
+    """`Delegations` of an agent that knows no other."""
+
+    def foresee(self, agent: Agent) -> Mapping[str, Any]:
+        del agent
+        return {"callees": [], "callers": []}
+
+    async def propose(self, agent: Agent) -> Mapping[str, Any]:
+        return self.foresee(agent)
+
+
+class NothingKnown:
+    """An `AbsenceProof` that knows of no credential."""
+
+    def foresee(self, agent: Agent) -> Mapping[str, Any]:
+        del agent
+        return {"credentials": 0}
+
+    async def leave_to_people(self, agent: Agent) -> int:
+        del agent
+        return 0
+
+    async def look(self, agent: Agent) -> Mapping[str, Any]:
+        del agent
+        return {"credentials": [], "open": []}
+
+
 class KilledError(Exception):
     """The process is gone."""
 
@@ -283,6 +321,9 @@ class Yard:
             baselines=Baselines(),
             archive=self.shelf,
             purges=Purges(),
+            lenders=Lent(),
+            delegations=Alone(),
+            absence=NothingKnown(),
         )
         lifecycle = Lifecycle(
             control, agents, rooms, rooms, steps, clock=place.clock, ids=SeededIds(place.clock.now().wall_us), at=at

@@ -171,6 +171,22 @@ def test_a_retired_agents_credential_in_use_is_told_of_at_once(ended: bool) -> N
     assert len(watch.alerts()) == 1
 
 
+@pytest.mark.requirement("monitoring:ghost", "incident:ghost")
+def test_a_call_that_was_let_through_after_its_agent_was_retired_is_a_ghosts_and_one_from_before_is_not() -> None:
+    watch = Watch()
+    watch.activate()
+    watch.record(watch.call(READ))  # read only after it is retired
+    watch.clock.advance(1)
+    watch.retire()
+    watch.round()
+    assert [kind for kind, _ in watch.alerts() if kind is AlertKind.GHOST] == []
+    watch.clock.advance(1)
+    watch.record(watch.call(READ), watch.denied(READ, Code.AGENT_NOT_ACTIVE))
+    watch.round()
+    alert = watch.only(AlertKind.GHOST)
+    assert (alert.agent, alert.evidence["decision"], alert.count) == (watch.id, "allow", 1)
+
+
 @pytest.mark.requirement("monitoring:posture:definition", "monitoring:alert:dedupe")
 def test_a_refusal_for_a_drifted_definition_is_to_be_quarantined_once_and_counted() -> None:
     watch = Watch()

@@ -7,9 +7,18 @@ from typing import Any
 
 import pytest
 
+from accredit.audit.ports import Actor
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import AccreditError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from accredit.kernel.errors import (
+    AccreditError,
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 from accredit.kernel.ids import AgentId, tool_id
+from accredit.registry import rows
 from accredit.registry.errors import ManifestError
 from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.manifest import AgreementManifest
@@ -115,19 +124,35 @@ def test_restrictions_are_bounded_and_not_of_the_retired() -> None:
 def test_an_incident_is_flagged_at_once_and_closed_once() -> None:
     fleet = Fleet.registered()
     agent = fleet.agent().id
-    made = asyncio.run(fleet.registry.flag_incident(agent, 1, ADMIN, "it mailed a customer's file"))
-    assert fleet.registry.incidents_of(agent) == (made,)
+    sam = Actor(person="psn_sam", credential="tok_sam", basis="roles")
+    mira = Actor(person="psn_mira", credential="tok_mira", basis="roles")
+    made = asyncio.run(fleet.registry.open_incident([agent], 1, sam, "it mailed a customer's file"))
+    assert fleet.registry.incidents_of(agent) == (made,) == fleet.registry.incidents()
     assert made.open
     assert fleet.control.events[-1].narrowing
-    assert asyncio.run(fleet.registry.close_incident(made.id, ADMIN)) is not None
-    assert asyncio.run(fleet.registry.close_incident(made.id, ADMIN)) is None
+    # nobody alone opens one of the gravest and ends it, and nobody ends one without words
+    with pytest.raises(ForbiddenError) as refused:
+        asyncio.run(fleet.registry.close_incident(made.id, sam, "it was nothing"))
+    assert refused.value.code is Code.SEPARATION_OF_DUTIES
+    with pytest.raises(InvalidInputError):
+        asyncio.run(fleet.registry.close_incident(made.id, mira, " "))
+    assert asyncio.run(fleet.registry.close_incident(made.id, mira, "the customer was told")) is not None
+    assert asyncio.run(fleet.registry.close_incident(made.id, mira, "again")) is None
     (closed,) = fleet.registry.incidents_of(agent)
-    assert closed.closed_us == fleet.clock.now().wall_us
+    assert (closed.closed_us, closed.closed_by) == (fleet.clock.now().wall_us, "psn_mira")
+    assert (closed.disposition, [one.what for one in closed.events]) == ("the customer was told", ["opened", "closed"])
     for severity in (0, 5):
         with pytest.raises(InvalidInputError):
-            asyncio.run(fleet.registry.flag_incident(agent, severity, ADMIN))
+            asyncio.run(fleet.registry.open_incident([agent], severity, sam, "x"))
     with pytest.raises(NotFoundError):
-        asyncio.run(fleet.registry.close_incident("inc_nobody", ADMIN))
+        asyncio.run(fleet.registry.close_incident("inc_nobody", sam, "x"))
+
+
+@pytest.mark.requirement("registry:incident:flag")
+def test_an_incident_of_an_older_release_is_read_as_what_it_said() -> None:
+    old = rows.incident_from("inc_1", {"agent": "agt_1", "severity": 2, "opened_us": 5, "closed_us": None})
+    assert (old.agents, old.severity, old.open, old.what, old.events) == (("agt_1",), 2, True, "", ())
+    assert rows.incident_from("inc_1", rows.incident_doc(old, salt="00")) == old
 
 
 @pytest.mark.requirement("registry:state:unproven")

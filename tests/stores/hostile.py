@@ -134,3 +134,6 @@ class Shelves:
         if not isinstance(shelf, Shelf) or scope not in shelf.keys:
             raise UnavailableError(Code.STORE_UNREACHABLE, "no such key")
         return KeyDestroyed(scope, "fp-1", shelf.keys[scope])
+
+    async def key_gone(self, store: Store, ordered: KeyDestroyed) -> KeyDestroyed:
+        return await self.destroy_key(store, ordered.scope)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -125,5 +126,17 @@ def test_a_key_in_aws_kms_is_pending_until_the_service_deletes_it(tmp_path: Path
     assert found.pending_until_us is not None
     assert client.describe_key(KeyId=arn)["KeyMetadata"]["KeyState"] == "PendingDeletion"
     assert _destroyed(opened, scope, "s3") == found  # asked again, it says the same
+
+    def asked(ordered: KeyDestroyed) -> KeyDestroyed:
+        return asyncio.run(opened.key_gone(store("s3", Path("/srv/stores")), ordered))
+
+    assert asked(found) == found
+    client.cancel_key_deletion(
+        KeyId=arn.rpartition("/")[2]
+    )  # whoever takes the order back does not come to a certificate by it
+    assert asked(found).pending_until_us is not None
+    assert client.describe_key(KeyId=arn)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    unknown = f"{arn.rpartition('/')[0]}/00000000-0000-0000-0000-000000000000"
+    assert asked(replace(found, fingerprint=unknown)) == replace(found, fingerprint=unknown, pending_until_us=None)
     with pytest.raises(UnavailableError, match="NotFound"):
         _destroyed(opened, scope + "-other", "s3")

@@ -125,7 +125,7 @@ def test_what_nobody_can_certify_is_said_from_registration_to_receipt(tmp_path: 
             shelf = Shelf()
             shelf.put(NAMESPACE, [item(1, agent_id="digest")])
             place.shelves(Shelves({"shelf": shelf}))
-            receipt = await place.operations.retire(DANA, place.agent().id, "over")
+            receipt = await place.retired()
             assert sum("cannot certify" in one for one in receipt.open) == 2
             assert "memory shelf/support: 1 items do not say whose they are" in receipt.open
             assert shelf.deleted == 0
@@ -145,7 +145,7 @@ def test_retirement_purges_private_memory_and_shows_that_it_is_gone(tmp_path: Pa
             await place.tools()
             await registered(place, str(path))
             active = await place.active(stores=STORES)
-            receipt = await place.operations.retire(DANA, active.id, "over")
+            receipt = await place.retired()
             (outcome,) = next(done.result["outcomes"] for done in receipt.steps if done.step is Step.STORES)
             told = {
                 "adapter": "sqlite", "agent": active.id, "api_absent": True, "certified": True, "deleted": 500,

@@ -8,7 +8,15 @@ from typing import Annotated
 from fastapi import FastAPI
 from pydantic import Field
 
-from accredit.api.agents import AgentRow, ProcedureShown, ReceiptShown, agent_row, procedure_shown, receipt_shown
+from accredit.api.agents import (
+    AgentRow,
+    ProcedureShown,
+    Retirement,
+    agent_row,
+    procedure_shown,
+    retirement_asked,
+    retirement_shown,
+)
 from accredit.api.approvals import ApprovalRow, approval_row
 from accredit.api.asking import Asking, Who
 from accredit.api.forms import AnyRole, Form, Named, Nothing, Reason
@@ -16,7 +24,9 @@ from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.revocations import EndedCredentials, timed
 from accredit.api.shown import moment
-from accredit.api.watching import IncidentRow, RestrictionRow, incident_row, restriction_row
+from accredit.api.watching import RestrictionRow, restriction_row
+from accredit.approvals.model import ApprovalRequest
+from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError
 from accredit.kernel.ids import AgentId, ToolId
@@ -51,8 +61,9 @@ class _Restrict(Form):
     """Of a hold: who lets a call through."""
 
 
-class _Incident(Reason):
-    severity: Annotated[int, Field(ge=1, le=4)] = 1
+class _Retire(Reason):
+    plan: Annotated[str, Field(max_length=80)] | None = None
+    """Digest of the plan that is confirmed; without it, whatever the plan is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +180,13 @@ def acts(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         await operations.lift(who, agent, form.reason)
         return Json(standing(agent))
 
-    @app.post("/api/v1/agents/{name:agent}/retire", response_model=ReceiptShown)
-    async def agent_retire(who: Who, name: Named, form: Reason) -> Json:
+    @app.post("/api/v1/agents/{name:agent}/retire", response_model=Retirement)
+    async def agent_retire(who: Who, name: Named, form: _Retire) -> Json:
         agent = asking.seen(who, name).id
-        return Json(receipt_shown(await operations.retire(who, agent, form.reason)))
+        made = await operations.retire(who, agent, form.reason, None if form.plan is None else Digest(form.plan))
+        if isinstance(made, ApprovalRequest):
+            return Json(retirement_asked(asking.agent(agent), approval_row(made, asking)))
+        return Json(retirement_shown(asking.agent(agent), made, room.retirements.certificates.newest(agent)))
 
     @app.post("/api/v1/agents/{name:agent}/restrictions", response_model=RestrictionRow, status_code=201)
     async def agent_restrict(who: Who, name: Named, form: _Restrict) -> Json:
@@ -190,8 +204,3 @@ def acts(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         if made is None:
             raise ConflictError(Code.CONFLICT, "a restriction as narrow is in force for as long already")
         return Json(restriction_row(made, now_us, asking), 201)
-
-    @app.post("/api/v1/agents/{name:agent}/incidents", response_model=IncidentRow, status_code=201)
-    async def incident_open(who: Who, name: Named, form: _Incident) -> Json:
-        made = await operations.flag_incident(who, asking.seen(who, name).id, form.severity, form.reason)
-        return Json(incident_row(made, asking), 201)

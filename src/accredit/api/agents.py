@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Query
 
+from accredit.api.approvals import ApprovalRow
 from accredit.api.asking import Asking, Who
 from accredit.api.credentials import CredentialRow, credential_row
 from accredit.api.forms import Named
+from accredit.api.incidents import IncidentRow, incident_row
 from accredit.api.paging import After, Limit, Place, page
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.shown import Items, dated, moment, money, optional_moment
-from accredit.api.watching import AlertRow, IncidentRow, RestrictionRow, alert_row, incident_row, restriction_row
+from accredit.api.watching import AlertRow, RestrictionRow, alert_row, restriction_row
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId
 from accredit.kernel.money import Money
+from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Done, Procedure, RetirementReceipt
 from accredit.lifecycle.timeline import TimelineEvent
@@ -34,15 +37,19 @@ __all__ = [
     "AgentTier",
     "AgentValidation",
     "BaselineShown",
+    "CertificateLink",
+    "CertificateShown",
     "ChangeRow",
     "EventRow",
     "GrantRow",
+    "KnownCredentialRow",
     "LimitsShown",
     "PlanShown",
     "PostureRow",
     "ProcedureShown",
     "ReceiptShown",
     "ReportedUseRow",
+    "Retirement",
     "StepShown",
     "TierShown",
     "ToolUseRow",
@@ -54,6 +61,8 @@ __all__ = [
     "agents",
     "procedure_shown",
     "receipt_shown",
+    "retirement_asked",
+    "retirement_shown",
 ]
 
 _DAY_US: Final = 86_400_000_000
@@ -174,6 +183,61 @@ class PlanShown:
 
     agent: str
     steps: list[StepShown]
+    digest: str
+    """Of what is decided: what is confirmed with `agent retire --digest`, or signed off."""
+    tier: str | None
+    needs_sign_off: bool
+    """A second person has to agree."""
+    decided: dict[str, Any]
+    moving: dict[str, Any]
+    """What else is so now and no part of what is agreed to: open questions, newest plans of stores."""
+    stores: list[dict[str, Any]]
+    """How many items each declared namespace holds now, or why that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCredentialRow:
+    """A credential that is known to be an agent's, or to be used for it."""
+
+    kind: str
+    id: str
+    name: str
+    reach: str
+    """ours, brokered or elsewhere: who can end it."""
+    state: str
+    shared: bool
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateLink:
+    """One certificate of an agent."""
+
+    id: str
+    number: int
+    status: str
+    issued: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateShown:
+    """A certificate of a retirement, the newest unless another is asked for, and those whose place it took."""
+
+    id: str
+    agent: str
+    number: int
+    status: str
+    """complete, complete with exceptions, or pending."""
+    issued: str
+    digest: str
+    pending: list[str]
+    exceptions: list[str]
+    says: dict[str, Any]
+    """All of it; times are microseconds, as they are signed."""
+    note: str
+    """The signed note: kept in a file, `accredit audit verify FILE --vkey` checks it."""
+    earlier: list[CertificateLink]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +251,26 @@ class ReceiptShown:
     open: list[str]
     checkpoint: str
     """Of the log, signed, as the archive has it: keep it, and a log cut short later is found against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """A retirement that was carried out, or is asked for."""
+
+    agent: str
+    state: str
+    """Of the agent."""
+    approval: str | None
+    """Id of the request, if a second person has to agree."""
+    request: ApprovalRow | None
+    procedure: str | None
+    retired: str | None
+    steps: list[StepShown]
+    open: list[str]
+    checkpoint: str | None
+    certificate: str | None
+    """Id of the newest certificate."""
+    certificate_status: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,10 +526,33 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     @app.get("/api/v1/agents/{name:agent}/plan", response_model=PlanShown)
     async def agent_plan(who: Who, name: Named) -> Json:
         agent = asking.seen(who, name)
-        planned = room.lifecycle.retirement_plan(agent.id)
-        return Json(PlanShown(agent.id, [
-            StepShown(one.step, None, one.does, dated(one.result), list(one.open)) for one in planned
+        planned = await asyncio.to_thread(room.retirements.plan, agent.id)
+        return Json(PlanShown(
+            agent.id,
+            [StepShown(one.step, None, one.does, dated(one.result), list(one.open)) for one in planned.steps],
+            planned.digest,
+            planned.tier,
+            planned.needs_sign_off,
+            dict(planned.decided),
+            dict(planned.moving),
+            await room.retirements.stores(agent.id),
+        ))  # fmt: skip
+
+    @app.get("/api/v1/agents/{name:agent}/credentials", response_model=Items[KnownCredentialRow])
+    async def agent_credentials(who: Who, name: Named) -> Json:
+        found = room.retirements.credentials(asking.seen(who, name).id)
+        return Json(Items([
+            KnownCredentialRow(one.kind, one.id, one.name, one.reach, one.state, one.shared, dated(one.evidence))
+            for one in found
         ]))  # fmt: skip
+
+    @app.get("/api/v1/agents/{name:agent}/certificate", response_model=CertificateShown)
+    async def agent_certificate(
+        who: Who, name: Named, number: Annotated[int | None, Query(ge=1, le=1_000_000)] = None
+    ) -> Json:
+        agent = asking.seen(who, name)
+        found = room.retirements.certificates.all_of(agent.id)
+        return Json(_certificate([one for one in found if number is None or one.number <= number], agent))
 
     @app.get("/api/v1/agents/{name:agent}/receipt", response_model=ReceiptShown)
     async def agent_receipt(who: Who, name: Named) -> Json:
@@ -581,6 +688,65 @@ def receipt_shown(one: RetirementReceipt) -> ReceiptShown:
     """A retirement."""
     return ReceiptShown(
         one.agent, one.procedure, moment(one.retired_us), _steps(one.steps), list(one.open), one.checkpoint
+    )
+
+
+def retirement_shown(agent: Agent, receipt: RetirementReceipt, certificate: Certificate | None) -> Retirement:
+    """One that was carried out."""
+    shown = receipt_shown(receipt)
+    return Retirement(
+        agent=shown.agent,
+        state=agent.state,
+        approval=None,
+        request=None,
+        procedure=shown.procedure,
+        retired=shown.retired,
+        steps=shown.steps,
+        open=shown.open,
+        checkpoint=shown.checkpoint,
+        certificate=None if certificate is None else certificate.id,
+        certificate_status=None if certificate is None else certificate.status,
+    )
+
+
+def retirement_asked(agent: Agent, request: ApprovalRow) -> Retirement:
+    """One that a second person has to agree to."""
+    return Retirement(
+        agent=agent.id,
+        state=agent.state,
+        approval=request.id,
+        request=request,
+        procedure=None,
+        retired=None,
+        steps=[],
+        open=[],
+        checkpoint=None,
+        certificate=None,
+        certificate_status=None,
+    )
+
+
+def _certificate(found: Sequence[Certificate], agent: Agent) -> CertificateShown:
+    if not found:
+        raise NotFoundError(
+            Code.NOT_FOUND, f"`{agent.name}` has no certificate", hint="one is issued when it is retired"
+        )
+    newest = found[-1]
+    says = dict(newest.document)
+    return CertificateShown(
+        id=newest.id,
+        agent=agent.id,
+        number=newest.number,
+        status=newest.status,
+        issued=moment(newest.issued_us),
+        digest=newest.digest,
+        pending=list(says["pending"]),
+        exceptions=list(says["exceptions"]),
+        says=says,
+        note=newest.note,
+        earlier=[
+            CertificateLink(one.id, one.number, one.status, moment(one.issued_us), one.digest) for one in found[:-1]
+        ],
     )
 
 

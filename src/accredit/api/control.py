@@ -26,6 +26,7 @@ from accredit.api.credentials import credentials
 from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
 from accredit.api.gitops import gitops
+from accredit.api.incidents import incidents
 from accredit.api.interchange import interchange
 from accredit.api.keeping import keeping
 from accredit.api.people import people
@@ -53,6 +54,7 @@ _SUBJECTS = (
     approvals,
     policies,
     watching,
+    incidents,
     records,
     breaking,
     discovering,

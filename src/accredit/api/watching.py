@@ -1,4 +1,4 @@
-"""Alerts, restrictions and incidents: what was seen, and what was done about it."""
+"""Alerts and restrictions: what was seen, and what was done about it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ from accredit.api.problems import Json
 from accredit.api.shown import Items, dated, moment, optional_moment
 from accredit.kernel.ids import AgentId
 from accredit.monitoring.model import Alert, AlertState
-from accredit.registry.model import Incident, Restriction
+from accredit.registry.model import Restriction
 
 __all__ = [
     "AlertRow",
-    "ClosedIncident",
-    "IncidentRow",
     "LiftedRestriction",
     "RestrictionRow",
     "alert_row",
-    "incident_row",
     "restriction_row",
     "watching",
 ]
@@ -79,26 +76,6 @@ class LiftedRestriction:
     lifted: str
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentRow:
-    """A flag that something went wrong with an agent."""
-
-    id: str
-    agent: str
-    agent_name: str | None
-    """environment/name of the agent."""
-    severity: int
-    opened: str
-    closed: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedIncident:
-    """Which flag is closed."""
-
-    closed: str
-
-
 def watching(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     """Add these routes."""
     room, registry = plane.room, plane.registry
@@ -142,24 +119,6 @@ def watching(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     async def restriction_lift(who: Who, restriction: Named, form: Reason) -> Json:
         await room.operations.lift_restriction(who, restriction, form.reason)
         return Json(LiftedRestriction(restriction))
-
-    @app.get("/api/v1/incidents", response_model=Items[IncidentRow])
-    async def incidents(
-        who: Who,
-        state: Literal["open", "all"] = "open",
-        agent: Annotated[str | None, Query(max_length=200)] = None,
-        limit: Limit = MOST,
-        after: After = None,
-    ) -> Json:
-        wanted = [asking.seen(who, agent)] if agent else asking.visible(who)
-        found = (one for each in wanted for one in registry.incidents_of(each.id) if one.open or state == "all")
-        chosen, following = page(found, lambda one: (since(one.opened_us), one.id), limit, after, newest_first=True)
-        return Json(Items([incident_row(one, asking) for one in chosen], following))
-
-    @app.post("/api/v1/incidents/{incident}/close", response_model=ClosedIncident)
-    async def incident_close(who: Who, incident: Named, form: Reason) -> Json:
-        await room.operations.close_incident(who, incident, form.reason)
-        return Json(ClosedIncident(incident))
 
     def narrowed(who: Who, agent: str | None) -> list[AgentId]:
         """The agents asked about that have any restriction on record."""
@@ -205,11 +164,4 @@ def restriction_row(one: Restriction, now_us: int, asking: Asking) -> Restrictio
         in_force=one.in_force(now_us),
         calls_per_minute=one.calls_per_minute,
         role=one.role,
-    )
-
-
-def incident_row(one: Incident, asking: Asking) -> IncidentRow:
-    """A flag."""
-    return IncidentRow(
-        one.id, one.agent, asking.name(one.agent), one.severity, moment(one.opened_us), optional_moment(one.closed_us)
     )

@@ -50,6 +50,7 @@ _OTHER_GATES: Final[Mapping[SubjectKind, tuple[RoleNeed, ...]]] = {
     SubjectKind.PURGE: (RoleNeed(Role.COMPLIANCE),),
     SubjectKind.FACT_SOURCE: (RoleNeed(Role.SECURITY),),
     SubjectKind.ERASURE: (RoleNeed(Role.COMPLIANCE),),
+    SubjectKind.RETIREMENT: (RoleNeed(Role.SECURITY),),
 }
 _ANSWER_DAYS: Final[Mapping[Tier | None, int]] = {None: 7, Tier.LOW: 7, Tier.MEDIUM: 14, Tier.HIGH: 30}
 _REVIEW_US: Final = 3 * _DAY_US

@@ -180,6 +180,8 @@ class SubjectKind(StrEnum):
     """Who vouches for users and tasks: an issuer and its keys, or a context provider."""
     ERASURE = "erasure"
     """Destruction of the parts of the log that concern one subject."""
+    RETIREMENT = "retirement"
+    """The end of an agent, exactly as planned."""
 
 
 @dataclass(frozen=True, slots=True)

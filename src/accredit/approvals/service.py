@@ -218,7 +218,8 @@ class Holds:
     def find(self, *, agent: AgentId | None = None, state: HoldState | None = None) -> tuple[Hold, ...]:
         """Holds as they stand now, oldest first."""
         now = self._clock.now()
-        kept = self._kept.values() if agent is None else [self._kept[one] for one in self._of_agent.get(agent, ())]
+        ids = tuple(self._kept if agent is None else self._of_agent.get(agent, ()))
+        kept = [self._kept[one] for one in ids]
         present = [self._present(one, now) for one in kept]
         return tuple(
             sorted(

@@ -49,15 +49,19 @@ def _key_id(name: str, public: bytes) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
 
 
-def parse_note(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
+def _vkey(name: str, public: bytes) -> str:
+    return f"{name}+{_key_id(name, public).hex()}+{base64.b64encode(_ED25519 + public).decode()}"
+
+
+def parse_note(note: bytes, *, most: int = _MAX_NOTE) -> tuple[str, list[tuple[str, bytes]]]:
     """The text, its last newline included, and (key name, key id ‖ signature) of each line that signs it.
 
     Nothing is verified here.
 
     Raises:
-        InvalidInputError: not exactly a signed note.
+        InvalidInputError: not exactly a signed note of at most so many bytes.
     """
-    if len(note) > _MAX_NOTE:
+    if len(note) > most:
         raise _refused("it is too large")
     try:
         text = note.decode()
@@ -99,15 +103,20 @@ class NoteVerifier:
         self.name = name
         self.vkey = vkey
         self._id = bytes.fromhex(identifier)
-        self._public = Ed25519PublicKey.from_public_bytes(raw[1:])
+        self.public = raw[1:]
+        self._public = Ed25519PublicKey.from_public_bytes(self.public)
 
-    def verify(self, note: bytes) -> str:
+    def under(self, name: str) -> NoteVerifier:
+        """The same key under another name: an installation's key signs different things under different ones."""
+        return NoteVerifier(_vkey(name, self.public))
+
+    def verify(self, note: bytes, *, most: int = _MAX_NOTE) -> str:
         """The text of that note, its last newline included.
 
         Raises:
-            InvalidInputError: malformed, or not signed by this key.
+            InvalidInputError: malformed, longer than `most` bytes, or not signed by this key.
         """
-        text, signed = parse_note(note)
+        text, signed = parse_note(note, most=most)
         ours = [raw[4:] for name, raw in signed if name == self.name and raw[:4] == self._id]
         try:
             for signature in ours:
@@ -134,7 +143,7 @@ class NoteSigner:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         public = self._key.public_key().public_bytes_raw()
         self._id = _key_id(name, public)
-        self.vkey = f"{name}+{self._id.hex()}+{base64.b64encode(_ED25519 + public).decode()}"
+        self.vkey = _vkey(name, public)
 
     def sign(self, text: str) -> bytes:
         """The signed note of a text, which ends with a newline and has no empty line at its end."""

@@ -128,6 +128,29 @@ def _agent_plan(name: str, *, output: Out = TABLE) -> None:
     listed(_path(name, "/plan"), output, parts=_STEPS)
 
 
+@agent.command(name="credentials")
+def _agent_credentials(name: str, *, output: Out = TABLE) -> None:
+    """List every credential known anywhere to be an agent's: issued, brokered, lent, exported, found in files."""
+    listed(_path(name, "/credentials"), output, "kind", "name", "reach", "state", "shared", "id")
+
+
+@agent.command(name="certificate")
+def _agent_certificate(name: str, *, file: Path | None = None, number: int | None = None, output: Out = TABLE) -> None:
+    """Show what a retired agent's certificate says, or write it for whoever wants to check it.
+
+    Args:
+        name: The agent.
+        number: An earlier one than the newest.
+        file: Where to write it; `accredit audit verify FILE --vkey` checks it.
+    """
+    with client() as api:
+        found = api.get(_path(name, "/certificate"), number=number)
+        if file is not None:
+            file.write_text(found["note"], encoding="utf-8")
+        brief = {key: value for key, value in found.items() if key not in {"says", "note", "earlier"}}
+        shown(api, brief if output is TABLE else found, output)
+
+
 @agent.command(name="receipt")
 def _agent_receipt(name: str, *, output: Out = TABLE) -> None:
     """Show what was done when an agent was retired."""
@@ -305,6 +328,21 @@ def _agent_revoke(name: str, *, reason: str, output: Out = TABLE) -> int:
 
 
 @agent.command(name="retire")
-def _agent_retire(name: str, *, reason: str, output: Out = TABLE) -> int:
-    """End an agent for good, as `agent plan` shows, and show what was done."""
-    return act(_path(name, "/retire"), output, {"reason": reason}, parts=_STEPS)
+def _agent_retire(
+    name: str, *, reason: str | None = None, plan: bool = False, digest: str | None = None, output: Out = TABLE
+) -> int:
+    """End an agent for good, as its plan shows, and show what was done; or ask the second person that it takes.
+
+    Args:
+        name: The agent.
+        reason: Why, for the record.
+        plan: Only show what would be done, with the digest that is confirmed.
+        digest: Of the plan that you looked at: nothing is done if it is another by now.
+    """
+    if plan:
+        _agent_plan(name, output=output)
+        return 0
+    if reason is None:
+        raise InvalidInputError(Code.BODY_MALFORMED, "say why with --reason", hint="--plan shows what would be done")
+    body = {"reason": reason, **({"plan": digest} if digest else {})}
+    return act(_path(name, "/retire"), output, body, parts=_STEPS)

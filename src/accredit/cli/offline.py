@@ -8,6 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from accredit.audit.archive import AGENT_ARCHIVE_FORMAT, verify_archive
+from accredit.audit.certificates import is_certificate, read_certificate
 from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.export import LogExport, bases_of
 from accredit.audit.export import export_log as write_export
@@ -20,7 +22,7 @@ from accredit.cli.profile import load_profile
 from accredit.gateway.programs import isolation
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, NotFoundError
-from accredit.offline import archive_in, archive_of, check_log, look_at
+from accredit.offline import archive_in, archive_of, check_log, look_at, verify_agent_in
 
 __all__ = ["archive_log", "examine", "export_log", "verify_log"]
 
@@ -41,12 +43,21 @@ def _kept() -> bytes | None:
 
 
 def verify_log(source: Path, *, checkpoint: Path | None, vkey: str | None, open_parts: bool, output: Format) -> int:
-    """Verify a data directory, an export, an archive or one record's proof; 0 only if every byte is as signed."""
+    """Verify a data directory, an export, an archive of the log or of an agent, a certificate or one record's proof.
+
+    0 only if every byte is as signed.
+    """
     if source.is_file():
+        if is_certificate(_given(source) or b""):
+            return _verify_certificate(source, vkey, output)
+        if source.suffix == ".jsonl":
+            return _verify_agent(source, vkey, output)
         return _verify_proof(source, vkey, output)
+    if _is_archive(source, AGENT_ARCHIVE_FORMAT):
+        return _verify_agent(source, vkey, output)
     given = _given(checkpoint)
     bases = {}
-    if _is_archive(source):
+    if _is_archive(source, ARCHIVE_FORMAT):
         report = _verify_archive(source, given, vkey)
     elif (source / "manifest.json").exists():
         report = _verify_export(source, given, vkey)
@@ -87,6 +98,33 @@ def _verify_proof(source: Path, vkey: str | None, output: Format) -> int:
     return 0
 
 
+def _verify_agent(source: Path, vkey: str | None, output: Format) -> int:
+    """What a retired agent left: a folder, or a file of lines."""
+    if vkey is None:
+        raise InvalidInputError(
+            Code.LOG_INVALID,
+            "an archive is verified with the log's public key",
+            hint="give --vkey; `accredit up` prints it",
+        )
+    count = verify_archive(source, CheckpointVerifier(vkey)) if source.is_file() else verify_agent_in(source, vkey)
+    show({"verified": True, "records": count}, output)
+    return 0
+
+
+def _verify_certificate(source: Path, vkey: str | None, output: Format) -> int:
+    if vkey is None:
+        raise InvalidInputError(
+            Code.LOG_INVALID,
+            "a certificate is verified with the log's public key",
+            hint="give --vkey; `accredit up` prints it",
+        )
+    says = read_certificate(_given(source) or b"", vkey)
+    told = {name: says[name] for name in ("id", "agent", "number", "status", "supersedes", "pending", "exceptions")}
+    stores = [{"store": one["store"], "claim": one["claim"]} for one in says["stores"]]
+    show({"verified": True, **told, "stores": stores}, output)
+    return 0
+
+
 def _matching(kept: bytes | None, source: Path) -> bytes | None:
     """The profile's checkpoint if it is of this log; a profile may know another installation."""
     with look_at(source) as offline:
@@ -112,9 +150,9 @@ def _verify_export(source: Path, given: bytes | None, vkey: str | None) -> Verif
     return report
 
 
-def _is_archive(source: Path) -> bool:
+def _is_archive(source: Path, form: str) -> bool:
     try:
-        return f'"{ARCHIVE_FORMAT}"'.encode() in (source / "manifest.json").read_bytes()
+        return f'"{form}"'.encode() in (source / "manifest.json").read_bytes()
     except OSError:
         return False
 

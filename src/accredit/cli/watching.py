@@ -1,4 +1,4 @@
-"""Alerts, restrictions and incidents: what was seen, and what was done about it."""
+"""Alerts and restrictions: what was seen, and what was done about it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ __all__ = ["app"]
 app = App()
 alert = App(name="alert", help="What was seen and needs a look.")
 restriction = App(name="restriction", help="Agents narrowed for a time; `agent restrict` narrows one.")
-incident = App(name="incident", help="Flags that something went wrong with an agent.")
-for group in (alert, restriction, incident):
+for group in (alert, restriction):
     app.command(group)
 
 
@@ -60,45 +59,3 @@ def _restriction_list(*, agent: str | None = None, page: Page = FIRST, output: O
 def _restriction_lift(id_: Id, *, reason: str, output: Out = TABLE) -> int:
     """End a restriction before its time."""
     return act(f"/api/v1/restrictions/{segment(id_)}/lift", output, {"reason": reason})
-
-
-@incident.command(name="open")
-def _incident_open(agent: str, *, reason: str, severity: int = 1, output: Out = TABLE) -> int:
-    """Flag that something went wrong with an agent.
-
-    Args:
-        agent: The agent.
-        reason: What, for the record.
-        severity: 1 (gravest: while it is open the tier is high) to 4.
-    """
-    body = {"severity": severity, "reason": reason}
-    return act(f"/api/v1/agents/{segment(agent)}/incidents", output, body)
-
-
-@incident.command(name="list")
-def _incident_list(
-    *,
-    state: Literal["open", "all"] = "open",
-    agent: str | None = None,
-    page: Page = FIRST,
-    output: Out = TABLE,
-) -> None:
-    """List open incidents, or with --state all of them."""
-    listed(
-        "/api/v1/incidents",
-        output,
-        "severity",
-        "agent_name",
-        "opened",
-        "closed",
-        "id",
-        page=page,
-        state=state,
-        agent=agent,
-    )
-
-
-@incident.command(name="close")
-def _incident_close(id_: Id, *, reason: str, output: Out = TABLE) -> int:
-    """Close an incident."""
-    return act(f"/api/v1/incidents/{segment(id_)}/close", output, {"reason": reason})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,11 +19,12 @@ from accredit.console.offers import OFFERS, offers
 from accredit.console.pages import Pages
 from accredit.console.ports import ConsoleServices
 from accredit.console.words import ALERTS, STANDS
+from accredit.identity.model import Operator
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError
 from accredit.kernel.ids import AgentId
 from accredit.lifecycle.dossier import Dossier
-from accredit.lifecycle.model import Planned
+from accredit.lifecycle.retirement_plan import RetirementPlan
 from accredit.monitoring.model import AlertState
 from accredit.policy.validation import AccessRow
 from accredit.registry.model import Agent, AgentState, Environment
@@ -80,8 +82,17 @@ class AgentViews:
             used={one.tool: one for one in dossier.usage},
             holds=self._services.holds.find(agent=agent.id, state=HoldState.OPEN),
             events=dossier.timeline if everything else dossier.timeline[:_SHOWN],
+            certificate=self._services.certificates.newest(agent.id),
             promoted=self._services.catalogue().agent(agent.promoted_from) if agent.promoted_from else None,
         )
+
+    def named(self, name: str, who: Operator) -> Agent:
+        """The agent of that id or environment/name, for somebody who may look at it; else there is none."""
+        catalogue, (environment, _, short) = self._services.catalogue(), name.rpartition("/")
+        found = catalogue.agent(AgentId(name)) or catalogue.agent_named(environment or "development", short)
+        if found is None or not self._common.may_see(found, who):
+            raise NotFoundError(Code.NOT_FOUND, f"no agent is called `{name[:100]}`")
+        return found
 
     async def act(self, request: Request) -> Response:
         """What an act would do, with the form that does it."""
@@ -95,15 +106,18 @@ class AgentViews:
             raise ConflictError(
                 Code.TRANSITION_REFUSED, f"you cannot {offer.name} this agent as it stands", hint="look at its page"
             )
-        plan: tuple[Planned, ...] = ()
+        plan: RetirementPlan | None = None
+        stores: Sequence[Mapping[str, Any]] = ()
         if name == "retire":
-            plan = (await asyncio.to_thread(self._services.dossiers.of, agent.id)).plan
+            plan = await asyncio.to_thread(self._services.retirements.plan, agent.id)
+            stores = await self._services.retirements.stores(agent.id)
         return self._pages.page(
             "act",
             **self._common.around(request, "/console"),
             agent=agent,
             offer=offer,
             plan=plan,
+            stores=stores,
             typed={"reason": request.state.visit.form.get("reason", "")},
         )
 

@@ -23,6 +23,7 @@ from accredit.console.conditions import obligations_of
 from accredit.console.entry import LOGIN, STATIC, ConsoleEntry, SessionCookie, is_fragment
 from accredit.console.findings import FindingViews
 from accredit.console.frame import Surroundings
+from accredit.console.incidents import IncidentViews
 from accredit.console.pages import Pages, StaticFiles
 from accredit.console.people import PeopleViews
 from accredit.console.ports import ConsoleServices
@@ -60,6 +61,7 @@ def console_app(services: ConsoleServices) -> ASGIApp:
     people = PeopleViews(services, pages, common)
     findings = FindingViews(services, pages, common)
     stores = StoreViews(services, pages, common)
+    incidents = IncidentViews(services, pages, common)
     operations = services.operations
 
     def refusal(request: Request, error: AccreditError) -> Response:
@@ -220,6 +222,24 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         made = await services.findings.answer(who, finding, chosen, form.get("reason", "").strip())
         return findings.drafted(request, made) if made.draft else _done("/console/findings", "found")
 
+    async def open_incident(request: Request) -> Response:
+        who, form = request.state.visit.operator, request.state.visit.form
+        severity, reason = form.get("severity", "")[:1], _reason_in(form)
+        if severity not in {"1", "2", "3", "4"}:
+            raise InvalidInputError(Code.BODY_MALFORMED, "severity is 1 (gravest) to 4")
+        agent = agents.named(form.get("agent", "").strip()[:200], who)
+        await services.incident_operations.open(who, [agent.id], int(severity), reason)
+        return _done("/console/incidents", "flagged")
+
+    async def freeze_incident(request: Request) -> Response:
+        await services.incident_operations.freeze(request.state.visit.operator, request.path_params["incident"])
+        return _done("/console/incidents", "frozen")
+
+    async def close_incident(request: Request) -> Response:
+        who, reason = request.state.visit.operator, _reason_in(request.state.visit.form)
+        await services.incident_operations.close(who, request.path_params["incident"], reason)
+        return _done("/console/incidents", "closed")
+
     async def decide_item(request: Request) -> Response:
         form, review = request.state.visit.form, request.path_params["review"]
         to = form.get("to", "").strip()
@@ -249,19 +269,22 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             "resume": operations.resume,
             "quarantine": operations.quarantine,
             "lift": operations.lift,
-            "retire": operations.retire,
         }
+        made: object = None
         if name in plain:
             made = await plain[name](who, agent)
-            if isinstance(made, ApprovalRequest):
-                return _done(f"/console/approvals/{made.id}", _PAST[name])
-        elif name in told:
-            reason = form.get("reason", "").strip()
-            if not 1 <= len(reason) <= _MAX_REASON:
-                raise InvalidInputError(Code.BODY_MALFORMED, f"a reason has 1 to {_MAX_REASON} characters")
-            await told[name](who, agent, reason)
+        elif name in told or name == "retire":
+            reason = _reason_in(form)
+            if name == "retire":
+                made = await operations.retire(who, agent, reason, Digest(form.get("plan", "")[:80]))
+            else:
+                await told[name](who, agent, reason)
         else:
             raise NotFoundError(Code.NOT_FOUND, "there is no page at this address")
+        if isinstance(made, ApprovalRequest):
+            if name == "retire":  # what is asked about its end is not for an owner without a role to look at
+                return _done(f"/console/agents/{agent}", "proposed")
+            return _done(f"/console/approvals/{made.id}", _PAST[name])
         return _done(f"/console/agents/{agent}", _PAST[name])
 
     # -- what went wrong
@@ -299,6 +322,12 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route("/console/alerts/{alert}", acting(handle, agents.alerts), methods=["POST"]),
             Route("/console/findings", findings.findings),
             Route("/console/findings/{finding}", acting(answer_finding, findings.findings), methods=["POST"]),
+            Route("/console/incidents", incidents.incidents, methods=["GET"]),
+            Route("/console/incidents", acting(open_incident, incidents.incidents), methods=["POST"]),
+            Route(
+                "/console/incidents/{incident}/freeze", acting(freeze_incident, incidents.incidents), methods=["POST"]
+            ),
+            Route("/console/incidents/{incident}/close", acting(close_incident, incidents.incidents), methods=["POST"]),
             Route("/console/records/{seq}", agents.record),
             Route("/console/account", people.account),
             Route("/console/account/link", acting(own_link, people.account), methods=["POST"]),
@@ -326,6 +355,13 @@ def console_app(services: ConsoleServices) -> ASGIApp:
     app.router.redirect_slashes = False
     # around everything, the framework's own answer to a mistake of ours included
     return ConsoleEntry(app, sessions=services.sessions, cookie=cookie, refused=services.turned_away, failed=refusal)
+
+
+def _reason_in(form: Mapping[str, str]) -> str:
+    reason = form.get("reason", "").strip()
+    if not 1 <= len(reason) <= _MAX_REASON:
+        raise InvalidInputError(Code.BODY_MALFORMED, f"a reason has 1 to {_MAX_REASON} characters")
+    return reason
 
 
 def _own_path(path: str) -> str:

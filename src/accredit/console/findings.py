@@ -26,6 +26,8 @@ _WORDS: Final[Mapping[FindingKind, str]] = {
     FindingKind.ORPHAN: "Its owner is not there any more",
     FindingKind.GHOST: "It is retired and was seen",
     FindingKind.EXPIRED: "Its last day is over",
+    FindingKind.CREDENTIAL: "A credential of a retired agent that is not ours to end",
+    FindingKind.DELEGATE: "Only a retired agent handed work to it",
 }
 _DOES: Final[Mapping[FindingAnswer, str]] = {
     FindingAnswer.REGISTER: "Register",

@@ -42,6 +42,10 @@ _DONE: Final = {
     "handled": "The alert is updated.",
     "ended": "It is ended: nothing it signs in to works any more.",
     "asked": "The role is asked for.",
+    "proposed": "A second person is asked to agree.",
+    "flagged": "The incident is on record.",
+    "frozen": "Nothing of its agents is deleted until the legal holds are lifted.",
+    "closed": "The incident is closed.",
     "connected": "The account is connected.",
     "disconnected": "The account is disconnected: no agent gets anything of it any more.",
 }
@@ -85,6 +89,7 @@ class Surroundings:
                 ("Inbox", "/console/inbox", self._waiting(who)),
                 ("Alerts", "/console/alerts", self._open_alerts(who)),
                 ("Findings", "/console/findings", 0),
+                ("Incidents", "/console/incidents", 0),
                 ("Stores", "/console/stores", 0),
                 *([("People", "/console/people", 0)] if self.may_see(None, who) else []),
             ),

@@ -28,29 +28,34 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
+from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
+from accredit.lifecycle.retirement_plan import RetirementPlan
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
 from accredit.monitoring.model import Alert, AlertState
-from accredit.registry.model import Agent, Person, Role, Team, Tier
+from accredit.registry.model import Agent, Incident, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
 
 __all__ = [
     "AccountList",
     "AlertList",
     "Calls",
+    "CertificateList",
     "ConsoleOperations",
     "ConsoleServices",
     "DossierReader",
     "FindingDesk",
     "HeldCalls",
+    "IncidentActs",
     "RefusalSink",
     "Registered",
     "Requests",
+    "RetirementDesk",
     "ReviewsOfStores",
     "Sessions",
     "StoreActs",
@@ -107,6 +112,8 @@ class Registered(Protocol):
     """What is registered, at one moment."""
 
     def agent(self, agent: AgentId) -> Agent | None: ...
+
+    def agent_named(self, environment: str, name: str, /) -> Agent | None: ...
 
     def agents(self) -> Iterable[Agent]: ...
 
@@ -188,7 +195,9 @@ class ConsoleOperations(Protocol):
 
     async def lift(self, who: Operator, agent: AgentId, reason: str) -> None: ...
 
-    async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt: ...
+    async def retire(
+        self, who: Operator, agent: AgentId, reason: str, plan: Digest | None = None
+    ) -> RetirementReceipt | ApprovalRequest: ...
 
     async def invite(self, who: Operator, email: str) -> str: ...
 
@@ -297,6 +306,36 @@ class StoreActs(Protocol):
     async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review: ...
 
 
+class RetirementDesk(Protocol):
+    """Plans of retirements, as they can be read. Reads other rooms: to be called from a thread."""
+
+    def plan(self, agent_id: AgentId, /) -> RetirementPlan:
+        """Raises ConflictError if what must be kept is not known."""
+        ...
+
+    async def stores(self, agent_id: AgentId, /) -> Sequence[Mapping[str, Any]]:
+        """How many items each declared namespace holds now. From the event loop."""
+        ...
+
+
+class IncidentActs(Protocol):
+    """What people do about incidents; each raises ForbiddenError for whoever may not."""
+
+    async def open(
+        self, who: Operator, agents: Sequence[AgentId], severity: int, what: str, *, linked: Sequence[str] = ()
+    ) -> Incident: ...
+
+    async def freeze(self, who: Operator, incident: str) -> Incident: ...
+
+    async def close(self, who: Operator, incident: str, disposition: str) -> Incident: ...
+
+
+class CertificateList(Protocol):
+    """Certificates of retirements, as they can be read."""
+
+    def newest(self, agent: AgentId) -> Certificate | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -320,3 +359,7 @@ class ConsoleServices:
     store_reviews: ReviewsOfStores
     store_operations: StoreActs
     successions: Callable[[], Sequence[Succession]]
+    retirements: RetirementDesk
+    certificates: CertificateList
+    incidents: Callable[[], Sequence[Incident]]
+    incident_operations: IncidentActs

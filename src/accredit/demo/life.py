@@ -393,10 +393,19 @@ class Life(Office):
         clerk = self._world.agents[f"production/{HIGH}"]
         self._tokens[HIGH] = await clerk.token()
         before = await self._as("dana").get(f"agents/production/{HIGH}")
-        await self._as("dana").post(f"agents/production/{HIGH}/retire", {"reason": "the shop closes"})
+        plan = await self._as("dana").get(f"agents/production/{HIGH}/plan")
+        asked = await self._as("dana").post(
+            f"agents/production/{HIGH}/retire", {"reason": "the shop closes", "plan": plan["digest"]}
+        )
+        require(not await self._dead(self._tokens[HIGH]), "an agent was retired that nobody else agreed to retire")
+        self._clock.advance(1)
+        await self._as("sam").vote(asked["approval"], "security")
         receipt = await self._as("una").get(f"agents/{before['id']}/receipt")
         steps = {one["step"] for one in receipt["steps"]}
-        require(steps == {"credential", "policy", "limits", "audit", "baseline", "stores"}, f"the steps are {steps}")
+        wanted = {"access", "absence", "audit", "baseline", "credential", "delegates", "limits", "policy", "stores"}
+        require(steps == wanted, f"the steps are {steps}")
+        certificate = await self._as("una").get(f"agents/{before['id']}/certificate")
+        require(certificate["status"].startswith("complete"), f"its certificate is {certificate['status']}")
         require(await self._dead(self._tokens[HIGH]), "a retired agent's token works")
         keys = (await self._as("una").get("credentials", agent=before["id"]))["items"]
         require(all(one["state"] == "revoked" for one in keys), f"its keys are {keys}")

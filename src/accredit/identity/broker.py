@@ -44,7 +44,7 @@ from accredit.kernel.canonical import canonical, digest_value
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, NotFoundError, UnavailableError
-from accredit.kernel.ids import IdSource, PersonId, check_name
+from accredit.kernel.ids import AgentId, IdSource, PersonId, check_name
 from accredit.kernel.sealing import Sealer
 from accredit.registry.model import Person, ToolServer
 
@@ -315,10 +315,20 @@ class SealedBroker:
 
     # -- taking back
 
+    def lent_to(self, agent: AgentId) -> tuple[str, ...]:
+        """The credentials under which a token of an agent's own is kept now, by name."""
+        return tuple(sorted({key.credential for key in self._leases.kept() if key.agent == agent}))
+
+    def take_back(self, agent: AgentId) -> tuple[str, ...]:
+        """Forget every token of an agent's own, and revoke it where that can be asked for (RFC 7009); of which."""
+        lent = self.lent_to(agent)
+        self._take_back(lambda key: key.agent == agent)
+        return lent
+
     def revoked(self, revocation: Revocation) -> None:
-        """Forget what was lent for an agent that was revoked, and revoke it where that can be asked for (RFC 7009)."""
+        """Take back what was lent for an agent that was revoked."""
         if revocation.kind is RevocationKind.AGENT:
-            self._take_back(lambda key: key.agent == revocation.id)
+            self.take_back(AgentId(revocation.id))
 
     async def aclose(self) -> None:
         """Let what is being revoked end, within seconds."""

@@ -79,6 +79,10 @@ class TokenLeases:
         fresh = await self._asked(key, ask)
         return fresh if fresh != spent else None
 
+    def kept(self) -> tuple[LeaseKey, ...]:
+        """Whose tokens are kept or on their way now."""
+        return (*self._held, *(key for key in self._asking if key not in self._held))
+
     def drop(self, chosen: Callable[[LeaseKey], bool]) -> list[tuple[LeaseKey, str]]:
         """Forget tokens, those on their way included; gives what was forgotten."""
         for key in [key for key in self._asking if chosen(key)]:

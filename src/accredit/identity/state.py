@@ -86,7 +86,8 @@ class IdentityState:
 
     def credentials_of(self, agent: AgentId) -> tuple[Credential, ...]:
         """All keys enrolled for an agent, oldest first; of opaque ones that ended, the newest."""
-        found = [self._as_of_now(self._credentials[one][0]) for one in self._by_agent.get(agent, ())]
+        mine = tuple(self._by_agent.get(agent, ()))  # at once: it may be asked from another thread
+        found = [self._as_of_now(self._credentials[one][0]) for one in mine]
         return tuple(sorted(found, key=lambda credential: (credential.enrolled_us, credential.id)))
 
     def epoch(self, agent: AgentId) -> int | None:

@@ -428,6 +428,11 @@ class Code(Enum):
         "a store answers in a way that no store can: pages without end, or more than it was asked for",
         "look at the store itself; nothing it says is counted on",
     )
+    PLAN_CHANGED = (
+        "plan_changed",
+        "what retiring the agent would do changed since it was shown or signed off",
+        "see `accredit agent plan`, and confirm that one",
+    )
     PURGE_AWAITS = (
         "purge_awaits",
         "the purge waits for the sign-off of other persons",

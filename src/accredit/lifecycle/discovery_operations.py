@@ -32,11 +32,13 @@ from accredit.lifecycle.discovery.findings import (
     answers_to,
     owner_of,
 )
+from accredit.lifecycle.discovery.keys import FoundKeys
 from accredit.lifecycle.discovery.matching import Inventory, Sighting, match
 from accredit.lifecycle.discovery.model import Matched
 from accredit.lifecycle.discovery.reconciling import (
     ALERTS,
     REGISTRY,
+    RETIREMENT_SOURCE,
     UNUSED_US,
     from_alerts,
     from_registry,
@@ -65,7 +67,7 @@ _MAX_REASON: Final = 2_000
 _AT_ONCE: Final = 500
 """Findings that one look opens, ends, or tells of, at most: the next goes on."""
 _LOOK_EVERY_US: Final = 10 * 60_000_000
-_OWN_SOURCES: Final = frozenset({ALERTS, REGISTRY, ""})
+_OWN_SOURCES: Final = frozenset({ALERTS, REGISTRY, RETIREMENT_SOURCE, ""})
 _log = logging.getLogger(__name__)
 
 
@@ -111,6 +113,7 @@ class DiscoveryOperations:
         self,
         *,
         findings: Findings,
+        keys: FoundKeys,
         operations: Operations,
         registry: Registry,
         identity: IdentityState,
@@ -123,6 +126,7 @@ class DiscoveryOperations:
         public_url: str,
     ) -> None:
         self.findings = findings
+        self._keys = keys
         self._operations = operations
         self._registry = registry
         self._identity = identity
@@ -223,6 +227,7 @@ class DiscoveryOperations:
         for one, found in zip(matched, observed, strict=True):
             opened = None if found is None else await self.open_finding(found)
             made.append(Discovered(one, opened.id if opened is not None and opened.open else None))
+        await self._keys.note(sightings, matched, source, complete=complete)
         if complete:
             seen = [one for one in observed if one is not None]
             for each in self.findings.no_more(source, frozenset(FindingKind), seen):

@@ -71,6 +71,7 @@ class PresentGrounds:
                 | SubjectKind.ERASURE
                 | SubjectKind.TEMPLATE
                 | SubjectKind.BREAK_GLASS
+                | SubjectKind.RETIREMENT
             ):
                 found = Grounds()
         return replace(found, rule=self._registry.gate(gate_name(kind, found.tier)))

@@ -35,6 +35,12 @@ class Step(StrEnum):
     """Opened from the approved version; closed."""
     STORES = "stores"
     """What it may keep is written down; each store is reviewed and what cannot be shown to be gone is said."""
+    ACCESS = "access"
+    """Of a retirement alone: what was lent for it is taken back."""
+    DELEGATES = "delegates"
+    """Of a retirement alone: those that were there for it alone are named, for people to retire or suspend."""
+    ABSENCE = "absence"
+    """Of a retirement alone: every credential is presented once more, and what is not ours to end is left to people."""
 
 
 class ProcedureEnd(StrEnum):
@@ -82,7 +88,11 @@ class Procedure:
     """A person's words: shown to people, sealed in the log."""
     begun_us: int
     request: str | None = None
-    """Of an activation: the approval it rests on."""
+    """The approval it rests on; of a retirement that needed none, none."""
+    approvers: tuple[str, ...] = ()
+    """Of a retirement: who signed it off."""
+    plan: Digest | None = None
+    """Of a retirement: what was confirmed or signed off."""
     done: tuple[Done, ...] = ()
     ended_us: int | None = None
     outcome: ProcedureEnd | None = None

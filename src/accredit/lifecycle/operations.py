@@ -51,6 +51,7 @@ from accredit.lifecycle.model import Procedure, RetirementReceipt
 from accredit.lifecycle.permission import Permission, require_admin_scope
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.remedies import Remedies
+from accredit.lifecycle.retirements import Retirements
 from accredit.lifecycle.service import Lifecycle
 from accredit.monitoring.model import Alert, AlertState, RemediationKind
 from accredit.monitoring.service import Monitor
@@ -75,7 +76,7 @@ from accredit.registry.manifest import (
     TemplateManifest,
     ToolServerManifest,
 )
-from accredit.registry.model import Agent, AgentState, Environment, Incident, Restriction, RestrictionKind, Role
+from accredit.registry.model import Agent, AgentState, Environment, Restriction, RestrictionKind, Role
 from accredit.registry.organisation import Delegation
 from accredit.registry.proposals import Proposal
 from accredit.registry.service import ApplyResult, Registry, Repinned, read_files
@@ -135,6 +136,7 @@ class Operations:
         rehearse: Callable[[Mapping[str, str]], Awaitable[Rehearsal]],
         forget: Callable[[ServerName], None] = lambda _: None,
         glasses: BreakGlasses,
+        retirements: Retirements,
         enact: Mapping[str, Enacts] | None = None,
     ) -> None:
         self._registry = registry
@@ -155,6 +157,7 @@ class Operations:
         self._rehearse = rehearse
         self._forget = forget
         self._glasses = glasses
+        self._retirements = retirements
         self._enacts = enact or {}
         self._told: set[str] = set()
         """Requests whose enacting failed, said once."""
@@ -532,10 +535,11 @@ class Operations:
                 with contextlib.suppress(ConflictError):  # it was resolved meanwhile, or is being answered
                     await self._monitor.resolve(alert.id, who, reason)
 
-    async def retire(self, who: Operator, agent: AgentId, reason: str) -> RetirementReceipt:
-        """End an agent for good. Raises as `Lifecycle.retire`."""
-        self._permission.require(Act.RETIRE, who, agent=self._known(agent))
-        return await self._lifecycle.retire(agent, who, reason)
+    async def retire(
+        self, who: Operator, agent: AgentId, reason: str, plan: Digest | None = None
+    ) -> RetirementReceipt | ApprovalRequest:
+        """End an agent for good, or ask for it. Raises as `Retirements.retire`."""
+        return await self._retirements.retire(who, agent, reason, plan)
 
     # -- credentials
 
@@ -588,7 +592,7 @@ class Operations:
         self._permission.require(Act.REVOKE_ISSUER, who)
         return await self._points.revoke(point, actor=_actor(who), reason=reason)
 
-    # -- restrictions, alerts, incidents
+    # -- restrictions, alerts
 
     async def restrict(
         self,
@@ -630,17 +634,6 @@ class Operations:
         """Say that an alert is over. Raises as `Monitor.resolve`."""
         self._permission.require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
         return await self._monitor.resolve(alert, who, note)
-
-    async def flag_incident(self, who: Operator, agent: AgentId, severity: int, note: str = "") -> Incident:
-        """Flag that something went wrong. Raises as `Registry.flag_incident`."""
-        self._permission.require(Act.FLAG_INCIDENT, who, agent=self._known(agent))
-        return await self._registry.flag_incident(agent, severity, _actor(who), note)
-
-    async def close_incident(self, who: Operator, incident: str, note: str = "") -> Receipt | None:
-        """Close a flag. Raises as `Registry.close_incident`."""
-        found = self._registry.incident(incident)
-        self._permission.require(Act.CLOSE_INCIDENT, who, agent=self._known(found.agent) if found else None)
-        return await self._registry.close_incident(incident, _actor(who), note)
 
     # -- what is due without anybody asking
 

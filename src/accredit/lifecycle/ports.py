@@ -26,14 +26,17 @@ from accredit.registry.model import Agent, AgentVersion, Role, Store, Tier
 from accredit.registry.proposals import Proposal
 
 __all__ = [
+    "AbsenceProof",
     "AgentStates",
     "ApprovalDesk",
     "Archive",
     "Baselines",
     "Cleared",
     "Credentials",
+    "Delegations",
     "FindsPersonal",
     "LegalHolds",
+    "Lenders",
     "Questions",
     "Reservations",
     "Samples",
@@ -311,6 +314,61 @@ class StoreAdapters(Protocol):
         Raises:
             InvalidInputError: it is kept where nothing can be destroyed from here.
             UnavailableError: it is not there, or cannot be destroyed now.
+        """
+        ...
+
+    async def key_gone(self, store: Store, ordered: KeyDestroyed) -> KeyDestroyed:
+        """The same of a key whose destruction was ordered, as its service says now; ordered anew if it was taken back.
+
+        Raises as `destroy_key`, but that it is not there any more is what was ordered.
+        """
+        ...
+
+
+class Lenders(Protocol):
+    """Keeps tokens that were lent for agents."""
+
+    def lent_to(self, agent: AgentId) -> Sequence[str]:
+        """Under which credentials one is kept now."""
+        ...
+
+    def take_back(self, agent: AgentId) -> Sequence[str]:
+        """Forget them all, and revoke those that can be; under which credentials they were."""
+        ...
+
+
+class Delegations(Protocol):
+    """Knows which agents hand work to which."""
+
+    def foresee(self, agent: Agent) -> Mapping[str, Any]:
+        """`callees` and `callers` of an agent."""
+        ...
+
+    async def propose(self, agent: Agent) -> Mapping[str, Any]:
+        """The same, with the finding that was opened on each callee that nobody else needs; can be repeated.
+
+        Raises:
+            UnavailableError: one could not be made durable.
+        """
+        ...
+
+
+class AbsenceProof(Protocol):
+    """Looks whether anything still lets a retired agent in."""
+
+    def foresee(self, agent: Agent) -> Mapping[str, Any]:
+        """How many credentials are known and what becomes of them."""
+        ...
+
+    async def leave_to_people(self, agent: Agent) -> int:
+        """Open a finding on each credential that is not ours to end; how many there are. Raises as `look`."""
+        ...
+
+    async def look(self, agent: Agent) -> Mapping[str, Any]:
+        """`credentials` with what presenting each comes to, and `open`, what is left to people; can be repeated.
+
+        Raises:
+            UnavailableError: a finding on what is left could not be made durable.
         """
         ...
 

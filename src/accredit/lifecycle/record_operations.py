@@ -77,9 +77,9 @@ class RecordOperations:
             found = self._registry.incident(incident)
             if found is None:
                 raise NotFoundError(Code.NOT_FOUND, f"there is no incident `{incident[:80]}`")
-            if agent not in {None, found.agent}:
+            if agent not in {None, *found.agents}:
                 raise InvalidInputError(Code.BODY_MALFORMED, "the incident is another agent's")
-            agent = found.agent
+            agent = agent or found.agent
         return await self._holds.place(
             matter=matter,
             by=_actor(who),

@@ -17,6 +17,7 @@ from accredit.audit.expiring import Expiries
 from accredit.audit.indexing import SubjectIndex
 from accredit.audit.legal_holds import LegalHoldKeeper
 from accredit.audit.model import Pseudonym
+from accredit.audit.notes import NoteSigner
 from accredit.audit.ports import ControlLog, LogReader, SubjectStore
 from accredit.audit.records import PartKeys
 from accredit.audit.retention import Schedule, the_schedule
@@ -34,13 +35,19 @@ from accredit.kernel.clock import Clock, Instant
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
+from accredit.lifecycle.absence import Absence
 from accredit.lifecycle.breaking_operations import BreakingOperations
+from accredit.lifecycle.cascading import Cascade
+from accredit.lifecycle.certificates import Certificates
+from accredit.lifecycle.credential_inventory import CredentialInventory
 from accredit.lifecycle.detecting import BuiltInDetector
+from accredit.lifecycle.discovery.keys import FoundKeys
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
 from accredit.lifecycle.gitops_operations import GitopsOperations
 from accredit.lifecycle.grounds import PresentGrounds
+from accredit.lifecycle.incident_operations import IncidentOperations
 from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
@@ -50,6 +57,7 @@ from accredit.lifecycle.people_operations import PeopleOperations
 from accredit.lifecycle.ports import Archive, FindsPersonal, Samples, StoreAdapters
 from accredit.lifecycle.record_operations import RecordOperations
 from accredit.lifecycle.remedies import Remedies
+from accredit.lifecycle.retirements import Retirements
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
 from accredit.lifecycle.store_operations import StoreOperations
@@ -100,6 +108,8 @@ class LifecycleRoom:
     expiries: Expiries
     record_operations: RecordOperations
     risen: RisenTiers
+    retirements: Retirements
+    incidents: IncidentOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -110,6 +120,7 @@ class LifecycleRoom:
         await asyncio.to_thread(self.timeline.catch_up)
         await self.monitor.start()
         await self.operations.tidy()
+        await self.retirements.certificates.round()
 
     async def run(self) -> None:
         """Watch, answer and tidy until cancelled. A failure is logged and tried again, and keeps nothing else waiting.
@@ -131,8 +142,8 @@ class LifecycleRoom:
                 await _tried(self.operations.tidy)
 
     async def _keeping(self) -> None:
-        quick = (self.risen.round, self.people.successions.round, self.discovery.tidy)
-        long = (self.record_operations.round, self.stores.round)
+        quick = (self.risen.round, self.people.successions.round, self.discovery.tidy, self.incidents.round)
+        long = (self.record_operations.round, self.stores.round, self.retirements.round)
         while True:
             await asyncio.sleep(WATCH_S * TIDY_EVERY)
             for each in (*quick, *long):
@@ -185,6 +196,8 @@ def furnished(
     at: Callable[[str], None] = lambda _: None,
     said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
     card_keys: SigningKeys,
+    certifies: NoteSigner,
+    checkpoint: Callable[[], Awaitable[bytes]],
     public_url: str,
     program: str,
     succession_times: SuccessionTimes | None = None,
@@ -195,7 +208,8 @@ def furnished(
     names = SubjectKeys.under(sealer)
     legal_holds = LegalHoldKeeper(control, names, clock=clock, ids=ids)
     index = SubjectIndex(subjects, part_keys, names, pseudonyms=pseudonyms)
-    expiries = Expiries(control, subjects, index, legal_holds, schedule or the_schedule(), clock=clock, ids=ids)
+    kept_for = schedule or the_schedule()
+    expiries = Expiries(control, subjects, index, legal_holds, kept_for, clock=clock, ids=ids)
     erasures = Erasures(control, index, subjects, legal_holds, names, clock=clock, ids=ids, at=at)
     judging = Judging(registry, snapshot, clock)
     grounds = PresentGrounds(
@@ -218,6 +232,9 @@ def furnished(
     credentials, baselines = AgentCredentials(), BaselineKeeper(control, lambda: registry.catalogue)
     sign_off = VersionSignOff(approvals)
 
+    def agents() -> Iterable[Agent]:
+        return registry.catalogue.agents()
+
     def policies_about(agent: Agent) -> tuple[str, ...]:
         own = EntityName("Agent", agent.id)
         return tuple(one.id for one in releases.current.policies if own in (one.scope.principal.entities or ()))
@@ -234,13 +251,16 @@ def furnished(
             one for version in registry.versions(agent) for one in version.manifest["spec"].get("stores", ())
         ],
         agent=registry.get,
-        tier_of=judging.tier_of,
+        tier_of=lambda agent: judging.present(agent).tier,  # that its owner left makes it no graver
         reviewed=lambda selector: store_reviews.reviewed(selector),  # noqa: PLW0108 - bound below, called later
         clock=clock,
         ids=ids,
         at=at,
     )
     store_reviews = StoreReviews(control, stores, agent=registry.get, clock=clock, ids=ids)
+    findings, keys = Findings(control, ids, clock), FoundKeys(control, ids, clock)
+    inventory = CredentialInventory(control, identity, broker, keys, lambda: registry.catalogue, clock)
+    absence = Absence(inventory, broker, findings, lambda: registry.organisation)
     lifecycle = Lifecycle(
         control,
         registry,
@@ -255,10 +275,44 @@ def furnished(
             baselines=baselines,
             archive=archive,
             purges=stores,
+            lenders=broker,
+            delegations=Cascade(agents, findings),
+            absence=absence,
         ),
         clock=clock,
         ids=ids,
         at=at,
+    )
+    timeline = Timeline(records)
+    certificates = Certificates(
+        control,
+        lifecycle,
+        stores,
+        findings,
+        inventory,
+        absence,
+        timeline,
+        agent=registry.get,
+        signer=certifies,
+        checkpoint=checkpoint,
+        clock=clock,
+        ids=ids,
+        at=at,
+    )
+    retirements = Retirements(
+        lifecycle=lifecycle,
+        registry=registry,
+        judging=judging,
+        approvals=approvals,
+        holds=holds,
+        legal_holds=legal_holds,
+        stores=stores,
+        reviews=store_reviews,
+        archive=archive,
+        schedule=kept_for,
+        findings=findings,
+        inventory=inventory,
+        certificates=certificates,
     )
 
     def agent_of(credential: CredentialId) -> AgentId | None:
@@ -298,13 +352,14 @@ def furnished(
         rehearse=rehearse,
         forget=forget,
         glasses=glasses,
+        retirements=retirements,
         enact={
             SubjectKind.PURGE.value: stores.approved,
             SubjectKind.ERASURE.value: record_operations.approved,
+            SubjectKind.RETIREMENT.value: retirements.approved,
         },
     )
     breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
-    timeline = Timeline(records)
     dossiers = Dossiers(
         registry,
         approvals,
@@ -329,7 +384,8 @@ def furnished(
     )
     people_operations = PeopleOperations(successions, registry)
     discovery = DiscoveryOperations(
-        findings=Findings(control, ids, clock),
+        findings=findings,
+        keys=keys,
         operations=operations,
         registry=registry,
         identity=identity,
@@ -375,4 +431,14 @@ def furnished(
         expiries,
         record_operations,
         RisenTiers(lifecycle, registry, monitor, clock, steady=steady),
+        retirements,
+        IncidentOperations(
+            registry=registry,
+            lifecycle=lifecycle,
+            monitor=monitor,
+            findings=findings,
+            keys=keys,
+            legal_holds=legal_holds,
+            records=records.size,
+        ),
     )

@@ -46,6 +46,7 @@ def _done_from(doc: Mapping[str, Any]) -> Done:
 def procedure_doc(procedure: Procedure, *, nonce: str) -> dict[str, Any]:
     return {
         "agent": procedure.agent,
+        "approvers": list(procedure.approvers),
         "basis": procedure.basis,
         "begun_us": procedure.begun_us,
         "by": procedure.by,
@@ -56,6 +57,7 @@ def procedure_doc(procedure: Procedure, *, nonce: str) -> dict[str, Any]:
         "kind": procedure.kind.value,
         "nonce": nonce,
         "outcome": procedure.outcome.value if procedure.outcome else None,
+        "plan": procedure.plan,
         "reason": procedure.reason,
         "request": procedure.request,
         "version": procedure.version,
@@ -74,6 +76,8 @@ def procedure_from(doc: Mapping[str, Any]) -> Procedure:
         reason=doc["reason"],
         begun_us=doc["begun_us"],
         request=doc["request"],
+        approvers=tuple(doc.get("approvers", ())),  # older rows have neither
+        plan=Digest(doc["plan"]) if doc.get("plan") else None,
         done=tuple(_done_from(each) for each in doc["done"]),
         ended_us=doc["ended_us"],
         outcome=ProcedureEnd(doc["outcome"]) if doc["outcome"] else None,

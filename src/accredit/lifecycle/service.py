@@ -17,6 +17,7 @@ from typing import Any, Final
 from accredit.audit.model import Facts, Part
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
 from accredit.identity.model import Operator
+from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, ForbiddenError, InvalidInputError, NotFoundError
@@ -82,6 +83,11 @@ class Lifecycle:
         return tuple(
             procedure_from(row.doc) for row in self._control.view.scan(PROCEDURE) if row.doc["ended_us"] is None
         )
+
+    def retirements(self) -> tuple[Procedure, ...]:
+        """Every retirement that was begun, over or not."""
+        kind = ProcedureKind.RETIRE.value
+        return tuple(procedure_from(row.doc) for row in self._control.view.scan(PROCEDURE) if row.doc["kind"] == kind)
 
     def receipt(self, agent: AgentId) -> RetirementReceipt | None:
         """What was done when the agent was retired; None if it was not."""
@@ -238,8 +244,20 @@ class Lifecycle:
 
     # -- retirement
 
-    async def retire(self, agent: AgentId, operator: Operator, reason: str) -> RetirementReceipt:
+    async def retire(
+        self,
+        agent: AgentId,
+        operator: Operator,
+        reason: str,
+        *,
+        plan: Digest | None = None,
+        request: str | None = None,
+        approvers: Sequence[str] = (),
+    ) -> RetirementReceipt:
         """End an agent for good: nothing of it runs from the first moment on. Goes on with what was begun.
+
+        `plan` is what was confirmed, `request` and `approvers` what it was signed off by; whether it had to be is for
+        `retirements.py`.
 
         Raises:
             NotFoundError: no such agent.
@@ -249,14 +267,18 @@ class Lifecycle:
         _bounded(reason)
         procedure = self.procedure(agent)
         if procedure is None or procedure.kind is not ProcedureKind.RETIRE:
-            procedure = await self._begin_retirement(self._known(agent), operator, reason)
+            signed = (plan, request, tuple(approvers))
+            procedure = await self._begin_retirement(self._known(agent), operator, reason, signed)
         async with self._turns[agent]:
             return await self._retiring(self.procedure(agent) or procedure)
 
-    async def _begin_retirement(self, agent: Agent, operator: Operator, reason: str) -> Procedure:
+    async def _begin_retirement(
+        self, agent: Agent, operator: Operator, reason: str, signed: tuple[Digest | None, str | None, tuple[str, ...]]
+    ) -> Procedure:
         """Waits for nobody: an activation that is half-way stops at its next step, and what it gave is taken here."""
         first, *_ = RETIREMENT
         procedure = self._new(ProcedureKind.RETIRE, agent, agent.version, operator, reason)
+        procedure = replace(procedure, plan=signed[0], request=signed[1], approvers=signed[2])
 
         def also(view: StateView) -> tuple[Write, ...]:
             row = view.get(PROCEDURE, agent.id)

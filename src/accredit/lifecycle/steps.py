@@ -4,6 +4,8 @@ A step's effect on control state is a set of writes: whoever runs the steps puts
 into one transaction, so a process killed anywhere leaves whole steps only, and doing one again changes nothing. What a
 step does outside of control state it does in `prepare`, before, in a way that can be repeated.
 
+Three steps are a retirement's alone: what they take was given call by call, by others, or by nobody here.
+
 INVARIANT: an activation's last group puts the version in force, so nothing runs before it; a retirement's first ends
 every credential in the very transaction that begins it, so nothing runs from there on.
 """
@@ -17,7 +19,18 @@ from typing import Any, Final, Protocol
 from accredit.audit.ports import StateView, Write
 from accredit.kernel.clearance import Clearance
 from accredit.lifecycle.model import Done, Procedure, Step
-from accredit.lifecycle.ports import Archive, Baselines, Credentials, Questions, Reservations, SignOff, StorePurges
+from accredit.lifecycle.ports import (
+    AbsenceProof,
+    Archive,
+    Baselines,
+    Credentials,
+    Delegations,
+    Lenders,
+    Questions,
+    Reservations,
+    SignOff,
+    StorePurges,
+)
 from accredit.registry.certifiability import store_entry
 from accredit.registry.lifecycle import awaits_candidate
 from accredit.registry.model import Agent, AgentVersion, Tier
@@ -36,12 +49,13 @@ ACTIVATION: Final[tuple[tuple[Step, ...], ...]] = (
 RETIREMENT: Final[tuple[tuple[Step, ...], ...]] = (
     (Step.CREDENTIAL,),
     (Step.POLICY,),
-    (Step.LIMITS,),
-    (Step.BASELINE,),
-    (Step.STORES,),
+    (Step.ACCESS, Step.LIMITS, Step.BASELINE, Step.DELEGATES),
     (Step.AUDIT,),
+    (Step.STORES,),
+    (Step.ABSENCE,),
 )
-"""The archive comes last: it holds what came before."""
+"""Each group is one transaction. What is quick comes first, and the archive before the stores: a store can be down for
+days. What comes after the archive stands in the certificate."""
 
 _MAX_WRITES: Final = 200
 """Of one transaction; control state takes 256."""
@@ -179,6 +193,61 @@ class _PolicyStep(_InState):
         )
 
 
+class _TakenOnly(_InState):
+    """A step that an activation has no part in: nothing of it is given before there are calls."""
+
+    def give(self, view: StateView, case: Case) -> StepEffect:
+        del view, case
+        return StepEffect()
+
+    def take(self, view: StateView, case: Case) -> StepEffect:
+        del view
+        result = {name: value for name, value in case.prepared.items() if name != "open"}
+        return StepEffect(result=result, open=tuple(case.prepared.get("open", ())))
+
+
+class _AccessStep(_TakenOnly):
+    takes = "tokens that were lent for it are taken back; credentials that are not ours to end are left to people"
+
+    def __init__(self, lenders: Lenders, absence: AbsenceProof) -> None:
+        self._lenders = lenders
+        self._absence = absence
+
+    def foresee(self, case: Case) -> Mapping[str, Any]:
+        return {"lent": list(self._lenders.lent_to(case.agent.id))}
+
+    async def prepare(self, case: Case) -> Mapping[str, Any]:
+        # what is left has a deadline, and that runs from here on: not from when every store was purged
+        left = await self._absence.leave_to_people(case.agent)
+        return {"left_to_people": left, "taken_back": list(self._lenders.take_back(case.agent.id))}
+
+
+class _DelegatesStep(_TakenOnly):
+    takes = "delegations to and from it count no more; agents that only it handed work to are proposed for retirement"
+
+    def __init__(self, delegations: Delegations) -> None:
+        self._delegations = delegations
+
+    def foresee(self, case: Case) -> Mapping[str, Any]:
+        return self._delegations.foresee(case.agent)
+
+    async def prepare(self, case: Case) -> Mapping[str, Any]:
+        return await self._delegations.propose(case.agent)
+
+
+class _AbsenceStep(_TakenOnly):
+    takes = "every credential is presented once more and must be refused"
+
+    def __init__(self, absence: AbsenceProof) -> None:
+        self._absence = absence
+
+    def foresee(self, case: Case) -> Mapping[str, Any]:
+        return self._absence.foresee(case.agent)
+
+    async def prepare(self, case: Case) -> Mapping[str, Any]:
+        return await self._absence.look(case.agent)
+
+
 class _LimitsStep(_InState):
     takes = "what its calls had reserved is given back"
 
@@ -294,6 +363,9 @@ def mirrored_steps(
     baselines: Baselines,
     archive: Archive,
     purges: StorePurges,
+    lenders: Lenders,
+    delegations: Delegations,
+    absence: AbsenceProof,
 ) -> Mapping[Step, MirroredStep]:
     """Every step with its mirror."""
     return {
@@ -303,4 +375,7 @@ def mirrored_steps(
         Step.AUDIT: _AuditStep(archive),
         Step.BASELINE: _BaselineStep(baselines),
         Step.STORES: _StoresStep(purges),
+        Step.ACCESS: _AccessStep(lenders, absence),
+        Step.DELEGATES: _DelegatesStep(delegations),
+        Step.ABSENCE: _AbsenceStep(absence),
     }

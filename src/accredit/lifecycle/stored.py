@@ -30,6 +30,8 @@ __all__ = [
     "Selector",
     "StoreFinding",
     "StoreOutcome",
+    "held_back",
+    "key_waits",
 ]
 
 
@@ -237,6 +239,16 @@ class Scan:
     """Items of which not all was looked at."""
 
 
+def held_back(items: int) -> str:
+    """How it is told that legal holds keep items."""
+    return f"{items} items are under legal hold"
+
+
+def key_waits(scope: str) -> str:
+    """How it is told that a key service destroys a key only after a while."""
+    return f"the key {scope} is destroyed only later"
+
+
 @dataclass(frozen=True, slots=True)
 class StoreOutcome:
     """What became of what an agent kept in one place: the store's part of a certificate (NIST SP 800-88r2, 4.8)."""
@@ -290,11 +302,12 @@ class StoreOutcome:
             )
             found.append(f"{self.store}: {said}: {self.residual_method}")
         words = {
-            Disposition.HELD.value: "are under legal hold",
             Disposition.UNKNOWN_OWNER.value: "do not say whose they are",
             Disposition.UNREVIEWED.value: "were not reviewed",
             Disposition.LATER.value: "were made after the plan",
         }
+        if held := self.skipped.get(Disposition.HELD.value):
+            found.append(f"{self.store}: {held_back(held)}")
         found += [
             f"{self.store}: {self.skipped[name]} items {how}" for name, how in words.items() if self.skipped.get(name)
         ]

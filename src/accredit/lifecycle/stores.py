@@ -44,12 +44,13 @@ from accredit.kernel.errors import (
 )
 from accredit.kernel.ids import AgentId, IdSource
 from accredit.lifecycle.dispositions import disposition, takes_others
-from accredit.lifecycle.model import Procedure
+from accredit.lifecycle.model import Procedure, Step
 from accredit.lifecycle.ports import ApprovalDesk, FindsPersonal, LegalHolds, Samples, StoreAdapter, StoreAdapters
 from accredit.lifecycle.store_rows import (
     PURGE,
     SCAN,
     outcome_doc,
+    outcome_from,
     purge_doc,
     purge_from,
     scan_doc,
@@ -73,6 +74,7 @@ from accredit.lifecycle.stored import (
     Selector,
     StoreFinding,
     StoreOutcome,
+    key_waits,
 )
 from accredit.lifecycle.walking import walk
 from accredit.registry.certifiability import store_entry, uncertifiable
@@ -686,9 +688,7 @@ class Stores:
         left, now_us = proof.counts[Disposition.DELETE], self._clock.now().wall_us
         planned = purge.counts[Disposition.DELETE]
         method = residue.method + (f" ({', '.join(residue.where[:10])})" if residue.where else "")
-        pending = tuple(
-            f"the key {one.scope} is destroyed only later" for one in keys if one.pending_until_us is not None
-        )
+        pending = tuple(key_waits(one.scope) for one in keys if one.pending_until_us is not None)
         outcome = StoreOutcome(
             id=purge.id,
             agent=purge.selector.agent,
@@ -828,15 +828,87 @@ class Stores:
             "stores": [store_entry(one) for one in entries],
         }
 
+    def waiting(self, agent: Agent, procedure: Procedure) -> tuple[str, ...]:
+        """What of a retirement's purges is not done yet, in plain words."""
+        found = []
+        for declared in self.entries(agent.id):
+            entry, name, namespace = store_entry(declared), declared.get("store"), declared.get("namespace")
+            if name is None or namespace is None or name not in self._registered():
+                continue
+            purge = self._newest(agent.id, procedure.id, name, namespace)
+            if purge is None:
+                found.append(f"{entry}: it could not be looked into yet")
+            elif purge.state is PurgeState.ASKED:
+                found.append(f"{entry}: its purge waits for request {purge.request}")
+            elif purge.state in {PurgeState.PLANNED, PurgeState.RUNNING}:
+                since = "it cannot be reached yet" if purge.failing_us is not None else "its purge is not done yet"
+                found.append(f"{entry}: {since}")
+        return tuple(found)
+
+    def outcomes(self, agent: Agent, procedure: Procedure) -> tuple[StoreOutcome, ...]:
+        """What the purges of a retirement came to so far, the newest of each place."""
+        done = next((one.result for one in procedure.done if one.step is Step.STORES), {})
+        told = {one["store"]: outcome_from(one) for one in done.get("outcomes", ())}
+        for declared in self.entries(agent.id):
+            name, namespace = declared.get("store"), declared.get("namespace")
+            if name is None or namespace is None:
+                continue
+            ended = [
+                one for one in self._of_procedure(agent.id, procedure.id, name, namespace) if one.outcome is not None
+            ]
+            if ended and ended[0].outcome is not None:
+                told[store_entry(declared)] = ended[0].outcome
+        return tuple(told[entry] for entry in sorted(told))
+
+    async def again(self, agent: Agent, procedure: Procedure, outcome: StoreOutcome) -> None:
+        """Go on with what a retired agent's purge had to leave, once that can be: holds that were lifted, keys.
+
+        Raises:
+            UnavailableError: the store cannot be reached, or a sign-off is still missing.
+        """
+        name, namespace = str(outcome.scope.get("store") or ""), str(outcome.scope.get("namespace") or "")
+        newest = self._newest(agent.id, procedure.id, name, namespace)
+        if newest is None:
+            return
+        operator = Operator(procedure.by, procedure.credential, frozenset({"admin"}), procedure.basis)
+        if newest.id == outcome.id:
+            await self._keys_again(newest, outcome)
+            held = outcome.skipped.get(Disposition.HELD.value)
+            standing = set(self._holds.blocks(agent=agent.id))
+            if not held or standing & set(outcome.holds):
+                return
+            await self.plan(agent.id, name, namespace, operator, procedure=procedure.id)
+        await self._retired(agent, name, namespace, operator, procedure)
+
+    async def _keys_again(self, purge: Purge, outcome: StoreOutcome) -> None:
+        """Ask the key service again for keys whose time has come."""
+        now_us = self._clock.now().wall_us
+        due = [one for one in outcome.keys if one.pending_until_us is not None and now_us >= one.pending_until_us]
+        if not due:
+            return
+        store = self.store(purge.selector.store)
+        fresh = {one.scope: await self._adapters.key_gone(store, one) for one in due}
+        keys = tuple(fresh.get(one.scope, one) for one in outcome.keys)
+        gone = {key_waits(one.scope) for one in keys if one.pending_until_us is None}
+        after = replace(outcome, keys=keys, unreachable=tuple(one for one in outcome.unreachable if one not in gone))
+        await self._move(purge, replace(purge, outcome=after), "store.purge-confirmed", _SYSTEM)
+
+    def _of_procedure(self, agent: AgentId, procedure: str, name: str, namespace: str) -> list[Purge]:
+        """A retirement's purges of a place, newest first."""
+        return [
+            one
+            for one in self.purges(agent)
+            if one.procedure == procedure and (one.selector.store, one.selector.namespace) == (name, namespace)
+        ]
+
+    def _newest(self, agent: AgentId, procedure: str, name: str, namespace: str) -> Purge | None:
+        return next(iter(self._of_procedure(agent, procedure, name, namespace)), None)
+
     async def _retired(
         self, agent: Agent, name: str, namespace: str, operator: Operator, procedure: Procedure
     ) -> StoreOutcome:
-        mine = [
-            one
-            for one in self.purges(agent.id)
-            if one.procedure == procedure.id and (one.selector.store, one.selector.namespace) == (name, namespace)
-        ]
-        purge = mine[0] if mine else await self.plan(agent.id, name, namespace, operator, procedure=procedure.id)
+        known = self._newest(agent.id, procedure.id, name, namespace)
+        purge = known or await self.plan(agent.id, name, namespace, operator, procedure=procedure.id)
         if purge.state is PurgeState.PLANNED:
             purge = await self.ask(purge.id, operator)
         if purge.state is PurgeState.ASKED:

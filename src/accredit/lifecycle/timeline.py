@@ -22,7 +22,19 @@ from accredit.kernel.ids import AgentId
 __all__ = ["Timeline", "TimelineEvent"]
 
 _ROWS: Final = frozenset(
-    {"agent", "baseline", "policy_current", "procedure", "receipt", "restriction", "server", "tool", "version"}
+    {
+        "agent",
+        "baseline",
+        "credential",
+        "epoch",
+        "policy_current",
+        "procedure",
+        "receipt",
+        "restriction",
+        "server",
+        "tool",
+        "version",
+    }
 )
 """Kinds of rows whose newest record is known by key."""
 _MAX_READ: Final = 1_000

@@ -25,6 +25,7 @@ __all__ = [
     "SeenRefusal",
     "SeenStranger",
     "ghost",
+    "ghost_call",
     "novelties",
     "seen_in",
 ]
@@ -225,3 +226,9 @@ def ghost(refusal: SeenRefusal, agent: AgentId) -> Deviation:
     """A retired agent's credential is still in use."""
     evidence = {"code": refusal.code, "record": refusal.position}
     return Deviation(agent, AlertKind.GHOST, refusal.credential, evidence, refusal.time_us, refusal.position)
+
+
+def ghost_call(call: SeenCall) -> Deviation:
+    """A call of an agent was let through after it was retired: what must not be."""
+    evidence = {"decision": call.decision, "record": call.position}
+    return Deviation(call.agent, AlertKind.GHOST, "call", evidence, call.time_us, call.position, call.tool)

@@ -49,6 +49,7 @@ from accredit.monitoring.novelty import (
     SeenRefusal,
     SeenStranger,
     ghost,
+    ghost_call,
     novelties,
     seen_in,
 )
@@ -297,6 +298,10 @@ class Monitor:
             agent = self._agent_of(seen.credential)
             found = None if agent is None else self._catalogue().agent(agent)
             return (ghost(seen, found.id),) if found is not None and found.state in _GONE else ()
+        gone = self._catalogue().agent(seen.agent)
+        late = gone is not None and gone.state in _GONE and seen.time_us > gone.since_us
+        if late and seen.decision == "allow" and not seen.detected:
+            return (ghost_call(seen),)
         key = (seen.agent, seen.version, seen.tool, seen.data, seen.detected)
         if seen.decision != "deny" and key in self._plain:
             return ()

@@ -28,6 +28,7 @@ __all__ = [
     "Environment",
     "GateRule",
     "Incident",
+    "IncidentEvent",
     "Launch",
     "Person",
     "Restriction",
@@ -226,19 +227,51 @@ class GateRule:
 
 
 @dataclass(frozen=True, slots=True)
+class IncidentEvent:
+    """One thing that was done about an incident."""
+
+    at_us: int
+    what: str
+    """opened, raised, frozen or closed."""
+    by: PersonId | None
+    """None: a rule did it."""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
-    """A flag that something went wrong with an agent; one of severity 1 that is open raises its tier."""
+    """Something that went wrong with agents; one of severity 1 that is open raises their tier."""
 
     id: str
     agent: AgentId
+    """The first one it is about."""
     severity: int
     """1 is the gravest."""
     opened_us: int
     closed_us: int | None = None
+    others: tuple[AgentId, ...] = ()
+    """Further agents that it is about."""
+    what: str = ""
+    opened_by: PersonId | None = None
+    rule: str = ""
+    """Which rule opened it, if nobody did: `ghost`."""
+    closed_by: PersonId | None = None
+    disposition: str = ""
+    """What it came to, in words."""
+    holds: tuple[str, ...] = ()
+    """Ids of the legal holds that keep its agents' records."""
+    linked: tuple[str, ...] = ()
+    """Ids of alerts and findings, and `record:SEQ`."""
+    events: tuple[IncidentEvent, ...] = ()
+    """What was done, the first first."""
 
     @property
     def open(self) -> bool:
         return self.closed_us is None
+
+    @property
+    def agents(self) -> tuple[AgentId, ...]:
+        return (self.agent, *self.others)
 
 
 @dataclass(frozen=True, slots=True)

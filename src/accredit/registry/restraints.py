@@ -1,9 +1,8 @@
-"""Restrictions and incident flags of agents: what opening and ending each writes. Pure."""
+"""Restrictions of agents: what placing and lifting one writes. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from accredit.audit.model import Facts, Part
@@ -11,16 +10,15 @@ from accredit.audit.ports import Actor, Change, StateView, Write
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from accredit.registry import rows
-from accredit.registry.model import APPROVER_ROLES, Agent, AgentState, Incident, Restriction, RestrictionKind
+from accredit.registry.model import APPROVER_ROLES, Agent, AgentState, Restriction, RestrictionKind
 
-__all__ = ["agent_restricted", "incident_closed", "incident_flagged", "restriction_lifted"]
+__all__ = ["agent_restricted", "restriction_lifted"]
 
 _MAX_TIME_US: Final = 90 * 86_400_000_000
 _MAX_CAUSE: Final = 500
 _MAX_NOTE: Final = 2_000
 _MAX_OPEN: Final = 50
 _MAX_RATE: Final = 100_000
-_SEVERITIES: Final = range(1, 5)
 
 
 def agent_restricted(
@@ -105,43 +103,4 @@ def restriction_lifted(view: StateView, restriction_id: str, actor: Actor, *, re
         actor,
         {"kind": restriction.kind.value, "restriction": restriction.id},
         parts,
-    )
-
-
-def incident_flagged(incident: Incident, agent: Agent, actor: Actor, *, note: str) -> Change:
-    """Flag that something went wrong with an agent.
-
-    Raises:
-        InvalidInputError: there is no such severity.
-    """
-    if incident.severity not in _SEVERITIES:
-        raise InvalidInputError(Code.BODY_MALFORMED, "severity is 1 (gravest) to 4")
-    return Change(
-        Facts("incident.flagged", agent=agent.id, environment=agent.environment.value),
-        (Write(rows.INCIDENT, incident.id, rows.incident_doc(incident)),),
-        actor,
-        {"incident": incident.id, "severity": incident.severity},
-        (Part("text", {"note": note[:_MAX_NOTE]}),) if note else (),
-        narrowing=True,
-    )
-
-
-def incident_closed(view: StateView, incident_id: str, actor: Actor, *, note: str, now_us: int) -> Change | None:
-    """Close a flag; nothing if it is closed.
-
-    Raises:
-        NotFoundError: no such incident.
-    """
-    row = view.get(rows.INCIDENT, incident_id)
-    if row is None:
-        raise NotFoundError(Code.NOT_FOUND, f"there is no incident `{incident_id[:80]}`")
-    incident = rows.incident_from(row.key, row.doc)
-    if not incident.open:
-        return None
-    return Change(
-        Facts("incident.closed", agent=incident.agent),
-        (Write(rows.INCIDENT, incident.id, rows.incident_doc(replace(incident, closed_us=now_us))),),
-        actor,
-        {"incident": incident.id, "severity": incident.severity},
-        (Part("text", {"note": note[:_MAX_NOTE]}),) if note else (),
     )

@@ -35,7 +35,7 @@ restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us,
                                  lifted or long over
 store        name                {environment, adapter, location, credential, namespaces, shared, owner_field,
                                  subject_field, key_scope, id_field, text_field, created_field, enacted?}
-incident     incident id         {agent, severity, opened_us, closed_us}
+incident     incident id         what went wrong with which agents, how grave it is and what was done; never removed
 field_owner  Agent/ID, KIND/NAME {fields: [[field, manager]]}: who manages which keys of its `spec` (`field_owners.py`)
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
@@ -58,6 +58,7 @@ from accredit.registry.model import (
     Environment,
     GateRule,
     Incident,
+    IncidentEvent,
     Launch,
     Person,
     Restriction,
@@ -390,18 +391,47 @@ def restriction_from(key: str, doc: Mapping[str, Any]) -> Restriction:
     )
 
 
-def incident_doc(incident: Incident) -> dict[str, Any]:
-    """An incident flag's row, under its id."""
+def incident_doc(incident: Incident, *, salt: str) -> dict[str, Any]:
+    """An incident's row, under its id."""
     return {
         "agent": incident.agent,
+        "agents": list(incident.agents),
+        "closed_by": incident.closed_by,
         "closed_us": incident.closed_us,
+        "disposition": incident.disposition,
+        "events": [[one.at_us, one.what, one.by, one.text] for one in incident.events],
+        "holds": list(incident.holds),
+        "linked": list(incident.linked),
+        "opened_by": incident.opened_by,
         "opened_us": incident.opened_us,
+        "rule": incident.rule,
+        "salt": salt,
         "severity": incident.severity,
+        "what": incident.what,
     }
 
 
 def incident_from(key: str, doc: Mapping[str, Any]) -> Incident:
-    return Incident(key, AgentId(doc["agent"]), doc["severity"], doc["opened_us"], doc["closed_us"])
+    """The same, read; older rows say only whom, how grave and when."""
+    return Incident(
+        id=key,
+        agent=AgentId(doc["agent"]),
+        severity=doc["severity"],
+        opened_us=doc["opened_us"],
+        closed_us=doc["closed_us"],
+        others=tuple(AgentId(one) for one in doc.get("agents", ())[1:]),
+        what=doc.get("what", ""),
+        opened_by=None if doc.get("opened_by") is None else PersonId(doc["opened_by"]),
+        rule=doc.get("rule", ""),
+        closed_by=None if doc.get("closed_by") is None else PersonId(doc["closed_by"]),
+        disposition=doc.get("disposition", ""),
+        holds=tuple(doc.get("holds", ())),
+        linked=tuple(doc.get("linked", ())),
+        events=tuple(
+            IncidentEvent(at_us, what, None if by is None else PersonId(by), text)
+            for at_us, what, by, text in doc.get("events", ())
+        ),
+    )
 
 
 def store_doc(store: Store) -> dict[str, Any]:

@@ -62,6 +62,7 @@ from accredit.registry.declarations import (
 from accredit.registry.errors import ManifestError, ManifestFault
 from accredit.registry.field_owners import managed_fields, managed_from
 from accredit.registry.handover import handed_over
+from accredit.registry.incidents import incident_closed, incident_frozen, incident_opened, incident_raised
 from accredit.registry.items import item_kind
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
 from accredit.registry.llm_models import model_definition
@@ -125,7 +126,7 @@ from accredit.registry.proposals import (
 )
 from accredit.registry.registration import called, fault_at, person_at, row_named, shown, team_named
 from accredit.registry.restating import Names, Restated, restated, restated_row, restated_version
-from accredit.registry.restraints import agent_restricted, incident_closed, incident_flagged, restriction_lifted
+from accredit.registry.restraints import agent_restricted, restriction_lifted
 from accredit.registry.schemas import compile_arguments
 from accredit.registry.tables import ORGANISATION_KINDS, Tables
 from accredit.registry.templates import Template
@@ -370,14 +371,19 @@ class Registry:
         return self._tables.restriction(restriction)
 
     def incident(self, incident: str) -> Incident | None:
-        """The flag of that id; from memory."""
+        """The incident of that id; from memory."""
         return self._tables.incident(incident)
 
+    def incidents(self) -> tuple[Incident, ...]:
+        """Every incident, oldest first, closed ones included. Raises as `incidents_of`."""
+        self._require_proven({rows.INCIDENT})
+        return tuple(sorted(self._tables.incidents, key=lambda one: (one.opened_us, one.id)))
+
     def incidents_of(self, agent: AgentId) -> tuple[Incident, ...]:
-        """The agent's incident flags, oldest first, closed ones included.
+        """The agent's incidents, oldest first, closed ones included.
 
         Raises:
-            UnavailableError: the log contradicts a flag's row.
+            UnavailableError: the log contradicts an incident's row.
         """
         self._require_proven({rows.INCIDENT})
         return tuple(sorted(self._tables.incidents_of(agent), key=lambda one: (one.opened_us, one.id)))
@@ -1180,27 +1186,79 @@ class Registry:
             lambda view: restriction_lifted(self._proven(view), restriction, actor, reason=reason)
         )
 
-    async def flag_incident(self, agent: AgentId, severity: int, actor: Actor, note: str = "") -> Incident:
-        """Flag that something went wrong with an agent; while one of severity 1 is open, its tier is high.
+    async def open_incident(
+        self,
+        agents: Sequence[AgentId],
+        severity: int,
+        actor: Actor,
+        what: str,
+        *,
+        rule: str = "",
+        linked: Sequence[str] = (),
+        incident: str | None = None,
+    ) -> Incident:
+        """Put on record that something went wrong; while one of severity 1 is open, its agents' tier is high.
+
+        With an id in `incident`, opening it again opens the same one.
 
         Raises:
             NotFoundError: no such agent.
-            InvalidInputError: there is no such severity.
+            InvalidInputError: there is no such severity, or too much is named.
         """
-        found = self._registered(agent)
-        made = Incident(self._ids.new("inc"), agent, severity, self._clock.now().wall_us)
-        await self._control.transact(lambda _: incident_flagged(made, found, actor, note=note))
-        return made
+        first, *others = [self._registered(one).id for one in dict.fromkeys(agents)]
+        made = Incident(
+            id=incident or self._ids.new("inc"),
+            agent=first,
+            severity=severity,
+            opened_us=self._clock.now().wall_us,
+            others=tuple(others),
+            what=what,
+            opened_by=None if actor.person is None else PersonId(actor.person),
+            rule=rule,
+            linked=tuple(dict.fromkeys(linked)),
+        )
+        salt = self._ids.secret(16).hex()
+        await self._control.transact(lambda view: incident_opened(view, made, actor, salt=salt))
+        return self._tables.incident(made.id) or made
 
-    async def close_incident(self, incident: str, actor: Actor, note: str = "") -> Receipt | None:
-        """Close a flag; None if it is closed.
+    async def raise_incident(
+        self, incident: str, severity: int, actor: Actor, why: str, *, linked: Sequence[str] = ()
+    ) -> Receipt | None:
+        """Make an incident graver; None if it is over, or as grave with all of that linked.
 
         Raises:
             NotFoundError: no such incident.
         """
+        now_us, salt = self._clock.now().wall_us, self._ids.secret(16).hex()
+        return await self._control.transact(
+            lambda view: incident_raised(
+                self._proven(view), incident, severity, actor, why=why, linked=linked, now_us=now_us, salt=salt
+            )
+        )
+
+    async def freeze_incident(self, incident: str, holds: Sequence[str], actor: Actor) -> Receipt | None:
+        """Note the legal holds that keep an incident's evidence; None if they are noted.
+
+        Raises:
+            NotFoundError: no such incident.
+        """
+        now_us, salt = self._clock.now().wall_us, self._ids.secret(16).hex()
+        return await self._control.transact(
+            lambda view: incident_frozen(self._proven(view), incident, holds, actor, now_us=now_us, salt=salt)
+        )
+
+    async def close_incident(self, incident: str, actor: Actor, disposition: str) -> Receipt | None:
+        """Close an incident; None if it is closed.
+
+        Raises:
+            NotFoundError: no such incident.
+            ForbiddenError: `separation_of_duties`: who opened one of severity 1 does not close it.
+            InvalidInputError: it is not said what it came to.
+        """
+        now_us, salt = self._clock.now().wall_us, self._ids.secret(16).hex()
         return await self._control.transact(
             lambda view: incident_closed(
-                self._proven(view), incident, actor, note=note, now_us=self._clock.now().wall_us
+                self._proven(view), incident, actor, disposition=disposition, now_us=now_us, salt=salt
             )
         )
 

@@ -39,18 +39,18 @@ class _Table(Generic[_T]):
 
 
 class _ByAgent(_Table[_T]):
-    """The same, found by agent as well."""
+    """The same, found by each agent they are about as well."""
 
     def __init__(self, view: StateView, kind: str, read: Callable[[str, Mapping[str, Any]], _T]) -> None:
         super().__init__(view, kind, read)
         self._of: dict[str, dict[str, _T]] = {}
-        self._agent: dict[str, str] = {}
+        self._agents: dict[str, tuple[str, ...]] = {}
         for row in view.scan(kind):
             self._place(row.key, row.doc)
 
     def put(self, write: Write) -> None:
         super().put(write)
-        if (before := self._agent.pop(write.key, None)) is not None:
+        for before in self._agents.pop(write.key, ()):
             self._of[before].pop(write.key)
         if write.doc is not None:
             self._place(write.key, write.doc)
@@ -60,8 +60,9 @@ class _ByAgent(_Table[_T]):
         return tuple(found.values()) if found else ()
 
     def _place(self, key: str, doc: Mapping[str, Any]) -> None:
-        self._agent[key] = doc["agent"]
-        self._of.setdefault(doc["agent"], {})[key] = self.values[key]
+        about = self._agents[key] = tuple(dict.fromkeys(doc.get("agents") or (doc["agent"],)))
+        for agent in about:
+            self._of.setdefault(agent, {})[key] = self.values[key]
 
 
 class Tables:
@@ -139,6 +140,10 @@ class Tables:
 
     def incident(self, key: str) -> Incident | None:
         return self._incidents.values.get(key)
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        return tuple(self._incidents.values.values())
 
     def delegation(self, key: str) -> Delegation | None:
         return self._delegations.values.get(key)

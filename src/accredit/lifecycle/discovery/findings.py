@@ -54,6 +54,10 @@ class FindingKind(StrEnum):
     """An agent that is retired and was seen."""
     EXPIRED = "expired"
     """An agent that was to run until a day, and that day is over."""
+    CREDENTIAL = "credential"
+    """A credential of a retired agent that is somebody else's to end."""
+    DELEGATE = "delegate"
+    """An agent that only a retired one handed work to."""
 
 
 class FindingState(StrEnum):
@@ -86,6 +90,8 @@ ANSWERS: Final[Mapping[FindingKind, tuple[FindingAnswer, ...]]] = {
     FindingKind.ORPHAN: (FindingAnswer.ADOPT, FindingAnswer.SUSPEND, FindingAnswer.RETIRE),
     FindingKind.GHOST: (FindingAnswer.DISMISS,),
     FindingKind.EXPIRED: (FindingAnswer.RETIRE, FindingAnswer.DISMISS),
+    FindingKind.CREDENTIAL: (FindingAnswer.DISMISS,),
+    FindingKind.DELEGATE: (FindingAnswer.RETIRE, FindingAnswer.SUSPEND, FindingAnswer.DISMISS),
 }
 """What can be answered to a finding of each kind. That an agent has no owner cannot be dismissed."""
 _TO_AN_AGENT: Final = frozenset({FindingAnswer.ADOPT, FindingAnswer.SUSPEND, FindingAnswer.RETIRE})

@@ -125,9 +125,12 @@ def _one(it: Sighting, inventory: Inventory, declared: Mapping[str, Agent]) -> M
         return Matched(MatchVerdict.REGISTERED, f"upstream credential `{it.name}`")
     if it.kind in _BY_NAME and it.name and (found_named := inventory.named(it.name)):
         return _of(found_named[0], "its name")
-    if it.kind in _OF_A_MANIFEST and (beside := _declared_above(it.path, declared)) is not None:
+    beside = _declared_above(it.path, declared)
+    if it.kind in _OF_A_MANIFEST and beside is not None:
         return _of(beside, "a manifest beside it")
-    return Matched(MatchVerdict.UNREGISTERED, "nothing registered matches")
+    # a key is registered nowhere by what lies beside it, but whose it probably is counts when that agent goes
+    whose = beside.id if it.kind is TraceKind.KEY and beside is not None else ""
+    return Matched(MatchVerdict.UNREGISTERED, "nothing registered matches", beside=whose)
 
 
 def _of(agent: Agent, by: str) -> Matched:

@@ -143,3 +143,5 @@ class Matched:
     by: str
     agent: str = ""
     """Id of the agent it was matched to."""
+    beside: str = ""
+    """Of a key in a file that is matched to none: id of the agent whose manifest lies beside or above it."""

@@ -20,13 +20,15 @@ from accredit.monitoring.model import Alert, AlertKind, Severity
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, AgentState, Person, Tier
 
-__all__ = ["ALERTS", "REGISTRY", "UNUSED_US", "from_alerts", "from_registry", "from_scan", "live"]
+__all__ = ["ALERTS", "REGISTRY", "RETIREMENT_SOURCE", "UNUSED_US", "from_alerts", "from_registry", "from_scan", "live"]
 
 _DAY_US: Final = 86_400_000_000
 UNUSED_US: Final = 60 * _DAY_US
 """After so long without a call an agent with a live credential is one that somebody forgot."""
 REGISTRY: Final = "registry"
 ALERTS: Final = "alerts"
+RETIREMENT_SOURCE: Final = "retirement"
+"""Of findings on what a retirement left to people; `lifecycle/retirements.py` ends them."""
 _GONE: Final = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _INSISTS: Final = 3
 """In how many minutes a caller that nobody knows has to have come: once may be a slip of somebody's."""

@@ -72,7 +72,7 @@ class Findings:
         self, *, open_: bool | None = None, kind: FindingKind | None = None, agent: AgentId | None = None
     ) -> tuple[AgentFinding, ...]:
         """Findings, those that are due first."""
-        ids: Collection[str] = self._open if open_ else self._all
+        ids = tuple(self._open if open_ else self._all)  # at once: it may be asked from another thread
         found = (self._all[one] for one in ids)
         chosen = [
             one

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from accredit.kernel.errors import UnavailableError
 from accredit.lifecycle.stored import KeyDestroyed
 from accredit.storage.stores.reading import basic_pair, missing
 
-__all__ = ["FILE_KEYS", "destroy_file", "destroy_in_kms", "kms_region"]
+__all__ = ["FILE_KEYS", "destroy_file", "destroy_in_kms", "gone_from_kms", "kms_region"]
 
 FILE_KEYS: Final = "file:"
 _KMS: Final = re.compile(
@@ -84,6 +85,26 @@ def kms_region(scope: str) -> str | None:
     return None if found is None else found["region"]
 
 
+def gone_from_kms(
+    ordered: KeyDestroyed, region: str, headers: Mapping[str, str], *, endpoint: str | None = None
+) -> KeyDestroyed:
+    """What AWS KMS says by now of a key that it was ordered to delete: a key that it does not know any more is gone.
+
+    Asked for by its own name, since aliases go before their keys. An order that was taken back is given anew.
+
+    Raises:
+        UnavailableError: the service cannot be reached, or refuses for another reason.
+    """
+    try:
+        return replace(destroy_in_kms(ordered.fingerprint, region, headers, endpoint=endpoint), scope=ordered.scope)
+    except _NoSuchKeyError:
+        return replace(ordered, pending_until_us=None)
+
+
+class _NoSuchKeyError(UnavailableError):
+    """The service knows no key of that name."""
+
+
 def destroy_in_kms(scope: str, region: str, headers: Mapping[str, str], *, endpoint: str | None = None) -> KeyDestroyed:
     """Order AWS KMS to delete a key, with the pair of keys of the store's credential.
 
@@ -114,6 +135,7 @@ def destroy_in_kms(scope: str, region: str, headers: Mapping[str, str], *, endpo
         return KeyDestroyed(scope, str(told["Arn"]), int(told["DeletionDate"].timestamp() * 1_000_000))
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         why = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
-        raise UnavailableError(Code.STORE_UNREACHABLE, f"AWS KMS refuses: {str(why)[:80]}") from error
+        kind = _NoSuchKeyError if why == "NotFoundException" else UnavailableError
+        raise kind(Code.STORE_UNREACHABLE, f"AWS KMS refuses: {str(why)[:80]}") from error
     finally:
         client.close()

@@ -18,7 +18,7 @@ from accredit.registry.declarations import LOCAL_ADAPTERS
 from accredit.registry.model import Store
 from accredit.storage.stores.chroma import ChromaStore
 from accredit.storage.stores.files import FolderStore
-from accredit.storage.stores.keys import FILE_KEYS, destroy_file, destroy_in_kms, kms_region
+from accredit.storage.stores.keys import FILE_KEYS, destroy_file, destroy_in_kms, gone_from_kms, kms_region
 from accredit.storage.stores.lancedb import LanceStore
 from accredit.storage.stores.mem0 import Mem0Store
 from accredit.storage.stores.postgres import PostgresItemStore
@@ -104,6 +104,13 @@ class OpenedStores:
             headers = await self._headers(store)
             return await asyncio.to_thread(destroy_in_kms, scope, region, headers, endpoint=self._kms)
         raise InvalidInputError(Code.BODY_MALFORMED, "nothing here can destroy it")
+
+    async def key_gone(self, store: Store, ordered: KeyDestroyed) -> KeyDestroyed:
+        """What became of a key whose destruction was ordered; only AWS KMS takes its time. Raises as `destroy_key`."""
+        if store.adapter == "s3" and (region := kms_region(ordered.scope)) is not None:
+            headers = await self._headers(store)
+            return await asyncio.to_thread(gone_from_kms, ordered, region, headers, endpoint=self._kms)
+        return await self.destroy_key(store, ordered.scope)
 
     def _allowed(self, store: Store, place: str) -> Path:
         path = Path(place).parent.resolve() / Path(place).name
