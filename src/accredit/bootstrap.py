@@ -65,6 +65,7 @@ from accredit.gateway.telemetry import OtlpGateway
 from accredit.gateway.toolservers import ToolServers
 from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
+from accredit.identity.directory_keys import DirectoryKeys
 from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.factfetch import HttpFactFetch
@@ -556,6 +557,7 @@ async def run(
             enrolment=enrolment,
             revocations=revocations,
             points=points,
+            directory_keys=DirectoryKeys(control, clock=clock, ids=ids),
             broker=broker,
             releases=releases,
             snapshot=lambda: keeper.current,

@@ -23,6 +23,7 @@ from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
 from accredit.api.breaking import breaking
 from accredit.api.credentials import credentials
+from accredit.api.directories import directories
 from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
 from accredit.api.gitops import gitops
@@ -61,6 +62,7 @@ _SUBJECTS = (
     gitops,
     successions,
     keeping,
+    directories,
 )
 _PROBLEM = {
     "type": "object",

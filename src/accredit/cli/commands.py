@@ -10,6 +10,7 @@ from accredit.cli import (
     approvals,
     breaking,
     credentials,
+    directories,
     discovering,
     gitops,
     holds,
@@ -47,6 +48,7 @@ _SUBJECTS = (
     interchange,
     gitops,
     keeping,
+    directories,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

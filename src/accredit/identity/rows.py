@@ -16,6 +16,7 @@ api_token       SHA-256 of the secret     a person's token, or session of the co
 login_link      SHA-256 of the secret     {person, expires_us, by?, second?}: a single-use sign-in link, who made it,
                                           and whether opening it makes the second administrator
 enforcement_key SHA-256 of the secret     a key of an enforcement point (`points.py`)
+directory_key   SHA-256 of the secret     a key of a directory, and who made it (`directory_keys.py`)
 first_admin     `first`                   {person}
 second_admin    `second`                  {person}: ends the time of the single administrator, for good
 
@@ -46,6 +47,7 @@ __all__ = [
     "API_TOKEN",
     "CARD_KEY",
     "CREDENTIAL",
+    "DIRECTORY_KEY",
     "ENFORCEMENT_KEY",
     "ENROLMENT",
     "EPOCH",
@@ -72,6 +74,7 @@ __all__ = [
 API_TOKEN = "api_token"  # noqa: S105 - the kind of a row, not a secret
 CARD_KEY = "card_key"
 CREDENTIAL = "credential"
+DIRECTORY_KEY = "directory_key"
 ENFORCEMENT_KEY = "enforcement_key"
 ENROLMENT = "enrolment"
 EPOCH = "epoch"

@@ -24,6 +24,7 @@ from accredit.audit.subjects import SubjectKeys
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.broker import SealedBroker
 from accredit.identity.credentials import AgentCredentials
+from accredit.identity.directory_keys import DirectoryKeys
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
@@ -36,6 +37,7 @@ from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
 from accredit.lifecycle.breaking_operations import BreakingOperations
 from accredit.lifecycle.detecting import BuiltInDetector
+from accredit.lifecycle.directory_operations import DirectoryOperations
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
@@ -95,6 +97,7 @@ class LifecycleRoom:
     interchange: InterchangeOperations
     gitops: GitopsOperations
     people: PeopleOperations
+    directories: DirectoryOperations
     legal_holds: LegalHoldKeeper
     erasures: Erasures
     expiries: Expiries
@@ -131,7 +134,7 @@ class LifecycleRoom:
                 await _tried(self.operations.tidy)
 
     async def _keeping(self) -> None:
-        quick = (self.risen.round, self.people.successions.round, self.discovery.tidy)
+        quick = (self.risen.round, self.directories.round, self.people.successions.round, self.discovery.tidy)
         long = (self.record_operations.round, self.stores.round)
         while True:
             await asyncio.sleep(WATCH_S * TIDY_EVERY)
@@ -164,6 +167,7 @@ def furnished(
     enrolment: Enrolment,
     revocations: Revocations,
     points: EnforcementPoints,
+    directory_keys: DirectoryKeys,
     broker: SealedBroker,
     releases: PolicyReleases,
     snapshot: Callable[[], Snapshot],
@@ -370,6 +374,7 @@ def furnished(
         interchange,
         gitops,
         people_operations,
+        DirectoryOperations(registry, people, directory_keys, successions),
         legal_holds,
         erasures,
         expiries,
