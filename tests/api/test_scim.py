@@ -101,15 +101,18 @@ class Provisioned:
         return next((one for one in self.firm.get("una", "persons")["items"] if one["email"] == address), None)
 
 
+_MAPPED: Final[list[dict[str, Any]]] = [
+    {"name": "AI Leads", "group": "ai-leads"},
+    {"name": "CRM Users", "userRoles": ["customer-support"], "tools": ["crm/count_tickets"]},
+    {"name": "Finance", "team": "finance"},
+]
+
+
 @contextlib.contextmanager
-def _provisioned(data: Path) -> Iterator[Provisioned]:
+def provisioned(data: Path, groups: list[dict[str, Any]]) -> Iterator[Provisioned]:
+    """A company whose users of the issuer `directory` come from one that gives this."""
     with company(data) as firm, contextlib.ExitStack() as stack:
         made = Provisioned(firm, stack)
-        groups: list[dict[str, Any]] = [
-            {"name": "AI Leads", "group": "ai-leads"},
-            {"name": "CRM Users", "userRoles": ["customer-support"], "tools": ["crm/count_tickets"]},
-            {"name": "Finance", "team": "finance"},
-        ]
         made.map("entra", groups, issuer="directory", subject="userName")
         made.scim = made.key("entra")
         yield made
@@ -117,7 +120,7 @@ def _provisioned(data: Path) -> Iterator[Provisioned]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisioned]:
-    with _provisioned(tmp_path_factory.mktemp("scim") / "data") as made:
+    with provisioned(tmp_path_factory.mktemp("scim") / "data", _MAPPED) as made:
         yield made
 
 
@@ -382,7 +385,7 @@ def test_a_declared_person_and_a_user_with_that_address_are_one(place: Provision
 
 @pytest.mark.requirement("people:scim:administrators")
 def test_a_directory_never_leaves_fewer_than_two_administrators_and_what_waits_is_done_later(tmp_path: Path) -> None:
-    with _provisioned(tmp_path / "data") as place:
+    with provisioned(tmp_path / "data", _MAPPED) as place:
         _never_fewer(place)
 
 

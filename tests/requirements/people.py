@@ -33,4 +33,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("people:scim:apart", "issue 6 §7", "a directory sees its own alone; records hold nothing personal"),
     Requirement("people:scim:patch", "RFC 7644 §3.5.2", "a PATCH is all of its operations in order, or none"),
     Requirement("people:scim:filter", "RFC 7644 §3.4.2.2", "filters mean what the RFC says, within bounds"),
+    Requirement("people:mover:owner", "issue 6 §7", "an agent loses and has back a tool with its owner's right to it"),
+    Requirement("people:mover:user", "issue 6 §7", "an agent does for a user what the directory says that user may"),
+    Requirement("people:mover:findings", "issue 6 §7", "an owner who moved is a finding, until it is not so"),
+    Requirement("people:mover:votes", "issue 6 §7", "who loses a role loses the votes they gave in it"),
 )

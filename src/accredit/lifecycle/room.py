@@ -374,7 +374,7 @@ def furnished(
         interchange,
         gitops,
         people_operations,
-        DirectoryOperations(registry, people, directory_keys, successions),
+        DirectoryOperations(registry, people, directory_keys, successions, discovery),
         legal_holds,
         erasures,
         expiries,

@@ -16,7 +16,7 @@ from accredit.kernel.money import Money
 from accredit.policy.model import CallRequest, Decision, HoldNeed, Outcome
 from accredit.registry.model import Effect, Restriction, RestrictionKind, Tool
 
-__all__ = ["daily_cap", "forbidding", "narrowed", "restriction_policy", "throttle"]
+__all__ = ["daily_cap", "forbidden_code", "forbidding", "narrowed", "restriction_policy", "throttle"]
 
 
 def restriction_policy(restriction: Restriction) -> str:
@@ -67,6 +67,11 @@ def daily_cap(restrictions: Iterable[Restriction], own: Money | None) -> Money |
     return min(known, key=lambda one: one.nanos)
 
 
+def forbidden_code(forbidden: Iterable[Restriction]) -> Code:
+    """Why a call is refused that some restrictions forbid."""
+    return Code.RIGHT_LOST if all(one.kind is RestrictionKind.RIGHT for one in forbidden) else Code.RESTRICTED
+
+
 def _named(restriction: Restriction) -> str:
     return restriction.cause if restriction.kind is RestrictionKind.RIGHT else f"`{restriction.kind}`"
 
@@ -89,7 +94,7 @@ def narrowed(decision: Decision, request: CallRequest, tool: Tool) -> Decision:
         return replace(
             decision,
             outcome=Outcome.DENY,
-            code=Code.RIGHT_LOST if all(one.kind is RestrictionKind.RIGHT for one in forbidden) else Code.RESTRICTED,
+            code=forbidden_code(forbidden),
             policies=tuple(sorted(restriction_policy(one) for one in forbidden)),
             needs=(),
             lifted=(),

@@ -40,7 +40,7 @@ __all__ = [
 DIRECTORY_KINDS: Final = frozenset({rows.DIRECTORY, rows.DIRECTORY_GROUP, rows.DIRECTORY_USER})
 _OWNER: Final = "right/owner/"
 _USER: Final = "right/user/"
-_EVER_US: Final = 2**62
+_EVER_US: Final = 253_370_764_800_000_000  # the year 9999: what is shown of it is a date
 _MAX_NESTED: Final = 1_000
 
 
@@ -280,12 +280,23 @@ class Entitlements:
         rules = [self.rules[one] for one in says if one in self.rules]
         if not any(one.team for rule in rules for one in rule.groups):
             return None
-        return frozenset(
-            one.team
-            for rule in rules
-            for one in rule.groups
-            if one.team is not None and person in self._persons(self.within(rule.name, one.name))
-        )
+        return self._team_people.get(person, frozenset())
+
+    def moved(self, before: Entitlements) -> frozenset[PersonId]:
+        """Whose rights to tools, or teams, are not what they were before."""
+        if self is before:
+            return frozenset()
+        found = {
+            one
+            for one in self._rights_of.keys() | before._rights_of.keys()
+            if self._rights_of.get(one) != before._rights_of.get(one)
+        }
+        found |= {
+            one
+            for one in self._team_people.keys() | before._team_people.keys()
+            if self._team_people.get(one) != before._team_people.get(one)
+        }
+        return frozenset(found | (self._of_person.keys() ^ before._of_person.keys()))
 
     def _persons(self, users: Iterable[str]) -> frozenset[PersonId]:
         return frozenset(person for one in users if (person := self.users[one].person) is not None)
@@ -332,6 +343,15 @@ class Entitlements:
         return any(user is not None and not user.active for user in known)
 
     # -- indexes
+
+    @cached_property
+    def _team_people(self) -> Mapping[PersonId, frozenset[TeamId]]:
+        found: defaultdict[PersonId, frozenset[TeamId]] = defaultdict(frozenset)
+        for key, one in self._held():
+            person = self.users[key].person
+            if one.team is not None and person is not None:
+                found[person] |= {one.team}
+        return dict(found)
 
     @cached_property
     def _named(self) -> Mapping[tuple[str, str], list[DirectoryGroup]]:

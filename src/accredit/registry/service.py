@@ -382,6 +382,16 @@ class Registry:
         self._require_proven({rows.RESTRICTION})
         return tuple(sorted(self._tables.restrictions_of(agent), key=lambda one: (one.opened_us, one.id)))
 
+    def narrowings_of(self, agent: AgentId) -> tuple[Restriction, ...]:
+        """The same, and what the agent may not do because its owner has no right to it.
+
+        Raises:
+            UnavailableError: the log contradicts a row of either.
+        """
+        self._require_proven(DIRECTORY_KINDS)
+        found = self.catalogue.agent(agent)
+        return (*self.restrictions_of(agent), *(self.entitlements.lost_by(found) if found is not None else ()))
+
     def restriction(self, restriction: str) -> Restriction | None:
         """The restriction of that id, if it was not lifted; from memory."""
         return self._tables.restriction(restriction)
