@@ -22,7 +22,8 @@ from accredit.api.metrics import Measured, PresentState
 from accredit.api.outer import outer_api
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem
-from accredit.approvals.model import HoldState
+from accredit.approvals.chat import counts_from_chat
+from accredit.approvals.model import ApprovalRequest, HoldState, VoteVerdict
 from accredit.approvals.notices import notices_of, opened_notice
 from accredit.approvals.service import Holds, HoldTimes
 from accredit.audit.anchor import CheckpointFile
@@ -85,11 +86,11 @@ from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import LOCALES
-from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
+from accredit.kernel.errors import AccreditError, ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
 from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.ports import FindsPersonal
-from accredit.lifecycle.room import furnished
+from accredit.lifecycle.room import LifecycleRoom, furnished
 from accredit.lifecycle.succession import SuccessionTimes
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
@@ -571,6 +572,7 @@ async def run(
             part_keys=PartKeys(sealer, store.stream),
             pseudonyms=log.pseudonyms,
             backup_days=settings.backup_days,
+            chat_votes=settings.chat_votes,
             schedule=_schedule(settings),
             clock=clock,
             ids=ids,
@@ -646,7 +648,9 @@ async def run(
         if posts := _posts(settings, public_url):
             notices = HoldNotices(posts, clock)
             stack.push_async_callback(notices.aclose)
-            _tell_of_holds(notices, control, holds, lambda agent: _called(keeper, agent))
+            _tell_of_holds(
+                notices, control, holds, lambda agent: _called(keeper, agent), functools.partial(_votable, room)
+            )
         stack.push_async_callback(gateway.aclose)
         control.subscribe(gateway.changed)  # after the keeper, so that what it looks at is the new state
         identity.on_revoked(gateway.revoked)  # after the enforcer, which stops what is in flight
@@ -799,13 +803,29 @@ def _called(keeper: SnapshotKeeper, agent: str) -> str:
     return known.name if known is not None else agent
 
 
-def _tell_of_holds(notices: HoldNotices, control: ControlLog, holds: Holds, name: Callable[[str], str]) -> None:
+def _votable(room: LifecycleRoom, request: ApprovalRequest) -> str | None:
+    """The digest of what is voted on, if chats are listened to and it may be approved from one."""
+    if not room.chats.channels() or not counts_from_chat(request, VoteVerdict.APPROVE, room.chats.highest):
+        return None
+    try:
+        return str(room.approvals.view(request.id)[1])
+    except AccreditError:
+        return None  # there is nothing to be voted on, or it cannot be told now
+
+
+def _tell_of_holds(
+    notices: HoldNotices,
+    control: ControlLog,
+    holds: Holds,
+    name: Callable[[str], str],
+    votable: Callable[[ApprovalRequest], str | None],
+) -> None:
     for hold in holds.find(state=HoldState.OPEN):
         if (notice := opened_notice(hold, name)) is not None:
             notices.tell(notice)
 
     def follow(change: Change) -> None:
-        for notice in notices_of(change, name):
+        for notice in notices_of(change, name, votable):
             notices.tell(notice)
 
     control.subscribe(follow)

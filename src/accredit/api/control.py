@@ -22,6 +22,7 @@ from accredit.api.agents import agents
 from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
 from accredit.api.breaking import breaking
+from accredit.api.chats import chats
 from accredit.api.credentials import credentials
 from accredit.api.directories import directories
 from accredit.api.discovering import discovering
@@ -63,6 +64,7 @@ _SUBJECTS = (
     successions,
     keeping,
     directories,
+    chats,
 )
 _PROBLEM = {
     "type": "object",

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from accredit.api.chats import callback_routes
 from accredit.api.outer_body import read_body
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem, problem_of, refusal_of, unexpected, unrouted
@@ -153,6 +154,7 @@ def outer_api(plane: ControlPlane) -> Starlette:
             Route("/readyz", ready),
             Route("/metrics", metrics),
             *scim_routes(plane),
+            *callback_routes(plane),
         ],
         exception_handlers={AccreditError: problem_of, HTTPException: unrouted, Exception: unexpected},
     )

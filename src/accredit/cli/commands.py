@@ -9,6 +9,7 @@ from accredit.cli import (
     agents,
     approvals,
     breaking,
+    chats,
     credentials,
     directories,
     discovering,
@@ -49,6 +50,7 @@ _SUBJECTS = (
     gitops,
     keeping,
     directories,
+    chats,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

@@ -36,6 +36,7 @@ from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
 from accredit.lifecycle.breaking_operations import BreakingOperations
+from accredit.lifecycle.chat_operations import ChatOperations
 from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.directory_operations import DirectoryOperations
 from accredit.lifecycle.discovery.service import Findings
@@ -98,6 +99,7 @@ class LifecycleRoom:
     gitops: GitopsOperations
     people: PeopleOperations
     directories: DirectoryOperations
+    chats: ChatOperations
     legal_holds: LegalHoldKeeper
     erasures: Erasures
     expiries: Expiries
@@ -193,6 +195,7 @@ def furnished(
     program: str,
     succession_times: SuccessionTimes | None = None,
     backup_days: int = 30,
+    chat_votes: str = "medium",
     schedule: Schedule | None = None,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
@@ -375,6 +378,9 @@ def furnished(
         gitops,
         people_operations,
         DirectoryOperations(registry, people, directory_keys, successions, discovery),
+        ChatOperations(
+            control, registry, operations, approvals, broker, sealer, clock=clock, ids=ids, highest=chat_votes
+        ),
         legal_holds,
         erasures,
         expiries,
