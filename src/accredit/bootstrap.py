@@ -892,6 +892,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         store_reviews=room.store_reviews,
         store_operations=room.store_operations,
         successions=room.people.successions.all,
+        glasses=room.breaking,
     )
 
 

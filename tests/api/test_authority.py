@@ -181,6 +181,7 @@ def _cases(it: Things) -> list[Case]:
         Case("break_glass_open", f"{about}/break-glass",
              {"tools": ["crm/none"], "policies": ["none"], "minutes": 5, "reason": "a look"},
              frozenset({"team lead", "operator", "security"}), alone=False),
+        Case("break_glass_confirm", "break-glass/bgl_none/confirm", {"digest": "x"}, EVERYBODY, alone=False),
         Case("break_glass_end", "break-glass/bgl_none/end", {}, frozenset({"operator", "security", "admin"})),
         Case("break_glass_review", "break-glass/bgl_none/review", {}, frozenset({"operator", "security"})),
         Case("alert_ack", f"alerts/{it.alert}/ack", {}, OWNERS | {"security", "operator"}),

@@ -74,6 +74,7 @@ _VERBS: dict[tuple[str, str], list[str]] = {
         "5",
         *_REASON,
     ],
+    ("POST", "break_glass_confirm"): ["break-glass", "confirm", "bgl_x", "--digest", "d"],
     ("POST", "break_glass_end"): ["break-glass", "end", "bgl_x"],
     ("POST", "break_glass_review"): ["break-glass", "review", "bgl_x"],
     ("POST", "agent_revoke"): ["agent", "revoke", "x", *_REASON],

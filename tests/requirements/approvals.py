@@ -149,4 +149,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("approvals:chat:standard", "issue 6 §1", "a chat of another kind signs as Standard Webhooks has it"),
     Requirement("approvals:chat:channels", "issue 6 §1", "a channel is declared by an administrator, secret by name"),
     Requirement("approvals:chat:told", "issue 6 §1", "a reminder brings buttons that name the view"),
+    Requirement("break-glass:two-persons", "research §4.2 rule 7", "two break it without a page, for 8 hours at most"),
+    Requirement("break-glass:console", "issue 6 §1", "a page tells what is asked, broken, to be looked at and past"),
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from accredit.approvals.breakglass import BreakGlass
 from accredit.approvals.duties import Barred, Eligible
 from accredit.approvals.model import (
     ApprovalRequest,
@@ -47,6 +48,7 @@ __all__ = [
     "ConsoleServices",
     "DossierReader",
     "FindingDesk",
+    "GlassDesk",
     "HeldCalls",
     "RefusalSink",
     "Registered",
@@ -297,6 +299,22 @@ class StoreActs(Protocol):
     async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review: ...
 
 
+class GlassDesk(Protocol):
+    """Broken glass, as it can be read, confirmed and ended. The acts raise ForbiddenError for whoever may not."""
+
+    def all(self) -> Sequence[BreakGlass]:
+        """Newest first."""
+        ...
+
+    def reason(self, id_: str) -> str:
+        """Why it was broken."""
+        ...
+
+    async def confirm(self, who: Operator, id_: str, seen: str) -> BreakGlass: ...
+
+    async def end(self, who: Operator, id_: str) -> BreakGlass: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -320,3 +338,4 @@ class ConsoleServices:
     store_reviews: ReviewsOfStores
     store_operations: StoreActs
     successions: Callable[[], Sequence[Succession]]
+    glasses: GlassDesk
