@@ -893,6 +893,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         store_operations=room.store_operations,
         successions=room.people.successions.all,
         glasses=room.breaking,
+        chats=room.chats,
     )
 
 

@@ -171,6 +171,9 @@ def test_an_account_is_somebodys_by_their_own_code_alone(chat: Chat) -> None:
     for one in firm.get("lena", "chat-links")["items"]:
         firm.post("lena", f"chat-links/{one['id']}/end")
     assert "nobody linked this account" in chat.press("U9", value).json()["text"]
+    chat.linked("cora", "U7")
+    firm.post("ada", f"persons/{firm.ids['cora']}/sign-out", {"reason": "her phone is lost"})
+    assert "nobody linked this account" in chat.press("U7", value).json()["text"], "an account is a way in, too"
     assert "U9" not in json.dumps(firm.get("una", "audit/records", kind="chat.linked", limit=5)["items"])
 
 

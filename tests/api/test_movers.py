@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
 from accredit.demo.world import DemoAgent
+from accredit.kernel.codes import Code
+from accredit.kernel.ids import ServerName
+from accredit.registry.model import Environment
 from tests.api.company import agent, assessment
 from tests.api.test_scim import Provisioned, provisioned
 
@@ -204,3 +208,17 @@ def test_who_loses_a_role_loses_the_votes_they_gave_and_those_lent_by_them(place
     _out(place, group, user)
     wanted = firm.get("una", f"approvals/{request}")["missing"]
     assert "compliance" in wanted
+
+
+@pytest.mark.requirement("people:mover:owner")
+def test_while_the_log_contradicts_what_a_directory_said_nothing_that_may_rest_on_it_is_let_through(
+    place: Provisioned,
+) -> None:
+    snapshot = place.firm.place.plane.snapshots.current
+    counted = snapshot.catalogue.agent_named(Environment.DEVELOPMENT, "ticket-counter")
+    assert counted is not None
+    server = ServerName("crm")
+    assert snapshot.unproven_for(counted.id, server, "count_tickets") is None
+    for kind in ("directory", "directory_group", "directory_user"):
+        doubted = replace(snapshot, unproven=frozenset({(kind, "x")}))
+        assert doubted.unproven_for(counted.id, server, "count_tickets") is Code.STATE_UNPROVEN

@@ -268,7 +268,16 @@ def test_a_group_gives_what_a_mapping_says_and_nothing_else(place: Provisioned) 
     # roles are given to it as to any group: by two persons
     asked = firm.post("ada", "roles", {"role": "team-lead", "group": "ai-leads", "team": "finance"})
     assert firm.attempt_vote("ada", asked["approval"], "admin")[0] == 403
+    # who is in it changes meanwhile, which the directory says: that it does stands in what is signed off
+    assert '"kept_by": "entra"' in firm["mira"].get(f"/api/v1/approvals/{asked['approval']}").json()["view"]
+    late = {"op": "add", "path": "members", "value": [{"value": other["id"]}]}
+    place.patch(f"/Groups/{group['id']}", late)
+    place.patch(f"/Groups/{group['id']}", {"op": "remove", "path": f'members[value eq "{other["id"]}"]'})
+    place.patch(f"/Groups/{group['id']}", late)
     firm.vote("mira", asked["approval"], "admin")
+    granted = [one["group"] for one in firm.get("una", "roles")["items"] if one["role"] == "team-lead"]
+    assert "ai-leads" in granted
+    place.patch(f"/Groups/{group['id']}", {"op": "remove", "path": f'members[value eq "{other["id"]}"]'})
     placed = {"op": "Add", "path": "members", "value": [{"value": other["id"]}]}
     place.patch(f"/Groups/{group['id']}", placed)
     place.patch(f"/Groups/{group['id']}", placed)
@@ -348,7 +357,10 @@ def test_whoever_an_administrator_says_left_does_not_come_back_by_a_directory(pl
     person = (place.person("hana@example.com") or {})["id"]
     place.firm.post("ada", f"persons/{person}/leave", {"reason": "dismissed"})
     place.patch(f"/Users/{made['id']}", {"op": "replace", "path": "displayName", "value": "Hana"})
+    bare = {"schemas": [_USER], "userName": "hana@example.com"}
     place.patch(f"/Users/{made['id']}", {"op": "replace", "path": "active", "value": False})
+    replaced = place.scim.put(f"/Users/{made['id']}", json=bare)
+    assert replaced.json()["active"] is False, "to be replaced without a word of it makes nobody active"
     refused = place.patch(f"/Users/{made['id']}", {"op": "replace", "path": "active", "value": True}, status=409)
     assert refused["scimType"] == "mutability"
     assert (place.person("hana@example.com") or {})["left"] is True

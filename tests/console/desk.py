@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from accredit.approvals.breakglass import BreakGlass, GlassReview
+from accredit.approvals.chat import ChatKind
 from accredit.approvals.duties import Barred, Eligible, duty
 from accredit.approvals.model import (
     ApprovalRequest,
@@ -43,6 +44,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.legible import visible
+from accredit.lifecycle.chat_operations import ChatChannel, ChatLink
 from accredit.lifecycle.discovery.findings import (
     AgentFinding,
     FindingAnswer,
@@ -458,6 +460,7 @@ class Desk:
             store_operations=self.shelves,
             successions=lambda: self.successions,
             glasses=_Glasses(self),
+            chats=_Chats(self),
         )
 
     # -- accounts
@@ -545,6 +548,24 @@ class _Calls:
 
     def of(self, agent: AgentId, limit: int) -> Sequence[RecentCall]:
         return [one for one in self._desk.called if one.agent == agent][:limit]
+
+
+class _Chats:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def channels(self) -> Sequence[ChatChannel]:
+        return [ChatChannel("slack", ChatKind.SLACK, "slack-key", PersonId("ada"))]
+
+    def links(self, who: Operator) -> Sequence[ChatLink]:
+        return [ChatLink("chl_1", "slack", who.person, NOW_US)]
+
+    async def link_code(self, who: Operator, channel: str) -> str:
+        self._desk.done.append(("link_code", who.person, channel))
+        return "accq_once"
+
+    async def unlink(self, who: Operator, link: str) -> None:
+        self._desk.done.append(("unlink", who.person, link))
 
 
 class _Glasses:

@@ -242,6 +242,15 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         await services.store_operations.decide_clean(request.state.visit.operator, review, verdict)
         return _done(f"/console/stores/{review}", "decided")
 
+    async def link_chat(request: Request) -> Response:
+        channel = request.path_params["channel"]
+        code = await services.chats.link_code(request.state.visit.operator, channel)
+        return people.chat_code(request, channel, code)
+
+    async def unlink_chat(request: Request) -> Response:
+        await services.chats.unlink(request.state.visit.operator, request.path_params["link"])
+        return _done("/console/account", "unlinked")
+
     async def confirm_glass(request: Request) -> Response:
         seen = request.state.visit.form.get("digest", "")[:80]
         await services.glasses.confirm(request.state.visit.operator, request.path_params["glass"], seen)
@@ -316,6 +325,8 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route(
                 "/console/account/credentials/{credential}", acting(end_credential, people.account), methods=["POST"]
             ),
+            Route("/console/account/chats/{channel}", acting(link_chat, people.account), methods=["POST"]),
+            Route("/console/account/chat-links/{link}", acting(unlink_chat, people.account), methods=["POST"]),
             Route("/console/accounts", people.accounts),
             Route("/console/accounts/{credential}/connect", acting(connect, people.accounts), methods=["POST"]),
             Route("/console/accounts/{credential}/callback", acting(connected, people.accounts), methods=["GET"]),

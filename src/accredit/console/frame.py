@@ -42,6 +42,7 @@ _DONE: Final = {
     "handled": "The alert is updated.",
     "confirmed": "The glass is broken, and security reviews it within three days.",
     "over": "It is over.",
+    "unlinked": "That account is not yours any more.",
     "ended": "It is ended: nothing it signs in to works any more.",
     "asked": "The role is asked for.",
     "connected": "The account is connected.",

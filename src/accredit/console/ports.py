@@ -29,6 +29,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
+from accredit.lifecycle.chat_operations import ChatChannel, ChatLink
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
@@ -44,6 +45,7 @@ __all__ = [
     "AccountList",
     "AlertList",
     "Calls",
+    "Chats",
     "ConsoleOperations",
     "ConsoleServices",
     "DossierReader",
@@ -299,6 +301,20 @@ class StoreActs(Protocol):
     async def decide_clean(self, who: Operator, review: str, verdict: ReviewVerdict) -> Review: ...
 
 
+class Chats(Protocol):
+    """Chats from which people vote, and one's own accounts there."""
+
+    def channels(self) -> Sequence[ChatChannel]: ...
+
+    def links(self, who: Operator) -> Sequence[ChatLink]: ...
+
+    async def link_code(self, who: Operator, channel: str) -> str:
+        """A code to be given in that chat, once."""
+        ...
+
+    async def unlink(self, who: Operator, link: str) -> None: ...
+
+
 class GlassDesk(Protocol):
     """Broken glass, as it can be read, confirmed and ended. The acts raise ForbiddenError for whoever may not."""
 
@@ -339,3 +355,4 @@ class ConsoleServices:
     store_operations: StoreActs
     successions: Callable[[], Sequence[Succession]]
     glasses: GlassDesk
+    chats: Chats

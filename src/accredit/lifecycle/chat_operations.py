@@ -28,7 +28,7 @@ from accredit.audit.model import Facts
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
 from accredit.identity.broker import SealedBroker
 from accredit.identity.model import Operator
-from accredit.identity.rows import secret_hash
+from accredit.identity.rows import CHAT_CODE, CHAT_LINK, secret_hash
 from accredit.kernel.canonical import Digest, canonical
 from accredit.kernel.clearance import Basis
 from accredit.kernel.clock import BothClocks, Clock
@@ -44,11 +44,9 @@ from accredit.registry.organisation import AccountTie
 from accredit.registry.rows import ACCOUNT_TIE, account_tie_doc, account_tie_key
 from accredit.registry.service import Registry
 
-__all__ = ["CHAT_CHANNEL", "CHAT_CODE", "CHAT_LINK", "ChatChannel", "ChatLink", "ChatOperations", "Heard"]
+__all__ = ["CHAT_CHANNEL", "ChatChannel", "ChatLink", "ChatOperations", "Heard"]
 
 CHAT_CHANNEL: Final = "chat_channel"
-CHAT_LINK: Final = "chat_link"
-CHAT_CODE: Final = "chat_code"
 _CODE_US: Final = 10 * 60_000_000
 _REMEMBERED_S: Final = 660
 _MOST_REMEMBERED: Final = 20_000

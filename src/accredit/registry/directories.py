@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from accredit.audit.ports import StateView, Write
+from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId
 from accredit.registry import rows
 from accredit.registry.model import Agent, Restriction, RestrictionKind
@@ -312,10 +313,14 @@ class Entitlements:
         """What an agent may not do because its owner has no right to it; its own tools and those it hands on alone."""
         if not self.governed:
             return ()
+        key = agent.id, agent.version.digest, agent.owner
+        if (known := self._lost.get(key)) is not None:
+            return known
         granted = {grant.tool for grant in agent.version.every_grant}
         granted |= {one.tool for one in agent.version.delegates if one.tool is not None}
         missing = (granted & self.governed) - self._rights_of.get(agent.owner, frozenset())
-        return tuple(_lost(f"{_OWNER}{tool}", agent.id) for tool in sorted(missing))
+        found = self._lost[key] = tuple(_lost(f"{_OWNER}{tool}", agent.id) for tool in sorted(missing))
+        return found
 
     def lost_for(self, agent: AgentId, issuer: str | None, subject: str) -> tuple[Restriction, ...]:
         """What an agent may not do for a user who has no right to it; of users of other issuers nothing is known."""
@@ -371,6 +376,11 @@ class Entitlements:
     def users_of(self, person: PersonId) -> tuple[DirectoryUser, ...]:
         """What directories have of a person."""
         return tuple(self._of_person.get(person, ()))
+
+    @cached_property
+    def _lost(self) -> dict[tuple[AgentId, Digest, PersonId], tuple[Restriction, ...]]:
+        """What was worked out of each agent; this is of one moment, and so is that."""
+        return {}
 
     @cached_property
     def _by_issuer(self) -> Mapping[str, list[DirectoryRule]]:

@@ -6,7 +6,8 @@ group that gets a role, which roles a group gives that gets a member). Enacting 
 
 change   kind         content
 directory role-grant  name, doc, before, ground, roles: [[group, [[role, team]]]] (that its groups of ours give), by
-role     role-grant   grant, role, holder, team, persons (who would hold it), by
+role     role-grant   grant, role, holder, team, persons (who would hold it), kept_by? (the directory that says who is
+                      in the group later), by
 group    role-grant   name, members, groups, persons (who is in these), before {members, groups}, ground, roles
                       (that membership gives), by
 gate     gate         name, doc, before, ground, by
@@ -154,10 +155,19 @@ def proposed(
 
 
 def role_content(
-    grant: str, role: Role, holder: str, team: TeamId | None, organisation: Organisation, *, by: PersonId
+    grant: str,
+    role: Role,
+    holder: str,
+    team: TeamId | None,
+    organisation: Organisation,
+    *,
+    by: PersonId,
+    keeper: str | None = None,
 ) -> dict[str, Any]:
-    """A role for a person or, with everybody who is in it now, a group."""
+    """A role for a person or, with everybody who is in it now, a group; of a directory's, whoever it says later too."""
+    kept = {} if keeper is None else {"kept_by": keeper}
     return {
+        **kept,
         "by": by,
         "change": "role",
         "grant": grant,
@@ -178,9 +188,11 @@ def enact_role(
     """
     if view.get(rows.ROLE_GRANT, content["grant"]) is not None:
         return ()
-    holder = content["holder"]
-    if sorted(organisation.persons(holder)) != list(content["persons"]):
+    holder, persons = content["holder"], organisation.persons(content["holder"])
+    if content.get("kept_by") is None and sorted(persons) != list(content["persons"]):
         raise _moved("the group's members")
+    if content.get("kept_by") is not None and not persons.isdisjoint(by):
+        raise _moved("whoever approved it is in the group by now: its members")
     person = organisation.people.get(PersonId(holder))
     if not holder.startswith("group:") and (person is None or person.left):
         raise _moved("whoever would hold the role has left: the organisation")

@@ -169,7 +169,8 @@ class Provisioning:
             known = None if id_ is None else self.user(by.directory, id_)
             row = None if known is None else view.get(rows.DIRECTORY_USER, known.id)
             _require_version(row, expected)
-            resource = {"active": True, **made(known.resource if known is not None else {})}
+            # whoever is not active does not become so by being left out of what replaces them
+            resource = {"active": known is None or known.active, **made(known.resource if known is not None else {})}
             self._check_user(entitlements, by.directory, known, resource)
             user = DirectoryUser(
                 known.id if known is not None else fresh,

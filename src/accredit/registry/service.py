@@ -264,7 +264,7 @@ class Registry:
             ids,
             clock,
             entitlements=lambda: self.entitlements,
-            organisation=self.proven_organisation,
+            organisation=self._proven_for_directories,
             find_person=lambda view, address: person_at(view, address, self.catalogue.person(address)),
         )
         """The one writer of users and groups of directories."""
@@ -338,6 +338,10 @@ class Registry:
             UnavailableError: the log contradicts a row of it (`state_unproven`).
         """
         self._require_proven(ORGANISATION_KINDS)
+        return self.organisation
+
+    def _proven_for_directories(self) -> Organisation:
+        self._require_proven({*ORGANISATION_KINDS, *DIRECTORY_KINDS})
         return self.organisation
 
     @property
@@ -994,7 +998,10 @@ class Registry:
         team_id = self._team_id(team)
         organisation = self.proven_organisation()
         check_grantable(organisation, role, holder, team_id)
-        content = role_content(self._ids.new("rgr"), role, holder, team_id, organisation, by=author(actor))
+        keeper = self.entitlements.keeper(group) if group is not None else None
+        content = role_content(
+            self._ids.new("rgr"), role, holder, team_id, organisation, by=author(actor), keeper=keeper
+        )
         return proposed(content, about=f"role:{holder}", beneficiaries=organisation.persons(holder))
 
     def _team_id(self, team: str | None) -> TeamId | None:
