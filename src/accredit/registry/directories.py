@@ -230,7 +230,7 @@ class Entitlements:
                     groups = _with(groups, write.key, write.doc and _group_from(write.key, write.doc))
                 case _:
                     continue
-        if (rules, users, groups) == (self.rules, self.users, self.groups):
+        if rules is self.rules and users is self.users and groups is self.groups:
             return self
         return Entitlements(rules, users, groups)
 
