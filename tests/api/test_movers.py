@@ -10,8 +10,11 @@ from typing import Any, Final
 import pytest
 
 from accredit.demo.world import DemoAgent
+from accredit.enforcement.model import Admitted, Call, CallEnd, CallResult
+from accredit.identity.model import Principal, VerifiedUser
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import ServerName
+from accredit.kernel.errors import UnavailableError
+from accredit.kernel.ids import AgentId, CredentialId, ServerName
 from accredit.registry.model import Environment
 from tests.api.company import agent, assessment
 from tests.api.test_scim import Provisioned, provisioned
@@ -222,3 +225,54 @@ def test_while_the_log_contradicts_what_a_directory_said_nothing_that_may_rest_o
     for kind in ("directory", "directory_group", "directory_user"):
         doubted = replace(snapshot, unproven=frozenset({(kind, "x")}))
         assert doubted.unproven_for(counted.id, server, "count_tickets") is Code.STATE_UNPROVEN
+
+
+@pytest.mark.requirement("people:mover:owner", "people:mover:user")
+def test_what_is_in_flight_when_a_right_or_a_role_is_taken_away_is_cancelled_and_not_sent(place: Provisioned) -> None:
+    firm = place.firm
+    owner, user = _of(place, "dana"), _of(place, "flo")
+    counters, support = _in(place, "Counters", owner), _in(place, "Support", user)
+    _in(place, "Counters", user)
+    runner = _enrolled(place, "runner", tools=("count_tickets", "export_tickets"))
+    enforcer = firm.place.plane.enforcer
+
+    async def begun(tool: str, arguments: dict[str, Any]) -> tuple[Admitted, list[Code]]:
+        token = await runner.token(user="flo@example.com", roles=("customer-support",))
+        principal = enforcer.authenticate(f"Bearer {token}", path="/mcp/crm", source="127.0.0.1")
+        call = Call(principal, ServerName("crm"), tool, arguments, protocol="mcp", source="127.0.0.1")
+        admitted = await enforcer.admit(call)
+        assert isinstance(admitted, Admitted), admitted
+        codes: list[Code] = []
+        admitted.cancel = codes.append
+        return admitted, codes
+
+    async def over(admitted: Admitted, code: Code) -> None:
+        enforcer.settle(admitted, CallResult(CallEnd.CANCELLED, code, sent=False))
+
+    counting, right = firm.place.do(begun("count_tickets", {}))
+    exporting, role = firm.place.do(begun("export_tickets", {"pages": 1}))
+    _out(place, counters, owner)
+    assert (right, role) == ([Code.RIGHT_LOST], []), "what needs no right goes on"
+    with pytest.raises(UnavailableError, match="took a right away"):
+        counting.recheck()
+    exporting.recheck()
+    _out(place, support, user)
+    assert role == [Code.USER_ROLE_REQUIRED]
+    with pytest.raises(UnavailableError, match="took a right away"):
+        exporting.recheck()
+    place.patch(f"/Users/{user['id']}", {"op": "replace", "path": "active", "value": False})
+    for admitted, codes in ((counting, right), (exporting, role)):
+        assert len(codes) == 1, "once"
+        firm.place.do(over(admitted, codes[0]))
+
+
+@pytest.mark.requirement("people:scim:one-person")
+def test_whoever_a_user_is_by_the_directory_answers_no_hold_of_a_call_made_for_them(place: Provisioned) -> None:
+    emails = [{"value": "nick@example.com", "primary": True}]
+    place.user("kept-apart", userName="n-4711", emails=emails)
+    snapshot = place.firm.place.plane.snapshots.current
+    user = VerifiedUser("https://id.example.com", "n-4711", frozenset(), {})
+    principal = Principal(AgentId("agt_x"), CredentialId("crd_x"), 0, 0, "", user=user, registrations=("directory",))
+    assert snapshot.barred_for(principal) == {place.firm.ids["nick"]: "user"}
+    elsewhere = replace(principal, registrations=("another",))
+    assert snapshot.barred_for(elsewhere) == {}

@@ -531,3 +531,22 @@ def test_directories_see_their_own_alone_and_records_hold_nothing_personal(place
     assert "ivy" not in json.dumps(records)
     (row,) = (one for one in firm.get("una", "directories")["items"] if one["name"] == "entra")
     assert row["users"] >= row["active"] > 0
+
+
+@pytest.mark.requirement("people:scim:mapped")
+def test_a_mapping_holds_from_its_sign_off_on_and_what_it_names_no_more_is_empty(place: Provisioned) -> None:
+    place.map("fourth", [])
+    own, place.scim = place.scim, place.key("fourth")
+    try:
+        user = place.user("xaver")
+        group = place.group("Xs", user)
+        assert place.members("xs") == []
+        place.map("fourth", [{"name": "xS", "group": "xs"}])
+        assert place.members("xs") == [(place.person("xaver@example.com") or {})["id"]], "who is in it already, too"
+        place.map("fourth", [{"name": "Xs"}])
+        assert place.members("xs") == []
+        place.map("fourth", [{"name": "Xs", "group": "xs"}])
+        place.patch(f"/Groups/{group['id']}", {"op": "replace", "path": "displayName", "value": "Ys"})
+        assert place.members("xs") == [], "a group that is called otherwise is another"
+    finally:
+        place.scim = own

@@ -959,6 +959,8 @@ class Enforcer:
             principal = opened.admitted.call.principal
             if directories and (lost := _lost_now(snapshot, principal, opened.admitted.tool)) is not None:
                 self._stop(opened, lost)
+            elif directories and snapshot.withdrawn(principal) - opened.passage.withdrawn:
+                self._stop(opened, Code.USER_ROLE_REQUIRED)
             for agent in (principal.agent, *(one.agent for one in principal.delegators)):
                 if (agent in touched or directories) and (
                     code := self._halted(snapshot, agent, opened.admitted.tool)

@@ -120,6 +120,8 @@ class Snapshot:
             for address in addresses:
                 if (person := self.catalogue.person(address)) is not None:
                     barred[person.id] = "user"
+            issuer, subject = _user_of(principal)
+            barred |= dict.fromkeys(self.entitlements.persons_of(issuer, subject), "user")
         return barred
 
 

@@ -347,6 +347,11 @@ class Entitlements:
         known = [self._subjects.get((rule.name, subject)) for rule in self._by_issuer.get(issuer or "", ())]
         return any(user is not None and not user.active for user in known)
 
+    def persons_of(self, issuer: str | None, subject: str) -> frozenset[PersonId]:
+        """Who a user of an issuer is here, whatever addresses the token has; nobody, if no directory knows them."""
+        known = (self._subjects.get((rule.name, subject)) for rule in self._by_issuer.get(issuer or "", ()))
+        return frozenset(user.person for user in known if user is not None and user.person is not None)
+
     # -- indexes
 
     @cached_property
