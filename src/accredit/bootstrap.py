@@ -22,7 +22,8 @@ from accredit.api.metrics import Measured, PresentState
 from accredit.api.outer import outer_api
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem
-from accredit.approvals.model import HoldState
+from accredit.approvals.chat import counts_from_chat
+from accredit.approvals.model import ApprovalRequest, HoldState, VoteVerdict
 from accredit.approvals.notices import notices_of, opened_notice
 from accredit.approvals.service import Holds, HoldTimes
 from accredit.audit.anchor import CheckpointFile
@@ -65,6 +66,7 @@ from accredit.gateway.telemetry import OtlpGateway
 from accredit.gateway.toolservers import ToolServers
 from accredit.gateway.upstream import Upstream
 from accredit.identity.broker import SealedBroker
+from accredit.identity.directory_keys import DirectoryKeys
 from accredit.identity.endpoint import TokenEndpoint
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.factfetch import HttpFactFetch
@@ -84,11 +86,11 @@ from accredit.identity.verifier import AccessTokenVerifier
 from accredit.kernel.clock import Clock, ClockWatch, SystemClock
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import LOCALES
-from accredit.kernel.errors import ForbiddenError, InvalidInputError, UnavailableError
+from accredit.kernel.errors import AccreditError, ForbiddenError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, IdSource, RandomIds, ServerName
 from accredit.lifecycle.detecting import BuiltInDetector
 from accredit.lifecycle.ports import Archive, FindsPersonal
-from accredit.lifecycle.room import furnished
+from accredit.lifecycle.room import LifecycleRoom, furnished
 from accredit.lifecycle.succession import SuccessionTimes
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
@@ -564,6 +566,7 @@ async def run(
             enrolment=enrolment,
             revocations=revocations,
             points=points,
+            directory_keys=DirectoryKeys(control, clock=clock, ids=ids),
             broker=broker,
             releases=releases,
             snapshot=lambda: keeper.current,
@@ -575,6 +578,7 @@ async def run(
             part_keys=PartKeys(sealer, store.stream),
             pseudonyms=log.pseudonyms,
             backup_days=settings.backup_days,
+            chat_votes=settings.chat_votes,
             schedule=_schedule(settings),
             clock=clock,
             ids=ids,
@@ -652,7 +656,9 @@ async def run(
         if posts := _posts(settings, public_url):
             notices = HoldNotices(posts, clock)
             stack.push_async_callback(notices.aclose)
-            _tell_of_holds(notices, control, holds, lambda agent: _called(keeper, agent))
+            _tell_of_holds(
+                notices, control, holds, lambda agent: _called(keeper, agent), functools.partial(_votable, room)
+            )
         stack.push_async_callback(gateway.aclose)
         control.subscribe(gateway.changed)  # after the keeper, so that what it looks at is the new state
         identity.on_revoked(gateway.revoked)  # after the enforcer, which stops what is in flight
@@ -805,13 +811,29 @@ def _called(keeper: SnapshotKeeper, agent: str) -> str:
     return known.name if known is not None else agent
 
 
-def _tell_of_holds(notices: HoldNotices, control: ControlLog, holds: Holds, name: Callable[[str], str]) -> None:
+def _votable(room: LifecycleRoom, request: ApprovalRequest) -> str | None:
+    """The digest of what is voted on, if chats are listened to and it may be approved from one."""
+    if not room.chats.channels() or not counts_from_chat(request, VoteVerdict.APPROVE, room.chats.highest):
+        return None
+    try:
+        return str(room.approvals.view(request.id)[1])
+    except AccreditError:
+        return None  # there is nothing to be voted on, or it cannot be told now
+
+
+def _tell_of_holds(
+    notices: HoldNotices,
+    control: ControlLog,
+    holds: Holds,
+    name: Callable[[str], str],
+    votable: Callable[[ApprovalRequest], str | None],
+) -> None:
     for hold in holds.find(state=HoldState.OPEN):
         if (notice := opened_notice(hold, name)) is not None:
             notices.tell(notice)
 
     def follow(change: Change) -> None:
-        for notice in notices_of(change, name):
+        for notice in notices_of(change, name, votable):
             notices.tell(notice)
 
     control.subscribe(follow)
@@ -891,6 +913,8 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         certificates=room.retirements.certificates,
         incidents=plane.registry.incidents,
         incident_operations=room.incidents,
+        glasses=room.breaking,
+        chats=room.chats,
     )
 
 

@@ -108,6 +108,8 @@ class Settings(BaseModel):
     """Where a signed webhook is sent when a hold opens and when it is over; needs `notice_webhook_key_file`."""
     notice_webhook_key_file: str = ""
     """A file, readable by its owner alone, with the webhook's key: at least 24 characters, as they are."""
+    chat_votes: Literal["never", "low", "medium", "high"] = "medium"
+    """The highest tier of agents' versions that is approved from a chat; with `high` so is everything else."""
     notice_chat_url_file: str = ""
     """A file, readable by its owner alone, with the address of a chat's incoming webhook (Slack or alike), a secret."""
 

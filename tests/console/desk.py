@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from accredit.approvals.breakglass import BreakGlass, GlassReview
+from accredit.approvals.chat import ChatKind
 from accredit.approvals.duties import Barred, Eligible, duty
 from accredit.approvals.model import (
     ApprovalRequest,
@@ -43,6 +45,7 @@ from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError,
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.legible import visible
 from accredit.lifecycle.certificates import Certificate
+from accredit.lifecycle.chat_operations import ChatChannel, ChatLink
 from accredit.lifecycle.discovery.findings import (
     AgentFinding,
     FindingAnswer,
@@ -209,6 +212,7 @@ class Desk:
         self.told: list[Alert] = []
         self.found: list[FindingView] = []
         self.successions: list[Succession] = []
+        self.broken: list[BreakGlass] = []
         self.accounts: set[str] = set()
         self.called: list[RecentCall] = []
         self.dossier_words = "Read it all"
@@ -467,6 +471,8 @@ class Desk:
             certificates=_Retirements(self),
             incidents=lambda: self.incidents,
             incident_operations=_Incidents(self),
+            glasses=_Glasses(self),
+            chats=_Chats(self),
         )
 
     # -- accounts
@@ -609,6 +615,43 @@ class _Calls:
         return [one for one in self._desk.called if one.agent == agent][:limit]
 
 
+class _Chats:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def channels(self) -> Sequence[ChatChannel]:
+        return [ChatChannel("slack", ChatKind.SLACK, "slack-key", PersonId("ada"))]
+
+    def links(self, who: Operator) -> Sequence[ChatLink]:
+        return [ChatLink("chl_1", "slack", who.person, NOW_US)]
+
+    async def link_code(self, who: Operator, channel: str) -> str:
+        self._desk.done.append(("link_code", who.person, channel))
+        return "accq_once"
+
+    async def unlink(self, who: Operator, link: str) -> None:
+        self._desk.done.append(("unlink", who.person, link))
+
+
+class _Glasses:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def all(self) -> Sequence[BreakGlass]:
+        return self._desk.broken
+
+    def reason(self, id_: str) -> str:
+        return f"why {id_}"
+
+    async def confirm(self, who: Operator, id_: str, seen: str) -> BreakGlass:
+        self._desk.done.append(("confirm", who.person, id_, seen))
+        return self._desk.broken[0]
+
+    async def end(self, who: Operator, id_: str) -> BreakGlass:
+        self._desk.done.append(("end", who.person, id_))
+        return self._desk.broken[0]
+
+
 class _Findings:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -625,6 +668,21 @@ class _Findings:
             raise ConflictError(Code.CONFLICT, "it cannot be answered so")
         self._desk.done.append(("answer", who.person, finding_id, answer, reason))
         return Answered(found, "# draft\nkind: Agent\n" if answer is FindingAnswer.REGISTER else "")
+
+
+def glasses(agent: AgentId, *, words: str = "org/holds.cedar#0") -> list[BreakGlass]:
+    """One of each kind, with something in every field."""
+    who, other = PersonId("sam"), PersonId("ada")
+    made = BreakGlass(
+        "bgl_waits", agent, (ToolId("crm/read"),), (words,), who, NOW_US, NOW_US + HOUR_US, "apr_1", second=other,
+        minutes=60,
+    )  # fmt: skip
+    return [
+        replace(made, id="bgl_asked", second=None, until_us=NOW_US, request="", review=GlassReview.ASKED),
+        made,
+        replace(made, id="bgl_overdue", until_us=NOW_US, review=GlassReview.OVERDUE),
+        replace(made, id="bgl_upheld", until_us=NOW_US, review=GlassReview.UPHELD),
+    ]
 
 
 def finding_about(agent: Agent | None, kind: FindingKind, *, words: str = "crew") -> FindingView:

@@ -11,7 +11,7 @@ from accredit.approvals.model import ApprovalRequest, Hold
 from accredit.console.live import RecentCall
 from accredit.lifecycle.discovery.findings import FindingAnswer, FindingKind
 from accredit.registry.model import AgentState, Environment, Role
-from tests.console.desk import DECEIVING, LONG, NOW_US, Desk, finding_about
+from tests.console.desk import DECEIVING, LONG, NOW_US, Desk, finding_about, glasses
 from tests.console.dossiers import alert_about
 from tests.console.looking import Looking, press_until
 
@@ -43,6 +43,7 @@ def waiting(desk: Desk) -> tuple[ApprovalRequest, Hold]:
         RecentCall(9 - at, NOW_US, agent.id, "crm/read_customer", decision, "allowed", ("org/x",), end, 3000)
         for at, (decision, end) in enumerate((("allow", "ok"), ("allow", None), ("deny", None), ("hold", None)))
     ]
+    desk.broken = glasses(agent.id, words=DECEIVING)
     desk.shelves.put(agent.id, DECEIVING, f"write to jane@example.com {LONG}")
     desk.fleet.add("old-mailer", state=AgentState.RETIRED)
     return desk.request(agent, view), desk.hold(agent, {"note": DECEIVING, "amount": 3, DECEIVING[:40]: LONG})
@@ -54,7 +55,7 @@ def _paths(waiting: tuple[ApprovalRequest, Hold]) -> list[str]:
             f"/console/holds/{hold.id}", f"/console/agents/{request.agent}", "/console/alerts",
             f"/console/agents/{request.agent}/suspend", "/console/agents/agt_old-mailer_prod", "/console/account",
             "/console/accounts", "/console/stores", "/console/stores/srv_1",
-            "/console/people", "/console/findings", "/login"]  # fmt: skip
+            "/console/people", "/console/findings", "/console/break-glass", "/login"]  # fmt: skip
 
 
 @pytest.mark.requirement("console:browser:axe", "console:browser:policy")

@@ -149,3 +149,15 @@ def _rows(page: str) -> dict[str, str]:
     """The row of each person, by address."""
     rows = re.findall(r"<tr>\s*<th scope=\"row\">(.*?)</tr>", page, re.DOTALL)
     return {found[0]: row for row in rows if (found := re.search(r"[a-z]+@example\.com", row))}
+
+
+@pytest.mark.requirement("approvals:chat:linked")
+def test_whoever_signed_in_makes_the_code_for_a_chat_and_ends_a_link(visit: _Visit, desk: Desk) -> None:
+    kim = visit("kim")
+    page = kim.get("/console/account").text
+    token = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert token
+    shown = kim.post("/console/account/chats/slack", data={"csrf": token[1]})
+    assert "/accredit link accq_once" in shown.text
+    assert kim.post("/console/account/chat-links/chl_1", data={"csrf": token[1]}).status_code == 303
+    assert desk.done == [("link_code", "kim", "slack"), ("unlink", "kim", "chl_1")]

@@ -27,6 +27,7 @@ from accredit.enforcement.history import History
 from accredit.enforcement.sharding import ShardedHistory
 from accredit.enforcement.snapshot import Snapshot, SnapshotKeeper
 from accredit.identity.broker import SealedBroker
+from accredit.identity.directory_keys import DirectoryKeys
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.model import Operator
 from accredit.identity.people import People
@@ -393,6 +394,7 @@ async def house(
         ),
         revocations=Revocations(control, registry),
         points=EnforcementPoints(control, clock=clock, ids=ids),
+        directory_keys=DirectoryKeys(control, clock=clock, ids=ids),
         broker=broker,
         releases=releases,
         snapshot=lambda: keeper.current,

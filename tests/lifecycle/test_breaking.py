@@ -225,3 +225,75 @@ def test_it_can_be_ended_by_whoever_may_stop_the_agent(tmp_path: Path) -> None:
                 await place.room.breaking.end(replace(UNA, person=person_id("una")), made.id)
 
     run(story())
+
+
+@pytest.mark.requirement("break-glass:two-persons")
+def test_two_persons_break_it_without_a_page_and_one_of_them_alone_does_not(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            policy = await held(place)
+            told: list[Change] = []
+            place.control.subscribe(told.append)
+            made = await place.room.breaking.open(
+                OLIVE, place.agent().id, [READ], [policy], minutes=120, reason="the queue is on fire", second=True
+            )
+            assert (made.review, made.in_force(place.clock.now().wall_us)) == (GlassReview.ASKED, False)
+            assert asked(place).outcome is Outcome.HOLD, "nothing is broken yet"
+            assert [one for one in place.approvals.find() if one.subject.kind == "break-glass"] == []
+            for who in (OLIVE, DANA):
+                with pytest.raises(ForbiddenError):
+                    await place.room.breaking.confirm(who, made.id, made.digest)
+            other = replace(made, tools=(READ, ToolId("crm/write")))
+            with pytest.raises(ConflictError, match="not what is asked for"):
+                await place.room.breaking.confirm(SAM, made.id, other.digest)
+            assert asked(place).outcome is Outcome.HOLD
+            place.clock.advance(600)
+            done = await place.room.breaking.confirm(SAM, made.id, made.digest)
+            assert (done.second, done.review) == (SAM.person, GlassReview.WAITS)
+            assert done.until_us - done.opened_us == 2 * HOUR_S * 1_000_000
+            assert done.opened_us == place.clock.now().wall_us, "from when it is confirmed"
+            assert asked(place).outcome is Outcome.ALLOW
+            notices = [notice for change in told for notice in notices_of(change, lambda _: "digest")]
+            assert not any(isinstance(one, GlassNotice) for one in notices), "nobody is paged"
+            with pytest.raises(ConflictError, match="does not wait"):
+                await place.room.breaking.confirm(SAM, made.id, made.digest)
+            # neither of the two looks at it afterwards
+            with pytest.raises(ForbiddenError):
+                await reviewed(place, done.request, VoteVerdict.APPROVE)
+            place.clock.advance(2 * HOUR_S)
+            assert asked(place).outcome is Outcome.HOLD
+
+    run(story())
+
+
+@pytest.mark.requirement("break-glass:two-persons")
+def test_what_nobody_confirms_lapses_and_an_overdue_review_is_both_persons(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            policy = await held(place)
+            breaking = place.room.breaking
+
+            async def wanted(who: Any = OLIVE) -> Any:
+                return await breaking.open(
+                    who, place.agent().id, [READ], [policy], minutes=30, reason="the queue is on fire", second=True
+                )
+
+            lapsed = await wanted()
+            place.clock.advance(HOUR_S)
+            with pytest.raises(ConflictError):
+                await breaking.confirm(SAM, lapsed.id, lapsed.digest)
+            await place.operations.tidy()
+            assert {one.id: one.review for one in breaking.all()}[lapsed.id] is GlassReview.LAPSED
+            taken_back = await wanted()
+            await breaking.end(OLIVE, taken_back.id)
+            assert {one.id: one.review for one in breaking.all()}[taken_back.id] is GlassReview.LAPSED
+            made = await wanted()
+            await breaking.confirm(SAM, made.id, made.digest)
+            place.clock.advance(4 * DAY_S)
+            await place.operations.tidy()
+            assert {one.id: one.review for one in breaking.all()}[made.id] is GlassReview.OVERDUE
+            for who in (OLIVE, SAM):
+                with pytest.raises(ConflictError, match="not reviewed in time"):
+                    await wanted(who)
+
+    run(story())

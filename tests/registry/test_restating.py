@@ -123,7 +123,7 @@ def _everything() -> Fleet:
 @pytest.mark.requirement("registry:restating:idempotent")
 def test_applying_all_that_is_stated_changes_nothing() -> None:
     fleet = _everything()
-    elsewhere = {"Group", "Gate", "Template"}  # they take two persons: below
+    elsewhere = {"Directory", "Group", "Gate", "Template"}  # they take two persons: below
     assert {one.kind for one in restated(fleet.control.view)} == set(KINDS) - elsewhere
     before = len(fleet.control.events)
     assert _applied_again(fleet) == {}
@@ -158,6 +158,15 @@ def test_a_company_with_groups_servers_in_production_and_candidates_is_stated_wh
     fleet.enact(asked.proposal)
     (asked,) = fleet.apply(group_document("all", ["ann@example.com"], ["support"]))
     fleet.enact(asked.proposal)
+    mapped = [
+        {"name": "AI Leads", "group": "leads"},
+        {"name": "Größe", "team": "customer-support", "userRoles": ["größer"], "tools": ["crm/read_customer"]},
+    ]
+    (asked,) = fleet.apply({
+        "apiVersion": "accredit/v1", "kind": "Directory", "metadata": {"name": "entra"},
+        "spec": {"issuer": "staff", "subject": "userName", "groups": mapped},
+    })  # fmt: skip
+    fleet.enact(asked.proposal)
     for document in (_GATE, *_templates()):
         (asked,) = fleet.apply(document)
         fleet.enact(asked.proposal)
@@ -166,6 +175,7 @@ def test_a_company_with_groups_servers_in_production_and_candidates_is_stated_wh
     found = restated(fleet.control.view, kinds=["Group", "Gate", "Template"])
     assert [one.name for one in found] == [
         "all",
+        "leads",
         "support",
         "medium",
         "customer-support/reader",

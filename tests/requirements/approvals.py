@@ -142,4 +142,13 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("signoff:unproven", "DESIGN §3.2", "a hand-edited row approves nothing, nor does anything beside it"),
     Requirement("holds:approver:duties", "DESIGN §3.11", "a hold's approver is judged by the rules of every gate"),
     Requirement("holds:approver:unproven", "DESIGN §3.2", "no hold is answered by role while a row is unproven"),
+    Requirement("approvals:chat:vote", "issue 6 §1", "who linked an account votes from a chat, by the same function"),
+    Requirement("approvals:chat:signed", "issue 6 §1", "a callback is signed, not old, and taken once"),
+    Requirement("approvals:chat:linked", "issue 6 §1", "an account is somebody's by their own code, and by no name"),
+    Requirement("approvals:chat:duties", "issue 6, faults", "duties, present views and tiers hold for a chat as well"),
+    Requirement("approvals:chat:standard", "issue 6 §1", "a chat of another kind signs as Standard Webhooks has it"),
+    Requirement("approvals:chat:channels", "issue 6 §1", "a channel is declared by an administrator, secret by name"),
+    Requirement("approvals:chat:told", "issue 6 §1", "a reminder brings buttons that name the view"),
+    Requirement("break-glass:two-persons", "research §4.2 rule 7", "two break it without a page, for 8 hours at most"),
+    Requirement("break-glass:console", "issue 6 §1", "a page tells what is asked, broken, to be looked at and past"),
 )

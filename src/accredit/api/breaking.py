@@ -28,6 +28,13 @@ class _Break(Form):
     """Ids of the policies and restrictions whose holds do not wait."""
     minutes: Annotated[int, Field(ge=1, le=480)]
     reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    second: bool = False
+    """Whether somebody else is to confirm it before it is broken; then nobody is paged."""
+
+
+class _Confirm(Form):
+    digest: Annotated[str, Field(min_length=1, max_length=80)]
+    """Of what was shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,17 @@ class BreakGlassRow:
     tools: list[str]
     policies: list[str]
     by: str
+    second: str | None
+    """Who confirmed it, of two."""
+    minutes: int
+    """For how long it is once it is confirmed; 0: nobody has to confirm it."""
+    digest: str
+    """Names what is confirmed."""
     opened: str
     until: str
     in_force: bool
     review: str
-    """waits, upheld, rejected, or overdue: whoever broke it breaks no other."""
+    """asked (of a second person), lapsed, waits, upheld, rejected, or overdue: whoever broke it breaks no other."""
     request: str
     """In which it is reviewed."""
 
@@ -62,6 +75,9 @@ def breaking(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             tools=list(one.tools),
             policies=list(one.policies),
             by=one.by,
+            second=one.second,
+            minutes=one.minutes,
+            digest=one.digest,
             opened=moment(one.opened_us),
             until=moment(one.until_us),
             in_force=one.in_force(plane.clock.now().wall_us),
@@ -87,8 +103,13 @@ def breaking(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
             form.policies,
             minutes=form.minutes,
             reason=form.reason,
+            second=form.second,
         )
         return Json(row(made), 201)
+
+    @app.post("/api/v1/break-glass/{glass}/confirm", response_model=BreakGlassRow)
+    async def break_glass_confirm(who: Who, glass: Named, form: _Confirm) -> Json:
+        return Json(row(await operations.confirm(who, glass, form.digest)))
 
     @app.post("/api/v1/break-glass/{glass}/end", response_model=BreakGlassRow)
     async def break_glass_end(who: Who, glass: Named, _: Nothing | None = None) -> Json:

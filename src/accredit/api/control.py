@@ -22,7 +22,9 @@ from accredit.api.agents import agents
 from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
 from accredit.api.breaking import breaking
+from accredit.api.chats import chats
 from accredit.api.credentials import credentials
+from accredit.api.directories import directories
 from accredit.api.discovering import discovering
 from accredit.api.entry import ControlEntry
 from accredit.api.gitops import gitops
@@ -63,6 +65,8 @@ _SUBJECTS = (
     gitops,
     successions,
     keeping,
+    directories,
+    chats,
 )
 _PROBLEM = {
     "type": "object",

@@ -1,4 +1,4 @@
-"""Everything outside `/api/v1`: enrolment and tokens for agents, metadata, the log's checkpoint and tiles, health.
+"""Everything outside `/api/v1`: enrolment and tokens for agents, metadata, the log, health, and directories (SCIM).
 
 These are small bare handlers: they are open to anybody who can reach the port, so each bounds what it reads, and
 whoever is refused an identity here leaves a record.
@@ -15,8 +15,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from accredit.api.chats import callback_routes
+from accredit.api.outer_body import read_body
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json, problem, problem_of, refusal_of, unexpected, unrouted
+from accredit.api.scim import scim_routes
 from accredit.audit.tiles import parse_tile_path, read_tile
 from accredit.identity.cards import CARD_KEYS_PATH
 from accredit.identity.endpoint import TokenRefusal, TokenReply
@@ -27,20 +30,6 @@ from accredit.kernel.errors import AccreditError, ForbiddenError, InvalidInputEr
 __all__ = ["outer_api"]
 
 _MAX_BODY = 64 * 1024
-_UPLOAD_S = 10
-
-
-async def _body(request: Request) -> bytes:
-    found = bytearray()
-    try:
-        async with asyncio.timeout(_UPLOAD_S):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > _MAX_BODY:
-                    raise InvalidInputError(Code.BODY_OVERSIZED, f"a body here has at most {_MAX_BODY} bytes")
-    except TimeoutError as error:
-        raise InvalidInputError(Code.BODY_MALFORMED, f"the body did not arrive within {_UPLOAD_S} s") from error
-    return bytes(found)
 
 
 def _source(request: Request) -> str:
@@ -65,7 +54,9 @@ def outer_api(plane: ControlPlane) -> Starlette:
 
     async def enrol(request: Request) -> Response:
         try:
-            return Json(await plane.enrolment.enrol_request(await _body(request), source=_source(request)), 201)
+            return Json(
+                await plane.enrolment.enrol_request(await read_body(request, _MAX_BODY), source=_source(request)), 201
+            )
         except UnauthenticatedError as error:
             turned_away(request, error.code, cause=error.cause)
             return problem(401, Code.UNAUTHENTICATED, "the join token was not accepted", "ask for a new join token")
@@ -83,7 +74,7 @@ def outer_api(plane: ControlPlane) -> Starlette:
         if _media_type(request) != "application/x-www-form-urlencoded":
             return _invalid_request(Code.BODY_MALFORMED, "a token request is form-encoded")
         try:
-            text = (await _body(request)).decode("ascii")
+            text = (await read_body(request, _MAX_BODY)).decode("ascii")
             pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=32, strict_parsing=True)
         except ValueError:
             return _invalid_request(Code.BODY_MALFORMED, "the form cannot be read")
@@ -162,6 +153,8 @@ def outer_api(plane: ControlPlane) -> Starlette:
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/metrics", metrics),
+            *scim_routes(plane),
+            *callback_routes(plane),
         ],
         exception_handlers={AccreditError: problem_of, HTTPException: unrouted, Exception: unexpected},
     )

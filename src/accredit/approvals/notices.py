@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import orjson
+
 from accredit.approvals.breakglass import BREAK_GLASS, BreakGlass, break_glass_from
-from accredit.approvals.model import ApprovalRequest, Hold, HoldState
+from accredit.approvals.chat import button_value
+from accredit.approvals.model import ApprovalRequest, Hold, HoldState, VoteVerdict
 from accredit.approvals.rows import APPROVAL, KIND, read_approval, read_hold
 from accredit.audit.ports import Change
 from accredit.kernel.canonical import digest_value
@@ -74,6 +77,8 @@ class RequestNotice:
     """Of the agent; else what the request is about."""
     urgency: str
     until_us: int
+    view_digest: str | None = None
+    """Of what is voted on, if it may be voted on from a chat."""
 
     @property
     def about(self) -> str:
@@ -110,13 +115,20 @@ Notice = HoldNotice | RequestNotice | GlassNotice
 """Something to tell."""
 
 
-def notices_of(change: Change, name: Callable[[str], str]) -> tuple[Notice, ...]:
-    """What a change of state gives to tell. `name` knows what an agent is called."""
+def notices_of(
+    change: Change,
+    name: Callable[[str], str],
+    votable: Callable[[ApprovalRequest], str | None] = lambda _: None,
+) -> tuple[Notice, ...]:
+    """What a change of state gives to tell.
+
+    `name` knows what an agent is called, and `votable` the digest of what is voted on where a chat may.
+    """
     if change.facts.kind == "approval.reminded":
         asked = [
             read_approval(write.doc) for write in change.writes if write.kind == APPROVAL and write.doc is not None
         ]
-        return tuple(_reminder(one, str(change.body["urgency"]), name) for one in asked)
+        return tuple(_reminder(one, str(change.body["urgency"]), name, votable(one)) for one in asked)
     if change.facts.kind in _PAGED:
         broken = [break_glass_from(one.key, one.doc) for one in change.writes if one.kind == BREAK_GLASS and one.doc]
         return tuple(_page(one, _PAGED[change.facts.kind], name) for one in broken)
@@ -127,12 +139,14 @@ def notices_of(change: Change, name: Callable[[str], str]) -> tuple[Notice, ...]
     return tuple(notice for notice in made if notice is not None)
 
 
-def _reminder(request: ApprovalRequest, urgency: str, name: Callable[[str], str]) -> RequestNotice:
+def _reminder(
+    request: ApprovalRequest, urgency: str, name: Callable[[str], str], view_digest: str | None
+) -> RequestNotice:
     identity = digest_value("request-notice", {"request": request.id, "stage": request.reminded})
     called = request.about if request.agent is None else name(request.agent)
     return RequestNotice(
         f"ntc_{identity.removeprefix('sha256:')[:32]}", "approval.reminded", request, called, urgency,
-        request.expires_us,
+        request.expires_us, view_digest,
     )  # fmt: skip
 
 
@@ -207,7 +221,8 @@ def slack_message(notice: Notice, public_url: str) -> dict[str, Any]:
         link = f"<{public_url}/console/approvals/{request.id}|{request.id}>"
         pressing = "" if notice.urgency == "reminded" else f" ({_plain(notice.urgency)}: hardly any time is left)"
         lapses = f"{link} lapses at {_moment(request.expires_us)}{pressing}"
-        return {"text": f"{_plain(notice.name)} waits for {_plain(roles)}: {lapses}."}
+        text = f"{_plain(notice.name)} waits for {_plain(roles)}: {lapses}."
+        return {"text": text, **_buttons(notice, text)}
     if isinstance(notice, GlassNotice):
         glass, link = notice.glass, f"<{public_url}/console/approvals/{notice.glass.request}|the review>"
         tools = ", ".join(_plain(one) for one in glass.tools)
@@ -229,6 +244,35 @@ def slack_message(notice: Notice, public_url: str) -> dict[str, Any]:
         case _:
             text = f"{about}: {link} was {hold.state.value}."
     return {"text": text}
+
+
+def _buttons(notice: RequestNotice, text: str) -> dict[str, Any]:
+    """What is pressed to vote, for each role that is wanted; nothing if that is not done from a chat."""
+    if notice.view_digest is None:
+        return {}
+    request = notice.request
+    blocks: list[dict[str, Any]] = [
+        {"type": "section", "text": {"type": "mrkdwn", "text": f"{text} Read it there before you approve it."}},
+        {
+            "type": "input",
+            "block_id": "words",
+            "optional": True,
+            "label": {"type": "plain_text", "text": "Why"},
+            "element": {"type": "plain_text_input", "action_id": "accredit-comment", "max_length": 2000},
+        },
+    ]
+    for role in sorted({need.role for need in request.missing}):
+        elements = [
+            {
+                "type": "button",
+                "action_id": f"accredit-vote-{verdict.value}-{role.value}",
+                "text": {"type": "plain_text", "text": f"{words} as {role.value}"},
+                "value": orjson.dumps(button_value(request.id, role, verdict, notice.view_digest)).decode(),
+            }
+            for verdict, words in ((VoteVerdict.APPROVE, "Approve"), (VoteVerdict.REJECT, "Reject"))
+        ]
+        blocks.append({"type": "actions", "block_id": f"votes-{role.value}", "elements": elements})
+    return {"blocks": blocks}
 
 
 def _moment(at_us: int) -> str:

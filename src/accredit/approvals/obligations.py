@@ -48,6 +48,8 @@ def check_obligations(fresh: Collection[Obligation], known: Collection[Obligatio
         given = [name for name in _VALUES if getattr(one, name) is not None]
         if sorted(given) != sorted(needs):
             raise _wrong(f"`{one.kind}` takes {', '.join(needs) or 'no value'} and nothing else")
+        if one.kind is _Kind.RIGHT:
+            raise _wrong("`right` follows from what a directory says")
         if one.tool is not None and one.tool not in tools:
             raise _wrong(f"the version is not granted `{one.tool[:80]}`")
         if one.kind in {_Kind.CANARY, _Kind.DAILY_COST} and one.tool is not None:

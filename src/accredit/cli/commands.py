@@ -9,7 +9,9 @@ from accredit.cli import (
     agents,
     approvals,
     breaking,
+    chats,
     credentials,
+    directories,
     discovering,
     gitops,
     holds,
@@ -49,6 +51,8 @@ _SUBJECTS = (
     interchange,
     gitops,
     keeping,
+    directories,
+    chats,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

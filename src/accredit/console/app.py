@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from accredit.approvals.model import ApprovalRequest, HoldVerdict, VoteVerdict
 from accredit.console.agents import AgentViews
 from accredit.console.assessing import assessment_form
+from accredit.console.breaking import BreakGlassViews
 from accredit.console.conditions import obligations_of
 from accredit.console.entry import LOGIN, STATIC, ConsoleEntry, SessionCookie, is_fragment
 from accredit.console.findings import FindingViews
@@ -62,6 +63,7 @@ def console_app(services: ConsoleServices) -> ASGIApp:
     findings = FindingViews(services, pages, common)
     stores = StoreViews(services, pages, common)
     incidents = IncidentViews(services, pages, common)
+    broken = BreakGlassViews(services, pages, common)
     operations = services.operations
 
     def refusal(request: Request, error: AccreditError) -> Response:
@@ -260,6 +262,24 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         await services.store_operations.decide_clean(request.state.visit.operator, review, verdict)
         return _done(f"/console/stores/{review}", "decided")
 
+    async def link_chat(request: Request) -> Response:
+        channel = request.path_params["channel"]
+        code = await services.chats.link_code(request.state.visit.operator, channel)
+        return people.chat_code(request, channel, code)
+
+    async def unlink_chat(request: Request) -> Response:
+        await services.chats.unlink(request.state.visit.operator, request.path_params["link"])
+        return _done("/console/account", "unlinked")
+
+    async def confirm_glass(request: Request) -> Response:
+        seen = request.state.visit.form.get("digest", "")[:80]
+        await services.glasses.confirm(request.state.visit.operator, request.path_params["glass"], seen)
+        return _done("/console/break-glass", "confirmed")
+
+    async def end_glass(request: Request) -> Response:
+        await services.glasses.end(request.state.visit.operator, request.path_params["glass"])
+        return _done("/console/break-glass", "over")
+
     async def act(request: Request) -> Response:
         who, form = request.state.visit.operator, request.state.visit.form
         agent, name = AgentId(request.path_params["agent"]), request.path_params["act"]
@@ -334,6 +354,8 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route(
                 "/console/account/credentials/{credential}", acting(end_credential, people.account), methods=["POST"]
             ),
+            Route("/console/account/chats/{channel}", acting(link_chat, people.account), methods=["POST"]),
+            Route("/console/account/chat-links/{link}", acting(unlink_chat, people.account), methods=["POST"]),
             Route("/console/accounts", people.accounts),
             Route("/console/accounts/{credential}/connect", acting(connect, people.accounts), methods=["POST"]),
             Route("/console/accounts/{credential}/callback", acting(connected, people.accounts), methods=["GET"]),
@@ -346,6 +368,9 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route("/console/stores/{review}", stores.review),
             Route("/console/stores/{review}/items", acting(decide_item, stores.review), methods=["POST"]),
             Route("/console/stores/{review}/clean", acting(decide_clean, stores.review), methods=["POST"]),
+            Route("/console/break-glass", broken.glasses),
+            Route("/console/break-glass/{glass}/confirm", acting(confirm_glass, broken.glasses), methods=["POST"]),
+            Route("/console/break-glass/{glass}/end", acting(end_glass, broken.glasses), methods=["POST"]),
             Route("/console/agents/{agent}", agents.agent),
             Route("/console/agents/{agent}/{act}", agents.act, methods=["GET"]),
             Route("/console/agents/{agent}/{act}", acting(act, agents.act), methods=["POST"]),

@@ -24,6 +24,7 @@ _WORDS: Final[Mapping[FindingKind, str]] = {
     FindingKind.SHADOW: "It goes past the gateway",
     FindingKind.ZOMBIE: "Nobody has used it for 60 days, and its credential lives",
     FindingKind.ORPHAN: "Its owner is not there any more",
+    FindingKind.MOVED: "Its owner has no right to some of its tools, or is of another team",
     FindingKind.GHOST: "It is retired and was seen",
     FindingKind.EXPIRED: "Its last day is over",
     FindingKind.CREDENTIAL: "A credential of a retired agent that is not ours to end",

@@ -73,6 +73,8 @@ class PeopleViews:
             **self._common.around(request, ""),
             credentials=sorted(alive, key=lambda one: (-one.issued_us, one.id)),
             present=who.credential,
+            channels=self._services.chats.channels(),
+            linked=self._services.chats.links(who),
         )
 
     async def accounts(self, request: Request) -> Response:
@@ -94,6 +96,10 @@ class PeopleViews:
             consent_url=url,
             host=urlsplit(url).netloc,
         )
+
+    def chat_code(self, request: Request, channel: str, code: str) -> Response:
+        """What somebody says in a chat to be themselves there, shown once."""
+        return self._pages.page("chat", **self._common.around(request, ""), channel=channel, code=code)
 
     def link(self, request: Request, secret: str, *, address: str, for_self: bool) -> Response:
         """A sign-in link, shown once: nothing keeps it."""

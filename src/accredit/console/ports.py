@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from accredit.approvals.breakglass import BreakGlass
 from accredit.approvals.duties import Barred, Eligible
 from accredit.approvals.model import (
     ApprovalRequest,
@@ -29,6 +30,7 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId
 from accredit.lifecycle.certificates import Certificate
+from accredit.lifecycle.chat_operations import ChatChannel, ChatLink
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
 from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
@@ -46,10 +48,12 @@ __all__ = [
     "AlertList",
     "Calls",
     "CertificateList",
+    "Chats",
     "ConsoleOperations",
     "ConsoleServices",
     "DossierReader",
     "FindingDesk",
+    "GlassDesk",
     "HeldCalls",
     "IncidentActs",
     "RefusalSink",
@@ -336,6 +340,36 @@ class CertificateList(Protocol):
     def newest(self, agent: AgentId) -> Certificate | None: ...
 
 
+class Chats(Protocol):
+    """Chats from which people vote, and one's own accounts there."""
+
+    def channels(self) -> Sequence[ChatChannel]: ...
+
+    def links(self, who: Operator) -> Sequence[ChatLink]: ...
+
+    async def link_code(self, who: Operator, channel: str) -> str:
+        """A code to be given in that chat, once."""
+        ...
+
+    async def unlink(self, who: Operator, link: str) -> None: ...
+
+
+class GlassDesk(Protocol):
+    """Broken glass, as it can be read, confirmed and ended. The acts raise ForbiddenError for whoever may not."""
+
+    def all(self) -> Sequence[BreakGlass]:
+        """Newest first."""
+        ...
+
+    def reason(self, id_: str) -> str:
+        """Why it was broken."""
+        ...
+
+    async def confirm(self, who: Operator, id_: str, seen: str) -> BreakGlass: ...
+
+    async def end(self, who: Operator, id_: str) -> BreakGlass: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -363,3 +397,5 @@ class ConsoleServices:
     certificates: CertificateList
     incidents: Callable[[], Sequence[Incident]]
     incident_operations: IncidentActs
+    glasses: GlassDesk
+    chats: Chats

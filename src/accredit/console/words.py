@@ -26,6 +26,7 @@ ALERTS: Final[Mapping[AlertKind, str]] = {
     AlertKind.REPORTED_MODEL: "Somebody reports that it used a model it is not granted, past the gateway",
     AlertKind.UNKNOWN_CALLER: "Somebody came to the gateway with a credential that nobody was given",
     AlertKind.FINDING_OVERDUE: "A finding about it was not answered in time",
+    AlertKind.RIGHT_LOST: "Its owner lost a right, or moved",
     AlertKind.OWNERLESS: "Its owner left and nobody took over",
     AlertKind.GHOST: "The credential of a retired agent was used",
 }

@@ -26,7 +26,6 @@ from accredit.policy.decide import judge_hop
 from accredit.policy.measured import INSTANCE_TYPE, nothing_measured
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.recorded import judgement_fact
-from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry.model import Agent
 
 __all__ = ["HandingOn", "hops_of", "served"]
@@ -55,8 +54,11 @@ def hops_of(
     return tuple(hops)
 
 
-def served(principal: Principal) -> dict[str, Any]:
-    """What a policy may read of who acts, for whom and in which task: all of it verified, none of it said in a call."""
+def served(principal: Principal, snapshot: Snapshot) -> dict[str, Any]:
+    """What a policy may read of who acts, for whom and in which task: all of it verified, none of it said in a call.
+
+    Roles that a directory does not give that user are not among theirs, whatever the token says.
+    """
     facts: dict[str, Any] = {"actors": list(principal.actors)}
     if principal.delegators:
         facts["hops"] = len(principal.delegators)
@@ -64,7 +66,7 @@ def served(principal: Principal) -> dict[str, Any]:
         facts["user"] = {
             **principal.user.claims,
             "id": principal.user.subject,
-            "roles": sorted(principal.user.roles),
+            "roles": sorted(principal.user.roles - snapshot.withdrawn(principal)),
         }
     if principal.task is not None:
         facts["task"] = {**principal.task.claims, "id": principal.task.id}
@@ -105,7 +107,7 @@ class HandingOn:
         now, snapshot = self._clock.now(), self._snapshot()
         caller = snapshot.catalogue.agent(principal.agent)
         callee = _named(snapshot, caller, named)
-        context = _context(principal, caller, snapshot.policy, now)
+        context = _context(principal, caller, snapshot, now)
         decided = self._decided(principal, caller, callee, snapshot, context, now)
         await self._record(principal, caller, callee, named, snapshot, decided, context, now, source)
         _, decision = decided
@@ -133,6 +135,8 @@ class HandingOn:
             return refused(code)
         if caller is None:
             return refused(Code.AGENT_UNKNOWN)
+        if snapshot.user_gone(principal):
+            return refused(Code.USER_GONE)
         if callee is None:
             return refused(Code.DELEGATION_NOT_GRANTED)
         if callee.id == caller.id or callee.id in principal.actors:
@@ -204,14 +208,14 @@ def _named(snapshot: Snapshot, caller: Agent | None, named: str) -> Agent | None
     return snapshot.catalogue.agent_named(caller.environment, named) or snapshot.catalogue.agent(AgentId(named))
 
 
-def _context(principal: Principal, caller: Agent | None, policy: PolicySnapshot, now: Instant) -> dict[str, Any]:
+def _context(principal: Principal, caller: Agent | None, snapshot: Snapshot, now: Instant) -> dict[str, Any]:
     """What there is to read before any call: nothing was asked yet, and nothing measured."""
     return {
-        **served(principal),
+        **served(principal, snapshot),
         "input": {},
         "origin": {},
         "source": {},
-        "session": nothing_measured(policy.session),
+        "session": nothing_measured(snapshot.policy.session),
         "instance": nothing_measured(INSTANCE_TYPE),
         "now": now_facts(now.wall_us, caller.version.zone if caller is not None else "UTC"),
     }

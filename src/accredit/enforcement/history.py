@@ -42,7 +42,7 @@ from accredit.policy.releases import CURRENT, PUBLICATION, RELEASE, PolicyReleas
 from accredit.policy.replay import PastHandover, PastQuestion, Unrepeatable
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry import rows
-from accredit.registry.model import Agent
+from accredit.registry.model import Agent, Restriction
 
 __all__ = ["History", "PastCall"]
 
@@ -231,21 +231,20 @@ class PastCall:
         snapshot, judgement, agent = self.snapshot, self.judgement, self.agent
         if snapshot is None or judgement is None or agent is None:
             raise InvalidInputError(Code.STATE_UNPROVEN, "the control state of this call is not known")
-        known = {one.id: one for one in snapshot.restrictions.get(agent.id, ())}
         hops: list[Hop] = []
         for name, _, restrictions in self.stated.hops:
             caller = snapshot.catalogue.agent(AgentId(name))
             if caller is None:
                 raise InvalidInputError(Code.STATE_UNPROVEN, "an agent of this call's chain is not known")
-            on = {one.id: one for one in snapshot.restrictions.get(caller.id, ())}
-            hops.append(Hop(caller, hops[-1].caller if hops else agent, tuple(on[one] for one in restrictions)))
+            on = _restrictions(snapshot, caller, restrictions)
+            hops.append(Hop(caller, hops[-1].caller if hops else agent, on))
         return CallRequest(
             agent=agent,
             tool=ToolId(self.header.tool or ""),
             context=facts if facts is not None else self.facts() or {},
             lifted=frozenset(judgement.granted),
             time_trusted=judgement.steady,
-            restrictions=tuple(known[one] for one in self.stated.restrictions),
+            restrictions=_restrictions(snapshot, agent, self.stated.restrictions),
             hops=tuple(hops),
             outside=judgement.answer,
             time_us=self.header.time,
@@ -455,8 +454,13 @@ def _agent(snapshot: Snapshot, header: RecordedHead, stated: RecordedBody) -> Ag
 
 def _restricted(snapshot: Snapshot, agent: Agent, restrictions: Collection[str]) -> bool:
     """Whether state tells of all these restrictions on an agent."""
-    known = {one.id for one in snapshot.restrictions.get(agent.id, ())} if restrictions else frozenset[str]()
-    return known.issuperset(restrictions)
+    return len(_restrictions(snapshot, agent, restrictions)) == len(restrictions)
+
+
+def _restrictions(snapshot: Snapshot, agent: Agent, named: Collection[str]) -> tuple[Restriction, ...]:
+    """Those of some restrictions on an agent that state tells of."""
+    found = (snapshot.restriction_on(agent.id, one) for one in named)
+    return tuple(one for one in found if one is not None)
 
 
 def _nothing_installed() -> Any:

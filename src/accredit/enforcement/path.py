@@ -64,9 +64,10 @@ from accredit.policy.context import now_facts
 from accredit.policy.model import CallRequest, Decision, Hop, Outcome
 from accredit.policy.origins import origins, texts
 from accredit.policy.ports import VetoAnswer
-from accredit.policy.restrictions import daily_cap, forbidding, throttle
+from accredit.policy.restrictions import daily_cap, forbidden_code, forbidding, throttle
 from accredit.policy.snapshot import Slice
 from accredit.registry import rows
+from accredit.registry.directories import DIRECTORY_KINDS, Entitlements
 from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, Environment, Restriction, Tier, Tool, ToolGrant, ToolServer
@@ -224,6 +225,7 @@ class Enforcer:
         now = self._clock.now()
         steady = self._watch.steady(now)
         restrictions = snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady)
+        restrictions = (*restrictions, *snapshot.lost_for(principal, agent.id))
         return tuple(
             _as_answered(agent, tool)
             for tool in offered.tools.values()
@@ -376,6 +378,8 @@ class Enforcer:
         if agent is None:
             return Code.AGENT_UNKNOWN
         passage.agent = agent
+        if snapshot.user_gone(call.principal):
+            return Code.USER_GONE
         hops = hops_of(call.principal, agent, snapshot, now=now, time_trusted=self._watch.steady(now))
         if isinstance(hops, Code):
             return hops
@@ -445,6 +449,9 @@ class Enforcer:
                 if passage.absent and decision.code is not Code.TOOL_NOT_GRANTED:
                     missing = ", ".join(f"`{name}` ({code})" for name, code in passage.absent)
                     detail = "; ".join(filter(None, (detail, f"without the facts of {missing}")))
+                if passage.withdrawn and _wants_role(decision):
+                    roles = ", ".join(f"`{one}`" for one in sorted(passage.withdrawn))
+                    detail = "; ".join(filter(None, (detail, f"the directory does not give the user {roles}")))
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 if not asks:
@@ -512,7 +519,7 @@ class Enforcer:
             headers=headers,
             call_timeout_s=agent.version.limits.call_timeout_s,
             run_timeout_s=agent.version.limits.run_timeout_s,
-            recheck=lambda: self._recheck(passage, agent, server, tool, known),
+            recheck=lambda: self._recheck(passage, agent, server, tool, known, snapshot.entitlements),
             elicitation=server.elicitation,
             masked=tool.carrying(passage.mask) if passage.mask else passage.mask,
             tool_calls=decision.tool_calls,
@@ -530,7 +537,8 @@ class Enforcer:
         lifted: frozenset[str],
     ) -> Decision:
         """Put together all that a decision may depend on, and make it; both stay in the passage."""
-        passage.context = _context(passage.call, agent, turn, now)
+        passage.context = _context(passage.call, agent, turn, snapshot, now)
+        passage.withdrawn = snapshot.withdrawn(passage.call.principal)
         if self._controls.facts is not None and passage.call.principal.registrations:
             provided = await self._controls.facts.of(passage.call.principal, snapshot.policy.reads_served)
             passage.absent = provided.absent
@@ -547,7 +555,10 @@ class Enforcer:
             context=passage.context,
             lifted=lifted,
             time_trusted=steady,
-            restrictions=snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady),
+            restrictions=(
+                *snapshot.restrictions_on(agent.id, now_us=now.wall_us, time_trusted=steady),
+                *(one for one in snapshot.lost_for(passage.call.principal, agent.id) if one.tool == tool.id),
+            ),
             time_us=passage.time_us,
             hops=passage.hops,
         )
@@ -770,6 +781,7 @@ class Enforcer:
         server: ToolServer,
         tool: Tool,
         known: Mapping[AgentId, tuple[Restriction, ...] | None],
+        entitlements: Entitlements,
     ) -> None:
         """11: the gateway runs this as the first statement of writing the request's body."""
         if (code := self._controls.verifier.still_valid(passage.call.principal)) is not None:
@@ -786,6 +798,14 @@ class Enforcer:
             restricted, before = snapshot.restrictions.get(one.id), known[one.id]
             if restricted is not None and restricted is not before and not set(restricted) <= set(before or ()):
                 raise UnavailableError(Code.SNAPSHOT_STALE, "the agent was restricted since the call was decided")
+        if snapshot.entitlements is not entitlements:
+            principal = passage.call.principal
+            if (lost := _lost_now(snapshot, principal, tool)) is not None:
+                raise UnavailableError(lost, "a directory took a right away since the call was decided")
+            chain = (agent, *(hop.caller for hop in passage.hops))
+            behind = {one.tool for each in chain for one in snapshot.entitlements.lost_by(each)}
+            if tool.id in behind or snapshot.withdrawn(principal) != passage.withdrawn:
+                raise UnavailableError(Code.SNAPSHOT_STALE, "a directory took a right away since the call was decided")
         offered = place.tools.get(tool.name) if place else None
         if place is None or offered is None or offered.definition_digest != tool.definition_digest:
             raise UnavailableError(Code.DEFINITION_CHANGED, "the tool changed meanwhile")
@@ -931,13 +951,20 @@ class Enforcer:
             return
         touched = {write.key for write in change.writes if write.kind == rows.AGENT}
         touched |= {write.doc["agent"] for write in change.writes if write.kind == rows.RESTRICTION and write.doc}
-        if not touched:
+        directories = any(write.kind in DIRECTORY_KINDS for write in change.writes)
+        if not touched and not directories:
             return
         snapshot = self._snapshot()
         for opened in list(self._open.values()):
             principal = opened.admitted.call.principal
+            if directories and (lost := _lost_now(snapshot, principal, opened.admitted.tool)) is not None:
+                self._stop(opened, lost)
+            elif directories and snapshot.withdrawn(principal) - opened.passage.withdrawn:
+                self._stop(opened, Code.USER_ROLE_REQUIRED)
             for agent in (principal.agent, *(one.agent for one in principal.delegators)):
-                if agent in touched and (code := self._halted(snapshot, agent, opened.admitted.tool)) is not None:
+                if (agent in touched or directories) and (
+                    code := self._halted(snapshot, agent, opened.admitted.tool)
+                ) is not None:
                     self._stop(opened, code)
 
     def _halted(self, snapshot: Snapshot, agent: AgentId, tool: Tool) -> Code | None:
@@ -946,7 +973,8 @@ class Enforcer:
             return Code.AGENT_NOT_ACTIVE
         now = self._clock.now()
         restrictions = snapshot.restrictions_on(agent, now_us=now.wall_us, time_trusted=self._watch.steady(now))
-        return Code.RESTRICTED if forbidding(restrictions, tool) else None
+        forbidden = forbidding(restrictions, tool)
+        return forbidden_code(forbidden) if forbidden else None
 
     def _stop(self, opened: _Open, code: Code) -> None:
         if opened.cancelled:
@@ -1096,6 +1124,15 @@ def _held(call: Call, agent: Agent, tool: Tool, hops: tuple[Hop, ...], snapshot:
     return HeldCall(agent, call.principal, tool, call.arguments, barred=barred, answers=call.answers, chain=chain)
 
 
+def _lost_now(snapshot: Snapshot, principal: Principal, tool: Tool) -> Code | None:
+    """What keeps a call from going on for whom it is made for."""
+    if snapshot.user_gone(principal):
+        return Code.USER_GONE
+    return (
+        Code.RIGHT_LOST if any(one.tool == tool.id for one in snapshot.lost_for(principal, principal.agent)) else None
+    )
+
+
 def _wants_task(decision: Decision) -> bool:
     """Whether it is the task that was missing: for the agent's own right, or for what was handed on to it."""
     return decision.code is Code.TASK_MISMATCH or (
@@ -1103,18 +1140,23 @@ def _wants_task(decision: Decision) -> bool:
     )
 
 
+def _wants_role(decision: Decision) -> bool:
+    """Whether it is a role of the user's that was missing."""
+    return decision.code is Code.USER_ROLE_REQUIRED or any("userRole" in label for label in decision.unmet)
+
+
 def _registered(tool: Tool) -> tuple[object, ...]:
     return tool.effect, tool.scope, tool.data, tool.fields, tool.price, tool.allow_undeclared
 
 
-def _context(call: Call, agent: Agent, turn: SessionTurn, now: Instant) -> dict[str, Any]:
+def _context(call: Call, agent: Agent, turn: SessionTurn, snapshot: Snapshot, now: Instant) -> dict[str, Any]:
     """Everything a policy may read, each under the name of who vouches for it (DESIGN §3.6)."""
     context: dict[str, Any] = {
         "input": call.arguments,
         "now": now_facts(now.wall_us, agent.version.zone),
         "session": turn.session,
         "instance": turn.instance,
-        **served(call.principal),
+        **served(call.principal, snapshot),
     }
     if call.declared or call.answers:
         context["declared"] = {**call.declared, "answers": call.answers} if call.answers else call.declared

@@ -73,6 +73,8 @@ class Passage:
     """The model's answer that asked for this call."""
     absent: tuple[tuple[str, Code], ...] = ()
     """Context providers whose facts are not there, and why."""
+    withdrawn: frozenset[str] = frozenset()
+    """Roles of the token's that a directory does not give this user."""
     hops: tuple[Hop, ...] = ()
     """How the work came to the agent, the last hop first."""
     span: CallSpan | None = None
@@ -152,6 +154,7 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
         "task": passage.task,
         "unknown_tool": passage.unknown_tool,
         "user": passage.user,
+        "withdrawn": sorted(passage.withdrawn),
         **judgement_fact(passage.request, decision),
     }
 

@@ -20,6 +20,7 @@ from accredit.policy.releases import PolicyReleases
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.registry import rows
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.directories import DIRECTORY_KINDS, Entitlements, right_lost
 from accredit.registry.model import Agent, Environment, Restriction
 
 __all__ = ["Snapshot", "SnapshotKeeper"]
@@ -39,6 +40,8 @@ class Snapshot:
     """Every one on record, lapsed or not, by the agent it is on."""
     broken: Mapping[AgentId, tuple[BreakGlass, ...]] = field(default_factory=dict)
     """Every break-glass on record, by the agent it is for."""
+    entitlements: Entitlements = field(default_factory=Entitlements)
+    """What directories say of people."""
 
     @property
     def digest(self) -> Digest:
@@ -60,6 +63,7 @@ class Snapshot:
         kinds = {kind for kind, _ in self.unproven}
         lost = (
             rows.RESTRICTION in kinds  # it may be this agent's
+            or bool(kinds & DIRECTORY_KINDS)  # it may be what takes a right away
             or (found is None and kinds & {"version", "team"})
             or (server is None and kinds & {"server", "tool", "definition"})
             or (offers is not None and tool not in offers.tools and "definition" in kinds)
@@ -69,7 +73,31 @@ class Snapshot:
     def restrictions_on(self, agent: AgentId, *, now_us: int, time_trusted: bool) -> tuple[Restriction, ...]:
         """The restrictions in force on an agent; while the clock is not confirmed, none of them has lapsed."""
         found = self.restrictions.get(agent, ())
-        return tuple(one for one in found if one.in_force(now_us)) if found and time_trusted else found
+        found = tuple(one for one in found if one.in_force(now_us)) if found and time_trusted else found
+        known = self.catalogue.agent(agent) if self.entitlements.governed else None
+        return found if known is None else (*found, *self.entitlements.lost_by(known))
+
+    def restriction_on(self, agent: AgentId, id_: str) -> Restriction | None:
+        """A restriction on an agent by its id: one on record, or one that its id says all of."""
+        found = (one for one in self.restrictions.get(agent, ()) if one.id == id_)
+        return next(found, None) or right_lost(id_, agent)
+
+    def lost_for(self, principal: Principal, agent: AgentId) -> tuple[Restriction, ...]:
+        """What an agent may not do for whom it acts for, who has no right to it."""
+        issuer, subject = _user_of(principal)
+        return self.entitlements.lost_for(agent, issuer, subject) if issuer is not None else ()
+
+    def withdrawn(self, principal: Principal) -> frozenset[str]:
+        """Roles of whom the call is made for that count no more, whatever the token says."""
+        issuer, subject = _user_of(principal)
+        if issuer is None or principal.user is None:
+            return frozenset()
+        return self.entitlements.withdrawn(issuer, subject) & principal.user.roles
+
+    def user_gone(self, principal: Principal) -> bool:
+        """Whether a directory says that whom the call is made for is not there any more."""
+        issuer, subject = _user_of(principal)
+        return issuer is not None and self.entitlements.gone(issuer, subject)
 
     def lifted_on(self, agent: AgentId, tool: ToolId, *, now_us: int, time_trusted: bool) -> frozenset[str]:
         """Whose holds do not wait now for a call of a tool by break-glass; none while the clock is not confirmed."""
@@ -92,7 +120,16 @@ class Snapshot:
             for address in addresses:
                 if (person := self.catalogue.person(address)) is not None:
                     barred[person.id] = "user"
+            issuer, subject = _user_of(principal)
+            barred |= dict.fromkeys(self.entitlements.persons_of(issuer, subject), "user")
         return barred
+
+
+def _user_of(principal: Principal) -> tuple[str | None, str]:
+    """The registration of the issuer of whom a call is made for, and what that calls them."""
+    if principal.user is None or not principal.registrations:
+        return None, ""
+    return principal.registrations[0], principal.user.subject
 
 
 class SnapshotKeeper:
@@ -107,7 +144,7 @@ class SnapshotKeeper:
         policy = PolicySnapshot(releases.current, catalogue.servers(), engine, veto=veto)
         restrictions = _grouped(rows.restriction_from(row.key, row.doc) for row in control.view.scan(rows.RESTRICTION))
         broken = _by_agent(break_glass_from(row.key, row.doc) for row in control.view.scan(BREAK_GLASS))
-        self._current = self._made(catalogue, policy, restrictions, broken)
+        self._current = self._made(catalogue, policy, restrictions, broken, Entitlements.of(control.view))
         # after the releases': a listener that subscribed earlier is called earlier
         control.subscribe(self._follow)
 
@@ -124,9 +161,12 @@ class SnapshotKeeper:
         policy: PolicySnapshot,
         restrictions: Mapping[AgentId, tuple[Restriction, ...]],
         broken: Mapping[AgentId, tuple[BreakGlass, ...]],
+        entitlements: Entitlements,
     ) -> Snapshot:
         control, proven = self._control, self._releases.proven
-        return Snapshot(catalogue, policy, control.recorded, control.unproven, proven, restrictions, broken)
+        return Snapshot(
+            catalogue, policy, control.recorded, control.unproven, proven, restrictions, broken, entitlements
+        )
 
     def _follow(self, change: Change) -> None:
         before = self._current
@@ -142,7 +182,11 @@ class SnapshotKeeper:
                     (*agent.version.grants, *agent.version.delegates)
                 )  # else the agent's first call would pay for it
         self._current = self._made(
-            catalogue, policy, _restricted(before.restrictions, change), _broken(before.broken, change)
+            catalogue,
+            policy,
+            _restricted(before.restrictions, change),
+            _broken(before.broken, change),
+            before.entitlements.after(change.writes),
         )
 
 

@@ -72,6 +72,8 @@ _CLOSING_S: Final = 5.0
 class _Stored:
     shown: BrokeredCredential
     sealed: bytes = field(repr=False)
+    by: str | None = None
+    """Who stored it; older rows do not say."""
 
 
 class SealedBroker:
@@ -152,7 +154,8 @@ class SealedBroker:
                 if known is not None and not new_key and _is_keyed(known.shown):
                     secret = self._opened(name)[1]
                 made = replace(made, oauth=replace(_oauth(made), public_key=_public_key(made, secret)))
-            doc = {**_told(made), "sealed": b64encode(self._seal(made, secret)).decode()}
+            by = {"by": actor.person} if actor.person else {}
+            doc = {**_told(made), **by, "sealed": b64encode(self._seal(made, secret)).decode()}
             writes = (Write(rows.SECRET, name, doc),)
             return Change(Facts("secret.stored"), writes, actor, {"name": name, "version": made.version})
 
@@ -176,6 +179,17 @@ class SealedBroker:
             return Change(Facts("secret.removed"), writes, actor, {"name": name}, narrowing=True)
 
         await self._control.transact(build)
+
+    def signing_secret(self, name: str) -> tuple[str, str | None]:
+        """The value of a credential, for checking what somebody signed with it, and who stored it. It goes nowhere.
+
+        Raises:
+            UnavailableError: there is none of that name that has a value of its own.
+        """
+        shown, secret = self._opened(name)
+        if shown.kind is not UpstreamKind.HEADER:
+            raise _unusable(name, "it is of another kind")
+        return secret, self._stored[name].by
 
     def credentials(self) -> tuple[BrokeredCredential, ...]:
         """What is stored, without the values."""
@@ -398,7 +412,7 @@ class SealedBroker:
             doc.get("username", ""),
             settings_of(doc["oauth"]) if "oauth" in doc else None,
         )
-        self._stored[name] = _Stored(shown, b64decode(doc["sealed"]))
+        self._stored[name] = _Stored(shown, b64decode(doc["sealed"]), doc.get("by"))
 
 
 def _told(shown: BrokeredCredential) -> dict[str, Any]:

@@ -515,6 +515,8 @@ class People:
     async def end_credentials_of(self, person: PersonId, actor: Actor, reason: str = "") -> Receipt | None:
         """End every token, session and link of a person, and every link and open join token that they made.
 
+        Accounts in chats that they linked are not theirs any more.
+
         Repeating it changes nothing further.
 
         Raises:
@@ -543,6 +545,8 @@ class People:
     def _all_of(self, view: StateView, person: PersonId) -> Iterator[Write]:
         yield from self._ended(view, person)
         yield from _links(view, lambda doc: person in {doc["person"], doc.get("by")})
+        for kind in (rows.CHAT_CODE, rows.CHAT_LINK):
+            yield from (Write(row.kind, row.key, None) for row in view.scan(kind) if row.doc["person"] == person)
         for row in view.scan(rows.JOIN_TOKEN):
             if row.doc.get("by") == person and row.doc["credential"] is None and row.doc["expires_us"] != 0:
                 yield Write(row.kind, row.key, {**row.doc, "expires_us": 0})

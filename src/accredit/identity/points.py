@@ -1,34 +1,30 @@
 """Enforcement points: applications and gateways that ask us for decisions, each with a secret of its own.
 
 What one may ask about is registered (`EnforcementPoint` manifests) by whoever may register issuers, since both let
-somebody else's word count. Its secret is 256 random bits, shown once and kept as a hash; several can be alive, so that
-it can be changed without a gap. Whatever is revoked stays so: the name is never used again.
+somebody else's word count. Whatever is revoked stays so: the name is never used again.
 """
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from accredit.audit.model import Facts, Part, Receipt
 from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
-from accredit.identity.rows import ENFORCEMENT_KEY, secret_hash
-from accredit.identity.tokens import MAX_TOKEN_BYTES, refused
-from accredit.kernel.clock import BothClocks, Clock, Instant
+from accredit.identity.rows import ENFORCEMENT_KEY
+from accredit.identity.service_keys import KeyForm, ServiceKey, ServiceKeys
+from accredit.identity.tokens import refused
+from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
-from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
+from accredit.kernel.errors import NotFoundError, UnauthenticatedError
 from accredit.kernel.ids import IdSource
 from accredit.registry.rows import ENFORCEMENT_POINT
 
-__all__ = ["AskingPoint", "EnforcementPoints", "PointKey", "is_point_secret"]
+__all__ = ["AskingPoint", "EnforcementPoints", "is_point_secret"]
 
 _PREFIX: Final = "acce_"
-_MAX_DAYS: Final = 365
-_MAX_ALIVE: Final = 5
-_MAX_KEPT: Final = 20
-"""Keys of one point that are remembered, ended ones among them: the oldest of these go first."""
+_KEYS: Final = KeyForm(ENFORCEMENT_KEY, "enforcement_point", "an enforcement point", _PREFIX, "pky")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +46,6 @@ class AskingPoint:
     """Under which that key is found."""
 
 
-@dataclass(frozen=True, slots=True)
-class PointKey:
-    """One key of a point. The secret is set only where it was just made."""
-
-    id: str
-    point: str
-    issued_us: int
-    expires_us: int
-    revoked: bool
-    secret: str = field(default="", repr=False)
-
-
 def is_point_secret(token: str) -> bool:
     """Whether a bearer token has the form of a point's secret rather than of an agent's token."""
     return token.startswith(_PREFIX)
@@ -72,24 +56,19 @@ class EnforcementPoints:
 
     def __init__(self, control: ControlLog, *, clock: Clock, ids: IdSource) -> None:
         self._control = control
-        self._clock = clock
-        self._ids = ids
-        self._clocks = BothClocks(clock.now())
+        self._keys = ServiceKeys(control, _KEYS, counts=_require_registered, clock=clock, ids=ids)
         self._points: dict[str, AskingPoint] = {}
-        self._keys: dict[str, PointKey] = {}
-        for kind in (ENFORCEMENT_POINT, ENFORCEMENT_KEY):
-            for row in control.view.scan(kind):
-                self._fold(row.kind, row.key, row.doc)
+        for row in control.view.scan(ENFORCEMENT_POINT):
+            self._fold(row.key, row.doc)
         control.subscribe(self._follow)
 
     def points(self) -> tuple[AskingPoint, ...]:
         """Every registration, revoked ones included, by name."""
         return tuple(point for _, point in sorted(self._points.items()))
 
-    def keys(self, point: str) -> tuple[PointKey, ...]:
+    def keys(self, point: str) -> tuple[ServiceKey, ...]:
         """The keys of a point, oldest first."""
-        found = [key for key in self._keys.values() if key.point == point]
-        return tuple(sorted(found, key=lambda key: (key.issued_us, key.id)))
+        return self._keys.all(point)
 
     def authenticate(self, secret: str) -> AskingPoint:
         """Whose secret that is. From memory; to be asked again after anything that takes time.
@@ -97,88 +76,32 @@ class EnforcementPoints:
         Raises:
             UnauthenticatedError: unknown, expired or revoked, with a constant message.
         """
-        if len(secret) > MAX_TOKEN_BYTES:
-            raise refused(Code.TOKEN_OVERSIZED, f"{len(secret)} characters")
-        return self._found(secret_hash(secret))
+        hashed, key = self._keys.recognised(secret)
+        return self._point_of(hashed, key)
 
     def still_valid(self, asking: AskingPoint) -> bool:
         """Whether who was authenticated a moment ago still counts."""
         try:
-            return self._found(asking.hashed).key == asking.key
+            key = self._keys.found(asking.hashed)
+            return self._point_of(asking.hashed, key).key == asking.key
         except UnauthenticatedError:
             return False
 
-    def _found(self, hashed: str) -> AskingPoint:
-        key = self._keys.get(hashed)
-        if key is None:
-            raise refused(Code.API_TOKEN_UNKNOWN, "no such key of an enforcement point")
-        point = self._points.get(key.point)
-        if not {(ENFORCEMENT_POINT, key.point), (ENFORCEMENT_KEY, hashed)}.isdisjoint(self._control.unproven):
-            raise refused(Code.STATE_UNPROVEN, key.point, credential=key.id)
-        if key.revoked or point is None or point.revoked:
-            raise refused(Code.CREDENTIAL_REVOKED, key.point, credential=key.id)
-        if self._ended(key, self._clock.now()):
-            raise refused(Code.TOKEN_EXPIRED, key.point, credential=key.id)
+    def _point_of(self, hashed: str, key: ServiceKey) -> AskingPoint:
+        point = self._points.get(key.service)
+        if (ENFORCEMENT_POINT, key.service) in self._control.unproven:
+            raise refused(Code.STATE_UNPROVEN, key.service, credential=key.id)
+        if point is None or point.revoked:
+            raise refused(Code.CREDENTIAL_REVOKED, key.service, credential=key.id)
         return replace(point, key=key.id, hashed=hashed)
 
-    async def issue_key(self, point: str, *, days: int, actor: Actor) -> PointKey:
-        """Make a key; its secret is in the answer and nowhere else.
-
-        Raises:
-            NotFoundError: no such point, or it was revoked.
-            InvalidInputError: its life is too long or none.
-            ConflictError: too many are alive.
-        """
-        if not 1 <= days <= _MAX_DAYS:
-            raise InvalidInputError(Code.BODY_MALFORMED, f"a key lives 1 to {_MAX_DAYS} days")
-        secret = _PREFIX + urlsafe_b64encode(self._ids.secret(32)).rstrip(b"=").decode()
-        made: list[PointKey] = []
-
-        def build(view: StateView) -> Change:
-            row = view.get(ENFORCEMENT_POINT, point)
-            if row is None or row.doc.get("revoked"):
-                raise NotFoundError(Code.NOT_FOUND, f"there is no enforcement point `{point[:80]}`")
-            now = self._clock.now()
-            known = [(at, key) for at, key in self._keys.items() if key.point == point]
-            if sum(not key.revoked and not self._ended(key, now) for _, key in known) >= _MAX_ALIVE:
-                raise ConflictError(Code.CONFLICT, f"{_MAX_ALIVE} keys are alive already", hint="revoke some")
-            over = sorted((key.issued_us, at) for at, key in known if key.revoked or self._ended(key, now))[
-                : max(0, len(known) - _MAX_KEPT + 1)
-            ]
-            expires_us = now.wall_us + days * 86_400_000_000
-            key = PointKey(self._ids.new("pky"), point, now.wall_us, expires_us, revoked=False, secret=secret)
-            made.append(key)
-            return Change(
-                Facts("enforcement_key.issued"),
-                (
-                    Write(ENFORCEMENT_KEY, secret_hash(secret), _doc(key)),
-                    *(Write(ENFORCEMENT_KEY, at, None) for _, at in over),
-                ),
-                actor,
-                {"enforcement_point": point, "expires_us": expires_us, "key": key.id},
-            )
-
-        await self._control.transact(build)
-        return made[-1]
+    async def issue_key(self, point: str, *, days: int, actor: Actor) -> ServiceKey:
+        """Make a key; its secret is in the answer and nowhere else. Raises as `ServiceKeys.issue`."""
+        return await self._keys.issue(point, days=days, actor=actor)
 
     async def revoke_key(self, point: str, key_id: str, *, actor: Actor, reason: str = "") -> Receipt | None:
-        """End one key.
-
-        Raises:
-            NotFoundError: that point has no such key.
-        """
-
-        def build(view: StateView) -> Change | None:
-            for row in view.scan(ENFORCEMENT_KEY):
-                if row.doc["id"] == key_id and row.doc["point"] == point:
-                    if row.doc["revoked"]:
-                        return None
-                    write = Write(ENFORCEMENT_KEY, row.key, {**row.doc, "revoked": True})
-                    body = {"enforcement_point": point, "key": key_id}
-                    return _narrowing("enforcement_key.revoked", write, actor, body, reason)
-            raise NotFoundError(Code.NOT_FOUND, f"`{point[:80]}` has no key `{key_id[:80]}`")
-
-        return await self._control.transact(build)
+        """End one key. Raises as `ServiceKeys.revoke`."""
+        return await self._keys.revoke(point, key_id, actor=actor, reason=reason)
 
     async def revoke(self, point: str, *, actor: Actor, reason: str = "") -> Receipt | None:
         """End a point and with it every key it has.
@@ -194,48 +117,27 @@ class EnforcementPoints:
             if row.doc.get("revoked"):
                 return None
             write = Write(ENFORCEMENT_POINT, point, {**row.doc, "revoked": True})
-            return _narrowing("enforcement_point.revoked", write, actor, {"enforcement_point": point}, reason)
+            parts = (Part("text", {"reason": reason[:2000]}),) if reason else ()
+            body = {"enforcement_point": point}
+            return Change(Facts("enforcement_point.revoked"), (write,), actor, body, parts, narrowing=True)
 
         return await self._control.transact(build)
 
-    def _ended(self, key: PointKey, now: Instant) -> bool:
-        return self._clocks.passed(key.expires_us, now)
-
     def _follow(self, change: Change) -> None:
         for write in change.writes:
-            self._fold(write.kind, write.key, write.doc)
+            if write.kind == ENFORCEMENT_POINT:
+                self._fold(write.key, write.doc)
 
-    def _fold(self, kind: str, key: str, doc: Mapping[str, Any] | None) -> None:
-        if kind == ENFORCEMENT_POINT:
-            self._points.pop(key, None)
-            if doc is not None:
-                types, servers = frozenset(doc["types"]), frozenset(doc["servers"])
-                self._points[key] = AskingPoint(
-                    key,
-                    types,
-                    servers,
-                    doc["calls_per_minute"],
-                    doc.get("reports"),
-                    revoked=bool(doc.get("revoked")),
-                )
-        elif kind == ENFORCEMENT_KEY:
-            self._keys.pop(key, None)
-            if doc is not None:
-                self._keys[key] = PointKey(
-                    doc["id"], doc["point"], doc["issued_us"], doc["expires_us"], revoked=doc["revoked"]
-                )
+    def _fold(self, key: str, doc: Mapping[str, Any] | None) -> None:
+        self._points.pop(key, None)
+        if doc is not None:
+            types, servers = frozenset(doc["types"]), frozenset(doc["servers"])
+            self._points[key] = AskingPoint(
+                key, types, servers, doc["calls_per_minute"], doc.get("reports"), revoked=bool(doc.get("revoked"))
+            )
 
 
-def _doc(key: PointKey) -> dict[str, Any]:
-    return {
-        "expires_us": key.expires_us,
-        "id": key.id,
-        "issued_us": key.issued_us,
-        "point": key.point,
-        "revoked": key.revoked,
-    }
-
-
-def _narrowing(kind: str, write: Write, actor: Actor, body: Mapping[str, Any], reason: str) -> Change:
-    parts = (Part("text", {"reason": reason[:2000]}),) if reason else ()
-    return Change(Facts(kind), (write,), actor, body, parts, narrowing=True)
+def _require_registered(view: StateView, point: str) -> None:
+    row = view.get(ENFORCEMENT_POINT, point)
+    if row is None or row.doc.get("revoked"):
+        raise NotFoundError(Code.NOT_FOUND, f"there is no enforcement point `{point[:80]}`")

@@ -16,6 +16,9 @@ api_token       SHA-256 of the secret     a person's token, or session of the co
 login_link      SHA-256 of the secret     {person, expires_us, by?, second?}: a single-use sign-in link, who made it,
                                           and whether opening it makes the second administrator
 enforcement_key SHA-256 of the secret     a key of an enforcement point (`points.py`)
+chat_link       a keyed digest            {channel, person, since_us}: an account in a chat that somebody linked
+chat_code       SHA-256 of the secret     {channel, person, expires_us}: with which one does
+directory_key   SHA-256 of the secret     a key of a directory, and who made it (`directory_keys.py`)
 first_admin     `first`                   {person}
 second_admin    `second`                  {person}: ends the time of the single administrator, for good
 
@@ -45,7 +48,10 @@ from accredit.kernel.ids import AgentId, CredentialId, PersonId
 __all__ = [
     "API_TOKEN",
     "CARD_KEY",
+    "CHAT_CODE",
+    "CHAT_LINK",
     "CREDENTIAL",
+    "DIRECTORY_KEY",
     "ENFORCEMENT_KEY",
     "ENROLMENT",
     "EPOCH",
@@ -71,7 +77,10 @@ __all__ = [
 
 API_TOKEN = "api_token"  # noqa: S105 - the kind of a row, not a secret
 CARD_KEY = "card_key"
+CHAT_CODE = "chat_code"
+CHAT_LINK = "chat_link"
 CREDENTIAL = "credential"
+DIRECTORY_KEY = "directory_key"
 ENFORCEMENT_KEY = "enforcement_key"
 ENROLMENT = "enrolment"
 EPOCH = "epoch"

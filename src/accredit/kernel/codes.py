@@ -202,6 +202,16 @@ class Code(Enum):
         "a restriction in force on this agent forbids the call",
         "wait until it ends, or ask an operator; see `accredit agent get`",
     )
+    RIGHT_LOST = (
+        "right_lost",
+        "whoever stands behind this call does not have the right to this tool",
+        "have the directory give that right back, or have somebody who has it own the agent",
+    )
+    USER_GONE = (
+        "user_gone",
+        "the directory says that the user this agent acts for is not there any more",
+        "act for somebody who is there",
+    )
     OUTSIDE_CANARY = (
         "outside_canary",
         "the agent's version was approved for a share of its sessions, and this is not one of them",
@@ -604,6 +614,7 @@ class Code(Enum):
     NOT_AUTHORISED = ("not_authorised", "your credential does not carry this right", "use a credential that has it")
     PERSON_LEFT = ("person_left", "the person left the organisation", "choose somebody who is there")
     LINK_INVALID = ("link_invalid", "the link is unknown, expired or was used", "ask for a new link")
+    SCIM_INVALID = ("scim_invalid", "the SCIM request cannot be accepted as it is", "see `detail` and RFC 7644")
     SETTING_INVALID = ("setting_invalid", "a setting is unknown or unsafe", "see `docs/settings.md`")
     DATA_DIRECTORY_HELD = (
         "data_directory_held",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from accredit.approvals.breakglass import BreakGlass, BreakGlasses, GlassReview, check_breaking
+from accredit.approvals.breakglass import BreakGlass, BreakGlasses, GlassReview, check_breaking, check_confirming
 from accredit.approvals.model import ApprovalRequest, Parties, SubjectKind
 from accredit.audit.ports import Actor
 from accredit.identity.model import Operator
@@ -56,6 +56,10 @@ class BreakingOperations:
         """Every one on record, newest first."""
         return self._glasses.all()
 
+    def reason(self, id_: str) -> str:
+        """Why it was broken. Raises NotFoundError."""
+        return self._glasses.reason(id_)
+
     async def open(
         self,
         who: Operator,
@@ -65,10 +69,12 @@ class BreakingOperations:
         *,
         minutes: int,
         reason: str,
+        second: bool = False,
     ) -> BreakGlass:
         """Let calls of some tools of an agent not wait for some holds, at once and for at most 8 hours.
 
-        People are told, and security is asked to review it within three days.
+        People are told, and security is asked to review it within three days. With `second` nothing is broken yet and
+        nobody is paged: somebody else has to confirm it within the hour.
 
         Raises:
             NotFoundError: no such agent.
@@ -86,9 +92,9 @@ class BreakingOperations:
             raise UnavailableError(Code.CLOCK_UNCONFIRMED, "the wall clock stepped: no glass is broken")
         made = BreakGlass(
             self._ids.new("bgl"), agent, tuple(sorted(set(tools))), tuple(sorted(set(policies))), who.person,
-            now.wall_us, now.wall_us + minutes * _MINUTE_US, "",
+            now.wall_us, now.wall_us + minutes * _MINUTE_US, "", minutes=minutes if second else 0,
         )  # fmt: skip
-        owners = frozenset(one for one in (found.owner, found.backup_owner) if one is not None)
+        owners = _owners(found)
         parties = Parties(None, self._registry.authors(agent), owners)
 
         def check() -> None:
@@ -103,10 +109,47 @@ class BreakingOperations:
             )
 
         check()
+        if second:
+            await self._glasses.ask(made, _actor(who), reason=reason, salt=self._ids.secret(16).hex(), check=check)
+            return self._glasses.get(made.id)
         request = await self._asked(who, made, reason, owners)
         made = replace(made, request=request.id)
         await self._glasses.open(made, _actor(who), reason=reason, salt=self._ids.secret(16).hex(), check=check)
         return made
+
+    async def confirm(self, who: Operator, id_: str, seen: str) -> BreakGlass:
+        """Break what somebody else asked for, exactly as it was shown: from now on, without a page.
+
+        Raises:
+            NotFoundError: there is none of that id.
+            ForbiddenError: they may not break it themselves, asked for it, or stand on the agent's side.
+            ConflictError: it does not wait any more, or is not what was shown.
+            UnavailableError: it could not be made durable, or the clock is not confirmed.
+        """
+        one = self._glasses.get(id_)
+        found = self._known(one.agent)
+        self._permission.require(Act.BREAK_GLASS, who, agent=found)
+        now = self._clock.now()
+        if not self._steady(now):
+            raise UnavailableError(Code.CLOCK_UNCONFIRMED, "the wall clock stepped: no glass is broken")
+        parties = Parties(None, self._registry.authors(one.agent), _owners(found))
+
+        def check(asked: BreakGlass, now_us: int) -> None:
+            organisation = self._registry.proven_organisation()
+            others = [each for each in self._glasses.all() if each.id != id_]
+            check_confirming(asked, who.person, others, organisation, parties, seen=seen, now_us=now_us)
+            reason = self._glasses.reason(id_)
+            present = replace(asked, opened_us=now_us, until_us=now_us + asked.minutes * _MINUTE_US)
+            tools = {grant.tool for grant in found.version.every_grant}
+            holds = self._holds(one.agent, now_us)
+            check_breaking(present, others, organisation, parties, reason=reason, tools=tools, holds=holds)
+
+        check(one, now.wall_us)
+        in_force = replace(
+            one, second=who.person, opened_us=now.wall_us, until_us=now.wall_us + one.minutes * _MINUTE_US
+        )
+        request = await self._asked(who, in_force, self._glasses.reason(id_), _owners(found) | in_force.hands)
+        return await self._glasses.confirm(id_, who.person, request.id, _actor(who), check=check)
 
     async def end(self, who: Operator, id_: str) -> BreakGlass:
         """End one now: whoever may break it for that agent, or stop the agent.
@@ -129,8 +172,7 @@ class BreakingOperations:
         found = self._known(one.agent)
         if one.review is not GlassReview.OVERDUE:
             raise ConflictError(Code.CONFLICT, f"its review is {one.review}")
-        owners = frozenset(each for each in (found.owner, found.backup_owner) if each is not None)
-        request = await self._asked(who, one, "its review ran out", owners | {one.by})
+        request = await self._asked(who, one, "its review ran out", _owners(found) | one.hands)
         await self._glasses.reask(id_, request.id, _actor(who))
         return request
 
@@ -143,12 +185,13 @@ class BreakingOperations:
             "opened_us": one.opened_us,
             "policies": list(one.policies),
             "reason": reason,
+            "second": one.second,
             "tools": list(one.tools),
             "until_us": one.until_us,
         }
         proposal = Proposal(
             SubjectKind.BREAK_GLASS.value, proposal_digest(content), f"break-glass:{one.id}", content, None,
-            frozenset({one.by}), sides,
+            one.hands, sides,
         )  # fmt: skip
         return await self._approvals.open_proposal(proposal, who)
 
@@ -170,6 +213,10 @@ class BreakingOperations:
         if found is None:
             raise NotFoundError(Code.NOT_FOUND, f"no agent has the id `{agent[:80]}`")
         return found
+
+
+def _owners(agent: Agent) -> frozenset[PersonId]:
+    return frozenset(one for one in (agent.owner, agent.backup_owner) if one is not None)
 
 
 def _actor(who: Operator) -> Actor:

@@ -44,6 +44,7 @@ from accredit.lifecycle.discovery.reconciling import (
     from_registry,
     from_scan,
     live,
+    moved,
 )
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.operations import Operations
@@ -318,7 +319,7 @@ class DiscoveryOperations:
         async with self._alone:
             observed = await asyncio.to_thread(self._observed)
             for source, kinds in (
-                (REGISTRY, {FindingKind.EXPIRED, FindingKind.ORPHAN, FindingKind.ZOMBIE}),
+                (REGISTRY, {FindingKind.EXPIRED, FindingKind.MOVED, FindingKind.ORPHAN, FindingKind.ZOMBIE}),
                 (ALERTS, set(FindingKind)),
             ):
                 seen = [one for one in observed if one.source == source]
@@ -328,6 +329,22 @@ class DiscoveryOperations:
             for one in fresh[:_AT_ONCE]:
                 await self.findings.open_finding(one)
             await self._registered()
+
+    async def owner_moved(self, agent: Agent) -> None:
+        """Look at once whether an agent's owner lost or has back what it takes; whoever answers for it is told.
+
+        Raises:
+            UnavailableError: it could not be made durable; the next look completes it.
+        """
+        seen = moved(agent, self._registry.entitlements)
+        if seen is not None:
+            now_us = self._clock.now().wall_us
+            await self._monitor.note(Deviation(agent.id, AlertKind.RIGHT_LOST, agent.owner, seen.evidence, now_us))
+            await self.findings.open_finding(seen)
+            return
+        for one in self.findings.find(open_=True, kind=FindingKind.MOVED):
+            if one.seen.agent == agent.id:
+                await self.findings.over(one.id)
 
     def _observed(self) -> list[Observed]:
         """What is not right now."""
@@ -346,6 +363,7 @@ class DiscoveryOperations:
                 credentials_of=self._identity.credentials_of,
                 used=used,
                 now_us=now_us,
+                entitlements=self._registry.entitlements,
             ),
             *from_alerts(self._monitor.alerts(), name),
         ]

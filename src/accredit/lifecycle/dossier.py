@@ -291,7 +291,7 @@ class Dossiers:
             procedure=self._lifecycle.procedure(agent_id),
             timeline=tuple(reversed(events[-_SHOWN:])),
             versions=_versions(events),
-            restrictions=asked("restrictions", lambda: self._registry.restrictions_of(agent_id), ()),
+            restrictions=asked("restrictions", lambda: self._registry.narrowings_of(agent_id), ()),
             incidents=asked("incidents", lambda: self._registry.incidents_of(agent_id), ()),
             alerts=self._monitor.alerts(agent=agent_id, limit=_SHOWN),
             baseline=self._baselines.of(agent_id),

@@ -53,6 +53,7 @@ _TOGETHER: Final[Mapping[str, str]] = {
     "Issuer": "issuers.yaml",
     "ContextProvider": "context-providers.yaml",
     "EnforcementPoint": "enforcement-points.yaml",
+    "Directory": "directories.yaml",
 }
 """Kinds of which all objects stand in one file; of the others each has its own."""
 _APART: Final[Mapping[str, str]] = {"ToolServer": "servers", "ModelProvider": "models", "Store": "stores",

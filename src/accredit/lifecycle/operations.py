@@ -31,8 +31,9 @@ from accredit.identity.broker import SealedBroker
 from accredit.identity.enrolment import Enrolment, IssuedKey, JoinToken
 from accredit.identity.model import Credential, Operator
 from accredit.identity.people import People
-from accredit.identity.points import EnforcementPoints, PointKey
+from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
+from accredit.identity.service_keys import ServiceKey
 from accredit.identity.state import IdentityState
 from accredit.identity.upstreams import BrokeredCredential, ConnectedAccount, OAuthSettings, UpstreamKind
 from accredit.kernel.canonical import Digest
@@ -64,6 +65,7 @@ from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
     ContextProviderManifest,
+    DirectoryManifest,
     Document,
     EnforcementPointManifest,
     GateManifest,
@@ -193,7 +195,7 @@ class Operations:
 
     def _require_may_declare(self, who: Operator, document: Document) -> None:
         match document:
-            case PersonManifest() | GroupManifest() | TeamManifest() | GateManifest():
+            case PersonManifest() | GroupManifest() | TeamManifest() | GateManifest() | DirectoryManifest():
                 self._permission.require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
                 self._permission.require(Act.MANAGE_ISSUERS, who)
@@ -577,7 +579,7 @@ class Operations:
         self._permission.require(Act.REVOKE_ISSUER, who)
         return await self._revocations.revoke_issuer(issuer, actor=_actor(who), reason=reason)
 
-    async def issue_point_key(self, who: Operator, point: str, days: int) -> PointKey:
+    async def issue_point_key(self, who: Operator, point: str, days: int) -> ServiceKey:
         """Make a key for an enforcement point. Raises as `EnforcementPoints.issue_key`."""
         self._permission.require(Act.MANAGE_ISSUERS, who)
         return await self._points.issue_key(point, days=days, actor=_actor(who))

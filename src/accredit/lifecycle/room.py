@@ -25,6 +25,7 @@ from accredit.audit.subjects import SubjectKeys
 from accredit.enforcement.snapshot import Snapshot
 from accredit.identity.broker import SealedBroker
 from accredit.identity.credentials import AgentCredentials
+from accredit.identity.directory_keys import DirectoryKeys
 from accredit.identity.enrolment import Enrolment
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
@@ -39,8 +40,10 @@ from accredit.lifecycle.absence import Absence
 from accredit.lifecycle.breaking_operations import BreakingOperations
 from accredit.lifecycle.cascading import Cascade
 from accredit.lifecycle.certificates import Certificates
+from accredit.lifecycle.chat_operations import ChatOperations
 from accredit.lifecycle.credential_inventory import CredentialInventory
 from accredit.lifecycle.detecting import BuiltInDetector
+from accredit.lifecycle.directory_operations import DirectoryOperations
 from accredit.lifecycle.discovery.keys import FoundKeys
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
@@ -103,6 +106,8 @@ class LifecycleRoom:
     interchange: InterchangeOperations
     gitops: GitopsOperations
     people: PeopleOperations
+    directories: DirectoryOperations
+    chats: ChatOperations
     legal_holds: LegalHoldKeeper
     erasures: Erasures
     expiries: Expiries
@@ -142,7 +147,13 @@ class LifecycleRoom:
                 await _tried(self.operations.tidy)
 
     async def _keeping(self) -> None:
-        quick = (self.risen.round, self.people.successions.round, self.discovery.tidy, self.incidents.round)
+        quick = (
+            self.risen.round,
+            self.directories.round,
+            self.people.successions.round,
+            self.discovery.tidy,
+            self.incidents.round,
+        )
         long = (self.record_operations.round, self.stores.round, self.retirements.round)
         while True:
             await asyncio.sleep(WATCH_S * TIDY_EVERY)
@@ -175,6 +186,7 @@ def furnished(
     enrolment: Enrolment,
     revocations: Revocations,
     points: EnforcementPoints,
+    directory_keys: DirectoryKeys,
     broker: SealedBroker,
     releases: PolicyReleases,
     snapshot: Callable[[], Snapshot],
@@ -202,6 +214,7 @@ def furnished(
     program: str,
     succession_times: SuccessionTimes | None = None,
     backup_days: int = 30,
+    chat_votes: str = "medium",
     schedule: Schedule | None = None,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
@@ -426,6 +439,10 @@ def furnished(
         interchange,
         gitops,
         people_operations,
+        DirectoryOperations(registry, people, directory_keys, successions, discovery),
+        ChatOperations(
+            control, registry, operations, approvals, broker, sealer, clock=clock, ids=ids, highest=chat_votes
+        ),
         legal_holds,
         erasures,
         expiries,

@@ -124,6 +124,8 @@ class AlertKind(StrEnum):
     """Somebody comes to the gateway with a credential that nobody here was given."""
     FINDING_OVERDUE = "finding-overdue"
     """A finding about an agent was not answered in time."""
+    RIGHT_LOST = "right-lost"
+    """Its owner lost a right that its tools take, or moved to another team."""
     OWNERLESS = "ownerless"
     """Nobody took over an agent whose owner left: it was narrowed, or is to be retired."""
 

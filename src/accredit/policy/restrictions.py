@@ -16,7 +16,7 @@ from accredit.kernel.money import Money
 from accredit.policy.model import CallRequest, Decision, HoldNeed, Outcome
 from accredit.registry.model import Effect, Restriction, RestrictionKind, Tool
 
-__all__ = ["daily_cap", "forbidding", "narrowed", "restriction_policy", "throttle"]
+__all__ = ["daily_cap", "forbidden_code", "forbidding", "narrowed", "restriction_policy", "throttle"]
 
 
 def restriction_policy(restriction: Restriction) -> str:
@@ -30,7 +30,7 @@ def _about(restriction: Restriction, tool: Tool) -> bool:
 
 def _forbids(restriction: Restriction, tool: Tool) -> bool:
     match restriction.kind:
-        case RestrictionKind.DROP_TOOL:
+        case RestrictionKind.DROP_TOOL | RestrictionKind.RIGHT:
             return True
         case RestrictionKind.READ_ONLY:
             return tool.effect is not Effect.READ
@@ -67,6 +67,15 @@ def daily_cap(restrictions: Iterable[Restriction], own: Money | None) -> Money |
     return min(known, key=lambda one: one.nanos)
 
 
+def forbidden_code(forbidden: Iterable[Restriction]) -> Code:
+    """Why a call is refused that some restrictions forbid."""
+    return Code.RIGHT_LOST if all(one.kind is RestrictionKind.RIGHT for one in forbidden) else Code.RESTRICTED
+
+
+def _named(restriction: Restriction) -> str:
+    return restriction.cause if restriction.kind is RestrictionKind.RIGHT else f"`{restriction.kind}`"
+
+
 def _outside_canary(restriction: Restriction, session: object) -> bool:
     """Whether a session is not one of the share that is let through: the same for all its calls, and not its choice."""
     if restriction.kind is not RestrictionKind.CANARY:
@@ -85,11 +94,11 @@ def narrowed(decision: Decision, request: CallRequest, tool: Tool) -> Decision:
         return replace(
             decision,
             outcome=Outcome.DENY,
-            code=Code.RESTRICTED,
+            code=forbidden_code(forbidden),
             policies=tuple(sorted(restriction_policy(one) for one in forbidden)),
             needs=(),
             lifted=(),
-            detail=", ".join(sorted({f"`{one.kind}`" for one in forbidden})),
+            detail=", ".join(sorted({_named(one) for one in forbidden})),
         )
     session = request.context.get("session")
     session_id = session.get("id") if isinstance(session, Mapping) else None

@@ -23,6 +23,7 @@ __all__ = [
     "delegation_ended",
     "keeps_administrators",
     "person_left",
+    "person_returned",
     "role_delegated",
     "role_revoked",
 ]
@@ -160,9 +161,11 @@ def delegation_ended(
 
 
 def person_left(
-    view: StateView, organisation: Organisation, person: PersonId, actor: Actor, *, reason: str
+    view: StateView, organisation: Organisation, person: PersonId, actor: Actor, *, reason: str, mark: str | None = None
 ) -> Change | None:
-    """Note that somebody is not there any more; nothing if that was noted before. There is no way back.
+    """Note that somebody is not there any more; nothing if that was noted before.
+
+    There is no way back, but by the word of the directory whose `mark` this is (`person_returned`).
 
     Raises:
         NotFoundError: no such person.
@@ -176,6 +179,34 @@ def person_left(
         return None
     people = {**organisation.people, person: replace(known, left=True)}
     keeps_administrators(organisation, replace(organisation, people=people))
-    write = Write(rows.PERSON, person, {**row.doc, "left": True})
+    write = Write(rows.PERSON, person, {**row.doc, "left": True, **({"left_by": mark} if mark else {})})
     parts = (Part("text", {"reason": reason[:_MAX_REASON]}),) if reason else ()
     return Change(Facts("person.left"), (write,), actor, {"person": person}, parts, narrowing=True)
+
+
+def person_returned(view: StateView, organisation: Organisation, person: PersonId, *, now_us: int) -> tuple[Write, ...]:
+    """What somebody who left comes back with: nothing of what they held.
+
+    Roles of their own are revoked, delegations from and to them end, and they are in no group that people composed.
+
+    Raises:
+        NotFoundError: no such person.
+    """
+    row = view.get(rows.PERSON, person)
+    if row is None:
+        raise NotFoundError(Code.NOT_FOUND, f"there is no person `{person[:80]}`")
+    writes = [Write(rows.PERSON, person, {**row.doc, "left": False, "left_by": None})]
+    for grant in organisation.grants:
+        held = view.get(rows.ROLE_GRANT, grant.id)
+        if grant.holder == person and grant.revoked_us is None and held is not None:
+            writes.append(Write(rows.ROLE_GRANT, grant.id, {**held.doc, "revoked_us": now_us}))
+    for one in organisation.delegations_of(person):
+        lent = view.get(rows.DELEGATION, one.id)
+        if one.until_us > now_us and lent is not None:
+            writes.append(Write(rows.DELEGATION, one.id, {**lent.doc, "until_us": now_us}))
+    for group in organisation.groups.values():
+        composed = view.get(rows.GROUP, group.name)
+        if composed is not None and any(member.person == person for member in group.members):
+            rest = [one for one in composed.doc["members"] if one["person"] != person]
+            writes.append(Write(rows.GROUP, group.name, {**composed.doc, "members": rest}))
+    return tuple(writes)

@@ -23,6 +23,7 @@ from accredit.kernel.money import Money
 from accredit.registry import rows
 from accredit.registry.addresses import same_address
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.directories import Entitlements, directory_from
 from accredit.registry.errors import ManifestError, ManifestFault
 from accredit.registry.handover import MAX_HISTORY, declared_anew
 from accredit.registry.items import item_kind, item_name
@@ -32,6 +33,7 @@ from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
     ContextProviderManifest,
+    DirectoryManifest,
     Document,
     EnforcementPointManifest,
     GateManifest,
@@ -65,6 +67,7 @@ from accredit.registry.poisoning import ToolNames
 from accredit.registry.prices import PriceBook
 from accredit.registry.proposals import (
     Proposal,
+    directory_content,
     gate_content,
     group_content,
     issuer_body,
@@ -145,6 +148,7 @@ class Declarations:
         *,
         catalogue: Callable[[], Catalogue],
         organisation: Callable[[], Organisation],
+        entitlements: Callable[[], Entitlements],
         prices: PriceBook,
         development_days: int = 0,
     ) -> None:
@@ -152,6 +156,7 @@ class Declarations:
         self._clock = clock
         self._catalogue = catalogue
         self._organisation = organisation
+        self._entitlements = entitlements
         self._prices = prices
         self._development_days = development_days
 
@@ -168,7 +173,7 @@ class Declarations:
                 yield partial(self._put_person, document, actor)
             case TeamManifest():
                 yield partial(self._put_team, document, actor)
-            case GroupManifest() | GateManifest() | TemplateManifest():
+            case DirectoryManifest() | GroupManifest() | GateManifest() | TemplateManifest():
                 return  # it is so already, or it is proposed
             case AgreementManifest():
                 yield partial(self._put_agreement, document, actor)
@@ -198,6 +203,8 @@ class Declarations:
             ManifestError: with everything that is wrong.
         """
         match document:
+            case DirectoryManifest():
+                return self._directory_proposal(document, actor, view)
             case GroupManifest():
                 return self._group_proposal(document, actor, view)
             case GateManifest():
@@ -352,6 +359,12 @@ class Declarations:
             if inner == name or view.get(rows.GROUP, inner) is None:
                 message = f"there is no other group `{inner}`"
                 faults.append(fault_at(manifest, f"spec.groups[{index}]", Code.NOT_FOUND, message, "sign it off first"))
+        if (keeper := self._entitlements().keeper(name)) is not None:
+            wanted = set(members), set(spec.groups)
+            known = rows.group_from(name, kept.doc) if (kept := view.get(rows.GROUP, name)) is not None else None
+            if known is None or wanted != ({one.person for one in known.members}, {one for one, _ in known.groups}):
+                message = f"the members of `{name}` are what the directory `{keeper}` says"
+                faults.append(fault_at(manifest, "spec.members", Code.CONFLICT, message, "change them there"))
         if faults:
             raise ManifestError(faults)
         content = group_content(name, members, spec.groups, view, self._organisation(), by=author(actor))
@@ -360,6 +373,66 @@ class Declarations:
         before = self._organisation().persons(f"group:{name}")
         inner_members = {one for inner in spec.groups for one in self._organisation().persons(f"group:{inner}")}
         return proposed(content, about=f"group:{name}", beneficiaries={*members, *inner_members} - before)
+
+    def _directory_proposal(self, manifest: DirectoryManifest, actor: Actor, view: StateView) -> Proposal | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        faults: list[ManifestFault] = []
+
+        def add(path: str, code: Code, message: str, hint: str = "") -> None:
+            faults.append(fault_at(manifest, path, code, message, hint))
+
+        issuer = view.get(rows.ISSUER, spec.issuer) if spec.issuer is not None else None
+        if spec.issuer is not None and (issuer is None or issuer.doc["use"] != "user" or issuer.doc.get("revoked")):
+            add("spec.issuer", Code.NOT_FOUND, f"no issuer of users is called `{spec.issuer}`", "register it first")
+        groups: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        for index, one in enumerate(spec.groups):
+            at = f"spec.groups[{index}]"
+            if one.name.casefold() in seen:
+                add(f"{at}.name", Code.NAME_TAKEN, f"`{one.name}` stands in it twice", "say all that it gives at once")
+            seen.add(one.name.casefold())
+            if one.user_roles and spec.issuer is None:
+                add(f"{at}.userRoles", Code.MANIFEST_INVALID, "roles of users need `spec.issuer`")
+            team = team_named(view, one.team) if one.team is not None else None
+            if one.team is not None and team is None:
+                add(f"{at}.team", Code.TEAM_UNKNOWN, f"no team is called `{one.team}`")
+            if one.group is not None and (why := self._composed_otherwise(name, one.group, view)):
+                add(f"{at}.group", Code.CONFLICT, why, "name another group, or empty it first")
+            for place, tool in enumerate(one.tools):
+                if self._catalogue().tool(ToolId(tool)) is None:
+                    add(f"{at}.tools[{place}]", Code.TOOL_UNKNOWN, f"there is no registered tool {shown(tool)}")
+            groups.append({
+                "group": one.group,
+                "name": one.name,
+                "team": team.id if team else None,
+                "tools": sorted(one.tools),
+                "user_roles": sorted(one.user_roles),
+            })  # fmt: skip
+        if faults:
+            raise ManifestError(faults)
+        doc = {
+            "groups": sorted(groups, key=lambda one: one["name"]),
+            "issuer": spec.issuer,
+            "subject": spec.subject,
+        }
+        content = directory_content(name, doc, view, self._organisation(), by=author(actor))
+        if content is None:
+            return None
+        rule = directory_from(name, {**doc, "by": []})
+        before = self._entitlements()
+        after = before.after([Write(rows.DIRECTORY, name, {**doc, "by": []})])
+        kept = after.kept(rule.name).items()
+        gain = {one for group, there in kept for one in there - self._organisation().persons(f"group:{group}")}
+        return proposed(content, about=f"directory:{name}", beneficiaries=gain)
+
+    def _composed_otherwise(self, directory: str, group: str, view: StateView) -> str:
+        """Why a directory cannot keep a group of ours; empty: it can."""
+        keeper, row = self._entitlements().keeper(group), view.get(rows.GROUP, group)
+        if keeper is not None:
+            return "" if keeper == directory else f"the directory `{keeper}` keeps `{group}` already"
+        if row is not None and (row.doc["members"] or row.doc["groups"]):
+            return f"`{group}` was composed by people"
+        return ""
 
     def _gate_proposal(self, manifest: GateManifest, actor: Actor, view: StateView) -> Proposal | None:
         name, spec = manifest.metadata.name, manifest.spec
@@ -944,7 +1017,7 @@ def not_alone(document: Document) -> Iterator[ManifestFault]:
         )
     if isinstance(document, GateManifest | TemplateManifest):
         yield fault_at(document, "", Code.TWO_PERSONS_REQUIRED, "what gates ask for takes two persons to change")
-    if isinstance(document, GroupManifest):
+    if isinstance(document, GroupManifest | DirectoryManifest):
         yield fault_at(
             document, "", Code.TWO_PERSONS_REQUIRED, "a group takes two persons, as the roles it can give do"
         )

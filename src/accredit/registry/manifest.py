@@ -54,6 +54,7 @@ __all__ = [
     "AgentManifest",
     "AgreementManifest",
     "ContextProviderManifest",
+    "DirectoryManifest",
     "Document",
     "EnforcementPointManifest",
     "GateManifest",
@@ -237,6 +238,7 @@ _ToolLabel = Annotated[
 ]
 _Uri = Annotated[str, StringConstraints(pattern=URI_FORM, max_length=MOST_REGISTERED), AfterValidator(_readable)]
 _Text = Annotated[str, StringConstraints(pattern=_TEXT, max_length=2_000), AfterValidator(_nfc)]
+_ToolRight = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}(/[A-Za-z0-9_.%-]{1,512}){1,2}$")]
 _Email = Annotated[str, StringConstraints(pattern=_EMAIL, max_length=254)]
 _EmailOrGroup = Annotated[str, StringConstraints(pattern=_EMAIL_OR_GROUP, max_length=254)]
 _Below = Annotated[str, StringConstraints(pattern=_BELOW, max_length=512)]
@@ -1114,10 +1116,44 @@ class EnforcementPointManifest(_Form):
     spec: _PointSpec
 
 
+class _MappedGroupForm(_Form):
+    name: _Label = Field(description="the directory's name of the group (`displayName`)")
+    group: _Name | None = Field(
+        None, description="the group of ours whose members it keeps; it takes roles as any does"
+    )
+    team: _Name | None = Field(None, description="the team whose people are in it")
+    user_roles: Annotated[
+        list[_Label], Field(max_length=50, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+    ] = Field(default=[], description="roles that its members have where an agent acts for them; nobody else has them")
+    tools: Annotated[
+        list[_ToolRight], Field(max_length=500, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+    ] = Field(default=[], description="tools, as `server/tool`, that its members alone have a right to")
+
+
+class _DirectorySpec(_Form):
+    issuer: _Name | None = Field(None, description="the registered issuer whose users these are")
+    subject: Literal["externalId", "id", "userName"] = Field(
+        "externalId", description="which attribute of a user is the `sub` of that issuer's tokens"
+    )
+    groups: list[_MappedGroupForm] = Field(
+        default=[], max_length=500, description="what its groups give; a group that does not stand here gives nothing"
+    )
+
+
+class DirectoryManifest(_Form):
+    """Whoever provisions users and groups here (SCIM), and exactly what that gives."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["Directory"]
+    metadata: _NamedMetadata
+    spec: _DirectorySpec
+
+
 Document = (
     AgentManifest
     | AgreementManifest
     | ContextProviderManifest
+    | DirectoryManifest
     | EnforcementPointManifest
     | GateManifest
     | GroupManifest
@@ -1143,6 +1179,7 @@ KINDS: Mapping[str, type[Document]] = {
     "Template": TemplateManifest,
     "EnforcementPoint": EnforcementPointManifest,
     "Store": StoreManifest,
+    "Directory": DirectoryManifest,
     "Agent": AgentManifest,
 }
 """Every kind, in the order in which they are applied: what others name comes first."""

@@ -178,6 +178,8 @@ class RestrictionKind(StrEnum):
     """A cap below that of the version; comes with an approval only."""
     CANARY = "canary"
     """A share of the sessions is let through; comes with an approval only."""
+    RIGHT = "right"
+    """Whoever stands behind the agent has no right to the tool; follows from what directories say, and is in no row."""
 
 
 @dataclass(frozen=True, slots=True)

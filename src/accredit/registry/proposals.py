@@ -5,7 +5,9 @@ stands on: the digests of the rows it changes, and what its approvers could not 
 group that gets a role, which roles a group gives that gets a member). Enacting compares all of it again.
 
 change   kind         content
-role     role-grant   grant, role, holder, team, persons (who would hold it), by
+directory role-grant  name, doc, before, ground, roles: [[group, [[role, team]]]] (that its groups of ours give), by
+role     role-grant   grant, role, holder, team, persons (who would hold it), kept_by? (the directory that says who is
+                      in the group later), by
 group    role-grant   name, members, groups, persons (who is in these), before {members, groups}, ground, roles
                       (that membership gives), by
 gate     gate         name, doc, before, ground, by
@@ -40,6 +42,8 @@ __all__ = [
     "MAX_PROPOSAL_BYTES",
     "Proposal",
     "as_enacted",
+    "directory_content",
+    "enact_directory",
     "enact_gate",
     "enact_group",
     "enact_pins",
@@ -66,6 +70,7 @@ __all__ = [
 
 MAX_PROPOSAL_BYTES: Final = 900 * 1024
 _KINDS: Final = {
+    "directory": "role-grant",
     "gate": "gate",
     "group": "role-grant",
     "repin": "tool-fact",
@@ -87,7 +92,7 @@ class Proposal:
     """Of the subject that is signed off: `gate`, `template`, `role-grant`, `tool-fact` or `fact-source`."""
     digest: Digest
     about: str
-    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`, `issuer:NAME`, `context-provider:NAME`."""
+    """What a reader calls it: `role:PERSON`, `group:NAME`, `server:NAME`, `directory:NAME`, `issuer:NAME` and so on."""
     content: Mapping[str, Any]
     """Canonical; to be kept until it is enacted, and to be given back unchanged."""
     environment: Environment | None
@@ -150,10 +155,19 @@ def proposed(
 
 
 def role_content(
-    grant: str, role: Role, holder: str, team: TeamId | None, organisation: Organisation, *, by: PersonId
+    grant: str,
+    role: Role,
+    holder: str,
+    team: TeamId | None,
+    organisation: Organisation,
+    *,
+    by: PersonId,
+    keeper: str | None = None,
 ) -> dict[str, Any]:
-    """A role for a person or, with everybody who is in it now, a group."""
+    """A role for a person or, with everybody who is in it now, a group; of a directory's, whoever it says later too."""
+    kept = {} if keeper is None else {"kept_by": keeper}
     return {
+        **kept,
         "by": by,
         "change": "role",
         "grant": grant,
@@ -174,9 +188,11 @@ def enact_role(
     """
     if view.get(rows.ROLE_GRANT, content["grant"]) is not None:
         return ()
-    holder = content["holder"]
-    if sorted(organisation.persons(holder)) != list(content["persons"]):
+    holder, persons = content["holder"], organisation.persons(content["holder"])
+    if content.get("kept_by") is None and sorted(persons) != list(content["persons"]):
         raise _moved("the group's members")
+    if content.get("kept_by") is not None and not persons.isdisjoint(by):
+        raise _moved("whoever approved it is in the group by now: its members")
     person = organisation.people.get(PersonId(holder))
     if not holder.startswith("group:") and (person is None or person.left):
         raise _moved("whoever would hold the role has left: the organisation")
@@ -284,6 +300,54 @@ def enact_group(
         who | stays,
     )
     return (Write(rows.GROUP, name, rows.group_doc(group) | {"enacted": digest}),)
+
+
+# -- directories
+
+
+def directory_content(
+    name: str, doc: Mapping[str, Any], view: StateView, organisation: Organisation, *, by: PersonId
+) -> dict[str, Any] | None:
+    """What the groups of a directory shall give, beside what they give; None if it is so already."""
+    row = view.get(rows.DIRECTORY, name)
+    before = None if row is None else {key: row.doc[key] for key in doc}
+    if before == doc:
+        return None
+    return {
+        "before": before,
+        "by": by,
+        "change": "directory",
+        "doc": dict(doc),
+        "ground": row.digest if row else None,
+        "name": name,
+        "roles": _roles_kept(organisation, doc),
+    }
+
+
+def _roles_kept(organisation: Organisation, doc: Mapping[str, Any]) -> list[list[Any]]:
+    kept = sorted({one["group"] for one in doc["groups"] if one["group"] is not None})
+    return [[name, roles_through(organisation, name)] for name in kept]
+
+
+def enact_directory(
+    content: Mapping[str, Any], view: StateView, organisation: Organisation, *, by: Iterable[PersonId]
+) -> tuple[Write, ...]:
+    """The mapping as proposed; nothing if this was enacted before.
+
+    Raises:
+        ConflictError: the mapping, what its groups of ours give, or one of these changed since.
+    """
+    name, digest = content["name"], proposal_digest(content)
+    row = view.get(rows.DIRECTORY, name)
+    if row is not None and row.doc.get("enacted") == digest:
+        return ()
+    if (row.digest if row else None) != content["ground"]:
+        raise _moved(f"the directory `{name}`")
+    if _roles_kept(organisation, content["doc"]) != [[one, [list(each) for each in roles]]
+                                                     for one, roles in content["roles"]]:  # fmt: skip
+        raise _moved("what being in its groups gives")
+    hands = sorted({content["by"], *by})
+    return (Write(rows.DIRECTORY, name, {**content["doc"], "by": hands, "enacted": digest}),)
 
 
 # -- gates
@@ -412,6 +476,8 @@ def as_enacted(content: Mapping[str, Any]) -> tuple[Write, ...]:
             return (Write(rows.SERVER, content["name"], content["doc"]),)
         case "store":
             return (Write(rows.STORE, content["name"], content["doc"]),)
+        case "directory":
+            return (Write(rows.DIRECTORY, content["name"], content["doc"]),)
         case "issuer":
             return (Write(rows.ISSUER, content["name"], content["doc"]),)
         case "context-provider":

@@ -298,6 +298,7 @@ def row_named(document: Document, view: StateView, likely: Catalogue) -> Row | N
 _KEPT_AS: Final = {
     "Agreement": rows.AGREEMENT,
     "ContextProvider": rows.CONTEXT_PROVIDER,
+    "Directory": rows.DIRECTORY,
     "EnforcementPoint": rows.ENFORCEMENT_POINT,
     "Gate": rows.GATE,
     "Group": rows.GROUP,

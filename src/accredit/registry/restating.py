@@ -324,6 +324,22 @@ def _store(row: Row, _: Names) -> Restated | None:
     return Restated(_document("Store", {"name": row.key, "environment": doc["environment"]}, spec))
 
 
+def _directory(row: Row, names: Names) -> Restated | None:
+    doc, unsaid, groups = row.doc, [], []
+    for one in doc["groups"]:
+        team = None if one["team"] is None else names.team(one["team"])
+        if one["team"] is not None and team is None:
+            unsaid.append(f"the team of `{one['name']}` is not there any more")
+        groups.append({
+            "name": one["name"],
+            **_given(group=one["group"], team=team),
+            **({"userRoles": list(one["user_roles"])} if one["user_roles"] else {}),
+            **({"tools": list(one["tools"])} if one["tools"] else {}),
+        })  # fmt: skip
+    spec = {**_given(issuer=doc["issuer"]), "subject": doc["subject"], "groups": groups}
+    return Restated(_document("Directory", {"name": row.key}, spec), tuple(unsaid))
+
+
 # -- agents
 
 
@@ -470,6 +486,7 @@ _STATED: Final[Mapping[str, tuple[str, _Stated]]] = {
     "ModelProvider": (rows.SERVER, _model_provider),
     "EnforcementPoint": (rows.ENFORCEMENT_POINT, _enforcement_point),
     "Store": (rows.STORE, _store),
+    "Directory": (rows.DIRECTORY, _directory),
     "Agent": (rows.AGENT, _agent),
 }
 """Which rows hold a kind, and how one is stated."""

@@ -64,6 +64,8 @@ def _check(restriction: Restriction, now_us: int) -> None:
         raise InvalidInputError(Code.BODY_MALFORMED, "a hold, and only it, names a role that approves")
     if restriction.kind in {RestrictionKind.CANARY, RestrictionKind.DAILY_COST}:
         raise InvalidInputError(Code.BODY_MALFORMED, f"`{restriction.kind}` comes with an approval alone")
+    if restriction.kind is RestrictionKind.RIGHT:
+        raise InvalidInputError(Code.BODY_MALFORMED, "`right` follows from what a directory says, and is not placed")
     if restriction.kind is RestrictionKind.DROP_TOOL and restriction.tool is None:
         raise InvalidInputError(Code.BODY_MALFORMED, "say which tool is dropped", hint="to stop them all, suspend it")
     if not now_us < restriction.until_us <= now_us + _MAX_TIME_US:

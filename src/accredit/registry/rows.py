@@ -1,8 +1,8 @@
 """The kinds of control state this room stores, each a document under a key, and their reading and writing.
 
 kind         key                 document
-person       person id           {email, salt?, bot?, controllers?, left?, manager?}; the salt keeps the digest of the
-                                 row, which is in the log, from being guessed
+person       person id           {email, salt?, bot?, controllers?, left?, left_by?, manager?}; the salt keeps the
+                                 digest of the row, which is in the log, from being guessed
 team         team id             {name, zones}
 group        name                {members: [{person, by, since_us}], groups: [[name, since_us]], by}
 role_grant   grant id            {role, holder, team, by, since_us, revoked_us}; never removed
@@ -36,6 +36,12 @@ restriction  restriction id      {agent, kind, tool, cause, opened_us, until_us,
 store        name                {environment, adapter, location, credential, namespaces, shared, owner_field,
                                  subject_field, key_scope, id_field, text_field, created_field, enacted?}
 incident     incident id         what went wrong with which agents, how grave it is and what was done; never removed
+directory    name                {issuer, subject, groups: [{name, group, team, user_roles, tools}], by, enacted}:
+                                 whoever provisions people here, and what its groups give (`directories.py`)
+directory_user
+             user id             {directory, person, resource, created_us, changed_us, deleted, salt}: as it says
+directory_group
+             group id            {directory, resource, created_us, changed_us, salt}
 field_owner  Agent/ID, KIND/NAME {fields: [[field, manager]]}: who manages which keys of its `spec` (`field_owners.py`)
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
@@ -76,6 +82,9 @@ __all__ = [
     "CONTEXT_PROVIDER",
     "DEFINITION",
     "DELEGATION",
+    "DIRECTORY",
+    "DIRECTORY_GROUP",
+    "DIRECTORY_USER",
     "ENFORCEMENT_POINT",
     "FIELD_OWNER",
     "GATE",
@@ -125,6 +134,9 @@ AGREEMENT: Final = "agreement"
 CONTEXT_PROVIDER: Final = "context_provider"
 DEFINITION: Final = "definition"
 DELEGATION: Final = "delegation"
+DIRECTORY: Final = "directory"
+DIRECTORY_GROUP: Final = "directory_group"
+DIRECTORY_USER: Final = "directory_user"
 ENFORCEMENT_POINT: Final = "enforcement_point"
 GATE: Final = "gate"
 FIELD_OWNER: Final = "field_owner"

@@ -59,8 +59,9 @@ from accredit.registry.declarations import (
     server_of,
     some_of,
 )
+from accredit.registry.directories import DIRECTORY_KINDS, Entitlements, directory_from
 from accredit.registry.errors import ManifestError, ManifestFault
-from accredit.registry.field_owners import managed_fields, managed_from
+from accredit.registry.field_owners import Managed, managed_fields, managed_from
 from accredit.registry.handover import handed_over
 from accredit.registry.incidents import incident_closed, incident_frozen, incident_opened, incident_raised
 from accredit.registry.items import item_kind
@@ -70,6 +71,7 @@ from accredit.registry.manifest import (
     AgentManifest,
     AgreementManifest,
     ContextProviderManifest,
+    DirectoryManifest,
     Document,
     EnforcementPointManifest,
     GateManifest,
@@ -108,6 +110,7 @@ from accredit.registry.prices import PriceBook
 from accredit.registry.proposals import (
     Proposal,
     as_enacted,
+    enact_directory,
     enact_gate,
     enact_group,
     enact_pins,
@@ -124,6 +127,7 @@ from accredit.registry.proposals import (
     role_content,
     subject_kind,
 )
+from accredit.registry.provisioning import Provisioning, kept_groups
 from accredit.registry.registration import called, fault_at, person_at, row_named, shown, team_named
 from accredit.registry.restating import Names, Restated, restated, restated_row, restated_version
 from accredit.registry.restraints import agent_restricted, restriction_lifted
@@ -244,19 +248,32 @@ class Registry:
         self.catalogue = Catalogue.of(control.view)
         """Everything registered, as of now."""
         self._tables = Tables(control.view)
+        self.entitlements = Entitlements.of(control.view)
+        """What directories say of people, as of now."""
         self._declarations = Declarations(
             ids,
             clock,
             catalogue=lambda: self.catalogue,
             organisation=lambda: self.organisation,
+            entitlements=lambda: self.entitlements,
             prices=prices or PriceBook(clock),
             development_days=development_days,
         )
         control.subscribe(self._follow)
+        self.provisioning = Provisioning(
+            control,
+            ids,
+            clock,
+            entitlements=lambda: self.entitlements,
+            organisation=self._proven_for_directories,
+            find_person=lambda view, address: person_at(view, address, self.catalogue.person(address)),
+        )
+        """The one writer of users and groups of directories."""
 
     def _follow(self, change: Change) -> None:
         self.catalogue = self.catalogue.with_change(change, self._control.view)
         self._tables.follow(change)
+        self.entitlements = self.entitlements.after(change.writes)
 
     # -- reading
 
@@ -324,6 +341,10 @@ class Registry:
         self._require_proven(ORGANISATION_KINDS)
         return self.organisation
 
+    def _proven_for_directories(self) -> Organisation:
+        self._require_proven({*ORGANISATION_KINDS, *DIRECTORY_KINDS})
+        return self.organisation
+
     @property
     def agreements(self) -> Mapping[str, Agreement]:
         """Agreements with suppliers, by name; some may be over."""
@@ -365,6 +386,16 @@ class Registry:
         """
         self._require_proven({rows.RESTRICTION})
         return tuple(sorted(self._tables.restrictions_of(agent), key=lambda one: (one.opened_us, one.id)))
+
+    def narrowings_of(self, agent: AgentId) -> tuple[Restriction, ...]:
+        """The same, and what the agent may not do because its owner has no right to it.
+
+        Raises:
+            UnavailableError: the log contradicts a row of either.
+        """
+        self._require_proven(DIRECTORY_KINDS)
+        found = self.catalogue.agent(agent)
+        return (*self.restrictions_of(agent), *(self.entitlements.lost_by(found) if found is not None else ()))
 
     def restriction(self, restriction: str) -> Restriction | None:
         """The restriction of that id, if it was not lifted; from memory."""
@@ -522,7 +553,9 @@ class Registry:
                 row = row_named(document, view, self.catalogue)
                 return f"Agent/{row.key if row is not None else '-'}"
             case PersonManifest():
-                return "Person/-"  # nobody manages people, whose names are addresses
+                # manifests manage nothing of people, whose names are addresses; a directory may (`provisioning.py`)
+                row = row_named(document, view, self.catalogue)
+                return f"Person/{row.key if row is not None else '-'}"
             case _:
                 return f"{document.kind}/{object_name(document)}"
 
@@ -626,7 +659,11 @@ class Registry:
         managed = managed_fields(owners, written=_written(document), changed=fields, manager=manager)
         if {(one.field, one.manager) for one in managed.conflicts} - set(planned.taken_over):
             raise ConflictError(Code.CONFLICT, "somebody else came to manage a field meanwhile", hint="apply it again")
-        if isinstance(document, PersonManifest) or managed.owners == owners:
+        if isinstance(document, PersonManifest):
+            taken = {field for field, _ in planned.taken_over}
+            told_of = managed.owners.items()
+            managed = Managed({field: one for field, one in told_of if field in taken or one == owners.get(field)}, ())
+        if managed.owners == owners:
             return change
         doc = {"fields": [[field, one] for field, one in managed.owners.items()]} if managed.owners else None
         write = Write(rows.FIELD_OWNER, key, doc)
@@ -665,6 +702,7 @@ class Registry:
                 | ContextProviderManifest()
                 | GateManifest()
                 | TemplateManifest()
+                | DirectoryManifest()
             ):
                 return ApplyResult(document.kind, document.metadata.name, document.metadata.name, outcome)
             case ToolServerManifest() | ModelProviderManifest():
@@ -966,7 +1004,10 @@ class Registry:
         team_id = self._team_id(team)
         organisation = self.proven_organisation()
         check_grantable(organisation, role, holder, team_id)
-        content = role_content(self._ids.new("rgr"), role, holder, team_id, organisation, by=author(actor))
+        keeper = self.entitlements.keeper(group) if group is not None else None
+        content = role_content(
+            self._ids.new("rgr"), role, holder, team_id, organisation, by=author(actor), keeper=keeper
+        )
         return proposed(content, about=f"role:{holder}", beneficiaries=organisation.persons(holder))
 
     def _team_id(self, team: str | None) -> TeamId | None:
@@ -1025,6 +1066,12 @@ class Registry:
                 self._keeps_administrators(writes)
                 body["group"] = content["name"]
                 facts = Facts("group.composed")
+            case "directory":
+                self._require_proven({*ORGANISATION_KINDS, *DIRECTORY_KINDS})
+                writes = enact_directory(content, proven, self.organisation, by=by)
+                writes = (*writes, *self._kept_by_directory(content["name"], writes, proven, now_us))
+                body["directory"] = content["name"]
+                facts = Facts("directory.mapped")
             case "gate":
                 writes = enact_gate(content, proven)
                 body["gate"] = content["name"]
@@ -1074,6 +1121,15 @@ class Registry:
             body |= {"server": name, "tools": some_of([tool_id(name, pin["tool"]) for pin in content["pins"]])}
             facts = Facts("server.updated" if content["before"] else "server.registered", environment=environment)
         return Change(facts, writes, actor, body) if writes else None
+
+    def _kept_by_directory(self, name: str, writes: Sequence[Write], view: StateView, now_us: int) -> list[Write]:
+        """The groups of ours that a mapping that comes into force changes."""
+        mapped = next((write.doc for write in writes if write.kind == rows.DIRECTORY), None)
+        if mapped is None:
+            return []
+        hands, before = directory_from(name, mapped).by, self.entitlements
+        after = before.after(writes)
+        return kept_groups(view, self.organisation, before, after, (), name, by=hands, now_us=now_us)
 
     def _keeps_administrators(self, writes: Sequence[Write]) -> None:
         organisation = self.organisation

@@ -50,6 +50,8 @@ class FindingKind(StrEnum):
     """A registered agent with a live credential that has not made a call for 60 days."""
     ORPHAN = "orphan"
     """An agent whose owner is not there any more."""
+    MOVED = "moved"
+    """An agent whose owner has no right to some of its tools, or is not of its team any more."""
     GHOST = "ghost"
     """An agent that is retired and was seen."""
     EXPIRED = "expired"
@@ -88,6 +90,7 @@ ANSWERS: Final[Mapping[FindingKind, tuple[FindingAnswer, ...]]] = {
     FindingKind.SHADOW: (FindingAnswer.REGISTER, FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
     FindingKind.ZOMBIE: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
     FindingKind.ORPHAN: (FindingAnswer.ADOPT, FindingAnswer.SUSPEND, FindingAnswer.RETIRE),
+    FindingKind.MOVED: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
     FindingKind.GHOST: (FindingAnswer.DISMISS,),
     FindingKind.EXPIRED: (FindingAnswer.RETIRE, FindingAnswer.DISMISS),
     FindingKind.CREDENTIAL: (FindingAnswer.DISMISS,),

@@ -17,11 +17,23 @@ from accredit.lifecycle.discovery.findings import FindingKind, Observed
 from accredit.lifecycle.discovery.matching import Sighting
 from accredit.lifecycle.discovery.model import Matched, MatchVerdict
 from accredit.monitoring.model import Alert, AlertKind, Severity
+from accredit.registry.directories import Entitlements
 from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, AgentState, Person, Tier
 
-__all__ = ["ALERTS", "REGISTRY", "RETIREMENT_SOURCE", "UNUSED_US", "from_alerts", "from_registry", "from_scan", "live"]
+__all__ = [
+    "ALERTS",
+    "REGISTRY",
+    "RETIREMENT_SOURCE",
+    "UNUSED_US",
+    "from_alerts",
+    "from_registry",
+    "from_scan",
+    "live",
+    "moved",
+]
 
+_MOST_TOLD: Final = 50
 _DAY_US: Final = 86_400_000_000
 UNUSED_US: Final = 60 * _DAY_US
 """After so long without a call an agent with a live credential is one that somebody forgot."""
@@ -54,8 +66,12 @@ def from_registry(
     credentials_of: Callable[[AgentId], Iterable[Credential]],
     used: Mapping[str, LastUse],
     now_us: int,
+    entitlements: Entitlements,
 ) -> Iterator[Observed]:
-    """Agents without an owner, without use, or past their last day. `used` goes back at least `UNUSED_US`."""
+    """Agents without an owner or whose owner moved, without use, or past their last day.
+
+    `used` goes back at least `UNUSED_US`.
+    """
     for agent in agents:
         if agent.state in _GONE:
             continue
@@ -63,6 +79,8 @@ def from_registry(
         if owner is None or owner.left:
             evidence = {"backup_owner": agent.backup_owner, "owner": agent.owner, "state": agent.state.value}
             yield _of_agent(FindingKind.ORPHAN, agent, Severity.WARNING, evidence)
+        elif (lost := moved(agent, entitlements)) is not None:
+            yield lost
         expires_us = agent.version.expires_us
         if expires_us is not None and now_us >= expires_us:
             yield _of_agent(FindingKind.EXPIRED, agent, Severity.INFO, {"expired_us": expires_us})
@@ -72,6 +90,17 @@ def from_registry(
             if alive and max(one.enrolled_us for one in alive) <= now_us - UNUSED_US:
                 severity = Severity.CRITICAL if agent.tier is Tier.HIGH else Severity.WARNING
                 yield _of_agent(FindingKind.ZOMBIE, agent, severity, {"unused_since_us": last_us})
+
+
+def moved(agent: Agent, entitlements: Entitlements) -> Observed | None:
+    """What an agent's owner has lost: rights to its tools, a place in its team; None: nothing."""
+    tools = sorted(one.tool for one in entitlements.lost_by(agent) if one.tool is not None)
+    teams = entitlements.teams_of(agent.owner)
+    elsewhere = teams is not None and agent.team.id not in teams
+    if not tools and not elsewhere:
+        return None
+    evidence = {"elsewhere": elsewhere, "owner": agent.owner, "tools": tools[:_MOST_TOLD]}
+    return _of_agent(FindingKind.MOVED, agent, Severity.WARNING, evidence)
 
 
 def _unused_since(agent: Agent, used: Mapping[str, LastUse], now_us: int) -> int | None:
