@@ -29,6 +29,7 @@ from accredit.identity.state import IdentityState
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.ids import AgentId, CredentialId, PersonId, RandomIds
 from accredit.lifecycle.discovery.findings import FindingKind
+from accredit.lifecycle.discovery.keys import FoundKeys
 from accredit.lifecycle.discovery.matching import Sighting, match
 from accredit.lifecycle.discovery.model import TraceKind
 from accredit.lifecycle.discovery.scan import scan
@@ -110,10 +111,12 @@ async def _furnished(directory: Path, size: int) -> DiscoveryOperations:
     registry = Registry(control, ids, clock, cast(Any, None), bootstrapping=lambda: False)
     return DiscoveryOperations(
         findings=Findings(control, ids, clock),
+        keys=FoundKeys(control, ids, clock),
         operations=cast(Any, None),
         registry=registry,
         identity=IdentityState(control),
         lifecycle=cast(Any, None),
+        people=cast(Any, None),
         monitor=cast(Any, SimpleNamespace(alerts=lambda: ())),
         broker=cast(Any, SimpleNamespace(credentials=lambda: ())),
         records=store,

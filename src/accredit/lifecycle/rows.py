@@ -1,9 +1,10 @@
 """The kinds of control state this room stores, and their reading and writing.
 
-kind        key        document
-procedure   agent id   the agent's newest activation or retirement: how far it is, and whose word it rests on
-receipt     agent id   what was done when it was retired; never removed
-succession  agent id   that its owner left: who is asked, who took over, and how far it was narrowed; removed at its end
+kind         key             document
+procedure    agent id        the agent's newest activation or retirement: how far it is, and whose word it rests on
+receipt      agent id        what was done when it was retired; never removed
+certificate  certificate id  what was certified of its retirement (`certificates.py`); never removed
+succession   agent id        that its owner left: who is asked, who took over, how far it is narrowed; goes at its end
 
 A procedure's `nonce` keeps the digest of its row, which stands in the log in clear, from giving away the words in it.
 """
