@@ -29,7 +29,7 @@ def test_made_up_requests_find_nothing(tmp_path: Path) -> None:
         inhabited(place)
         with place.client() as http:
             described = http.get("/api/openapi.json").json()
-        outcome = fuzz(place, seed=20261123, examples=2, phases=("examples", "fuzzing"))
+        outcome = fuzz(place, seed=20261123, examples=4, phases=("examples", "fuzzing"))
     assert not outcome.findings, "\n".join(outcome.findings[:20])
     assert outcome.complete
     operations = {f"{method.upper()} {path}" for path, each in described["paths"].items() for method in each}
