@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from accredit.approvals.model import ApprovalState, Obligation, VoteVerdict
+from accredit.approvals.model import ApprovalRequest, ApprovalState, Obligation, VoteVerdict
 from accredit.audit.ports import Write
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError
@@ -94,6 +94,26 @@ def test_a_folder_that_is_compared_tells_of_the_roles_that_the_organisation_adde
             await place.submitted(**WRITER)
             (told,) = (await place.room.gitops.difference(OLIVE, file(agent(**{**WRITER, "purpose": "other"})))).objects
             assert set(told.roles) == {"team-lead", "security", "compliance"}
+
+    run(story())
+
+
+@pytest.mark.requirement("gates:quorum")
+def test_an_organisation_asks_more_for_the_end_of_an_agent_as_well(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools(TOOLS)
+            await enacted(place, gate("retirement", roles={"compliance": 1}))
+            active = await place.active(**WRITER, stores=[])
+            asked = await place.operations.retire(DANA, active.id, "over")
+            assert isinstance(asked, ApprovalRequest)
+            assert {need.role for need in asked.missing} == {Role.SECURITY, Role.COMPLIANCE}
+            await voted(place, asked.id, Role.SECURITY, SAM)
+            assert place.agent().state is AgentState.ACTIVE
+            await voted(place, asked.id, Role.COMPLIANCE, operator("cora"))
+            ended = place.registry.get(active.id)
+            assert ended is not None
+            assert ended.state is AgentState.RETIRED
 
     run(story())
 

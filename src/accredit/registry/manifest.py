@@ -636,9 +636,18 @@ _Told = Annotated[
 
 
 class _GateMetadata(_Form):
-    name: Literal["low", "medium", "high", "policy-release", "role-grant", "tool-fact"] = Field(
-        description="of a risk tier: the gate of agents' versions; else the kind of what is signed off"
-    )
+    name: Literal[
+        "low",
+        "medium",
+        "high",
+        "erasure",
+        "fact-source",
+        "policy-release",
+        "purge",
+        "retirement",
+        "role-grant",
+        "tool-fact",
+    ] = Field(description="of a risk tier: the gate of agents' versions; else the kind of what is signed off")
 
 
 class _GateSpec(_Form):
