@@ -79,6 +79,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    ReviewScheduleManifest,
     StoreManifest,
     TeamManifest,
     TemplateManifest,
@@ -96,6 +97,7 @@ from accredit.registry.model import (
     Incident,
     Restriction,
     RestrictionKind,
+    ReviewSchedule,
     Role,
     Store,
     Tier,
@@ -377,6 +379,16 @@ class Registry:
         """
         self._require_proven({rows.STORE})
         return self._tables.stores
+
+    @property
+    def review_schedules(self) -> tuple[ReviewSchedule, ...]:
+        """Schedules of reviews, by name.
+
+        Raises:
+            UnavailableError: the log contradicts a schedule's row.
+        """
+        self._require_proven({rows.REVIEW_SCHEDULE})
+        return self._tables.review_schedules
 
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         """The agent's restrictions that were not lifted, oldest first; some may be over.
@@ -701,6 +713,7 @@ class Registry:
                 | EnforcementPointManifest()
                 | ContextProviderManifest()
                 | GateManifest()
+                | ReviewScheduleManifest()
                 | TemplateManifest()
                 | DirectoryManifest()
             ):
