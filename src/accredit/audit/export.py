@@ -209,6 +209,11 @@ class LogExport:
         del since_day, until_day, agent, tool
         return []
 
+    def usage_of(self, agents: Collection[str], *, since_day: int) -> list[UsageDay]:
+        """None: roll-ups are not evidence."""
+        del agents, since_day
+        return []
+
     def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
         """None: roll-ups are not evidence."""
         del since_day, agents

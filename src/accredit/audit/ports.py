@@ -105,6 +105,10 @@ class LogReader(RecordReader, TileReader, Protocol):
         """The daily roll-up, since_day <= day < until_day, in order of day, agent and tool."""
         ...
 
+    def usage_of(self, agents: Collection[str], *, since_day: int) -> list[UsageDay]:
+        """The same from a day on, of some agents: of few much faster than picking them out of all."""
+        ...
+
     def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
         """The same from a day on, added up for each agent that has any; of some agents much faster than of all."""
         ...

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from itertools import pairwise
 from typing import Final
 
 from accredit.audit.model import UsageDay
-from accredit.kernel.ids import ToolId
-from accredit.monitoring.model import ToolUse, UnusedPermission
+from accredit.kernel.ids import AgentId, ToolId
+from accredit.monitoring.model import ToolHistory, ToolUse, UnusedPermission
 
-__all__ = ["YEAR_DAYS", "unused_permissions", "use_by_tool"]
+__all__ = ["WINDOW_DAYS", "YEAR_DAYS", "tool_histories", "unused_permissions", "use_by_tool"]
 
 YEAR_DAYS: Final = 366
 """How far back a use is looked for."""
+WINDOW_DAYS: Final = 90
+"""How far back calls are counted whose coming out tells whether a permission does what it should."""
 
 
 def use_by_tool(granted: Collection[ToolId], days: Iterable[UsageDay]) -> tuple[ToolUse, ...]:
@@ -43,6 +46,27 @@ def unused_permissions(
             version_days = max(today - in_force_day, 0)
             found.append(UnusedPermission(use.tool, use.last_used_day, idle, version_days, use.denies))
     return tuple(sorted(found, key=lambda one: (-one.idle_days, one.tool)))
+
+
+def tool_histories(days: Iterable[UsageDay], *, today: int) -> dict[tuple[AgentId, ToolId], ToolHistory]:
+    """What agents made of tools, by agent and tool; `days` of the last `YEAR_DAYS`, in their order."""
+    used: defaultdict[tuple[AgentId, ToolId], list[int]] = defaultdict(list)
+    counted: dict[tuple[AgentId, ToolId], list[int]] = {}
+    for day in days:
+        key = AgentId(day.agent), ToolId(day.tool)
+        counts = counted.setdefault(key, [0, 0, 0])
+        if day.usage.allows:
+            used[key].append(day.day)
+        if day.day > today - WINDOW_DAYS:
+            counts[0] += day.usage.allows
+            counts[1] += day.usage.denies
+            counts[2] += day.usage.cost_nanos
+    return {key: _history(used.get(key, []), *counts) for key, counts in counted.items()}
+
+
+def _history(used: list[int], allows: int, denies: int, cost_nanos: int) -> ToolHistory:
+    pauses = sorted(later - earlier for earlier, later in pairwise(used))
+    return ToolHistory(used[-1] if used else None, pauses[-2] if len(pauses) > 1 else None, allows, denies, cost_nanos)
 
 
 def _use(tool: ToolId | None, days: list[UsageDay], *, granted: bool) -> ToolUse:

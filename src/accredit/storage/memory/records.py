@@ -72,6 +72,9 @@ class MemoryRecordStore:
             if agent in {None, who} and tool in {None, what}
         ]
 
+    def usage_of(self, agents: Collection[str], *, since_day: int) -> list[UsageDay]:
+        return [row for row in self.usage(since_day=since_day) if row.agent in agents]
+
     def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
         found: dict[str, LastUse] = {}
         for row in self.usage(since_day=since_day):

@@ -204,6 +204,19 @@ class SqliteRecordReader:
         )
         return [UsageDay(day, who, what, Usage(*counts), last) for day, who, what, *counts, last in rows]
 
+    def usage_of(self, agents: Collection[str], *, since_day: int) -> list[UsageDay]:
+        sql = (
+            "SELECT agent, tool, allows, denies, holds, errors, cost_nanos, last_us FROM usage_daily"
+            " WHERE day = ? AND agent IN (SELECT value FROM json_each(?)) ORDER BY agent, tool"
+        )
+        wanted = orjson.dumps(sorted(agents)).decode()
+        days = self._read("SELECT DISTINCT day FROM usage_daily WHERE day >= ? ORDER BY day", (since_day,))
+        return [
+            UsageDay(day, agent, tool, Usage(*counts), last)
+            for (day,) in days  # one by one, so that others read in between
+            for agent, tool, *counts, last in self._read(sql, (day, wanted))
+        ]
+
     def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
         among = "" if agents is None else " AND agent IN (SELECT value FROM json_each(?2))"
         sql = f"SELECT agent, max(last_us), sum(cost_nanos) FROM usage_daily WHERE day = ?1{among} GROUP BY agent"  # noqa: S608 - of two texts of ours
