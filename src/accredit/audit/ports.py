@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from accredit.audit.merkle import TileReader
-from accredit.audit.model import Entry, Facts, LastUse, Part, Receipt, StoredRecord, StoredRow, UsageDay
+from accredit.audit.model import Entry, Facts, LastUse, Part, Receipt, StoredRecord, StoredRow, ToolDays, UsageDay
 from accredit.audit.records import EncodedRecord
 from accredit.kernel.canonical import Digest
 
@@ -105,8 +105,8 @@ class LogReader(RecordReader, TileReader, Protocol):
         """The daily roll-up, since_day <= day < until_day, in order of day, agent and tool."""
         ...
 
-    def usage_of(self, agents: Collection[str], *, since_day: int) -> list[UsageDay]:
-        """The same from a day on, of some agents: of few much faster than picking them out of all."""
+    def tool_days(self, agents: Collection[str], *, since_day: int, counted_since: int) -> list[ToolDays]:
+        """The same from a day on for each tool of some agents, in order of both; sums are of `counted_since` on."""
         ...
 
     def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:

@@ -66,7 +66,7 @@ from accredit.monitoring.remedy import remedy_for
 from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
 from accredit.monitoring.rows import ALERT, BASELINE, CALLERS, CURSOR, MONITORING, OFFER
 from accredit.monitoring.tiers import TierRounds
-from accredit.monitoring.usage import YEAR_DAYS, tool_histories, unused_permissions, use_by_tool
+from accredit.monitoring.usage import WINDOW_DAYS, YEAR_DAYS, tool_histories, unused_permissions, use_by_tool
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
@@ -634,7 +634,9 @@ class Monitor:
             UnavailableError: the log cannot be read.
         """
         today = self._clock.now().wall_us // _DAY_US
-        return tool_histories(self._records.usage_of(agents, since_day=today - YEAR_DAYS + 1), today=today)
+        return tool_histories(
+            self._records.tool_days(agents, since_day=today - YEAR_DAYS + 1, counted_since=today - WINDOW_DAYS + 1)
+        )
 
     def reported(self, agent: AgentId) -> tuple[ReportedUse, ...]:
         """What was reported of the agent, ever: apart from what was measured, and proof of nothing."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from itertools import pairwise
 from typing import Final
 
-from accredit.audit.model import UsageDay
+from accredit.audit.model import ToolDays, UsageDay
 from accredit.kernel.ids import AgentId, ToolId
 from accredit.monitoring.model import ToolHistory, ToolUse, UnusedPermission
 
@@ -48,25 +48,23 @@ def unused_permissions(
     return tuple(sorted(found, key=lambda one: (-one.idle_days, one.tool)))
 
 
-def tool_histories(days: Iterable[UsageDay], *, today: int) -> dict[tuple[AgentId, ToolId], ToolHistory]:
-    """What agents made of tools, by agent and tool; `days` of the last `YEAR_DAYS`, in their order."""
-    used: defaultdict[tuple[AgentId, ToolId], list[int]] = defaultdict(list)
-    counted: dict[tuple[AgentId, ToolId], list[int]] = {}
-    for day in days:
-        key = AgentId(day.agent), ToolId(day.tool)
-        counts = counted.setdefault(key, [0, 0, 0])
-        if day.usage.allows:
-            used[key].append(day.day)
-        if day.day > today - WINDOW_DAYS:
-            counts[0] += day.usage.allows
-            counts[1] += day.usage.denies
-            counts[2] += day.usage.cost_nanos
-    return {key: _history(used.get(key, []), *counts) for key, counts in counted.items()}
+def tool_histories(found: Iterable[ToolDays]) -> dict[tuple[AgentId, ToolId], ToolHistory]:
+    """What agents made of tools in the last `YEAR_DAYS`, with sums of the last `WINDOW_DAYS`, by agent and tool."""
+    return {
+        (AgentId(one.agent), ToolId(one.tool)): ToolHistory(
+            last_used_day=one.used[-1] if one.used else None,
+            period_days=_period(one.used),
+            allows=one.allows,
+            denies=one.denies,
+            cost_nanos=one.cost_nanos,
+        )
+        for one in found
+    }
 
 
-def _history(used: list[int], allows: int, denies: int, cost_nanos: int) -> ToolHistory:
+def _period(used: tuple[int, ...]) -> int | None:
     pauses = sorted(later - earlier for earlier, later in pairwise(used))
-    return ToolHistory(used[-1] if used else None, pauses[-2] if len(pauses) > 1 else None, allows, denies, cost_nanos)
+    return pauses[-2] if len(pauses) > 1 else None
 
 
 def _use(tool: ToolId | None, days: list[UsageDay], *, granted: bool) -> ToolUse:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accredit.audit.model import Usage, UsageDay
+from accredit.audit.model import ToolDays
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import PersonId, SeededIds, ServerName, ToolId
 from accredit.lifecycle.reviews.cards import (
@@ -92,16 +92,16 @@ def test_what_is_suggested_follows_from_use_and_says_why(
 @pytest.mark.requirement("reviews:card:suggestion")
 def test_a_pause_that_came_back_is_a_period_and_one_that_did_not_is_none() -> None:
     def period(*ago: int) -> int | None:
-        days = [UsageDay(_TODAY - day, "a", "t", Usage(allows=1), 0) for day in sorted(ago, reverse=True)]
-        return tool_histories(days, today=_TODAY)[("a", "t")].period_days  # type: ignore[index] # ids are texts
+        used = tuple(_TODAY - day for day in sorted(ago, reverse=True))
+        ((_, found),) = tool_histories([ToolDays("a", "t", used, 1, 0, 0)]).items()
+        return found.period_days
 
     assert period(5) is None
     assert period(5, 95) is None, "one pause is no period"
     assert period(5, 95, 186) == 90
     assert period(5, 6, 7, 95, 96, 97, 186, 187, 188) == 88, "a season of several days"
     assert period(*range(70, 110), *range(150, 300)) == 1, "used daily, but for one long pause"
-    held = [UsageDay(_TODAY, "a", "t", Usage(denies=3, holds=2), 0)]
-    assert tool_histories(held, today=_TODAY)[("a", "t")] == ToolHistory(None, None, 0, 3, 0)  # type: ignore[index]
+    assert list(tool_histories([ToolDays("a", "t", (), 0, 3, 0)]).values()) == [ToolHistory(None, None, 0, 3, 0)]
 
 
 @pytest.mark.requirement("reviews:card:alone")
