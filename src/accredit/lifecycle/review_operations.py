@@ -76,6 +76,8 @@ _PERIOD_DAYS: Final = 92
 _SERVED: Final = 20_000
 """Cards of which it is known since when somebody has them before them."""
 _FEWEST_WORDS: Final = 5
+_MOST_LINES: Final = 1_000
+"""Agents that a report's text names."""
 _MAX_REASON: Final = 500
 _MOST_ACCEPTED: Final = 1_000
 _SYSTEM: Final = Actor(basis="system")
@@ -144,12 +146,14 @@ class ReviewReport:
             lines += [f"Look {look} did not count: {why}" for look, why in campaign.flags]
         lines += [f"Accepted: {one.subject} by {address(one.by) or one.by}: {one.reason}" for one in campaign.accepted]
         lines += [f"Waits: {one}" for one in self.waiting]
-        for one in self.reviews:
+        for one in self.reviews[:_MOST_LINES]:
             need = one.need.text if one.need is not None else "nobody said what it is needed for"
             taken = ", ".join(each.tool for each in self._gone(one)) or "nothing"
             lines.append(
                 f"- {name(one.agent) or one.agent} ({one.tier or 'no tier'}): {one.state}; {need}; taken away: {taken}"
             )
+        if (more := len(self.reviews) - _MOST_LINES) > 0:
+            lines.append(f"- and {more} more")
         if campaign.closed_us is not None:
             by = address(campaign.closed_by) if campaign.closed_by is not None else None
             lines.append(f"Closed {_day(campaign.closed_us)} by {by or campaign.closed_by or 'the installation'}")

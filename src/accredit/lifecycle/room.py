@@ -379,6 +379,7 @@ def furnished(
         },
     )
     breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
+    reviews = Reviews(control, ids)
     dossiers = Dossiers(
         registry,
         approvals,
@@ -387,6 +388,7 @@ def furnished(
         monitor,
         baselines,
         timeline,
+        reviews,
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
@@ -428,7 +430,6 @@ def furnished(
     gitops = GitopsOperations(
         registry=registry, releases=releases, judging=judging, approvals=approvals, operations=operations
     )
-    reviews = Reviews(control, ids)
     review_operations = ReviewOperations(
         reviews=reviews,
         cards=CardGatherer(registry, judging, monitor, findings, glasses.all, reviews.mark, clock),

@@ -86,6 +86,10 @@ def test_a_review_takes_away_what_is_not_used_and_keeps_the_rest_with_one_word(t
         assert "answered" in _matters(desk.place), "the owner hears of it"
         report = await desk.room.close(operator("cora"), campaign.id)
         assert (report.campaign.open, report.waiting, report.outcomes()) == (False, (), {"answered": 1})
+        seen = desk.place.room.dossiers.of(ended.agent).review
+        assert seen is not None, "the dossier tells of it as the last look of security's"
+        assert (seen.person, seen.review, seen.request) == (person_id("sam"), ended.id, None)
+        assert seen.record is not None
         assert (report.looks[0].seeded, report.looks[0].missed) == (len(seeded), 0)
 
     _lived(tmp_path, living)

@@ -49,6 +49,7 @@ class Reviews:
         self._campaigns: dict[str, ReviewCampaign] = {}
         self._all: dict[str, AgentReview] = {}
         self._of: dict[str, list[str]] = {}
+        self._of_agent: dict[AgentId, list[str]] = {}
         self._open: dict[AgentId, str] = {}
         self._unsettled: set[str] = set()
         self._marks: dict[AgentId, ReviewMark] = {}
@@ -102,9 +103,11 @@ class Reviews:
     def find(self, *, open_: bool | None = None, agent: AgentId | None = None) -> tuple[AgentReview, ...]:
         """Reviews, those that are due first."""
         some: Iterable[AgentReview] = self._all.values()
-        if open_:
+        if agent is not None:
+            some = [self._all[one] for one in self._of_agent.get(agent, ())]
+        elif open_:
             some = [self._all[one] for one in self._open.values()]
-        found = [one for one in some if open_ in {None, one.open} and agent in {None, one.agent}]
+        found = [one for one in some if open_ in {None, one.open}]
         return tuple(sorted(found, key=lambda one: (one.due_us, one.id)))
 
     def open_of(self, agent: AgentId) -> AgentReview | None:
@@ -266,6 +269,7 @@ class Reviews:
                 one = agent_review_from(write.key, write.doc)
                 if one.id not in self._all:
                     self._of.setdefault(one.campaign, []).append(one.id)
+                    self._of_agent.setdefault(one.agent, []).append(one.id)
                 self._all[one.id] = one
                 if one.open:
                     self._open[one.agent] = one.id
