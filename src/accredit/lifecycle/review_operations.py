@@ -32,7 +32,7 @@ from accredit.lifecycle.reviews.cards import card_digest
 from accredit.lifecycle.reviews.carefulness import Carefulness, carefulness, careless
 from accredit.lifecycle.reviews.carrying_out import RemovalKeeper
 from accredit.lifecycle.reviews.deciding import AskedDecision, Shown, decided, standing, undecided
-from accredit.lifecycle.reviews.gathering import AgentCard, CardGatherer, present_tier
+from accredit.lifecycle.reviews.gathering import AgentCard, CardGatherer, higher, present_tier
 from accredit.lifecycle.reviews.model import (
     ENDED,
     AcceptedIdentity,
@@ -529,13 +529,26 @@ class ReviewOperations:
         return reviewer_barred(
             person,
             agent,
-            review.tier,
+            self._under(review, agent),
             self._registry.proven_organisation(),
             authors=self._registry.authors(agent.id),
             before={*before, *campaign.barred},
             opened_us=max(campaign.look_us, review.begun_us),
             now_us=self._clock.now().wall_us,
         )
+
+    def _under(self, review: AgentReview, agent: Agent) -> Tier | None:
+        """The tier that a review goes by: when it began or now, whichever is higher; None counts as high."""
+        now = self._tier(agent)
+        return None if now is None or review.tier is None else higher(now, review.tier)
+
+    def _stated(self, review: AgentReview, agent: Agent) -> NeedStatement | None:
+        """What an owner of the agent who is there said of its need; the word of one who left since is none."""
+        need = review.need
+        if need is None or need.by not in {agent.owner, agent.backup_owner}:
+            return None
+        known = self._registry.proven_organisation().people.get(need.by)
+        return need if known is not None and not known.left else None
 
     # -- from answers to their end
 
@@ -559,9 +572,10 @@ class ReviewOperations:
     async def _answered(self, review: AgentReview) -> AgentReview:
         """The review, on its way to its end if everything is answered."""
         agent = self._registry.get(review.agent)
-        if agent is None or review.need is None:
+        need = self._stated(review, agent) if agent is not None else None
+        if need is None:
             return review
-        if not review.need.needed:
+        if not need.needed:
             return await self._ending(review, AgentReviewState.NOT_NEEDED, ())
         card = await asyncio.to_thread(self.card, review.id)
         if self.waiting(card):
@@ -789,9 +803,8 @@ class ReviewOperations:
         if not self._steady(now):
             return
         campaign = self.reviews.campaign(review.campaign)
-        tier = review.tier
         step = silence(
-            tier,
+            self._under(review, agent),
             due_us=review.due_us,
             grace_us=campaign.grace_us,
             extended=review.extended,

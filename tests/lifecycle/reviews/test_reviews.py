@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from accredit.audit.model import Entry, Facts, Usage
+from accredit.audit.ports import Actor
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import ToolId
@@ -229,6 +230,45 @@ def test_the_need_is_stated_by_an_owner_who_is_there_and_in_words_of_their_own(t
         assert made.need.by == person_id("lee")
         ended = await desk.need("lee", text="Nobody has opened the desk since we closed Lisbon", needed=False)
         assert ended.state is AgentReviewState.NOT_NEEDED
+        assert desk.place.agent().state is AgentState.SUSPENDED
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:deciding", "reviews:words")
+def test_what_somebody_said_who_left_since_is_said_by_nobody(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        review = desk.review().id
+        await desk.need()
+        await desk.decide("sam", ("routine", "keep"))
+        assert ROUTINE not in desk.room.waiting(desk.room.card(review))
+        for name in ("dana", "sam"):
+            await desk.place.operations.person_left(operator("ada"), person_id(name), "left")
+        assert ROUTINE in desk.room.waiting(desk.room.card(review))
+        await _refused(desk.decide("sam", ("routine", "keep")), Code.NOT_AUTHORISED)
+        await _answered(desk, "lena")
+        assert desk.review().state is AgentReviewState.OPEN, "who said that it is needed is not there any more"
+        await desk.need("lee")
+        assert desk.room.reviews.review(review).state is AgentReviewState.ANSWERED
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:deciding")
+def test_an_agent_whose_tier_rises_is_reviewed_as_what_it_is_now(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        assert desk.review().tier == "low"
+        await desk.decide("lena", ("read", "keep"))
+        await desk.place.registry.open_incident([desk.place.agent().id], 1, Actor(), "it told a stranger")
+        await _refused(desk.decide("lena", ("find", "keep")), Code.SEPARATION_OF_DUTIES)
+        await desk.decide("sam", ("find", "keep"))
+        await desk.after(14.1)
+        assert "overdue" in _matters(desk.place)
+        await desk.after(7)
         assert desk.place.agent().state is AgentState.SUSPENDED
 
     _lived(tmp_path, living)

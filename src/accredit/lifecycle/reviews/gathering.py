@@ -23,7 +23,7 @@ from accredit.registry.changes import FacetChange, changes_between
 from accredit.registry.model import Agent, Incident, RestrictionKind, ReviewSchedule, Tier, Tool
 from accredit.registry.service import Registry
 
-__all__ = ["AgentCard", "CardGatherer", "present_tier"]
+__all__ = ["AgentCard", "CardGatherer", "higher", "present_tier"]
 
 _DAY_US: Final = 86_400_000_000
 _LATELY_US: Final = 90 * _DAY_US
@@ -97,19 +97,23 @@ class _Around:
 
 
 def present_tier(judging: Judging, agent: Agent) -> Tier | None:
-    """The tier that an agent is reviewed under: what it comes to now or was approved under, whichever is higher.
+    """The tier that an agent is reviewed under, whoever owns it: what it comes to now or was approved under.
 
     None: nobody can tell.
 
     Raises:
         UnavailableError: the engine failed, or the log contradicts a row this rests on.
     """
-    now = judging.tier_of(agent)
-    known = [one for one in (now, agent.tier) if one is not None]
-    return None if now is None else max(known, key=_TIERS.index)
+    now = judging.tier_of(agent) or judging.present(agent).tier
+    return now if now is None or agent.tier is None else higher(now, agent.tier)
 
 
 _TIERS: Final = (Tier.LOW, Tier.MEDIUM, Tier.HIGH)
+
+
+def higher(one: Tier, other: Tier) -> Tier:
+    """The one under which more can go wrong."""
+    return max(one, other, key=_TIERS.index)
 
 
 class CardGatherer:

@@ -93,7 +93,7 @@ class Reviews:
 
     def of_campaign(self, campaign: str) -> tuple[AgentReview, ...]:
         """The reviews of a campaign, those that are due first."""
-        found = [self._all[one] for one in self._of.get(campaign, ())]
+        found = [self._all[one] for one in list(self._of.get(campaign, ()))]
         return tuple(sorted(found, key=lambda one: (one.due_us, one.id)))
 
     def size(self, campaign: str) -> int:
@@ -102,11 +102,11 @@ class Reviews:
 
     def find(self, *, open_: bool | None = None, agent: AgentId | None = None) -> tuple[AgentReview, ...]:
         """Reviews, those that are due first."""
-        some: Iterable[AgentReview] = self._all.values()
+        some: Iterable[AgentReview] = list(self._all.values())  # in one go: others change it meanwhile
         if agent is not None:
             some = [self._all[one] for one in self._of_agent.get(agent, ())]
         elif open_:
-            some = [self._all[one] for one in self._open.values()]
+            some = [self._all[one] for one in list(self._open.values())]
         found = [one for one in some if open_ in {None, one.open}]
         return tuple(sorted(found, key=lambda one: (one.due_us, one.id)))
 
@@ -142,7 +142,10 @@ class Reviews:
             some = reviews[at : at + _AT_ONCE]
 
             def added(_: StateView, some: Sequence[AgentReview] = some) -> Change | None:
-                fresh = [one for one in some if one.id not in self._all and one.agent not in self._open]
+                look = self._campaigns[campaign.id].look
+                fresh = [
+                    replace(one, look=look) for one in some if one.id not in self._all and one.agent not in self._open
+                ]
                 if not fresh:
                     return None
                 writes = tuple(self._write(one) for one in fresh)
