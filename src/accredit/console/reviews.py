@@ -62,9 +62,13 @@ class ReviewViews:
         """What somebody may look at of what is under review, those that are due first, and the campaigns."""
         who: Operator = request.state.visit.operator
         catalogue = self._services.catalogue()
-        found = [(one, catalogue.agent(one.agent)) for one in self._services.reviews.find(open_=True)]
-        visible = [(review, agent) for review, agent in found if agent is not None and self._common.may_see(agent, who)]
         sees_all = self._common.may_see(None, who)
+        found = [(one, catalogue.agent(one.agent)) for one in self._services.reviews.find(open_=True)]
+        visible = [
+            (review, agent)
+            for review, agent in found
+            if agent is not None and (sees_all or self._common.may_see(agent, who))
+        ]
         campaigns = self._services.reviews.campaigns()[:_SHOWN] if sees_all else ()
         return self._pages.page(
             "reviews",

@@ -477,7 +477,8 @@ class ReviewOperations:
         if known is None:
             raise NotFoundError(Code.NOT_FOUND, f"no agent has the id `{agent[:80]}`")
         chosen = known.environment is Environment.PRODUCTION and known.state in _ALIVE
-        if not chosen or self.reviews.open_of(agent) is not None or self.reviews.known(review_id(campaign, agent)):
+        here = {one.agent for one in self.reviews.of_campaign(campaign)}
+        if not chosen or self.reviews.open_of(agent) is not None or agent in here:
             raise ConflictError(Code.CONFLICT, "the agent is under review, or not in force in production")
         await self._begin(found, [(known, self._tier(known))], (), _actor(who))
         return self.reviews.review(review_id(campaign, agent))
@@ -717,7 +718,11 @@ class ReviewOperations:
             found = await self.reviews.change_campaign(campaign, "review.look-again", again)
             self._at("review look begun")
         waits = [one for one in self.reviews.of_campaign(campaign) if one.look < found.look and _repeatable(one)]
-        await self.reviews.reopen(found, waits, now_us + found.respond_us)
+        for at in range(0, len(waits), _AT_ONCE):
+            some = waits[at : at + _AT_ONCE]
+            cards = await asyncio.to_thread(self._cards.cards, found, some)
+            left = frozenset(one.review.id for one in cards if one.alone or one.routine)
+            await self.reviews.reopen(found, some, now_us + found.respond_us, left)
 
     def _granted(self, agent: Agent) -> frozenset[ToolId]:
         return frozenset(one.tool for one in agent.version.every_grant)
@@ -806,6 +811,7 @@ class ReviewOperations:
         step = silence(
             self._under(review, agent),
             due_us=review.due_us,
+            respond_us=campaign.respond_us,
             grace_us=campaign.grace_us,
             extended=review.extended,
             told=review.told,
@@ -819,11 +825,14 @@ class ReviewOperations:
                 await self.reviews.change(
                     review.id,
                     "review.extended",
-                    lambda one: None if one.extended else replace(one, extended=True, due_us=due),
+                    lambda one: None if one.extended else replace(one, extended=True, told=0, due_us=due),
                 )
+            case SilenceStep.REMIND:
+                await self._note(review, "waits", {"due_us": review.due_us})
+                await self.reviews.change(review.id, "review.reminded", lambda one: replace(one, told=1))
             case SilenceStep.TELL:
                 await self._note(review, "overdue", {"suspended_us": review.due_us + campaign.grace_us})
-                await self.reviews.change(review.id, "review.overdue", lambda one: replace(one, told=True))
+                await self.reviews.change(review.id, "review.overdue", lambda one: replace(one, told=2))
             case SilenceStep.REDUCE:
                 card = await asyncio.to_thread(self.card, review.id)
                 unused = [
@@ -943,19 +952,9 @@ class ReviewOperations:
     ) -> ReviewCampaign:
         now_us = self._clock.now().wall_us
         if not self.reviews.known(campaign.id) and campaign.kind is not ReviewKind.TRIGGERED:
-            secret = self._ids.secret(16).hex()
-            ever = await asyncio.to_thread(
-                lambda: seeds(
-                    secret,
-                    [
-                        (agent, granted_ever(agent, ({one.tool for one in version.every_grant} for version in
-                                                     self._registry.versions(agent.id))))
-                        for agent, _ in agents
-                    ],
-                    self._registry.catalogue.servers(),
-                    now_us=now_us,
-                )
-            )  # fmt: skip
+            servers = self._registry.catalogue.servers()
+            chosen = [agent for agent, _ in agents]
+            ever = seeds(self._ids.secret(16).hex(), chosen, self._ever, servers, now_us=now_us)
             campaign = replace(campaign, seeds=ever)
         if not self.reviews.known(campaign.id):
             campaign = replace(campaign, look_us=now_us)
@@ -973,6 +972,10 @@ class ReviewOperations:
             for agent, tier in agents
         ]
         return await self.reviews.begin(campaign, reviews, actor)
+
+    def _ever(self, agent: Agent) -> frozenset[ToolId]:
+        versions = self._registry.versions(agent.id)
+        return granted_ever(agent, ({one.tool for one in version.every_grant} for version in versions))
 
     def _tier(self, agent: Agent) -> Tier | None:
         try:

@@ -296,15 +296,18 @@ def test_silence_narrows_or_stops_and_never_keeps(tmp_path: Path, tier: str) -> 
         assert desk.room.reviews.review(review).state is AgentReviewState.OPEN, "while the clock is in doubt"
         desk.place.clock.advance(-40 * 86_400)
         desk.place.steadiness.steady = True
-        await desk.after(13.9)
+        await desk.after(10)
+        assert _matters(desk.place) == set()
+        await desk.after(3.9)
         assert desk.room.reviews.review(review).state is AgentReviewState.OPEN
+        assert _matters(desk.place) == {"waits"}, "people are told before anything is taken away"
         await desk.after(0.2)
         found = desk.room.reviews.review(review)
         if tier == "low":
             assert (found.state, found.extended) == (AgentReviewState.OPEN, True)
             await desk.after(14.1)
         if tier == "high":
-            assert (found.state, _matters(desk.place)) == (AgentReviewState.OPEN, {"overdue"})
+            assert (found.state, _matters(desk.place)) == (AgentReviewState.OPEN, {"overdue", "waits"})
             assert desk.place.agent().state is AgentState.ACTIVE
             await desk.after(7)
             assert desk.place.agent().state is AgentState.SUSPENDED
@@ -537,6 +540,7 @@ def test_a_campaign_closes_only_when_every_identity_that_was_seen_is_answered_fo
         await _small(desk)
         campaign = await desk.started(agents=["digest"])
         await _reviewed(desk)
+        await _refused(desk.room.include(operator("cora"), campaign.id, desk.place.agent().id), Code.CONFLICT)
         shadow = Observed(FindingKind.SHADOW, "sub", Severity.WARNING, "bot-7", None, "scan", {})
         finding = await desk.place.room.discovery.open_finding(shadow)
         assert finding is not None
@@ -573,5 +577,33 @@ def test_an_agent_that_is_missing_is_put_on_the_list(tmp_path: Path) -> None:
         await desk.place.operations.retire(operator("olive"), other.id, "over")
         await desk.after(0.1)
         assert desk.room.reviews.review(made.id).state is AgentReviewState.GONE
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:careful", "reviews:triggers")
+def test_an_agent_is_never_under_two_reviews(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _small(desk)
+        other = await desk.second("other")
+        campaign = await desk.started()
+        first, second = desk.review().id, desk.review("other").id
+        await desk.need()
+        await _answered(desk, "sam", seconds=1)
+        # the campaign waits for the other agent, and this one does something new meanwhile
+        seen = Deviation(desk.place.agent().id, AlertKind.POSTURE_PROMPT, "p", {}, desk.place.clock.now().wall_us)
+        await desk.place.room.monitor.note(seen)
+        assert await _under_review(desk) == [ReviewTrigger.DRIFT]
+        alone = desk.review().id
+        assert alone != first
+        await desk.need(review=second)
+        await desk.all_of("sam", "remove", second, seconds=1)
+        assert desk.room.reviews.campaign(campaign.id).look == 2
+        assert (desk.review().id, desk.room.reviews.review(first).open) == (alone, False)
+        assert not desk.room.reviews.review(second).open, "of it everything was taken away: nothing is left to look at"
+        await _reviewed(desk, "lena")
+        report = await desk.room.close(operator("cora"), campaign.id)
+        assert report.outcomes() == {"answered": 2}
+        assert desk.room.reviews.open_of(other.id) is None
 
     _lived(tmp_path, living)

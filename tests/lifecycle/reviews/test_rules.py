@@ -53,22 +53,23 @@ def test_it_is_always_later_than_the_last_and_within_a_month_of_what_is_asked(la
 
 @pytest.mark.requirement("reviews:silence")
 @given(
-    tier=st.sampled_from([*Tier, None]), due=st.integers(0, 100), grace=st.integers(0, 50), extended=st.booleans(),
-    told=st.booleans(), now=st.integers(0, 200),
+    tier=st.sampled_from([*Tier, None]), due=st.integers(0, 100), respond=st.integers(5, 50),
+    grace=st.integers(0, 50), extended=st.booleans(), told=st.integers(0, 2), now=st.integers(0, 200),
 )  # fmt: skip
 def test_nothing_is_due_before_its_time_and_something_always_after_it(
-    *, tier: Tier | None, due: int, grace: int, extended: bool, told: bool, now: int
+    *, tier: Tier | None, due: int, respond: int, grace: int, extended: bool, told: int, now: int
 ) -> None:
-    step = silence(tier, due_us=due, grace_us=grace, extended=extended, told=told, now_us=now)
+    step = silence(tier, due_us=due, respond_us=respond, grace_us=grace, extended=extended, told=told, now_us=now)
     if now < due:
-        assert step is SilenceStep.NOTHING
+        assert step in {SilenceStep.NOTHING, SilenceStep.REMIND}, "nothing is taken away before its time"
+        assert (step is SilenceStep.REMIND) is (now >= due - respond // 5 and told == 0)
     elif tier is Tier.LOW:
         assert step is (SilenceStep.REDUCE if extended else SilenceStep.EXTEND)
     elif tier is Tier.MEDIUM:
         assert step is SilenceStep.REDUCE
     else:
         assert (step is SilenceStep.SUSPEND) is (now >= due + grace)
-        assert told or step is not SilenceStep.NOTHING
+        assert told == 2 or step is not SilenceStep.NOTHING
 
 
 _BEFORE = "We still close forty tickets a day with it, mostly from the Lisbon desk"

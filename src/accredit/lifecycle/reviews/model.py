@@ -205,8 +205,8 @@ class AgentReview:
     """(what, exactly which)."""
     extended: bool = False
     """Whether it got more time because nobody answered."""
-    told: bool = False
-    """Whether people were told that it is overdue."""
+    told: int = 0
+    """1: people were told that it waits; 2: that it is overdue."""
     look: int = 1
     """Which look at the campaign it is at."""
     state: AgentReviewState = AgentReviewState.OPEN

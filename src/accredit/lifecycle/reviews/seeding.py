@@ -7,7 +7,7 @@ that was granted some days ago: whoever compares the card with what the agent is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from accredit.kernel.canonical import Digest
@@ -32,16 +32,16 @@ def granted_ever(agent: Agent, versions: Iterable[Iterable[ToolId]]) -> frozense
 
 def seeds(
     secret: str,
-    agents: Sequence[tuple[Agent, frozenset[ToolId]]],
+    agents: Sequence[Agent],
+    granted: Callable[[Agent], frozenset[ToolId]],
     servers: Iterable[ToolServer],
     *,
     now_us: int,
 ) -> tuple[Seed, ...]:
-    """One or two for a campaign on these agents, each with all that it was ever granted; none without agents."""
-    order = sorted(agents, key=lambda pair: _drawn(secret, "agent", pair[0].id))
-    chosen = order[: min(2 if len(order) >= _MANY else 1, len(order))]
+    """One or two for a campaign on these agents, none without any; `granted` tells all that one was ever granted."""
+    order = sorted(agents, key=lambda one: _drawn(secret, "agent", one.id))
     known = list(servers)
-    return tuple(_seed(secret, agent, granted, known, now_us) for agent, granted in chosen)
+    return tuple(_seed(secret, one, granted(one), known, now_us) for one in order[: 2 if len(order) >= _MANY else 1])
 
 
 def _seed(secret: str, agent: Agent, granted: frozenset[ToolId], servers: Sequence[ToolServer], now_us: int) -> Seed:

@@ -5,7 +5,7 @@ Ids follow from what a review is about and when, so whoever begins it again afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -220,8 +220,10 @@ class Reviews:
         await self._control.transact(build)
         return self.campaign(campaign)
 
-    async def reopen(self, campaign: ReviewCampaign, reviews: Sequence[AgentReview], due_us: int) -> None:
-        """Have reviews that were answered looked at again, in the campaign's present look.
+    async def reopen(
+        self, campaign: ReviewCampaign, reviews: Sequence[AgentReview], due_us: int, left: Collection[str]
+    ) -> None:
+        """Have reviews that were answered looked at again, in the campaign's present look; of `left` something is left.
 
         Raises:
             UnavailableError: it could not be made durable; the next round completes it.
@@ -233,7 +235,15 @@ class Reviews:
                 fresh = [one for one in map(self.review, (each.id for each in some)) if one.look < campaign.look]
                 if not fresh:
                     return None
-                writes = tuple(self._write(_looked_at_again(one, campaign.look, due_us)) for one in fresh)
+                # where an agent is under another review by now, that one is the further look
+                writes = tuple(
+                    self._write(
+                        replace(one, look=campaign.look)
+                        if one.agent in self._open or one.id not in left
+                        else _looked_at_again(one, campaign.look, due_us)
+                    )
+                    for one in fresh
+                )
                 body = {"campaign": campaign.id, "look": campaign.look, "reviews": len(fresh)}
                 return Change(Facts("review.reopened", agent=_one(fresh)), writes, _SYSTEM, body)
 
@@ -282,7 +292,7 @@ class Reviews:
 
 
 def _looked_at_again(one: AgentReview, look: int, due_us: int) -> AgentReview:
-    from_here = replace(one, look=look, due_us=due_us, extended=False, told=False, outcome=None, ended_us=None)
+    from_here = replace(one, look=look, due_us=due_us, extended=False, told=0, outcome=None, ended_us=None)
     return replace(from_here, state=type(one.state).OPEN)
 
 

@@ -16,6 +16,8 @@ class SilenceStep(StrEnum):
     """What is due."""
 
     NOTHING = "nothing"
+    REMIND = "remind"
+    """People are told that it waits, once four fifths of the time are over."""
     EXTEND = "extend"
     TELL = "tell"
     """People are told that it is overdue and what comes next."""
@@ -24,10 +26,13 @@ class SilenceStep(StrEnum):
     SUSPEND = "suspend"
 
 
-def silence(tier: Tier | None, *, due_us: int, grace_us: int, extended: bool, told: bool, now_us: int) -> SilenceStep:
+def silence(
+    tier: Tier | None, *, due_us: int, respond_us: int, grace_us: int, extended: bool, told: int, now_us: int
+) -> SilenceStep:
     """What is due now of a review that waits. An agent of which nobody knows the tier counts as high."""
     if now_us < due_us:
-        return SilenceStep.NOTHING
+        late = now_us >= due_us - respond_us // 5
+        return SilenceStep.REMIND if late and told < 1 else SilenceStep.NOTHING
     match tier:
         case Tier.LOW:
             return SilenceStep.REDUCE if extended else SilenceStep.EXTEND
@@ -36,4 +41,4 @@ def silence(tier: Tier | None, *, due_us: int, grace_us: int, extended: bool, to
         case Tier.HIGH | None:
             if now_us >= due_us + grace_us:
                 return SilenceStep.SUSPEND
-            return SilenceStep.NOTHING if told else SilenceStep.TELL
+            return SilenceStep.NOTHING if told >= 2 else SilenceStep.TELL

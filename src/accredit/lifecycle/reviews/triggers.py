@@ -46,14 +46,14 @@ def triggers(
         if material(one for one in changes if one.facet != "owner"):
             yield ReviewTrigger.MATERIAL_CHANGE, agent.version.digest
     for alert in sorted(alerts, key=lambda one: (one.opened_us, one.id)):
-        if alert.closed_us is not None or alert.opened_us <= since_us:
+        if alert.closed_us is not None or alert.opened_us < since_us:
             continue
         if alert.kind in _DRIFT:
             yield ReviewTrigger.DRIFT, alert.id
         elif alert.kind is AlertKind.POSTURE_TIER:
             yield ReviewTrigger.TIER_RAISED, alert.id
     for finding in findings:
-        if finding.open and finding.seen.kind is FindingKind.ZOMBIE and finding.opened_us > since_us:
+        if finding.open and finding.seen.kind is FindingKind.ZOMBIE and finding.opened_us >= since_us:
             yield ReviewTrigger.IDLE, finding.id
     stopped = {AgentReviewState.SUSPENDED, AgentReviewState.NOT_NEEDED}
     if mark is not None and mark.outcome in stopped and agent.state is AgentState.ACTIVE:
