@@ -200,6 +200,7 @@ class ReviewOperations:
         self._at = at
         self._permission = Permission(registry)
         self._served: OrderedDict[tuple[str, PersonId], tuple[Digest, int]] = OrderedDict()
+        self._decided_boot_us: dict[PersonId, int] = {}
         self._looked_boot_us: int | None = None
         self._alone = asyncio.Lock()
 
@@ -390,7 +391,9 @@ class ReviewOperations:
         known = self._served.get((review, who.person))
         if known is None or known[0] != view:
             raise ConflictError(Code.REVIEW_UNSEEN, Code.REVIEW_UNSEEN.meaning, hint=Code.REVIEW_UNSEEN.remedy)
-        since_ms = max(now.boot_us - known[1], 0) // 1_000
+        # who opens many cards and decides on all of them in a row had the later ones before them no longer than that
+        since_us = max(known[1], self._decided_boot_us.get(who.person, 0))
+        since_ms = max(now.boot_us - since_us, 0) // 1_000
 
         def after(present: AgentReview) -> AgentReview:
             self._require_open(present)
@@ -409,6 +412,7 @@ class ReviewOperations:
 
         said = "\n".join(f"{one.tool or 'routine'}: {one.reason.strip()}" for one in asked if one.reason.strip())
         await self.reviews.change(review, "review.decided", after, _actor(who), said=said[:20_000])
+        self._decided_boot_us[who.person] = self._clock.now().boot_us
         await self._advance(review)
         made = await asyncio.to_thread(self.card, review)
         self.served(who, made)

@@ -607,3 +607,19 @@ def test_an_agent_is_never_under_two_reviews(tmp_path: Path) -> None:
         assert desk.room.reviews.open_of(other.id) is None
 
     _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:careful")
+def test_cards_that_were_opened_in_advance_are_looked_at_no_longer_for_it(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _small(desk)
+        await desk.second("other")
+        campaign = await desk.started()
+        cards = [desk.look("sam", one.id) for one in desk.room.reviews.of_campaign(campaign.id)]
+        for card in cards:
+            said = [_remove(card.alone[0].tool)]
+            await desk.room.decide(operator("sam"), card.review.id, said, card.digest)
+        told = [one.decisions[0].view_ms for one in desk.room.reviews.of_campaign(campaign.id)]
+        assert sorted(told) == [0, 20_000]
+
+    _lived(tmp_path, living)
