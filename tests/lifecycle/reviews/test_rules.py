@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,8 @@ from accredit.lifecycle.reviews.model import ROUTINE, ItemDecision, ItemVerdict,
 from accredit.lifecycle.reviews.own_words import check_own_words, copied
 from accredit.lifecycle.reviews.recurrence import due_us
 from accredit.lifecycle.reviews.silence import SilenceStep, silence
+from accredit.registry.errors import ManifestError
+from accredit.registry.manifest import read_manifests
 from accredit.registry.model import Tier
 
 _DAY_US = 86_400_000_000
@@ -151,3 +155,25 @@ def test_one_careless_person_among_careful_ones_is_told_by_name() -> None:
     told = [*(_said(f"crm/{at}") for at in range(9)), _said("crm/x", by="hasty", view_ms=100)]
     assert carefulness(told, ()).flags == ()
     assert careless(told, ()) == {"hasty"}
+
+
+@pytest.mark.requirement("reviews:schedule")
+def test_the_documented_schedule_is_one_and_nothing_looser_than_what_is_built_in_is() -> None:
+    text = (Path(__file__).parents[3] / "docs/reviews.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (document,) = read_manifests(example.encode())
+    assert document.kind == "ReviewSchedule"
+    for before, after in (
+        ("high: 1", "high: 4"),
+        ("medium: 3", "medium: 7"),
+        ("low: 12", "low: 13"),
+        ("respondDays: 14", "respondDays: 31"),
+        ("graceDays: 7", "graceDays: 15"),
+        ("day: 15", "day: 29"),
+        ("everyMonths: 12", "everyMonths: 13"),
+        ("teams: [finance]", "teams: []"),
+        ("every:", "often:"),
+    ):
+        assert before in example
+        with pytest.raises(ManifestError):
+            read_manifests(example.replace(before, after).encode())
