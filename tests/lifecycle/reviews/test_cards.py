@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from accredit.audit.model import ToolDays
 from accredit.kernel.canonical import Digest
+from accredit.kernel.errors import ConflictError, InvalidInputError
 from accredit.kernel.ids import PersonId, SeededIds, ServerName, ToolId
 from accredit.lifecycle.reviews.cards import (
     RECENT_DAYS,
@@ -20,7 +21,7 @@ from accredit.lifecycle.reviews.cards import (
     high_effect,
     permission_items,
 )
-from accredit.lifecycle.reviews.deciding import undecided
+from accredit.lifecycle.reviews.deciding import AskedDecision, Shown, decided, undecided
 from accredit.lifecycle.reviews.model import ROUTINE, ItemDecision, ItemVerdict
 from accredit.monitoring.model import ToolHistory
 from accredit.monitoring.usage import tool_histories
@@ -29,6 +30,7 @@ from accredit.registry.model import Effect, Tool, WriteScope
 _DAY_US: Final = 86_400_000_000
 _NOW_US: Final = 1_795_428_000_000_000
 _TODAY: Final = _NOW_US // _DAY_US
+_OWN: Final = "they call it when the yearly audit asks"
 _VERSION: Final = Digest("sha256:" + "1" * 64)
 
 
@@ -232,3 +234,31 @@ def _drawn(draw: SeededIds, number: int) -> PermissionFacts:
     denies = 20 if _below(draw, 200) == 0 else 0
     made = _facts(tool, idle=idle, denies=denies)
     return replace(made, new=_below(draw, 100) == 0, changed=_below(draw, 200) == 0)
+
+
+@pytest.mark.requirement("reviews:deciding")
+@given(
+    st.lists(_FACTS, min_size=1, max_size=8, unique_by=lambda one: one.tool),
+    st.lists(st.tuples(st.integers(0, 8), st.sampled_from(ItemVerdict), st.sampled_from(("", _OWN))), max_size=6),
+)
+def test_whatever_is_asked_nothing_that_can_do_harm_is_kept_together_with_anything_and_no_reason_is_missing(
+    facts: list[PermissionFacts], said: list[tuple[int, ItemVerdict, str]]
+) -> None:
+    items = {one.tool: one for one in permission_items(facts, now_us=_NOW_US)}
+    names = [*items, ROUTINE]
+    asked = [AskedDecision(names[at % len(names)], verdict, reason) for at, verdict, reason in said]
+    shown = Shown(_VERSION, _VERSION, 1, tuple(items.values()), 60_000)
+    try:
+        made = decided(asked, shown, PersonId("psn_sam"), _VERSION, now_us=_NOW_US)
+    except (ConflictError, InvalidInputError):
+        return
+    assert [(one.tool, one.verdict) for one in made] == [(one.tool, one.verdict) for one in asked]
+    kept = [one for one in made if one.verdict is not ItemVerdict.REMOVE]
+    for one in kept:
+        item = items.get(one.tool)
+        assert item is None or WhyAlone.HIGH_EFFECT not in item.why_alone or len(kept) == 1
+        against = item is not None and item.suggestion is not None and item.suggestion.verdict is ItemVerdict.REMOVE
+        assert not against or one.reason == _OWN
+        assert one.bulk is (len(kept) > 1)
+    assert all(not items[one.tool].dropped for one in made if one.tool in items), "what is gone is not given back"
+    assert sum(one.view_ms for one in made) <= 60_000
