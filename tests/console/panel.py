@@ -40,7 +40,7 @@ class Panel:
             f"rvw_{agent.name}", "rvc_1", agent.id, Tier.LOW, self._now_us, self._now_us + 9 * _DAY_US,
             need=NeedStatement(True, words, agent.owner, self._now_us) if words else None,
         )  # fmt: skip
-        used = ToolHistory(self._now_us // _DAY_US - 1, None, 7, 0, 0)
+        used = ToolHistory(self._now_us // _DAY_US - 1, None, None, 7, 0, 0)
         facts = [
             _facts("read", Effect.READ, used, self._now_us),
             _facts("send", Effect.EXTERNAL, used, self._now_us),

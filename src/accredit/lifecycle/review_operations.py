@@ -214,7 +214,7 @@ class ReviewOperations:
             UnavailableError: the log cannot be read, or contradicts a row it rests on.
         """
         found = self.reviews.review(review)
-        made = self._cards.cards(self.reviews.campaign(found.campaign), [found])
+        made = self._cards.cards(self.reviews.campaign(found.campaign), [found], closely=True)
         if not made:
             raise NotFoundError(Code.NOT_FOUND, f"the agent of review `{review[:80]}` is not registered any more")
         return made[0]

@@ -63,6 +63,7 @@ from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.retirements import Retirements
 from accredit.lifecycle.review_operations import ReviewOperations
 from accredit.lifecycle.reviews.carrying_out import RemovalKeeper
+from accredit.lifecycle.reviews.first_uses import FirstUses
 from accredit.lifecycle.reviews.gathering import CardGatherer
 from accredit.lifecycle.reviews.service import Reviews
 from accredit.lifecycle.service import Lifecycle
@@ -432,7 +433,7 @@ def furnished(
     )
     review_operations = ReviewOperations(
         reviews=reviews,
-        cards=CardGatherer(registry, judging, monitor, findings, glasses.all, reviews.mark, clock),
+        cards=CardGatherer(registry, judging, monitor, findings, glasses.all, reviews.mark, FirstUses(records), clock),
         removals=RemovalKeeper(registry, snapshot, clock, at=at),
         registry=registry,
         judging=judging,

@@ -251,6 +251,8 @@ class ToolHistory:
 
     last_used_day: int | None
     """Newest day (whole days since the epoch, UTC) on which a call was allowed; None: none in a year."""
+    first_used_day: int | None
+    """The oldest such day."""
     period_days: int | None
     """The pause between two uses that came back: the second longest there was. None: there were fewer than two."""
     allows: int

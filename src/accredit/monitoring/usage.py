@@ -53,6 +53,7 @@ def tool_histories(found: Iterable[ToolDays]) -> dict[tuple[AgentId, ToolId], To
     return {
         (AgentId(one.agent), ToolId(one.tool)): ToolHistory(
             last_used_day=one.used[-1] if one.used else None,
+            first_used_day=one.used[0] if one.used else None,
             period_days=_period(one.used),
             allows=one.allows,
             denies=one.denies,

@@ -51,7 +51,7 @@ def _facts(
 ) -> PermissionFacts:
     """Granted and last used so many days ago."""
     last = None if idle is None else _TODAY - idle
-    history = ToolHistory(last, period, allows, denies, 0)
+    history = ToolHistory(last, last, period, allows, denies, 0)
     known = tool if tool is not None else _tool("read", Effect.READ, "internal")
     return PermissionFacts(known.id, known, _NOW_US - granted * _DAY_US, history)
 
@@ -103,7 +103,7 @@ def test_a_pause_that_came_back_is_a_period_and_one_that_did_not_is_none() -> No
     assert period(5, 95, 186) == 90
     assert period(5, 6, 7, 95, 96, 97, 186, 187, 188) == 88, "a season of several days"
     assert period(*range(70, 110), *range(150, 300)) == 1, "used daily, but for one long pause"
-    assert list(tool_histories([ToolDays("a", "t", (), 0, 3, 0)]).values()) == [ToolHistory(None, None, 0, 3, 0)]
+    assert list(tool_histories([ToolDays("a", "t", (), 0, 3, 0)]).values()) == [ToolHistory(None, None, None, 0, 3, 0)]
 
 
 @pytest.mark.requirement("reviews:card:alone")
@@ -159,6 +159,7 @@ _HISTORIES: Final = st.one_of(
     st.builds(
         ToolHistory,
         st.one_of(st.none(), st.integers(_TODAY - 400, _TODAY)),
+        st.none(),
         st.one_of(st.none(), st.integers(1, 200)),
         st.integers(0, 50),
         st.integers(0, 50),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from accredit.audit.model import Entry, Facts, Usage
 from accredit.audit.ports import Actor
@@ -20,7 +22,7 @@ from accredit.lifecycle.reviews.deciding import AskedDecision
 from accredit.lifecycle.reviews.model import ROUTINE, AgentReviewState, ItemVerdict, ReviewKind, ReviewTrigger
 from accredit.monitoring.model import AlertKind, Deviation, Severity
 from accredit.policy.model import Outcome
-from accredit.registry.model import AgentState, RestrictionKind
+from accredit.registry.model import AgentState, RestrictionKind, Role
 from tests.lifecycle.house import House, agent, file, house, operator, person_id
 from tests.lifecycle.reviews.desk import NEED, Desk, tools
 
@@ -621,5 +623,46 @@ def test_cards_that_were_opened_in_advance_are_looked_at_no_longer_for_it(tmp_pa
             await desk.room.decide(operator("sam"), card.review.id, said, card.digest)
         told = [one.decisions[0].view_ms for one in desk.room.reviews.of_campaign(campaign.id)]
         assert sorted(told) == [0, 20_000]
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:card:suggestion")
+@pytest.mark.parametrize("task", [None, "psd_task"])
+def test_what_an_agent_bound_to_tasks_first_used_for_none_is_to_be_looked_into(
+    tmp_path: Path, task: str | None
+) -> None:
+    async def living(desk: Desk) -> None:
+        place = desk.place
+        place.offers.tools["find"] = {
+            "name": "find", "description": "Finds.",
+            "inputSchema": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
+        }  # fmt: skip
+        key = (
+            base64.urlsafe_b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode().rstrip("=")
+        )
+        issuer = {
+            "apiVersion": "accredit/v1", "kind": "Issuer", "metadata": {"name": "tickets"},
+            "spec": {"use": "task", "issuer": "https://tasks.example", "statusUrl": "https://tasks.example/{task}",
+                     "jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": key}]},
+                     "claims": {"id": "string"}},
+        }  # fmt: skip
+        (asked,) = await place.operations.apply(operator("ada"), file(issuer))
+        assert asked.request is not None
+        await place.vote(asked.request.id, Role.SECURITY)
+        bound = {"server": "crm", "allow": ["find"], "when": {"sameAs": {"input.id": "task.id"}}}
+        await place.tools(tools("read", "find"))
+        await place.active(tools=[bound])
+        place.clock.advance(30 * 86_400)
+        await place.active(tools=[bound, {"server": "crm", "allow": ["read"]}])
+        place.clock.advance(10 * 86_400)
+        facts = Facts("decision", agent=place.agent().id, tool="crm/read", decision="allow")
+        at_us = place.clock.now().wall_us
+        await place.log.append(Entry(facts, at_us, {"task": task}, usage=Usage(allows=1)))
+        await desk.started()
+        (read,) = (one for one in desk.room.card(desk.review().id).items if one.tool == "crm/read")
+        assert WhyAlone.NEW in read.why_alone
+        assert read.suggestion is not None
+        assert read.suggestion.verdict is (ItemVerdict.KEEP if task else ItemVerdict.INVESTIGATE)
 
     _lived(tmp_path, living)

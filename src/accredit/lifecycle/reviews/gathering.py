@@ -14,6 +14,7 @@ from accredit.lifecycle.discovery.findings import AgentFinding
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.reviews.cards import PermissionFacts, PermissionItem, card_digest, permission_items
+from accredit.lifecycle.reviews.first_uses import FirstUses
 from accredit.lifecycle.reviews.model import AgentReview, ReviewCampaign, ReviewMark, Seed
 from accredit.lifecycle.reviews.recurrence import seasonal
 from accredit.lifecycle.reviews.seeding import seeded_tool
@@ -94,6 +95,7 @@ class _Around:
     """Tools for which glass was broken lately."""
     findings: Mapping[AgentId, Sequence[AgentFinding]]
     schedules: Sequence[ReviewSchedule]
+    closely: bool
 
 
 def present_tier(judging: Judging, agent: Agent) -> Tier | None:
@@ -127,6 +129,7 @@ class CardGatherer:
         findings: Findings,
         glasses: Callable[[], Sequence[BreakGlass]],
         marks: Callable[[AgentId], ReviewMark | None],
+        first_uses: FirstUses,
         clock: Clock,
     ) -> None:
         self._registry = registry
@@ -135,10 +138,15 @@ class CardGatherer:
         self._findings = findings
         self._glasses = glasses
         self._marks = marks
+        self._first_uses = first_uses
         self._clock = clock
 
-    def cards(self, campaign: ReviewCampaign, reviews: Iterable[AgentReview]) -> list[AgentCard]:
+    def cards(
+        self, campaign: ReviewCampaign, reviews: Iterable[AgentReview], *, closely: bool = False
+    ) -> list[AgentCard]:
         """The cards of some reviews of a campaign; of agents that are gone there is none.
+
+        `closely`, what was granted lately is looked up in the log as well, which takes longer and hides nothing.
 
         Raises:
             UnavailableError: the log cannot be read, or contradicts a row they rest on.
@@ -156,7 +164,7 @@ class CardGatherer:
         for finding in self._findings.find(open_=True):
             if finding.seen.agent is not None:
                 findings.setdefault(finding.seen.agent, []).append(finding)
-        around = _Around(histories, broken, findings, self._registry.review_schedules)
+        around = _Around(histories, broken, findings, self._registry.review_schedules, closely)
         return [self._card(campaign, review, agent, around) for review, agent in found]
 
     def _card(
@@ -218,6 +226,16 @@ class CardGatherer:
             if alert.kind in _SIGNALS and alert.closed_us is None:
                 signals.setdefault(alert.tool or alert.matter, []).append(f"alert `{alert.kind}` is open")
         begun_us = mark.at_us if mark is not None else agent.registered_us
+        if around.closely and any(path.startswith("task.") for one in agent.version.grants for _, path in one.same_as):
+            fresh = {
+                grant.tool: histories[grant.tool].first_used_day or 0
+                for grant in agent.version.every_grant
+                if since.get(grant.tool, agent.registered_us) > begun_us
+                and grant.tool in histories
+                and histories[grant.tool].first_used_day is not None
+            }
+            for tool in self._first_uses.for_no_task(agent.id, fresh):
+                signals.setdefault(tool, []).append("it was first used for no task that anybody verified")
         found = []
         for grant in agent.version.every_grant:
             tool, known = grant.tool, catalogue.tool(grant.tool)
