@@ -915,6 +915,8 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         incident_operations=room.incidents,
         glasses=room.breaking,
         chats=room.chats,
+        reviews=room.reviews.reviews,
+        review_operations=room.reviews,
     )
 
 

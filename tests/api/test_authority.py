@@ -88,6 +88,8 @@ class Things:
     hold: str
     view_digest: str
     finding: str
+    review: str
+    """Of the agent."""
 
 
 def _cases(it: Things) -> list[Case]:
@@ -226,6 +228,20 @@ def _cases(it: Things) -> list[Case]:
         Case("legal_hold_lift", "legal-holds/none/lift", why, frozenset({"compliance"})),
         Case("erasure_ask", "erasures", {"subject": "nobody we know", "basis": "b"},
              frozenset({"compliance", "operator", "admin"})),
+        # reviews
+        Case("apply", "apply", _file(_document("ReviewSchedule", {"name": "often"}, every={"high": 1})),
+             frozenset({"security", "compliance"})),
+        Case("campaign_start", "review-campaigns", {**why, "agents": ["none"]}, frozenset({"security", "compliance"})),
+        Case("campaign_close", "review-campaigns/rvc_none/close", {}, frozenset({"security", "compliance"})),
+        Case("campaign_accept", "review-campaigns/rvc_none/accept", {**why, "identity": "agt_none"},
+             frozenset({"security", "compliance"})),
+        Case("campaign_include", "review-campaigns/rvc_none/include", {"agent": it.agent},
+             frozenset({"security", "compliance"})),
+        Case("review_decide", f"reviews/{it.review}/decide",
+             {"view": "none", "decisions": [{"permission": "routine", "verdict": "keep"}]},
+             OWNERS | {"team lead", "security"}),
+        Case("review_need", f"reviews/{it.review}/need", {"needed": True, "statement": "yes"}, OWNERS),
+        Case("review_simulate", f"reviews/{it.review}/simulate", {"permissions": ["none/none"]}, staff),
         Case("hold_answer", f"holds/{it.hold}/answer", {"answer": "deny", "view_digest": it.view_digest},
              frozenset({"business owner"})),
     ]  # fmt: skip
@@ -270,7 +286,14 @@ def things(firm: Company) -> Things:
         hold=hold["id"],
         view_digest=hold["view_digest"],
         finding=found["items"][0]["finding"],
+        review=_under_review(firm, "under-test"),
     )  # fmt: skip
+
+
+def _under_review(firm: Company, name: str) -> str:
+    firm.post("cora", "review-campaigns", {"agents": [name], "reason": "a look at it"})
+    (one,) = firm.get("cora", "reviews", agent=f"production/{name}")["items"]
+    return str(one["id"])
 
 
 def _refused(answer: httpx2.Response) -> bool:
@@ -325,6 +348,7 @@ def test_one_administrator_alone_may_everything_but_production_and_sign_off(plac
             server=_server("crm-two", "development", place),
             credential=credential["id"], request="apr_none", decided="apr_none", accepter=ANY, alert="alr_none",
             hold=hold["id"], view_digest=hold["view_digest"], finding="fnd_none",
+            review="rvw_none",
         )  # fmt: skip
         kept = {"agent_revoke", "credential_revoke"}  # other tests of this installation call with that key
         for case in _cases(it):
@@ -340,7 +364,7 @@ def test_one_administrator_alone_may_everything_but_production_and_sign_off(plac
 @pytest.mark.requirement("api:authority:all")
 def test_no_changing_route_is_without_an_entry(place: Installation) -> None:
     """A route added without saying who may use it fails here."""
-    nothing = Things("a", {}, "a", {}, "c", "r", "r", ANY, "a", "h", "d", "f")
+    nothing = Things("a", {}, "a", {}, "c", "r", "r", ANY, "a", "h", "d", "f", "r")
     told = {(case.method, case.route) for case in _cases(nothing)}
     routes = {
         (method, route.name)

@@ -194,13 +194,18 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
             "/api/v1/incidents/{incident}": ["inc_none"],
             "/api/v1/decisions/{decision}": [newest["body"]["decision_id"], held["decision_id"]],
             "/api/v1/audit/prove/{seq}": ["0"],
+            "/api/v1/reviews/{review}": ["rvw_none"],
+            "/api/v1/review-campaigns/{campaign}": ["rvc_none"],
         }
         asked: dict[str, dict[str, str | int]] = {"records": {"limit": 1000}, "export": {"form": "annex-iv"}}
         seen = 0
         for path in _get_paths(place):
             for value in given[path] if "{" in path else [""]:
                 answer = http.get(re.sub(r"{\w+}", value, path), params=asked.get(path.rpartition("/")[2], {}))
-                absent = ("/baseline", "/certificate", "/receipt", "{approval}", "{simulation}", "{finding}", "{purge}")
+                absent = (
+                    "/baseline", "/certificate", "/receipt", "{approval}", "{simulation}", "{finding}", "{purge}",
+                    "{review}", "{campaign}",
+                )  # fmt: skip
                 there = not path.endswith((*absent, "{incident}", "/namespaces", "/items"))
                 assert answer.status_code == (200 if there else 404), (path, answer.text)
                 seen += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from accredit.audit.merkle import Frontier, subtree_root
-from accredit.audit.model import LastUse, Usage, UsageDay
+from accredit.audit.model import LastUse, ToolDays, Usage, UsageDay
 from accredit.audit.ports import Commit, RecordStore
 from accredit.audit.records import EncodedRecord, PartBounds, encode, header_of
 from accredit.kernel.errors import ConflictError, UnavailableError
@@ -157,6 +157,32 @@ def test_last_use_is_what_the_roll_up_of_the_days_comes_to_for_each_agent(store:
         some = {"agt_1", "agt_nobody"}
         assert store.last_use(since_day=since, agents=some) == {one: due[one] for one in some & set(due)}
     assert store.last_use(since_day=0, agents=()) == {}
+
+
+@pytest.mark.requirement("audit:store:conformance", "audit:writer:rollup")
+def test_the_days_of_a_tool_are_what_the_roll_up_tells_of_it(store: RecordStore) -> None:
+    days = [
+        UsageDay(day, f"agt_{agent}", f"crm/{tool}" if tool else "", Usage((day + tool) % 3, agent, 1, 1, day), day)
+        for day in range(5, 40)
+        for agent in range(70)
+        for tool in range(3)
+        if (day * 7 + agent * 3 + tool) % 4
+    ]
+    store.commit(Commit([], [], {}, days))
+    for some in (set(), {"agt_3"}, {f"agt_{agent}" for agent in range(0, 70, 2)} | {"agt_nobody"}):
+        rows = [row for row in store.usage(since_day=9) if row.agent in some]
+        due = [
+            ToolDays(
+                *key,
+                tuple(row.day for row in rows if (row.agent, row.tool) == key and row.usage.allows),
+                *(
+                    sum(getattr(row.usage, name) for row in rows if (row.agent, row.tool) == key and row.day >= 30)
+                    for name in ("allows", "denies", "cost_nanos")
+                ),
+            )
+            for key in sorted({(row.agent, row.tool) for row in rows})
+        ]
+        assert store.tool_days(some, since_day=9, counted_since=30) == due
 
 
 @pytest.mark.requirement("audit:store:conformance")

@@ -130,6 +130,13 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "manifests_prune"): ["apply", "-f", "a.yaml", "--prune"],
     ("POST", "agent_card"): ["agent", "export", "x", "--format", "a2a"],
     ("POST", "agent_draft"): ["agent", "import", "a.yaml"],
+    ("POST", "review_decide"): ["review", "decide", "rvw_x", "crm/a=keep", "--view", "v"],
+    ("POST", "review_need"): ["review", "need", "rvw_x", "--statement", "s"],
+    ("POST", "review_simulate"): ["review", "simulate", "rvw_x", "crm/a"],
+    ("POST", "campaign_start"): ["review", "start", "--tier", "high", *_REASON],
+    ("POST", "campaign_close"): ["review", "close", "rvc_x"],
+    ("POST", "campaign_accept"): ["review", "accept", "rvc_x", "agt_x", *_REASON],
+    ("POST", "campaign_include"): ["review", "include", "rvc_x", "production/x"],
 }
 _READS: dict[str, list[str]] = {
     "whoami": ["whoami"],
@@ -199,6 +206,10 @@ _READS: dict[str, list[str]] = {
     "explanation": ["policy", "explain", "dec_x"],
     "policy_simulation": ["policy", "simulate", "--candidate", "policies"],
     "prove": ["audit", "prove", "1"],
+    "reviews_list": ["review", "list"],
+    "review_get": ["review", "get", "rvw_x"],
+    "campaigns_list": ["review", "campaigns"],
+    "campaign_report": ["review", "report", "rvc_x"],
 }
 
 
@@ -229,7 +240,7 @@ def test_whatever_the_api_can_change_or_show_a_command_can(
 
     def called(_: ApiClient, method: str, path: str, **__: object) -> Any:
         asked.append((method, path))
-        return answer | (_TRIED if path.startswith("/api/v1/policy/") else {})
+        return answer | (_TRIED if path.startswith("/api/v1/policy/") or path.endswith("/simulate") else {})
 
     monkeypatch.setattr(ApiClient, "_call", called)
     (tmp_path / "a.yaml").write_text("a: 1")

@@ -77,6 +77,7 @@ from accredit.registry.model import (
 from accredit.registry.organisation import Organisation, RoleGrant
 from accredit.storage.memory.records import MemoryRecordStore
 from tests.console.dossiers import dossier_of
+from tests.console.panel import Panel
 
 NOW_US = 1_795_000_000_000_000
 HOUR_US = 3_600_000_000
@@ -219,6 +220,7 @@ class Desk:
         self.records = MemoryRecordStore("str_1")
         self.basis = "roles"
         self.shelves = Shelves(self.done)
+        self.panel = Panel(self.done, NOW_US)
         self._grants: list[RoleGrant] = []
         self._made = itertools.count(1)
         for name in ("dana", "lee", "sam", "kim", "ada"):
@@ -473,6 +475,8 @@ class Desk:
             incident_operations=_Incidents(self),
             glasses=_Glasses(self),
             chats=_Chats(self),
+            reviews=self.panel,
+            review_operations=self.panel,
         )
 
     # -- accounts

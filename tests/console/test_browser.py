@@ -44,6 +44,7 @@ def waiting(desk: Desk) -> tuple[ApprovalRequest, Hold]:
         for at, (decision, end) in enumerate((("allow", "ok"), ("allow", None), ("deny", None), ("hold", None)))
     ]
     desk.broken = glasses(agent.id, words=DECEIVING)
+    desk.panel.put(agent, texts=(DECEIVING, LONG), words=DECEIVING)
     desk.shelves.put(agent.id, DECEIVING, f"write to jane@example.com {LONG}")
     desk.fleet.add("old-mailer", state=AgentState.RETIRED)
     return desk.request(agent, view), desk.hold(agent, {"note": DECEIVING, "amount": 3, DECEIVING[:40]: LONG})
@@ -55,7 +56,8 @@ def _paths(waiting: tuple[ApprovalRequest, Hold]) -> list[str]:
             f"/console/holds/{hold.id}", f"/console/agents/{request.agent}", "/console/alerts",
             f"/console/agents/{request.agent}/suspend", "/console/agents/agt_old-mailer_prod", "/console/account",
             "/console/accounts", "/console/stores", "/console/stores/srv_1",
-            "/console/people", "/console/findings", "/console/break-glass", "/login"]  # fmt: skip
+            "/console/people", "/console/findings", "/console/break-glass", "/console/reviews",
+            "/console/reviews/rvw_support-copilot", "/console/review-campaigns/rvc_1", "/login"]  # fmt: skip
 
 
 @pytest.mark.requirement("console:browser:axe", "console:browser:policy")

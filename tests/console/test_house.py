@@ -44,9 +44,9 @@ def test_links_of_a_page_are_made_of_ids_and_never_of_what_somebody_wrote() -> N
     named = {each for path in _TEMPLATES for found in target.findall(path.read_text()) for each in _values(found)}
     assert named <= {
         "agent.id", "first", "following", "frame.here", "hold.id", "href", "one.hold.id", "one.request.id",
-        "request.id", "review.id", "finding.id", "seq", "promoted.id", "dossier.waiting.id",
-        "dossier.approved.request.id",
-        "dossier.review.request", "offer.name", "one.name", "one.id", "one.request", "state.value", "id", "static",
+        "request.id", "review.id", "campaign.id", "finding.id", "seq", "promoted.id", "dossier.waiting.id",
+        "dossier.approved.request.id", "dossier.review.request", "dossier.review.review",
+        "offer.name", "one.name", "one.id", "one.request", "state.value", "id", "static",
         "consent_url",  # the https endpoint that an operator registered
     }  # fmt: skip
 

@@ -98,6 +98,14 @@ def _everything() -> Fleet:
                  "ownerField": "agent", "items": {"text": "body", "created": "at"}},
     })  # fmt: skip
     fleet.apply({
+        "apiVersion": "accredit/v1", "kind": "ReviewSchedule", "metadata": {"name": "yearly-close"},
+        "spec": {
+            "scope": {"tiers": ["high", "low"], "teams": ["customer-support"]}, "every": {"high": 1}, "day": 15,
+            "graceDays": 0,
+            "seasonal": [{"server": "crm", "allow": ["read_customer", "close year"], "everyMonths": 12}],
+        },
+    })  # fmt: skip
+    fleet.apply({
         "apiVersion": "accredit/v1", "kind": "ToolServer", "metadata": {"name": "own", "environment": "development"},
         "spec": {
             "tools": {"sum": {"effect": "read", "data": [], "price": "0 USD"}},

@@ -109,10 +109,12 @@ def test_restrictions_are_bounded_and_not_of_the_retired() -> None:
     fleet = Fleet.registered()
     tool = tool_id("crm", "read_customer")
     assert _restricted(fleet, RestrictionKind.DROP_TOOL, tool=tool) is not None
-    for n in range(49):
+    for n in range(50):
         assert _restricted(fleet, RestrictionKind.THROTTLE, calls_per_minute=n + 1) is not None
     with pytest.raises(ConflictError):
         _restricted(fleet, RestrictionKind.HOLD, role=Role.SECURITY)
+    other = tool_id("crm", "search_orders")
+    assert _restricted(fleet, RestrictionKind.DROP_TOOL, tool=other) is not None, "what stops a tool finds room"
     agent = fleet.move(fleet.move(fleet.agent(), AgentEvent.RETIRE), AgentEvent.RETIRED)
     until_us = fleet.clock.now().wall_us + HOUR_US
     for who in (agent.id, AgentId("agt_nobody")):

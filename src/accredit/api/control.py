@@ -37,6 +37,7 @@ from accredit.api.policies import policies
 from accredit.api.problems import problem, problem_of, unexpected, unrouted
 from accredit.api.records import records
 from accredit.api.registered import registered
+from accredit.api.reviews import reviews
 from accredit.api.signing_in import signing_in
 from accredit.api.stores import stores
 from accredit.api.successions import successions
@@ -67,6 +68,7 @@ _SUBJECTS = (
     keeping,
     directories,
     chats,
+    reviews,
 )
 _PROBLEM = {
     "type": "object",

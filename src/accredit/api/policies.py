@@ -38,6 +38,7 @@ __all__ = [
     "SimulationShown",
     "TestRunShown",
     "policies",
+    "simulation_shown",
 ]
 
 
@@ -231,18 +232,18 @@ def policies(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         asking.require(Act.PUBLISH_POLICY, who)
         release = await asyncio.to_thread(plane.releases.candidate, form.files)
         named = None if form.agents is None else frozenset(str(asking.agent(name).id) for name in form.agents)
-        return Json(_simulation(plane.simulations.start(release, days=form.days, agents=named)), 202)
+        return Json(simulation_shown(plane.simulations.start(release, days=form.days, agents=named)), 202)
 
     @app.post("/api/v1/policy/replay", response_model=SimulationShown, status_code=202)
     async def policy_replay(who: Who, form: _Proven) -> Json:
         if not asking.sees_all(who):
             asking.seen_agent(who, None)
-        return Json(_simulation(plane.simulations.start(None, days=form.days)), 202)
+        return Json(simulation_shown(plane.simulations.start(None, days=form.days)), 202)
 
     @app.get("/api/v1/policy/simulations/{simulation}", response_model=SimulationShown)
     async def policy_simulation(who: Who, simulation: Named) -> Json:
         asking.seen_agent(who, None)
-        return Json(_simulation(plane.simulations.get(simulation)))
+        return Json(simulation_shown(plane.simulations.get(simulation)))
 
     @app.post("/api/v1/policy/diff", response_model=DiffShown)
     async def policy_diff(who: Who, form: _Compared) -> Json:
@@ -351,7 +352,8 @@ def _policies_of(release: Release) -> tuple[Policy, ...]:
     return (*release.policies, *release.external.policies)
 
 
-def _simulation(one: Simulation) -> SimulationShown:
+def simulation_shown(one: Simulation) -> SimulationShown:
+    """A simulation as it is shown."""
     proof = one.proof
     return SimulationShown(
         id=one.id,

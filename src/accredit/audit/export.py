@@ -19,7 +19,7 @@ import orjson
 
 from accredit.audit.checkpoint import CheckpointVerifier
 from accredit.audit.merkle import TILE_WIDTH, leaf_hash
-from accredit.audit.model import LastUse, StoredRecord, StoredRow, UsageDay
+from accredit.audit.model import LastUse, StoredRecord, StoredRow, ToolDays, UsageDay
 from accredit.audit.ports import LogReader, LogTotals, RecordReader
 from accredit.audit.records import body_of, stored_record
 from accredit.audit.tiles import TileAddress, entries_of, read_tile, tiles_of
@@ -207,6 +207,11 @@ class LogExport:
     ) -> list[UsageDay]:
         """None: roll-ups are not evidence."""
         del since_day, until_day, agent, tool
+        return []
+
+    def tool_days(self, agents: Collection[str], *, since_day: int, counted_since: int) -> list[ToolDays]:
+        """None: roll-ups are not evidence."""
+        del agents, since_day, counted_since
         return []
 
     def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:

@@ -16,6 +16,7 @@ __all__ = [
     "StoredPart",
     "StoredRecord",
     "StoredRow",
+    "ToolDays",
     "Usage",
     "UsageDay",
 ]
@@ -85,6 +86,20 @@ class LastUse:
 
     last_us: int
     """Time of the newest record counted."""
+    cost_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDays:
+    """What the daily roll-ups say of one agent and tool: on which days calls were allowed, and sums of the latest."""
+
+    agent: str
+    tool: str
+    """Empty where a record names none."""
+    used: tuple[int, ...]
+    """Whole days since the epoch, UTC, in order."""
+    allows: int
+    denies: int
     cost_nanos: int
 
 

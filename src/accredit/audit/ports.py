@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from accredit.audit.merkle import TileReader
-from accredit.audit.model import Entry, Facts, LastUse, Part, Receipt, StoredRecord, StoredRow, UsageDay
+from accredit.audit.model import Entry, Facts, LastUse, Part, Receipt, StoredRecord, StoredRow, ToolDays, UsageDay
 from accredit.audit.records import EncodedRecord
 from accredit.kernel.canonical import Digest
 
@@ -103,6 +103,10 @@ class LogReader(RecordReader, TileReader, Protocol):
         self, *, since_day: int = 0, until_day: int | None = None, agent: str | None = None, tool: str | None = None
     ) -> list[UsageDay]:
         """The daily roll-up, since_day <= day < until_day, in order of day, agent and tool."""
+        ...
+
+    def tool_days(self, agents: Collection[str], *, since_day: int, counted_since: int) -> list[ToolDays]:
+        """The same from a day on for each tool of some agents, in order of both; sums are of `counted_since` on."""
         ...
 
     def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:

@@ -23,6 +23,7 @@ from accredit.cli import (
     policies,
     records,
     registered,
+    reviews,
     running,
     signing_in,
     stores,
@@ -53,6 +54,7 @@ _SUBJECTS = (
     keeping,
     directories,
     chats,
+    reviews,
 )
 
 app = App(name="accredit", help="Lifecycle control for AI agents in production.", version=__version__)

@@ -32,7 +32,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from accredit.policy.report import html_report, markdown_report, text_report
 
-__all__ = ["app", "policy_files", "simulated", "wait_for"]
+__all__ = ["app", "people_of", "policy_files", "simulated", "wait_for"]
 
 app = App()
 policy = App(name="policy", help="Lint, test, simulate, publish and explain policies.")
@@ -163,7 +163,7 @@ def _policy_simulate(
     with client() as api:
         found = simulated(api, policy_files(candidate), since, agents)
         report = found["report"]
-        people = _people(api, report) if output is TABLE or html or markdown else {}
+        people = people_of(api, report) if output is TABLE or html or markdown else {}
     for target, render in ((html, html_report), (markdown, markdown_report)):
         if target is not None:
             write_text(target, render(report, people))
@@ -217,7 +217,7 @@ def wait_for(api: ApiClient, begun: dict[str, Any]) -> dict[str, Any]:
     return now
 
 
-def _people(api: ApiClient, report: dict[str, Any]) -> dict[str, str]:
+def people_of(api: ApiClient, report: dict[str, Any]) -> dict[str, str]:
     """How the owners in a report are called, as far as this person may know."""
     named = {one[key]: one[key] for one in report["agents"] for key in ("owner", "backup_owner") if one[key]}
     shown: dict[str, str] = called(api, {f"p{at}": name for at, name in enumerate(named)})

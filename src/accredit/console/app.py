@@ -28,15 +28,18 @@ from accredit.console.incidents import IncidentViews
 from accredit.console.pages import Pages, StaticFiles
 from accredit.console.people import PeopleViews
 from accredit.console.ports import ConsoleServices
+from accredit.console.reviews import ReviewViews
 from accredit.console.stores import StoreViews
 from accredit.console.views import Views
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, NotFoundError, UnauthenticatedError
-from accredit.kernel.ids import AgentId, HoldId
+from accredit.kernel.ids import AgentId, HoldId, ToolId
 from accredit.lifecycle.discovery.findings import FindingAnswer
+from accredit.lifecycle.reviews.deciding import AskedDecision
+from accredit.lifecycle.reviews.model import ItemVerdict
 from accredit.lifecycle.stored import ReviewVerdict
-from accredit.registry.model import Role
+from accredit.registry.model import Role, Tier
 
 __all__ = ["console_app"]
 
@@ -64,6 +67,7 @@ def console_app(services: ConsoleServices) -> ASGIApp:
     stores = StoreViews(services, pages, common)
     incidents = IncidentViews(services, pages, common)
     broken = BreakGlassViews(services, pages, common)
+    reviews = ReviewViews(services, pages, common)
     operations = services.operations
 
     def refusal(request: Request, error: AccreditError) -> Response:
@@ -280,6 +284,47 @@ def console_app(services: ConsoleServices) -> ASGIApp:
         await services.glasses.end(request.state.visit.operator, request.path_params["glass"])
         return _done("/console/break-glass", "over")
 
+    async def decide_permission(request: Request) -> Response:
+        form, review = request.state.visit.form, request.path_params["review"]
+        asked = AskedDecision(
+            ToolId(form.get("permission", "")[:600]),
+            _one_of(ItemVerdict, form, "verdict"),
+            form.get("reason", "").strip(),
+        )
+        view = form.get("view", "")[:80]
+        await services.review_operations.decide(request.state.visit.operator, review, [asked], view)
+        return _done(f"/console/reviews/{review}", "decided")
+
+    async def state_need(request: Request) -> Response:
+        form, review = request.state.visit.form, request.path_params["review"]
+        needed = form.get("needed", "")
+        if needed not in {"yes", "no"}:
+            raise InvalidInputError(Code.BODY_MALFORMED, "say whether it is needed: yes or no")
+        await services.review_operations.state_need(
+            request.state.visit.operator, review, needed=needed == "yes", text=form.get("statement", "")
+        )
+        return _done(f"/console/reviews/{review}", "stated")
+
+    async def start_campaign(request: Request) -> Response:
+        form = request.state.visit.form
+        tiers = [_one_of(Tier, form, "tier")] if form.get("tier") else []
+        made = await services.review_operations.start(
+            request.state.visit.operator, tiers=tiers, reason=form.get("reason", "").strip()
+        )
+        return _done(f"/console/review-campaigns/{made.id}", "started")
+
+    async def accept_identity(request: Request) -> Response:
+        form, campaign = request.state.visit.form, request.path_params["campaign"]
+        await services.review_operations.accept(
+            request.state.visit.operator, campaign, form.get("identity", "")[:200], form.get("reason", "").strip()
+        )
+        return _done(f"/console/review-campaigns/{campaign}", "accepted")
+
+    async def close_campaign(request: Request) -> Response:
+        campaign = request.path_params["campaign"]
+        await services.review_operations.close(request.state.visit.operator, campaign)
+        return _done(f"/console/review-campaigns/{campaign}", "campaign-closed")
+
     async def act(request: Request) -> Response:
         who, form = request.state.visit.operator, request.state.visit.form
         agent, name = AgentId(request.path_params["agent"]), request.path_params["act"]
@@ -364,6 +409,20 @@ def console_app(services: ConsoleServices) -> ASGIApp:
             Route("/console/people/invite", acting(invite, people.people), methods=["POST"]),
             Route("/console/people/roles", acting(ask_for_role, people.people), methods=["POST"]),
             Route("/console/people/{person}/link", acting(link_for, people.people), methods=["POST"]),
+            Route("/console/reviews", reviews.reviews, methods=["GET"]),
+            Route("/console/reviews", acting(start_campaign, reviews.reviews), methods=["POST"]),
+            Route("/console/reviews/{review}", reviews.card),
+            Route("/console/reviews/{review}/decide", acting(decide_permission, reviews.card), methods=["POST"]),
+            Route("/console/reviews/{review}/need", acting(state_need, reviews.card), methods=["POST"]),
+            Route("/console/review-campaigns/{campaign}", reviews.campaign),
+            Route(
+                "/console/review-campaigns/{campaign}/accept",
+                acting(accept_identity, reviews.campaign),
+                methods=["POST"],
+            ),
+            Route(
+                "/console/review-campaigns/{campaign}/close", acting(close_campaign, reviews.campaign), methods=["POST"]
+            ),
             Route("/console/stores", stores.stores),
             Route("/console/stores/{review}", stores.review),
             Route("/console/stores/{review}/items", acting(decide_item, stores.review), methods=["POST"]),

@@ -5,7 +5,7 @@ Everything that changes something goes through the same operations as the API, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ from accredit.identity.upstreams import BrokeredCredential, ConnectedAccount
 from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import AgentId, HoldId, PersonId
+from accredit.kernel.ids import AgentId, HoldId, PersonId, ToolId
 from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.chat_operations import ChatChannel, ChatLink
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
@@ -36,6 +36,10 @@ from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
 from accredit.lifecycle.retirement_plan import RetirementPlan
+from accredit.lifecycle.review_operations import ReviewReport
+from accredit.lifecycle.reviews.deciding import AskedDecision
+from accredit.lifecycle.reviews.gathering import AgentCard
+from accredit.lifecycle.reviews.model import AgentReview, ReviewCampaign
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
@@ -60,6 +64,8 @@ __all__ = [
     "Registered",
     "Requests",
     "RetirementDesk",
+    "ReviewActs",
+    "ReviewLists",
     "ReviewsOfStores",
     "Sessions",
     "StoreActs",
@@ -286,6 +292,52 @@ class FindingDesk(Protocol):
         ...
 
 
+class ReviewLists(Protocol):
+    """Reviews of agents and their campaigns, as they can be read."""
+
+    def find(self, *, open_: bool | None = None, agent: AgentId | None = None) -> Sequence[AgentReview]:
+        """Those that are due first."""
+        ...
+
+    def campaigns(self, *, open_: bool | None = None) -> Sequence[ReviewCampaign]:
+        """Newest first."""
+        ...
+
+    def size(self, campaign: str) -> int: ...
+
+    def review(self, review: str) -> AgentReview:
+        """Raises NotFoundError."""
+        ...
+
+
+class ReviewActs(Protocol):
+    """Cards of agents under review, and what people do about them. Every act checks who may."""
+
+    def card(self, review: str) -> AgentCard:
+        """Reads the log: to be called from a thread. Raises NotFoundError."""
+        ...
+
+    def served(self, who: Operator, card: AgentCard) -> None:
+        """Note that somebody has this card before them."""
+        ...
+
+    def waiting(self, card: AgentCard) -> Sequence[ToolId]: ...
+
+    def report(self, campaign: str) -> ReviewReport:
+        """Reads the log: to be called from a thread. Raises NotFoundError."""
+        ...
+
+    async def decide(self, who: Operator, review: str, asked: Sequence[AskedDecision], view: str) -> AgentCard: ...
+
+    async def state_need(self, who: Operator, review: str, *, needed: bool, text: str) -> AgentReview: ...
+
+    async def start(self, who: Operator, *, tiers: Collection[Tier] = (), reason: str = "") -> ReviewCampaign: ...
+
+    async def accept(self, who: Operator, campaign: str, subject: str, reason: str) -> ReviewCampaign: ...
+
+    async def close(self, who: Operator, campaign: str) -> ReviewReport: ...
+
+
 class ReviewsOfStores(Protocol):
     """Reviews of shared knowledge, as they can be read."""
 
@@ -399,3 +451,5 @@ class ConsoleServices:
     incident_operations: IncidentActs
     glasses: GlassDesk
     chats: Chats
+    reviews: ReviewLists
+    review_operations: ReviewActs

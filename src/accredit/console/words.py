@@ -28,6 +28,7 @@ ALERTS: Final[Mapping[AlertKind, str]] = {
     AlertKind.FINDING_OVERDUE: "A finding about it was not answered in time",
     AlertKind.RIGHT_LOST: "Its owner lost a right, or moved",
     AlertKind.OWNERLESS: "Its owner left and nobody took over",
+    AlertKind.REVIEW: "A review of it is overdue, took something away, or wants something put right",
     AlertKind.GHOST: "The credential of a retired agent was used",
 }
 STANDS: Final[Mapping[AgentState, str]] = {

@@ -90,6 +90,10 @@ class IdentityState:
         found = [self._as_of_now(self._credentials[one][0]) for one in mine]
         return tuple(sorted(found, key=lambda credential: (credential.enrolled_us, credential.id)))
 
+    def with_credentials(self) -> frozenset[AgentId]:
+        """Every agent for which a key was ever enrolled."""
+        return frozenset(agent for agent, keys in self._by_agent.items() if keys)
+
     def epoch(self, agent: AgentId) -> int | None:
         """The agent's epoch; None before anything was enrolled for it."""
         return self._epochs.get(agent)

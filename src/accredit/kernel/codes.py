@@ -583,6 +583,26 @@ class Code(Enum):
         "this person may not vote on that in this role",
         "ask somebody who holds the role and stands on no side of the request",
     )
+    BULK_REFUSED = (
+        "bulk_refused",
+        "permissions that can do harm were to be kept together with others",
+        "decide on each of them by itself, after looking at it",
+    )
+    OWN_WORDS_REQUIRED = (
+        "own_words_required",
+        "a statement is too short, or copied from what was said before",
+        "say in your own words how it is now",
+    )
+    REVIEW_UNSEEN = (
+        "review_unseen",
+        "somebody decided on a card that they were not shown",
+        "look at it with `accredit review get ID`, then decide on what it says",
+    )
+    REVIEW_INCOMPLETE = (
+        "review_incomplete",
+        "a campaign cannot be closed: something in it waits for somebody",
+        "see `accredit review report ID` for what waits",
+    )
     APPROVAL_BLOCKED = (
         "approval_blocked",
         "this can be approved by nobody as it is",

@@ -22,6 +22,8 @@ from accredit.lifecycle.granted import model_documents
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.model import Planned, Procedure, ProcedureKind, RetirementReceipt
 from accredit.lifecycle.ports import ApprovalDesk
+from accredit.lifecycle.reviews.model import AgentReviewState
+from accredit.lifecycle.reviews.service import Reviews
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.timeline import Timeline, TimelineEvent
 from accredit.monitoring.baselines import BaselineKeeper
@@ -61,12 +63,13 @@ class ApprovalAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SecurityReview:
-    """The newest look that somebody in the role security took."""
+    """The newest look that somebody in the role security took: at a request, or in a review."""
 
     at_us: int
     person: PersonId
-    request: str
+    request: str | None
     record: int | None
+    review: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class Dossier:
                 "at_us": self.review.at_us if self.review else None,
                 "person": self.review.person if self.review else None,
                 "request": self.review.request if self.review else None,
+                "review": self.review.review if self.review else None,
                 "record": self.review.record if self.review else None,
             },
             "decommissioning": self._decommissioning(),
@@ -234,6 +238,7 @@ class Dossiers:
         monitor: Monitor,
         baselines: BaselineKeeper,
         timeline: Timeline,
+        reviews: Reviews,
         *,
         now_us: Callable[[], int],
         position: Callable[[], int],
@@ -245,6 +250,7 @@ class Dossiers:
         self._monitor = monitor
         self._baselines = baselines
         self._timeline = timeline
+        self._reviews = reviews
         self._now_us = now_us
         self._position = position
 
@@ -285,7 +291,7 @@ class Dossiers:
             approved=self._approved(agent, requests, events),
             changes=changes_between(agent.version.manifest, agent.candidate.manifest) if agent.candidate else (),
             waiting=next((one for one in reversed(requests) if one.state == "open"), None),
-            review=_review(requests, events),
+            review=self._review(agent, requests, events),
             plan=plan,
             receipt=receipt,
             procedure=self._lifecycle.procedure(agent_id),
@@ -302,6 +308,20 @@ class Dossiers:
             records=self._records(agent),
             unanswered=tuple(unanswered),
         )
+
+    def _review(
+        self, agent: Agent, requests: Iterable[ApprovalRequest], events: tuple[TimelineEvent, ...]
+    ) -> SecurityReview | None:
+        organisation = self._registry.organisation
+        looks = [
+            SecurityReview(decision.at_us, decision.by, None, _record_of_decision(one.id, decision.by, events), one.id)
+            for one in self._reviews.find(agent=agent.id)
+            if one.state is AgentReviewState.ANSWERED
+            for decision in one.decisions[-1:]
+            if organisation.held(decision.by, Role.SECURITY, agent.team.id)
+        ]
+        voted = _vote(requests, events)
+        return max([*looks, *([voted] if voted is not None else [])], key=lambda one: one.at_us, default=None)
 
     def _records(self, agent: Agent) -> dict[str, int | None]:
         rows = {
@@ -345,7 +365,13 @@ def _record_of(vote: Vote, request: ApprovalRequest, events: tuple[TimelineEvent
     )
 
 
-def _review(requests: Iterable[ApprovalRequest], events: tuple[TimelineEvent, ...]) -> SecurityReview | None:
+def _record_of_decision(review: str, person: PersonId, events: tuple[TimelineEvent, ...]) -> int | None:
+    """The record of somebody's last decision in a review."""
+    told = (one for one in reversed(events) if one.kind == "review.decided" and one.body.get("review") == review)
+    return next((one.record for one in told if one.person == person), None)
+
+
+def _vote(requests: Iterable[ApprovalRequest], events: tuple[TimelineEvent, ...]) -> SecurityReview | None:
     looks = [(vote, request) for request in requests for vote in request.votes if vote.role is Role.SECURITY]
     if not looks:
         return None

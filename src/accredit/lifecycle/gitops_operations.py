@@ -54,6 +54,7 @@ _TOGETHER: Final[Mapping[str, str]] = {
     "ContextProvider": "context-providers.yaml",
     "EnforcementPoint": "enforcement-points.yaml",
     "Directory": "directories.yaml",
+    "ReviewSchedule": "review-schedules.yaml",
 }
 """Kinds of which all objects stand in one file; of the others each has its own."""
 _APART: Final[Mapping[str, str]] = {"ToolServer": "servers", "ModelProvider": "models", "Store": "stores",

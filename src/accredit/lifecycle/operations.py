@@ -73,6 +73,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    ReviewScheduleManifest,
     StoreManifest,
     TeamManifest,
     TemplateManifest,
@@ -199,6 +200,8 @@ class Operations:
                 self._permission.require(Act.MANAGE_PEOPLE, who)
             case IssuerManifest() | AgreementManifest() | EnforcementPointManifest() | ContextProviderManifest():
                 self._permission.require(Act.MANAGE_ISSUERS, who)
+            case ReviewScheduleManifest():
+                self._permission.require(Act.RUN_REVIEWS, who)
             case ToolServerManifest() | ModelProviderManifest() | StoreManifest():
                 self._permission.require(
                     Act.REGISTER_SERVER, who, environment=Environment(document.metadata.environment)

@@ -61,6 +61,11 @@ from accredit.lifecycle.ports import Archive, FindsPersonal, Samples, StoreAdapt
 from accredit.lifecycle.record_operations import RecordOperations
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.retirements import Retirements
+from accredit.lifecycle.review_operations import ReviewOperations
+from accredit.lifecycle.reviews.carrying_out import RemovalKeeper
+from accredit.lifecycle.reviews.first_uses import FirstUses
+from accredit.lifecycle.reviews.gathering import CardGatherer
+from accredit.lifecycle.reviews.service import Reviews
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
 from accredit.lifecycle.store_operations import StoreOperations
@@ -115,6 +120,7 @@ class LifecycleRoom:
     risen: RisenTiers
     retirements: Retirements
     incidents: IncidentOperations
+    reviews: ReviewOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -153,6 +159,7 @@ class LifecycleRoom:
             self.people.successions.round,
             self.discovery.tidy,
             self.incidents.round,
+            self.reviews.round,
         )
         long = (self.record_operations.round, self.stores.round, self.retirements.round)
         while True:
@@ -373,6 +380,7 @@ def furnished(
         },
     )
     breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
+    reviews = Reviews(control, ids)
     dossiers = Dossiers(
         registry,
         approvals,
@@ -381,6 +389,7 @@ def furnished(
         monitor,
         baselines,
         timeline,
+        reviews,
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
@@ -422,6 +431,23 @@ def furnished(
     gitops = GitopsOperations(
         registry=registry, releases=releases, judging=judging, approvals=approvals, operations=operations
     )
+    review_operations = ReviewOperations(
+        reviews=reviews,
+        cards=CardGatherer(registry, judging, monitor, findings, glasses.all, reviews.mark, FirstUses(records), clock),
+        removals=RemovalKeeper(registry, snapshot, clock, at=at),
+        registry=registry,
+        judging=judging,
+        lifecycle=lifecycle,
+        monitor=monitor,
+        approvals=approvals,
+        findings=findings,
+        identity=identity,
+        records=records,
+        clock=clock,
+        ids=ids,
+        steady=steady,
+        at=at,
+    )
     return LifecycleRoom(
         approvals,
         baselines,
@@ -458,4 +484,5 @@ def furnished(
             legal_holds=legal_holds,
             records=records.size,
         ),
+        review_operations,
     )

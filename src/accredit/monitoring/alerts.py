@@ -8,7 +8,7 @@ newest record in it, so no record counts twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -62,7 +62,8 @@ class Alerts:
         self, *, agent: AgentId | None = None, state: AlertState | None = None, limit: int | None = None
     ) -> tuple[Alert, ...]:
         """Alerts, newest first."""
-        ids: Iterable[str] = self._alerts if agent is None else self._of_agent.get(agent, ())
+        # in one go: it may be asked from a thread
+        ids = list(self._alerts if agent is None else self._of_agent.get(agent, ()))
         found = [self._alerts[one] for one in ids if state in {None, self._alerts[one].state}]
         return tuple(sorted(found, key=lambda alert: (-alert.opened_us, alert.id))[:limit])
 

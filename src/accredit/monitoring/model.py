@@ -24,6 +24,7 @@ __all__ = [
     "Replaced",
     "ReportedUse",
     "Severity",
+    "ToolHistory",
     "ToolUse",
     "UnusedPermission",
 ]
@@ -128,6 +129,8 @@ class AlertKind(StrEnum):
     """Its owner lost a right that its tools take, or moved to another team."""
     OWNERLESS = "ownerless"
     """Nobody took over an agent whose owner left: it was narrowed, or is to be retired."""
+    REVIEW = "review"
+    """A review of it was not answered in time, took something away, or wants something put right."""
 
 
 class Severity(StrEnum):
@@ -240,6 +243,21 @@ class ToolUse:
     """Time of the newest record of it; None: none in these days."""
     last_used_day: int | None
     """Newest day (whole days since the epoch, UTC) on which a call was allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolHistory:
+    """What an agent made of one tool: when it used it in the last year, and how its calls came out in 90 days."""
+
+    last_used_day: int | None
+    """Newest day (whole days since the epoch, UTC) on which a call was allowed; None: none in a year."""
+    first_used_day: int | None
+    """The oldest such day."""
+    period_days: int | None
+    """The pause between two uses that came back: the second longest there was. None: there were fewer than two."""
+    allows: int
+    denies: int
+    cost_nanos: int
 
 
 @dataclass(frozen=True, slots=True)

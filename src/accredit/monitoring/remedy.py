@@ -53,6 +53,7 @@ _TOLD: Final = {
     AlertKind.FINDING_OVERDUE: Remedy(Severity.WARNING),
     AlertKind.RIGHT_LOST: Remedy(Severity.WARNING),  # what is lost is lost already, exactly
     AlertKind.OWNERLESS: Remedy(Severity.WARNING),  # what is done about it is done already
+    AlertKind.REVIEW: Remedy(Severity.WARNING),
     AlertKind.GHOST: Remedy(Severity.CRITICAL),  # its credential is dead already: there is nothing left to take
 }
 

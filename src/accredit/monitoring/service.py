@@ -12,7 +12,7 @@ import asyncio
 import hmac
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -38,6 +38,7 @@ from accredit.monitoring.model import (
     Remediation,
     RemediationKind,
     ReportedUse,
+    ToolHistory,
     ToolUse,
     UnusedPermission,
 )
@@ -65,7 +66,7 @@ from accredit.monitoring.remedy import remedy_for
 from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
 from accredit.monitoring.rows import ALERT, BASELINE, CALLERS, CURSOR, MONITORING, OFFER
 from accredit.monitoring.tiers import TierRounds
-from accredit.monitoring.usage import YEAR_DAYS, unused_permissions, use_by_tool
+from accredit.monitoring.usage import WINDOW_DAYS, YEAR_DAYS, tool_histories, unused_permissions, use_by_tool
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
@@ -624,6 +625,17 @@ class Monitor:
             days=days,
             registered_day=agent.registered_us // _DAY_US,
             in_force_day=in_force_us // _DAY_US,
+        )
+
+    def histories(self, agents: Collection[AgentId]) -> dict[tuple[AgentId, ToolId], ToolHistory]:
+        """What some agents made of each tool they called in a year, versions before the present one included.
+
+        Raises:
+            UnavailableError: the log cannot be read.
+        """
+        today = self._clock.now().wall_us // _DAY_US
+        return tool_histories(
+            self._records.tool_days(agents, since_day=today - YEAR_DAYS + 1, counted_since=today - WINDOW_DAYS + 1)
         )
 
     def reported(self, agent: AgentId) -> tuple[ReportedUse, ...]:

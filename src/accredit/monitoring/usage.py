@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from itertools import pairwise
 from typing import Final
 
-from accredit.audit.model import UsageDay
-from accredit.kernel.ids import ToolId
-from accredit.monitoring.model import ToolUse, UnusedPermission
+from accredit.audit.model import ToolDays, UsageDay
+from accredit.kernel.ids import AgentId, ToolId
+from accredit.monitoring.model import ToolHistory, ToolUse, UnusedPermission
 
-__all__ = ["YEAR_DAYS", "unused_permissions", "use_by_tool"]
+__all__ = ["WINDOW_DAYS", "YEAR_DAYS", "tool_histories", "unused_permissions", "use_by_tool"]
 
 YEAR_DAYS: Final = 366
 """How far back a use is looked for."""
+WINDOW_DAYS: Final = 90
+"""How far back calls are counted whose coming out tells whether a permission does what it should."""
 
 
 def use_by_tool(granted: Collection[ToolId], days: Iterable[UsageDay]) -> tuple[ToolUse, ...]:
@@ -43,6 +46,26 @@ def unused_permissions(
             version_days = max(today - in_force_day, 0)
             found.append(UnusedPermission(use.tool, use.last_used_day, idle, version_days, use.denies))
     return tuple(sorted(found, key=lambda one: (-one.idle_days, one.tool)))
+
+
+def tool_histories(found: Iterable[ToolDays]) -> dict[tuple[AgentId, ToolId], ToolHistory]:
+    """What agents made of tools in the last `YEAR_DAYS`, with sums of the last `WINDOW_DAYS`, by agent and tool."""
+    return {
+        (AgentId(one.agent), ToolId(one.tool)): ToolHistory(
+            last_used_day=one.used[-1] if one.used else None,
+            first_used_day=one.used[0] if one.used else None,
+            period_days=_period(one.used),
+            allows=one.allows,
+            denies=one.denies,
+            cost_nanos=one.cost_nanos,
+        )
+        for one in found
+    }
+
+
+def _period(used: tuple[int, ...]) -> int | None:
+    pauses = sorted(later - earlier for earlier, later in pairwise(used))
+    return pauses[-2] if len(pauses) > 1 else None
 
 
 def _use(tool: ToolId | None, days: list[UsageDay], *, granted: bool) -> ToolUse:

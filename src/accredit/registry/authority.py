@@ -53,6 +53,9 @@ class Act(StrEnum):
     PLACE_LEGAL_HOLD = "place legal holds"
     LIFT_LEGAL_HOLD = "lift legal holds"
     ERASE_SUBJECT = "erase subjects from the log"
+    RUN_REVIEWS = "run reviews"
+    REVIEW_AGENT = "review agents"
+    STATE_NEED = "say whether an agent is still needed"
     READ = "read"
 
 
@@ -95,6 +98,9 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.PLACE_LEGAL_HOLD: (Role.COMPLIANCE, Role.SECURITY, Role.ADMIN),
     Act.LIFT_LEGAL_HOLD: (Role.COMPLIANCE,),
     Act.ERASE_SUBJECT: (Role.COMPLIANCE, Role.OPERATOR, Role.ADMIN),
+    Act.RUN_REVIEWS: (Role.SECURITY, Role.COMPLIANCE),
+    Act.REVIEW_AGENT: (*_OWNERS, Role.TEAM_LEAD, Role.SECURITY),
+    Act.STATE_NEED: _OWNERS,
 }
 _NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 

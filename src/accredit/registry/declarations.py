@@ -42,6 +42,7 @@ from accredit.registry.manifest import (
     ModelProviderManifest,
     PersonManifest,
     RatesForm,
+    ReviewScheduleManifest,
     StoreManifest,
     TeamManifest,
     TemplateManifest,
@@ -57,8 +58,11 @@ from accredit.registry.model import (
     Environment,
     GateRule,
     Person,
+    ReviewSchedule,
     Role,
+    SeasonalUse,
     Store,
+    Tier,
     ToolServer,
 )
 from accredit.registry.organisation import AccountTie, Organisation
@@ -185,6 +189,8 @@ class Declarations:
                 yield partial(self._put_enforcement_point, document, actor)
             case StoreManifest():
                 yield partial(self._put_store, document, actor)
+            case ReviewScheduleManifest():
+                yield partial(self._put_review_schedule, document, actor)
             case ToolServerManifest() | ModelProviderManifest():
                 offer = offers[document.metadata.name]
                 yield partial(self._put_server, document, offer, actor)
@@ -510,6 +516,36 @@ class Declarations:
             return None
         kind = "agreement.updated" if row else "agreement.registered"
         return Change(Facts(kind), (Write(rows.AGREEMENT, name, doc),), actor, {"agreement": name, **doc})
+
+    def _put_review_schedule(self, manifest: ReviewScheduleManifest, actor: Actor, view: StateView) -> Change | None:
+        name, spec = manifest.metadata.name, manifest.spec
+        for index, team in enumerate(spec.scope.teams or ()):
+            if team_named(view, team) is None:
+                raise _fault(manifest, f"spec.scope.teams[{index}]", Code.TEAM_UNKNOWN, f"no team is called `{team}`")
+        seasonal = [
+            SeasonalUse(tool_id(ServerName(form.server), own), form.every_months)
+            for form in spec.seasonal
+            for own in form.allow
+        ]
+        if len({one.tool for one in seasonal}) < len(seasonal):
+            raise _fault(manifest, "spec.seasonal", Code.MANIFEST_INVALID, "a tool is named twice", "name it once")
+        schedule = ReviewSchedule(
+            name,
+            teams=frozenset(spec.scope.teams or ()),
+            tiers=frozenset(Tier(one) for one in spec.scope.tiers or ()),
+            agents=frozenset(spec.scope.agents or ()),
+            services=frozenset(spec.scope.business_services or ()),
+            months={Tier.LOW: spec.every.low, Tier.MEDIUM: spec.every.medium, Tier.HIGH: spec.every.high},
+            day=spec.day,
+            respond_days=spec.respond_days,
+            grace_days=spec.grace_days,
+            seasonal=tuple(sorted(seasonal, key=lambda one: one.tool)),
+        )
+        row, doc = view.get(rows.REVIEW_SCHEDULE, name), rows.review_schedule_doc(schedule)
+        if row is not None and row.doc == doc:
+            return None
+        kind = "review-schedule.updated" if row else "review-schedule.registered"
+        return Change(Facts(kind), (Write(rows.REVIEW_SCHEDULE, name, doc),), actor, {"schedule": name, **doc})
 
     def _put_team(self, manifest: TeamManifest, actor: Actor, view: StateView) -> Change | None:
         for index, name in enumerate(manifest.spec.zones):

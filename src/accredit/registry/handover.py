@@ -1,4 +1,4 @@
-"""An agent's next version where nobody writes a manifest: the newest one declared, with another owner. Pure.
+"""An agent's next version where nobody writes a manifest: with another owner, or without what a review took away. Pure.
 
 It is a version like any other: outside of development it waits for its own sign-off, and until then the one in force,
 and whoever owned that, stay what they are on record.
@@ -6,21 +6,21 @@ and whoever owned that, stay what they are on record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from accredit.audit.model import Facts
-from accredit.audit.ports import Actor, Change, StateView, Write
+from accredit.audit.ports import Actor, Change, Row, StateView, Write
 from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, NotFoundError
-from accredit.kernel.ids import AgentId, PersonId
+from accredit.kernel.ids import AgentId, PersonId, ToolId, tool_id
 from accredit.registry import rows
 from accredit.registry.lifecycle import AgentEvent, Inapplicable, after, awaits_candidate
 from accredit.registry.model import AgentState, Environment
 from accredit.registry.versions import facets, version_digest
 
-__all__ = ["MAX_HISTORY", "declared_anew", "handed_over"]
+__all__ = ["MAX_HISTORY", "declared_anew", "declared_without", "handed_over", "manifest_without"]
 
 MAX_HISTORY: Final = 1_000
 """Declarations of one agent that its row remembers."""
@@ -65,8 +65,52 @@ def handed_over(agent: AgentId, owner: PersonId, actor: Actor, view: StateView, 
         return None
     backup = None if spec["backupOwner"] == owner else spec["backupOwner"]
     form = {**newest.doc["manifest"], "spec": {**spec, "owner": owner, "backupOwner": backup}}
+    return _next(row, newest, form, actor, view, now_us=now_us)
+
+
+def declared_without(
+    agent: AgentId, tools: Collection[ToolId], actor: Actor, view: StateView, *, now_us: int
+) -> Change | None:
+    """The version of an agent that is in force without some tools and models, declared as its next one.
+
+    None: another version waits already, or it grants none of them.
+
+    Raises:
+        NotFoundError: no such agent.
+        ConflictError: the agent's state does not allow it.
+    """
+    row = view.get(rows.AGENT, agent)
+    newest = None if row is None else view.get(rows.VERSION, row.doc["version"])
+    if row is None or newest is None:
+        raise NotFoundError(Code.NOT_FOUND, f"no agent has the id `{agent[:80]}`, or its version is not on record")
+    if row.doc.get("candidate") is not None:
+        return None
+    form = manifest_without(newest.doc["manifest"], tools)
+    if version_digest(form) == newest.key:
+        return None
+    return _next(row, newest, form, actor, view, now_us=now_us)
+
+
+def manifest_without(form: Mapping[str, Any], tools: Collection[ToolId]) -> dict[str, Any]:
+    """The canonical form of a version without some of its tools and models."""
+    spec = form["spec"]
+    left = {
+        "models": [one for one in spec["models"] if tool_id(one["provider"], one["model"]) not in tools],
+        "tools": [one for one in spec["tools"] if one["tool"] not in tools],
+    }
+    return {**form, "spec": {**spec, **left}}
+
+
+def _next(row: Row, newest: Row, form: Mapping[str, Any], actor: Actor, view: StateView, *, now_us: int) -> Change:
+    agent, spec = row.key, form["spec"]
     digest, parts = version_digest(form), facets(form)
-    fresh = {"backup_owner": backup, "candidate": None, "owner": owner, "state_us": now_us, "version": digest}
+    fresh = {
+        "backup_owner": spec["backupOwner"],
+        "candidate": None,
+        "owner": spec["owner"],
+        "state_us": now_us,
+        "version": digest,
+    }
     doc = declared_anew(row.doc, digest, fresh)
     if isinstance(doc, Inapplicable):
         raise ConflictError(Code.TRANSITION_REFUSED, doc.why, hint=doc.hint)
@@ -80,8 +124,8 @@ def handed_over(agent: AgentId, owner: PersonId, actor: Actor, view: StateView, 
         "facets_changed": sorted(facet for facet in parts if parts[facet] != before.get(facet)),
         "in_force": doc["version"] == digest,
         "name": doc["name"],
-        "owner": owner,
-        "previous": declared,
+        "owner": spec["owner"],
+        "previous": newest.key,
         "state": doc["state"],
         "team": doc["team"],
     }

@@ -64,6 +64,7 @@ __all__ = [
     "PersonManifest",
     "PriceList",
     "RatesForm",
+    "ReviewScheduleManifest",
     "StoreManifest",
     "TeamManifest",
     "TemplateManifest",
@@ -672,6 +673,80 @@ class GateManifest(_Form):
     spec: _GateSpec
 
 
+_Names = Annotated[
+    list[_Name],
+    Field(min_length=1, max_length=500, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
+
+
+class _ReviewScopeForm(_Form):
+    """Agents in production; what is left out selects by nothing."""
+
+    teams: _Names | None = None
+    tiers: (
+        Annotated[
+            list[Literal["low", "medium", "high"]],
+            Field(min_length=1, max_length=3, json_schema_extra={"uniqueItems": True}),
+            AfterValidator(_distinct),
+        ]
+        | None
+    ) = None
+    agents: _Names | None = None
+    business_services: (
+        Annotated[
+            list[_Label],
+            Field(min_length=1, max_length=500, json_schema_extra={"uniqueItems": True}),
+            AfterValidator(_distinct),
+        ]
+        | None
+    ) = None
+
+
+class _RecurrenceForm(_Form):
+    """Months between two reviews, by tier: as often as is built in, or more often."""
+
+    low: Annotated[int, Field(ge=1, le=12)] = 12
+    medium: Annotated[int, Field(ge=1, le=6)] = 6
+    high: Annotated[int, Field(ge=1, le=3)] = 3
+
+
+class _SeasonalForm(_Form):
+    server: _Name
+    allow: Annotated[
+        list[_OwnLabel],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="the server's own names of tools that are used in seasons")
+    every_months: Annotated[int, Field(ge=1, le=12)] = Field(description="how often they are used at least")
+
+
+class _ReviewScheduleSpec(_Form):
+    """It reviews more often than what is built in, and never less."""
+
+    scope: _ReviewScopeForm = _ReviewScopeForm.model_construct(
+        teams=None, tiers=None, agents=None, business_services=None
+    )
+    every: _RecurrenceForm = _RecurrenceForm.model_construct(low=12, medium=6, high=3)
+    day: Annotated[int, Field(ge=1, le=28)] = Field(1, description="of the month (UTC) on which reviews begin")
+    respond_days: Annotated[int, Field(ge=1, le=30)] = Field(14, description="how long people have to answer")
+    grace_days: Annotated[int, Field(ge=0, le=14)] = Field(
+        7, description="how much longer before an agent of the high tier is suspended that nobody answered for"
+    )
+    seasonal: Annotated[list[_SeasonalForm], Field(max_length=100)] = Field(
+        default=[], description="tools that are not called unused in the pause between two seasons"
+    )
+
+
+class ReviewScheduleManifest(_Form):
+    """How often agents in production are reviewed."""
+
+    api_version: Literal["accredit/v1"]
+    kind: Literal["ReviewSchedule"]
+    metadata: _NamedMetadata
+    spec: _ReviewScheduleSpec
+
+
 class _AgreementSpec(_Form):
     provider: _Label = Field(description="as manifests of agents name it in `models`")
     covers: Annotated[_DataClasses, Field(min_length=1)] = Field(description="data classes it lets the supplier see")
@@ -1169,6 +1244,7 @@ Document = (
     | IssuerManifest
     | ModelProviderManifest
     | PersonManifest
+    | ReviewScheduleManifest
     | StoreManifest
     | TeamManifest
     | TemplateManifest
@@ -1189,6 +1265,7 @@ KINDS: Mapping[str, type[Document]] = {
     "EnforcementPoint": EnforcementPointManifest,
     "Store": StoreManifest,
     "Directory": DirectoryManifest,
+    "ReviewSchedule": ReviewScheduleManifest,
     "Agent": AgentManifest,
 }
 """Every kind, in the order in which they are applied: what others name comes first."""

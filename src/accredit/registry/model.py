@@ -33,7 +33,9 @@ __all__ = [
     "Person",
     "Restriction",
     "RestrictionKind",
+    "ReviewSchedule",
     "Role",
+    "SeasonalUse",
     "Store",
     "Team",
     "Tier",
@@ -238,6 +240,40 @@ class IncidentEvent:
     by: PersonId | None
     """None: a rule did it."""
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonalUse:
+    """That a tool is used in seasons: long pauses between two uses are no sign that nobody needs it."""
+
+    tool: ToolId
+    every_months: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewSchedule:
+    """Which agents in production are reviewed how often, and how long people have to answer.
+
+    Of the selections each that names anything must match; one that names nothing matches every agent.
+    """
+
+    name: str
+    teams: frozenset[str] = frozenset()
+    """Names of teams."""
+    tiers: frozenset[Tier] = frozenset()
+    agents: frozenset[str] = frozenset()
+    """Names of agents."""
+    services: frozenset[str] = frozenset()
+    """Business services."""
+    months: Mapping[Tier, int] = field(default_factory=dict)
+    """By tier: how many months lie between two reviews."""
+    day: int = 1
+    """Of the month (UTC), on which a review begins."""
+    respond_days: int = 14
+    """How long people have to answer,"""
+    grace_days: int = 7
+    """and how much longer before an agent of the high tier is suspended."""
+    seasonal: tuple[SeasonalUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,6 +304,7 @@ _KEPT_AS: Final = {
     "Group": rows.GROUP,
     "Issuer": rows.ISSUER,
     "ModelProvider": rows.SERVER,
+    "ReviewSchedule": rows.REVIEW_SCHEDULE,
     "Store": rows.STORE,
     "ToolServer": rows.SERVER,
 }

@@ -340,6 +340,35 @@ def _directory(row: Row, names: Names) -> Restated | None:
     return Restated(_document("Directory", {"name": row.key}, spec), tuple(unsaid))
 
 
+def _review_schedule(row: Row, _: Names) -> Restated | None:
+    known = rows.review_schedule_from(row.key, row.doc)
+    scope = {
+        key: sorted(named)
+        for key, named in (
+            ("teams", known.teams),
+            ("tiers", [tier.value for tier in known.tiers]),
+            ("agents", known.agents),
+            ("businessServices", known.services),
+        )
+        if named
+    }
+    alike: dict[tuple[str, int], list[str]] = {}
+    for one in known.seasonal:
+        alike.setdefault((one.tool.partition("/")[0], one.every_months), []).append(tool_name(one.tool))
+    seasonal = [
+        {"server": server, "allow": named, "everyMonths": months} for (server, months), named in sorted(alike.items())
+    ]
+    spec = {
+        **({"scope": scope} if scope else {}),
+        "every": {tier.value: months for tier, months in known.months.items()},
+        "day": known.day,
+        "respondDays": known.respond_days,
+        "graceDays": known.grace_days,
+        **({"seasonal": seasonal} if seasonal else {}),
+    }
+    return Restated(_document("ReviewSchedule", {"name": row.key}, spec))
+
+
 # -- agents
 
 
@@ -487,6 +516,7 @@ _STATED: Final[Mapping[str, tuple[str, _Stated]]] = {
     "EnforcementPoint": (rows.ENFORCEMENT_POINT, _enforcement_point),
     "Store": (rows.STORE, _store),
     "Directory": (rows.DIRECTORY, _directory),
+    "ReviewSchedule": (rows.REVIEW_SCHEDULE, _review_schedule),
     "Agent": (rows.AGENT, _agent),
 }
 """Which rows hold a kind, and how one is stated."""

@@ -18,6 +18,8 @@ _MAX_TIME_US: Final = 90 * 86_400_000_000
 _MAX_CAUSE: Final = 500
 _MAX_NOTE: Final = 2_000
 _MAX_OPEN: Final = 50
+_MAX_DROPPED: Final = 1_000
+"""Tools that are dropped one by one: a review may take away most of what an agent has."""
 _MAX_RATE: Final = 100_000
 
 
@@ -36,8 +38,10 @@ def agent_restricted(
     live = [one for one in others if one.in_force(now_us)]
     if any(_covers(one, restriction) for one in live):
         return None
-    if len(live) >= _MAX_OPEN:
-        raise ConflictError(Code.CONFLICT, f"{_MAX_OPEN} restrictions of the agent are in force", hint="suspend it")
+    dropping = restriction.kind is RestrictionKind.DROP_TOOL
+    alike = sum((one.kind is RestrictionKind.DROP_TOOL) is dropping for one in live)
+    if alike >= (most := _MAX_DROPPED if dropping else _MAX_OPEN):
+        raise ConflictError(Code.CONFLICT, f"{most} restrictions of the agent are in force", hint="suspend it")
     over = [Write(rows.RESTRICTION, one.id, None) for one in others if not one.in_force(now_us)]
     body = {
         "kind": restriction.kind.value,

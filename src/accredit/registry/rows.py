@@ -42,6 +42,9 @@ directory_user
              user id             {directory, person, resource, created_us, changed_us, deleted, salt}: as it says
 directory_group
              group id            {directory, resource, created_us, changed_us, salt}
+review_schedule
+             name                {teams, tiers, agents, services, months: {tier: months}, day, respond_days, grace_days,
+                                 seasonal: [[tool, months]]}
 field_owner  Agent/ID, KIND/NAME {fields: [[field, manager]]}: who manages which keys of its `spec` (`field_owners.py`)
 
 `owner`, `backup_owner` and `tier` of an agent are those of its version in force. Keys are ids, digests and names an
@@ -69,8 +72,11 @@ from accredit.registry.model import (
     Person,
     Restriction,
     RestrictionKind,
+    ReviewSchedule,
     Role,
+    SeasonalUse,
     Store,
+    Tier,
 )
 from accredit.registry.organisation import AccountTie, Delegation, Group, Membership, RoleGrant
 
@@ -93,6 +99,7 @@ __all__ = [
     "ISSUER",
     "PERSON",
     "RESTRICTION",
+    "REVIEW_SCHEDULE",
     "ROLE_GRANT",
     "SERVER",
     "STORE",
@@ -121,6 +128,8 @@ __all__ = [
     "person_from",
     "restriction_doc",
     "restriction_from",
+    "review_schedule_doc",
+    "review_schedule_from",
     "role_grant_doc",
     "role_grant_from",
     "store_doc",
@@ -142,6 +151,7 @@ GATE: Final = "gate"
 FIELD_OWNER: Final = "field_owner"
 GROUP: Final = "group"
 INCIDENT: Final = "incident"
+REVIEW_SCHEDULE: Final = "review_schedule"
 ISSUER: Final = "issuer"
 PERSON: Final = "person"
 RESTRICTION: Final = "restriction"
@@ -479,6 +489,36 @@ def store_from(key: str, doc: Mapping[str, Any]) -> Store:
         id_field=doc["id_field"],
         text_field=doc["text_field"],
         created_field=doc["created_field"],
+    )
+
+
+def review_schedule_doc(schedule: ReviewSchedule) -> dict[str, Any]:
+    """A schedule's row, under its name."""
+    return {
+        "agents": sorted(schedule.agents),
+        "day": schedule.day,
+        "grace_days": schedule.grace_days,
+        "months": {tier.value: schedule.months[tier] for tier in sorted(schedule.months)},
+        "respond_days": schedule.respond_days,
+        "seasonal": [[one.tool, one.every_months] for one in schedule.seasonal],
+        "services": sorted(schedule.services),
+        "teams": sorted(schedule.teams),
+        "tiers": sorted(tier.value for tier in schedule.tiers),
+    }
+
+
+def review_schedule_from(key: str, doc: Mapping[str, Any]) -> ReviewSchedule:
+    return ReviewSchedule(
+        name=key,
+        teams=frozenset(doc["teams"]),
+        tiers=frozenset(Tier(one) for one in doc["tiers"]),
+        agents=frozenset(doc["agents"]),
+        services=frozenset(doc["services"]),
+        months={Tier(tier): months for tier, months in doc["months"].items()},
+        day=doc["day"],
+        respond_days=doc["respond_days"],
+        grace_days=doc["grace_days"],
+        seasonal=tuple(SeasonalUse(ToolId(tool), months) for tool, months in doc["seasonal"]),
     )
 
 

@@ -10,7 +10,7 @@ is signed off. While there is only one administrator nothing can be proposed, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
@@ -62,7 +62,7 @@ from accredit.registry.declarations import (
 from accredit.registry.directories import DIRECTORY_KINDS, Entitlements, directory_from
 from accredit.registry.errors import ManifestError, ManifestFault
 from accredit.registry.field_owners import Managed, managed_fields, managed_from
-from accredit.registry.handover import handed_over
+from accredit.registry.handover import declared_without, handed_over
 from accredit.registry.incidents import incident_closed, incident_frozen, incident_opened, incident_raised
 from accredit.registry.items import item_kind
 from accredit.registry.lifecycle import AgentEvent, AgentStep, Inapplicable, after
@@ -79,6 +79,7 @@ from accredit.registry.manifest import (
     IssuerManifest,
     ModelProviderManifest,
     PersonManifest,
+    ReviewScheduleManifest,
     StoreManifest,
     TeamManifest,
     TemplateManifest,
@@ -96,6 +97,7 @@ from accredit.registry.model import (
     Incident,
     Restriction,
     RestrictionKind,
+    ReviewSchedule,
     Role,
     Store,
     Tier,
@@ -307,6 +309,27 @@ class Registry:
         """
         return tuple(restated(self._proven(self._control.view)))
 
+    def granted_since(self, agent: AgentId) -> Mapping[ToolId, int]:
+        """Since when each tool and model of the version in force stands in every version that was declared.
+
+        Raises:
+            NotFoundError: no such agent.
+        """
+        found = self._registered(agent)
+        history = self._agent_row(agent, self._control.view).doc["history"]
+        end = max((at for at, entry in enumerate(history) if entry["version"] == found.version.digest), default=-1)
+        still = {grant.tool for grant in found.version.every_grant}
+        since = dict.fromkeys(still, history[end]["at_us"] if end >= 0 else found.registered_us)
+        for entry in reversed(history[: max(end, 0)]):
+            stored = self._control.view.get(rows.VERSION, entry["version"])
+            if stored is None:
+                break
+            still &= {grant.tool for grant in version_from(stored.doc).every_grant}
+            if not still:
+                break
+            since |= dict.fromkeys(still, entry["at_us"])
+        return since
+
     def authors(self, agent: AgentId) -> frozenset[PersonId]:
         """Who had a hand in the newest version declared: everybody who declared one since that in force was declared.
 
@@ -377,6 +400,16 @@ class Registry:
         """
         self._require_proven({rows.STORE})
         return self._tables.stores
+
+    @property
+    def review_schedules(self) -> tuple[ReviewSchedule, ...]:
+        """Schedules of reviews, by name.
+
+        Raises:
+            UnavailableError: the log contradicts a schedule's row.
+        """
+        self._require_proven({rows.REVIEW_SCHEDULE})
+        return self._tables.review_schedules
 
     def restrictions_of(self, agent: AgentId) -> tuple[Restriction, ...]:
         """The agent's restrictions that were not lifted, oldest first; some may be over.
@@ -701,6 +734,7 @@ class Registry:
                 | EnforcementPointManifest()
                 | ContextProviderManifest()
                 | GateManifest()
+                | ReviewScheduleManifest()
                 | TemplateManifest()
                 | DirectoryManifest()
             ):
@@ -736,6 +770,17 @@ class Registry:
         """
         return await self._control.transact(
             lambda view: handed_over(agent, owner, actor, self._proven(view), now_us=self._clock.now().wall_us)
+        )
+
+    async def declare_without(self, agent: AgentId, tools: Collection[ToolId], actor: Actor) -> Receipt | None:
+        """Declare the version in force without some tools and models; None if another waits or it grants none of them.
+
+        Raises:
+            NotFoundError: no such agent.
+            ConflictError: the agent's state does not allow it.
+        """
+        return await self._control.transact(
+            lambda view: declared_without(agent, tools, actor, self._proven(view), now_us=self._clock.now().wall_us)
         )
 
     # -- tool servers

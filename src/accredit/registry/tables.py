@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from accredit.audit.ports import Change, StateView, Write
 from accredit.kernel.ids import AgentId, PersonId, TeamId
 from accredit.registry import rows
-from accredit.registry.model import Agreement, GateRule, Incident, Person, Restriction, Store
+from accredit.registry.model import Agreement, GateRule, Incident, Person, Restriction, ReviewSchedule, Store
 from accredit.registry.organisation import AccountTie, Delegation, Group, Organisation, RoleGrant
 from accredit.registry.templates import Template, template_from
 
@@ -79,6 +79,7 @@ class Tables:
         self._restrictions: _ByAgent[Restriction] = _ByAgent(view, rows.RESTRICTION, rows.restriction_from)
         self._incidents: _ByAgent[Incident] = _ByAgent(view, rows.INCIDENT, rows.incident_from)
         self._stores: _Table[Store] = _Table(view, rows.STORE, rows.store_from)
+        self._schedules: _Table[ReviewSchedule] = _Table(view, rows.REVIEW_SCHEDULE, rows.review_schedule_from)
         self._tables: Mapping[str, _Table[Any]] = {
             rows.GROUP: self._groups,
             rows.ROLE_GRANT: self._grants,
@@ -90,6 +91,7 @@ class Tables:
             rows.RESTRICTION: self._restrictions,
             rows.INCIDENT: self._incidents,
             rows.STORE: self._stores,
+            rows.REVIEW_SCHEDULE: self._schedules,
         }
         self._made: Organisation | None = None
 
@@ -123,6 +125,11 @@ class Tables:
 
     def templates_of(self, team: TeamId) -> tuple[Template, ...]:
         return tuple(sorted((one for one in self._templates.values.values() if one.team == team), key=_named))
+
+    @property
+    def review_schedules(self) -> tuple[ReviewSchedule, ...]:
+        """By name."""
+        return tuple(self._schedules.values[name] for name in sorted(self._schedules.values))
 
     @property
     def stores(self) -> Mapping[str, Store]:

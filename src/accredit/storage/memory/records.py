@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from accredit.audit.model import LastUse, StoredRecord, StoredRow, Usage, UsageDay
+from accredit.audit.model import LastUse, StoredRecord, StoredRow, ToolDays, Usage, UsageDay
 from accredit.audit.ports import Commit, LogTotals
 from accredit.audit.records import stored_record
 from accredit.kernel.codes import Code
@@ -70,6 +70,23 @@ class MemoryRecordStore:
             for (day, who, what), row in sorted(self._usage.items())
             if since_day <= day and (until_day is None or day < until_day)
             if agent in {None, who} and tool in {None, what}
+        ]
+
+    def tool_days(self, agents: Collection[str], *, since_day: int, counted_since: int) -> list[ToolDays]:
+        found: dict[tuple[str, str], list[UsageDay]] = {}
+        for row in self.usage(since_day=since_day):
+            if row.agent in agents:
+                found.setdefault((row.agent, row.tool), []).append(row)
+        return [
+            ToolDays(
+                *key,
+                tuple(row.day for row in rows if row.usage.allows),
+                *(
+                    sum(getattr(row.usage, name) for row in rows if row.day >= counted_since)
+                    for name in ("allows", "denies", "cost_nanos")
+                ),
+            )
+            for key, rows in sorted(found.items())
         ]
 
     def last_use(self, *, since_day: int, agents: Collection[str] | None = None) -> dict[str, LastUse]:
