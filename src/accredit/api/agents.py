@@ -44,6 +44,7 @@ __all__ = [
     "GrantRow",
     "KnownCredentialRow",
     "LimitsShown",
+    "ObservedShown",
     "PlanShown",
     "PostureRow",
     "ProcedureShown",
@@ -135,10 +136,25 @@ class TierShown:
 
 
 @dataclass(frozen=True, slots=True)
+class ObservedShown:
+    """What was observed of an agent in the last days, against its version in force."""
+
+    windows: list[dict[str, Any]]
+    """For 14 and 30 days, by factor: `declared`, `observed`, whether that is `higher`, `evidence`, `records`."""
+    once: list[dict[str, Any]]
+    """Data classes seen too seldom to count."""
+    workflow: dict[str, Any] | None
+    """The work that it does with others, if that comes to more than it does alone."""
+    behind: int | None
+    """Records that are not read yet; null: reading has not begun."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentTier(TierShown):
     """Of the version in force, and of the candidate if there is one."""
 
     candidate: TierShown | None
+    observed: ObservedShown
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,6 +444,7 @@ class AgentDossier:
     """The five questions: approved_by, data, tools (and models), security_review, decommissioning; each names its
     record."""
     tiering: TierShown | None
+    observed: ObservedShown | None
     changes: list[ChangeRow]
     waiting: str | None
     """A request that people are asked to vote on now."""
@@ -511,6 +528,7 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return Json(AgentTier(
             shown.version, shown.tier, shown.score, shown.factors, shown.floors, shown.blocks, shown.lowers,
             shown.digest, candidate=candidate,
+            observed=ObservedShown(**(await asyncio.to_thread(room.observed.view, agent)).document()),
         ))  # fmt: skip
 
     @app.get("/api/v1/agents/{name:agent}/validation", response_model=AgentValidation)
@@ -640,6 +658,7 @@ def _dossier(plane: ControlPlane, asking: Asking, found: Dossier) -> AgentDossie
         purpose=version.manifest["spec"]["purpose"],
         answers=dated(found.answers()),
         tiering=TierShown(version=version.digest, **found.tiering.document()) if found.tiering else None,
+        observed=ObservedShown(**found.observed.document()) if found.observed else None,
         changes=[ChangeRow(one.facet, one.what, one.why, one.material) for one in found.changes],
         waiting=found.waiting.id if found.waiting else None,
         tools=[

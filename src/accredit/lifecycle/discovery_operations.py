@@ -37,6 +37,7 @@ from accredit.lifecycle.discovery.matching import Inventory, Sighting, match
 from accredit.lifecycle.discovery.model import Matched
 from accredit.lifecycle.discovery.reconciling import (
     ALERTS,
+    OBSERVED,
     REGISTRY,
     RETIREMENT_SOURCE,
     UNUSED_US,
@@ -68,7 +69,7 @@ _MAX_REASON: Final = 2_000
 _AT_ONCE: Final = 500
 """Findings that one look opens, ends, or tells of, at most: the next goes on."""
 _LOOK_EVERY_US: Final = 10 * 60_000_000
-_OWN_SOURCES: Final = frozenset({ALERTS, REGISTRY, RETIREMENT_SOURCE, ""})
+_OWN_SOURCES: Final = frozenset({ALERTS, OBSERVED, REGISTRY, RETIREMENT_SOURCE, ""})
 _log = logging.getLogger(__name__)
 
 

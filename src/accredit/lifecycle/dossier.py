@@ -21,6 +21,7 @@ from accredit.kernel.ids import AgentId, PersonId
 from accredit.lifecycle.granted import model_documents
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.model import Planned, Procedure, ProcedureKind, RetirementReceipt
+from accredit.lifecycle.observed_operations import ObservedOperations, ObservedView
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.timeline import Timeline, TimelineEvent
@@ -88,6 +89,8 @@ class Dossier:
     """Of the newest control record in force."""
     tiering: Tiering | None
     """None only if it cannot be computed now: see `unanswered`."""
+    observed: ObservedView | None
+    """What was observed against what is declared. None only if that cannot be computed now: see `unanswered`."""
     access: AccessReport | None
     approved: ApprovalAnswer | None
     """None: nobody did; nothing outside of production needs it."""
@@ -234,6 +237,7 @@ class Dossiers:
         monitor: Monitor,
         baselines: BaselineKeeper,
         timeline: Timeline,
+        observed: ObservedOperations,
         *,
         now_us: Callable[[], int],
         position: Callable[[], int],
@@ -245,6 +249,7 @@ class Dossiers:
         self._monitor = monitor
         self._baselines = baselines
         self._timeline = timeline
+        self._observed = observed
         self._now_us = now_us
         self._position = position
 
@@ -281,6 +286,7 @@ class Dossiers:
             at_us=self._now_us(),
             position=self._position(),
             tiering=asked("risk tier", lambda: self._judging.tiering(agent, agent.version), None),
+            observed=asked("what was observed", lambda: self._observed.view(agent), None),
             access=asked("access", lambda: self._judging.access(agent, agent.version), None),
             approved=self._approved(agent, requests, events),
             changes=changes_between(agent.version.manifest, agent.candidate.manifest) if agent.candidate else (),

@@ -54,6 +54,7 @@ from accredit.lifecycle.incident_operations import IncidentOperations
 from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
+from accredit.lifecycle.observed_operations import ObservedOperations
 from accredit.lifecycle.operations import Operations
 from accredit.lifecycle.overdue import RisenTiers
 from accredit.lifecycle.people_operations import PeopleOperations
@@ -71,6 +72,8 @@ from accredit.lifecycle.successions import Successions
 from accredit.lifecycle.timeline import Timeline
 from accredit.limits.service import Limits
 from accredit.monitoring.baselines import BaselineKeeper
+from accredit.monitoring.observations import Observations
+from accredit.monitoring.observing import ObservedTraffic
 from accredit.monitoring.service import Monitor
 from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.releases import PolicyReleases
@@ -97,6 +100,7 @@ class LifecycleRoom:
     judging: Judging
     lifecycle: Lifecycle
     monitor: Monitor
+    observed: ObservedOperations
     operations: Operations
     timeline: Timeline
     discovery: DiscoveryOperations
@@ -154,7 +158,7 @@ class LifecycleRoom:
             self.discovery.tidy,
             self.incidents.round,
         )
-        long = (self.record_operations.round, self.stores.round, self.retirements.round)
+        long = (self.observed.round, self.record_operations.round, self.stores.round, self.retirements.round)
         while True:
             await asyncio.sleep(WATCH_S * TIDY_EVERY)
             for each in (*quick, *long):
@@ -224,7 +228,8 @@ def furnished(
     kept_for = schedule or the_schedule()
     expiries = Expiries(control, subjects, index, legal_holds, kept_for, clock=clock, ids=ids)
     erasures = Erasures(control, index, subjects, legal_holds, names, clock=clock, ids=ids, at=at)
-    judging = Judging(registry, snapshot, clock)
+    observations = Observations(control)
+    judging = Judging(registry, snapshot, clock, observations)
     grounds = PresentGrounds(
         registry,
         judging,
@@ -373,6 +378,7 @@ def furnished(
         },
     )
     breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
+    observed = ObservedOperations(ObservedTraffic(records), observations, judging, registry, monitor, findings, clock)
     dossiers = Dossiers(
         registry,
         approvals,
@@ -381,6 +387,7 @@ def furnished(
         monitor,
         baselines,
         timeline,
+        observed,
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
@@ -430,6 +437,7 @@ def furnished(
         judging,
         lifecycle,
         monitor,
+        observed,
         operations,
         timeline,
         discovery,
@@ -447,7 +455,7 @@ def furnished(
         erasures,
         expiries,
         record_operations,
-        RisenTiers(lifecycle, registry, monitor, clock, steady=steady),
+        RisenTiers(control, lifecycle, registry, monitor, clock, steady=steady),
         retirements,
         IncidentOperations(
             registry=registry,
