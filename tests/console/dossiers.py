@@ -8,6 +8,7 @@ from accredit.kernel.clearance import Subject
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, PersonId, ToolId
 from accredit.lifecycle.dossier import ApprovalAnswer, DeclaredVersion, Dossier, RecordedVote, SecurityReview
+from accredit.lifecycle.envelope import EnvelopeUse, EnvelopeView
 from accredit.lifecycle.model import Done, Planned, RetirementReceipt, Step
 from accredit.lifecycle.observed_operations import ObservedView, WindowSeen
 from accredit.lifecycle.timeline import TimelineEvent
@@ -74,6 +75,16 @@ def dossier_of(agent: Agent, now_us: int, *, tier: Tier | None = Tier.HIGH, word
         changes=(
             FacetChange("tools", "crm/refund", "is granted now", material=True),
             FacetChange("limits", "callsPerMinute", "is lower", material=False),
+        ),
+        envelope=EnvelopeView(
+            {"models": [{"agreement": None, "model": words, "provider": "maker"}]},
+            now_us + 90 * 24 * _HOUR_US,
+            (
+                EnvelopeUse(
+                    33, now_us, Digest("sha256:" + "4" * 64), "psn_1", ({"facet": "models", "why": "is used now"},)
+                ),
+            ),
+            1,
         ),
         waiting=None,
         review=SecurityReview(now_us - 30 * _HOUR_US, PersonId("sam"), request.id, 30),

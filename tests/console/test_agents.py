@@ -240,6 +240,16 @@ def test_declared_and_observed_stand_side_by_side_with_links_to_their_records(vi
     assert 'href="/console/agents/agt_2"' in shown
 
 
+@pytest.mark.requirement("envelope:listed")
+def test_what_is_approved_beforehand_and_was_used_stands_on_the_agents_page(visit: _Visit, desk: Desk) -> None:
+    agent = desk.fleet.add("support-copilot")
+    text = visit("sam").get(f"/console/agents/{agent.id}").text
+    shown = text.split("Approved beforehand", 1)[1].split("</section>", 1)[0]
+    assert "Used 1 times since somebody last voted" in shown
+    assert 'href="/console/records/33"' in shown
+    assert "needs no vote until" in shown
+
+
 @pytest.mark.requirement("otlp:shown")
 def test_reported_use_stands_apart_from_what_was_measured(visit: _Visit, desk: Desk) -> None:
     agent = desk.fleet.add("support-copilot")

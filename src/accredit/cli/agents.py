@@ -41,6 +41,7 @@ for group in (agent, baseline, limits):
 
 _STEPS: Final[Parts] = {"steps": ("step", "does", "at", "result", "open")}
 _DOSSIER: Final[Parts] = {**_STEPS, "observed": ("name", "declared", "observed", "evidence", "records")}
+_ENVELOPE: Final[Parts] = {"uses": ("record", "at", "version", "by", "changes")}
 _OBSERVED: Final = ("days", "name", "declared", "observed", "evidence", "records")
 _TIER: Final[Parts] = {
     "factors": ("name", "level", "weight", "points", "sources"),
@@ -115,6 +116,12 @@ def _agent_tier(name: str, *, output: Out = TABLE) -> None:
 def _agent_validation(name: str, *, output: Out = TABLE) -> None:
     """Show what an agent could do under the policies in force, and what of it is too much."""
     listed(_path(name, "/validation"), output, parts=_ACCESS)
+
+
+@agent.command(name="envelope")
+def _agent_envelope(name: str, *, output: Out = TABLE) -> None:
+    """Show what of an agent may change without another vote, until when, and what did."""
+    listed(_path(name, "/envelope"), output, parts=_ENVELOPE)
 
 
 @agent.command(name="timeline")

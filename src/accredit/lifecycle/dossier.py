@@ -18,6 +18,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId, PersonId
+from accredit.lifecycle.envelope import EnvelopeView, envelope_view
 from accredit.lifecycle.granted import model_documents
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.model import Planned, Procedure, ProcedureKind, RetirementReceipt
@@ -96,6 +97,8 @@ class Dossier:
     """None: nobody did; nothing outside of production needs it."""
     changes: tuple[FacetChange, ...]
     """What the newest declaration changes against the version in force, if it is not that."""
+    envelope: EnvelopeView
+    """What may change without another vote, and what did."""
     waiting: ApprovalRequest | None
     """A request that people are asked to vote on now."""
     review: SecurityReview | None
@@ -281,6 +284,7 @@ class Dossiers:
             plan = asked("retirement plan", lambda: self._lifecycle.retirement_plan(agent_id), no_plan)
         else:
             plan = no_plan
+        approved = self._approved(agent, requests, events)
         return Dossier(
             agent=agent,
             at_us=self._now_us(),
@@ -288,8 +292,9 @@ class Dossiers:
             tiering=asked("risk tier", lambda: self._judging.tiering(agent, agent.version), None),
             observed=asked("what was observed", lambda: self._observed.view(agent), None),
             access=asked("access", lambda: self._judging.access(agent, agent.version), None),
-            approved=self._approved(agent, requests, events),
-            changes=changes_between(agent.version.manifest, agent.candidate.manifest) if agent.candidate else (),
+            approved=approved,
+            changes=self._changes(agent),
+            envelope=envelope_view(agent, [one.vote for one in approved.votes] if approved else (), events),
             waiting=next((one for one in reversed(requests) if one.state == "open"), None),
             review=_review(requests, events),
             plan=plan,
@@ -308,6 +313,12 @@ class Dossiers:
             records=self._records(agent),
             unanswered=tuple(unanswered),
         )
+
+    def _changes(self, agent: Agent) -> tuple[FacetChange, ...]:
+        if agent.candidate is None:
+            return ()
+        little = self._registry.differs_in_little
+        return changes_between(agent.version.manifest, agent.candidate.manifest, little=little)
 
     def _records(self, agent: Agent) -> dict[str, int | None]:
         rows = {
