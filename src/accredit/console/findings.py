@@ -33,6 +33,7 @@ _WORDS: Final[Mapping[FindingKind, str]] = {
     FindingKind.SPLIT_WORKFLOW: "With others it comes to a higher tier than it was approved under",
     FindingKind.DATA_SEEN: "Data was seen that it does not declare",
     FindingKind.PURPOSE_MISMATCH: "What it does is not what its purpose says",
+    FindingKind.VERSION_MISMATCH: "What runs is not what was approved",
     FindingKind.NEAR_THRESHOLD: "Its newest declaration lies just under a tier",
 }
 _DOES: Final[Mapping[FindingAnswer, str]] = {

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId
@@ -133,6 +134,8 @@ class ObservedOperations:
         self._clock = clock
         self._waiting: set[AgentId] = set()
         self._looked_boot_us: int | None = None
+        self._nearness: dict[AgentId, tuple[Digest, Mapping[str, Any] | None]] = {}
+        """Of the newest declaration of each agent: how near to a threshold it came, when it was first looked at."""
         self._alone = asyncio.Lock()
 
     # -- explained
@@ -303,6 +306,12 @@ class ObservedOperations:
 
     def _near(self, agent: Agent) -> Mapping[str, Any] | None:
         newest = (agent.candidate or agent.version).digest
+        known = self._nearness.get(agent.id)
+        if known is None or known[0] != newest:
+            known = self._nearness[agent.id] = (newest, self._nearness_of(agent, newest))
+        return known[1]
+
+    def _nearness_of(self, agent: Agent, newest: Digest) -> Mapping[str, Any] | None:
         declared = self._registry.versions(agent.id)[-2:][::-1]
         if len(declared) < 2 or declared[0].digest != newest:
             return None

@@ -62,6 +62,7 @@ from accredit.lifecycle.ports import Archive, FindsPersonal, Samples, StoreAdapt
 from accredit.lifecycle.record_operations import RecordOperations
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.retirements import Retirements
+from accredit.lifecycle.running_versions import RunningVersions
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
 from accredit.lifecycle.store_operations import StoreOperations
@@ -119,6 +120,7 @@ class LifecycleRoom:
     risen: RisenTiers
     retirements: Retirements
     incidents: IncidentOperations
+    running: RunningVersions
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -154,6 +156,8 @@ class LifecycleRoom:
         quick = (
             self.risen.round,
             self.directories.round,
+            self.running.round,
+            self.risen.round,
             self.people.successions.round,
             self.discovery.tidy,
             self.incidents.round,
@@ -466,4 +470,5 @@ def furnished(
             legal_holds=legal_holds,
             records=records.size,
         ),
+        RunningVersions(control, registry, snapshot, baselines, timeline, monitor, clock),
     )

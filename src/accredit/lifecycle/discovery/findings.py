@@ -68,6 +68,8 @@ class FindingKind(StrEnum):
     """A data class was seen where none is declared, too seldom to act on it."""
     PURPOSE_MISMATCH = "purpose-mismatch"
     """What an agent does is not what its purpose says."""
+    VERSION_MISMATCH = "version-mismatch"
+    """An agent of which something that runs is not what was approved."""
     NEAR_THRESHOLD = "near-threshold"
     """An agent whose newest declaration came to lie just under the threshold of a tier."""
 
@@ -109,6 +111,7 @@ ANSWERS: Final[Mapping[FindingKind, tuple[FindingAnswer, ...]]] = {
     FindingKind.SPLIT_WORKFLOW: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE),
     FindingKind.DATA_SEEN: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
     FindingKind.PURPOSE_MISMATCH: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
+    FindingKind.VERSION_MISMATCH: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE),
     FindingKind.NEAR_THRESHOLD: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
 }
 """What can be answered to a finding of each kind. That an agent has no owner, or runs above the tier it was approved
@@ -119,6 +122,7 @@ _DAYS_OF: Final[Mapping[FindingKind, int]] = {
     FindingKind.ORPHAN: 7,
     FindingKind.UNDER_DECLARED: 5,
     FindingKind.SPLIT_WORKFLOW: 5,
+    FindingKind.VERSION_MISMATCH: 5,
 }
 
 

@@ -49,6 +49,10 @@ _INSISTS: Final = 3
 """In how many minutes a caller that nobody knows has to have come: once may be a slip of somebody's."""
 _KIND_OF_ALERT: Final[Mapping[AlertKind, FindingKind]] = {
     AlertKind.GHOST: FindingKind.GHOST,
+    AlertKind.POSTURE_DEFINITION: FindingKind.VERSION_MISMATCH,
+    AlertKind.POSTURE_MODEL: FindingKind.VERSION_MISMATCH,
+    AlertKind.POSTURE_PROMPT: FindingKind.VERSION_MISMATCH,
+    AlertKind.POSTURE_VERSION: FindingKind.VERSION_MISMATCH,
     AlertKind.REPORTED_AGENT: FindingKind.UNREGISTERED,
     AlertKind.REPORTED_MODEL: FindingKind.SHADOW,
     AlertKind.REPORTED_TOOL: FindingKind.SHADOW,
