@@ -344,3 +344,21 @@ def test_a_start_in_the_middle_tells_of_what_was_missed_at_once_and_once(tmp_pat
             assert [one.body["stage"] for one in told] == [3]
 
     run(story())
+
+
+@pytest.mark.requirement("observed:exposure", "observed:answered")
+def test_work_handed_on_by_an_agent_that_anybody_reaches_raises_who_it_was_handed_to(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            found = await place.active(autonomy="acts-unattended", reach="company")
+            outer = await another(place, "desk", audience="public", inputs=["public"])
+            before = place.room.judging.tiering(place.agent(), place.agent().version).score
+            await seen(place, found, callers=(outer.id,))
+            after = place.room.judging.tiering(place.agent(), place.agent().version)
+            assert after.score > before
+            exposure = next(one for one in after.factors if one.name == "exposure")
+            assert exposure.level == 4
+            assert any(source.startswith("observed: ") for source in exposure.sources)
+
+    run(story())

@@ -94,7 +94,7 @@ def test_what_was_used_is_folded_from_the_records_of_real_calls(tmp_path: Path) 
             assert traffic.catch_up(now_us, at_most=10_000)
             use = traffic.use(who.agent, now_us)
             (tool,) = use.tools
-            assert (tool.tool, tool.level, tool.executed, tool.alone, tool.attended) == ("crm/read", 1, 3, 3, 0)
+            assert (tool.tool, tool.level, tool.executed, tool.alone, tool.attended) == ("crm/read", 1, 3, 0, 0)
             (data,) = use.data
             assert (data.data_class, data.checked, data.sighted) == ("financial", 3, Sighted.COUNTS)
 

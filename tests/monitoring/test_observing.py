@@ -195,7 +195,9 @@ def test_agents_that_worked_on_the_same_tasks_or_handed_work_on_are_told_in_pair
 
 @pytest.mark.requirement("observed:folded")
 def test_of_one_agent_a_bounded_amount_is_kept_the_newest_and_that_is_said() -> None:
-    entries = [called(A, f"crm/t{n}", number=n, at_us=NOW_US, callers=(f"agt_{n}",)) for n in range(450)]
+    entries = [
+        called(A, f"crm/t{n}", number=n, at_us=NOW_US, effect="external", callers=(f"agt_{n}",)) for n in range(450)
+    ]
     found = use(*entries)
     assert (len(found.tools), len(found.callers), found.in_part) == (400, 50, True)
     assert "crm/t449" in {one.tool for one in found.tools}

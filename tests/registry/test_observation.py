@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accredit.kernel.ids import AgentId, ToolId
-from accredit.registry.model import AgentVersion, Effect, Tier
+from accredit.registry.model import AgentVersion, Tier
 from accredit.registry.observation import (
     NOTHING_OBSERVED,
     ObservedRisk,
@@ -50,7 +50,7 @@ def version() -> AgentVersion:
 
 
 def seen_by(facts: RiskFacts, seen: ObservedRisk, exposure: int = 0) -> RiskFacts:
-    return with_observed(facts, version(), seen, FLEET.registry.catalogue, lambda _: exposure)
+    return with_observed(facts, version(), seen, lambda _: exposure)
 
 
 def higher(after: Levels, before: Levels) -> bool:
@@ -67,7 +67,6 @@ SEEN = st.builds(
     data=st.frozensets(
         st.tuples(VERSIONS, NAMES, st.sampled_from(["public", "personal", "secret", "phi", "odd"])), max_size=4
     ),
-    executed=st.frozensets(st.tuples(VERSIONS, NAMES), max_size=4),
     callers=st.frozensets(st.sampled_from([AgentId("agt_1"), AgentId("agt_2")]), max_size=2),
     reach=st.integers(0, 3),
 )
@@ -81,7 +80,6 @@ def test_what_is_observed_never_lowers_and_more_of_it_never_lowers_either(
 ) -> None:
     both = ObservedRisk(
         seen.data | more.data,
-        seen.executed | more.executed,
         seen.callers | more.callers,
         max(seen.reach, more.reach),
     )
@@ -98,7 +96,6 @@ def test_of_what_nothing_was_observed_the_explanation_keeps_its_digest() -> None
     facts = facts_of(FLEET)
     assert seen_by(facts, NOTHING_OBSERVED) is facts
     assert "observed" not in facts.document()
-    assert tiering(seen_by(facts, ObservedRisk(executed=frozenset({("v", LOOKED)})))).digest == tiering(facts).digest
 
 
 @pytest.mark.requirement("observed:counts")
@@ -142,15 +139,12 @@ def test_what_a_mask_takes_away_now_or_is_not_granted_any_more_was_seen_and_is_o
 
 
 @pytest.mark.requirement("observed:executed")
-def test_a_tool_that_was_used_under_this_version_without_a_grant_counts_as_granted() -> None:
-    """A permit of the organisation lets an agent use what its manifest does not name."""
-    facts, under = facts_of(FLEET), version().digest
-    used = ObservedRisk(executed=frozenset({(under, SENT)}))
-    after = levels_of(seen_by(facts, used))
-    assert (after.effect, after.external, tier_of(after)) == (3, True, Tier.HIGH)
-    before_this_version = ObservedRisk(executed=frozenset({("older", SENT)}))
-    assert tier_of(levels_of(seen_by(facts, before_this_version))) is Tier.LOW
-    assert Effect.EXTERNAL not in {tool.effect for tool in facts.tools}
+def test_what_is_granted_counts_and_what_was_executed_under_another_version_is_shown() -> None:
+    facts = facts_of(FLEET)
+    use = ObservedUse(30, tools=(UsedTool("older", SENT, 3, 9, 9, 0, (4,)),))
+    assert seen_by(facts, observed_risk(use)) is facts
+    effect = {one.name: one for one in factors_seen(facts, use)}["effect"]
+    assert (effect.declared, effect.observed, effect.records) == (1, 3, (4,))
 
 
 @pytest.mark.requirement("observed:exposure")

@@ -9,7 +9,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("observed:raises", _SOURCE, "What is observed can raise a factor and lowers none."),
     Requirement("observed:counts", _SOURCE, "A data class counts by checked values or different subjects, else not."),
     Requirement("observed:over", _SOURCE, "What is masked, closed or not granted any more does not count any more."),
-    Requirement("observed:executed", _SOURCE, "A tool that is used without a grant counts as one that is granted."),
+    Requirement("observed:executed", _SOURCE, "Of effects what is granted counts; what was executed is shown."),
     Requirement("observed:exposure", _SOURCE, "Work that is handed on brings the exposure of whoever had it before."),
     Requirement("observed:reach", _SOURCE, "The number of users shows a reach, and is never counted too high."),
     Requirement("observed:explained", _SOURCE, "Declared and observed stand side by side, by factor, with records."),

@@ -38,10 +38,11 @@ from accredit.registry.observation import (
     Sighted,
     factors_seen,
     observed_risk,
+    told_of,
 )
 from accredit.registry.risk import exposure_by
 from accredit.registry.service import Registry
-from accredit.registry.tiering import RiskFacts, floors_of, levels_of, score_of, tier_of
+from accredit.registry.tiering import RiskFacts, floors_of, levels_of, score_of, tier_of, tier_rank
 from accredit.registry.workflow import TOGETHER, Workflow, bound, together, workflows
 
 __all__ = ["ObservedOperations", "ObservedView", "WindowSeen"]
@@ -214,9 +215,6 @@ class ObservedOperations:
                 found[agent_id] = ObservedAgent()
                 continue
             seen = observed_risk(self._traffic.use(agent_id, now_us))
-            granted = {grant.tool for grant in agent.version.every_grant}
-            ran = {(under, tool) for under, tool in seen.executed if under == agent.version.digest}
-            seen = replace(seen, executed=frozenset(one for one in ran if one[1] not in granted))
             found[agent_id] = replace(before, risk=seen if complete else _both(before.risk, seen))
         return found
 
@@ -275,13 +273,13 @@ class ObservedOperations:
         for agent in list(self._registry.catalogue.agents()):
             if not _watched(agent):
                 continue
-            if agent.id in risen:
-                yield from self._raised(agent)
             use = self._traffic.use(agent.id, now_us)
             purpose = str(agent.version.manifest["spec"]["purpose"])
             if use.tools and (unlike := unlike_its_purpose(purpose, use)) is not None:
                 yield _about(FindingKind.PURPOSE_MISMATCH, agent, Severity.INFO, unlike)
             try:
+                if agent.id in risen:
+                    yield from self._raised(agent)
                 if use.data and (once := seen_once(use, self._judging.registered(agent, agent.version).reached)):
                     yield _about(FindingKind.DATA_SEEN, agent, Severity.WARNING, once)
                 if (near := self._near(agent)) is not None:
@@ -300,8 +298,10 @@ class ObservedOperations:
         if observation.workflow is not None:
             evidence = {**told, **observation.workflow.document()}
             yield _about(FindingKind.SPLIT_WORKFLOW, agent, Severity.CRITICAL, evidence)
-        if alert.evidence.get("observed") and observation.risk != ObservedRisk():
-            evidence = {**told, "observed": list(alert.evidence["observed"]), "tier": alert.evidence["seen"]}
+        observed, registered = self._judging.alone(agent), self._judging.registered(agent, agent.version)
+        tiers = [tier_rank(tier_of(levels_of(facts))) for facts in (observed, registered)]
+        if tiers[0] > tiers[1]:
+            evidence = {**told, "observed": list(told_of(observed)), "tier": alert.evidence["seen"]}
             yield _about(FindingKind.UNDER_DECLARED, agent, Severity.CRITICAL, evidence)
 
     def _near(self, agent: Agent) -> Mapping[str, Any] | None:
@@ -326,7 +326,6 @@ def _watched(agent: Agent) -> bool:
 def _both(before: ObservedRisk, now: ObservedRisk) -> ObservedRisk:
     return ObservedRisk(
         before.data | now.data,
-        before.executed | now.executed,
         before.callers | now.callers,
         max(before.reach, now.reach),
     )

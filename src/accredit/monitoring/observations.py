@@ -100,7 +100,6 @@ def _doc(one: ObservedAgent) -> dict[str, Any]:
     return {
         "callers": sorted(one.risk.callers),
         "data": [list(each) for each in sorted(one.risk.data)],
-        "executed": [list(each) for each in sorted(one.risk.executed)],
         "reach": one.risk.reach,
         "workflow": None
         if work is None
@@ -118,7 +117,6 @@ def _from(doc: Mapping[str, Any]) -> ObservedAgent:
     return ObservedAgent(
         ObservedRisk(
             frozenset((version, ToolId(tool), kind) for version, tool, kind in doc["data"]),
-            frozenset((version, ToolId(tool)) for version, tool in doc["executed"]),
             frozenset(AgentId(one) for one in doc["callers"]),
             doc["reach"],
         ),

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from accredit.audit.model import StoredRecord
 from accredit.audit.ports import LogReader
@@ -22,7 +22,7 @@ from accredit.enforcement.model import CallEnd
 from accredit.kernel.detector import Sensitive
 from accredit.kernel.ids import AgentId, ToolId
 from accredit.registry.model import Effect, WriteScope
-from accredit.registry.observation import WINDOW_DAYS, ObservedUse, SeenClass, UsedCaller, UsedTool
+from accredit.registry.observation import CONSEQUENTIAL, WINDOW_DAYS, ObservedUse, SeenClass, UsedCaller, UsedTool
 from accredit.registry.tiering import effect_level
 
 __all__ = ["ObservedTraffic", "SeenUse", "WorkedWith", "use_in"]
@@ -43,6 +43,9 @@ _MOST_OF_TASK: Final = 16
 """Agents kept of one task."""
 _SLOTS: Final = 1_024
 _EVIDENCE: Final = 5
+_COUNT_BITS: Final = 40
+_MOST_COUNTED: Final = (1 << _COUNT_BITS) - 1
+_POSITION_BITS: Final = 44
 _MOST_OPEN: Final = 20_000
 _SECRET: Final = {kind.value: kind for kind in Sensitive}
 
@@ -117,28 +120,44 @@ def use_in(record: StoredRecord) -> SeenUse | None:
 
 
 class _Days:
-    """A count for each of the last days, and the newest records of them."""
+    """A count for each of the last days, and the newest records of them. Small: a fleet has tens of thousands."""
 
-    __slots__ = ("counts", "records")
+    __slots__ = ("_counts", "_records")
 
     def __init__(self) -> None:
-        self.counts: dict[int, int] = {}
-        self.records: list[tuple[int, int]] = []
+        self._counts = array("Q")
+        """Day and count in one number each."""
+        self._records = array("Q")
+        """Day and position in one number each, the newest ones."""
 
     def add(self, day: int, position: int, count: int = 1) -> None:
-        self.counts[day] = self.counts.get(day, 0) + count
-        self.records.append((day, position))
-        if len(self.records) > _EVIDENCE:
-            del self.records[0]
-        if len(self.counts) > _DAYS:
-            for old in sorted(self.counts)[: len(self.counts) - _DAYS]:
-                del self.counts[old]
+        counts = self._counts
+        at = next((at for at in range(len(counts) - 1, -1, -1) if counts[at] >> _COUNT_BITS == day), None)
+        if at is None:
+            counts.append(day << _COUNT_BITS | min(count, _MOST_COUNTED))
+        else:
+            counts[at] = day << _COUNT_BITS | min((counts[at] & _MOST_COUNTED) + count, _MOST_COUNTED)
+        self.show(day, position)
+        if len(counts) > _DAYS:
+            counts.pop(min(range(len(counts)), key=counts.__getitem__))
+
+    def show(self, day: int, position: int) -> None:
+        """Keep a record of that day as evidence."""
+        self._records.append(day << _POSITION_BITS | position)
+        if len(self._records) > _EVIDENCE:
+            self._records.pop(0)
 
     def since(self, day: int) -> int:
-        return sum(count for at, count in self.counts.items() if at >= day)
+        return sum(one & _MOST_COUNTED for one in self._counts if one >> _COUNT_BITS >= day)
 
     def shown(self, day: int) -> tuple[int, ...]:
-        return tuple(position for at, position in self.records if at >= day)
+        kept = (one for one in self._records if one >> _POSITION_BITS >= day)
+        return tuple(one & ((1 << _POSITION_BITS) - 1) for one in kept)
+
+    @property
+    def newest(self) -> int:
+        """Of its records; -1 without one."""
+        return self._records[-1] & ((1 << _POSITION_BITS) - 1) if self._records else -1
 
 
 class _Tool:
@@ -146,7 +165,26 @@ class _Tool:
 
     def __init__(self) -> None:
         self.level, self.last = 0, -1
-        self.executed, self.alone, self.attended = _Days(), _Days(), _Days()
+        self.executed = _Days()
+        self.alone: _Days | None = None
+        self.attended: _Days | None = None
+
+    def decided(self, one: SeenUse) -> None:
+        """Of calls that change something for others: whether a person decided on it."""
+        if one.level < CONSEQUENTIAL:
+            return
+        if one.attended:
+            self.attended = self.attended or _Days()
+            self.attended.add(one.day, one.position)
+        else:
+            self.alone = self.alone or _Days()
+            self.alone.add(one.day, one.position)
+
+    def counted(self, since: int) -> tuple[int, int, int]:
+        """Executed, alone, attended."""
+        days = (self.executed, self.alone, self.attended)
+        executed, alone, attended = (0 if each is None else each.since(since) for each in days)
+        return executed, alone, attended
 
 
 class _Class:
@@ -253,7 +291,7 @@ class ObservedTraffic:
                 tool.executed.add(one.day, one.position)
             self._detected(use, one)
             return
-        (tool.attended if one.attended else tool.alone).add(one.day, one.position)
+        tool.decided(one)
         whom = one.task or one.user
         if whom is not None:
             self._pending[one.decision_id] = whom
@@ -267,7 +305,7 @@ class ObservedTraffic:
         for caller in one.callers:
             if caller not in use.callers and len(use.callers) >= _MOST_CALLERS:
                 use.in_part = True
-                del use.callers[min(use.callers, key=lambda key: (use.callers[key].records[-1], key))]
+                del use.callers[min(use.callers, key=lambda key: (use.callers[key].newest, key))]
             use.callers.setdefault(caller, _Days()).add(one.day, one.position)
         if one.task is not None:
             of = self._tasks.setdefault(one.task, {})
@@ -287,13 +325,14 @@ class ObservedTraffic:
             of = use.classes.setdefault(kind.data_class, _Class())  # as many as kinds have classes
             if kind.checked:
                 of.checked.add(one.day, one.position, count)
+            else:
+                of.checked.show(one.day, one.position)
             if kind not in _NOT_A_PERSON:
                 persons[kind.data_class] = max(persons.get(kind.data_class, 0), count)
             of.places[one.version, one.tool] = one.day
             if len(of.places) > _MOST_PLACES:
                 use.in_part = True
                 del of.places[min(of.places, key=lambda key: (of.places[key], key))]
-            of.checked.records = [*of.checked.records, (one.day, one.position)][-_EVIDENCE:]
         for name, count in persons.items():
             of = use.classes[name]
             of.values[one.day] = max(of.values.get(one.day, 0), count)
@@ -312,7 +351,7 @@ class ObservedTraffic:
             for agent, use in list(self._agents.items()):
                 self._touched.add(agent)
                 for key, tool in list(use.tools.items()):
-                    if not any(days.since(since) for days in (tool.executed, tool.alone, tool.attended)):
+                    if not any(tool.counted(since)):
                         del use.tools[key]
                 for name, of in list(use.classes.items()):
                     of.values = {day: count for day, count in of.values.items() if day >= since}
@@ -397,7 +436,7 @@ def _classes(use: _Use, since: int) -> Iterator[SeenClass]:
 
 def _tools(use: _Use, since: int) -> Iterator[UsedTool]:
     for (version, name), tool in sorted(use.tools.items()):
-        executed, alone, attended = (days.since(since) for days in (tool.executed, tool.alone, tool.attended))
+        executed, alone, attended = tool.counted(since)
         if executed or alone or attended:
-            records: Any = tool.executed.shown(since) or tool.alone.shown(since) or tool.attended.shown(since)
-            yield UsedTool(version, name, tool.level, executed, alone, attended, records)
+            shown = [days.shown(since) for days in (tool.executed, tool.alone, tool.attended) if days is not None]
+            yield UsedTool(version, name, tool.level, executed, alone, attended, next(filter(None, shown), ()))

@@ -16,12 +16,12 @@ from enum import StrEnum
 from typing import Any, Final
 
 from accredit.kernel.ids import AgentId, ToolId
-from accredit.registry.catalogue import Catalogue
 from accredit.registry.model import AgentVersion
 from accredit.registry.tiering import GrantedTool, RiskFacts, data_level, levels_of
 
 __all__ = [
     "CHECKED_HITS",
+    "CONSEQUENTIAL",
     "DIFFERENT_SUBJECTS",
     "NOTHING_OBSERVED",
     "WINDOW_DAYS",
@@ -50,7 +50,8 @@ _ALONE: Final = 3
 """So many calls that change things for others, none of them decided by a person, are no accident."""
 _USERS: Final = ((250, 3), (25, 2), (2, 1))
 """At least so many users show at least this reach."""
-_CONSEQUENTIAL: Final = 3
+CONSEQUENTIAL: Final = 3
+"""From this effect on a call changes something for others."""
 
 
 class Sighted(StrEnum):
@@ -93,9 +94,9 @@ class UsedTool:
     executed: int
     """Calls that were sent."""
     alone: int
-    """Calls let through without anybody deciding on them."""
+    """Consequential calls let through without anybody deciding on them."""
     attended: int
-    """Calls that a person granted."""
+    """Consequential calls that a person granted."""
     records: tuple[int, ...]
 
 
@@ -128,8 +129,6 @@ class ObservedRisk:
 
     data: frozenset[tuple[str, ToolId, str]] = frozenset()
     """(Version, tool or model, data class)."""
-    executed: frozenset[tuple[str, ToolId]] = frozenset()
-    """(Version, tool)."""
     callers: frozenset[AgentId] = frozenset()
     reach: int = 0
 
@@ -146,7 +145,6 @@ def observed_risk(use: ObservedUse) -> ObservedRisk:
             if one.sighted is Sighted.COUNTS
             for version, tool in one.places
         ),
-        frozenset((one.version, one.tool) for one in use.tools if one.executed),
         frozenset(one.agent for one in use.callers if one.times >= _HANDED_ON),
         reach_shown(use.users),
     )
@@ -161,29 +159,18 @@ def with_observed(
     facts: RiskFacts,
     version: AgentVersion,
     seen: ObservedRisk,
-    catalogue: Catalogue,
     exposures: Callable[[AgentId], int] = lambda _: 0,
 ) -> RiskFacts:
     """The facts of a version with what was observed of its agent; `exposures` knows who other agents hear from.
 
-    A tool that is not granted, and was used under this very version all the same, counts as one that is.
+    Of effects what is granted counts, used or not: no call passes without a grant, so nothing more can be observed.
     """
     if seen == NOTHING_OBSERVED:
         return facts
-    granted = {tool.tool for tool in facts.tools}
     models = {grant.tool for grant in version.models}
-    tools = [replace(tool, seen=tool.seen | frozenset(_reaching(tool, version, seen))) for tool in facts.tools]
-    for under, name in sorted(seen.executed):
-        if under != version.digest or name in granted or name in models:
-            continue
-        found = catalogue.tool(name)
-        if found is None or found.rates is not None:
-            continue
-        classes = frozenset(kind for _, where, kind in seen.data if where == name)
-        tools.append(GrantedTool(name, found.effect, found.scope, found.data, seen=classes))
     return replace(
         facts,
-        tools=tuple(tools),
+        tools=tuple(replace(tool, seen=tool.seen | frozenset(_reaching(tool, version, seen))) for tool in facts.tools),
         answered=facts.answered | {kind for _, where, kind in seen.data if where in models},
         heard_from=max((facts.heard_from, *map(exposures, seen.callers))),
         served=max(facts.served, seen.reach),
@@ -203,9 +190,10 @@ def told_of(facts: RiskFacts) -> tuple[str, ...]:
     granted = [(tool, kind) for tool in facts.tools for kind in sorted(tool.seen - facts.declared - tool.data)]
     words = [f"`{tool.tool}` carried `{kind}`" for tool, kind in granted]
     words += [f"its models answered `{kind}`" for kind in sorted(facts.answered - facts.declared)]
-    if facts.heard_from:
+    said = levels_of(replace(facts, heard_from=0, served=0))
+    if facts.heard_from > said.exposure:
         words.append(f"agents of exposure {facts.heard_from} handed work on to it")
-    if facts.served:
+    if facts.served > said.reach:
         words.append(f"its users are those of reach {facts.served}")
     if facts.workflow is not None:
         words.append(f"what it does one work with comes to tier {facts.workflow} together")
@@ -291,7 +279,7 @@ def _effects(use: ObservedUse) -> Iterator[tuple[int, str, tuple[int, ...]]]:
 
 def _autonomy(use: ObservedUse) -> Iterator[tuple[int, str, tuple[int, ...]]]:
     """One minus the share of the calls that matter on which a person decided; a few of them may be an accident."""
-    acting = [one for one in use.tools if one.level >= _CONSEQUENTIAL]
+    acting = [one for one in use.tools if one.level >= CONSEQUENTIAL]
     alone, attended = sum(one.alone for one in acting), sum(one.attended for one in acting)
     if alone + attended:
         share = 100 * alone // (alone + attended)

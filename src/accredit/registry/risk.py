@@ -104,7 +104,7 @@ def _own(
         prohibited=tuple(use["prohibited"]),
         incident=any(one.open and one.severity <= _GRAVEST for one in incidents(agent.id)),
     )
-    return with_observed(facts, version, observed(agent.id), catalogue, exposure_by(catalogue))
+    return with_observed(facts, version, observed(agent.id), exposure_by(catalogue))
 
 
 def _tools(version: AgentVersion, catalogue: Catalogue, enforced: Enforced) -> Iterator[GrantedTool]:

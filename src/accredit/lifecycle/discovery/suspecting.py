@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from accredit.registry.model import Tier
-from accredit.registry.observation import ObservedUse, Sighted
+from accredit.registry.observation import CONSEQUENTIAL, ObservedUse, Sighted
 from accredit.registry.tiering import HIGH_FROM, MEDIUM_FROM, tier_rank
 
 __all__ = ["just_under", "seen_once", "unlike_its_purpose"]
@@ -30,7 +30,6 @@ _ACTING: Final = re.compile(
     re.IGNORECASE,
 )
 _ENOUGH_CALLS: Final = 10
-_CONSEQUENTIAL: Final = 3
 _SHOWN: Final = 10
 _NEAR: Final = 5
 """So many points of score below a threshold are just under it."""
@@ -40,7 +39,7 @@ def unlike_its_purpose(purpose: str, use: ObservedUse) -> Mapping[str, Any] | No
     """What the agent did, if its purpose speaks of reading only and most of what it did changes things for others."""
     executed = [one for one in use.tools if one.executed]
     total = sum(one.executed for one in executed)
-    acting = [one for one in executed if one.level >= _CONSEQUENTIAL]
+    acting = [one for one in executed if one.level >= CONSEQUENTIAL]
     acted = sum(one.executed for one in acting)
     if total < _ENOUGH_CALLS or 2 * acted < total:
         return None
