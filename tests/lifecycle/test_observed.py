@@ -205,6 +205,32 @@ def test_while_the_window_is_read_what_is_found_only_adds(tmp_path: Path, monkey
     run(story())
 
 
+@pytest.mark.requirement("observed:folded")
+def test_a_large_fleet_is_weighed_in_parts_and_everybodys_turn_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accredit.lifecycle.observed_operations._MOST_WEIGHED", 1)
+
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            found = [await place.active(), await another(place, "second"), await another(place, "third")]
+            now_us = place.clock.now().wall_us
+            for each in found:
+                await log(place, *traffic(each.id, 3, at_us=now_us, version=each.version.digest, detected={"card": 1}))
+            for _ in range(3):
+                busy = min(found, key=lambda one: one.id)
+                await log(place, *traffic(busy.id, 1, at_us=now_us, version=busy.version.digest))
+                await place.room.observed.round()
+            tiers = [place.room.judging.tier_of(place.agent(one.name)) for one in found]
+            assert tiers == [Tier.HIGH] * 3
+        async with house(tmp_path) as place:
+            await looked(place)
+            assert {one.seen.kind for one in place.room.discovery.open_findings()} == {FindingKind.UNDER_DECLARED}
+
+    run(story())
+
+
 @pytest.mark.requirement("observed:split", "observed:answered")
 def test_one_work_cut_into_two_low_agents_is_held_to_what_it_comes_to_together(tmp_path: Path) -> None:
     async def story() -> None:

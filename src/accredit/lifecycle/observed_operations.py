@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 from accredit.kernel.canonical import Digest
@@ -133,7 +134,10 @@ class ObservedOperations:
         self._monitor = monitor
         self._findings = findings
         self._clock = clock
-        self._waiting: set[AgentId] = set()
+        self._waiting: dict[AgentId, None] = {}
+        """To be weighed, in the order in which something was seen of them."""
+        self._whole = False
+        """Whether all of the window was read once, and what was in force before is looked at again."""
         self._looked_boot_us: int | None = None
         self._nearness: dict[AgentId, tuple[Digest, Mapping[str, Any] | None]] = {}
         """Of the newest declaration of each agent: how near to a threshold it came, when it was first looked at."""
@@ -171,9 +175,10 @@ class ObservedOperations:
         async with self._alone:
             now = self._clock.now()
             complete = await asyncio.to_thread(self._traffic.catch_up, now.wall_us, at_most=_MOST_READ)
-            self._waiting |= self._traffic.touched()
-            if complete and self._looked_boot_us is None:
-                self._waiting |= self._observations.agents()  # what nothing shows any more is over
+            self._wait(self._traffic.touched())
+            if complete and not self._whole:
+                self._wait(self._observations.agents())  # what nothing shows any more is over
+                self._whole = True
             await self._weigh(now.wall_us, complete=complete)
             due = self._looked_boot_us is None or now.boot_us - self._looked_boot_us >= _LOOK_EVERY_US
             if complete and not self._waiting and due:
@@ -193,12 +198,17 @@ class ObservedOperations:
                 return
 
     async def _weigh(self, now_us: int, *, complete: bool) -> None:
-        batch = sorted(self._waiting)[:_MOST_WEIGHED]
+        batch = list(islice(self._waiting, _MOST_WEIGHED))
         if not batch:
             return
         found = await asyncio.to_thread(self._weighed, batch, now_us, complete=complete)
         await self._keep(found)
-        self._waiting.difference_update(batch)
+        for agent in batch:
+            self._waiting.pop(agent, None)
+
+    def _wait(self, agents: Iterable[AgentId]) -> None:
+        for agent in sorted(agents):
+            self._waiting.setdefault(agent)
 
     async def _keep(self, found: Mapping[AgentId, ObservedAgent]) -> None:
         changed = {agent: one for agent, one in found.items() if one != self._observations.of(agent)}

@@ -248,7 +248,7 @@ def factors_seen(
             for one in use.callers
             if one.times >= _HANDED_ON
         ),
-        "reach": [(reach_shown(use.users), f"at least {use.users} different users", ())] if use.users else (),
+        "reach": [(reach_shown(use.users), f"users: at least {use.users}", ())] if use.users else (),
     }
     return tuple(_factor(name, declared[name], list(told[name])) for name in declared)
 
