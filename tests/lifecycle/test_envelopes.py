@@ -13,6 +13,7 @@ from accredit.approvals.model import ApprovalRequest, ApprovalState
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ForbiddenError
 from accredit.kernel.ids import ServerName
+from accredit.registry.interchange.facts import ExchangeForm
 from accredit.registry.model import Tier
 from tests.lifecycle.house import House, agent, file, house, operator, tool
 
@@ -184,5 +185,24 @@ def test_what_was_quarantined_is_looked_at_again_whatever_was_approved_beforehan
             assert candidate is not None
             request = await place.approvals.open_version(place.agent(), candidate, DANA)
             assert (request.state, request.votes) == (ApprovalState.OPEN, ())
+
+    run(story())
+
+
+@pytest.mark.requirement("envelope:listed")
+def test_annex_iv_tells_of_what_was_determined_beforehand_and_of_each_use(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            found = await place.active(envelope=ENVELOPE)
+            await asked(place, prompt=NEWER)
+            await place.operations.activate(OLIVE, found.id)
+            made = place.room.interchange.document(found.id, ExchangeForm.ANNEX_IV)
+            (point,) = [one for one in made.body["points"] if one["point"] == "2(f)"]
+            told = [one["text"] for one in point["facts"]]
+            assert f"Approved beforehand, of prompts: {NEWER['digest']}" in told
+            assert "Approved beforehand, of limits: callsPerMinute up to 120" in told
+            assert "Approved beforehand, of models: other of maker" in told
+            assert f"Version {place.agent().version.digest} came into force within it" in told
 
     run(story())
