@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from accredit.approvals.notices import notices_of
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
 from accredit.lifecycle.discovery.findings import FindingKind, FindingState
+from accredit.monitoring.deadlines import ANSWER_US, deadline_told
 from accredit.monitoring.model import Alert, AlertKind
 from accredit.monitoring.rows import OBSERVED
 from accredit.policy.model import Outcome
@@ -386,5 +388,25 @@ def test_work_handed_on_by_an_agent_that_anybody_reaches_raises_who_it_was_hande
             exposure = next(one for one in after.factors if one.name == "exposure")
             assert exposure.level == 4
             assert any(source.startswith("observed: ") for source in exposure.sources)
+
+    run(story())
+
+
+@pytest.mark.requirement("observed:reminded")
+def test_if_nobody_who_owns_it_is_there_the_team_and_security_are_told_at_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            await place.tools()
+            found = await place.active()
+            await seen(place, found, detected={"card": 1})
+            people = place.registry.organisation.people
+            gone = {one: replace(known, left=one in {found.owner, found.backup_owner}) for one, known in people.items()}
+            organisation = replace(place.registry.organisation, people=gone)
+            due_us = risen(place)[0].opened_us + ANSWER_US
+            now_us = place.clock.now().wall_us
+            told = deadline_told(found, due_us, organisation, told=0, now_us=now_us)
+            assert told is not None
+            assert (told.stage, told.to) == (1, ("psn_lena", "psn_sam"))
+            assert deadline_told(found, due_us, organisation, told=1, now_us=now_us) is None
 
     run(story())

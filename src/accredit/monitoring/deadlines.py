@@ -4,8 +4,8 @@ From the first moment on each of its calls waits for a person (`remedy.py`); wha
 anew after five days is stopped. Acknowledging the alert changes nothing, and resolving it while it is so does not begin
 the days anew. Whoever resumes the agent after they ended gives it five more.
 
-Those who answer for it are told at once, after half of the days and after 80 %; the last time also those who lead the
-team or look after security.
+Those who answer for it are told at once, after half of the days and after 80 %; the last time, or if none of them is
+there any more, also those who lead the team or look after security.
 """
 
 from __future__ import annotations
@@ -46,13 +46,15 @@ def deadline_told(
     passed = sum((now_us - since_us) * 100 >= ANSWER_US * percent for percent in _STAGES)
     if passed <= told:
         return None
-    people = {agent.owner, agent.backup_owner}
-    if passed == len(_STAGES):
-        people |= organisation.holders(Role.TEAM_LEAD, agent.team.id) | organisation.holders(
-            Role.SECURITY, agent.team.id
-        )
-    there = {one for one in people if one and (known := organisation.people.get(one)) and not known.left}
-    return DeadlineTold(passed, tuple(sorted(there)[:_MOST_TOLD]))
+
+    def there(people: Iterable[PersonId | None]) -> set[PersonId]:
+        return {one for one in people if one and (known := organisation.people.get(one)) and not known.left}
+
+    to = there((agent.owner, agent.backup_owner))
+    if passed == len(_STAGES) or not to:
+        to |= there(organisation.holders(Role.TEAM_LEAD, agent.team.id))
+        to |= there(organisation.holders(Role.SECURITY, agent.team.id))
+    return DeadlineTold(passed, tuple(sorted(to)[:_MOST_TOLD]))
 
 
 def suspension_due_us(agent: Agent, alerts: Iterable[Alert]) -> int | None:
