@@ -260,7 +260,7 @@ def test_one_work_cut_into_two_low_agents_is_held_to_what_it_comes_to_together(t
             assert evidence["records"]
             view = await asyncio.to_thread(place.room.observed.view, place.agent())
             assert view.workflow is not None
-            await place.operations.retire(DANA, doer.id, "one agent does it all now")
+            await place.retired("one agent does it all now", name="doer")
             await looked(place)
             assert risen(place) == []
 
@@ -303,7 +303,7 @@ def test_what_was_observed_of_a_retired_agent_is_forgotten(tmp_path: Path) -> No
             await place.tools()
             found = await place.active()
             await seen(place, found, detected={"card": 1})
-            await place.operations.retire(DANA, found.id, "over")
+            await place.retired()
             await log(place, *traffic(found.id, 1, at_us=place.clock.now().wall_us))
             await looked(place)
             row = place.control.view.get(OBSERVED, found.id)

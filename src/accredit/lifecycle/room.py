@@ -154,10 +154,9 @@ class LifecycleRoom:
 
     async def _keeping(self) -> None:
         quick = (
-            self.risen.round,
-            self.directories.round,
             self.running.round,
             self.risen.round,
+            self.directories.round,
             self.people.successions.round,
             self.discovery.tidy,
             self.incidents.round,
