@@ -83,6 +83,9 @@ def test_votes_whose_facets_stay_are_named_as_carried(firm: Company) -> None:
     assert row["facets"] == ["purpose"]
     assert row["approvals"] == ["security", "compliance", "business-owner"]
     assert row["carried"] == ["security"]  # the others judge what it is for
+    assert [(one["facet"], one["rule"]) for one in row["needs"]] == [("purpose", "approve-anew")]
+    (row,) = _diff(firm, _counter(limits={"calls": {"perMinute": 59}}))["objects"]
+    assert {one["rule"] for one in row["needs"] if one["facet"] == "limits"} == {"log-only"}
 
 
 @pytest.mark.requirement("api:gitops:diff")

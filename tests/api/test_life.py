@@ -39,6 +39,10 @@ def test_a_low_agent_from_registration_to_retirement(firm: Company) -> None:
     tier = firm.get("dana", f"{about}/tier")
     assert (tier["tier"], tier["blocks"], tier["candidate"]) == ("low", [], None)
     assert tier["factors"]
+    windows = tier["observed"]["windows"]
+    assert [window["days"] for window in windows] == [14, 30]
+    assert {one["name"] for one in windows[1]["factors"]} == {one["name"] for one in tier["factors"]}
+    assert firm.get("dana", about)["observed"]["windows"] == windows
     assert firm.get("dana", about)["answers"]["decommissioning"]["steps"]
 
     assert firm.attempt("dana", f"{about}/activate") == (403, "clearance_required")

@@ -176,6 +176,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                     "tier",
                     "timeline",
                     "unused",
+                    "envelope",
                     "usage",
                     "validation",
                 )

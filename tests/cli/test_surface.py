@@ -168,6 +168,7 @@ _READS: dict[str, list[str]] = {
     "agent_baseline": ["baseline", "show", "x"],
     "agent_reported": ["agent", "reported", "x"],
     "agent_unused": ["agent", "unused", "x"],
+    "agent_envelope": ["agent", "envelope", "x"],
     "agent_usage": ["agent", "usage", "x"],
     "agent_limits": ["limits", "show", "x"],
     "credentials": ["credential", "list"],

@@ -6,9 +6,11 @@ from accredit.approvals.model import ApprovalRequest, ApprovalState, Parties, Ro
 from accredit.kernel.canonical import Digest, digest
 from accredit.kernel.clearance import Subject
 from accredit.kernel.codes import Code
-from accredit.kernel.ids import PersonId, ToolId
+from accredit.kernel.ids import AgentId, PersonId, ToolId
 from accredit.lifecycle.dossier import ApprovalAnswer, DeclaredVersion, Dossier, RecordedVote, SecurityReview
+from accredit.lifecycle.envelope import EnvelopeUse, EnvelopeView
 from accredit.lifecycle.model import Done, Planned, RetirementReceipt, Step
+from accredit.lifecycle.observed_operations import ObservedView, WindowSeen
 from accredit.lifecycle.timeline import TimelineEvent
 from accredit.monitoring.model import Alert, AlertKind, AlertState, RemediationKind, ReportedUse, Severity, ToolUse
 from accredit.policy.enforced import AccessOutcome
@@ -16,7 +18,9 @@ from accredit.policy.sources import Layer
 from accredit.policy.validation import AccessReport, AccessRow, CeilingHit, Excess, ExcessKind
 from accredit.registry.changes import FacetChange
 from accredit.registry.model import Agent, AgentState, Incident, Restriction, RestrictionKind, Role, Tier
+from accredit.registry.observation import FactorSeen, SeenClass
 from accredit.registry.tiering import Block, Factor, Floor, Lowering, Safeguard, SafeguardKind, Tiering
+from accredit.registry.workflow import Workflow
 
 __all__ = ["alert_about", "dossier_of"]
 
@@ -63,6 +67,7 @@ def dossier_of(agent: Agent, now_us: int, *, tier: Tier | None = Tier.HIGH, word
         at_us=now_us,
         position=41,
         tiering=_tiering(tier),
+        observed=_observed(words),
         access=_access(agent),
         approved=ApprovalAnswer(
             request, tuple(RecordedVote(vote, 30 + at) for at, vote in enumerate(request.votes)), 31
@@ -70,6 +75,16 @@ def dossier_of(agent: Agent, now_us: int, *, tier: Tier | None = Tier.HIGH, word
         changes=(
             FacetChange("tools", "crm/refund", "is granted now", material=True),
             FacetChange("limits", "callsPerMinute", "is lower", material=False),
+        ),
+        envelope=EnvelopeView(
+            {"models": [{"agreement": None, "model": words, "provider": "maker"}]},
+            now_us + 90 * 24 * _HOUR_US,
+            (
+                EnvelopeUse(
+                    33, now_us, Digest("sha256:" + "4" * 64), "psn_1", ({"facet": "models", "why": "is used now"},)
+                ),
+            ),
+            1,
         ),
         waiting=None,
         review=SecurityReview(now_us - 30 * _HOUR_US, PersonId("sam"), request.id, 30),
@@ -124,6 +139,21 @@ def dossier_of(agent: Agent, now_us: int, *, tier: Tier | None = Tier.HIGH, word
         records={"version": 21, "state": 40, "policy": 7, "receipt": 40 if retired else None, f"tool/{_READ}": 5},
         unanswered=(),
     )  # fmt: skip
+
+
+def _observed(words: str) -> ObservedView:
+    """More than declared in one factor, and nothing of two."""
+    factors = (
+        FactorSeen("data", 1, 3, (f"`personal` by `crm/read_customer`: {words}",), (12, 13)),
+        FactorSeen("effect", 1, 1, ("`crm/read_customer` was executed 40 times",), (13,)),
+        FactorSeen("autonomy", 2, None, (), ()),
+    )
+    return ObservedView(
+        tuple(WindowSeen(days, factors, in_part=False) for days in (14, 30)),
+        (SeenClass("phi", 1, 1, (("sha256:1", _READ),), (14,)),),
+        Workflow((AgentId("agt_1"), AgentId("agt_2")), Tier.HIGH, ("trifecta",), (12,)),
+        None,
+    )
 
 
 def _request(agent: Agent, now_us: int, words: str) -> ApprovalRequest:

@@ -226,6 +226,30 @@ def test_a_page_shows_a_bounded_number_of_rows(given: str, rows: int) -> None:
     assert rows_shown({"rows": given, "more": "yes"}) == min(rows + 2, 50)
 
 
+@pytest.mark.requirement("observed:explained")
+def test_declared_and_observed_stand_side_by_side_with_links_to_their_records(visit: _Visit, desk: Desk) -> None:
+    agent = desk.fleet.add("support-copilot")
+    text = visit("sam").get(f"/console/agents/{agent.id}").text
+    shown = text.split("Declared and observed", 1)[1].split("</section>", 1)[0]
+    for days in (14, 30):
+        assert f"In {days} days" in shown
+    assert "3, higher" in shown
+    assert 'href="/console/records/13"' in shown
+    assert "Not all records of these days are read yet" in shown
+    assert "Seen too seldom to count" in shown
+    assert 'href="/console/agents/agt_2"' in shown
+
+
+@pytest.mark.requirement("envelope:listed")
+def test_what_is_approved_beforehand_and_was_used_stands_on_the_agents_page(visit: _Visit, desk: Desk) -> None:
+    agent = desk.fleet.add("support-copilot")
+    text = visit("sam").get(f"/console/agents/{agent.id}").text
+    shown = text.split("Approved beforehand", 1)[1].split("</section>", 1)[0]
+    assert "Used 1 times since somebody last voted" in shown
+    assert 'href="/console/records/33"' in shown
+    assert "needs no vote until" in shown
+
+
 @pytest.mark.requirement("otlp:shown")
 def test_reported_use_stands_apart_from_what_was_measured(visit: _Visit, desk: Desk) -> None:
     agent = desk.fleet.add("support-copilot")

@@ -546,7 +546,7 @@ def test_a_lifted_quarantine_is_over_and_what_is_so_again_is_answered_anew(tmp_p
     async def story() -> None:
         async with house(tmp_path) as place:
             await place.tools()
-            found = await place.active()
+            found = await place.active(use={"annex3": True, "decidesOnPeople": False})
             for number in (1, 2):
                 said = {"prompt": "sha256:" + str(number) * 64}
                 place.room.monitor.note_posture(found.id, CredentialId("crd_1"), said)

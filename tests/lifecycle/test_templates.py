@@ -112,6 +112,7 @@ def test_a_model_that_a_template_names_is_within_it_and_no_other_is(tmp_path: Pa
         {"stores": [{"kind": "memory", "adapter": "qdrant", "namespace": "digest"}]},
         {"data": ["internal", "public", "confidential"]},
         {"use": {"annex3": True, "decidesOnPeople": False}},
+        {"envelope": {"prompts": ["sha256:" + "1" * 64]}},
     ],
 )
 def test_whatever_is_beyond_a_template_takes_the_whole_gate(tmp_path: Path, beyond: dict[str, Any]) -> None:

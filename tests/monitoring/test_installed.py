@@ -16,8 +16,10 @@ from accredit.kernel.ids import CredentialId
 from accredit.monitoring.baselines import BaselineKeeper
 from accredit.monitoring.model import AlertKind, PresentTier
 from accredit.monitoring.novelty import SeenRefusal, seen_in
+from accredit.monitoring.observing import ObservedTraffic
 from accredit.monitoring.service import Monitor
 from accredit.registry.catalogue import Catalogue
+from accredit.registry.observation import Sighted
 from tests.enforcement.place import WORKER, Place, place, tool
 
 
@@ -72,6 +74,29 @@ def test_what_the_path_of_a_call_records_is_read_as_it_is_written(tmp_path: Path
             assert monitor.behind <= 5  # its own alerts, which open nothing further
             await monitor.round()
             assert monitor.behind == 0
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("monitoring:installed", "observed:executed", "observed:counts")
+def test_what_was_used_is_folded_from_the_records_of_real_calls(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with place(tmp_path / "data", WORKER) as at:
+            who = await at.principal("worker")
+            for _ in range(3):
+                admitted = await at.admit(who)
+                assert isinstance(admitted, Admitted)
+                at.settle(admitted, result={"text": "card 4111 1111 1111 1111"})
+            await at.admit(who, "count")
+            await at.settled()
+            traffic = ObservedTraffic(at.running.plane.records)
+            now_us = at.running.plane.clock.now().wall_us
+            assert traffic.catch_up(now_us, at_most=10_000)
+            use = traffic.use(who.agent, now_us)
+            (tool,) = use.tools
+            assert (tool.tool, tool.level, tool.executed, tool.alone, tool.attended) == ("crm/read", 1, 3, 0, 0)
+            (data,) = use.data
+            assert (data.data_class, data.checked, data.sighted) == ("financial", 3, Sighted.COUNTS)
 
     asyncio.run(live())
 

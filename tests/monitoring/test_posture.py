@@ -153,11 +153,30 @@ def test_only_posture_in_production_is_answered_and_never_less_for_a_higher_tier
     kind: AlertKind, environment: Environment, tier: Tier | None
 ) -> None:
     remedy = remedy_for(kind, environment, tier)
-    answered = kind in POSTURE_KINDS and environment is Environment.PRODUCTION
-    assert (remedy.kind is not RemediationKind.NONE) == answered
-    assert (remedy.severity is Severity.CRITICAL) == (answered or kind is AlertKind.GHOST)
-    if remedy.kind is RemediationKind.RESTRICT:
-        assert tier is Tier.LOW or kind is AlertKind.POSTURE_TIER  # which is no change of the agent's
+    posture = kind in POSTURE_KINDS and environment is Environment.PRODUCTION
+    told = kind in {AlertKind.POSTURE_MODEL, AlertKind.POSTURE_PROMPT} and tier is Tier.LOW
+    assert (remedy.kind is not RemediationKind.NONE) == (posture and not told)
+    assert (remedy.severity is Severity.CRITICAL) == ((posture and not told) or kind is AlertKind.GHOST)
+    order = [RemediationKind.NONE, RemediationKind.RESTRICT, RemediationKind.QUARANTINE]
+    by_tier = [order.index(remedy_for(kind, environment, one).kind) for one in (Tier.LOW, Tier.MEDIUM, Tier.HIGH)]
+    assert by_tier == sorted(by_tier)
+    assert remedy_for(kind, environment, None) == remedy_for(kind, environment, Tier.HIGH)
+
+
+@pytest.mark.requirement("running:answered")
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        (AlertKind.POSTURE_VERSION, ("restrict", "quarantine", "quarantine")),
+        (AlertKind.POSTURE_DEFINITION, ("restrict", "quarantine", "quarantine")),
+        (AlertKind.POSTURE_PROMPT, ("none", "restrict", "quarantine")),
+        (AlertKind.POSTURE_MODEL, ("none", "restrict", "quarantine")),
+        (AlertKind.POSTURE_TIER, ("restrict", "restrict", "restrict")),
+    ],
+)
+def test_a_difference_is_answered_by_facet_and_tier(kind: AlertKind, answers: tuple[str, str, str]) -> None:
+    tiers = (Tier.LOW, Tier.MEDIUM, Tier.HIGH)
+    assert tuple(remedy_for(kind, Environment.PRODUCTION, tier).kind.value for tier in tiers) == answers
 
 
 @pytest.mark.requirement("monitoring:posture:reported")

@@ -8,6 +8,7 @@ from typing import Any
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId
 from accredit.registry.model import Agent, AgentVersion, Agreement, Incident
+from accredit.registry.observation import NOTHING_OBSERVED, ObservedRisk
 from accredit.registry.organisation import Organisation
 from accredit.registry.risk import risk_facts
 from accredit.registry.tiering import Enforced, RiskFacts
@@ -57,6 +58,7 @@ def facts_of(
     enforced: Callable[[Agent, AgentVersion], Enforced] = lambda _agent, _version: Enforced(),
     incidents: Callable[[AgentId], Iterable[Incident]] = lambda _: (),
     now_us: int = NOW_US,
+    observed: Callable[[AgentId], ObservedRisk] = lambda _: NOTHING_OBSERVED,
 ) -> RiskFacts:
     catalogue = fleet.registry.catalogue
     agent = catalogue.agent_named("development", name)
@@ -70,4 +72,5 @@ def facts_of(
         enforced=enforced,
         incidents=incidents,
         now_us=now_us,
+        observed=observed,
     )

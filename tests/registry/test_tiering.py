@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from accredit.kernel.canonical import require_canonical
 from accredit.kernel.ids import AgentId, ToolId
@@ -28,9 +27,9 @@ from accredit.registry.tiering import (
     tier_rank,
     tiering,
 )
+from tests.registry.drawing import FACTS, TIERS
 
 ARCHETYPES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "tiers" / "archetypes.json").read_bytes())
-TIERS = [Tier.LOW, Tier.MEDIUM, Tier.HIGH]
 VECTORS: list[tuple[int, int, int, int, int]] = list(product(range(5), range(5), range(5), range(5), range(5)))
 FLAGS = ("external", "administers", "egress", "annex3", "decides", "incident")
 
@@ -215,37 +214,6 @@ def test_a_score_between_two_numbers_is_rounded_up() -> None:
 # -- from facts
 
 
-TOOLS = st.builds(
-    GrantedTool,
-    tool=st.sampled_from([ToolId("s/a"), ToolId("s/b"), ToolId("s/c")]),
-    effect=st.sampled_from([*Effect, None]),
-    scope=st.sampled_from([None, *WriteScope]),
-    data=st.frozensets(
-        st.sampled_from(["public", "internal", "confidential", "personal", "secret", "odd"]), max_size=2
-    ),
-    masked=st.frozensets(st.sampled_from(["internal", "confidential", "personal", "secret"]), max_size=2),
-    held=st.booleans(),
-    closed=st.booleans(),
-)
-FACTS = st.builds(
-    RiskFacts,
-    declared=st.frozensets(st.sampled_from(["public", "internal", "confidential", "personal", "phi"]), max_size=2),
-    tools=st.lists(TOOLS, max_size=3, unique_by=lambda tool: tool.tool).map(tuple),
-    autonomy=st.sampled_from(
-        ["suggests", "each-act-approved", "acts-with-approval", "acts-unattended", "self-starting", "odd"]
-    ),
-    inputs=st.frozensets(st.sampled_from(["staff", "employees", "partners", "web", "public", "odd"]), max_size=2),
-    audience=st.sampled_from(["staff", "employees", "partners", "web", "public"]),
-    reach=st.sampled_from(["user", "team", "department", "company", "cross-tenant", "odd"]),
-    annex3=st.sampled_from([False, False, True]),
-    decides=st.sampled_from([False, False, True]),
-    delegates=st.lists(
-        st.tuples(st.sampled_from([AgentId("agt_1"), AgentId("agt_2")]), st.sampled_from(TIERS)),
-        max_size=2,
-        unique_by=lambda pair: pair[0],
-    ).map(tuple),
-    incident=st.sampled_from([False, False, True]),
-)
 EXAMPLES = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 

@@ -25,6 +25,7 @@ from accredit.kernel.ids import AgentId
 from accredit.kernel.money import Money
 from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.dossier import Dossier
+from accredit.lifecycle.envelope import EnvelopeView
 from accredit.lifecycle.model import Done, Procedure, RetirementReceipt
 from accredit.lifecycle.timeline import TimelineEvent
 from accredit.limits.model import LimitUsage
@@ -40,10 +41,13 @@ __all__ = [
     "CertificateLink",
     "CertificateShown",
     "ChangeRow",
+    "EnvelopeShown",
+    "EnvelopeUseRow",
     "EventRow",
     "GrantRow",
     "KnownCredentialRow",
     "LimitsShown",
+    "ObservedShown",
     "PlanShown",
     "PostureRow",
     "ProcedureShown",
@@ -135,10 +139,25 @@ class TierShown:
 
 
 @dataclass(frozen=True, slots=True)
+class ObservedShown:
+    """What was observed of an agent in the last days, against its version in force."""
+
+    windows: list[dict[str, Any]]
+    """For 14 and 30 days, by factor: `declared`, `observed`, whether that is `higher`, `evidence`, `records`."""
+    once: list[dict[str, Any]]
+    """Data classes seen too seldom to count."""
+    workflow: dict[str, Any] | None
+    """The work that it does with others, if that comes to more than it does alone."""
+    behind: int | None
+    """Records that are not read yet; null: reading has not begun."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentTier(TierShown):
     """Of the version in force, and of the candidate if there is one."""
 
     candidate: TierShown | None
+    observed: ObservedShown
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +422,33 @@ class ChangeRow:
     why: str
     material: bool
     """Whether whoever judges the facet must look again; if nothing must be, nobody votes."""
+    rule: str
+    """`approve-anew`, `envelope` or `log-only`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeUseRow:
+    """A version that was approved without a vote since it is within the envelope."""
+
+    record: int
+    at: str
+    version: str
+    by: str | None
+    """Id of whoever asked for it."""
+    changes: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeShown:
+    """What may change of an agent without another vote, as of its version in force."""
+
+    parts: dict[str, Any]
+    """`models`, `prompts`, `limits`, `definitions`; empty: nothing may."""
+    until: str | None
+    """When the votes that it rests on are too old."""
+    uses: list[EnvelopeUseRow]
+    since_votes: int
+    """Uses since a person last voted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,7 +474,9 @@ class AgentDossier:
     """The five questions: approved_by, data, tools (and models), security_review, decommissioning; each names its
     record."""
     tiering: TierShown | None
+    observed: ObservedShown | None
     changes: list[ChangeRow]
+    envelope: EnvelopeShown
     waiting: str | None
     """A request that people are asked to vote on now."""
     tools: list[GrantRow]
@@ -511,7 +559,13 @@ def agents(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return Json(AgentTier(
             shown.version, shown.tier, shown.score, shown.factors, shown.floors, shown.blocks, shown.lowers,
             shown.digest, candidate=candidate,
+            observed=ObservedShown(**(await asyncio.to_thread(room.observed.view, agent)).document()),
         ))  # fmt: skip
+
+    @app.get("/api/v1/agents/{name:agent}/envelope", response_model=EnvelopeShown)
+    async def agent_envelope(who: Who, name: Named) -> Json:
+        agent = asking.seen(who, name)
+        return Json(_envelope((await asyncio.to_thread(room.dossiers.of, agent.id)).envelope))
 
     @app.get("/api/v1/agents/{name:agent}/validation", response_model=AgentValidation)
     async def agent_validation(who: Who, name: Named) -> Json:
@@ -640,7 +694,9 @@ def _dossier(plane: ControlPlane, asking: Asking, found: Dossier) -> AgentDossie
         purpose=version.manifest["spec"]["purpose"],
         answers=dated(found.answers()),
         tiering=TierShown(version=version.digest, **found.tiering.document()) if found.tiering else None,
-        changes=[ChangeRow(one.facet, one.what, one.why, one.material) for one in found.changes],
+        observed=ObservedShown(**found.observed.document()) if found.observed else None,
+        changes=[ChangeRow(one.facet, one.what, one.why, one.material, one.rule) for one in found.changes],
+        envelope=_envelope(found.envelope),
         waiting=found.waiting.id if found.waiting else None,
         tools=[
             GrantRow(one.tool, one.digest, one.user_role, dict(one.same_as), bool(one.hours), sorted(one.mask))
@@ -662,6 +718,24 @@ def _dossier(plane: ControlPlane, asking: Asking, found: Dossier) -> AgentDossie
         manifest=dated(version.manifest),
         position=found.position,
         unanswered=list(found.unanswered),
+    )
+
+
+def _envelope(one: EnvelopeView) -> EnvelopeShown:
+    return EnvelopeShown(
+        parts=dated(one.parts),
+        until=None if one.until_us is None else moment(one.until_us),
+        uses=[
+            EnvelopeUseRow(
+                use.record,
+                moment(use.at_us),
+                use.version,
+                use.by,
+                [dict(change) for change in use.changes],
+            )
+            for use in one.uses
+        ],
+        since_votes=one.since_votes,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI
 from pydantic import Field
 
+from accredit.api.agents import ChangeRow
 from accredit.api.asking import Asking, Who
 from accredit.api.forms import Form
 from accredit.api.plane import ControlPlane
@@ -62,6 +63,9 @@ class ObjectRow:
     """Roles that would be asked."""
     carried: list[str]
     """Of these, whose earlier votes can be carried over."""
+    needs: list[ChangeRow]
+    """Of an agent in force in production: what each change against that takes. If none is `approve-anew`, nobody votes,
+    unless something else asks for it (`docs/tiers-and-change.md`)."""
     tier_before: str | None
     tier_after: str | None
     faults: list[str]
@@ -159,6 +163,7 @@ def _object(one: ObjectDifference) -> ObjectRow:
         facets=list(one.facets),
         approvals=list(one.roles),
         carried=list(one.carried),
+        needs=[ChangeRow(each.facet, each.what, each.why, each.material, each.rule) for each in one.needs],
         tier_before=one.tier_before,
         tier_after=one.tier_after,
         faults=[visible(each) for each in one.faults],

@@ -22,6 +22,7 @@ from accredit.kernel.canonical import digest_value
 from accredit.kernel.legible import visible
 
 __all__ = [
+    "DeadlineNotice",
     "GlassNotice",
     "HoldNotice",
     "Notice",
@@ -103,6 +104,28 @@ class GlassNotice:
         return f"break-glass {self.glass.id}"
 
 
+@dataclass(frozen=True, slots=True)
+class DeadlineNotice:
+    """That an agent whose risk tier rose is to be suspended, unless it is put right or approved in time."""
+
+    id: str
+    kind: str
+    agent_id: str
+    agent: str
+    """Its name."""
+    to: tuple[str, ...]
+    """Ids of those who answer for it."""
+    stage: int
+    """1: at once, 2: after half of the days, 3: after 80 % of them."""
+    until_us: int
+    """When it is suspended."""
+
+    @property
+    def about(self) -> str:
+        """What a log calls it."""
+        return f"deadline of {self.agent_id}"
+
+
 def _notice(hold: Hold, agent: str) -> HoldNotice | None:
     kind = _KINDS.get(hold.state)
     if kind is None or (hold.state is HoldState.OPEN and hold.grants):  # another role is still wanted: it was told
@@ -111,7 +134,7 @@ def _notice(hold: Hold, agent: str) -> HoldNotice | None:
     return HoldNotice(f"ntc_{identity}", kind, hold, agent, hold.expires_us)
 
 
-Notice = HoldNotice | RequestNotice | GlassNotice
+Notice = HoldNotice | RequestNotice | GlassNotice | DeadlineNotice
 """Something to tell."""
 
 
@@ -132,6 +155,8 @@ def notices_of(
     if change.facts.kind in _PAGED:
         broken = [break_glass_from(one.key, one.doc) for one in change.writes if one.kind == BREAK_GLASS and one.doc]
         return tuple(_page(one, _PAGED[change.facts.kind], name) for one in broken)
+    if change.facts.kind == "tier.reminded" and change.facts.agent is not None:
+        return (_deadline(change.facts.agent, change.body, name),)
     if not change.facts.kind.startswith("hold."):
         return ()
     held = [read_hold(write.doc) for write in change.writes if write.kind == KIND and write.doc is not None]
@@ -153,6 +178,15 @@ def _reminder(
 def _page(glass: BreakGlass, kind: str, name: Callable[[str], str]) -> GlassNotice:
     identity = digest_value("glass-notice", {"glass": glass.id, "kind": kind}).removeprefix("sha256:")[:32]
     return GlassNotice(f"ntc_{identity}", kind, glass, name(glass.agent), glass.opened_us + _PAGE_US)
+
+
+def _deadline(agent: str, told: Mapping[str, Any], name: Callable[[str], str]) -> DeadlineNotice:
+    stage, due_us = told["stage"], told["due_us"]
+    identity = digest_value("deadline-notice", {"agent": agent, "due_us": due_us, "stage": stage})
+    return DeadlineNotice(
+        f"ntc_{identity.removeprefix('sha256:')[:32]}", "tier.reminded", agent, name(agent), tuple(told["to"]),
+        stage, due_us,
+    )  # fmt: skip
 
 
 def opened_notice(hold: Hold, name: Callable[[str], str]) -> HoldNotice | None:
@@ -196,6 +230,19 @@ def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
                 "url": f"{public_url}/console/approvals/{glass.request}",
             },
         }
+    if isinstance(notice, DeadlineNotice):
+        return {
+            "type": notice.kind,
+            "timestamp": _moment(notice.until_us),
+            "data": {
+                "agent": notice.agent,
+                "agent_id": notice.agent_id,
+                "stage": notice.stage,
+                "suspended_at": _moment(notice.until_us),
+                "to": list(notice.to),
+                "url": f"{public_url}/console/agents/{notice.agent_id}",
+            },
+        }
     hold = notice.hold
     return {
         "type": notice.kind,
@@ -234,6 +281,10 @@ def slack_message(notice: Notice, public_url: str) -> dict[str, Any]:
         else:
             text = f"Nobody looked in time at the glass that was broken for {_plain(notice.agent)} ({tools}): {link}."
         return {"text": text}
+    if isinstance(notice, DeadlineNotice):
+        link = f"<{public_url}/console/agents/{notice.agent_id}|{_plain(notice.agent)}>"
+        why = "does or touches more than it was approved for: every call waits for security"
+        return {"text": f"{link} {why}, and it is suspended at {_moment(notice.until_us)} unless that is put right."}
     hold = notice.hold
     about = f"{_plain(notice.agent)} ({hold.environment.value}) wants to use {_plain(hold.tool)}"
     link = f"<{public_url}/console/holds/{hold.id}|{hold.id}>"

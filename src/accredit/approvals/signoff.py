@@ -221,7 +221,7 @@ class Approvals:
                 "superseded": [one.id for one in superseded],
                 "tier": request.tier.value if request.tier else None,
             }
-            event = "change.non_material" if without_vote else "approval.opened"
+            event = _event(replacing) if without_vote else "approval.opened"
             change = _change(event, _actor(operator), request, body, writes=writes)
             stored = [(one.id, self._kept[one.id].request) for one in superseded]
             if await self._control.transact(lambda view: change if _unchanged(view, stored) else None) is None:
@@ -900,8 +900,14 @@ def _change(
 def _changed(replacing: Replacing | None) -> list[dict[str, str | bool]]:
     """What the version changes against the one in force: the kinds of changes; names stand in the versions' rows."""
     changes = () if replacing is None else replacing.since.get(replacing.version, ())
-    kinds = {(change.facet, change.material, change.why): None for change in changes}
-    return [{"facet": facet, "material": needed, "why": why} for facet, needed, why in kinds]
+    kinds = {(change.facet, change.material, change.rule.value, change.why): None for change in changes}
+    return [{"facet": facet, "material": needed, "rule": rule, "why": why} for facet, needed, rule, why in kinds]
+
+
+def _event(replacing: Replacing | None) -> str:
+    """What a version is on record as that nobody has to vote on."""
+    changes = () if replacing is None else replacing.since.get(replacing.version, ())
+    return "change.within_envelope" if any(one.within for one in changes) else "change.non_material"
 
 
 def _unchanged(view: StateView, stored: Iterable[tuple[str, ApprovalRequest]]) -> bool:

@@ -40,10 +40,15 @@ for group in (agent, baseline, limits):
     app.command(group)
 
 _STEPS: Final[Parts] = {"steps": ("step", "does", "at", "result", "open")}
+_DOSSIER: Final[Parts] = {**_STEPS, "observed": ("name", "declared", "observed", "evidence", "records")}
+_ENVELOPE: Final[Parts] = {"uses": ("record", "at", "version", "by", "changes")}
+_OBSERVED: Final = ("days", "name", "declared", "observed", "evidence", "records")
 _TIER: Final[Parts] = {
     "factors": ("name", "level", "weight", "points", "sources"),
     "floors": ("rule", "tier", "reason"),
     "blocks": ("rule", "reason", "remedy"),
+    "windows": _OBSERVED,
+    "once": ("data_class", "tools", "subjects", "checked", "records"),
 }
 _ACCESS: Final[Parts] = {
     "rows": ("tool", "effect", "data_class", "outcome", "code", "conditions", "policies"),
@@ -96,12 +101,12 @@ def _agent_get(name: str, *, output: Out = TABLE) -> None:
     """Show who approved an agent, what it may touch, when it was last reviewed and what its end does."""
     with client() as api:
         found = api.get(_path(name))
-        shown(api, answers(found) if output is TABLE else found, output, parts=_STEPS)
+        shown(api, answers(found) if output is TABLE else found, output, parts=_DOSSIER)
 
 
 @agent.command(name="tier")
 def _agent_tier(name: str, *, output: Out = TABLE) -> None:
-    """Show an agent's risk tier, why, and what would lower it."""
+    """Show an agent's risk tier, why, what was observed against what is declared, and what would lower it."""
     with client() as api:
         found = api.get(_path(name, "/tier"))
         shown(api, tier_explained(found) if output is TABLE else found, output, parts=_TIER)
@@ -111,6 +116,12 @@ def _agent_tier(name: str, *, output: Out = TABLE) -> None:
 def _agent_validation(name: str, *, output: Out = TABLE) -> None:
     """Show what an agent could do under the policies in force, and what of it is too much."""
     listed(_path(name, "/validation"), output, parts=_ACCESS)
+
+
+@agent.command(name="envelope")
+def _agent_envelope(name: str, *, output: Out = TABLE) -> None:
+    """Show what of an agent may change without another vote, until when, and what did."""
+    listed(_path(name, "/envelope"), output, parts=_ENVELOPE)
 
 
 @agent.command(name="timeline")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["answers", "tier_explained"]
+__all__ = ["answers", "observed_rows", "tier_explained"]
 
 
 def answers(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +25,7 @@ def answers(found: Mapping[str, Any]) -> dict[str, Any]:
         "changes": _rows(found["changes"], "facet", "what", "why", "material"),
         "waiting": found["waiting"],
         "unanswered": found["unanswered"],
+        "observed": observed_rows(found["observed"], days=30),
         "no_tier_because": _rows(tiering["blocks"], "reason", "remedy"),
         "approved_by": _approved_by(asked["approved_by"]),
         "data": _rows(asked["data"]["rows"], "data_class", "tool", "outcome", "conditions", "record") or "none",
@@ -49,8 +50,23 @@ def tier_explained(found: Mapping[str, Any]) -> dict[str, Any]:
         for lower in found["lowers"]
         for way in lower["ways"]
     ]
-    candidate = found.get("candidate")
-    return {**found, "lowers": ways} | ({"candidate": tier_explained(candidate)} if candidate else {})
+    candidate, observed = found.get("candidate"), found.get("observed")
+    return (
+        {**found, "lowers": ways}
+        | ({"candidate": tier_explained(candidate)} if candidate else {})
+        | ({"observed": {**observed, "windows": observed_rows(observed)}} if observed else {})
+    )
+
+
+def observed_rows(observed: Mapping[str, Any] | None, *, days: int | None = None) -> list[dict[str, Any]]:
+    """Declared against observed, a row for each factor of which anything was seen in those days; None: in all."""
+    return [
+        {"days": window["days"], **factor}
+        for window in (observed["windows"] if observed else ())
+        if days in {None, window["days"]}
+        for factor in window["factors"]
+        if factor["observed"] is not None
+    ]
 
 
 def _rows(rows: Any, *columns: str) -> list[dict[str, Any]]:

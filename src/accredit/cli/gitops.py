@@ -189,6 +189,9 @@ def _told(found: dict[str, Any]) -> None:
                 print("\n".join(plain(line, limit=2000) for line in str(each["after"]).split("\n")))
             else:
                 print(f"{named}: {plain(each['field'])}: {plain(each['before'])} -> {plain(each['after'])}")
+        for each in one["needs"]:
+            what = f"{each['facet']}: {each['what']} {each['why']}"
+            print(f"{named}: {plain(what)}: {plain(each['rule'])}")
         for field, manager in one["taken_over"]:
             print(f"{named}: {plain(field)} is taken over from {plain(manager)}")
     for one in found["live_only"]:

@@ -29,6 +29,12 @@ _WORDS: Final[Mapping[FindingKind, str]] = {
     FindingKind.EXPIRED: "Its last day is over",
     FindingKind.CREDENTIAL: "A credential of a retired agent that is not ours to end",
     FindingKind.DELEGATE: "Only a retired agent handed work to it",
+    FindingKind.UNDER_DECLARED: "It does or touches more than it was approved for",
+    FindingKind.SPLIT_WORKFLOW: "With others it comes to a higher tier than it was approved under",
+    FindingKind.DATA_SEEN: "Data was seen that it does not declare",
+    FindingKind.PURPOSE_MISMATCH: "What it does is not what its purpose says",
+    FindingKind.VERSION_MISMATCH: "What runs is not what was approved",
+    FindingKind.NEAR_THRESHOLD: "Its newest declaration lies just under a tier",
 }
 _DOES: Final[Mapping[FindingAnswer, str]] = {
     FindingAnswer.REGISTER: "Register",

@@ -24,6 +24,7 @@ _FACTS: Final = (
     ("Hours", "hours"),
     ("Limits", "limits"),
     ("Expires", "expires"),
+    ("What may change without another vote", "envelope"),
     ("Business service", "businessService"),
 )
 

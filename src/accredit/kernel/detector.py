@@ -70,12 +70,21 @@ class Sensitive(StrEnum):
         """The registered data class that a value of this kind belongs to."""
         return _CLASSES.get(self, "personal")
 
+    @property
+    def checked(self) -> bool:
+        """Whether a value is only taken for one if its check digits are right."""
+        return self in _CHECKED
+
 
 _CLASSES: Final = {
     **dict.fromkeys(list(Sensitive)[: list(Sensitive).index(Sensitive.EMAIL)], "secret"),
     **dict.fromkeys((Sensitive.IBAN, Sensitive.CARD), "financial"),
     **dict.fromkeys((Sensitive.UK_NHS, Sensitive.MEDICAL_RECORD, Sensitive.ICD10, Sensitive.US_MBI), "phi"),
 }
+_CHECKED: Final = frozenset({
+    Sensitive.BR_CPF, Sensitive.CARD, Sensitive.DE_TAX_ID, Sensitive.ES_DNI, Sensitive.FR_NIR, Sensitive.IBAN,
+    Sensitive.IT_CODICE_FISCALE, Sensitive.NL_BSN, Sensitive.PASSPORT, Sensitive.PL_PESEL, Sensitive.UK_NHS,
+})  # fmt: skip
 
 
 LOCALES: Final[Mapping[str, frozenset[Sensitive]]] = {

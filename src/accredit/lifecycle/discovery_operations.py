@@ -37,6 +37,7 @@ from accredit.lifecycle.discovery.matching import Inventory, Sighting, match
 from accredit.lifecycle.discovery.model import Matched
 from accredit.lifecycle.discovery.reconciling import (
     ALERTS,
+    OBSERVED,
     REGISTRY,
     RETIREMENT_SOURCE,
     UNUSED_US,
@@ -68,7 +69,12 @@ _MAX_REASON: Final = 2_000
 _AT_ONCE: Final = 500
 """Findings that one look opens, ends, or tells of, at most: the next goes on."""
 _LOOK_EVERY_US: Final = 10 * 60_000_000
-_OWN_SOURCES: Final = frozenset({ALERTS, REGISTRY, RETIREMENT_SOURCE, ""})
+_OWN_SOURCES: Final = frozenset({ALERTS, OBSERVED, REGISTRY, RETIREMENT_SOURCE, ""})
+_STOPPED: Final[Mapping[FindingKind, str]] = {
+    FindingKind.VERSION_MISMATCH: "what runs is not what was approved",
+    FindingKind.ZOMBIE: "not used for 60 days",
+}
+"""Kinds of findings whose agent is suspended once they are overdue."""
 _log = logging.getLogger(__name__)
 
 
@@ -391,14 +397,14 @@ class DiscoveryOperations:
                 evidence = {"due_us": one.due_us, "finding": one.id, "kind": one.seen.kind.value}
                 await self._monitor.note(Deviation(one.seen.agent, AlertKind.FINDING_OVERDUE, one.id, evidence, now_us))
                 await self.findings.escalated(one.id)
-            if one.seen.kind is FindingKind.ZOMBIE and one.state is not FindingState.ANSWERED and one.seen.agent:
-                await self._suspend(one, one.seen.agent)
+            why = _STOPPED.get(one.seen.kind)
+            if why is not None and one.state is not FindingState.ANSWERED and one.seen.agent:
+                await self._suspend(one, one.seen.agent, why)
 
-    async def _suspend(self, finding: AgentFinding, agent: AgentId) -> None:
-        """What nobody used and nobody answered for is stopped; whoever needs it has it resumed."""
-        why = f"finding {finding.id}: not used for 60 days, and nobody answered in time"
+    async def _suspend(self, finding: AgentFinding, agent: AgentId, why: str) -> None:
+        """What nobody answered for is stopped; whoever needs it has it resumed."""
         try:
-            await self._lifecycle.suspend(agent, REMEDY, why)
+            await self._lifecycle.suspend(agent, REMEDY, f"finding {finding.id}: {why}, and nobody answered in time")
             await self.findings.over(finding.id)
         except ConflictError as error:
             _log.warning("agent %s of %s is not suspended: %s", agent, finding.id, error.message)

@@ -18,9 +18,11 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, NotFoundError
 from accredit.kernel.ids import AgentId, PersonId
+from accredit.lifecycle.envelope import EnvelopeView, envelope_view
 from accredit.lifecycle.granted import model_documents
 from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.model import Planned, Procedure, ProcedureKind, RetirementReceipt
+from accredit.lifecycle.observed_operations import ObservedOperations, ObservedView
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.reviews.model import AgentReviewState
 from accredit.lifecycle.reviews.service import Reviews
@@ -91,11 +93,15 @@ class Dossier:
     """Of the newest control record in force."""
     tiering: Tiering | None
     """None only if it cannot be computed now: see `unanswered`."""
+    observed: ObservedView | None
+    """What was observed against what is declared. None only if that cannot be computed now: see `unanswered`."""
     access: AccessReport | None
     approved: ApprovalAnswer | None
     """None: nobody did; nothing outside of production needs it."""
     changes: tuple[FacetChange, ...]
     """What the newest declaration changes against the version in force, if it is not that."""
+    envelope: EnvelopeView
+    """What may change without another vote, and what did."""
     waiting: ApprovalRequest | None
     """A request that people are asked to vote on now."""
     review: SecurityReview | None
@@ -239,6 +245,7 @@ class Dossiers:
         baselines: BaselineKeeper,
         timeline: Timeline,
         reviews: Reviews,
+        observed: ObservedOperations,
         *,
         now_us: Callable[[], int],
         position: Callable[[], int],
@@ -251,6 +258,7 @@ class Dossiers:
         self._baselines = baselines
         self._timeline = timeline
         self._reviews = reviews
+        self._observed = observed
         self._now_us = now_us
         self._position = position
 
@@ -282,14 +290,17 @@ class Dossiers:
             plan = asked("retirement plan", lambda: self._lifecycle.retirement_plan(agent_id), no_plan)
         else:
             plan = no_plan
+        approved = self._approved(agent, requests, events)
         return Dossier(
             agent=agent,
             at_us=self._now_us(),
             position=self._position(),
             tiering=asked("risk tier", lambda: self._judging.tiering(agent, agent.version), None),
+            observed=asked("what was observed", lambda: self._observed.view(agent), None),
             access=asked("access", lambda: self._judging.access(agent, agent.version), None),
-            approved=self._approved(agent, requests, events),
-            changes=changes_between(agent.version.manifest, agent.candidate.manifest) if agent.candidate else (),
+            approved=approved,
+            changes=self._changes(agent),
+            envelope=envelope_view(agent, [one.vote for one in approved.votes] if approved else (), events),
             waiting=next((one for one in reversed(requests) if one.state == "open"), None),
             review=self._review(agent, requests, events),
             plan=plan,
@@ -322,6 +333,12 @@ class Dossiers:
         ]
         voted = _vote(requests, events)
         return max([*looks, *([voted] if voted is not None else [])], key=lambda one: one.at_us, default=None)
+
+    def _changes(self, agent: Agent) -> tuple[FacetChange, ...]:
+        if agent.candidate is None:
+            return ()
+        little = self._registry.differs_in_little
+        return changes_between(agent.version.manifest, agent.candidate.manifest, little=little)
 
     def _records(self, agent: Agent) -> dict[str, int | None]:
         rows = {

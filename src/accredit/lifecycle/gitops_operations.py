@@ -26,6 +26,8 @@ from accredit.lifecycle.ports import ApprovalDesk
 from accredit.policy.difference import release_diff
 from accredit.policy.releases import PolicyReleases
 from accredit.registry.addresses import same_address
+from accredit.registry.changes import FacetChange, changes_between
+from accredit.registry.lifecycle import runs
 from accredit.registry.manifest import AgentManifest
 from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, Tier
 from accredit.registry.planning import FieldChange, PlannedAction, PlannedObject, object_name
@@ -74,6 +76,8 @@ class ObjectDifference:
     """Of an agent: those that change."""
     roles: tuple[str, ...] = ()
     """Whose approval it would take."""
+    needs: tuple[FacetChange, ...] = ()
+    """Of an agent that has a version in force in production: what each change against that takes."""
     carried: tuple[str, ...] = ()
     """Of these, roles whose earlier votes judge nothing that changes: they can be carried over."""
     tier_before: Tier | None = None
@@ -235,7 +239,11 @@ class GitopsOperations:
         roles = tuple(need.role.value for need in needs)
         kept = tuple(need.role.value for need in needs if need.role in carried)
         # a new version is never approved by old votes alone (`approvals/counting.py`)
-        return replace(made, roles=roles, carried=kept if len(kept) < len(roles) else ())
+        made = replace(made, roles=roles, carried=kept if len(kept) < len(roles) else ())
+        if live is None or not runs(live.environment, live.state):
+            return made
+        little = self._registry.differs_in_little
+        return replace(made, needs=changes_between(live.version.manifest, version.manifest, little=little))
 
     def _carried(self, agent: AgentId, version: AgentVersion, tier: Tier | None) -> frozenset[Any]:
         """Roles that approved an earlier version, in the same tier, of which nothing they judge is different now."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from accredit.approvals.easing import Replacing
 from accredit.approvals.gates import gate_name
 from accredit.approvals.model import ApprovalRequest, Grounds, SubjectKind
+from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, NotFoundError
 from accredit.lifecycle.granted import model_documents, tool_document
@@ -24,6 +25,7 @@ from accredit.registry.changes import changes_between
 from accredit.registry.model import Agent, AgentState, AgentVersion, Tier
 from accredit.registry.service import Registry
 from accredit.registry.templates import Template, outside
+from accredit.registry.versions import enveloped
 
 __all__ = ["PresentGrounds"]
 
@@ -114,7 +116,7 @@ class PresentGrounds:
                     if tiering.tier is Tier.MEDIUM
                 ],
                 "models": list(model_documents(version, catalogue)),
-                "replaces": _replaced_doc(agent, version),
+                "replaces": _replaced_doc(agent, version, self._registry.differs_in_little),
                 "stores": [str(one) for one in self._uncertifiable(version)],
                 "tier": tiering.document(),
                 "tools": [tool_document(grant.tool, catalogue.tool(grant.tool)) for grant in version.grants],
@@ -137,10 +139,10 @@ class PresentGrounds:
                 quarantined_us=_quarantined_us(agent),
             ),
             since={
-                one.digest: changes_between(one.manifest, version.manifest)
+                one.digest: changes_between(one.manifest, version.manifest, little=self._registry.differs_in_little)
                 for one in (*self._registry.versions(agent.id)[-_MOST_VERSIONS:], before)
             },
-            widened=widened(access, self._judging.access(agent, version)),
+            widened=widened(access, self._judging.access(agent, version), expected=enveloped(before)),
         )
 
     def _templates(self, agent: Agent, version: AgentVersion) -> tuple[Template, ...]:
@@ -184,11 +186,13 @@ def _agent_doc(agent: Agent) -> dict[str, Any]:
     }
 
 
-def _replaced_doc(agent: Agent, version: AgentVersion) -> dict[str, Any] | None:
+def _replaced_doc(
+    agent: Agent, version: AgentVersion, little: Callable[[Digest, Digest], bool]
+) -> dict[str, Any] | None:
     """Of a candidate: the version in force, and which facets differ from it."""
     if agent.candidate is None:
         return None
     before = agent.version
     changed = sorted(facet for facet in version.facets if version.facets[facet] != before.facets.get(facet))
-    changes = [change.document() for change in changes_between(before.manifest, version.manifest)]
+    changes = [change.document() for change in changes_between(before.manifest, version.manifest, little=little)]
     return {"changed": changed, "changes": changes, "manifest": before.manifest, "version": before.digest}

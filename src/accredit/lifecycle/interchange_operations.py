@@ -35,12 +35,14 @@ from accredit.registry.interchange.facts import AgentDocument, AgentFacts, Excha
 from accredit.registry.interchange.oasf import draft_of_record, oasf_record
 from accredit.registry.items import item_name
 from accredit.registry.service import Registry
+from accredit.registry.versions import money_from
 
 __all__ = ["Imported", "InterchangeOperations", "form_of"]
 
 _MOST_BYTES: Final = 2**20
 _MOST_DEPTH: Final = 32
 _SHOWN: Final = 50
+_MOST_TEXT: Final = 2_000
 """Of what can be many: facts of one kind in a document for people."""
 
 
@@ -242,6 +244,12 @@ class InterchangeOperations:
             said("2(e)", f"Approved in the role {vote.vote.role.value}: {vote.vote.verdict.value}", vote.record)
         said("2(e)", "It can be stopped at once: suspension, quarantine and revocation end its calls in flight", None)
         said("2(f)", "A change of a version is approved anew by every role that judges a facet it changes", None)
+        version = found.records.get("version")
+        for part, what in sorted(found.envelope.parts.items()):
+            told = ", ".join(sorted(_entry(one) for one in (what.items() if part == "limits" else what)))
+            said("2(f)", f"Approved beforehand, of {part}: {told}"[:_MOST_TEXT], version)
+        for use in found.envelope.uses[:_SHOWN]:
+            said("2(f)", f"Version {use.version} came into force within it", use.record)
         said("2(h)", "Every call is authenticated, decided by policy, limited and recorded before it is sent", None)
         if found.access is not None:
             said("2(h)", f"Access beyond what was approved: {len(found.access.excess)} findings", policy)
@@ -267,6 +275,16 @@ def _tool_facts(found: Dossier, facts: AgentFacts) -> Iterable[RecordedFact]:
     for tool in facts.tools:
         data = ", ".join(tool.data) or "none"
         yield RecordedFact(f"{tool.effect}: {tool.id}, data: {data}", found.records.get(f"tool/{tool.id}"))
+
+
+def _entry(one: Any) -> str:
+    """What an envelope names, on one line."""
+    if isinstance(one, str):
+        return one
+    if isinstance(one, Mapping):
+        return f"{one['model']} of {one['provider']}"
+    name, most = one
+    return f"{name} up to {money_from(most) if isinstance(most, Mapping) else most}"
 
 
 def form_of(value: Any) -> ExchangeForm | None:

@@ -12,6 +12,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar
 
 from accredit.enforcement.snapshot import Snapshot
@@ -20,12 +21,14 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId
 from accredit.monitoring.model import PresentTier
+from accredit.monitoring.observations import Observations
 from accredit.policy.enforced import enforced_by
 from accredit.policy.release import Release
 from accredit.policy.snapshot import PolicySnapshot
 from accredit.policy.validation import AccessReport, access_report
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.model import Agent, AgentVersion, Agreement, Tier
+from accredit.registry.observation import NOTHING_OBSERVED, told_of
 from accredit.registry.risk import risk_facts
 from accredit.registry.service import Registry
 from accredit.registry.tiering import Enforced, RiskFacts, Tiering, floors_of, levels_of, tier_of, tiering
@@ -38,7 +41,7 @@ _REPORTS: Final = 256
 _AGENT: Final = re.compile(r"agt_[0-9A-Za-z_-]+")
 _Key = tuple[Any, ...]
 _Grounds = tuple[Any, ...]
-_ReportKey = tuple[str, Digest, Digest, Tier]
+_ReportKey = tuple[str, Digest, Digest, Tier, frozenset[str]]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -46,10 +49,13 @@ _V = TypeVar("_V")
 class Judging:
     """Tier and access of versions, as of now."""
 
-    def __init__(self, registry: Registry, snapshot: Callable[[], Snapshot], clock: Clock) -> None:
+    def __init__(
+        self, registry: Registry, snapshot: Callable[[], Snapshot], clock: Clock, observations: Observations
+    ) -> None:
         self._registry = registry
         self._snapshot = snapshot
         self._clock = clock
+        self._observations = observations
         self._alone = threading.Lock()
         self._beside: tuple[PolicySnapshot, PolicySnapshot] | None = None
         """The policies in force, and the same with caches of its own."""
@@ -59,8 +65,8 @@ class Judging:
         self._tiers: dict[AgentId, tuple[Agent, _Grounds, Tier | None]] = {}
         """The newest answer about each agent, and what it rests on."""
         self._named: tuple[Release, frozenset[str]] | None = None
-        self._complete: tuple[Catalogue, Digest, Mapping[str, Agreement]] | None = None
-        """For which catalogue, policies and agreements every tier was kept."""
+        self._complete: tuple[Catalogue, Digest, Mapping[str, Agreement], int] | None = None
+        """For which catalogue, policies, agreements and observations every tier was kept."""
 
     def tiering(self, agent: Agent, version: AgentVersion) -> Tiering:
         """The version's tier, explained.
@@ -91,8 +97,8 @@ class Judging:
     async def keep_tiers(self, *, at_most: int = 5_000) -> None:
         """Compute tiers that are not kept, a bounded number of them, so that lists need not. Calls go first."""
         catalogue, digest, agreements = self._registry.catalogue, self._snapshot().digest, self._registry.agreements
-        done = self._complete
-        if done is not None and done[0] is catalogue and done[1:] == (digest, agreements):
+        revision, done = self._observations.revision, self._complete
+        if done is not None and done[0] is catalogue and done[1:] == (digest, agreements, revision):
             return
         left = at_most
         for number, agent in enumerate(catalogue.agents()):
@@ -106,14 +112,17 @@ class Judging:
                     await asyncio.sleep(0.001)
             except AccreditError:
                 continue  # it cannot be told now, which a list says
-        self._complete = (catalogue, digest, agreements)
+        self._complete = (catalogue, digest, agreements, revision)
 
     def _grounds(self, agent: Agent) -> _Grounds | None:
         """What the tier of the version in force rests on beside the agent itself; None: on other agents as well."""
         spec = agent.version.manifest["spec"]
-        if spec["delegates"]:
+        seen = self._observations.risk(agent.id)
+        if spec["delegates"] or seen.callers:
             return None
         return (
+            seen,
+            self._observations.workflow(agent.id),
             self._snapshot().digest,
             self._registry.organisation.people.get(spec["owner"]),
             self._agreements(spec["models"]) if spec["models"] else (),
@@ -137,22 +146,32 @@ class Judging:
             *(f"`{one.model}` of `{one.provider}` {one.reason}" for one in facts.supplier_faults),
         )
         floors = tuple(dict.fromkeys(floor.rule for floor in floors_of(levels)))
-        return PresentTier(None if faults else tier_of(levels), floors, faults)
+        return PresentTier(None if faults else tier_of(levels), floors, faults, told_of(facts))
+
+    def alone(self, agent: Agent) -> RiskFacts:
+        """What the tier of the version in force rests on, but for those it does one work with. Raises as `tiering`."""
+        return replace(self._facts(agent, agent.version), workflow=None)
+
+    def registered(self, agent: Agent, version: AgentVersion) -> RiskFacts:
+        """What the tier of the version would rest on if nothing had been observed. Raises as `tiering`."""
+        return self._facts(agent, version, observed=False)
 
     def access(self, agent: Agent, version: AgentVersion) -> AccessReport:
         """What the version may do, what is too much, and what limits it. Raises as `tiering`."""
         snapshot = self._snapshot()
-        tier = tier_of(levels_of(self._facts(agent, version)))
+        facts = self._facts(agent, version)
+        tier, seen = tier_of(levels_of(facts)), facts.answered.union(*(tool.seen for tool in facts.tools))
 
         def made() -> AccessReport:
-            return access_report(version, snapshot.catalogue, snapshot.policy, agent, tier=tier)
+            return access_report(version, snapshot.catalogue, snapshot.policy, agent, tier=tier, seen=seen)
 
         if version.manifest["spec"]["delegates"]:
             return made()  # rests on other agents as well
-        return self._reports.get((agent.id, version.digest, snapshot.digest, tier), made)
+        return self._reports.get((agent.id, version.digest, snapshot.digest, tier, seen), made)
 
-    def _facts(self, agent: Agent, version: AgentVersion) -> RiskFacts:
+    def _facts(self, agent: Agent, version: AgentVersion, *, observed: bool = True) -> RiskFacts:
         snapshot = self._snapshot()
+        workflow = self._observations.workflow(agent.id)
 
         def enforced(agent: Agent, version: AgentVersion) -> Enforced:
             named = agent.id if agent.id in self._named_by(snapshot.policy) else None
@@ -170,6 +189,8 @@ class Judging:
             enforced=enforced,
             incidents=self._registry.incidents_of,
             now_us=self._clock.now().wall_us,
+            observed=self._observations.risk if observed else lambda _: NOTHING_OBSERVED,
+            workflow=workflow.tier if observed and workflow is not None else None,
         )
 
     def _named_by(self, policy: PolicySnapshot) -> frozenset[str]:

@@ -54,6 +54,7 @@ from accredit.lifecycle.incident_operations import IncidentOperations
 from accredit.lifecycle.interchange_operations import InterchangeOperations
 from accredit.lifecycle.joining import OpenQuestions, VersionSignOff
 from accredit.lifecycle.judging import Judging
+from accredit.lifecycle.observed_operations import ObservedOperations
 from accredit.lifecycle.operations import Operations
 from accredit.lifecycle.overdue import RisenTiers
 from accredit.lifecycle.people_operations import PeopleOperations
@@ -66,6 +67,7 @@ from accredit.lifecycle.reviews.carrying_out import RemovalKeeper
 from accredit.lifecycle.reviews.first_uses import FirstUses
 from accredit.lifecycle.reviews.gathering import CardGatherer
 from accredit.lifecycle.reviews.service import Reviews
+from accredit.lifecycle.running_versions import RunningVersions
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.steps import mirrored_steps
 from accredit.lifecycle.store_operations import StoreOperations
@@ -76,6 +78,8 @@ from accredit.lifecycle.successions import Successions
 from accredit.lifecycle.timeline import Timeline
 from accredit.limits.service import Limits
 from accredit.monitoring.baselines import BaselineKeeper
+from accredit.monitoring.observations import Observations
+from accredit.monitoring.observing import ObservedTraffic
 from accredit.monitoring.service import Monitor
 from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.releases import PolicyReleases
@@ -102,6 +106,7 @@ class LifecycleRoom:
     judging: Judging
     lifecycle: Lifecycle
     monitor: Monitor
+    observed: ObservedOperations
     operations: Operations
     timeline: Timeline
     discovery: DiscoveryOperations
@@ -121,6 +126,7 @@ class LifecycleRoom:
     retirements: Retirements
     incidents: IncidentOperations
     reviews: ReviewOperations
+    running: RunningVersions
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -154,6 +160,7 @@ class LifecycleRoom:
 
     async def _keeping(self) -> None:
         quick = (
+            self.running.round,
             self.risen.round,
             self.directories.round,
             self.people.successions.round,
@@ -161,7 +168,7 @@ class LifecycleRoom:
             self.incidents.round,
             self.reviews.round,
         )
-        long = (self.record_operations.round, self.stores.round, self.retirements.round)
+        long = (self.observed.round, self.record_operations.round, self.stores.round, self.retirements.round)
         while True:
             await asyncio.sleep(WATCH_S * TIDY_EVERY)
             for each in (*quick, *long):
@@ -231,7 +238,8 @@ def furnished(
     kept_for = schedule or the_schedule()
     expiries = Expiries(control, subjects, index, legal_holds, kept_for, clock=clock, ids=ids)
     erasures = Erasures(control, index, subjects, legal_holds, names, clock=clock, ids=ids, at=at)
-    judging = Judging(registry, snapshot, clock)
+    observations = Observations(control)
+    judging = Judging(registry, snapshot, clock, observations)
     grounds = PresentGrounds(
         registry,
         judging,
@@ -381,6 +389,7 @@ def furnished(
     )
     breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
     reviews = Reviews(control, ids)
+    observed = ObservedOperations(ObservedTraffic(records), observations, judging, registry, monitor, findings, clock)
     dossiers = Dossiers(
         registry,
         approvals,
@@ -390,6 +399,7 @@ def furnished(
         baselines,
         timeline,
         reviews,
+        observed,
         now_us=lambda: clock.now().wall_us,
         position=lambda: control.position,
     )
@@ -456,6 +466,7 @@ def furnished(
         judging,
         lifecycle,
         monitor,
+        observed,
         operations,
         timeline,
         discovery,
@@ -473,7 +484,7 @@ def furnished(
         erasures,
         expiries,
         record_operations,
-        RisenTiers(lifecycle, registry, monitor, clock, steady=steady),
+        RisenTiers(control, lifecycle, registry, monitor, clock, steady=steady),
         retirements,
         IncidentOperations(
             registry=registry,
@@ -485,4 +496,5 @@ def furnished(
             records=records.size,
         ),
         review_operations,
+        RunningVersions(control, registry, snapshot, baselines, timeline, monitor, clock),
     )

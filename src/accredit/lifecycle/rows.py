@@ -5,6 +5,7 @@ procedure    agent id        the agent's newest activation or retirement: how fa
 receipt      agent id        what was done when it was retired; never removed
 certificate  certificate id  what was certified of its retirement (`certificates.py`); never removed
 succession   agent id        that its owner left: who is asked, who took over, how far it is narrowed; goes at its end
+tier_deadline agent id       {due_us, stage}: when an agent whose tier rose is suspended, and how often people were told
 
 A procedure's `nonce` keeps the digest of its row, which stands in the log in clear, from giving away the words in it.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "PROCEDURE",
     "RECEIPT",
     "SUCCESSION",
+    "TIER_DEADLINE",
     "procedure_doc",
     "procedure_from",
     "receipt_doc",
@@ -34,6 +36,7 @@ __all__ = [
 PROCEDURE: Final = "procedure"
 RECEIPT: Final = "receipt"
 SUCCESSION: Final = "succession"
+TIER_DEADLINE: Final = "tier_deadline"
 
 
 def _done_doc(done: Done) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from accredit.audit.model import StoredRecord
 from accredit.audit.ports import RecordReader
 from accredit.audit.records import body_of, header_of
 from accredit.audit.state import changes_of
+from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId
 
 __all__ = ["Timeline", "TimelineEvent"]
@@ -37,6 +38,8 @@ _ROWS: Final = frozenset(
     }
 )
 """Kinds of rows whose newest record is known by key."""
+_DIGESTS: Final = frozenset({"agent", "baseline", "version"})
+"""Kinds of rows of which is known as well what that record says they are."""
 _MAX_READ: Final = 1_000
 
 
@@ -64,6 +67,7 @@ class Timeline:
         self._next = 0
         self._of_agent: dict[str, array[int]] = {}
         self._newest: dict[tuple[str, str], int] = {}
+        self._stated: dict[tuple[str, str], Digest | None] = {}
         self._alone = threading.Lock()
 
     def catch_up(self) -> None:
@@ -77,9 +81,11 @@ class Timeline:
                 agent = header_of(record)["agent"]
                 if agent is not None:
                     self._of_agent.setdefault(agent, array("q")).append(record.seq)
-                for kind, key, _ in changes_of(record):
+                for kind, key, digest in changes_of(record):
                     if kind in _ROWS:
                         self._newest[kind, key] = record.seq
+                    if kind in _DIGESTS:
+                        self._stated[kind, key] = None if digest is None else Digest(digest)
                 self._next = record.seq + 1
 
     def of(self, agent: AgentId, *, limit: int = _MAX_READ, before: int | None = None) -> tuple[TimelineEvent, ...]:
@@ -98,6 +104,14 @@ class Timeline:
         """The newest record that wrote or removed that row."""
         self.catch_up()
         return self._newest.get((kind, key))
+
+    def knows(self, kind: str, key: str) -> bool:
+        """Whether a record that was read wrote or removed that row. Reads nothing."""
+        return (kind, key) in self._stated
+
+    def digest_of(self, kind: str, key: str) -> Digest | None:
+        """The digest of that row by the newest record that was read; None: it was removed. Reads nothing."""
+        return self._stated.get((kind, key))
 
 
 def _event(record: StoredRecord) -> TimelineEvent:

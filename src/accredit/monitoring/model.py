@@ -96,6 +96,8 @@ class PresentTier:
     """Rules of the floors that hold, highest first."""
     faults: tuple[str, ...] = ()
     """Why it has no tier."""
+    observed: tuple[str, ...] = ()
+    """What of it was observed and is not registered, in plain words."""
 
 
 class AlertKind(StrEnum):

@@ -112,6 +112,7 @@ def drift_of_tier(agent: Agent, now: PresentTier, at_us: int) -> Deviation | Non
         "floors": list(now.floors),
         "seen": now.tier.value if now.tier else None,
         "version": agent.version.digest,
+        **({"observed": list(now.observed)} if now.observed else {}),
     }
     return Deviation(agent.id, AlertKind.POSTURE_TIER, approved.value, evidence, at_us)
 

@@ -3,6 +3,11 @@
 Only what is exact is answered: a posture that is not the approved one, in production. What was merely never seen
 before is told to people. Every answer is reversible, and an unknown tier is treated as the highest.
 
+A difference is answered by facet and tier. Another version is another agent, and another definition of a tool is
+somebody else's doing: the agent is stopped, and at the lowest tier what changed waits for a person. Another prompt or
+model stops an agent of the highest tier; at the medium tier all it does waits for a person; at the lowest its owner is
+told, and has the days of a finding (`lifecycle/discovery/`).
+
 A tier that rose is no change of the agent's but one of ours (a release, an agreement, a tool's facts), so the agent
 goes on, with each call answered for by security, until it is approved anew or what changed is put right.
 """
@@ -58,13 +63,24 @@ _TOLD: Final = {
 }
 
 
+_STOPPED: Final = Remedy(Severity.CRITICAL, RemediationKind.QUARANTINE)
+_WAITS: Final = Remedy(Severity.CRITICAL, RemediationKind.RESTRICT, RestrictionKind.HOLD, _WEEK_S)
+"""What changed waits for a person, call by call: all it does, or the one tool."""
+_FOUND: Final = Remedy(Severity.WARNING)
+_BY_TIER: Final = {Tier.HIGH: _STOPPED, Tier.MEDIUM: _WAITS, Tier.LOW: _FOUND}
+_IN_PRODUCTION: Final = {
+    AlertKind.POSTURE_VERSION: {Tier.HIGH: _STOPPED, Tier.MEDIUM: _STOPPED, Tier.LOW: _WAITS},
+    AlertKind.POSTURE_DEFINITION: {Tier.HIGH: _STOPPED, Tier.MEDIUM: _STOPPED, Tier.LOW: _WAITS},
+    AlertKind.POSTURE_MODEL: _BY_TIER,
+    AlertKind.POSTURE_PROMPT: _BY_TIER,
+    AlertKind.POSTURE_TIER: dict.fromkeys(Tier, _WAITS),
+}
+
+
 def remedy_for(kind: AlertKind, environment: Environment, tier: Tier | None) -> Remedy:
     """The answer to an alert of that kind on an agent of that environment and tier; None: the tier is not known."""
     if kind not in POSTURE_KINDS:
         return _TOLD[kind]
     if environment is not Environment.PRODUCTION:
         return Remedy(Severity.WARNING)
-    if kind is AlertKind.POSTURE_TIER or (kind is AlertKind.POSTURE_DEFINITION and tier is Tier.LOW):
-        # what changed waits for a person, call by call: all it does, or the one tool
-        return Remedy(Severity.CRITICAL, RemediationKind.RESTRICT, RestrictionKind.HOLD, _WEEK_S)
-    return Remedy(Severity.CRITICAL, RemediationKind.QUARANTINE)
+    return _IN_PRODUCTION[kind][tier or Tier.HIGH]

@@ -3,6 +3,7 @@
 kind         key        document
 baseline     agent id   the newest baseline of the agent, open or closed
 alert        alert id   an alert, whatever became of it; never removed: it is also the memory of what was seen before
+observed     agent id   what was observed of it and counts for its tier, and the work it does with others
 reported_use agent id   how often what was reported of the agent, and the newest record counted
 offer        server     by kind (`tool`, `resource`, …) the fingerprints of all that was ever seen to be listed; none of
                         a kind of which there is too much to tell what is new
@@ -27,6 +28,7 @@ __all__ = [
     "CALLERS",
     "CURSOR",
     "MONITORING",
+    "OBSERVED",
     "OFFER",
     "REPORTED_USE",
     "alert_doc",
@@ -40,6 +42,7 @@ BASELINE: Final = "baseline"
 MONITORING: Final = "monitoring"
 CALLERS: Final = "callers"
 CURSOR: Final = "cursor"
+OBSERVED: Final = "observed"
 OFFER: Final = "offer"
 REPORTED_USE: Final = "reported_use"
 

@@ -12,7 +12,7 @@ import asyncio
 import hmac
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -480,6 +480,11 @@ class Monitor:
         if (MONITORING, CURSOR) not in self._control.unproven:
             writes = (*writes, Write(MONITORING, CURSOR, {"began_us": self._began_us, "position": reached}))
         return Change(Facts("monitoring.saved"), writes, Actor(), {"position": reached})
+
+    def look_again(self, agents: Iterable[AgentId]) -> None:
+        """Compare the tiers of these agents anew in the next rounds: something else was observed of them."""
+        for agent in agents:
+            self._tiers.again(agent)
 
     # -- posture
 

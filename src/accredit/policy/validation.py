@@ -181,8 +181,11 @@ def access_report(
     agent: Agent,
     *,
     tier: Tier = Tier.HIGH,
+    seen: frozenset[str] = frozenset(),
 ) -> AccessReport:
     """The report on an agent with that version in force under a tier. The same arguments always give the same report.
+
+    `seen` are data classes that were found in what its tools answered, whatever is registered of them.
 
     Raises:
         UnavailableError: the engine failed, so nothing can be said.
@@ -203,7 +206,7 @@ def access_report(
     if len(handed_on) > MOST_TOOLS:
         handed_on = handed_on[:MOST_TOOLS]
     excess = [
-        *_unused(version, snapshot.tools),
+        *_unused(version, snapshot.tools, seen),
         *(found for tool, one in (*judged.items(), *reached.items()) for found in _refused(tool, one)),
         *_delegated(version, handed_on, catalogue),
     ]
@@ -277,12 +280,12 @@ def _row(own: ToolId, tool: Tool | None, data_class: str | None, found: Access) 
     )
 
 
-def _unused(version: AgentVersion, tools: Mapping[ToolId, Tool]) -> Iterator[Excess]:
+def _unused(version: AgentVersion, tools: Mapping[ToolId, Tool], seen: frozenset[str]) -> Iterator[Excess]:
     carried = frozenset[str]().union(
         *(tools[grant.tool].shown(grant.mask) for grant in version.every_grant if grant.tool in tools),
         *(tools[one.tool].data for one in version.delegates if one.tool is not None and one.tool in tools),
     )
-    for name in sorted(version.data - carried):
+    for name in sorted(version.data - carried - seen):
         yield Excess(
             ExcessKind.DATA_UNUSED, name, "no granted tool or model carries this data class: leave it out of `data`"
         )

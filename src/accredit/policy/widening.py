@@ -1,14 +1,16 @@
 """What one access validation lets an agent do that another does not. Pure.
 
 A narrower declaration can still loosen what is enforced: a policy may bear on agents that declare some data class. So
-what a change amounts to is compared under the policies in force, row by row; what cannot be compared is wider.
+what a change amounts to is compared under the policies in force, row by row; what cannot be compared is wider. What an
+envelope approved beforehand is expected to be there and to have another definition, and nothing else of it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
+from accredit.kernel.ids import ToolId
 from accredit.policy.enforced import AccessOutcome
 from accredit.policy.validation import AccessReport
 
@@ -17,12 +19,19 @@ __all__ = ["widened"]
 _CLOSED: Final = frozenset({AccessOutcome.FORBIDDEN, AccessOutcome.MASKED})
 
 
-def widened(before: AccessReport, after: AccessReport) -> tuple[str, ...]:
-    """In plain words, each thing that the later one allows beyond the earlier; empty if there is none."""
-    return tuple(dict.fromkeys((*_rows(before, after), *_delegated(before, after), *_ceilings(before, after))))
+def widened(
+    before: AccessReport, after: AccessReport, *, expected: Collection[ToolId] = frozenset()
+) -> tuple[str, ...]:
+    """In plain words, each thing that the later one allows beyond the earlier; empty if there is none.
+
+    `expected` are the models and tools that an envelope says may come, or have another definition.
+    """
+    return tuple(
+        dict.fromkeys((*_rows(before, after, expected), *_delegated(before, after), *_ceilings(before, after)))
+    )
 
 
-def _rows(before: AccessReport, after: AccessReport) -> Iterator[str]:
+def _rows(before: AccessReport, after: AccessReport, expected: Collection[ToolId]) -> Iterator[str]:
     old = {(row.tool, row.data_class): row for row in (*before.rows, *before.models)}
     for row in (*after.rows, *after.models):
         if row.outcome in _CLOSED:
@@ -30,10 +39,11 @@ def _rows(before: AccessReport, after: AccessReport) -> Iterator[str]:
         then = old.get((row.tool, row.data_class))
         what = f"`{row.tool}`" if row.data_class is None else f"`{row.data_class}` of `{row.tool}`"
         if then is None:
-            yield f"{what} was not in reach"
+            if row.tool not in expected:
+                yield f"{what} was not in reach"
         elif row.outcome is not then.outcome and then.outcome is not AccessOutcome.ALLOWED:
             yield f"{what} was {then.outcome.value} and is {row.outcome.value}"
-        elif row.effect != then.effect or row.definition != then.definition:
+        elif row.effect != then.effect or (row.definition != then.definition and row.tool not in expected):
             yield f"{what} is another tool than it was"
         elif gone := set(then.conditions) - set(row.conditions):
             yield f"{what} does not depend on {len(gone)} of its conditions any more"

@@ -6,6 +6,10 @@ inputs and audiences that become fewer, autonomy that goes down, a last day that
 rises by no more than a quarter. INVARIANT: what no rule recognises is material, and every facet whose digest differs
 has a change.
 
+What may change at all without another look is one table, by facet (`CHANGE_RULES`). An envelope (`spec.envelope`) was
+judged and approved as a part of the version that is compared with; a change within it is no news to whoever voted. It
+has parts for the facets of which the table says so, and none for any other. The envelope itself is always looked at.
+
 Follows research/compliance-lifecycle.md §4.2, "Material change", and is stricter where a digest says that something
 changed and nobody can say how: another prompt, purpose, owner or definition is always looked at.
 """
@@ -13,20 +17,58 @@ changed and nobody can say how: another prompt, purpose, owner or definition is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Final
 
-from accredit.kernel.canonical import canonical
+from accredit.kernel.canonical import Digest, canonical
 from accredit.registry.tiering import AUDIENCES, AUTONOMY, REACH
-from accredit.registry.versions import FACETS, facets
+from accredit.registry.versions import ENVELOPE_OF, FACETS, envelope_of, facets
 
-__all__ = ["RAISE_PERCENT", "FacetChange", "changes_between", "material"]
+__all__ = ["CHANGE_RULES", "RAISE_PERCENT", "ChangeRule", "FacetChange", "changes_between", "material"]
 
 RAISE_PERCENT: Final = 25
 """By how much a limit may rise against what was judged."""
 
 _DAY_MINUTES: Final = 24 * 60
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class ChangeRule(StrEnum):
+    """What a change takes until it is in force."""
+
+    APPROVE = "approve-anew"
+    """Whoever judges the facet looks again."""
+    ENVELOPE = "envelope"
+    """It was approved beforehand; what is not within the envelope takes another look."""
+    LOG = "log-only"
+    """It is on record, and another hand puts it in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FacetRule:
+    narrows: ChangeRule
+    """Of what takes something away, or puts something to it that holds more."""
+    otherwise: ChangeRule
+
+
+_LOOKED_AT: Final = _FacetRule(ChangeRule.APPROVE, ChangeRule.APPROVE)
+_NARROWS: Final = _FacetRule(ChangeRule.LOG, ChangeRule.APPROVE)
+_BEFOREHAND: Final = _FacetRule(ChangeRule.LOG, ChangeRule.ENVELOPE)
+CHANGE_RULES: Final[Mapping[str, _FacetRule]] = {
+    "audience": _NARROWS,
+    "autonomy": _NARROWS,
+    "data": _NARROWS,
+    "delegates": _NARROWS,
+    "limits": _BEFOREHAND,
+    "models": _BEFOREHAND,
+    "owner": _LOOKED_AT,
+    "prompt": _FacetRule(ChangeRule.APPROVE, ChangeRule.ENVELOPE),
+    "purpose": _LOOKED_AT,
+    "stores": _NARROWS,
+    "tools": _BEFOREHAND,
+}
+"""By facet. INVARIANT: no envelope reaches a facet of which this does not say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +82,28 @@ class FacetChange:
     """What happened to it, in plain words without its values."""
     material: bool
     """Whether whoever judges the facet must look again."""
+    within: bool = False
+    """Whether it would be material, but for the envelope that was approved with the version compared with."""
+
+    @property
+    def rule(self) -> ChangeRule:
+        """What it takes."""
+        if self.material:
+            return ChangeRule.APPROVE
+        return ChangeRule.ENVELOPE if self.within else ChangeRule.LOG
 
     def __str__(self) -> str:
         return f"{self.facet}: `{self.what}` {self.why}"
 
     def document(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {"facet": self.facet, "material": self.material, "what": self.what, "why": self.why}
+        return {
+            "facet": self.facet,
+            "material": self.material,
+            "rule": self.rule,
+            "what": self.what,
+            "why": self.why,
+        }
 
 
 def material(changes: Iterable[FacetChange]) -> bool:
@@ -54,8 +111,17 @@ def material(changes: Iterable[FacetChange]) -> bool:
     return any(change.material for change in changes)
 
 
-def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[FacetChange, ...]:
-    """Every change from one canonical form to another, by facet; none if they are the same version."""
+def _unknown(_: Digest, __: Digest) -> bool:
+    return False
+
+
+def changes_between(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, little: Callable[[Digest, Digest], bool] = _unknown
+) -> tuple[FacetChange, ...]:
+    """Every change from one canonical form to another, by facet; none if they are the same version.
+
+    `little` says of the digests of two definitions whether the second differs from the first in little alone.
+    """
     old, new = facets(before), facets(after)
     found: list[FacetChange] = []
     for facet in sorted(FACETS):
@@ -63,14 +129,31 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> tupl
             continue
         rule = _RULES.get(facet)
         changes = list(rule(before["spec"], after["spec"])) if rule is not None else _any(facet, before, after)
-        found += changes or [FacetChange(facet, facet, "changed in a way that no rule knows", material=True)]
+        if envelope_of(before["spec"], facet) != envelope_of(after["spec"], facet):
+            changes.append(FacetChange(facet, _ENVELOPE, "is another", material=True))
+        changes = changes or [FacetChange(facet, facet, "changed in a way that no rule knows", material=True)]
+        found += [_ruled(change, before["spec"], after["spec"], little) for change in changes]
     if before["spec"].keys() - _KNOWN or after["spec"].keys() - _KNOWN:
         found.append(FacetChange("purpose", "spec", "has a key that no rule knows", material=True))
     return tuple(found)
 
 
-_KNOWN: Final = frozenset(key for keys in FACETS.values() for key in keys)
+_ENVELOPE: Final = "envelope"
+_KNOWN: Final = frozenset(key for keys in FACETS.values() for key in keys) | {_ENVELOPE}
 _Spec = Mapping[str, Any]
+
+
+def _ruled(change: FacetChange, before: _Spec, after: _Spec, little: Callable[[Digest, Digest], bool]) -> FacetChange:
+    """The change as the table has it."""
+    rule = CHANGE_RULES[change.facet]
+    if not change.material:
+        return change if rule.narrows is ChangeRule.LOG else replace(change, material=True)
+    if rule.otherwise is not ChangeRule.ENVELOPE or change.what == _ENVELOPE:
+        return change
+    envelope = envelope_of(before, change.facet)
+    if envelope is None or not _WITHIN[change.facet](change, envelope, before, after, little):
+        return change
+    return replace(change, material=False, within=True)
 
 
 def _any(facet: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[FacetChange]:
@@ -264,6 +347,48 @@ def _amount(value: Any) -> tuple[str, int] | None:
 
 def _by(entries: Iterable[Mapping[str, Any]], key: str) -> dict[str, Mapping[str, Any]]:
     return {entry[key]: entry for entry in entries}
+
+
+# -- what is within an envelope
+
+
+def _limit_within(change: FacetChange, envelope: Any, _: _Spec, after: _Spec, __: object) -> bool:
+    if change.what not in envelope:
+        return False
+    most, now = _amount(envelope[change.what]), _amount(after["limits"].get(change.what))
+    return most is not None and now is not None and most[0] == now[0] and now[1] <= most[1]
+
+
+def _models_within(change: FacetChange, envelope: Any, before: _Spec, after: _Spec, _: object) -> bool:
+    """Whether all that is called so and was not there before is in it, agreement included."""
+    old, allowed = {canonical(one) for one in before["models"]}, {canonical(one) for one in envelope}
+    come = {canonical(one) for one in after["models"] if _name(one) == change.what} - old
+    return bool(come) and come <= allowed
+
+
+def _prompt_within(_: FacetChange, envelope: Any, __: _Spec, after: _Spec, ___: object) -> bool:
+    return after["prompt"].keys() == {"digest"} and after["prompt"]["digest"] in envelope
+
+
+def _definition_within(
+    change: FacetChange, envelope: Any, before: _Spec, after: _Spec, little: Callable[[Digest, Digest], bool]
+) -> bool:
+    if change.why != _ANOTHER_DEFINITION or change.what not in envelope:
+        return False
+    then, now = (_by(spec["tools"], "tool")[change.what]["definition"] for spec in (before, after))
+    return little(then, now)
+
+
+_ANOTHER_DEFINITION: Final = "has another definition"
+_WITHIN: Final[Mapping[str, Callable[[FacetChange, Any, _Spec, _Spec, Callable[[Digest, Digest], bool]], bool]]] = {
+    "limits": _limit_within,
+    "models": _models_within,
+    "prompt": _prompt_within,
+    "tools": _definition_within,
+}
+"""Of the facets that an envelope has a part for."""
+assert _WITHIN.keys() == ENVELOPE_OF.keys()  # noqa: S101 - a slip in this file
+assert {facet for facet, rule in CHANGE_RULES.items() if rule.otherwise is ChangeRule.ENVELOPE} == _WITHIN.keys()  # noqa: S101
 
 
 _RULES: Final[Mapping[str, Callable[[_Spec, _Spec], Iterator[FacetChange]]]] = {

@@ -457,6 +457,44 @@ class _LimitsForm(_Form):
     concurrency: Annotated[int, Field(ge=1, le=1_000)] = 4
 
 
+class _EnvelopeTimeoutForm(_Form):
+    call: Annotated[_Duration, AfterValidator(_between("100ms", "10m"))] | None = None
+    run: Annotated[_Duration, AfterValidator(_between("1s", "24h"))] | None = None
+
+
+class _EnvelopeLimitsForm(_Form):
+    """How high limits may become; one that is left out takes the gate."""
+
+    cost: _CostForm | None = None
+    calls: _CallsForm | None = None
+    timeout: _EnvelopeTimeoutForm = _EnvelopeTimeoutForm()
+    concurrency: Annotated[int, Field(ge=1, le=1_000)] | None = None
+
+
+class _EnvelopeToolsForm(_Form):
+    server: _Name
+    allow: Annotated[
+        list[_OwnLabel],
+        Field(min_length=1, max_length=200, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ] = Field(description="the server's own names of tools that are granted")
+
+
+class _EnvelopeForm(_Form):
+    """What may change later without another vote: it is judged and approved with the version that it is part of."""
+
+    models: Annotated[list[_ModelForm], Field(max_length=50), AfterValidator(_distinct)] = Field(
+        default=[], description="models that may be used instead of those of the version, or beside them"
+    )
+    prompts: Annotated[
+        list[_DigestText], Field(max_length=100, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)
+    ] = Field(default=[], description="digests of prompts that may take the place of the version's")
+    limits: _EnvelopeLimitsForm | None = None
+    definitions: Annotated[list[_EnvelopeToolsForm], Field(max_length=100)] = Field(
+        default=[], description="tools whose pinned definition may become another one that differs in little"
+    )
+
+
 class _AgentMetadata(_Form):
     name: _Name
     team: _Name
@@ -488,6 +526,7 @@ class _AgentSpec(_Form):
     stores: Annotated[list[_StoreForm], Field(max_length=50), AfterValidator(_distinct)] = []
     limits: _LimitsForm = _LimitsForm()
     expires: date | None = Field(None, description="the last day (UTC) on which it may run")
+    envelope: _EnvelopeForm | None = Field(None, description="changes that are approved beforehand")
 
     @model_validator(mode="after")
     def _one_grant_per_tool(self) -> _AgentSpec:

@@ -24,6 +24,7 @@ __all__ = [
     "compare",
     "definition_digest",
     "definition_text",
+    "differs_in_little",
     "read_definition",
     "same_but_for_name",
 ]
@@ -112,6 +113,26 @@ def same_but_for_name(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         InvalidInputError: as `definition_text`.
     """
     return definition_text(_nameless(one)) == definition_text(_nameless(other))
+
+
+def differs_in_little(approved: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a definition says the same to a model as the approved one, and takes nothing that that did not take.
+
+    Only its title and the schema of its results may be others, and optional arguments may be gone.
+
+    Raises:
+        InvalidInputError: as `definition_text`.
+    """
+    before, after = (
+        {key: value for key, value in one.items() if key not in {"inputSchema", "outputSchema", "title"}}
+        for one in (approved, now)
+    )
+    if definition_text(before) != definition_text(after):
+        return False
+    old, new = approved.get("inputSchema") or {}, now.get("inputSchema") or {}
+    kept = {name: form for name, form in (old.get("properties") or {}).items() if name in (new.get("properties") or {})}
+    narrower = {**old, "properties": kept} if "properties" in old else old
+    return definition_text({"inputSchema": narrower}) == definition_text({"inputSchema": new})
 
 
 def _nameless(definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, UnavailableError
 from accredit.kernel.ids import AgentId, PersonId, TeamId, ToolId, tool_id
+from accredit.kernel.money import Money
 from accredit.registry import rows
 from accredit.registry.addresses import same_address
 from accredit.registry.catalogue import Catalogue
@@ -81,6 +82,7 @@ class AgentCheck:
         delegates = self._delegates()
         self._stores()
         self._times()
+        self._envelope()
         if self._faults or self._team is None or owner is None:
             raise ManifestError(self._faults)
         return canonical_manifest(
@@ -240,6 +242,42 @@ class AgentCheck:
             for left, right in same_as.items():
                 self._same(f"{path}.when.sameAs.{left}", pinned[1], left, right)
 
+    def _envelope(self) -> None:
+        """An envelope says what may become of what is there: of a tool that is granted, of a limit that is lower."""
+        spec, envelope = self._manifest.spec, self._manifest.spec.envelope
+        if envelope is None:
+            return
+        granted = {tool_id(form.server, name) for form in spec.tools for _, name in form.names}
+        for place, tools in enumerate(envelope.definitions):
+            for index, own in enumerate(tools.allow):
+                if tool_id(tools.server, own) not in granted:
+                    at = f"spec.envelope.definitions[{place}].allow[{index}]"
+                    self._add(at, Code.MANIFEST_INVALID, f"{shown(own)} of `{tools.server}` is not granted")
+        if (most := envelope.limits) is None:
+            return
+        limits = spec.limits
+        if most.cost is not None:
+            cap = Money.parse(most.cost.per_day)
+            now = Money.parse(limits.cost.per_day) if limits.cost is not None else None
+            if now is None or now.currency != cap.currency:
+                message = "a budget becomes higher only where the version has one in the same currency"
+                self._add("spec.envelope.limits.cost", Code.MANIFEST_INVALID, message)
+            elif cap.nanos < now.nanos:
+                self._lower("cost")
+        for name, cap_, now_ in (
+            ("calls", most.calls.per_minute if most.calls else None, limits.calls.per_minute),
+            ("concurrency", most.concurrency, limits.concurrency),
+            ("timeout.call", _ms(most.timeout.call), duration_ms(limits.timeout.call)),
+            ("timeout.run", _ms(most.timeout.run), duration_ms(limits.timeout.run)),
+        ):
+            if cap_ is not None and cap_ < now_:
+                self._lower(name)
+
+    def _lower(self, name: str) -> None:
+        self._add(
+            f"spec.envelope.limits.{name}", Code.MANIFEST_INVALID, "it is lower than the limit of the version itself"
+        )
+
     def _times(self) -> None:
         spec = self._manifest.spec
         if duration_ms(spec.limits.timeout.call) > duration_ms(spec.limits.timeout.run):
@@ -247,6 +285,10 @@ class AgentCheck:
         until = expiry_us(spec.expires.isoformat()) if spec.expires else None
         if until is not None and until <= self._now_us:
             self._add("spec.expires", Code.MANIFEST_INVALID, f"{spec.expires} is past")
+
+
+def _ms(text: str | None) -> int | None:
+    return None if text is None else duration_ms(text)
 
 
 def person_at(view: StateView, address: str, likely: Person | None = None) -> PersonId | None:

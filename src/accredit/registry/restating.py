@@ -408,8 +408,11 @@ def restated_version(form: Mapping[str, Any], names: Names) -> Restated:
             "annex3": spec["use"]["annex3"],
             "decidesOnPeople": spec["use"]["decidesOnPeople"],
             **({"prohibited": list(spec["use"]["prohibited"])} if spec["use"]["prohibited"] else {}),
+            **_given(legalRole=spec["use"].get("legalRole")),
         },
     }
+    if spec.get("envelope"):
+        found["envelope"] = _envelope(spec["envelope"])
     if spec["delegates"]:
         found["delegates"] = list(_delegates(spec["delegates"], names, unsaid))
     if spec["stores"]:
@@ -418,6 +421,33 @@ def restated_version(form: Mapping[str, Any], names: Names) -> Restated:
     named = {"name": metadata["name"], "team": names.team(metadata["team"]) or ""}
     head = {**named, "environment": metadata["environment"]}
     return Restated(_document("Agent", head, found | _given(expires=spec["expires"])), tuple(unsaid))
+
+
+def _envelope(parts: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if models := parts.get("models"):
+        found["models"] = [_given(**model) for model in models]
+    if prompts := parts.get("prompts"):
+        found["prompts"] = list(prompts)
+    if tools := parts.get("definitions"):
+        by_server: dict[str, list[str]] = {}
+        for tool in tools:
+            by_server.setdefault(tool.partition("/")[0], []).append(tool_name(tool))
+        found["definitions"] = [{"server": server, "allow": names} for server, names in by_server.items()]
+    if limits := parts.get("limits"):
+        cost = _money(limits.get("costPerDay"))
+        timeout = {
+            name: _duration(limits[key])
+            for name, key in (("call", "callTimeoutMs"), ("run", "runTimeoutMs"))
+            if key in limits
+        }
+        found["limits"] = {
+            **({"cost": {"perDay": cost}} if cost is not None else {}),
+            **({"calls": {"perMinute": limits["callsPerMinute"]}} if "callsPerMinute" in limits else {}),
+            **({"timeout": timeout} if timeout else {}),
+            **_given(concurrency=limits.get("concurrency")),
+        }
+    return found
 
 
 def _grants(entries: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -13,12 +13,15 @@ from dataclasses import replace
 from accredit.kernel.ids import AgentId
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.model import Agent, AgentState, AgentVersion, Agreement, Incident, Tier
+from accredit.registry.observation import NOTHING_OBSERVED, ObservedRisk, with_observed
 from accredit.registry.organisation import Organisation
 from accredit.registry.tiering import (
+    UNKNOWN,
     Enforced,
     GrantedTool,
     RiskFacts,
     SupplierFault,
+    exposure_of,
     levels_of,
     sensitive,
     tier_of,
@@ -26,7 +29,7 @@ from accredit.registry.tiering import (
 )
 from accredit.registry.versions import delegate_ids
 
-__all__ = ["risk_facts"]
+__all__ = ["exposure_by", "risk_facts"]
 
 _GRAVEST = 1
 _MOST_DELEGATES = 200
@@ -43,20 +46,38 @@ def risk_facts(
     enforced: Callable[[Agent, AgentVersion], Enforced],
     incidents: Callable[[AgentId], Iterable[Incident]],
     now_us: int,
+    observed: Callable[[AgentId], ObservedRisk] = lambda _: NOTHING_OBSERVED,
+    workflow: Tier | None = None,
 ) -> RiskFacts:
     """Everything the tier of that version depends on, as of now.
 
-    `enforced` says what the release in force does to a version's tools; it is asked for delegates too.
+    `enforced` says what the release in force does to a version's tools, `observed` what was seen of an agent; both are
+    asked for delegates too. `workflow` is the tier of the work that the agent is a part of.
     """
-    facts = _own(agent, version, catalogue, enforced=enforced, incidents=incidents)
+    facts = _own(agent, version, catalogue, enforced=enforced, incidents=incidents, observed=observed)
     spec = version.manifest["spec"]
     owner = organisation.people.get(spec["owner"])
     return replace(
         facts,
         owner_present=owner is not None and not owner.left and not owner.bot,
         supplier_faults=tuple(_supplier_faults(spec["models"], facts, agreements, now_us)),
-        delegates=_delegates(agent.id, version, catalogue, enforced=enforced, incidents=incidents),
+        delegates=_delegates(agent.id, version, catalogue, enforced=enforced, incidents=incidents, observed=observed),
+        workflow=workflow,
     )
+
+
+def exposure_by(catalogue: Catalogue) -> Callable[[AgentId], int]:
+    """Who can put text in front of an agent, by its version in force; of one that is not known it is not known."""
+
+    def exposure(agent: AgentId) -> int:
+        found = catalogue.agent(agent)
+        if found is None:
+            return UNKNOWN
+        spec = found.version.manifest["spec"]
+        said = RiskFacts(frozenset(), (), spec["autonomy"], frozenset(spec["inputs"]), spec["audience"], spec["reach"])
+        return exposure_of(said)
+
+    return exposure
 
 
 def _own(
@@ -66,11 +87,12 @@ def _own(
     *,
     enforced: Callable[[Agent, AgentVersion], Enforced],
     incidents: Callable[[AgentId], Iterable[Incident]],
+    observed: Callable[[AgentId], ObservedRisk],
 ) -> RiskFacts:
     """An agent alone: without whom it may call."""
     spec = version.manifest["spec"]
     use = spec["use"]
-    return RiskFacts(
+    facts = RiskFacts(
         declared=version.data,
         tools=tuple(_tools(version, catalogue, enforced(agent, version))),
         autonomy=spec["autonomy"],
@@ -82,6 +104,7 @@ def _own(
         prohibited=tuple(use["prohibited"]),
         incident=any(one.open and one.severity <= _GRAVEST for one in incidents(agent.id)),
     )
+    return with_observed(facts, version, observed(agent.id), exposure_by(catalogue))
 
 
 def _tools(version: AgentVersion, catalogue: Catalogue, enforced: Enforced) -> Iterator[GrantedTool]:
@@ -136,6 +159,7 @@ def _delegates(
     *,
     enforced: Callable[[Agent, AgentVersion], Enforced],
     incidents: Callable[[AgentId], Iterable[Incident]],
+    observed: Callable[[AgentId], ObservedRisk],
 ) -> tuple[tuple[AgentId, Tier], ...]:
     """Whom it may call, each with the highest tier that can be reached through it. Delegates may call each other."""
     alone: dict[AgentId, Tier] = {}
@@ -154,7 +178,9 @@ def _delegates(
             alone[name], calls[name] = Tier.LOW, ()  # nobody can call it any more
         else:
             # blocks do not matter here: what it can do counts, whether or not it may be submitted
-            facts = _own(delegate, delegate.version, catalogue, enforced=enforced, incidents=incidents)
+            facts = _own(
+                delegate, delegate.version, catalogue, enforced=enforced, incidents=incidents, observed=observed
+            )
             alone[name], calls[name] = tier_of(levels_of(facts)), tuple(_named(delegate.version))
             waiting += calls[name]
 

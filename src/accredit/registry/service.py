@@ -104,7 +104,7 @@ from accredit.registry.model import (
     ToolServer,
 )
 from accredit.registry.organisation import Delegation, Organisation
-from accredit.registry.pinning import definition_digest
+from accredit.registry.pinning import definition_digest, differs_in_little, read_definition
 from accredit.registry.planning import PlannedAction, PlannedObject, field_changes, object_name
 from accredit.registry.poisoning import ToolNames
 from accredit.registry.ports import DefinitionSource
@@ -292,6 +292,17 @@ class Registry:
         row = self._agent_row(agent, self._control.view)
         stored = [self._control.view.get(rows.VERSION, entry["version"]) for entry in row.doc["history"]]
         return tuple(version_from(each.doc) for each in stored if each is not None)
+
+    def differs_in_little(self, approved: Digest, now: Digest) -> bool:
+        """Whether one pinned definition differs from another in little alone; no, if one of them is not known."""
+        found = []
+        for digest in (approved, now):
+            row = self._control.view.get(rows.DEFINITION, digest)
+            read = None if row is None else read_definition(row.doc["text"], digest)
+            if read is None:
+                return False
+            found.append(read)
+        return differs_in_little(*found)
 
     def stated(self, version: AgentVersion) -> Restated:
         """A version as a manifest says it now.

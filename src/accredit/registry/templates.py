@@ -72,6 +72,8 @@ def outside(
         found.append("it hands work on")
     if spec.get("stores"):
         found.append("it keeps a store")
+    if spec.get("envelope"):
+        found.append("it lets changes come that the template does not know")
     for grant in version.grants:
         known, pinned = tool(grant.tool), bounds["tools"].get(grant.tool)
         if pinned is None:

@@ -2,7 +2,8 @@
 
 Five factors of 0 to 4 give a score; floors raise the tier where a weighted sum would hide the one thing that matters,
 and no score lowers them. What a manifest says of itself can only raise a factor: it counts as lower only as far as
-something holds it (a mask, a hold, a tool that was not granted). Whatever is not known counts as 3.
+something holds it (a mask, a hold, a tool that was not granted). Whatever is not known counts as 3. What was observed
+of an agent (`observation.py`) adds to what is registered of it. INVARIANT: it can only raise.
 
 factor     weight  0             1                  2                   3                       4
 data       30      public        internal           confidential        personal, financial     phi, special, secret
@@ -35,7 +36,10 @@ from accredit.registry.model import Effect, Tier, WriteScope
 __all__ = [
     "AUDIENCES",
     "AUTONOMY",
+    "HIGH_FROM",
+    "MEDIUM_FROM",
     "REACH",
+    "UNKNOWN",
     "Block",
     "Enforced",
     "Factor",
@@ -48,6 +52,9 @@ __all__ = [
     "SafeguardKind",
     "SupplierFault",
     "Tiering",
+    "data_level",
+    "effect_level",
+    "exposure_of",
     "floors_of",
     "levels_of",
     "score_of",
@@ -93,11 +100,21 @@ def _sensitivities() -> Mapping[str, int]:
 
 def sensitive(classes: Iterable[str]) -> frozenset[str]:
     """Those of some data classes that are personal or worse."""
-    return frozenset(name for name in classes if _sensitivity(name) >= _SENSITIVE)
+    return frozenset(name for name in classes if data_level(name) >= _SENSITIVE)
 
 
-def _sensitivity(name: str) -> int:
+def data_level(name: str) -> int:
+    """How sensitive a data class is, from 0 to 4; one that is not known counts as 3."""
     return _sensitivities().get(name, UNKNOWN)
+
+
+def effect_level(effect: Effect | None, scope: WriteScope | None) -> int:
+    """An effect from 1 to 4; one that is not known counts as 3."""
+    if effect is None:
+        return UNKNOWN
+    if effect is Effect.WRITE:
+        return _OWN if scope is WriteScope.OWN else _RECORD
+    return _EFFECTS[effect]
 
 
 # -- facts
@@ -127,20 +144,18 @@ class GrantedTool:
     """What the gateway takes out of them."""
     held: bool = False
     closed: bool = False
+    seen: frozenset[str] = frozenset()
+    """What was found in what it answered the agent, whatever is registered of it."""
 
     @property
     def carries(self) -> frozenset[str]:
         """The data classes that reach the agent through it."""
-        return _NOT_KNOWN if self.effect is None else self.data - self.masked
+        return self.seen | (_NOT_KNOWN if self.effect is None else self.data - self.masked)
 
     @property
     def level(self) -> int:
         """Its effect from 1 to 4."""
-        if self.effect is None:
-            return UNKNOWN
-        if self.effect is Effect.WRITE:
-            return _OWN if self.scope is WriteScope.OWN else _RECORD
-        return _EFFECTS[self.effect]
+        return effect_level(self.effect, self.scope)
 
     @property
     def attended(self) -> bool:
@@ -156,6 +171,7 @@ class GrantedTool:
             "masked": sorted(self.masked),
             "scope": self.scope,
             "tool": self.tool,
+            **({"seen": sorted(self.seen)} if self.seen else {}),
         }
 
 
@@ -190,11 +206,19 @@ class RiskFacts:
     """Agents it may call, each with the highest tier that can be reached through it."""
     incident: bool = False
     """Whether an incident of severity 1 is open."""
+    answered: frozenset[str] = frozenset()
+    """Data classes found in what its language models answered."""
+    heard_from: int = 0
+    """The highest exposure of the agents that handed work on to it."""
+    served: int = 0
+    """The reach that the number of its users shows."""
+    workflow: Tier | None = None
+    """What it comes to together with the agents that it does one work with; None: it does none with others."""
 
     @property
     def reached(self) -> frozenset[str]:
         """The data classes in its reach: what a mask does not remove, and what the manifest says."""
-        return self.declared.union(*(tool.carries for tool in self.tools))
+        return self.declared.union(self.answered, *(tool.carries for tool in self.tools))
 
     def document(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
@@ -212,7 +236,18 @@ class RiskFacts:
             "reach": self.reach,
             "supplier_faults": sorted([fault.provider, fault.model, fault.reason] for fault in self.supplier_faults),
             "tools": [tool.document() for tool in sorted(self.tools, key=lambda tool: tool.tool)],
+            **self._observed(),
         }
+
+    def _observed(self) -> dict[str, Any]:
+        """What was observed; nothing of it if nothing was, so that what is judged without it keeps its digest."""
+        seen = {
+            "answered": sorted(self.answered),
+            "heard_from": self.heard_from,
+            "served": self.served,
+            "workflow": self.workflow,
+        }
+        return {"observed": seen} if any(seen.values()) else {}
 
 
 # -- score and floors
@@ -237,6 +272,8 @@ class Levels:
     incident: bool = False
     delegate: Tier | None = None
     """The highest tier it can invoke."""
+    workflow: Tier | None = None
+    """The tier of the work that it is a part of."""
 
     @property
     def vector(self) -> tuple[int, int, int, int, int]:
@@ -283,11 +320,19 @@ _FLOORS: tuple[tuple[Floor, _Holds], ...] = (
         Floor("delegate", Tier.HIGH, "it can invoke an agent of tier high"),
         lambda at: at.delegate is Tier.HIGH,
     ),
+    (
+        Floor("workflow", Tier.HIGH, "what it does one work with comes to tier high together"),
+        lambda at: at.workflow is Tier.HIGH,
+    ),
     (Floor("confidential-data", Tier.MEDIUM, "confidential data in reach"), lambda at: at.data == 2),
     (Floor("write", Tier.MEDIUM, "it writes"), lambda at: at.effect >= _OWN),
     (
         Floor("delegate", Tier.MEDIUM, "it can invoke an agent of tier medium"),
         lambda at: at.delegate is Tier.MEDIUM,
+    ),
+    (
+        Floor("workflow", Tier.MEDIUM, "what it does one work with comes to tier medium together"),
+        lambda at: at.workflow is Tier.MEDIUM,
     ),
 )
 
@@ -314,14 +359,14 @@ def tier_of(levels: Levels) -> Tier:
 
 def levels_of(facts: RiskFacts) -> Levels:
     """The factor vector and the flags."""
-    tools, exposure = facts.tools, _exposure(facts)
+    tools, exposure = facts.tools, exposure_of(facts)
     effects = {tool.effect for tool in tools}
     return Levels(
-        data=max(map(_sensitivity, facts.reached), default=0),
+        data=max(map(data_level, facts.reached), default=0),
         effect=max((tool.level for tool in tools), default=0),
         autonomy=_autonomy(facts),
         exposure=exposure,
-        reach=REACH.get(facts.reach, UNKNOWN),
+        reach=_reach(facts),
         external=Effect.EXTERNAL in effects,
         administers=Effect.ADMINISTER in effects,
         egress=AUDIENCES.get(facts.audience, UNKNOWN) >= _OUTSIDE
@@ -330,16 +375,19 @@ def levels_of(facts: RiskFacts) -> Levels:
         decides=facts.decides,
         incident=facts.incident,
         delegate=max((tier for _, tier in facts.delegates), key=tier_rank, default=None),
+        workflow=facts.workflow,
     )
 
 
-def _exposure(facts: RiskFacts) -> int:
+def _reach(facts: RiskFacts) -> int:
+    return max(REACH.get(facts.reach, UNKNOWN), facts.served)
+
+
+def exposure_of(facts: RiskFacts) -> int:
+    """From 0 to 4: who can put text in front of it."""
     heard = facts.inputs | {facts.audience}  # whoever it serves can put text in front of it, said or not
-    return (
-        max(AUDIENCES.get(who, UNKNOWN) for who in heard)
-        if facts.inputs
-        else max(UNKNOWN, AUDIENCES.get(facts.audience, UNKNOWN))
-    )
+    said = max(AUDIENCES.get(who, UNKNOWN) for who in heard)
+    return max(said if facts.inputs else max(UNKNOWN, said), facts.heard_from)
 
 
 def _autonomy(facts: RiskFacts) -> int:
@@ -527,14 +575,21 @@ def _bounded(sources: Iterable[str]) -> tuple[str, ...]:
 
 
 def _data_sources(facts: RiskFacts) -> Iterator[str]:
-    top = max(map(_sensitivity, facts.reached), default=0)
+    top = max(map(data_level, facts.reached), default=0)
     for name in facts.declared:
-        if _sensitivity(name) == top:
+        if data_level(name) == top:
             yield f"declared: `{name}`"
+    for name in facts.answered:
+        if data_level(name) == top:
+            yield f"observed: its models answered `{name}`"
     for tool in facts.tools:
         for name in tool.carries:
-            if _sensitivity(name) == top:
-                yield f"`{tool.tool}` carries `{name}`"
+            if data_level(name) == top:
+                yield (
+                    f"observed: `{tool.tool}` carried `{name}`"
+                    if name in tool.seen
+                    else (f"`{tool.tool}` carries `{name}`")
+                )
 
 
 def _effect_sources(facts: RiskFacts) -> Iterator[str]:
@@ -556,7 +611,9 @@ def _autonomy_sources(facts: RiskFacts) -> Iterator[str]:
 
 
 def _exposure_sources(facts: RiskFacts) -> Iterator[str]:
-    top = _exposure(facts)
+    top = exposure_of(facts)
+    if facts.heard_from == top > 0:
+        yield "observed: work was handed on to it by agents that such people can reach"
     if not facts.inputs:
         yield "inputs: not declared"
     for who in facts.inputs:
@@ -566,12 +623,20 @@ def _exposure_sources(facts: RiskFacts) -> Iterator[str]:
         yield f"audience: `{facts.audience}`"
 
 
+def _reach_sources(facts: RiskFacts) -> Iterator[str]:
+    top = _reach(facts)
+    if REACH.get(facts.reach, UNKNOWN) == top:
+        yield f"declared: `{facts.reach}`"
+    if facts.served == top > 0:
+        yield "observed: as many people use it"
+
+
 _SOURCE_OF: Mapping[str, Callable[[RiskFacts], Iterable[str]]] = {
     "data": _data_sources,
     "effect": _effect_sources,
     "autonomy": _autonomy_sources,
     "exposure": _exposure_sources,
-    "reach": lambda facts: (f"declared: `{facts.reach}`",),
+    "reach": _reach_sources,
 }
 
 
@@ -584,8 +649,8 @@ def _lowers(facts: RiskFacts, tier: Tier) -> Iterator[Lowering]:
     Tools are tried by kind, not one by one: to take a level away, every tool of that level must go or be held. Only
     a data class can also be had out of reach by dropping just those tools that carry it.
     """
-    if facts.annex3 or facts.decides or facts.incident:
-        return  # no safeguard takes these floors away
+    if facts.annex3 or facts.decides or facts.incident or facts.workflow is Tier.HIGH:
+        return  # no safeguard of this agent's takes these floors away
     alike = _alike(facts.tools)
     facts = replace(facts, tools=tuple(tools[0] for tools in alike))
     others = {tools[0].tool: [tool.tool for tool in tools] for tools in alike}
@@ -655,9 +720,9 @@ def _droppings(facts: RiskFacts) -> Iterator[RiskFacts]:
 
 def _maskings(facts: RiskFacts) -> Iterator[tuple[set[Safeguard], RiskFacts]]:
     carried = frozenset[str]().union(*(tool.carries for tool in facts.tools))
-    ranked = sorted(facts.reached, key=lambda name: (-_sensitivity(name), name))
+    ranked = sorted(facts.reached, key=lambda name: (-data_level(name), name))
     # classes go most sensitive first: one that stays makes it useless to take a lesser one away
-    bounds = [at for at, name in enumerate(ranked) if not at or _sensitivity(name) < _sensitivity(ranked[at - 1])]
+    bounds = [at for at, name in enumerate(ranked) if not at or data_level(name) < data_level(ranked[at - 1])]
     for over in (frozenset(ranked[:bound]) for bound in (*bounds, len(ranked))):
         for masked in _subsets(sorted(over), largest_first=True) if len(over) <= _SPLIT else [tuple(over)]:
             taken = frozenset(masked)

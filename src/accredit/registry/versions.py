@@ -16,6 +16,9 @@ stores      stores
 delegates   delegates
 owner       owner, backupOwner, businessService; the manifest's metadata (name, team, environment), apiVersion, kind
 purpose     purpose, use
+
+The key `envelope` has a part for each of four facets (`ENVELOPE_OF`). It is left out where nothing is approved
+beforehand.
 """
 
 from __future__ import annotations
@@ -33,10 +36,13 @@ from accredit.registry.manifest import AgentManifest, duration_ms
 from accredit.registry.model import AgentLimits, AgentVersion, DelegateGrant, Team, ToolGrant
 
 __all__ = [
+    "ENVELOPE_OF",
     "FACETS",
     "canonical_manifest",
     "delegate_ids",
     "delegation_of",
+    "envelope_of",
+    "enveloped",
     "expiry_us",
     "facets",
     "grant_of",
@@ -62,6 +68,14 @@ FACETS: Mapping[str, tuple[str, ...]] = {
     "tools": ("tools", "hours"),
 }
 """Keys of `spec` by facet; what stands beside `spec` says whose agent it is and belongs to `owner`."""
+ENVELOPE_OF: Final[Mapping[str, str]] = {
+    "limits": "limits",
+    "models": "models",
+    "prompt": "prompts",
+    "tools": "definitions",
+}
+"""By facet: the part of `spec.envelope` that belongs to it, so whoever judges the facet judges what it may become. A
+facet that is not here has none, and whatever changes in it takes the gate."""
 
 _DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
@@ -151,8 +165,34 @@ def canonical_manifest(
                 # left out where it is not said, as in versions from before it could be
                 **({"legalRole": spec.use.legal_role} if spec.use.legal_role is not None else {}),
             },
+            **_envelope_doc(manifest),
         },
     }
+
+
+def _envelope_doc(manifest: AgentManifest) -> dict[str, Any]:
+    """What is approved beforehand; nothing where that is nothing, as in versions from before it could be said."""
+    envelope = manifest.spec.envelope
+    if envelope is None:
+        return {}
+    parts: dict[str, Any] = {
+        "definitions": sorted({tool_id(form.server, name) for form in envelope.definitions for name in form.allow}),
+        "models": _sorted(
+            {"agreement": form.agreement, "model": form.model, "provider": form.provider} for form in envelope.models
+        ),
+        "prompts": sorted(envelope.prompts),
+    }
+    if (most := envelope.limits) is not None:
+        limits = {
+            "callTimeoutMs": duration_ms(most.timeout.call) if most.timeout.call else None,
+            "callsPerMinute": most.calls.per_minute if most.calls else None,
+            "concurrency": most.concurrency,
+            "costPerDay": money_doc(Money.parse(most.cost.per_day)) if most.cost else None,
+            "runTimeoutMs": duration_ms(most.timeout.run) if most.timeout.run else None,
+        }
+        parts["limits"] = {key: value for key, value in limits.items() if value is not None}
+    said = {part: value for part, value in parts.items() if value}
+    return {"envelope": said} if said else {}
 
 
 def _delegates_doc(manifest: AgentManifest, ids: Mapping[str, AgentId]) -> list[dict[str, Any]]:
@@ -198,10 +238,33 @@ def facets(form: Mapping[str, Any]) -> dict[str, Digest]:
     return {
         facet: digest_value(
             "agent-facet",
-            {"facet": facet, "value": {key: form["spec"][key] for key in keys} | (beside if facet == "owner" else {})},
+            {
+                "facet": facet,
+                "value": {key: form["spec"][key] for key in keys}
+                | (beside if facet == "owner" else {})
+                | ({"envelope": part} if (part := envelope_of(form["spec"], facet)) else {}),
+            },
         )
         for facet, keys in FACETS.items()
     }
+
+
+def envelope_of(spec: Mapping[str, Any], facet: str) -> Any:
+    """What the `spec` of a canonical form approves beforehand of a facet; None: nothing."""
+    part = ENVELOPE_OF.get(facet)
+    return None if part is None else (spec.get("envelope") or {}).get(part)
+
+
+def enveloped(version: AgentVersion) -> frozenset[ToolId]:
+    """The models that a version's envelope lets come, and the tools whose definition it lets become another."""
+    spec = version.manifest["spec"]
+    models = envelope_of(spec, "models") or ()
+    return frozenset(
+        (
+            *(ToolId(tool_id(form["provider"], form["model"])) for form in models),
+            *map(ToolId, envelope_of(spec, "tools") or ()),
+        )
+    )
 
 
 def version_from(doc: Mapping[str, Any], *, shared: dict[Digest, ToolGrant] | None = None) -> AgentVersion:

@@ -60,6 +60,18 @@ class FindingKind(StrEnum):
     """A credential of a retired agent that is somebody else's to end."""
     DELEGATE = "delegate"
     """An agent that only a retired one handed work to."""
+    UNDER_DECLARED = "under-declared"
+    """An agent that was seen to do, or to touch, more than it was approved for."""
+    SPLIT_WORKFLOW = "split-workflow"
+    """An agent whose work comes to a higher tier together with that of others than each of them was approved under."""
+    DATA_SEEN = "data-seen"
+    """A data class was seen where none is declared, too seldom to act on it."""
+    PURPOSE_MISMATCH = "purpose-mismatch"
+    """What an agent does is not what its purpose says."""
+    VERSION_MISMATCH = "version-mismatch"
+    """An agent of which something that runs is not what was approved."""
+    NEAR_THRESHOLD = "near-threshold"
+    """An agent whose newest declaration came to lie just under the threshold of a tier."""
 
 
 class FindingState(StrEnum):
@@ -95,11 +107,23 @@ ANSWERS: Final[Mapping[FindingKind, tuple[FindingAnswer, ...]]] = {
     FindingKind.EXPIRED: (FindingAnswer.RETIRE, FindingAnswer.DISMISS),
     FindingKind.CREDENTIAL: (FindingAnswer.DISMISS,),
     FindingKind.DELEGATE: (FindingAnswer.RETIRE, FindingAnswer.SUSPEND, FindingAnswer.DISMISS),
+    FindingKind.UNDER_DECLARED: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE),
+    FindingKind.SPLIT_WORKFLOW: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE),
+    FindingKind.DATA_SEEN: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
+    FindingKind.PURPOSE_MISMATCH: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
+    FindingKind.VERSION_MISMATCH: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE),
+    FindingKind.NEAR_THRESHOLD: (FindingAnswer.SUSPEND, FindingAnswer.RETIRE, FindingAnswer.DISMISS),
 }
-"""What can be answered to a finding of each kind. That an agent has no owner cannot be dismissed."""
+"""What can be answered to a finding of each kind. That an agent has no owner, or runs above the tier it was approved
+under, cannot be dismissed."""
 _TO_AN_AGENT: Final = frozenset({FindingAnswer.ADOPT, FindingAnswer.SUSPEND, FindingAnswer.RETIRE})
 _DAYS: Final[Mapping[Severity, int]] = {Severity.CRITICAL: 3, Severity.WARNING: 14, Severity.INFO: 30}
-_DAYS_OF: Final[Mapping[FindingKind, int]] = {FindingKind.ORPHAN: 7}
+_DAYS_OF: Final[Mapping[FindingKind, int]] = {
+    FindingKind.ORPHAN: 7,
+    FindingKind.UNDER_DECLARED: 5,
+    FindingKind.SPLIT_WORKFLOW: 5,
+    FindingKind.VERSION_MISMATCH: 5,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from accredit.registry.model import Agent, AgentState, Person, Tier
 
 __all__ = [
     "ALERTS",
+    "OBSERVED",
     "REGISTRY",
     "RETIREMENT_SOURCE",
     "UNUSED_US",
@@ -41,11 +42,17 @@ REGISTRY: Final = "registry"
 ALERTS: Final = "alerts"
 RETIREMENT_SOURCE: Final = "retirement"
 """Of findings on what a retirement left to people; `lifecycle/retirements.py` ends them."""
+OBSERVED: Final = "observed"
+"""The look at what agents do (`lifecycle/observed_operations.py`)."""
 _GONE: Final = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _INSISTS: Final = 3
 """In how many minutes a caller that nobody knows has to have come: once may be a slip of somebody's."""
 _KIND_OF_ALERT: Final[Mapping[AlertKind, FindingKind]] = {
     AlertKind.GHOST: FindingKind.GHOST,
+    AlertKind.POSTURE_DEFINITION: FindingKind.VERSION_MISMATCH,
+    AlertKind.POSTURE_MODEL: FindingKind.VERSION_MISMATCH,
+    AlertKind.POSTURE_PROMPT: FindingKind.VERSION_MISMATCH,
+    AlertKind.POSTURE_VERSION: FindingKind.VERSION_MISMATCH,
     AlertKind.REPORTED_AGENT: FindingKind.UNREGISTERED,
     AlertKind.REPORTED_MODEL: FindingKind.SHADOW,
     AlertKind.REPORTED_TOOL: FindingKind.SHADOW,
