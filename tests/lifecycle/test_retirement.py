@@ -206,6 +206,10 @@ def test_an_agent_that_people_judge_right_now_and_whose_owner_leaves_is_retired_
             await place.operations.apply(DANA, file(agent(stores=STORES, reach="company")))
             judged = await place.operations.submit(DANA, found.id)
             assert judged is not None
+            await place.room.reviews.start(SAM, agents=[found.name], reason="now and then")
+            review = place.room.reviews.reviews.open_of(found.id)
+            assert review is not None
+            assert place.room.retirements.plan(found.id).moving["reviews"] == [review.id]
             shelf.down = True
             with pytest.raises(UnavailableError):
                 await place.operations.retire(DANA, found.id, "over")

@@ -31,6 +31,7 @@ from accredit.lifecycle.model import RetirementReceipt
 from accredit.lifecycle.permission import Permission
 from accredit.lifecycle.ports import ApprovalDesk, Archive, LegalHolds
 from accredit.lifecycle.retirement_plan import RetirementPlan, decided, signed_off_by_others
+from accredit.lifecycle.reviews.service import Reviews
 from accredit.lifecycle.service import Lifecycle
 from accredit.lifecycle.store_reviews import StoreReviews
 from accredit.lifecycle.stores import Stores
@@ -62,7 +63,8 @@ class Retirements:
         holds: Holds,
         legal_holds: LegalHolds,
         stores: Stores,
-        reviews: StoreReviews,
+        reviews: Reviews,
+        store_reviews: StoreReviews,
         archive: Archive,
         schedule: Schedule,
         findings: Findings,
@@ -77,6 +79,7 @@ class Retirements:
         self._legal_holds = legal_holds
         self._stores = stores
         self._reviews = reviews
+        self._store_reviews = store_reviews
         self._archive = archive
         self._schedule = schedule
         self._findings = findings
@@ -162,7 +165,8 @@ class Retirements:
             "findings": [one.id for one in self._findings.find(open_=True, agent=agent.id)][:_SHOWN],
             "holds": [one.id for one in self._holds.find(agent=agent.id, state=HoldState.OPEN)][:_SHOWN],
             "incidents": [one.id for one in self._registry.incidents_of(agent.id) if one.open][:_SHOWN],
-            "reviews": [one.id for one in self._reviews.find(agent.id)][:_SHOWN],
+            "reviews": [one.id for one in self._reviews.find(open_=True, agent=agent.id)][:_SHOWN],
+            "store_reviews": [one.id for one in self._store_reviews.find(agent.id)][:_SHOWN],
             "stores": list(self._stores.foresee(agent).get("planned", ())),
         }
 

@@ -327,6 +327,7 @@ def furnished(
         ids=ids,
         at=at,
     )
+    reviews = Reviews(control, ids)
     retirements = Retirements(
         lifecycle=lifecycle,
         registry=registry,
@@ -335,7 +336,8 @@ def furnished(
         holds=holds,
         legal_holds=legal_holds,
         stores=stores,
-        reviews=store_reviews,
+        reviews=reviews,
+        store_reviews=store_reviews,
         archive=archive,
         schedule=kept_for,
         findings=findings,
@@ -388,7 +390,6 @@ def furnished(
         },
     )
     breaking = BreakingOperations(registry, releases, approvals, glasses, clock, ids, steady=steady)
-    reviews = Reviews(control, ids)
     observed = ObservedOperations(ObservedTraffic(records), observations, judging, registry, monitor, findings, clock)
     dossiers = Dossiers(
         registry,
