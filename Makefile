@@ -35,11 +35,11 @@ format: .venv/.test
 
 ifeq ($(BROWSER),0)
 test: lint residue
-	$(BIN)/pytest -n 2 --dist worksteal -m "not browser"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not browser"
 	@echo "Left out (BROWSER=0): the tests of the console in a browser."
 else
 test: lint browser residue
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 endif
 
 # a machine of ours is given the browser; any other is told what to install
@@ -54,7 +54,7 @@ chaos: .venv/.test
 
 # the rest of the families of slow cases of which every run has some
 thorough: .venv/.test
-	$(BIN)/pytest -n 2 --dist worksteal --thorough
+	$(BIN)/pytest -n 3 --dist worksteal --thorough
 
 # every agent framework in an environment of its own, in .venv-adapters
 adapters: .venv/.test

@@ -55,7 +55,7 @@ def test_junk_at_one_door_shuts_that_one_alone(tmp_path: Path) -> None:
 def test_a_body_that_does_not_arrive_in_time_is_given_up(
     tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accredit.api.outer._UPLOAD_S", 0.05)
+    monkeypatch.setattr("accredit.api.outer_body._UPLOAD_S", 0.05)
 
     async def play() -> bytes:
         async with asyncio.timeout(30), world(tmp_path / "data", ScriptedClock(_MONDAY_TEN)) as place:
