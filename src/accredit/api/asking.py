@@ -158,7 +158,11 @@ class Asking:
 
 
 def _nameless(name: str) -> NotFoundError:
-    return NotFoundError(Code.NOT_FOUND, f"no agent is called `{name[:100]}`", hint="see `accredit agent list`")
+    return NotFoundError(
+        Code.NOT_FOUND,
+        f"no agent is called `{name[:100]}`",
+        hint="see `accredit agent list`; a retired one goes by its id",
+    )
 
 
 def _unseen() -> ForbiddenError:

@@ -111,7 +111,7 @@ def _audit_verify(
     """Verify the log offline: every byte of every record, the tree, every checkpoint.
 
     Args:
-        source: A data directory, an export, an archive, or a proof as `audit prove` writes it.
+        source: A data directory, export, archive, certificate of retirement, or proof as `audit prove` writes it.
         checkpoint: A checkpoint kept elsewhere: finds a log that was cut off or replaced.
         vkey: The log's public key, if you hold it; otherwise the one stored beside the log is used, and said so.
         open_parts: Open sealed parts with the data directory's keys and check what they commit to.

@@ -88,6 +88,7 @@ async def _run(place: Path, port: int) -> None:
     async with world(place, clock, port=port) as started:
         links = await _Seeding(started).seed()
         print(f"accredit answers at {started.url}; the console is at {started.url}/console")
+        print(f"log key: {started.running.vkey}")
         print("each link works once, in a browser or with `accredit login LINK`:", *links, sep="\n")
         print(f"{HIGH} waits for the votes of sam, cora and bo; refunds wait for bo. Ctrl-C ends it", flush=True)
         traffic = asyncio.create_task(_traffic(started, clock))
