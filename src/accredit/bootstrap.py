@@ -766,7 +766,7 @@ def _said_in(records: SqliteRecordReader, keys: PartKeys, seq: int) -> Mapping[s
 def _trouble(log: LogWriter, control: ProvenControlLog, faults: list[Exception]) -> str | None:
     if not log.healthy:
         return "the audit log does not take records"
-    if control.waiting:
+    if control.refused:
         return "control events wait for the log"
     return "an internal listener failed; restart" if faults else None
 

@@ -138,6 +138,7 @@ def test_a_change_is_not_visible_before_its_record_is_durable(home: Installation
             for _ in range(10):
                 await asyncio.sleep(0)
             assert (home.docs(service), heard, service.position) == ({}, [], -1)
+            assert not service.refused, "it is on its way, which is no trouble"
             home.journal.gate.set()
             await task
             assert home.docs(service) == {"a": {"n": 1}}
@@ -197,6 +198,7 @@ def test_a_widening_change_the_log_refuses_is_whole_or_not_there(home: Installat
             with pytest.raises(UnavailableError, match="nothing was changed"):
                 await put(service, "b", {})
             assert (home.docs(service), heard, service.waiting) == ({"a": {"n": 1}}, [], 1)
+            assert service.refused
         # the log still refuses when the next process starts: the row cannot be shown, and neither can the old one
         async with home.running() as service:
             assert home.docs(service) == {}
@@ -208,6 +210,7 @@ def test_a_widening_change_the_log_refuses_is_whole_or_not_there(home: Installat
             assert len(heard) == 1
         async with home.running() as service:
             assert (home.docs(service), service.unproven, service.waiting) == ({"a": {"n": 2}}, frozenset(), 0)
+            assert not service.refused
             await put(service, "b", {})
         assert [body_of(record)["follows"] for record in home.journal.kept] == [None, 0, 1]
 

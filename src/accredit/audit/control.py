@@ -104,6 +104,7 @@ class ProvenControlLog:
         self._newest = -1
         self._position = -1
         self._waiting: list[_Waiting] = []
+        self._refused = False
         self._foreign: tuple[str, ...] = ()
         self._listeners: list[Callable[[Change], None]] = []
         self._turn = asyncio.Lock()
@@ -132,8 +133,13 @@ class ProvenControlLog:
 
     @property
     def waiting(self) -> int:
-        """How many changes are not in the log yet; more than 0 means the log or the store refuses them."""
+        """How many changes are not in the log yet."""
         return len(self._waiting)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the log or the store refused what waits, so that it is not merely on its way."""
+        return self._refused and bool(self._waiting)
 
     @property
     def foreign(self) -> tuple[str, ...]:
@@ -297,7 +303,12 @@ class ProvenControlLog:
         """Record all that waits, in order, up to the first that cannot be."""
         while self._waiting:
             waiting = self._waiting[0]
-            waiting.receipt = await self._record(waiting)
+            try:
+                waiting.receipt = await self._record(waiting)
+            except AccreditError:
+                self._refused = True
+                raise
+            self._refused = False
             self._waiting.pop(0)
             self._newest = max(self._newest, waiting.receipt.seq)
             self._at("appended")
