@@ -38,6 +38,7 @@ from accredit.lifecycle.reviews.model import (
     AcceptedIdentity,
     AgentReview,
     AgentReviewState,
+    ItemDecision,
     ItemVerdict,
     NeedStatement,
     Removal,
@@ -542,6 +543,11 @@ class ReviewOperations:
             now_us=self._clock.now().wall_us,
         )
 
+    def _standing(self, review: AgentReview, agent: Agent) -> dict[ToolId, ItemDecision]:
+        """The newest decision on each permission in this look, of whoever still counts."""
+        count = {one.by for one in review.decisions if self._barred(one.by, agent, review, before=()) is None}
+        return standing([one for one in review.decisions if one.by in count], review.look, agent.version.digest)
+
     def _under(self, review: AgentReview, agent: Agent) -> Tier | None:
         """The tier that a review goes by: when it began or now, whichever is higher; None counts as high."""
         now = self._tier(agent)
@@ -588,16 +594,22 @@ class ReviewOperations:
         return await self._ending(review, AgentReviewState.ANSWERED, ())
 
     async def _ending(self, review: AgentReview, outcome: AgentReviewState, unused: Collection[ToolId]) -> AgentReview:
-        """On its way to an end: what was decided is to be taken away, and (of nobody's doing) what is not used."""
+        """On its way to an end: what was decided is to be taken away, and (of nobody's doing) what is not used.
+
+        INVARIANT: nothing is kept by a word that does not count. Where not everything is answered, what somebody wanted
+        gone goes, whether they left since or another version came into force.
+        """
 
         def after(present: AgentReview) -> AgentReview | None:
             if present.state is not AgentReviewState.OPEN:
                 return None
             agent = self._registry.get(present.agent)
-            version = agent.version.digest if agent is not None else Digest("")
-            said = standing(present.decisions, present.look, version)
+            said = self._standing(present, agent) if agent is not None else {}
             if outcome is AgentReviewState.ANSWERED and len(present.decisions) != len(review.decisions):
                 return None  # somebody decided otherwise just now: what follows from that is looked at anew
+            told = {one.tool: one for one in present.decisions if one.look == present.look}
+            if outcome is not AgentReviewState.ANSWERED:
+                said = {**{tool: one for tool, one in told.items() if one.verdict is ItemVerdict.REMOVE}, **said}
             goes = {tool for tool, one in said.items() if one.verdict is ItemVerdict.REMOVE}
             silent = {one for one in unused if one not in said}
             known = {one.tool for one in present.removals}

@@ -666,3 +666,41 @@ def test_what_an_agent_bound_to_tasks_first_used_for_none_is_to_be_looked_into(
         assert read.suggestion.verdict is (ItemVerdict.KEEP if task else ItemVerdict.INVESTIGATE)
 
     _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:silence")
+def test_silence_keeps_nothing_by_the_word_of_who_left_and_forgets_no_removal(tmp_path: Path) -> None:
+    async def left(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        review = desk.review().id
+        await desk.decide("sam", ("spare", "keep"), why="the yearly audit calls it in March")
+        await desk.decide("sam", ("read", "remove"))
+        await desk.place.operations.person_left(operator("ada"), person_id("sam"), "left")
+        await _silent(desk, review)
+
+    async def another_version(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        review = desk.review().id
+        await desk.decide("sam", ("read", "remove"))
+        narrower = agent(tools=[{"server": "crm", "allow": ["read", "find", "spare"]}])
+        await desk.place.operations.apply(operator("dana"), file(narrower))
+        await desk.place.operations.submit(operator("dana"), desk.place.agent().id)
+        await desk.place.operations.activate(operator("olive"), desk.place.agent().id)
+        await _silent(desk, review)
+
+    async def _silent(desk: Desk, review: str) -> None:
+        await desk.after(14.1)
+        for name in ("read", "find"):
+            await desk.used(name)
+        await desk.after(14.1)
+        ended = desk.room.reviews.review(review)
+        assert ended.state is AgentReviewState.REDUCED
+        assert {"crm/read", "crm/spare"} <= {one.tool for one in ended.removals}
+        assert desk.place.decision(tool="read").code is Code.RESTRICTED
+        assert desk.place.decision(tool="spare").code is Code.RESTRICTED
+
+    for name, story in (("left", left), ("version", another_version)):
+        (tmp_path / name).mkdir()
+        _lived(tmp_path / name, story)
