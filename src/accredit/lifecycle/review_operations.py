@@ -664,7 +664,7 @@ class ReviewOperations:
         agent = self._registry.get(review.agent)
         if agent is None:
             return None
-        before = self.reviews.mark(agent.id)
+        before = self.reviews.mark_before(review)
         earlier = before.texts if before is not None else ()
         texts = earlier
         if review.need is not None and review.need.text not in earlier:
@@ -675,7 +675,7 @@ class ReviewOperations:
             tool = catalogue.tool(grant.tool)
             grants[grant.tool] = (str(grant.digest), str(tool.definition_digest) if tool is not None else "")
         now_us = self._clock.now().wall_us
-        return ReviewMark(agent.id, review.id, now_us, review.state, agent.version.digest, texts, grants)
+        return ReviewMark(agent.id, review.id, now_us, review.state, agent.version.digest, texts, grants, before)
 
     async def _tell(
         self, review: AgentReview, outcome: AgentReviewState, left: Sequence[ToolId], seeded: Collection[ToolId]

@@ -704,3 +704,38 @@ def test_silence_keeps_nothing_by_the_word_of_who_left_and_forgets_no_removal(tm
     for name, story in (("left", left), ("version", another_version)):
         (tmp_path / name).mkdir()
         _lived(tmp_path / name, story)
+
+
+@pytest.mark.requirement("reviews:careful", "reviews:seeds")
+def test_a_further_look_is_shown_what_the_first_was_shown_as_new(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _small(desk)
+        first = await desk.started()
+        await _reviewed(desk)
+        await desk.room.close(operator("cora"), first.id)
+        desk.place.clock.advance(5 * 86_400)
+        desk.place.offers.tools["fresh"] = {"name": "fresh", "description": "New.", "inputSchema": {"type": "object"}}
+        await desk.place.tools(tools("read", "find", "list", "spare", "fresh"))
+        await desk.place.active(tools=[{"server": "crm", "allow": ["read", "find", "list", "fresh"]}])
+        await desk.used("fresh", days_ago=0)
+        desk.place.clock.advance(86_400)
+        campaign = await desk.started()
+        before = desk.room.card(desk.review().id)
+        told = {one.tool: one.why_alone for one in before.items}
+        assert told["crm/fresh"] == (WhyAlone.NEW,)
+        assert "crm/fresh" in {one.what for one in before.changes}
+        await desk.need(text="It reads out what waits overnight to whoever opens up")
+        await _answered(desk, "sam", verdict="keep", seconds=1)
+        again = desk.room.card(desk.review().id)
+        assert again.review.look == 2
+        # INVARIANT: a look that was none makes nothing routine, nor do seeded permissions stand out then
+        assert {one.tool: one.why_alone for one in again.items} == told
+        assert (again.changes, again.reviewed_us) == (before.changes, before.reviewed_us)
+        await _answered(desk, "lena", verdict="remove")
+        (ended,) = desk.room.reviews.of_campaign(campaign.id)
+        mark = desk.room.reviews.mark(ended.agent)
+        assert mark is not None
+        assert mark.before is not None
+        assert (mark.before.at_us, mark.before.before) == (before.reviewed_us, None)
+
+    _lived(tmp_path, living)

@@ -128,7 +128,7 @@ class CardGatherer:
         monitor: Monitor,
         findings: Findings,
         glasses: Callable[[], Sequence[BreakGlass]],
-        marks: Callable[[AgentId], ReviewMark | None],
+        marks: Callable[[AgentReview], ReviewMark | None],
         first_uses: FirstUses,
         clock: Clock,
     ) -> None:
@@ -174,7 +174,7 @@ class CardGatherer:
         agent: Agent,
         around: _Around,
     ) -> AgentCard:
-        now_us, mark = self._clock.now().wall_us, self._marks(agent.id)
+        now_us, mark = self._clock.now().wall_us, self._marks(review)
         since_us = mark.at_us if mark is not None else 0
         tier = present_tier(self._judging, agent)
         histories = around.histories.get(agent.id, {})

@@ -123,6 +123,11 @@ class Reviews:
         """What the last review of an agent left."""
         return self._marks.get(agent)
 
+    def mark_before(self, review: AgentReview) -> ReviewMark | None:
+        """What the last review of its agent before this one left, whichever look this one is at."""
+        found = self._marks.get(review.agent)
+        return found.before if found is not None and found.review == review.id else found
+
     # -- changing
 
     async def begin(self, campaign: ReviewCampaign, reviews: Sequence[AgentReview], actor: Actor) -> ReviewCampaign:
