@@ -71,6 +71,8 @@ _ALIVE: Final = frozenset({AgentState.ACTIVE, AgentState.SUSPENDED, AgentState.Q
 _GONE: Final = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _AT_ONCE: Final = 500
 """Reviews that one round changes, at most: the next goes on."""
+_CALLS_FIRST: Final = 10
+"""After so many reviews calls that wait go first."""
 _BEGIN_EVERY_US: Final = 10 * 60_000_000
 _PERIOD_DAYS: Final = 92
 """How far back from its beginning a campaign looks for identities that left traces."""
@@ -778,7 +780,9 @@ class ReviewOperations:
             await self.begin_due()
             self._looked_boot_us = now.boot_us
         left = _AT_ONCE
-        for review in self.reviews.find(open_=True):
+        for number, review in enumerate(self.reviews.find(open_=True)):
+            if number % _CALLS_FIRST == 0:
+                await asyncio.sleep(0)
             if left == 0:
                 return
             before = self.reviews.review(review.id)
@@ -788,9 +792,13 @@ class ReviewOperations:
                 _log.error("the review %s of agent %s could not go on: %s", review.id, review.agent, error.message)
                 left -= 1
             left -= self.reviews.review(review.id) != before
-        for review in self.reviews.unsettled():
+        for number, review in enumerate(self.reviews.unsettled()):
+            if number % _CALLS_FIRST == 0:
+                await asyncio.sleep(0)
             await self._kept(review)
-        for campaign in self.reviews.campaigns(open_=True):
+        for number, campaign in enumerate(self.reviews.campaigns(open_=True)):
+            if number % _CALLS_FIRST == 0:
+                await asyncio.sleep(0)
             await self._look_again(campaign.id)
             await self._close_triggered(campaign.id)
 
@@ -922,7 +930,10 @@ class ReviewOperations:
                 tier = self._tier(agent)
                 due.setdefault(schedule_of(agent, agent.tier, schedules).name, []).append((agent, tier))
                 continue
-            if why and (open_ is not None or not self.reviews.known(_of_trigger(agent, why[0]))):
+            else:
+                # one that was begun and has no review is gone on with: the process ended in between
+                why = [one for one in why if not self.reviews.size(_of_trigger(agent, one))]
+            if why:
                 happened.append((agent, self._tier(agent), why))
         return due, happened
 

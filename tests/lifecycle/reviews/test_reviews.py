@@ -722,7 +722,7 @@ def test_a_further_look_is_shown_what_the_first_was_shown_as_new(tmp_path: Path)
         campaign = await desk.started()
         before = desk.room.card(desk.review().id)
         told = {one.tool: one.why_alone for one in before.items}
-        assert told["crm/fresh"] == (WhyAlone.NEW,)
+        assert told[ToolId("crm/fresh")] == (WhyAlone.NEW,)
         assert "crm/fresh" in {one.what for one in before.changes}
         await desk.need(text="It reads out what waits overnight to whoever opens up")
         await _answered(desk, "sam", verdict="keep", seconds=1)
@@ -737,5 +737,105 @@ def test_a_further_look_is_shown_what_the_first_was_shown_as_new(tmp_path: Path)
         assert mark is not None
         assert mark.before is not None
         assert (mark.before.at_us, mark.before.before) == (before.reviewed_us, None)
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:triggers", "reviews:durable")
+def test_a_review_of_an_event_is_begun_though_the_process_ended_after_its_campaign(tmp_path: Path) -> None:
+    async def begun(desk: Desk) -> None:
+        await _small(desk)
+        await desk.room.round()
+        seen = Deviation(desk.place.agent().id, AlertKind.NEW_TOOL, "x", {}, desk.place.clock.now().wall_us)
+        await desk.place.room.monitor.note(seen)
+        await _killed_after_campaign(desk)
+
+    async def _killed_after_campaign(desk: Desk) -> None:
+        reviews = desk.room.reviews
+        begin = reviews.begin
+
+        async def killed(campaign: Any, _: Any, actor: Any) -> Any:
+            await begin(campaign, (), actor)
+            raise _KilledError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reviews, "begin", killed)
+            with pytest.raises(_KilledError):
+                await desk.room.begin_due()
+
+    async def gone_on(desk: Desk) -> None:
+        assert [one.open for one in desk.room.reviews.campaigns()] == [True]
+        assert await _under_review(desk) == [ReviewTrigger.DRIFT]
+        assert len(desk.room.reviews.campaigns()) == 1
+
+    _lived(tmp_path, begun)
+    _lived(tmp_path, gone_on)
+
+
+@pytest.mark.requirement("reviews:triggers")
+def test_a_version_that_was_reviewed_before_hides_nothing_when_it_comes_back(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        place = desk.place
+        await desk.governed(allow=["read", "list"], document=tools("read", "find", "list"))
+        words = (
+            "It reads out what waits overnight to whoever opens up",
+            "Lists of orders are drawn up by it before each delivery",
+            "Three colleagues look for old letters through this one",
+        )
+        for allow, text in zip((["read", "find"], ["read", "list"], ["read", "find"]), words, strict=True):
+            place.clock.advance(86_400)
+            await place.active(tools=[{"server": "crm", "allow": allow}])
+            assert await _under_review(desk) == [ReviewTrigger.MATERIAL_CHANGE]
+            await desk.need(text=text)
+            await _answered(desk)
+            assert await _under_review(desk) == []
+        seen = Deviation(place.agent().id, AlertKind.NEW_TOOL, "x", {}, place.clock.now().wall_us)
+        await place.room.monitor.note(seen)
+        assert await _under_review(desk) == [ReviewTrigger.DRIFT]
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:card:alone")
+def test_what_a_passing_restriction_drops_is_decided_on_all_the_same(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _grave(desk)
+        until_us = desk.place.clock.now().wall_us + 20 * 86_400_000_000
+        await desk.place.operations.restrict(
+            operator("olive"), desk.place.agent().id, RestrictionKind.DROP_TOOL, cause="a fault", until_us=until_us,
+            tool=ToolId("crm/send"),
+        )  # fmt: skip
+        await desk.started()
+        card = desk.room.card(desk.review().id)
+        assert "crm/send" in desk.room.waiting(card), "it comes back when the restriction ends"
+        await desk.decide("sam", ("send", "remove"))
+        await desk.need()
+        await _answered(desk, "sam")
+        await desk.after(21)
+        assert desk.place.decision(tool="send").code is Code.RESTRICTED
+
+    _lived(tmp_path, living)
+
+
+def test_calls_have_their_turn_while_many_reviews_are_looked_at(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        await desk.room.round()
+        found = desk.place.agent().id
+        turns = 0
+
+        async def calls() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        waiting = asyncio.create_task(calls())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(desk.room.reviews, "find", lambda *, open_: (desk.room.reviews.open_of(found),) * 1_000)
+            await desk.room.round()
+        waiting.cancel()
+        assert turns >= 100
 
     _lived(tmp_path, living)
