@@ -445,7 +445,15 @@ def furnished(
     review_operations = ReviewOperations(
         reviews=reviews,
         cards=CardGatherer(
-            registry, judging, monitor, findings, glasses.all, reviews.mark_before, FirstUses(records), clock
+            registry,
+            judging,
+            monitor,
+            findings,
+            glasses.all,
+            reviews.mark_before,
+            reviews.taken,
+            FirstUses(records),
+            clock,
         ),
         removals=RemovalKeeper(registry, snapshot, clock, at=at),
         registry=registry,

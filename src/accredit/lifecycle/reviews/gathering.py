@@ -129,15 +129,18 @@ class CardGatherer:
         findings: Findings,
         glasses: Callable[[], Sequence[BreakGlass]],
         marks: Callable[[AgentReview], ReviewMark | None],
+        taken: Callable[[AgentId], Collection[ToolId]],
         first_uses: FirstUses,
         clock: Clock,
     ) -> None:
+        """`taken` knows what reviews took away from an agent; `marks`, what the review before one left."""
         self._registry = registry
         self._judging = judging
         self._monitor = monitor
         self._findings = findings
         self._glasses = glasses
         self._marks = marks
+        self._taken = taken
         self._first_uses = first_uses
         self._clock = clock
 
@@ -216,10 +219,12 @@ class CardGatherer:
         histories, broken = around.histories.get(agent.id, {}), around.broken.get(agent.id, ())
         seasons = seasonal(agent, tier, around.schedules)
         catalogue, since = self._registry.catalogue, self._registry.granted_since(agent.id)
+        # what another restriction drops comes back when that ends, and nobody would have decided on it
+        taken = self._taken(agent.id)
         dropped = {
             one.tool
             for one in self._registry.restrictions_of(agent.id)
-            if one.kind is RestrictionKind.DROP_TOOL and one.in_force(now_us)
+            if one.kind is RestrictionKind.DROP_TOOL and one.in_force(now_us) and one.tool in taken
         }
         signals: dict[str, list[str]] = {}
         for alert in alerts:
