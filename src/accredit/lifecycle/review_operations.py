@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, count
 from typing import Any, Final
 
 from accredit.approvals.requests import plain
@@ -593,19 +594,28 @@ class ReviewOperations:
         card = await asyncio.to_thread(self.card, review.id)
         if self.waiting(card):
             return review
-        return await self._ending(review, AgentReviewState.ANSWERED, ())
+        return await self._ending(review, AgentReviewState.ANSWERED, (), of=card.version)
 
-    async def _ending(self, review: AgentReview, outcome: AgentReviewState, unused: Collection[ToolId]) -> AgentReview:
+    async def _ending(
+        self,
+        review: AgentReview,
+        outcome: AgentReviewState,
+        unused: Collection[ToolId],
+        *,
+        of: Digest | None = None,
+    ) -> AgentReview:
         """On its way to an end: what was decided is to be taken away, and (of nobody's doing) what is not used.
 
         INVARIANT: nothing is kept by a word that does not count. Where not everything is answered, what somebody wanted
-        gone goes, whether they left since or another version came into force.
+        gone goes, whether they left since or another version came into force. `of` is the version answered for.
         """
 
         def after(present: AgentReview) -> AgentReview | None:
             if present.state is not AgentReviewState.OPEN:
                 return None
             agent = self._registry.get(present.agent)
+            if of is not None and (agent is None or agent.version.digest != of):
+                return None  # another version came into force just now, and nobody has answered for that
             said = self._standing(present, agent) if agent is not None else {}
             if outcome is AgentReviewState.ANSWERED and len(present.decisions) != len(review.decisions):
                 return None  # somebody decided otherwise just now: what follows from that is looked at anew
@@ -882,11 +892,17 @@ class ReviewOperations:
         scheduled, triggered = await asyncio.to_thread(self._looked_for, now.wall_us)
         for schedule, agents in scheduled.items():
             settings = next((one for one in self._registry.review_schedules if one.name == schedule), BUILT_IN)
-            day = now.wall_us // _DAY_US
-            campaign = self._dated(ReviewKind.SCHEDULED, settings, _named("schedule", schedule, day), "it is due")
+            campaign = self._dated(
+                ReviewKind.SCHEDULED, settings, self._of_day(schedule, now.wall_us // _DAY_US), "it is due"
+            )
             await self._begin(campaign, agents, (), _SYSTEM)
         for agent, tier, why in triggered[:_AT_ONCE]:
             await self._triggered(agent, tier, why)
+
+    def _of_day(self, schedule: str, day: int) -> str:
+        """The campaign that a schedule begins on a day, or goes on with; another if the day's was closed already."""
+        named = (_named("schedule", schedule, day, *again) for again in chain([()], ([one] for one in count(2))))
+        return next(one for one in named if not self.reviews.known(one) or self.reviews.campaign(one).open)
 
     def _dated(self, kind: ReviewKind, settings: ReviewSchedule, id_: str, reason: str) -> ReviewCampaign:
         return ReviewCampaign(

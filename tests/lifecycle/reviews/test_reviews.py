@@ -839,3 +839,66 @@ def test_calls_have_their_turn_while_many_reviews_are_looked_at(tmp_path: Path) 
         assert turns >= 100
 
     _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:deciding")
+def test_a_version_that_comes_while_the_last_answer_is_judged_leaves_the_review_open(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        place, room = desk.place, desk.room
+        await _small(desk)
+        await desk.started()
+        review = desk.review().id
+        await desk.need()
+        narrower = agent(tools=[{"server": "crm", "allow": ["read", "find", "spare"]}])
+        await place.operations.apply(operator("dana"), file(narrower))
+        await place.operations.submit(operator("dana"), place.agent().id)
+        *others, last = room.waiting(room.card(review))
+        for tool in others:
+            await desk.decide("sam", (tool.partition("/")[2], "remove"))
+        assert last == ROUTINE
+        before, loop, card, looked = desk.look("sam"), asyncio.get_running_loop(), room.card, 0
+
+        def meanwhile(asked: str) -> Any:
+            nonlocal looked
+            looked, made = looked + 1, card(asked)
+            if looked == 2:  # the one by which it is judged whether everything is answered
+                activation = place.operations.activate(operator("olive"), place.agent().id)
+                asyncio.run_coroutine_threadsafe(activation, loop).result(30)
+            return made
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(room, "card", meanwhile)
+            await room.decide(operator("sam"), review, [AskedDecision(last, ItemVerdict.KEEP)], before.digest)
+        assert looked >= 2
+        assert place.agent().candidate is None
+        assert room.reviews.review(review).state is AgentReviewState.OPEN, "what was to go would stay"
+        await _answered(desk)
+        assert "crm/spare" in {one.tool for one in room.reviews.review(review).removals}
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:schedule")
+def test_what_becomes_due_after_the_campaign_of_the_day_was_closed_is_reviewed_in_another(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        place = desk.place
+        await desk.governed(allow=["read"], document=tools("read"))
+        await desk.second("other")
+        place.clock.advance(100 * 86_400)
+        closed = []
+        for name in ("digest", "other"):
+            often = {
+                "apiVersion": "accredit/v1", "kind": "ReviewSchedule", "metadata": {"name": "often"},
+                "spec": {"scope": {"agents": [name]}, "every": {"low": 1}},
+            }  # fmt: skip
+            await place.operations.apply(operator("cora"), file(often))
+            await desk.room.begin_due()
+            review = desk.review(name)
+            assert desk.room.reviews.campaign(review.campaign).open
+            await desk.need(review=review.id)
+            await desk.all_of("sam", "remove", review.id)
+            await desk.room.close(operator("cora"), review.campaign)
+            closed.append(review.campaign)
+        assert len(set(closed)) == 2
+
+    _lived(tmp_path, living)
