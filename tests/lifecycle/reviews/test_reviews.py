@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from accredit.approvals.model import ApprovalState
 from accredit.audit.model import Entry, Facts, Usage
 from accredit.audit.ports import Actor
 from accredit.kernel.codes import Code
@@ -900,5 +901,54 @@ def test_what_becomes_due_after_the_campaign_of_the_day_was_closed_is_reviewed_i
             await desk.room.close(operator("cora"), review.campaign)
             closed.append(review.campaign)
         assert len(set(closed)) == 2
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:carried-out", "envelope:within")
+@pytest.mark.parametrize(
+    ("what", "own"), [("tool", False), ("model", False), ("model", True)], ids=["tool", "model", "model-by-its-owner"]
+)
+def test_what_a_review_took_away_comes_back_by_no_envelope(tmp_path: Path, what: str, *, own: bool) -> None:
+    other = {"provider": "maker", "model": "other"}
+    gone = ToolId("crm/spare" if what == "tool" else "maker/other")
+    envelope = {"definitions": [{"server": "crm", "allow": ["read", "spare"]}], "models": [other]}
+
+    def spec(allow: list[str], models: list[Any]) -> dict[str, Any]:
+        return agent(tools=[{"server": "crm", "allow": allow}], models=models, envelope=envelope)
+
+    async def living(desk: Desk) -> None:
+        place = desk.place
+
+        async def next_version(document: dict[str, Any] | None) -> None:
+            if document is not None:
+                await place.operations.apply(operator("dana"), file(document))
+            if place.agent().candidate is None:
+                return  # it is in force
+            request = await place.operations.submit(operator("dana"), place.agent().id)
+            assert request is not None
+            if request.state is ApprovalState.APPROVED:
+                await place.operations.activate(operator("olive"), place.agent().id)
+
+        await desk.governed(allow=["read", "spare"], document=tools("read", "spare"), envelope=envelope)
+        await next_version(spec(["read", "spare"], [other]))
+        assert place.agent().version.grant(gone) is not None
+        place.clock.advance(100 * 86_400)
+        await desk.used("read")
+        campaign = await desk.started()
+        review, goes = desk.review().id, {gone, *campaign.seeded(place.agent().id)}
+        await desk.need()
+        for tool in desk.room.waiting(desk.room.card(review)):
+            card, verdict = desk.look("sam"), ItemVerdict.REMOVE if tool in goes else ItemVerdict.KEEP
+            said = AskedDecision(tool, verdict, "they need it at the end of every winter")
+            await desk.room.decide(operator("sam"), review, [said], card.digest)
+        assert desk.room.reviews.review(review).state is AgentReviewState.ANSWERED
+        allow, models = (["read"], [other]) if what == "tool" else (["read", "spare"], [])
+        await next_version(spec(allow, models) if own else None)
+        await desk.after(0.1)
+        await next_version(spec(["read", "spare"], [other]))
+        found, now_us = place.agent(), place.clock.now().wall_us
+        on = [one.tool for one in place.registry.restrictions_of(found.id) if one.in_force(now_us)]
+        assert found.version.grant(gone) is None or gone in on
 
     _lived(tmp_path, living)
