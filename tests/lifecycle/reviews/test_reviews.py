@@ -952,3 +952,30 @@ def test_what_a_review_took_away_comes_back_by_no_envelope(tmp_path: Path, what:
         assert found.version.grant(gone) is None or gone in on
 
     _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:durable", "reviews:carried-out")
+def test_what_was_restricted_before_a_long_outage_is_renewed_before_that_runs_out(tmp_path: Path) -> None:
+    def at(moment: str) -> None:
+        if moment == "review removal placed":
+            raise _KilledError
+
+    async def begun(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        await desk.need()
+        with pytest.raises(_KilledError):
+            await _answered(desk, "sam")
+
+    async def gone_on(desk: Desk) -> None:
+        await desk.after(110)  # clocks begin anew with each process: 10 days after it ended
+        (review,) = desk.room.reviews.find()
+        (ours,) = desk.place.registry.restrictions_of(review.agent)
+        assert ours.until_us in {one.until_us for one in review.removals}
+        left_days = (ours.until_us - desk.place.clock.now().wall_us) / 86_400_000_000
+        await desk.after(left_days - 0.5)
+        await desk.after(1)
+        assert desk.place.decision(tool="spare").code is Code.RESTRICTED
+
+    _lived(tmp_path, begun, at=at)
+    _lived(tmp_path, gone_on)

@@ -68,29 +68,34 @@ class RemovalKeeper:
         made: list[Removal] = []
         for one in review.removals:
             if one.placed_us is None:
+                until_us = now_us + _FOR_US
                 if one.tool not in seeded:
-                    await self._restrict(review, one.tool, now_us)
+                    until_us = await self._restrict(review, one.tool, now_us)
                     self._at("review removal placed")
-                one = replace(one, placed_us=now_us, until_us=now_us + _FOR_US)  # noqa: PLW2901 - as it is now
+                one = replace(one, placed_us=now_us, until_us=until_us)  # noqa: PLW2901 - as it is now
             made.append(one)
         real = [one.tool for one in made if one.tool not in seeded]
         if real:
             await self._declare(review.agent, real)
         return tuple(made)
 
-    async def _restrict(self, review: AgentReview, tool: ToolId, now_us: int) -> None:
-        found = self._registry.get(review.agent)
-        if found is None or found.version.grant(tool) is None or self._standing(review, tool):
-            return
+    async def _restrict(self, review: AgentReview, tool: ToolId, now_us: int) -> int:
+        """Have a restriction keep it away; until when one does, which may be from before the process ended."""
+        found, until_us = self._registry.get(review.agent), now_us + _FOR_US
+        if standing := self._standing(review, tool):
+            return max(one.until_us for one in standing)
+        if found is None or found.version.grant(tool) is None:
+            return until_us
         await self._registry.restrict(
             review.agent,
             RestrictionKind.DROP_TOOL,
             REMEDY,
             cause=f"review {review.id} took it away",
-            until_us=now_us + _FOR_US,
+            until_us=until_us,
             tool=tool,
             alert=review.id,
         )
+        return until_us
 
     async def _declare(self, agent: AgentId, tools: Collection[ToolId]) -> None:
         try:
