@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, count
 from typing import Any, Final
 
 from accredit.approvals.requests import plain
@@ -38,6 +39,7 @@ from accredit.lifecycle.reviews.model import (
     AcceptedIdentity,
     AgentReview,
     AgentReviewState,
+    ItemDecision,
     ItemVerdict,
     NeedStatement,
     Removal,
@@ -70,6 +72,8 @@ _ALIVE: Final = frozenset({AgentState.ACTIVE, AgentState.SUSPENDED, AgentState.Q
 _GONE: Final = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _AT_ONCE: Final = 500
 """Reviews that one round changes, at most: the next goes on."""
+_CALLS_FIRST: Final = 10
+"""After so many reviews calls that wait go first."""
 _BEGIN_EVERY_US: Final = 10 * 60_000_000
 _PERIOD_DAYS: Final = 92
 """How far back from its beginning a campaign looks for identities that left traces."""
@@ -542,6 +546,11 @@ class ReviewOperations:
             now_us=self._clock.now().wall_us,
         )
 
+    def _standing(self, review: AgentReview, agent: Agent) -> dict[ToolId, ItemDecision]:
+        """The newest decision on each permission in this look, of whoever still counts."""
+        count = {one.by for one in review.decisions if self._barred(one.by, agent, review, before=()) is None}
+        return standing([one for one in review.decisions if one.by in count], review.look, agent.version.digest)
+
     def _under(self, review: AgentReview, agent: Agent) -> Tier | None:
         """The tier that a review goes by: when it began or now, whichever is higher; None counts as high."""
         now = self._tier(agent)
@@ -585,19 +594,34 @@ class ReviewOperations:
         card = await asyncio.to_thread(self.card, review.id)
         if self.waiting(card):
             return review
-        return await self._ending(review, AgentReviewState.ANSWERED, ())
+        return await self._ending(review, AgentReviewState.ANSWERED, (), of=card.version)
 
-    async def _ending(self, review: AgentReview, outcome: AgentReviewState, unused: Collection[ToolId]) -> AgentReview:
-        """On its way to an end: what was decided is to be taken away, and (of nobody's doing) what is not used."""
+    async def _ending(
+        self,
+        review: AgentReview,
+        outcome: AgentReviewState,
+        unused: Collection[ToolId],
+        *,
+        of: Digest | None = None,
+    ) -> AgentReview:
+        """On its way to an end: what was decided is to be taken away, and (of nobody's doing) what is not used.
+
+        INVARIANT: nothing is kept by a word that does not count. Where not everything is answered, what somebody wanted
+        gone goes, whether they left since or another version came into force. `of` is the version answered for.
+        """
 
         def after(present: AgentReview) -> AgentReview | None:
             if present.state is not AgentReviewState.OPEN:
                 return None
             agent = self._registry.get(present.agent)
-            version = agent.version.digest if agent is not None else Digest("")
-            said = standing(present.decisions, present.look, version)
+            if of is not None and (agent is None or agent.version.digest != of):
+                return None  # another version came into force just now, and nobody has answered for that
+            said = self._standing(present, agent) if agent is not None else {}
             if outcome is AgentReviewState.ANSWERED and len(present.decisions) != len(review.decisions):
                 return None  # somebody decided otherwise just now: what follows from that is looked at anew
+            told = {one.tool: one for one in present.decisions if one.look == present.look}
+            if outcome is not AgentReviewState.ANSWERED:
+                said = {**{tool: one for tool, one in told.items() if one.verdict is ItemVerdict.REMOVE}, **said}
             goes = {tool for tool, one in said.items() if one.verdict is ItemVerdict.REMOVE}
             silent = {one for one in unused if one not in said}
             known = {one.tool for one in present.removals}
@@ -652,7 +676,7 @@ class ReviewOperations:
         agent = self._registry.get(review.agent)
         if agent is None:
             return None
-        before = self.reviews.mark(agent.id)
+        before = self.reviews.mark_before(review)
         earlier = before.texts if before is not None else ()
         texts = earlier
         if review.need is not None and review.need.text not in earlier:
@@ -663,7 +687,7 @@ class ReviewOperations:
             tool = catalogue.tool(grant.tool)
             grants[grant.tool] = (str(grant.digest), str(tool.definition_digest) if tool is not None else "")
         now_us = self._clock.now().wall_us
-        return ReviewMark(agent.id, review.id, now_us, review.state, agent.version.digest, texts, grants)
+        return ReviewMark(agent.id, review.id, now_us, review.state, agent.version.digest, texts, grants, before)
 
     async def _tell(
         self, review: AgentReview, outcome: AgentReviewState, left: Sequence[ToolId], seeded: Collection[ToolId]
@@ -766,7 +790,9 @@ class ReviewOperations:
             await self.begin_due()
             self._looked_boot_us = now.boot_us
         left = _AT_ONCE
-        for review in self.reviews.find(open_=True):
+        for number, review in enumerate(self.reviews.find(open_=True)):
+            if number % _CALLS_FIRST == 0:
+                await asyncio.sleep(0)
             if left == 0:
                 return
             before = self.reviews.review(review.id)
@@ -776,9 +802,13 @@ class ReviewOperations:
                 _log.error("the review %s of agent %s could not go on: %s", review.id, review.agent, error.message)
                 left -= 1
             left -= self.reviews.review(review.id) != before
-        for review in self.reviews.unsettled():
+        for number, review in enumerate(self.reviews.unsettled()):
+            if number % _CALLS_FIRST == 0:
+                await asyncio.sleep(0)
             await self._kept(review)
-        for campaign in self.reviews.campaigns(open_=True):
+        for number, campaign in enumerate(self.reviews.campaigns(open_=True)):
+            if number % _CALLS_FIRST == 0:
+                await asyncio.sleep(0)
             await self._look_again(campaign.id)
             await self._close_triggered(campaign.id)
 
@@ -862,11 +892,17 @@ class ReviewOperations:
         scheduled, triggered = await asyncio.to_thread(self._looked_for, now.wall_us)
         for schedule, agents in scheduled.items():
             settings = next((one for one in self._registry.review_schedules if one.name == schedule), BUILT_IN)
-            day = now.wall_us // _DAY_US
-            campaign = self._dated(ReviewKind.SCHEDULED, settings, _named("schedule", schedule, day), "it is due")
+            campaign = self._dated(
+                ReviewKind.SCHEDULED, settings, self._of_day(schedule, now.wall_us // _DAY_US), "it is due"
+            )
             await self._begin(campaign, agents, (), _SYSTEM)
         for agent, tier, why in triggered[:_AT_ONCE]:
             await self._triggered(agent, tier, why)
+
+    def _of_day(self, schedule: str, day: int) -> str:
+        """The campaign that a schedule begins on a day, or goes on with; another if the day's was closed already."""
+        named = (_named("schedule", schedule, day, *again) for again in chain([()], ([one] for one in count(2))))
+        return next(one for one in named if not self.reviews.known(one) or self.reviews.campaign(one).open)
 
     def _dated(self, kind: ReviewKind, settings: ReviewSchedule, id_: str, reason: str) -> ReviewCampaign:
         return ReviewCampaign(
@@ -910,7 +946,10 @@ class ReviewOperations:
                 tier = self._tier(agent)
                 due.setdefault(schedule_of(agent, agent.tier, schedules).name, []).append((agent, tier))
                 continue
-            if why and (open_ is not None or not self.reviews.known(_of_trigger(agent, why[0]))):
+            else:
+                # one that was begun and has no review is gone on with: the process ended in between
+                why = [one for one in why if not self.reviews.size(_of_trigger(agent, one))]
+            if why:
                 happened.append((agent, self._tier(agent), why))
         return due, happened
 

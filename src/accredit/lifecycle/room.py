@@ -444,7 +444,17 @@ def furnished(
     )
     review_operations = ReviewOperations(
         reviews=reviews,
-        cards=CardGatherer(registry, judging, monitor, findings, glasses.all, reviews.mark, FirstUses(records), clock),
+        cards=CardGatherer(
+            registry,
+            judging,
+            monitor,
+            findings,
+            glasses.all,
+            reviews.mark_before,
+            reviews.taken,
+            FirstUses(records),
+            clock,
+        ),
         removals=RemovalKeeper(registry, snapshot, clock, at=at),
         registry=registry,
         judging=judging,

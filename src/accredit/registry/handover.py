@@ -92,8 +92,19 @@ def declared_without(
 
 
 def manifest_without(form: Mapping[str, Any], tools: Collection[ToolId]) -> dict[str, Any]:
-    """The canonical form of a version without some of its tools and models."""
-    spec = form["spec"]
+    """The canonical form of a version without some of its tools and models, which its envelope lets come no more."""
+    spec = dict(form["spec"])
+    envelope = spec.pop("envelope", None)
+    if envelope is not None:
+        parts = {
+            **envelope,
+            "definitions": [one for one in envelope.get("definitions", ()) if one not in tools],
+            "models": [
+                one for one in envelope.get("models", ()) if tool_id(one["provider"], one["model"]) not in tools
+            ],
+        }
+        if said := {part: value for part, value in parts.items() if value}:
+            spec["envelope"] = said
     left = {
         "models": [one for one in spec["models"] if tool_id(one["provider"], one["model"]) not in tools],
         "tools": [one for one in spec["tools"] if one["tool"] not in tools],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from accredit.approvals.model import ApprovalState
 from accredit.audit.model import Entry, Facts, Usage
 from accredit.audit.ports import Actor
 from accredit.kernel.codes import Code
@@ -666,3 +667,315 @@ def test_what_an_agent_bound_to_tasks_first_used_for_none_is_to_be_looked_into(
         assert read.suggestion.verdict is (ItemVerdict.KEEP if task else ItemVerdict.INVESTIGATE)
 
     _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:silence")
+def test_silence_keeps_nothing_by_the_word_of_who_left_and_forgets_no_removal(tmp_path: Path) -> None:
+    async def left(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        review = desk.review().id
+        await desk.decide("sam", ("spare", "keep"), why="the yearly audit calls it in March")
+        await desk.decide("sam", ("read", "remove"))
+        await desk.place.operations.person_left(operator("ada"), person_id("sam"), "left")
+        await _silent(desk, review)
+
+    async def another_version(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        review = desk.review().id
+        await desk.decide("sam", ("read", "remove"))
+        narrower = agent(tools=[{"server": "crm", "allow": ["read", "find", "spare"]}])
+        await desk.place.operations.apply(operator("dana"), file(narrower))
+        await desk.place.operations.submit(operator("dana"), desk.place.agent().id)
+        await desk.place.operations.activate(operator("olive"), desk.place.agent().id)
+        await _silent(desk, review)
+
+    async def _silent(desk: Desk, review: str) -> None:
+        await desk.after(14.1)
+        for name in ("read", "find"):
+            await desk.used(name)
+        await desk.after(14.1)
+        ended = desk.room.reviews.review(review)
+        assert ended.state is AgentReviewState.REDUCED
+        assert {"crm/read", "crm/spare"} <= {one.tool for one in ended.removals}
+        assert desk.place.decision(tool="read").code is Code.RESTRICTED
+        assert desk.place.decision(tool="spare").code is Code.RESTRICTED
+
+    for name, story in (("left", left), ("version", another_version)):
+        (tmp_path / name).mkdir()
+        _lived(tmp_path / name, story)
+
+
+@pytest.mark.requirement("reviews:careful", "reviews:seeds")
+def test_a_further_look_is_shown_what_the_first_was_shown_as_new(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _small(desk)
+        first = await desk.started()
+        await _reviewed(desk)
+        await desk.room.close(operator("cora"), first.id)
+        desk.place.clock.advance(5 * 86_400)
+        desk.place.offers.tools["fresh"] = {"name": "fresh", "description": "New.", "inputSchema": {"type": "object"}}
+        await desk.place.tools(tools("read", "find", "list", "spare", "fresh"))
+        await desk.place.active(tools=[{"server": "crm", "allow": ["read", "find", "list", "fresh"]}])
+        await desk.used("fresh", days_ago=0)
+        desk.place.clock.advance(86_400)
+        campaign = await desk.started()
+        before = desk.room.card(desk.review().id)
+        told = {one.tool: one.why_alone for one in before.items}
+        assert told[ToolId("crm/fresh")] == (WhyAlone.NEW,)
+        assert "crm/fresh" in {one.what for one in before.changes}
+        await desk.need(text="It reads out what waits overnight to whoever opens up")
+        await _answered(desk, "sam", verdict="keep", seconds=1)
+        again = desk.room.card(desk.review().id)
+        assert again.review.look == 2
+        # INVARIANT: a look that was none makes nothing routine, nor do seeded permissions stand out then
+        assert {one.tool: one.why_alone for one in again.items} == told
+        assert (again.changes, again.reviewed_us) == (before.changes, before.reviewed_us)
+        await _answered(desk, "lena", verdict="remove")
+        (ended,) = desk.room.reviews.of_campaign(campaign.id)
+        mark = desk.room.reviews.mark(ended.agent)
+        assert mark is not None
+        assert mark.before is not None
+        assert (mark.before.at_us, mark.before.before) == (before.reviewed_us, None)
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:triggers", "reviews:durable")
+def test_a_review_of_an_event_is_begun_though_the_process_ended_after_its_campaign(tmp_path: Path) -> None:
+    async def begun(desk: Desk) -> None:
+        await _small(desk)
+        await desk.room.round()
+        seen = Deviation(desk.place.agent().id, AlertKind.NEW_TOOL, "x", {}, desk.place.clock.now().wall_us)
+        await desk.place.room.monitor.note(seen)
+        await _killed_after_campaign(desk)
+
+    async def _killed_after_campaign(desk: Desk) -> None:
+        reviews = desk.room.reviews
+        begin = reviews.begin
+
+        async def killed(campaign: Any, _: Any, actor: Any) -> Any:
+            await begin(campaign, (), actor)
+            raise _KilledError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reviews, "begin", killed)
+            with pytest.raises(_KilledError):
+                await desk.room.begin_due()
+
+    async def gone_on(desk: Desk) -> None:
+        assert [one.open for one in desk.room.reviews.campaigns()] == [True]
+        assert await _under_review(desk) == [ReviewTrigger.DRIFT]
+        assert len(desk.room.reviews.campaigns()) == 1
+
+    _lived(tmp_path, begun)
+    _lived(tmp_path, gone_on)
+
+
+@pytest.mark.requirement("reviews:triggers")
+def test_a_version_that_was_reviewed_before_hides_nothing_when_it_comes_back(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        place = desk.place
+        await desk.governed(allow=["read", "list"], document=tools("read", "find", "list"))
+        words = (
+            "It reads out what waits overnight to whoever opens up",
+            "Lists of orders are drawn up by it before each delivery",
+            "Three colleagues look for old letters through this one",
+        )
+        for allow, text in zip((["read", "find"], ["read", "list"], ["read", "find"]), words, strict=True):
+            place.clock.advance(86_400)
+            await place.active(tools=[{"server": "crm", "allow": allow}])
+            assert await _under_review(desk) == [ReviewTrigger.MATERIAL_CHANGE]
+            await desk.need(text=text)
+            await _answered(desk)
+            assert await _under_review(desk) == []
+        seen = Deviation(place.agent().id, AlertKind.NEW_TOOL, "x", {}, place.clock.now().wall_us)
+        await place.room.monitor.note(seen)
+        assert await _under_review(desk) == [ReviewTrigger.DRIFT]
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:card:alone")
+def test_what_a_passing_restriction_drops_is_decided_on_all_the_same(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _grave(desk)
+        until_us = desk.place.clock.now().wall_us + 20 * 86_400_000_000
+        await desk.place.operations.restrict(
+            operator("olive"), desk.place.agent().id, RestrictionKind.DROP_TOOL, cause="a fault", until_us=until_us,
+            tool=ToolId("crm/send"),
+        )  # fmt: skip
+        await desk.started()
+        card = desk.room.card(desk.review().id)
+        assert "crm/send" in desk.room.waiting(card), "it comes back when the restriction ends"
+        await desk.decide("sam", ("send", "remove"))
+        await desk.need()
+        await _answered(desk, "sam")
+        await desk.after(21)
+        assert desk.place.decision(tool="send").code is Code.RESTRICTED
+
+    _lived(tmp_path, living)
+
+
+def test_calls_have_their_turn_while_many_reviews_are_looked_at(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        await desk.room.round()
+        found = desk.place.agent().id
+        turns = 0
+
+        async def calls() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        waiting = asyncio.create_task(calls())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(desk.room.reviews, "find", lambda *, open_: (desk.room.reviews.open_of(found),) * 1_000)
+            await desk.room.round()
+        waiting.cancel()
+        assert turns >= 100
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:deciding")
+def test_a_version_that_comes_while_the_last_answer_is_judged_leaves_the_review_open(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        place, room = desk.place, desk.room
+        await _small(desk)
+        await desk.started()
+        review = desk.review().id
+        await desk.need()
+        narrower = agent(tools=[{"server": "crm", "allow": ["read", "find", "spare"]}])
+        await place.operations.apply(operator("dana"), file(narrower))
+        await place.operations.submit(operator("dana"), place.agent().id)
+        *others, last = room.waiting(room.card(review))
+        for tool in others:
+            await desk.decide("sam", (tool.partition("/")[2], "remove"))
+        assert last == ROUTINE
+        before, loop, card, looked = desk.look("sam"), asyncio.get_running_loop(), room.card, 0
+
+        def meanwhile(asked: str) -> Any:
+            nonlocal looked
+            looked, made = looked + 1, card(asked)
+            if looked == 2:  # the one by which it is judged whether everything is answered
+                activation = place.operations.activate(operator("olive"), place.agent().id)
+                asyncio.run_coroutine_threadsafe(activation, loop).result(30)
+            return made
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(room, "card", meanwhile)
+            await room.decide(operator("sam"), review, [AskedDecision(last, ItemVerdict.KEEP)], before.digest)
+        assert looked >= 2
+        assert place.agent().candidate is None
+        assert room.reviews.review(review).state is AgentReviewState.OPEN, "what was to go would stay"
+        await _answered(desk)
+        assert "crm/spare" in {one.tool for one in room.reviews.review(review).removals}
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:schedule")
+def test_what_becomes_due_after_the_campaign_of_the_day_was_closed_is_reviewed_in_another(tmp_path: Path) -> None:
+    async def living(desk: Desk) -> None:
+        place = desk.place
+        await desk.governed(allow=["read"], document=tools("read"))
+        await desk.second("other")
+        place.clock.advance(100 * 86_400)
+        closed = []
+        for name in ("digest", "other"):
+            often = {
+                "apiVersion": "accredit/v1", "kind": "ReviewSchedule", "metadata": {"name": "often"},
+                "spec": {"scope": {"agents": [name]}, "every": {"low": 1}},
+            }  # fmt: skip
+            await place.operations.apply(operator("cora"), file(often))
+            await desk.room.begin_due()
+            review = desk.review(name)
+            assert desk.room.reviews.campaign(review.campaign).open
+            await desk.need(review=review.id)
+            await desk.all_of("sam", "remove", review.id)
+            await desk.room.close(operator("cora"), review.campaign)
+            closed.append(review.campaign)
+        assert len(set(closed)) == 2
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:carried-out", "envelope:within")
+@pytest.mark.parametrize(
+    ("what", "own"), [("tool", False), ("model", False), ("model", True)], ids=["tool", "model", "model-by-its-owner"]
+)
+def test_what_a_review_took_away_comes_back_by_no_envelope(tmp_path: Path, what: str, *, own: bool) -> None:
+    other = {"provider": "maker", "model": "other"}
+    gone = ToolId("crm/spare" if what == "tool" else "maker/other")
+    envelope = {"definitions": [{"server": "crm", "allow": ["read", "spare"]}], "models": [other]}
+
+    def spec(allow: list[str], models: list[Any]) -> dict[str, Any]:
+        return agent(tools=[{"server": "crm", "allow": allow}], models=models, envelope=envelope)
+
+    async def living(desk: Desk) -> None:
+        place = desk.place
+
+        async def next_version(document: dict[str, Any] | None) -> None:
+            if document is not None:
+                await place.operations.apply(operator("dana"), file(document))
+            if place.agent().candidate is None:
+                return  # it is in force
+            request = await place.operations.submit(operator("dana"), place.agent().id)
+            assert request is not None
+            if request.state is ApprovalState.APPROVED:
+                await place.operations.activate(operator("olive"), place.agent().id)
+
+        await desk.governed(allow=["read", "spare"], document=tools("read", "spare"), envelope=envelope)
+        await next_version(spec(["read", "spare"], [other]))
+        assert place.agent().version.grant(gone) is not None
+        place.clock.advance(100 * 86_400)
+        await desk.used("read")
+        campaign = await desk.started()
+        review, goes = desk.review().id, {gone, *campaign.seeded(place.agent().id)}
+        await desk.need()
+        for tool in desk.room.waiting(desk.room.card(review)):
+            card, verdict = desk.look("sam"), ItemVerdict.REMOVE if tool in goes else ItemVerdict.KEEP
+            said = AskedDecision(tool, verdict, "they need it at the end of every winter")
+            await desk.room.decide(operator("sam"), review, [said], card.digest)
+        assert desk.room.reviews.review(review).state is AgentReviewState.ANSWERED
+        allow, models = (["read"], [other]) if what == "tool" else (["read", "spare"], [])
+        await next_version(spec(allow, models) if own else None)
+        await desk.after(0.1)
+        await next_version(spec(["read", "spare"], [other]))
+        found, now_us = place.agent(), place.clock.now().wall_us
+        on = [one.tool for one in place.registry.restrictions_of(found.id) if one.in_force(now_us)]
+        assert found.version.grant(gone) is None or gone in on
+
+    _lived(tmp_path, living)
+
+
+@pytest.mark.requirement("reviews:durable", "reviews:carried-out")
+def test_what_was_restricted_before_a_long_outage_is_renewed_before_that_runs_out(tmp_path: Path) -> None:
+    def at(moment: str) -> None:
+        if moment == "review removal placed":
+            raise _KilledError
+
+    async def begun(desk: Desk) -> None:
+        await _small(desk)
+        await desk.started()
+        await desk.need()
+        with pytest.raises(_KilledError):
+            await _answered(desk, "sam")
+
+    async def gone_on(desk: Desk) -> None:
+        await desk.after(110)  # clocks begin anew with each process: 10 days after it ended
+        (review,) = desk.room.reviews.find()
+        (ours,) = desk.place.registry.restrictions_of(review.agent)
+        assert ours.until_us in {one.until_us for one in review.removals}
+        left_days = (ours.until_us - desk.place.clock.now().wall_us) / 86_400_000_000
+        await desk.after(left_days - 0.5)
+        await desk.after(1)
+        assert desk.place.decision(tool="spare").code is Code.RESTRICTED
+
+    _lived(tmp_path, begun, at=at)
+    _lived(tmp_path, gone_on)

@@ -1,8 +1,8 @@
 """Takes away what a review decided, and looks up that it is out of reach.
 
-A restriction takes it away at once, and is renewed until a version of the agent without it is in force, which is
-declared with it and waits for its owner to have it activated. What somebody lifts stays lifted. Each step changes
-nothing if it is done again.
+A restriction takes it away at once, and is renewed until a version of the agent is in force that neither grants it nor
+lets it come back by its envelope. Such a version is declared with it and waits for its owner to have it activated. What
+somebody lifts stays lifted. Each step changes nothing if it is done again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from accredit.lifecycle.remedies import REMEDY
 from accredit.lifecycle.reviews.model import AgentReview, Removal
 from accredit.policy.listing import listed
 from accredit.policy.restrictions import forbidding
-from accredit.registry.model import Restriction, RestrictionKind
+from accredit.registry.model import AgentVersion, Restriction, RestrictionKind
 from accredit.registry.service import Registry
+from accredit.registry.versions import enveloped
 
 __all__ = ["RemovalKeeper", "out_of_reach"]
 
@@ -39,6 +40,11 @@ def out_of_reach(snapshot: Snapshot, agent: AgentId, tool: ToolId, *, now_us: in
         return True
     on = snapshot.restrictions_on(agent, now_us=now_us, time_trusted=True)
     return bool(forbidding(on, known)) or not listed(found, tool, snapshot.policy)
+
+
+def _gone(version: AgentVersion, tool: ToolId) -> bool:
+    """Whether a version neither grants it nor has an envelope by which it would come back without a vote."""
+    return version.grant(tool) is None and tool not in enveloped(version)
 
 
 class RemovalKeeper:
@@ -62,29 +68,34 @@ class RemovalKeeper:
         made: list[Removal] = []
         for one in review.removals:
             if one.placed_us is None:
+                until_us = now_us + _FOR_US
                 if one.tool not in seeded:
-                    await self._restrict(review, one.tool, now_us)
+                    until_us = await self._restrict(review, one.tool, now_us)
                     self._at("review removal placed")
-                one = replace(one, placed_us=now_us, until_us=now_us + _FOR_US)  # noqa: PLW2901 - as it is now
+                one = replace(one, placed_us=now_us, until_us=until_us)  # noqa: PLW2901 - as it is now
             made.append(one)
         real = [one.tool for one in made if one.tool not in seeded]
         if real:
             await self._declare(review.agent, real)
         return tuple(made)
 
-    async def _restrict(self, review: AgentReview, tool: ToolId, now_us: int) -> None:
-        found = self._registry.get(review.agent)
-        if found is None or found.version.grant(tool) is None or self._standing(review, tool):
-            return
+    async def _restrict(self, review: AgentReview, tool: ToolId, now_us: int) -> int:
+        """Have a restriction keep it away; until when one does, which may be from before the process ended."""
+        found, until_us = self._registry.get(review.agent), now_us + _FOR_US
+        if standing := self._standing(review, tool):
+            return max(one.until_us for one in standing)
+        if found is None or found.version.grant(tool) is None:
+            return until_us
         await self._registry.restrict(
             review.agent,
             RestrictionKind.DROP_TOOL,
             REMEDY,
             cause=f"review {review.id} took it away",
-            until_us=now_us + _FOR_US,
+            until_us=until_us,
             tool=tool,
             alert=review.id,
         )
+        return until_us
 
     async def _declare(self, agent: AgentId, tools: Collection[ToolId]) -> None:
         try:
@@ -116,7 +127,7 @@ class RemovalKeeper:
         made: list[Removal] = []
         for one in review.removals:
             waits = one in review.unsettled
-            if waits and (agent is None or one.tool in seeded or agent.version.grant(one.tool) is None):
+            if waits and (agent is None or one.tool in seeded or _gone(agent.version, one.tool)):
                 for restriction in self._standing(review, one.tool):
                     await self._registry.lift_restriction(
                         restriction.id, REMEDY, f"review {review.id}: not granted now"

@@ -128,16 +128,19 @@ class CardGatherer:
         monitor: Monitor,
         findings: Findings,
         glasses: Callable[[], Sequence[BreakGlass]],
-        marks: Callable[[AgentId], ReviewMark | None],
+        marks: Callable[[AgentReview], ReviewMark | None],
+        taken: Callable[[AgentId], Collection[ToolId]],
         first_uses: FirstUses,
         clock: Clock,
     ) -> None:
+        """`taken` knows what reviews took away from an agent; `marks`, what the review before one left."""
         self._registry = registry
         self._judging = judging
         self._monitor = monitor
         self._findings = findings
         self._glasses = glasses
         self._marks = marks
+        self._taken = taken
         self._first_uses = first_uses
         self._clock = clock
 
@@ -174,7 +177,7 @@ class CardGatherer:
         agent: Agent,
         around: _Around,
     ) -> AgentCard:
-        now_us, mark = self._clock.now().wall_us, self._marks(agent.id)
+        now_us, mark = self._clock.now().wall_us, self._marks(review)
         since_us = mark.at_us if mark is not None else 0
         tier = present_tier(self._judging, agent)
         histories = around.histories.get(agent.id, {})
@@ -216,10 +219,12 @@ class CardGatherer:
         histories, broken = around.histories.get(agent.id, {}), around.broken.get(agent.id, ())
         seasons = seasonal(agent, tier, around.schedules)
         catalogue, since = self._registry.catalogue, self._registry.granted_since(agent.id)
+        # what another restriction drops comes back when that ends, and nobody would have decided on it
+        taken = self._taken(agent.id)
         dropped = {
             one.tool
             for one in self._registry.restrictions_of(agent.id)
-            if one.kind is RestrictionKind.DROP_TOOL and one.in_force(now_us)
+            if one.kind is RestrictionKind.DROP_TOOL and one.in_force(now_us) and one.tool in taken
         }
         signals: dict[str, list[str]] = {}
         for alert in alerts:

@@ -245,3 +245,5 @@ class ReviewMark:
     """The last statements of its need, newest first."""
     grants: Mapping[ToolId, tuple[str, str]] = field(default_factory=dict)
     """Digests of what it was granted, and of the tool's definition."""
+    before: ReviewMark | None = None
+    """What the review before it left: a further look of this one compares with that, not with a look that was none."""

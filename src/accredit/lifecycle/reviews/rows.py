@@ -202,10 +202,14 @@ def agent_review_from(key: str, doc: Mapping[str, Any]) -> AgentReview:
 
 
 def mark_doc(one: ReviewMark, *, nonce: str) -> dict[str, Any]:
+    before = None if one.before is None else _mark(one.before)
+    return {**_mark(one), "before": before, "nonce": nonce}
+
+
+def _mark(one: ReviewMark) -> dict[str, Any]:
     return {
         "at_us": one.at_us,
         "grants": [[tool, *digests] for tool, digests in sorted(one.grants.items())],
-        "nonce": nonce,
         "outcome": one.outcome.value,
         "review": one.review,
         "texts": list(one.texts),
@@ -222,4 +226,5 @@ def mark_from(key: str, doc: Mapping[str, Any]) -> ReviewMark:
         version=Digest(doc["version"]),
         texts=tuple(doc["texts"]),
         grants={ToolId(tool): (grant, definition) for tool, grant, definition in doc["grants"]},
+        before=mark_from(key, doc["before"]) if doc.get("before") is not None else None,
     )

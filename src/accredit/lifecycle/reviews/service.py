@@ -14,7 +14,7 @@ from accredit.audit.ports import Actor, Change, ControlLog, StateView, Write
 from accredit.kernel.canonical import digest_value
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import NotFoundError
-from accredit.kernel.ids import AgentId, IdSource
+from accredit.kernel.ids import AgentId, IdSource, ToolId
 from accredit.lifecycle.reviews.model import AgentReview, ReviewCampaign, ReviewMark
 from accredit.lifecycle.reviews.rows import (
     AGENT_REVIEW,
@@ -119,9 +119,19 @@ class Reviews:
         """Reviews of which a removal still rests on a restriction."""
         return tuple(self._all[one] for one in sorted(self._unsettled))
 
+    def taken(self, agent: AgentId) -> frozenset[ToolId]:
+        """What reviews took away from an agent, where it still rests on a restriction."""
+        found = [self._all[one] for one in self._of_agent.get(agent, ())]
+        return frozenset(removal.tool for one in found for removal in one.unsettled)
+
     def mark(self, agent: AgentId) -> ReviewMark | None:
         """What the last review of an agent left."""
         return self._marks.get(agent)
+
+    def mark_before(self, review: AgentReview) -> ReviewMark | None:
+        """What the last review of its agent before this one left, whichever look this one is at."""
+        found = self._marks.get(review.agent)
+        return found.before if found is not None and found.review == review.id else found
 
     # -- changing
 

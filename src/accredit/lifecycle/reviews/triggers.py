@@ -39,12 +39,14 @@ def triggers(
     """Why an agent is to be reviewed now. `before` is the version that people looked at last; None: nobody knows."""
     since_us = mark.at_us if mark is not None else 0
     if before is not None and before.digest != agent.version.digest:
+        # a version that comes back is another one than what was looked at last
+        about = f"{mark.review} {agent.version.digest}" if mark is not None else agent.version.digest
         old, new = before.manifest["spec"], agent.version.manifest["spec"]
         if old["owner"] != new["owner"]:
-            yield ReviewTrigger.OWNER_CHANGED, agent.version.digest
+            yield ReviewTrigger.OWNER_CHANGED, about
         changes = changes_between(before.manifest, agent.version.manifest)
         if material(one for one in changes if one.facet != "owner"):
-            yield ReviewTrigger.MATERIAL_CHANGE, agent.version.digest
+            yield ReviewTrigger.MATERIAL_CHANGE, about
     for alert in sorted(alerts, key=lambda one: (one.opened_us, one.id)):
         if alert.closed_us is not None or alert.opened_us < since_us:
             continue
