@@ -505,6 +505,25 @@ def test_a_key_is_destroyed_only_if_it_is_the_namespaces_own_and_nothing_is_left
     run(story())
 
 
+@pytest.mark.requirement("stores:purge:keys")
+def test_a_key_of_an_agent_under_legal_hold_stays_also_if_nothing_is_left_in_the_namespace(tmp_path: Path) -> None:
+    async def story() -> None:
+        shelf = Shelf(keys={"kms/support": 5_000_000_000_000_000})
+        async with house(tmp_path) as place:
+            active = await keeping(place, shelf, keyScope="kms/{namespace}")
+            hold = await place.room.record_operations.place_hold(operator("sam"), "m", agent=active.id)
+            held = (await settled(place, (await purged(place, active.id)).id)).outcome
+            assert held is not None
+            assert held.keys == (), "copies that it opens are kept by the hold"
+            assert any(hold.id in one for one in held.open)
+            await place.room.record_operations.lift_hold(operator("cora"), hold.id, "it is over")
+            gone = (await settled(place, (await purged(place, active.id)).id)).outcome
+            assert gone is not None
+            assert [one.scope for one in gone.keys] == ["kms/support"]
+
+    run(story())
+
+
 @pytest.mark.requirement("stores:purge:bounded")
 def test_any_number_of_items_takes_bounded_memory(tmp_path: Path) -> None:
     async def story() -> None:
