@@ -153,6 +153,24 @@ def test_a_user_has_the_roles_that_the_directory_gives_whatever_the_token_says(p
 
 
 @pytest.mark.requirement("people:mover:user")
+def test_nobody_acts_for_a_user_whom_the_directory_removed(place: Provisioned) -> None:
+    firm = place.firm
+    courier = _enrolled(place, "courier", tools=("export_tickets",))
+
+    def call() -> Any:
+        return firm.call(courier, "export_tickets", {"pages": 1}, user="rob@example.com")
+
+    user = _of(place, "rob")
+    assert "result" in call()
+    assert place.scim.delete(f"/Users/{user['id']}").status_code == 204
+    assert call()["code"] == "user_gone", "to be removed is no less than to be switched off"
+    firm.place.do(firm.place.plane.room.directories.round())
+    assert call()["code"] == "user_gone", "and stays so"
+    _of(place, "rob")
+    assert "result" in call(), "and whoever is there again is nobody who is gone"
+
+
+@pytest.mark.requirement("people:mover:user")
 def test_an_agent_does_for_a_user_what_that_user_has_a_right_to(place: Provisioned) -> None:
     firm = place.firm
     owner, user = _of(place, "dana"), _of(place, "ulli")
