@@ -344,6 +344,35 @@ def test_of_a_shared_namespace_only_the_agents_own_items_go(tmp_path: Path) -> N
     run(story())
 
 
+@pytest.mark.requirement("stores:purge:shared")
+def test_what_another_agent_keeps_under_the_name_of_a_retired_one_is_not_purged_with_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        shelf = Shelf()
+        shelf.put(NAMESPACE, [item(at, agent_id="digest") for at in range(6)])
+        async with house(tmp_path) as place:
+            first = await keeping(place, shelf, shared=True, ownerField="agent_id")
+            hold = await place.room.record_operations.place_hold(operator("sam"), "m", agent=first.id)
+            await place.retired()
+            assert len(shelf.kept[NAMESPACE]) == 6
+            second = await place.active(stores=STORES)
+            assert (second.name, second.id == first.id) == ("digest", False)
+            shelf.put(NAMESPACE, [item(at, agent_id="digest") for at in range(6, 9)])
+            shelf.put(NAMESPACE, [item(9, agent_id=first.id)])
+            theirs = (await settled(place, (await purged(place, second.id)).id)).outcome
+            assert theirs is not None
+            assert theirs.skipped == {"held": 9, "others": 1}, "the first one's are held, under whatever name"
+            await place.room.record_operations.lift_hold(operator("cora"), hold.id, "it is over")
+            place.clock.advance(60)
+            await place.room.retirements.round()
+            assert {one.fields["agent_id"] for one in shelf.kept[NAMESPACE].values()} == {"digest"}
+            assert len(shelf.kept[NAMESPACE]) == 9, "nobody can say which of them are whose"
+            newest = place.room.stores.purges(first.id)[0]
+            assert newest.outcome is not None
+            assert (newest.outcome.deleted, newest.outcome.skipped) == (1, {"unknown-owner": 9})
+
+    run(story())
+
+
 @pytest.mark.requirement("stores:review")
 def test_shared_knowledge_goes_only_as_far_as_people_decided_on_it(tmp_path: Path) -> None:
     async def story() -> None:
