@@ -535,6 +535,25 @@ def test_a_key_is_destroyed_only_if_it_is_the_namespaces_own_and_nothing_is_left
 
 
 @pytest.mark.requirement("stores:purge:keys")
+def test_a_key_that_another_registered_store_names_as_well_stays(tmp_path: Path) -> None:
+    async def story() -> None:
+        shelf = Shelf(keys={"kms/support": 5_000_000_000_000_000})
+        async with house(tmp_path) as place:
+            active = await keeping(place, shelf, keyScope="kms/{namespace}")
+            other = manifest("/stores/other.db", keyScope="kms/{namespace}")
+            other["metadata"]["name"] = "other"
+            (applied,) = await place.operations.apply(OLIVE, file(other))
+            assert applied.request is not None
+            await place.approve(applied.request.id)
+            outcome = (await settled(place, (await purged(place, active.id)).id)).outcome
+            assert outcome is not None
+            assert outcome.keys == ()
+            assert any("`other`" in one for one in outcome.open)
+
+    run(story())
+
+
+@pytest.mark.requirement("stores:purge:keys")
 def test_a_key_of_an_agent_under_legal_hold_stays_also_if_nothing_is_left_in_the_namespace(tmp_path: Path) -> None:
     async def story() -> None:
         shelf = Shelf(keys={"kms/support": 5_000_000_000_000_000})

@@ -700,6 +700,9 @@ class Stores:
         scope = scope.replace("{namespace}", purge.selector.namespace)
         if not alone:
             return (), (f"the key `{scope}` was not destroyed: items stay that it opens",)
+        for other in self._registered().values():
+            if other.name != store.name and other.opened_by(scope):
+                return (), (f"the key `{scope}` was not destroyed: it is the store `{other.name}`'s as well",)
         # there is no item that could be held, but copies of what was there are opened by it as well
         if held_by := self._holds.blocks(agent=purge.selector.agent, subject="", store=store.name):
             return (), (f"the key `{scope}` was not destroyed: the agent is under legal hold {held_by[0]}",)
