@@ -31,7 +31,8 @@ def disposition(
 
     `held` names the hold on an item about a subject (None: about nobody named); `reviewed` what a person decided on
     exactly this item. With `contested` another agent that runs keeps things there under the same name, or in the same
-    namespace that is nobody's alone: only what bears the agent's id is known to be its own. Holds come before everything but other agents' property, reviews before deletion.
+    namespace that is nobody's alone: only what bears the agent's id is known to be its own. Holds come before
+    everything but other agents' property, reviews before deletion.
     """
     if selector.shared:
         owner = item.fields.get(selector.owner_field) if selector.owner_field is not None else None
