@@ -21,7 +21,7 @@ from accredit.lifecycle.stored import Disposition, Purge, PurgeState, ResidualBy
 from accredit.lifecycle.stores import PATIENCE_US
 from accredit.registry.errors import ManifestError
 from accredit.registry.model import Agent, Role
-from tests.lifecycle.house import House, agent, file, house, operator
+from tests.lifecycle.house import NOW_US, House, agent, file, house, operator
 from tests.stores.hostile import Shelf, Shelves, item
 from tests.stores.kinds import NAMESPACE, fill_sqlite
 from tests.stores.rows import Row
@@ -369,6 +369,12 @@ def test_what_another_agent_keeps_under_the_name_of_a_retired_one_is_not_purged_
             newest = place.room.stores.purges(first.id)[0]
             assert newest.outcome is not None
             assert (newest.outcome.deleted, newest.outcome.skipped) == (1, {"unknown-owner": 9})
+            await place.room.record_operations.place_hold(operator("sam"), "m", agent=first.id)
+            await place.retired()
+            for _ in range(3):
+                await place.room.retirements.round()
+            planned = place.room.stores.purges(second.id)
+            assert len(planned) == 2, "what is held by a hold on the other is not planned again and again"
 
     run(story())
 
@@ -530,6 +536,29 @@ def test_a_key_is_destroyed_only_if_it_is_the_namespaces_own_and_nothing_is_left
             assert gone is not None
             assert [one.scope for one in gone.keys] == ["kms/support"]
             assert "memory shelf/support: the key kms/support is destroyed only later" in gone.open
+
+    run(story())
+
+
+@pytest.mark.requirement("stores:purge:keys")
+def test_a_key_whose_deletion_somebody_took_back_is_not_ordered_anew_under_legal_hold(tmp_path: Path) -> None:
+    async def story() -> None:
+        shelf = Shelf(keys={"kms/support": NOW_US + 7 * 86_400_000_000})
+        async with house(tmp_path) as place:
+            active = await keeping(place, shelf, keyScope="kms/{namespace}")
+            await place.retired()
+            hold = await place.room.record_operations.place_hold(operator("sam"), "m", agent=active.id)
+            place.clock.advance(8 * 86_400)
+            shelf.keys["kms/support"] = None  # once it is asked about again
+            await place.room.retirements.round()
+            (purge,) = place.room.stores.purges(active.id)
+            assert purge.outcome is not None
+            assert [one.pending_until_us for one in purge.outcome.keys] == [NOW_US + 7 * 86_400_000_000]
+            await place.room.record_operations.lift_hold(operator("cora"), hold.id, "it is over")
+            await place.room.retirements.round()
+            (purge,) = place.room.stores.purges(active.id)
+            assert purge.outcome is not None
+            assert [one.pending_until_us for one in purge.outcome.keys] == [None]
 
     run(story())
 

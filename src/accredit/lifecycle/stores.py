@@ -704,12 +704,16 @@ class Stores:
             if other.name != store.name and other.opened_by(scope):
                 return (), (f"the key `{scope}` was not destroyed: it is the store `{other.name}`'s as well",)
         # there is no item that could be held, but copies of what was there are opened by it as well
-        if held_by := self._holds.blocks(agent=purge.selector.agent, subject="", store=store.name):
+        if held_by := self._key_held(purge.selector.agent, store):
             return (), (f"the key `{scope}` was not destroyed: the agent is under legal hold {held_by[0]}",)
         try:
             return (await self._adapters.destroy_key(store, scope),), ()
         except (InvalidInputError, UnavailableError) as error:
             return (), (f"the key `{scope}` was not destroyed: {error.message}",)
+
+    def _key_held(self, agent: AgentId, store: Store) -> tuple[str, ...]:
+        """The holds on the agent itself, whoever what the key opens is about."""
+        return self._holds.blocks(agent=agent, subject="", store=store.name)
 
     async def _end(
         self,
@@ -909,7 +913,7 @@ class Stores:
         if newest.id == outcome.id:
             await self._keys_again(newest, outcome)
             held = outcome.skipped.get(Disposition.HELD.value)
-            standing = set(self._holds.blocks(agent=agent.id))
+            standing = set(self._holds.blocks())  # also those of others whose items could not be told from its own
             if not held or standing & set(outcome.holds):
                 return
             await self.plan(agent.id, name, namespace, operator, procedure=procedure.id)
@@ -919,9 +923,9 @@ class Stores:
         """Ask the key service again for keys whose time has come."""
         now_us = self._clock.now().wall_us
         due = [one for one in outcome.keys if one.pending_until_us is not None and now_us >= one.pending_until_us]
-        if not due:
-            return
         store = self.store(purge.selector.store)
+        if not due or self._key_held(purge.selector.agent, store):
+            return  # to ask is to order anew what somebody took back, and perhaps for the sake of that hold
         fresh = {one.scope: await self._adapters.key_gone(store, one) for one in due}
         keys = tuple(fresh.get(one.scope, one) for one in outcome.keys)
         gone = {key_waits(one.scope) for one in keys if one.pending_until_us is None}
