@@ -70,7 +70,9 @@ class Chat:
         digest = self.firm["lena"].get(f"/api/v1/approvals/{request}").json()["view_digest"]
         return json.dumps({"request": request, "role": role, "vote": vote, "view_digest": digest})
 
-    def standard(self, body: dict[str, Any], *, id_: str | None = None, secret: str = _OTHER, at: int = 0) -> Any:
+    def standard(
+        self, body: dict[str, Any], *, id_: str | None = None, secret: str = _OTHER, at: int = 0, **beside: str
+    ) -> Any:
         self.serial += 1
         stamp = str(self.firm.clock.now().wall_s + at)
         id_ = id_ or f"msg_{self.serial}"
@@ -82,6 +84,7 @@ class Chat:
             "webhook-id": id_,
             "webhook-timestamp": stamp,
             "webhook-signature": f"v1,bm90IGl0 v1,{signature}",
+            **{name.replace("_", "-"): value for name, value in beside.items()},
         }
         with self.firm.place.client("") as http:
             return http.post("/v1/callbacks/chat/other", content=content, headers=headers)
@@ -221,6 +224,11 @@ def test_a_chat_of_another_kind_signs_as_standard_webhooks_has_it(chat: Chat) ->
     assert chat.standard(vote, secret="whsec_" + base64.b64encode(b"x" * 24).decode()).status_code == 401
     assert chat.standard({**vote, "role": "nobody"}).status_code == 400
     assert chat.standard({**vote, "request": "apr_none"}).status_code == 404
+    before_it_began = firm.place.plane.room.chats.began_s - firm.clock.now().wall_s - 1
+    assert chat.standard(vote, at=before_it_began).status_code == 401, "who knows whether it was taken then"
+    for unsigned in ("99999999999", "soon"):
+        refused = chat.standard(vote, at=before_it_began, x_slack_request_timestamp=unsigned)
+        assert refused.status_code == 401, "a header that nobody signed tells no time"
     assert chat.standard(vote).json() == {"linked": False, "request": request, "state": "approved"}
 
 

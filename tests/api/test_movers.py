@@ -102,6 +102,30 @@ def test_an_agent_loses_with_its_owners_right_exactly_that_tool_and_has_it_back_
     assert shown["proof"]["exact"] is True, "what was decided then comes out as it did, whatever the directory says now"
 
 
+@pytest.mark.requirement("people:mover:owner")
+def test_what_could_not_be_told_when_a_right_was_lost_is_told_by_the_next_round(
+    place: Provisioned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firm, room = place.firm, place.firm.place.plane.room
+    user = _of(place, "dana")
+    group = _in(place, "Counters", user)
+    _enrolled(place, "ledger")
+
+    async def down(_: Any) -> None:
+        raise UnavailableError(Code.AUDIT_UNAVAILABLE, "the log is down")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(room.discovery, "owner_moved", down)
+        place.scim.patch(f"/Groups/{group['id']}", json={
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+            "Operations": [{"op": "remove", "path": f'members[value eq "{user["id"]}"]'}],
+        })  # fmt: skip
+    firm.place.do(room.directories.round())
+    open_ = [one["agent_name"] for one in firm.get("dana", "findings")["items"] if one["kind"] == "moved"]
+    assert "development/ledger" in open_
+    _in(place, "Counters", user)
+
+
 def _lees() -> dict[str, Any]:
     tools = ("export_tickets",)
     return agent("lees", environment="development", owner="lee@example.com", backupOwner=None, tools=tools)
@@ -150,6 +174,24 @@ def test_a_user_has_the_roles_that_the_directory_gives_whatever_the_token_says(p
     place.patch(f"/Users/{user['id']}", {"op": "replace", "path": "active", "value": True})
     _in(place, "Support", user)
     assert "result" in call("kim@example.com")
+
+
+@pytest.mark.requirement("people:mover:user")
+def test_nobody_acts_for_a_user_whom_the_directory_removed(place: Provisioned) -> None:
+    firm = place.firm
+    courier = _enrolled(place, "courier", tools=("export_tickets",))
+
+    def call() -> Any:
+        return firm.call(courier, "export_tickets", {"pages": 1}, user="rob@example.com")
+
+    user = _of(place, "rob")
+    assert "result" in call()
+    assert place.scim.delete(f"/Users/{user['id']}").status_code == 204
+    assert call()["code"] == "user_gone", "to be removed is no less than to be switched off"
+    firm.place.do(firm.place.plane.room.directories.round())
+    assert call()["code"] == "user_gone", "and stays so"
+    _of(place, "rob")
+    assert "result" in call(), "and whoever is there again is nobody who is gone"
 
 
 @pytest.mark.requirement("people:mover:user")

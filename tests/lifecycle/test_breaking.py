@@ -267,6 +267,22 @@ def test_two_persons_break_it_without_a_page_and_one_of_them_alone_does_not(tmp_
 
 
 @pytest.mark.requirement("break-glass:two-persons")
+def test_what_somebody_asked_for_who_may_not_break_it_any_more_is_not_confirmed(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            policy = await held(place)
+            made = await place.room.breaking.open(
+                OLIVE, place.agent().id, [READ], [policy], minutes=120, reason="the queue is on fire", second=True
+            )
+            await place.operations.revoke_role(OLIVE, "rgr_olive", "moved on")
+            with pytest.raises(ConflictError, match="may not break it any more"):
+                await place.room.breaking.confirm(SAM, made.id, made.digest)
+            assert asked(place).outcome is Outcome.HOLD
+
+    run(story())
+
+
+@pytest.mark.requirement("break-glass:two-persons")
 def test_what_nobody_confirms_lapses_and_an_overdue_review_is_both_persons(tmp_path: Path) -> None:
     async def story() -> None:
         async with house(tmp_path) as place:

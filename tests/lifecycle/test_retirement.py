@@ -78,6 +78,25 @@ def usage(name: str = "digest", *, last_used: str = "2026-11-20") -> Sighting:
 
 
 @pytest.mark.requirement("retirement:plan:digest")
+def test_what_somebody_asked_for_who_has_left_since_is_not_carried_out(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with house(tmp_path) as place:
+            active = await medium(place)
+            asked = await place.operations.retire(DANA, active.id, "over")
+            assert isinstance(asked, ApprovalRequest)
+            await place.operations.person_left(MIRA, DANA.person, "dismissed")
+            after = await place.approve(asked.id)
+            assert after.state is not ApprovalState.APPROVED
+            assert place.agent().state is AgentState.ACTIVE
+            fresh = await place.operations.retire(LEE, active.id, "over")
+            assert isinstance(fresh, ApprovalRequest)
+            await place.approve(fresh.id)
+            assert place.registry.get(active.id).state is AgentState.RETIRED  # type: ignore[union-attr]  # it is there
+
+    run(story())
+
+
+@pytest.mark.requirement("retirement:plan:digest")
 def test_a_plan_names_all_that_goes_and_its_digest_is_of_what_is_decided_and_not_of_what_moves(tmp_path: Path) -> None:
     async def story() -> None:
         async with house(tmp_path) as place:

@@ -84,6 +84,15 @@ def test_a_key_whose_bytes_are_gone_but_whose_name_is_not_keeps_its_fingerprint(
     assert _KEY not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+def test_a_new_key_under_the_name_of_a_destroyed_one_has_a_fingerprint_of_its_own(tmp_path: Path) -> None:
+    opened, key = _opened(tmp_path), tmp_path / "stores/one.key"
+    key.write_bytes(_KEY)
+    assert _destroyed(opened, f"file:{key}").fingerprint == _FINGERPRINT
+    key.write_bytes(_KEY[::-1])
+    assert _destroyed(opened, f"file:{key}").fingerprint == f"sha256:{sha256(_KEY[::-1]).hexdigest()}"
+    assert not key.exists()
+
+
 def test_what_is_no_key_of_its_own_is_not_touched(tmp_path: Path) -> None:
     opened, outside = _opened(tmp_path), tmp_path / "outside.key"
     outside.write_bytes(_KEY)

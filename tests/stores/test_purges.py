@@ -21,7 +21,7 @@ from accredit.lifecycle.stored import Disposition, Purge, PurgeState, ResidualBy
 from accredit.lifecycle.stores import PATIENCE_US
 from accredit.registry.errors import ManifestError
 from accredit.registry.model import Agent, Role
-from tests.lifecycle.house import House, agent, file, house, operator
+from tests.lifecycle.house import NOW_US, House, agent, file, house, operator
 from tests.stores.hostile import Shelf, Shelves, item
 from tests.stores.kinds import NAMESPACE, fill_sqlite
 from tests.stores.rows import Row
@@ -344,6 +344,41 @@ def test_of_a_shared_namespace_only_the_agents_own_items_go(tmp_path: Path) -> N
     run(story())
 
 
+@pytest.mark.requirement("stores:purge:shared")
+def test_what_another_agent_keeps_under_the_name_of_a_retired_one_is_not_purged_with_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        shelf = Shelf()
+        shelf.put(NAMESPACE, [item(at, agent_id="digest") for at in range(6)])
+        async with house(tmp_path) as place:
+            first = await keeping(place, shelf, shared=True, ownerField="agent_id")
+            hold = await place.room.record_operations.place_hold(operator("sam"), "m", agent=first.id)
+            await place.retired()
+            assert len(shelf.kept[NAMESPACE]) == 6
+            second = await place.active(stores=STORES)
+            assert (second.name, second.id == first.id) == ("digest", False)
+            shelf.put(NAMESPACE, [item(at, agent_id="digest") for at in range(6, 9)])
+            shelf.put(NAMESPACE, [item(9, agent_id=first.id)])
+            theirs = (await settled(place, (await purged(place, second.id)).id)).outcome
+            assert theirs is not None
+            assert theirs.skipped == {"held": 9, "others": 1}, "the first one's are held, under whatever name"
+            await place.room.record_operations.lift_hold(operator("cora"), hold.id, "it is over")
+            place.clock.advance(60)
+            await place.room.retirements.round()
+            assert {one.fields["agent_id"] for one in shelf.kept[NAMESPACE].values()} == {"digest"}
+            assert len(shelf.kept[NAMESPACE]) == 9, "nobody can say which of them are whose"
+            newest = place.room.stores.purges(first.id)[0]
+            assert newest.outcome is not None
+            assert (newest.outcome.deleted, newest.outcome.skipped) == (1, {"unknown-owner": 9})
+            await place.room.record_operations.place_hold(operator("sam"), "m", agent=first.id)
+            await place.retired()
+            for _ in range(3):
+                await place.room.retirements.round()
+            planned = place.room.stores.purges(second.id)
+            assert len(planned) == 2, "what is held by a hold on the other is not planned again and again"
+
+    run(story())
+
+
 @pytest.mark.requirement("stores:review")
 def test_shared_knowledge_goes_only_as_far_as_people_decided_on_it(tmp_path: Path) -> None:
     async def story() -> None:
@@ -501,6 +536,67 @@ def test_a_key_is_destroyed_only_if_it_is_the_namespaces_own_and_nothing_is_left
             assert gone is not None
             assert [one.scope for one in gone.keys] == ["kms/support"]
             assert "memory shelf/support: the key kms/support is destroyed only later" in gone.open
+
+    run(story())
+
+
+@pytest.mark.requirement("stores:purge:keys")
+def test_a_key_whose_deletion_somebody_took_back_is_not_ordered_anew_under_legal_hold(tmp_path: Path) -> None:
+    async def story() -> None:
+        shelf = Shelf(keys={"kms/support": NOW_US + 7 * 86_400_000_000})
+        async with house(tmp_path) as place:
+            active = await keeping(place, shelf, keyScope="kms/{namespace}")
+            await place.retired()
+            hold = await place.room.record_operations.place_hold(operator("sam"), "m", agent=active.id)
+            place.clock.advance(8 * 86_400)
+            shelf.keys["kms/support"] = None  # once it is asked about again
+            await place.room.retirements.round()
+            (purge,) = place.room.stores.purges(active.id)
+            assert purge.outcome is not None
+            assert [one.pending_until_us for one in purge.outcome.keys] == [NOW_US + 7 * 86_400_000_000]
+            await place.room.record_operations.lift_hold(operator("cora"), hold.id, "it is over")
+            await place.room.retirements.round()
+            (purge,) = place.room.stores.purges(active.id)
+            assert purge.outcome is not None
+            assert [one.pending_until_us for one in purge.outcome.keys] == [None]
+
+    run(story())
+
+
+@pytest.mark.requirement("stores:purge:keys")
+def test_a_key_that_another_registered_store_names_as_well_stays(tmp_path: Path) -> None:
+    async def story() -> None:
+        shelf = Shelf(keys={"kms/support": 5_000_000_000_000_000})
+        async with house(tmp_path) as place:
+            active = await keeping(place, shelf, keyScope="kms/{namespace}")
+            other = manifest("/stores/other.db", keyScope="kms/{namespace}")
+            other["metadata"]["name"] = "other"
+            (applied,) = await place.operations.apply(OLIVE, file(other))
+            assert applied.request is not None
+            await place.approve(applied.request.id)
+            outcome = (await settled(place, (await purged(place, active.id)).id)).outcome
+            assert outcome is not None
+            assert outcome.keys == ()
+            assert any("`other`" in one for one in outcome.open)
+
+    run(story())
+
+
+@pytest.mark.requirement("stores:purge:keys")
+def test_a_key_of_an_agent_under_legal_hold_stays_also_if_nothing_is_left_in_the_namespace(tmp_path: Path) -> None:
+    async def story() -> None:
+        shelf = Shelf(keys={"kms/support": 5_000_000_000_000_000})
+        async with house(tmp_path) as place:
+            active = await keeping(place, shelf, keyScope="kms/{namespace}")
+            hold = await place.room.record_operations.place_hold(operator("sam"), "m", agent=active.id)
+            held = (await settled(place, (await purged(place, active.id)).id)).outcome
+            assert held is not None
+            assert held.keys == (), "copies that it opens are kept by the hold"
+            assert any(hold.id in one for one in held.open)
+            await place.room.record_operations.lift_hold(operator("cora"), hold.id, "it is over")
+            gone = (await settled(place, (await purged(place, active.id)).id)).outcome
+            assert gone is not None
+            assert [one.scope for one in gone.keys] == ["kms/support"]
 
     run(story())
 

@@ -19,7 +19,7 @@ from accredit.lifecycle.permission import Permission
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.policy.releases import PolicyReleases
 from accredit.policy.restrictions import restriction_policy
-from accredit.registry.authority import Act
+from accredit.registry.authority import Act, Permitted, authority
 from accredit.registry.model import Agent, RestrictionKind
 from accredit.registry.proposals import Proposal, proposal_digest
 from accredit.registry.service import Registry
@@ -136,6 +136,11 @@ class BreakingOperations:
 
         def check(asked: BreakGlass, now_us: int) -> None:
             organisation = self._registry.proven_organisation()
+            if not isinstance(authority(Act.BREAK_GLASS, asked.by, organisation, agent=found), Permitted):
+                # it would be one person who breaks it, and nobody would be paged
+                raise ConflictError(
+                    Code.CONFLICT, "whoever asked for it may not break it any more", hint="ask for it anew"
+                )
             others = [each for each in self._glasses.all() if each.id != id_]
             check_confirming(asked, who.person, others, organisation, parties, seen=seen, now_us=now_us)
             reason = self._glasses.reason(id_)

@@ -51,6 +51,8 @@ _CODE_US: Final = 10 * 60_000_000
 _REMEMBERED_S: Final = 660
 _MOST_REMEMBERED: Final = 20_000
 _MOST_CHANNELS: Final = 20
+_SIGNED_TIME: Final = {ChatKind.SLACK: "x-slack-request-timestamp", ChatKind.STANDARD: "webhook-timestamp"}
+"""The header whose time a signature of that kind is over; any other could be anybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class ChatOperations:
         self._ids = ids
         self.highest = highest
         self._permission = Permission(registry)
-        self._began_s = clock.now().wall_s
+        self.began_s = clock.now().wall_s
         self._seen: OrderedDict[str, int] = OrderedDict()
         """Callbacks that were taken, until when on the boot clock."""
         self._alone = asyncio.Lock()
@@ -226,20 +228,20 @@ class ChatOperations:
         check = signed_slack if channel.kind is ChatKind.SLACK else signed_standard
         secret, _ = self._broker.signing_secret(channel.credential)
         now = self._clock.now()
-        self._require_fresh(f"{name} {check(secret, headers, body, now_s=now.wall_s)}", headers, now.boot_us)
+        mark = f"{name} {check(secret, headers, body, now_s=now.wall_s)}"
+        self._require_fresh(mark, int(headers[_SIGNED_TIME[channel.kind]]), now.boot_us)
         said = read_callback(channel.kind, body)
         async with self._alone:
             if isinstance(said, ChatLinking):
                 return Heard(link=await self._linked(channel, said))
             return Heard(request=await self._voted(channel, said))
 
-    def _require_fresh(self, mark: str, headers: Mapping[str, str], boot_us: int) -> None:
-        stamp = int(headers.get("x-slack-request-timestamp") or headers.get("webhook-timestamp") or "0")
+    def _require_fresh(self, mark: str, stamp: int, boot_us: int) -> None:
         now_s = boot_us // 1_000_000
         while self._seen and next(iter(self._seen.values())) <= now_s:
             self._seen.popitem(last=False)
         # what came before this process is remembered by nobody
-        if mark in self._seen or stamp < self._began_s or len(self._seen) >= _MOST_REMEMBERED:
+        if mark in self._seen or stamp < self.began_s or len(self._seen) >= _MOST_REMEMBERED:
             raise UnauthenticatedError(Code.UNAUTHENTICATED, "the callback was not accepted", cause="taken before")
         self._seen[mark] = now_s + _REMEMBERED_S
 

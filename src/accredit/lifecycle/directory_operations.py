@@ -127,7 +127,6 @@ class DirectoryOperations:
         """Tell of agents whose owners lost a right or moved, and of those that have it back, since it was told last."""
         now, before = self._registry.entitlements, self._told
         moved = now.moved(before)
-        self._told = now
         everybody = now.governed != before.governed  # whoever never was in a group has lost it too
         for agent in list(self._registry.catalogue.agents()) if moved or everybody else ():
             known = self._registry.organisation.people.get(agent.owner)
@@ -138,6 +137,7 @@ class DirectoryOperations:
                 and not known.left
             ):
                 await self._discovery.owner_moved(agent)
+        self._told = now  # only here: what could not be told is still to be told
 
     async def _ended(self, persons: Iterable[PersonId], actor: Actor, why: str) -> None:
         for person in persons:

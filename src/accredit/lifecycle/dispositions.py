@@ -25,11 +25,14 @@ def disposition(
     *,
     held: Callable[[str | None], str | None],
     reviewed: Callable[[Item], ReviewVerdict | None],
+    contested: bool = False,
 ) -> tuple[Disposition, str | None]:
     """What becomes of an item, and the legal hold that keeps it, if one does.
 
     `held` names the hold on an item about a subject (None: about nobody named); `reviewed` what a person decided on
-    exactly this item. Holds come before everything but other agents' property, reviews before deletion.
+    exactly this item. With `contested` another agent that runs keeps things there under the same name, or in the same
+    namespace that is nobody's alone: only what bears the agent's id is known to be its own. Holds come before
+    everything but other agents' property, reviews before deletion.
     """
     if selector.shared:
         owner = item.fields.get(selector.owner_field) if selector.owner_field is not None else None
@@ -37,6 +40,10 @@ def disposition(
             return Disposition.UNKNOWN_OWNER, None
         if owner not in {selector.agent, selector.agent_name}:
             return Disposition.OTHERS, None
+        if contested and owner != selector.agent:
+            return Disposition.UNKNOWN_OWNER, None
+    elif contested:
+        return Disposition.UNKNOWN_OWNER, None
     subject = item.fields.get(selector.subject_field) if selector.subject_field is not None else None
     if (hold := held(subject)) is not None:
         return Disposition.HELD, hold

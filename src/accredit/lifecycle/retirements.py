@@ -245,7 +245,7 @@ class Retirements:
 
         Raises:
             ForbiddenError: the clearance is for something else.
-            ConflictError: the plan changed since; another request stands in its place.
+            ConflictError: the plan changed since, and another request stands in its place; or who asked may no more.
             UnavailableError: it could not be begun.
         """
         del actor  # it is done by whoever asked, with the approval of whoever voted
@@ -256,6 +256,12 @@ class Retirements:
         if agent.state in _GONE:
             return
         who = Operator(PersonId(content["by"]), content["credential"], frozenset({"admin"}), content["basis"])
+        try:
+            self._permission.require(Act.RETIRE, who, agent=agent)
+        except ForbiddenError as error:
+            raise ConflictError(
+                Code.CONFLICT, "whoever asked for the retirement may not retire the agent any more", cause=error.message
+            ) from error
         now = self.plan(agent.id)
         if now.digest != content["plan"]:
             await self._ask_again(who, agent, now, content["reason"])

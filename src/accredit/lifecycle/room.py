@@ -279,6 +279,7 @@ def furnished(
             one for version in registry.versions(agent) for one in version.manifest["spec"].get("stores", ())
         ],
         agent=registry.get,
+        agents=lambda: registry.catalogue.agents(),  # noqa: PLW0108 - the catalogue of then
         tier_of=lambda agent: judging.present(agent).tier,  # that its owner left makes it no graver
         reviewed=lambda selector: store_reviews.reviewed(selector),  # noqa: PLW0108 - bound below, called later
         clock=clock,

@@ -78,7 +78,7 @@ from accredit.lifecycle.stored import (
 )
 from accredit.lifecycle.walking import walk
 from accredit.registry.certifiability import store_entry, uncertifiable
-from accredit.registry.model import Agent, Store, Tier
+from accredit.registry.model import Agent, AgentState, Store, Tier
 from accredit.registry.proposals import Proposal, proposal_digest
 
 __all__ = ["PATIENCE_US", "StoreInventory", "Stores"]
@@ -98,6 +98,8 @@ _WIDE: Final = 2_048
 """Bits of a sum of hashes: enough that nobody finds other items with the same sum."""
 _NOT_ITS_OWN: Final = frozenset({Disposition.LATER, Disposition.OTHERS, Disposition.UNKNOWN_OWNER})
 """What others write meanwhile, and what was written since, changes no plan."""
+_NEVER_RAN: Final = frozenset({AgentState.DRAFT, AgentState.SUBMITTED, AgentState.APPROVED, AgentState.REJECTED})
+_GONE: Final = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _SYSTEM: Final = Actor(basis="system")
 _log = logging.getLogger(__name__)
 
@@ -166,6 +168,7 @@ class Stores:
         registered: Callable[[], Mapping[str, Store]],
         declared: Callable[[AgentId], Sequence[Mapping[str, Any]]],
         agent: Callable[[AgentId], Agent | None],
+        agents: Callable[[], Iterable[Agent]],
         tier_of: Callable[[Agent], Tier | None],
         reviewed: Callable[[Selector], Callable[[Item], ReviewVerdict | None]],
         clock: Clock,
@@ -182,6 +185,7 @@ class Stores:
         self._registered = registered
         self._declared = declared
         self._agent = agent
+        self._agents = agents
         self._tier_of = tier_of
         self._reviewed = reviewed
         self._clock = clock
@@ -436,16 +440,19 @@ class Stores:
     ) -> _Pass:
         """One pass; `each` gets what is to be deleted of every page, `remaining` every item that is there."""
         seen, reviewed = _Pass(), self._reviewed(selector)
+        running, gone = self._alike(selector)
 
         def held(subject: str | None) -> str | None:
             # of what time an item is, is not known, and whom it is about only if it says so
-            held_by = self._holds.blocks(agent=selector.agent, subject=subject, store=selector.store)
-            return held_by[0] if held_by else None
+            for one in (selector.agent, *gone):
+                if held_by := self._holds.blocks(agent=one, subject=subject, store=selector.store):
+                    return held_by[0]
+            return None
 
         async for page in walk(adapter, selector.namespace):
             doomed = []
             for item in page.items:
-                what, hold = disposition(item, selector, held=held, reviewed=reviewed)
+                what, hold = disposition(item, selector, held=held, reviewed=reviewed, contested=running)
                 seen.see(item, what, hold)
                 if what is Disposition.DELETE:
                     doomed.append(item)
@@ -456,6 +463,28 @@ class Stores:
             if each is not None and doomed:
                 await each(doomed)
         return seen
+
+    def _alike(self, selector: Selector) -> tuple[bool, tuple[AgentId, ...]]:
+        """Who else's items look like the agent's: whether an agent that runs does, and those that are gone.
+
+        Names are used again once an agent is retired, and nothing keeps two agents from declaring one namespace.
+        """
+        place, running, gone = (selector.store, selector.namespace), False, list[AgentId]()
+        for one in self._agents():
+            if one.id == selector.agent or one.state in _NEVER_RAN:
+                continue
+            if selector.shared and one.name != selector.agent_name:
+                continue
+            entries = (
+                self.entries(one.id) if selector.shared else one.version.manifest.get("spec", {}).get("stores", ())
+            )
+            if all((each.get("store"), each.get("namespace")) != place for each in entries):
+                continue
+            if one.state in _GONE:
+                gone.append(one.id)
+            else:
+                running = True
+        return running, tuple(gone)
 
     def needs_sign_off(self, purge: Purge) -> bool:
         """Whether a purge takes the sign-off of others."""
@@ -671,10 +700,20 @@ class Stores:
         scope = scope.replace("{namespace}", purge.selector.namespace)
         if not alone:
             return (), (f"the key `{scope}` was not destroyed: items stay that it opens",)
+        for other in self._registered().values():
+            if other.name != store.name and other.opened_by(scope):
+                return (), (f"the key `{scope}` was not destroyed: it is the store `{other.name}`'s as well",)
+        # there is no item that could be held, but copies of what was there are opened by it as well
+        if held_by := self._key_held(purge.selector.agent, store):
+            return (), (f"the key `{scope}` was not destroyed: the agent is under legal hold {held_by[0]}",)
         try:
             return (await self._adapters.destroy_key(store, scope),), ()
         except (InvalidInputError, UnavailableError) as error:
             return (), (f"the key `{scope}` was not destroyed: {error.message}",)
+
+    def _key_held(self, agent: AgentId, store: Store) -> tuple[str, ...]:
+        """The holds on the agent itself, whoever what the key opens is about."""
+        return self._holds.blocks(agent=agent, subject="", store=store.name)
 
     async def _end(
         self,
@@ -874,7 +913,7 @@ class Stores:
         if newest.id == outcome.id:
             await self._keys_again(newest, outcome)
             held = outcome.skipped.get(Disposition.HELD.value)
-            standing = set(self._holds.blocks(agent=agent.id))
+            standing = set(self._holds.blocks())  # also those of others whose items could not be told from its own
             if not held or standing & set(outcome.holds):
                 return
             await self.plan(agent.id, name, namespace, operator, procedure=procedure.id)
@@ -884,9 +923,9 @@ class Stores:
         """Ask the key service again for keys whose time has come."""
         now_us = self._clock.now().wall_us
         due = [one for one in outcome.keys if one.pending_until_us is not None and now_us >= one.pending_until_us]
-        if not due:
-            return
         store = self.store(purge.selector.store)
+        if not due or self._key_held(purge.selector.agent, store):
+            return  # to ask is to order anew what somebody took back, and perhaps for the sake of that hold
         fresh = {one.scope: await self._adapters.key_gone(store, one) for one in due}
         keys = tuple(fresh.get(one.scope, one) for one in outcome.keys)
         gone = {key_waits(one.scope) for one in keys if one.pending_until_us is None}

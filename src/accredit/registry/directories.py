@@ -82,12 +82,12 @@ class DirectoryUser:
     id: str
     directory: str
     person: PersonId | None
-    """Who it is here; None: nobody, for it was never active."""
+    """Who it is here; None: nobody, for it was never active, or whose it was has left and it was taken away."""
     resource: Mapping[str, Any] = field(hash=False)
     created_us: int = 0
     changed_us: int = 0
     deleted: bool = False
-    """The directory took it away, and whose it was could not leave yet."""
+    """The directory took it away: kept is what tokens call it, until somebody is called so again."""
 
     @property
     def active(self) -> bool:
@@ -401,7 +401,9 @@ class Entitlements:
         for user in self.users.values():
             rule = self.rules.get(user.directory)
             if rule is not None and (subject := user.subject(rule.subject)):
-                found[rule.name, subject] = user
+                known = found.get((rule.name, subject))
+                if known is None or known.deleted:  # whoever is there goes before who was
+                    found[rule.name, subject] = user
         return found
 
     def _held(self) -> Iterator[tuple[str, MappedGroup]]:

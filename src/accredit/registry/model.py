@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -125,6 +126,10 @@ class Person:
     """Who is asked about what this person leaves behind."""
 
 
+_EACH: Final = "{namespace}"
+"""What in the name of a key stands for a namespace."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A registered store of memory or knowledge."""
@@ -149,6 +154,14 @@ class Store:
     def holds(self, namespace: str) -> bool:
         """Whether it is registered for that namespace."""
         return any(namespace.startswith(one[:-1]) if one.endswith("*") else namespace == one for one in self.namespaces)
+
+    def opened_by(self, key: str) -> bool:
+        """Whether that key is the one of the store, or of a namespace that it is registered for."""
+        if self.key_scope is None or _EACH not in self.key_scope:
+            return self.key_scope == key
+        first, *rest = (re.escape(one) for one in self.key_scope.split(_EACH))
+        found = re.fullmatch(f"{first}(?P<namespace>.*){'(?P=namespace)'.join(rest)}", key)
+        return found is not None and self.holds(found["namespace"])
 
 
 @dataclass(frozen=True, slots=True)

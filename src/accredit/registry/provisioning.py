@@ -183,6 +183,9 @@ class Provisioning:
             if known is not None and dict(known.resource) == resource:
                 said.append(Provisioned(known))
                 return None
+            name = user.subject(rule.subject)
+            again = [one for one in entitlements.users.values() if one.directory == by.directory and one.deleted
+                     and one.person is None and one.subject(rule.subject) == name]  # fmt: skip
             writes, user, left = self._person(view, by, known, user, now_us)
             writes.append(
                 Write(
@@ -191,6 +194,7 @@ class Provisioning:
                     directory_user_doc(user, salt=row.doc["salt"] if row is not None else salt),
                 )
             )
+            writes += [Write(rows.DIRECTORY_USER, one.id, None) for one in again]
             kind = "directory.user_added" if known is None else "directory.user_changed"
             if known is not None and known.active and not user.active:
                 kind = "directory.user_deactivated"
@@ -216,8 +220,11 @@ class Provisioning:
             writes: list[Write] = []
             left = () if known.person is None else (known.person,)
             gone: Mapping[str, Any] | None = None
-            if known.person is not None and not self._leaves(view, by, known.person, writes):
-                kept = replace(known, deleted=True, resource={"active": False, "userName": known.resource["userName"]})
+            if known.person is not None:
+                # what tokens call them stays, or nothing would be known of them, and agents would act for them on
+                names = {one: known.resource[one] for one in ("externalId", "userName") if one in known.resource}
+                waits = None if self._leaves(view, by, known.person, writes) else known.person
+                kept = replace(known, person=waits, deleted=True, resource={**names, "active": False})
                 gone = directory_user_doc(kept, salt=row.doc["salt"] if row is not None else "")
             writes.append(Write(rows.DIRECTORY_USER, id_, gone))
             body = {"person": known.person, "user": id_}
@@ -294,14 +301,17 @@ class Provisioning:
                 writes: list[Write] = []
                 gone: set[PersonId] = set()
                 for user, person in self._unfinished(directory):
-                    if self._is_here(person):
-                        finished = True  # they are somebody else's user by now, or here again under another
-                    else:
-                        waiting.append(person)
-                        finished = person in gone or self._leaves(view, by, person, writes)
-                        gone |= {person} if finished else set()
-                    if finished and user.deleted:
-                        writes.append(Write(rows.DIRECTORY_USER, user.id, None))
+                    if self._is_here(person):  # they are somebody else's user by now, or here again under another
+                        if user.deleted:
+                            writes.append(Write(rows.DIRECTORY_USER, user.id, None))
+                        continue
+                    waiting.append(person)
+                    if person not in gone and not self._leaves(view, by, person, writes):
+                        continue
+                    gone.add(person)
+                    row = view.get(rows.DIRECTORY_USER, user.id)
+                    if user.deleted and row is not None:
+                        writes.append(Write(rows.DIRECTORY_USER, user.id, {**row.doc, "person": None}))
                 facts, now_us = Facts("directory.settled"), self._clock.now().wall_us
                 change, _ = self._with_groups(view, by, rule, writes, facts, {}, now_us, narrowing=True)
                 return change if change.writes else None

@@ -47,8 +47,9 @@ def destroy_file(path: Path, scope: str) -> KeyDestroyed:
             raise UnavailableError(Code.STORE_UNREACHABLE, "the file is no key")
         if path.stat().st_nlink > 1:
             raise UnavailableError(Code.STORE_UNREACHABLE, "the key has other names, under which it would stay")
-        if not told.is_file():  # a kill between overwriting and removing must not change the fingerprint
-            _written(told, f"sha256:{sha256(path.read_bytes()).hexdigest()}".encode())
+        key = path.read_bytes()
+        if any(key) or not told.is_file():  # a kill between overwriting and removing must not change the fingerprint
+            _written(told, f"sha256:{sha256(key).hexdigest()}".encode())
         with path.open("r+b") as file:
             file.write(bytes(size))
             file.flush()
