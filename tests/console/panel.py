@@ -10,12 +10,12 @@ from accredit.identity.model import Operator
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError, NotFoundError
 from accredit.kernel.ids import AgentId, PersonId, ServerName, ToolId
-from accredit.lifecycle.review_operations import ReviewReport
 from accredit.lifecycle.reviews.cards import PermissionFacts, permission_items
 from accredit.lifecycle.reviews.deciding import AskedDecision, undecided
 from accredit.lifecycle.reviews.gathering import AgentCard
 from accredit.lifecycle.reviews.model import AgentReview, NeedStatement, ReviewCampaign, ReviewKind
 from accredit.lifecycle.reviews.population import Identity, IdentityStanding
+from accredit.lifecycle.reviews.report import ReviewReport
 from accredit.monitoring.model import ToolHistory
 from accredit.registry.model import Agent, Effect, ReviewSchedule, Tier, Tool
 

@@ -19,11 +19,11 @@ from accredit.api.problems import Json
 from accredit.api.shown import Items, moment, money, optional_moment
 from accredit.kernel.ids import ToolId
 from accredit.kernel.money import Money
-from accredit.lifecycle.review_operations import ReviewReport
 from accredit.lifecycle.reviews.cards import PermissionItem
 from accredit.lifecycle.reviews.deciding import AskedDecision, standing
 from accredit.lifecycle.reviews.gathering import AgentCard
 from accredit.lifecycle.reviews.model import ROUTINE, AgentReview, ItemVerdict, ReviewCampaign
+from accredit.lifecycle.reviews.report import ReviewReport
 from accredit.registry.model import Tier
 
 __all__ = [

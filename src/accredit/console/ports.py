@@ -36,10 +36,10 @@ from accredit.lifecycle.discovery_operations import Answered, FindingView
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.model import Procedure, RetirementReceipt
 from accredit.lifecycle.retirement_plan import RetirementPlan
-from accredit.lifecycle.review_operations import ReviewReport
 from accredit.lifecycle.reviews.deciding import AskedDecision
 from accredit.lifecycle.reviews.gathering import AgentCard
 from accredit.lifecycle.reviews.model import AgentReview, ReviewCampaign
+from accredit.lifecycle.reviews.report import ReviewReport
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession

@@ -10,8 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from itertools import chain, count
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ from accredit.lifecycle.permission import Permission
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.remedies import REMEDY
 from accredit.lifecycle.reviews.cards import card_digest
-from accredit.lifecycle.reviews.carefulness import Carefulness, carefulness, careless
+from accredit.lifecycle.reviews.carefulness import carefulness, careless
 from accredit.lifecycle.reviews.carrying_out import RemovalKeeper
 from accredit.lifecycle.reviews.deciding import AskedDecision, Shown, decided, standing, undecided
 from accredit.lifecycle.reviews.gathering import AgentCard, CardGatherer, higher, present_tier
@@ -51,6 +50,7 @@ from accredit.lifecycle.reviews.model import (
 from accredit.lifecycle.reviews.own_words import check_own_words
 from accredit.lifecycle.reviews.population import Identity, IdentityStanding, counted, missing, reconciled
 from accredit.lifecycle.reviews.recurrence import BUILT_IN, due_us, months_of, schedule_of, selects
+from accredit.lifecycle.reviews.report import ReviewReport
 from accredit.lifecycle.reviews.reviewers import reviewer_barred
 from accredit.lifecycle.reviews.seeding import granted_ever, seeds
 from accredit.lifecycle.reviews.service import Reviews, review_id
@@ -65,7 +65,7 @@ from accredit.registry.model import Agent, AgentState, AgentVersion, Environment
 from accredit.registry.service import Registry
 from accredit.registry.versions import facets, version_digest
 
-__all__ = ["ReviewOperations", "ReviewReport"]
+__all__ = ["ReviewOperations"]
 
 _DAY_US: Final = 86_400_000_000
 _ALIVE: Final = frozenset({AgentState.ACTIVE, AgentState.SUSPENDED, AgentState.QUARANTINED})
@@ -80,88 +80,10 @@ _PERIOD_DAYS: Final = 92
 _SERVED: Final = 20_000
 """Cards of which it is known since when somebody has them before them."""
 _FEWEST_WORDS: Final = 5
-_MOST_LINES: Final = 1_000
-"""Agents that a report's text names."""
 _MAX_REASON: Final = 500
 _MOST_ACCEPTED: Final = 1_000
 _SYSTEM: Final = Actor(basis="system")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewReport:
-    """All that a campaign came to, or waits for."""
-
-    campaign: ReviewCampaign
-    reviews: tuple[AgentReview, ...]
-    identities: tuple[Identity, ...]
-    """Those that are missing, or that somebody accepted."""
-    population: Mapping[str, int]
-    looks: tuple[Carefulness, ...]
-    """How each look went. Seeded permissions are counted in it once the campaign is closed."""
-    reviewers: tuple[PersonId, ...]
-    waiting: tuple[str, ...]
-    """Why it cannot be closed, in plain words."""
-
-    def outcomes(self) -> Mapping[str, int]:
-        """How many reviews stand how."""
-        found: dict[str, int] = {}
-        for one in self.reviews:
-            found[one.state.value] = found.get(one.state.value, 0) + 1
-        return dict(sorted(found.items()))
-
-    @property
-    def removed(self) -> int:
-        """How many permissions were taken away; while the campaign is open nothing tells seeded ones apart."""
-        return sum(len(self._gone(one)) for one in self.reviews)
-
-    @property
-    def verified(self) -> int:
-        """And of how many of them it was looked up that they are out of reach."""
-        return sum(each.verified_us is not None for one in self.reviews for each in self._gone(one))
-
-    @property
-    def silent(self) -> int:
-        """Agents for which nobody answered in time."""
-        return sum(one.state in {AgentReviewState.REDUCED, AgentReviewState.SUSPENDED} for one in self.reviews)
-
-    def _gone(self, review: AgentReview) -> list[Removal]:
-        seeded = frozenset() if self.campaign.open else self.campaign.seeded(review.agent)
-        return [one for one in review.removals if one.tool not in seeded]
-
-    def text(self, address: Callable[[PersonId], str | None], name: Callable[[AgentId], str | None]) -> str:
-        """The report as lines that can be filed; `address` and `name` say what people and agents are called."""
-        campaign = self.campaign
-        lines = [
-            f"Review campaign {campaign.id} ({campaign.kind}), begun {_day(campaign.begun_us)}: {campaign.reason}",
-            f"Agents: {len(self.reviews)}; {_counts(self.outcomes())}",
-            f"Identities seen: {sum(self.population.values())}; {_counts(self.population)}",
-            f"Permissions taken away: {self.removed}, of these shown to be out of reach: {self.verified}",
-            f"Agents for which nobody answered in time: {self.silent}",
-            f"Reviewers: {', '.join(address(one) or one for one in self.reviewers) or 'nobody'}",
-        ]
-        for number, look in enumerate(self.looks, 1):
-            lines.append(
-                f"Look {number}: {look.decisions} decisions, {look.bulk_percent} % kept in bulk, "
-                f"median view {look.median_view_ms / 1000:.1f} s"
-                + ("" if campaign.open else f", {look.missed} of {look.seeded} seeded permissions kept")
-            )
-        if not campaign.open:
-            lines += [f"Look {look} did not count: {why}" for look, why in campaign.flags]
-        lines += [f"Accepted: {one.subject} by {address(one.by) or one.by}: {one.reason}" for one in campaign.accepted]
-        lines += [f"Waits: {one}" for one in self.waiting]
-        for one in self.reviews[:_MOST_LINES]:
-            need = one.need.text if one.need is not None else "nobody said what it is needed for"
-            taken = ", ".join(each.tool for each in self._gone(one)) or "nothing"
-            lines.append(
-                f"- {name(one.agent) or one.agent} ({one.tier or 'no tier'}): {one.state}; {need}; taken away: {taken}"
-            )
-        if (more := len(self.reviews) - _MOST_LINES) > 0:
-            lines.append(f"- and {more} more")
-        if campaign.closed_us is not None:
-            by = address(campaign.closed_by) if campaign.closed_by is not None else None
-            lines.append(f"Closed {_day(campaign.closed_us)} by {by or campaign.closed_by or 'the installation'}")
-        return "\n".join(lines) + "\n"
 
 
 class ReviewOperations:
@@ -1025,14 +947,6 @@ class ReviewOperations:
             return present_tier(self._judging, agent)
         except AccreditError:
             return None  # nobody can tell now: it counts as high
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
-
-
-def _day(wall_us: int) -> str:
-    return datetime.fromtimestamp(wall_us / 1_000_000, UTC).date().isoformat()
 
 
 def _repeatable(review: AgentReview) -> bool:
