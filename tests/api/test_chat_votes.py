@@ -93,7 +93,8 @@ class Chat:
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
     with company(tmp_path_factory.mktemp("chat") / "data") as firm, contextlib.ExitStack():
-        for name, secret in (("slack-key", _SECRET), ("other-key", _OTHER)):
+        # one is stored as the documented command does, which puts a scheme before it
+        for name, secret in (("slack-key", f"Bearer {_SECRET}"), ("other-key", _OTHER)):
             stored = firm["otto"].put(
                 f"/api/v1/upstream-credentials/{name}", json={"origin": "https://slack.com", "value": secret}
             )

@@ -181,7 +181,9 @@ class SealedBroker:
         await self._control.transact(build)
 
     def signing_secret(self, name: str) -> tuple[str, str | None]:
-        """The value of a credential, for checking what somebody signed with it, and who stored it. It goes nowhere.
+        """The secret of a credential, for checking what somebody signed with it, and who stored it. It goes nowhere.
+
+        A scheme before it (`Bearer`, as `accredit credential set` puts there) is no part of it.
 
         Raises:
             UnavailableError: there is none of that name that has a value of its own.
@@ -189,7 +191,7 @@ class SealedBroker:
         shown, secret = self._opened(name)
         if shown.kind is not UpstreamKind.HEADER:
             raise _unusable(name, "it is of another kind")
-        return secret, self._stored[name].by
+        return secret_of(secret), self._stored[name].by
 
     def credentials(self) -> tuple[BrokeredCredential, ...]:
         """What is stored, without the values."""
