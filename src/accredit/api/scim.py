@@ -47,9 +47,6 @@ _MAX_DEPTH: Final = 12
 _MAX_ID: Final = 200
 _PER_MINUTE: Final = 3_000
 _METHODS: Final = ["DELETE", "GET", "PATCH", "POST", "PUT"]
-_LISTING: Final = frozenset(
-    {"attributes", "count", "excludedAttributes", "filter", "sortBy", "sortOrder", "startIndex"}
-)
 
 _Handler = Callable[[Request, Provisioner], Awaitable[Response]]
 

@@ -87,10 +87,6 @@ class ServiceKeys:
         found = [key for key in self._keys.values() if key.service == service]
         return tuple(sorted(found, key=lambda key: (key.issued_us, key.id)))
 
-    def has_form(self, token: str) -> bool:
-        """Whether a bearer token looks like one of these."""
-        return token.startswith(self._form.prefix)
-
     def recognised(self, secret: str) -> tuple[str, ServiceKey]:
         """Whose secret that is, and under which hash it is found. From memory.
 
