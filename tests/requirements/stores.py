@@ -6,6 +6,7 @@ from tests.requirements import Requirement
 
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("stores:registered", "issue 6 §9", "a store in production takes two persons; agents name it"),
+    Requirement("stores:opened:where", "DESIGN §11", "only what lies below directories set aside for stores is opened"),
     Requirement("stores:cannot-certify", "issue 6 §9", "what nobody can certify is said from registration to receipt"),
     Requirement(
         "stores:adapters:conformance", "research §6.4", "every adapter gives each item once; deleting is final"

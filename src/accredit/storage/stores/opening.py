@@ -84,7 +84,7 @@ class OpenedStores:
     async def open(self, store: Store) -> StoreAdapter:
         """Raises UnavailableError (`store_unreachable`): it cannot be opened; the hint says what is missing."""
         if store.adapter in LOCAL_ADAPTERS:
-            return await asyncio.to_thread(lambda: _local(store, self._allowed(store, store.location)))
+            return await asyncio.to_thread(lambda: _local(store, self._allowed(store, Path(store.location).resolve())))
         headers = await self._headers(store)
         return await asyncio.to_thread(_remote, store, headers)
 
@@ -99,7 +99,11 @@ class OpenedStores:
             place = scope.removeprefix(FILE_KEYS)
             if not place.startswith("/") or ".." in place.split("/"):
                 raise UnavailableError(Code.STORE_UNREACHABLE, "this is no path of a key")
-            return await asyncio.to_thread(lambda: destroy_file(self._allowed(store, place), scope))
+            # a key that is itself a link is refused as one, not followed
+            path = Path(place)
+            return await asyncio.to_thread(
+                lambda: destroy_file(self._allowed(store, path.parent.resolve() / path.name), scope)
+            )
         if store.adapter == "s3" and (region := kms_region(scope)) is not None:
             headers = await self._headers(store)
             return await asyncio.to_thread(destroy_in_kms, scope, region, headers, endpoint=self._kms)
@@ -112,10 +116,8 @@ class OpenedStores:
             return await asyncio.to_thread(gone_from_kms, ordered, region, headers, endpoint=self._kms)
         return await self.destroy_key(store, ordered.scope)
 
-    def _allowed(self, store: Store, place: str) -> Path:
-        path = Path(place).parent.resolve() / Path(place).name
-        if not path.is_symlink():
-            path = path.resolve()
+    def _allowed(self, store: Store, path: Path) -> Path:
+        """The path, if it is below a directory set aside. Its links have been followed by whoever asks."""
         if not any(path.is_relative_to(each) for each in self._directories):
             raise UnavailableError(
                 Code.STORE_UNREACHABLE, f"`{store.name}` is in no directory that is set aside for stores",
