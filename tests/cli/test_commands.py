@@ -98,6 +98,8 @@ def test_what_cannot_work_says_so_with_a_hint_and_the_code_of_its_kind(
         (["hold", "get", "hld_none"], 6, "hold"),
         (["server", "repin", "none"], 6, "server"),
         (["credential", "revoke", "crd_none", "--reason", "x"], 6, "cred"),
+        (["credential", "confirm", "crd_none", "--thumbprint", "-xyz"], 6, "cred"),
+        (["agent", "enrol", "none", "--thumbprint", "-x"], 6, "none"),
         (["token", "revoke", "tok_none"], 6, "token"),
         (["audit", "prove", "999999999"], 6, "record"),
         (["audit", "prove", "1", "--to", "no/such/folder/p"], 1, "cannot be written"),

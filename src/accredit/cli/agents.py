@@ -15,6 +15,7 @@ from accredit.cli.asking import (
     Older,
     Out,
     Page,
+    Thumbprint,
     act,
     apply_files,
     client,
@@ -236,7 +237,9 @@ def _agent_activate(name: str, *, output: Out = TABLE) -> int:
 
 
 @agent.command(name="enrol")
-def _agent_enrol(name: str, *, thumbprint: str | None = None, source: str | None = None, output: Out = TABLE) -> int:
+def _agent_enrol(
+    name: str, *, thumbprint: Thumbprint | None = None, source: str | None = None, output: Out = TABLE
+) -> int:
     """Issue a single-use join token with which one instance enrols its own key.
 
     Args:

@@ -29,6 +29,7 @@ __all__ = [
     "Older",
     "Out",
     "Page",
+    "Thumbprint",
     "act",
     "apply_files",
     "called",
@@ -47,6 +48,8 @@ DATA = Path(os.environ.get("ACCREDIT_DATA", "accredit-data"))
 Data = Annotated[Path, Parameter(help="The data directory (also ACCREDIT_DATA).")]
 Out = Annotated[Format, Parameter(name=["-o", "--output"], help="table, json or yaml")]
 Id = Annotated[str, Parameter(name="ID")]
+Thumbprint = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""Base64url: one of 64 begins with a hyphen."""
 TABLE = Format.TABLE
 _Limit = Annotated[int | None, Parameter(help="At most so many.")]
 _PENDING: Final = 3

@@ -9,7 +9,7 @@ from typing import Any
 
 from cyclopts import App, Parameter
 
-from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, act, changing, listed, segment
+from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, Thumbprint, act, changing, listed, segment
 from accredit.cli.output import show
 from accredit.identity.upstreams import ClientAuthentication, ExchangeSubject, UpstreamKind
 from accredit.kernel.codes import Code
@@ -40,7 +40,7 @@ def _credential_list(*, agent: str | None = None, page: Page = FIRST, output: Ou
 
 
 @credential.command(name="confirm")
-def _credential_confirm(id_: Id, *, thumbprint: str, output: Out = TABLE) -> int:
+def _credential_confirm(id_: Id, *, thumbprint: Thumbprint, output: Out = TABLE) -> int:
     """Say as the agent's owner that a key is the instance's own: in production it does not work before.
 
     Args:
