@@ -53,7 +53,7 @@ class Hr:
 
 def provider(base_url: str, name: str = "hr", **spec: Any) -> dict[str, Any]:
     base = {
-        "of": "user", "issuer": "directory", "url": f"{base_url}/facts", "timeout": "500ms", "credential": "hr-key",
+        "of": "user", "issuer": "directory", "url": f"{base_url}/facts", "timeout": "2s", "credential": "hr-key",
         "facts": {"level": "integer", "department": "string", "lead": "boolean"},
     }  # fmt: skip
     return document("ContextProvider", {"name": name}, base | spec)

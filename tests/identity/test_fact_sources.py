@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import orjson
@@ -62,15 +63,19 @@ def test_a_provider_that_one_person_registered_counts_in_development_alone_and_i
         await world.registry.apply([("hr.json", orjson.dumps(manifest))], ADMIN)
         asked: list[str] = []
 
-        async def fetch(url: str, body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
-            asked.append(url)
-            return b'{"level": 3}'
+        class Fetch:
+            async def ready(self) -> None:
+                await asyncio.sleep(0.5)  # no time of the provider's, which has 300 ms
+
+            async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
+                asked.append(url)
+                return b'{"level": 3}'
 
         async def no_credential(credential: str | None, url: str) -> Mapping[str, str]:
             return {}
 
         providers = ContextProviders(
-            world.control, world.state, fetch, no_credential, world.directory, clock=world.clock
+            world.control, world.state, Fetch(), no_credential, world.directory, clock=world.clock
         )
         principal = world.verifier.verify(granted(await instance.ask_exchange()), path="/mcp/crm")
         assert (await providers.of(principal, None)).user["hr"]["level"] == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,11 +22,16 @@ class HttpFactFetch:
     def __init__(self) -> None:
         self._client: Any = None
 
-    async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
-        import httpx2  # noqa: PLC0415 - 90 ms that a start without providers does not pay
-
+    async def ready(self) -> None:
         if self._client is None:
-            self._client = httpx2.AsyncClient(follow_redirects=False, trust_env=False, verify=machine_trust())
+            client = await asyncio.to_thread(_client)
+            if self._client is None:  # somebody else was as early
+                self._client = client
+
+    async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
+        import httpx2  # noqa: PLC0415 - loaded by `ready`
+
+        await self.ready()
         given = {
             **headers,
             "accept": "application/json",
@@ -52,6 +58,12 @@ class HttpFactFetch:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+
+def _client() -> Any:
+    import httpx2  # noqa: PLC0415 - 90 ms that a start without providers does not pay
+
+    return httpx2.AsyncClient(follow_redirects=False, trust_env=False, verify=machine_trust())
 
 
 def _unknown(cause: str) -> UnavailableError:

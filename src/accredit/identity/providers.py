@@ -75,6 +75,10 @@ class ProvidedFacts:
 class FactFetch(Protocol):
     """Puts one question to a registered address."""
 
+    async def ready(self) -> None:
+        """Load what the first question needs, beside the event loop: none of it counts as the provider's time."""
+        ...
+
     async def __call__(self, url: str, body: bytes, headers: Mapping[str, str], *, max_bytes: int) -> bytes:
         """The body of a 200 answer to a POST: no redirects, no proxies, no more bytes than that.
 
@@ -208,6 +212,7 @@ class ContextProviders:
         why: Code | None = None
         try:
             room = self._room.get(provider.name) or asyncio.Semaphore(1)  # it may have gone meanwhile
+            await self._fetch.ready()
             async with asyncio.timeout(provider.timeout_s), room:
                 headers = await self._credentials(provider.credential, provider.url)
                 body = orjson.dumps({"for": provider.kind.value, "id": subject, "issuer": self._url(provider)})
