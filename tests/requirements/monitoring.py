@@ -78,4 +78,20 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("monitoring:round:rollback", "threat tampering", "a cursor that is not proven skips nothing"),
     Requirement("monitoring:usage", "issue 3 §5", "granted, used and denied per tool, with the last use"),
     Requirement("monitoring:installed", "issue 3 §5", "records of a real installation are read as they are written"),
+    Requirement("monitoring:shapes:classes", "DESIGN §7", "values of arguments are kept as classes, never as they are"),
+    Requirement(
+        "monitoring:shapes:choices", "issue 7 §1", "choices that a schema lists are told apart; other keys hashed"
+    ),
+    Requirement("monitoring:shapes:bounded", "DESIGN §11", "of any arguments few short classes are kept"),
+    Requirement("monitoring:matching:hints", "issue 7 §5", "calls are held against the user's request and its results"),
+    Requirement(
+        "monitoring:drift:exact", "issue 7 §4", "the statistic is an e-detector whose mean after t sessions is t"
+    ),
+    Requirement("monitoring:drift:false-alarms", "issue 7 §4", "without a change at most one alarm in 200 sessions"),
+    Requirement("monitoring:drift:found", "issue 7 §4", "a change is found and named by the view that moved"),
+    Requirement("monitoring:drift:dated", "issue 7 §4", "a change is dated"),
+    Requirement("monitoring:drift:creeping", "issue 7 bad input", "a change that creeps is found"),
+    Requirement("monitoring:drift:bad-input", "issue 7 bad input", "baselines of few or equal sessions raise no flood"),
+    Requirement("monitoring:drift:restored", "DESIGN §7", "stopped anywhere, a detector goes on as if it had not been"),
+    Requirement("monitoring:drift:bounded", "issue 7 numbers", "a detector's state stays within 20 KB"),
 )

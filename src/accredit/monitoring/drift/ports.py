@@ -8,7 +8,7 @@ from typing import Protocol
 
 from accredit.monitoring.profiles.model import SessionProfile
 
-__all__ = ["Detector", "Reading", "ViewReading"]
+__all__ = ["DriftDetector", "Reading", "ViewReading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Reading:
     """How many sessions ago (0: this one) the change began, by the evidence so far; None: nothing is evident."""
 
 
-class Detector(Protocol):
+class DriftDetector(Protocol):
     """A sequential test of one agent's sessions. One instance per agent and baseline; not thread safe.
 
     Whatever it raises, and NaN, is its own failure: who runs it goes on with the others and tells people.
@@ -56,11 +56,11 @@ class Detector(Protocol):
         ...
 
     def state(self) -> bytes:
-        """All that `update` changed, in at most 20 KB; with the same baseline, `restore` goes on from there."""
+        """All that `fit` and `update` made, in at most 20 KB, from which another one of its class goes on."""
         ...
 
     def restore(self, state: bytes) -> None:
-        """Go on from a `state()` of the same class and baseline.
+        """Go on from a `state()` of the same class, without `fit`.
 
         Raises:
             InvalidInputError: it is none.
