@@ -38,13 +38,26 @@ _ENDINGS: Final = ("ing", "ies", "ed", "es", "s", "e")
 class RequestMatch:
     """One session, call by call."""
 
-    def __init__(self, request: str) -> None:
-        self._request = request[:_MOST_REQUEST].casefold()
-        self._asked = {_stem(word) for word in _WORD.findall(self._request)}
+    def __init__(self, request: str = "") -> None:
+        self._request = ""
+        self._asked: set[str] = set()
+        self.asked(request)
         self._heard: list[str] = []
         self._room = _MOST_HEARD
         self.off_task = 0
         self.tainted = 0
+
+    def asked(self, request: str) -> None:
+        """The user asks for that, or for that too."""
+        text = request[: _MOST_REQUEST - len(self._request)].casefold()
+        if text and text not in self._request:
+            self._request = f"{self._request}\n{text}"
+            self._asked.update(_stem(word) for word in _WORD.findall(text))
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of what the user asks."""
+        return bool(self._request)
 
     def call(self, tool: str, arguments: Mapping[str, Any], *, effect: bool) -> None:
         """A call of a tool, by the name that its server gives it."""

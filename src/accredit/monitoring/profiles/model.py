@@ -118,7 +118,5 @@ class SessionProfile:
     """At most 512; `features` count them all."""
     features: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """By `Feature`, or `score:` and an evaluator's name. Each is finite."""
-    reported: bool = False
-    """It is what others reported, not what passed here: it never feeds a baseline (DESIGN §11)."""
     in_part: bool = False
     """Something of it was erased or could not be opened: features that rest on it are not there."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from accredit.kernel.ids import AgentId
 from accredit.monitoring.profiles.model import SessionProfile
 
-__all__ = ["KeptProfile", "ProfileStore"]
+__all__ = ["KeptProfile", "ProfileStore", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +21,31 @@ class KeptProfile:
     profile: SessionProfile
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the log was read, and from where it is read again to know the sessions that were not finished."""
+
+    position: int = 0
+    """Every record before it was read."""
+    open_from: int = 0
+    """Seq of the oldest record of a session that was not finished."""
+    until_us: int = 0
+    """Sessions that fell due until then are finished."""
+
+
 class ProfileStore(Protocol):
     """Called from worker threads, one at a time. Whatever cannot be written or read raises `UnavailableError`."""
 
     @property
-    def position(self) -> int:
-        """Every record before it is in the profiles kept, or in a session that `open_from` reaches back to."""
+    def progress(self) -> Progress:
+        """How far the log is in the profiles kept."""
         ...
 
-    @property
-    def open_from(self) -> int:
-        """Seq of the oldest record of a session that was not finished at `position`."""
-        ...
+    def keep(self, profiles: Sequence[SessionProfile], progress: Progress) -> None:
+        """Add finished sessions and note how far the log was read, together.
 
-    def keep(self, profiles: Sequence[SessionProfile], *, position: int, open_from: int) -> None:
-        """Add finished sessions and note how far the log was read, together. A session kept before is replaced."""
+        A session that was kept before and goes on nevertheless is kept beside it, with `+1`, `+2`, … at its name.
+        """
         ...
 
     def after(self, number: int, limit: int) -> Sequence[KeptProfile]:
@@ -50,8 +60,16 @@ class ProfileStore(Protocol):
         """One session of an agent."""
         ...
 
+    def count(self, agent: AgentId) -> int:
+        """How many sessions of an agent are kept."""
+        ...
+
     def forget(self, agents: Sequence[AgentId]) -> None:
         """Remove all that is kept of these agents."""
+        ...
+
+    def sweep(self, *, before_us: int, most: int) -> int:
+        """Remove sessions that ended before then, and of each agent all but the newest; how many went."""
         ...
 
     def clear(self) -> None:
