@@ -109,8 +109,9 @@ conformance: .venv/.conformance
 	$(BIN)/python -m tests.conformance
 
 bench: .venv/.test
-	set -e; for each in bench/*.py; do case $$each in bench/_*|bench/attacks.py) ;; *) $(BIN)/python $$each ;; esac; done
+	set -e; for each in bench/*.py; do case $$each in bench/_*|bench/attacks.py|bench/hijacks.py) ;; *) $(BIN)/python $$each ;; esac; done
 	test -z "$(TRACES)" || $(BIN)/python bench/attacks.py --traces "$(TRACES)"
+	test -z "$(TRACES)" || $(BIN)/python bench/hijacks.py --traces "$(TRACES)"
 
 lock:
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv
