@@ -109,8 +109,8 @@ conformance: .venv/.conformance
 	$(BIN)/python -m tests.conformance
 
 bench: .venv/.test
-	set -e; for each in bench/*.py; do case $$each in bench/_*|bench/attacks.py|bench/drift.py) ;; *) $(BIN)/python $$each ;; esac; done
-	test -z "$(TRACES)" || $(BIN)/python bench/attacks.py --traces "$(TRACES)" && $(BIN)/python bench/drift.py --traces "$(TRACES)"
+	set -e; for each in bench/*.py; do case $$each in bench/_*|bench/attacks.py|bench/drift.py|bench/hijacks.py) ;; *) $(BIN)/python $$each ;; esac; done
+	set -e; test -z "$(TRACES)" || for each in attacks drift hijacks; do $(BIN)/python bench/$$each.py --traces "$(TRACES)"; done
 
 lock:
 	test -x $(BIN)/uv || $(BIN)/pip install --quiet uv

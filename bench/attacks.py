@@ -36,11 +36,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import zstandard
-
 sys.path.insert(0, str(Path(__file__).parent))
 
 from _report import report
+from _traces import ACTS, calls_by_session, read_lines
 from accredit.kernel.canonical import digest_value
 from accredit.kernel.ids import AgentId, PersonId, ServerName, TeamId, ToolId, tool_id
 from accredit.policy.decide import decide
@@ -67,11 +66,6 @@ from accredit.registry.versions import grant_of
 
 ENGINE: Final = CedarEngine()
 BOOK: Final = GrantBook(ENGINE)
-ACTS: Final = re.compile(
-    r"^(send|schedule|update|create|delete|add|remove|invite|post|reserve|cancel|reschedule|share|append|transfer|pay|book"
-    r"|get_webpage)",
-    re.IGNORECASE,
-)
 NAMES: Final = re.compile(
     r"recipient|recipients|participants|email|to$|url|channel|user|iban|password|file_id|event_id|hotel|restaurant|company"
     r"|filename|link",
@@ -129,11 +123,6 @@ class Run:
         return step.tool == tool and target in json.dumps(step.args).lower()
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    raw = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
-    return (json.loads(line) for line in raw.splitlines() if line)
-
-
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every value below, and its path, as the published table walks arguments."""
     if isinstance(value, dict):
@@ -163,10 +152,7 @@ def named_values(args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def recorded(folder: Path) -> list[Run]:
     """The runs of the one source whose attacks are known by their target, with origins measured as the product does."""
     sessions = {one["sid"]: one for one in read_lines(folder / "sessions.jsonl.zst") if one["src"] == "agentdojo"}
-    calls: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for call in read_lines(folder / "calls.jsonl.zst"):
-        if call["sid"] in sessions:
-            calls[call["sid"]].append(call)
+    calls = calls_by_session(folder, sessions)
     runs = []
     for sid, one in sessions.items():
         words, steps = ResultWords(b"bench".ljust(32)), []

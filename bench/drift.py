@@ -23,7 +23,6 @@ import copy
 import json
 import math
 import random  # noqa: TID251 - the protocol's, seeded
-import re
 import sys
 import time
 import zlib
@@ -34,12 +33,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from _report import report
+from _traces import ACTS, read_lines
 from accredit.kernel.ids import AgentId
 from accredit.monitoring.drift.detector import DEFAULT_THRESHOLD, BehaviourDetector
 from accredit.monitoring.drift.ports import Reading
@@ -57,12 +56,6 @@ MOST_BASELINE: Final = 60
 MOST_STREAM: Final = 110
 LEAST_STREAM: Final = 25
 EFFORTS: Final = ("low", "medium", "high", "thinking", "chat")
-ACTS: Final = re.compile(
-    r"^(send|schedule|update|create|delete|add|remove|invite|post|reserve|cancel|reschedule|share|append|transfer|pay|book"
-    r"|get_webpage|modify|exchange|return)",
-    re.IGNORECASE,
-)
-
 Session = dict[str, Any]
 
 
@@ -74,11 +67,6 @@ class Watching(Protocol):
 
 
 # -- the recorded sessions
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    raw = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
-    return [json.loads(line) for line in raw.splitlines() if line]
 
 
 def load(folder: Path) -> list[Session]:
@@ -152,10 +140,10 @@ def profile(one: Session) -> SessionProfile:
         return kept[1]
     calls = one["calls"]
     run = "turns" in one
-    match_ = RequestMatch(one["user"])
+    match_ = RequestMatch(one["user"], key=b"bench")
     for call in calls:
-        match_.call(call["tool"], call["args"], effect=ACTS.match(call["tool"]) is not None)
-        match_.result(str(call.get("res", "")))
+        match_.call(call["tool"], effect=ACTS.match(call["tool"]) is not None, arguments=call["args"])
+        match_.result(call["tool"], call.get("res", ""))
     written = [json.dumps(call["args"], sort_keys=True) for call in calls]
     features = {
         Feature.CALLS: one["turns"] if run else len(calls),
@@ -459,26 +447,6 @@ def show(name: str, watched: Sequence[Watched], threshold: float) -> None:
     )
 
 
-def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    more = sum((one > other) + (one == other) / 2 for one in positive for other in negative)
-    return more / (len(positive) * len(negative))
-
-
-def hijacks(recorded: dict[str, Recorded]) -> tuple[float, float]:
-    """Mean AUROC over agents, and its deviation, of what compares calls with the request: hijacked against all others."""
-
-    def score(one: Session) -> float:
-        features = profile(one).features
-        return 2 * features[Feature.OFF_TASK.value] + features[Feature.TAINTED.value]
-
-    each = [
-        auroc([score(session) for session in one.hijacked], [score(session) for session in one.ok])
-        for one in recorded.values()
-        if len(one.hijacked) >= 8
-    ]
-    return (float(np.mean(each)), float(np.std(each))) if each else (0.0, 0.0)
-
-
 def costs(recorded: dict[str, Recorded], updates: int) -> dict[str, float]:
     """Time of an update; of one with the state read and written, as a fleet of any size takes; the largest state."""
     agent = next(one for name, one in recorded.items() if not name.startswith("mcp/"))
@@ -526,7 +494,6 @@ def main() -> None:
     detection, delay = macro(ours, threshold)
     usual, usual_delay = macro(ours, DEFAULT_THRESHOLD)
     other, other_delay = macro(reference, level)
-    hijack, deviation = hijacks(recorded)
     metrics = {
         "detection": detection,
         "delay": delay,
@@ -537,10 +504,8 @@ def main() -> None:
         "fa_per_1000_default": rate(ours, DEFAULT_THRESHOLD),
         "detection_reference": other,
         "delay_reference": other_delay,
-        "hijack_auroc": hijack,
         **costs(recorded, 200 if asked.quick else 2_000),
     }
-    print(f"hijacked sessions by request and provenance: AUROC {hijack:.3f} (sd {deviation:.3f} over agents)")
     if asked.heldout:
         unseen = watch(BehaviourDetector, agents(load(asked.heldout)), seeds)
         show("held-out agents, same threshold", unseen, threshold)

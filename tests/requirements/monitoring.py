@@ -83,7 +83,6 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "monitoring:shapes:choices", "issue 7 §1", "choices that a schema lists are told apart; other keys hashed"
     ),
     Requirement("monitoring:shapes:bounded", "DESIGN §11", "of any arguments few short classes are kept"),
-    Requirement("monitoring:matching:hints", "issue 7 §5", "calls are held against the user's request and its results"),
     Requirement(
         "monitoring:drift:exact", "issue 7 §4", "the statistic is an e-detector whose mean after t sessions is t"
     ),

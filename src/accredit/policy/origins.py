@@ -37,7 +37,18 @@ from typing import Any, Final
 import orjson
 import yaml
 
-__all__ = ["MOST_REMEMBERED", "MOST_RUNS", "ResultWords", "RoomLeft", "origins", "runs", "texts"]
+__all__ = [
+    "MOST_REMEMBERED",
+    "MOST_RUNS",
+    "ResultWords",
+    "RoomLeft",
+    "fields",
+    "origins",
+    "runs",
+    "sources_of",
+    "texts",
+    "wanted_runs",
+]
 
 MOST_RUNS: Final = 50_000
 """Hashes kept of the results of one session; what comes later is `unknown`."""
@@ -80,7 +91,7 @@ def runs(text: str) -> Iterator[str]:
                 yield run
 
 
-def _wanted(text: str) -> tuple[str, ...]:
+def wanted_runs(text: str) -> tuple[str, ...]:
     """The runs that a text must have to contain a value; empty if nothing can be said of it."""
     words = _words(text)
     if sum(map(len, words)) < _SHORTEST or len(text) > _MOST_TEXT:
@@ -94,13 +105,24 @@ def _wanted(text: str) -> tuple[str, ...]:
     )
 
 
+def sources_of(text: str, wanted: Iterable[str], results: Callable[[str], frozenset[str]]) -> frozenset[str]:
+    """The tools in whose results a value was, and the fields (`TOOL#FIELD`) that were it whole; empty: in none.
+
+    `wanted` are the runs that a text must have to contain it (`wanted_runs`), at least one.
+    """
+    where = frozenset[str].intersection(*map(results, wanted))
+    if where and (whole := _whole(text)):
+        where |= results(whole)
+    return where
+
+
 def texts(value: Any) -> Iterator[str]:
     """Every text and number in a value, keys left out, within bounds."""
-    return (text for _, text in _fields(value))
+    return (text for _, text in fields(value))
 
 
-def _fields(value: Any) -> Iterator[tuple[str, str]]:
-    """The same, each after the name of its field."""
+def fields(value: Any) -> Iterator[tuple[str, str]]:
+    """The same, each after the name of its field: the keys above it, lists left out."""
     level, seen = [("", value)], 0
     for _ in range(_DEEPEST):
         below: list[tuple[str, Any]] = []
@@ -130,7 +152,7 @@ def _document(text: str) -> list[tuple[str, str]]:
     """The fields of a text that is a JSON object or list, or a YAML document with keys."""
     try:
         if text.lstrip().startswith(_BRACKETS):
-            return list(_fields(orjson.loads(text)))
+            return list(fields(orjson.loads(text)))
         return _of_yaml(text) if _KEYED.match(text) else []
     except (ValueError, yaml.YAMLError):
         return []
@@ -194,7 +216,7 @@ class ResultWords:
     def add(self, result: Any, tool: str) -> None:
         """Take in one result of a tool."""
         one, left = frozenset({tool}), _MOST_RESULT
-        for field, text in _fields(result):
+        for field, text in fields(result):
             if left <= 0:
                 return
             itself = "" if field == _BLOCK or len(text) > left else field.removeprefix(_STRUCTURED)
@@ -255,7 +277,7 @@ def origins(
         if not said or len(said) >= _MOST_VALUES:
             weakest = 0
         for text in said:
-            wanted = _wanted(text)
+            wanted = wanted_runs(text)
             if not wanted:
                 weakest = 0
             elif all(run in by_claims for run in wanted):
@@ -266,9 +288,7 @@ def origins(
                 if all(run in by_agent for run in wanted):
                     weakest = min(weakest, 2)
                 else:
-                    where = frozenset[str].intersection(*map(results, wanted))
-                    if where and (whole := _whole(text)):
-                        where |= results(whole)
+                    where = sources_of(text, wanted, results)
                     weakest = min(weakest, 1 if where else 0)
                     shared = where if shared is None else shared & where
             if not weakest:

@@ -25,7 +25,7 @@ from accredit.monitoring.profiles.matching import RequestMatch
 from accredit.monitoring.profiles.model import CallOutcome, Feature, ProfiledCall, SessionProfile
 from accredit.monitoring.profiles.reading import SeenAsk, SeenEnd, answer_of
 from accredit.monitoring.profiles.shapes import values_of
-from accredit.policy.origins import texts
+from accredit.policy.origins import RoomLeft
 
 __all__ = ["OpenSessions", "ToolFacts"]
 
@@ -35,6 +35,8 @@ ToolFacts = Callable[[Digest], tuple[str, Mapping[str, Any]]]
 _MOST_CALLS: Final = 512
 _MOST_OPEN: Final = 50_000
 _MOST_SEEN: Final = 4_096
+_MOST_HEARD: Final = 1_000_000
+"""Hashes of results that are remembered of all sessions together."""
 _HOUR_US: Final = 3_600_000_000
 _DAY_US: Final = 86_400_000_000
 _NANO: Final = 1e9
@@ -48,13 +50,13 @@ class _Session:
     """What is known of a session that goes on."""
 
     __slots__ = (
-        "agent", "answer_bytes", "answers", "arguments", "began_us", "calls", "cost", "cut", "declined", "due_us",
+        "agent", "answer_bytes", "answers", "arguments", "asked", "began_us", "calls", "cost", "cut", "declined", "due_us",
         "empty", "ended_us", "errors", "executed", "first", "id", "in_part", "last", "latency", "match", "models",
         "number", "open", "outcomes", "place", "reasoned", "reasoning", "repeats", "results", "seen", "tokens",
         "tool_calls", "tools", "touched", "version",
     )  # fmt: skip
 
-    def __init__(self, id_: str, place: _Place, ask: SeenAsk, number: int) -> None:
+    def __init__(self, id_: str, place: _Place, ask: SeenAsk, number: int, match: RequestMatch) -> None:
         self.id, self.place, self.agent, self.number = id_, place, ask.agent, number
         self.version: Digest | None = ask.version
         self.first = self.last = ask.position
@@ -71,15 +73,18 @@ class _Session:
         self.answers = self.declined = self.empty = self.cut = self.answer_bytes = self.reasoning = 0
         self.tokens: int | None = None
         self.models = False
-        self.match = RequestMatch()
+        self.match = match
+        self.asked = False
         self.in_part = False
 
 
 class OpenSessions:
     """All sessions that are not finished. Not thread safe."""
 
-    def __init__(self, *, idle_us: int, hashed: Callable[[str], str], tool_facts: ToolFacts) -> None:
+    def __init__(self, *, idle_us: int, hashed: Callable[[str], str], key: bytes, tool_facts: ToolFacts) -> None:
+        """`key` is for what is remembered of results, `hashed` for what is kept of names."""
         self._idle_us = idle_us
+        self._key, self._room = key, RoomLeft(_MOST_HEARD)
         self._hashed = hashed
         self._tool_facts = tool_facts
         self._live: dict[tuple[AgentId, str], _Session] = {}
@@ -136,7 +141,9 @@ class OpenSessions:
         one = self._live.get((ask.agent, name))
         if one is None:
             self._begun += 1
-            one = self._live[ask.agent, name] = _Session(name, place, ask, self._begun)
+            one = self._live[ask.agent, name] = _Session(
+                name, place, ask, self._begun, RequestMatch(None, key=self._key, room=self._room)
+            )
         self._at[place] = name
         outcome = {"allow": CallOutcome.UNKNOWN, "hold": CallOutcome.HELD}.get(ask.outcome, CallOutcome.DENIED)
         if ask.ran_elsewhere and outcome is CallOutcome.UNKNOWN:
@@ -157,7 +164,9 @@ class OpenSessions:
             one.in_part = True
         elif ask.model:
             asked = ask.arguments.get("user_text")
-            one.match.asked(asked) if isinstance(asked, str) else None
+            if isinstance(asked, str) and asked:
+                one.match.asked(asked)
+                one.asked = True
             one.arguments += int(ask.arguments.get("input_bytes") or 0)
         else:
             one.tool_calls += 1
@@ -169,8 +178,8 @@ class OpenSessions:
             digest = blake2b(ask.tool.encode() + b"\0" + written, digest_size=12).digest()
             one.repeats += digest in one.seen
             one.seen.add(digest) if len(one.seen) < _MOST_SEEN else None
-            if ask.acts and one.match.known and outcome is not CallOutcome.DENIED:
-                one.match.call(name, ask.arguments, effect=True)
+            if one.asked and outcome is not CallOutcome.DENIED:
+                one.match.call(name, effect=ask.acts, arguments=ask.arguments)
         if len(one.calls) == _MOST_CALLS:
             return None
         one.calls.append(ProfiledCall(ask.tool, outcome, values))
@@ -196,8 +205,8 @@ class OpenSessions:
         one.touched.update(end.data)
         if ask.model:
             self._answered(one, end)
-        elif one.match.known and (result := end.result()) is not None:
-            one.match.result("\n".join(texts(result)))
+        elif one.asked and (result := end.result()) is not None:
+            one.match.result(ask.tool, result)
         self._touch(one, end.position, end.time_us)
 
     def _answered(self, one: _Session, end: SeenEnd) -> None:
@@ -274,6 +283,6 @@ def _features(one: _Session) -> Iterator[tuple[Feature, float]]:
         yield Feature.REFUSALS, one.declined / one.answers
         yield Feature.EMPTY, one.empty / one.answers
         yield Feature.TRUNCATED, one.cut / one.answers
-    if one.match.known:
+    if one.asked:
         yield Feature.OFF_TASK, one.match.off_task
         yield Feature.TAINTED, one.match.tainted

@@ -66,7 +66,12 @@ class SessionProfiles:
         self._already = progress
         """What was kept before this began: all that is finished up to there."""
         self._position = progress.open_from
-        self._open = OpenSessions(idle_us=self._idle_us, hashed=self._hashed, tool_facts=self._tool_facts)
+        self._open = OpenSessions(
+            idle_us=self._idle_us,
+            hashed=self._hashed,
+            key=bytes.fromhex(self._sealer.fingerprint(b"what results say").rpartition(":")[2]),
+            tool_facts=self._tool_facts,
+        )
 
     @property
     def behind(self) -> int:
