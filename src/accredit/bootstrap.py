@@ -122,6 +122,7 @@ from accredit.storage.archive import FileArchive, FolderArchive
 from accredit.storage.datadir import DataDirectory, read_secret_file
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.deferred import SqliteDeferredCallStore
+from accredit.storage.sqlite.profiles import SqliteProfileStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 from accredit.storage.stores.opening import OpenedStores
@@ -593,6 +594,8 @@ async def run(
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
+            profiles=SqliteProfileStore(data.profiles_db),
+            session_idle_us=settings.session_idle_minutes * 60_000_000,
             card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
             certifies=certificate_signer(key),
             checkpoint=log.checkpoint,

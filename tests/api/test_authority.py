@@ -187,6 +187,7 @@ def _cases(it: Things) -> list[Case]:
         Case("break_glass_confirm", "break-glass/bgl_none/confirm", {"digest": "x"}, EVERYBODY, alone=False),
         Case("break_glass_end", "break-glass/bgl_none/end", {}, frozenset({"operator", "security", "admin"})),
         Case("break_glass_review", "break-glass/bgl_none/review", {}, frozenset({"operator", "security"})),
+        Case("monitoring_rebuild", "monitoring/rebuild", {}, frozenset({"security", "operator"})),
         Case("alert_ack", f"alerts/{it.alert}/ack", {}, OWNERS | {"security", "operator"}),
         Case("alert_resolve", f"alerts/{it.alert}/resolve", {}, OWNERS | {"security", "operator"}),
         Case("credential_confirm", f"credentials/{it.credential}/confirm",

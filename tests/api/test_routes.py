@@ -173,6 +173,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                     "plan",
                     "receipt",
                     "reported",
+                    "sessions",
                     "tier",
                     "timeline",
                     "unused",
@@ -182,6 +183,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                 )
             },
             "/api/v1/agents/{name}/export": ["ticket-counter"],
+            "/api/v1/agents/{name}/sessions/{session}": ["ses_none"],
             "/api/v1/approvals/{approval}": ["apr_none"],
             "/api/v1/policy/releases/{release}": ["1"],
             "/api/v1/policy/simulations/{simulation}": ["sim_none"],
@@ -205,7 +207,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                 answer = http.get(re.sub(r"{\w+}", value, path), params=asked.get(path.rpartition("/")[2], {}))
                 absent = (
                     "/baseline", "/certificate", "/receipt", "{approval}", "{simulation}", "{finding}", "{purge}",
-                    "{review}", "{campaign}",
+                    "{review}", "{campaign}", "{session}",
                 )  # fmt: skip
                 there = not path.endswith((*absent, "{incident}", "/namespaces", "/items"))
                 assert answer.status_code == (200 if there else 404), (path, answer.text)

@@ -60,6 +60,7 @@ from accredit.registry.organisation import RoleGrant
 from accredit.registry.service import Registry
 from accredit.storage.archive import FileArchive
 from accredit.storage.memory.counters import MemoryCounterStore
+from accredit.storage.memory.profiles import MemoryProfileStore
 from accredit.storage.sqlite.records import SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
 from accredit.storage.stores.opening import OpenedStores
@@ -409,6 +410,8 @@ async def house(
         part_keys=PartKeys(sealer, STREAM),
         pseudonyms=log.pseudonyms,
         schedule=schedule,
+        profiles=MemoryProfileStore(),
+        session_idle_us=30 * 60_000_000,
         clock=clock,
         ids=ids,
         rehearse=rehearsals.rehearse,

@@ -133,3 +133,37 @@ def test_a_retired_agents_token_and_key_are_recognised_by_our_own_id_of_them(tmp
             assert body_of(record).keys() == {"code", "credential", "parts"}
 
     asyncio.run(live())
+
+
+@pytest.mark.requirement("monitoring:profiles:installed")
+def test_sessions_of_a_real_installation_are_kept_once_they_are_over_and_come_out_the_same_again(
+    tmp_path: Path,
+) -> None:
+    async def live() -> None:
+        async with place(tmp_path / "data", WORKER) as at:
+            who = await at.principal("worker")
+            for _ in range(3):
+                admitted = await at.admit(who)
+                assert isinstance(admitted, Admitted)
+                at.settle(admitted)
+            await at.admit(who, "no-such-tool")
+            await at.settled()
+            room, agent = at.running.plane.room, at.running.plane.snapshots.current.catalogue.agent(who.agent)
+            assert agent is not None
+            await room.sessions.round()
+            assert await room.sessions.newest(agent, 10) == []
+            at.site.clock.advance(31 * 60)
+            await room.sessions.round()
+            (kept,) = await room.sessions.newest(agent, 10)
+            assert [(call.tool, call.outcome.value) for call in kept.profile.calls] == [
+                ("crm/read", "ok"), ("crm/read", "ok"), ("crm/read", "ok"), ("", "denied"),
+            ]  # fmt: skip
+            assert kept.profile.features["repeats"] == 2
+            assert not kept.profile.in_part
+            assert await room.sessions.one(agent, kept.profile.session) == kept
+            await asyncio.to_thread(room.sessions.profiles.restart)
+            assert await room.sessions.newest(agent, 10) == []
+            await room.sessions.round()
+            assert await room.sessions.newest(agent, 10) == [kept]
+
+    asyncio.run(live())

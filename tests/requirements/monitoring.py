@@ -93,4 +93,23 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("monitoring:drift:bad-input", "issue 7 bad input", "baselines of few or equal sessions raise no flood"),
     Requirement("monitoring:drift:restored", "DESIGN §7", "stopped anywhere, a detector goes on as if it had not been"),
     Requirement("monitoring:drift:bounded", "issue 7 numbers", "a detector's state stays within 20 KB"),
+    Requirement(
+        "monitoring:profiles:features", "issue 7 §1", "a finished session is its calls and numbers, none of its text"
+    ),
+    Requirement(
+        "monitoring:profiles:sessions", "issue 7 §1", "a session ends when it was idle and none of its calls is open"
+    ),
+    Requirement(
+        "monitoring:profiles:exact", "issue 7 §1", "profiles and numbers follow from the log, however it was read"
+    ),
+    Requirement("monitoring:profiles:bad-input", "issue 7 bad input", "huge sessions and erased arguments do no harm"),
+    Requirement(
+        "monitoring:profiles:kept", "issue 7 §1", "profiles and states come back as they were, or are made anew"
+    ),
+    Requirement(
+        "monitoring:profiles:bounded", "DESIGN §11", "old sessions and those beyond 2,000 of an agent are let go of"
+    ),
+    Requirement(
+        "monitoring:profiles:installed", "issue 7 §1", "an installation keeps up profiles and makes them again"
+    ),
 )

@@ -38,6 +38,7 @@ from accredit.api.problems import problem, problem_of, unexpected, unrouted
 from accredit.api.records import records
 from accredit.api.registered import registered
 from accredit.api.reviews import reviews
+from accredit.api.sessions import sessions
 from accredit.api.signing_in import signing_in
 from accredit.api.stores import stores
 from accredit.api.successions import successions
@@ -56,6 +57,7 @@ _SUBJECTS = (
     credentials,
     approvals,
     policies,
+    sessions,
     watching,
     incidents,
     records,

@@ -41,6 +41,7 @@ for group in (agent, baseline, limits):
     app.command(group)
 
 _STEPS: Final[Parts] = {"steps": ("step", "does", "at", "result", "open")}
+_SESSION: Final[Parts] = {"sequence": ("tool", "outcome", "values")}
 _DOSSIER: Final[Parts] = {**_STEPS, "observed": ("name", "declared", "observed", "evidence", "records")}
 _ENVELOPE: Final[Parts] = {"uses": ("record", "at", "version", "by", "changes")}
 _OBSERVED: Final = ("days", "name", "declared", "observed", "evidence", "records")
@@ -185,6 +186,23 @@ def _agent_unused(name: str, *, days: int = 90, output: Out = TABLE) -> None:
 def _agent_reported(name: str, *, output: Out = TABLE) -> None:
     """Show what telemetry says the agent used past the gateway: claims, apart from its usage."""
     listed(_path(name, "/reported"), output, "tool", "count", "first", "last")
+
+
+@agent.command(name="sessions")
+def _agent_sessions(name: str, *, session: str | None = None, limit: int = 50, output: Out = TABLE) -> None:
+    """Show an agent's finished sessions, newest first, or all that is known of one.
+
+    Args:
+        name: The agent.
+        session: Its id.
+    """
+    with client() as api:
+        if session is not None:
+            shown(api, api.get(_path(name, f"/sessions/{segment(session)}")), output, parts=_SESSION)
+        else:
+            found = api.get(_path(name, "/sessions"), limit=limit)
+            columns = ("session", "began", "calls", "tools", "denied", "errors", "cost", "seconds")
+            shown(api, found, output, *columns)
 
 
 @agent.command(name="logs")

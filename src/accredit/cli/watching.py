@@ -14,7 +14,8 @@ __all__ = ["app"]
 app = App()
 alert = App(name="alert", help="What was seen and needs a look.")
 restriction = App(name="restriction", help="Agents narrowed for a time; `agent restrict` narrows one.")
-for group in (alert, restriction):
+monitor = App(name="monitor", help="What monitoring makes of the log.")
+for group in (alert, restriction, monitor):
     app.command(group)
 
 
@@ -44,6 +45,18 @@ def _alert_ack(id_: Id, *, note: str = "", output: Out = TABLE) -> int:
 def _alert_resolve(id_: Id, *, note: str = "", output: Out = TABLE) -> int:
     """Say that an alert is over."""
     return act(f"/api/v1/alerts/{segment(id_)}/resolve", output, {"note": note})
+
+
+@monitor.command(name="show")
+def _monitor_show(*, output: Out = TABLE) -> None:
+    """Show how far monitoring has read."""
+    listed("/api/v1/monitoring", output)
+
+
+@monitor.command(name="rebuild")
+def _monitor_rebuild(*, output: Out = TABLE) -> int:
+    """Make all session profiles again from the log, and what detectors made of them."""
+    return act("/api/v1/monitoring/rebuild", output, {})
 
 
 @restriction.command(name="list")

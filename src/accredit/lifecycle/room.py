@@ -69,6 +69,7 @@ from accredit.lifecycle.reviews.gathering import CardGatherer
 from accredit.lifecycle.reviews.service import Reviews
 from accredit.lifecycle.running_versions import RunningVersions
 from accredit.lifecycle.service import Lifecycle
+from accredit.lifecycle.session_operations import SessionOperations
 from accredit.lifecycle.steps import mirrored_steps
 from accredit.lifecycle.store_operations import StoreOperations
 from accredit.lifecycle.store_reviews import StoreReviews
@@ -80,6 +81,8 @@ from accredit.limits.service import Limits
 from accredit.monitoring.baselines import BaselineKeeper
 from accredit.monitoring.observations import Observations
 from accredit.monitoring.observing import ObservedTraffic
+from accredit.monitoring.profiles.following import SessionProfiles
+from accredit.monitoring.profiles.ports import ProfileStore
 from accredit.monitoring.service import Monitor
 from accredit.policy.rehearsal import Rehearsal
 from accredit.policy.releases import PolicyReleases
@@ -127,6 +130,7 @@ class LifecycleRoom:
     incidents: IncidentOperations
     reviews: ReviewOperations
     running: RunningVersions
+    sessions: SessionOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -147,6 +151,7 @@ class LifecycleRoom:
         async with asyncio.TaskGroup() as both:
             both.create_task(self._watching())
             both.create_task(self._keeping())
+            both.create_task(self._following())
 
     async def _watching(self) -> None:
         rounds = 0
@@ -173,6 +178,11 @@ class LifecycleRoom:
             await asyncio.sleep(WATCH_S * TIDY_EVERY)
             for each in (*quick, *long):
                 await _tried(each)
+
+    async def _following(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            await _tried(self.sessions.round)
 
     async def close(self) -> None:
         """Write what is counted and not written yet; if that fails, it is counted again from the log."""
@@ -230,6 +240,8 @@ def furnished(
     backup_days: int = 30,
     chat_votes: str = "medium",
     schedule: Schedule | None = None,
+    profiles: ProfileStore,
+    session_idle_us: int,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
     names = SubjectKeys.under(sealer)
@@ -509,4 +521,17 @@ def furnished(
         ),
         review_operations,
         RunningVersions(control, registry, snapshot, baselines, timeline, monitor, clock),
+        SessionOperations(
+            SessionProfiles(
+                records,
+                profiles,
+                keys=part_keys,
+                sealer=sealer,
+                idle_us=session_idle_us,
+                definition=registry.definition_text,
+            ),
+            control,
+            registry,
+            clock,
+        ),
     )

@@ -304,6 +304,11 @@ class Registry:
             found.append(read)
         return differs_in_little(*found)
 
+    def definition_text(self, digest: Digest) -> str | None:
+        """The text of a pinned definition; None if there is none of that digest."""
+        row = self._control.view.get(rows.DEFINITION, digest)
+        return None if row is None else str(row.doc["text"])
+
     def stated(self, version: AgentVersion) -> Restated:
         """A version as a manifest says it now.
 

@@ -7,6 +7,7 @@
     control.db          control state
     audit.db            the log
     deferred.db         calls that their clients ask about until they are done
+    profiles.db         finished sessions in numbers, made of the log
     archive/            what is kept of retired agents: one file each, with proofs
 
 Modes and owners are read with stat, never asked of access(2), which answers for another user under sudo.
@@ -41,6 +42,7 @@ _RESERVE: Final = "narrowing.reserve"
 _CONTROL: Final = "control.db"
 _AUDIT: Final = "audit.db"
 _DEFERRED: Final = "deferred.db"
+_PROFILES: Final = "profiles.db"
 _ADDRESS_BYTES = 200
 
 
@@ -113,6 +115,10 @@ class DataDirectory:
     @property
     def deferred_db(self) -> Path:
         return self.path / _DEFERRED
+
+    @property
+    def profiles_db(self) -> Path:
+        return self.path / _PROFILES
 
     @property
     def sealer(self) -> Sealer:

@@ -50,10 +50,10 @@ class _Session:
     """What is known of a session that goes on."""
 
     __slots__ = (
-        "agent", "answer_bytes", "answers", "arguments", "asked", "began_us", "calls", "cost", "cut", "declined", "due_us",
-        "empty", "ended_us", "errors", "executed", "first", "id", "in_part", "last", "latency", "match", "models",
-        "number", "open", "outcomes", "place", "reasoned", "reasoning", "repeats", "results", "seen", "tokens",
-        "tool_calls", "tools", "touched", "version",
+        "agent", "answer_bytes", "answers", "arguments", "asked", "began_us", "calls", "cost", "cut", "declined",
+        "due_us", "empty", "ended_us", "errors", "executed", "first", "id", "in_part", "last", "latency", "match",
+        "models", "number", "open", "outcomes", "place", "reasoned", "reasoning", "repeats", "results", "seen",
+        "tokens", "tool_calls", "tools", "touched", "version",
     )  # fmt: skip
 
     def __init__(self, id_: str, place: _Place, ask: SeenAsk, number: int, match: RequestMatch) -> None:

@@ -28,7 +28,6 @@ __all__ = ["KEPT_DAYS", "MOST_KEPT", "SessionProfiles"]
 KEPT_DAYS: Final = 400
 MOST_KEPT: Final = 2_000
 """Sessions kept of one agent, the newest."""
-_PAGE: Final = 512
 _MOST_AT_ONCE: Final = 2_048
 """Records between two times that what was read is kept."""
 _DAY_US: Final = 86_400_000_000
@@ -74,6 +73,11 @@ class SessionProfiles:
         )
 
     @property
+    def position(self) -> int:
+        """Every record before it was read."""
+        return self._position
+
+    @property
     def behind(self) -> int:
         """How many records are not read yet."""
         return max(self._records.size() - self._position, 0)
@@ -98,20 +102,15 @@ class SessionProfiles:
                 kept += self._keep(finished)
             return kept
 
-    def rebuild(self, now_us: int, *, tell: Callable[[int, int], None] = lambda _done, _all: None) -> int:
-        """Make everything again from the log; how many sessions there are. `tell` hears (records read, of so many).
+    def restart(self) -> None:
+        """Let go of everything, to make it again from the log.
 
         Raises:
-            UnavailableError: as `read`.
+            UnavailableError: the store cannot be used.
         """
         with self._reading:
             self.store.clear()
             self._begin()
-        kept = self.read(_PAGE, now_us)
-        while self.behind:
-            kept += self.read(_MOST_AT_ONCE, now_us)
-            tell(self._position, self._records.size())
-        return kept
 
     def sweep(self, now_us: int) -> int:
         """Let go of what is too old or too much; how many sessions."""

@@ -1,0 +1,142 @@
+"""Finished sessions of agents, and how far monitoring has read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import FastAPI, Query
+
+from accredit.api.asking import Asking, Who
+from accredit.api.forms import Named, Nothing
+from accredit.api.plane import ControlPlane
+from accredit.api.problems import Json
+from accredit.api.shown import Items, moment
+from accredit.lifecycle.session_operations import ProfilesStanding
+from accredit.monitoring.profiles.model import Feature, SessionProfile
+from accredit.monitoring.profiles.ports import KeptProfile
+
+__all__ = ["MonitoringShown", "SessionCallRow", "SessionRow", "SessionShown", "sessions"]
+
+_MOST: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One finished session, in short. What was not measured is null."""
+
+    number: int
+    session: str
+    version: str | None
+    began: str
+    ended: str
+    calls: float | None
+    tools: float | None
+    denied: float | None
+    errors: float | None
+    """Share of the calls that were carried out."""
+    cost: float | None
+    seconds: float | None
+    in_part: bool
+    """Something of it was erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCallRow:
+    """One call of it."""
+
+    tool: str
+    """Empty: no registered one."""
+    outcome: str
+    values: list[str]
+    """Of the arguments: where each stood, and of which class it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionShown:
+    """All that detectors know of a session."""
+
+    number: int
+    session: str
+    version: str | None
+    began: str
+    ended: str
+    first_record: int
+    last_record: int
+    in_part: bool
+    numbers: dict[str, float]
+    sequence: list[SessionCallRow]
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoringShown:
+    """How far monitoring has read."""
+
+    behind: int
+    position: int
+    rebuilding: bool
+
+
+def sessions(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
+    """Add these routes."""
+    kept = plane.room.sessions
+
+    @app.get("/api/v1/agents/{name:agent}/sessions", response_model=Items[SessionRow])
+    async def agent_sessions(who: Who, name: Named, limit: Annotated[int, Query(ge=1, le=_MOST)] = 50) -> Json:
+        found = await kept.newest(asking.seen(who, name), limit)
+        return Json(Items([_row(one.number, one.profile) for one in found]))
+
+    @app.get("/api/v1/agents/{name:agent}/sessions/{session}", response_model=SessionShown)
+    async def agent_session(who: Who, name: Named, session: Named) -> Json:
+        return Json(_shown(await kept.one(asking.seen(who, name), session)))
+
+    @app.get("/api/v1/monitoring", response_model=MonitoringShown)
+    async def monitoring(who: Who) -> Json:  # noqa: ARG001 - whoever is signed in may see it
+        return Json(_standing(kept.standing))
+
+    @app.post("/api/v1/monitoring/rebuild", response_model=MonitoringShown)
+    async def monitoring_rebuild(who: Who, form: Nothing) -> Json:  # noqa: ARG001 - it has no fields
+        return Json(_standing(await kept.rebuild(who)))
+
+
+def _row(number: int, one: SessionProfile) -> SessionRow:
+    def found(feature: Feature) -> float | None:
+        return one.features.get(feature.value)
+
+    return SessionRow(
+        number=number,
+        session=one.session,
+        version=one.version,
+        began=moment(one.began_us),
+        ended=moment(one.ended_us),
+        calls=found(Feature.CALLS),
+        tools=found(Feature.TOOLS),
+        denied=found(Feature.DENIED),
+        errors=found(Feature.ERRORS),
+        cost=found(Feature.COST),
+        seconds=found(Feature.SECONDS),
+        in_part=one.in_part,
+    )
+
+
+def _shown(kept: KeptProfile) -> SessionShown:
+    one = kept.profile
+    return SessionShown(
+        number=kept.number,
+        session=one.session,
+        version=one.version,
+        began=moment(one.began_us),
+        ended=moment(one.ended_us),
+        first_record=one.first,
+        last_record=one.last,
+        in_part=one.in_part,
+        numbers=dict(sorted(one.features.items())),
+        sequence=[
+            SessionCallRow(call.tool, call.outcome.value, [f"{value.path}: {value.kind}" for value in call.values])
+            for call in one.calls
+        ],
+    )
+
+
+def _standing(found: ProfilesStanding) -> MonitoringShown:
+    return MonitoringShown(found.behind, found.position, found.rebuilding)
