@@ -189,7 +189,7 @@ def _cases(it: Things) -> list[Case]:
         Case("break_glass_review", "break-glass/bgl_none/review", {}, frozenset({"operator", "security"})),
         Case("monitoring_rebuild", "monitoring/rebuild", {}, frozenset({"security", "operator"})),
         Case("alert_ack", f"alerts/{it.alert}/ack", {}, OWNERS | {"security", "operator"}),
-        Case("alert_resolve", f"alerts/{it.alert}/resolve", {}, OWNERS | {"security", "operator"}),
+        Case("alert_resolve", f"alerts/{it.alert}/resolve", {"disposition": "test"}, OWNERS | {"security", "operator"}),
         Case("credential_confirm", f"credentials/{it.credential}/confirm",
              {"thumbprint": "A" * 43}, OWNERS, alone=False),
         Case("agent_adopt", f"{about}/adopt", why, RUNNING),

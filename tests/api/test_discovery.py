@@ -50,7 +50,7 @@ def test_whoever_keeps_coming_with_a_credential_nobody_was_given_is_a_finding(fi
     shown = [one for one in firm.get("sam", "alerts")["items"] if one["id"] == alert]
     assert shown[0]["evidence"]["said"] == {"path": "/mcp/crm", "source": "127.0.0.1"}
     assert "127.0.0.1" not in shown[0]["matter"]
-    firm.post("sam", f"alerts/{alert}/resolve", {"note": "a printer"})
+    firm.post("sam", f"alerts/{alert}/resolve", {"note": "a printer", "disposition": "false-positive"})
     assert _open(firm, "unregistered") == []
 
 

@@ -25,7 +25,7 @@ def firm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
         yield made
 
 
-@pytest.mark.requirement("api:life:whole")
+@pytest.mark.requirement("api:life:whole", "monitoring:alert:disposition")
 def test_a_low_agent_from_registration_to_retirement(firm: Company) -> None:
     (row,) = firm.apply("dana", agent("ledger"))
     about = "agents/production/ledger"
@@ -84,8 +84,13 @@ def test_a_low_agent_from_registration_to_retirement(firm: Company) -> None:
     alerts = firm.get("sam", "alerts", agent="production/ledger")["items"]
     assert {"first-denial", "new-tool"} <= {one["kind"] for one in alerts}
     assert firm.post("sam", f"alerts/{alerts[0]['id']}/ack", {"note": "mine"})["state"] == "acknowledged"
-    assert firm.post("dana", f"alerts/{alerts[0]['id']}/resolve", {"note": "known"})["note"] == "known"
-    assert firm.attempt("sam", f"alerts/{alerts[0]['id']}/resolve", {"note": "again"}) == (409, "conflict")
+    resolve = f"alerts/{alerts[0]['id']}/resolve"
+    assert firm.attempt("dana", resolve, {"note": "known"})[0] == 400
+    resolved = firm.post("dana", resolve, {"note": "known", "disposition": "false-positive"})
+    assert (resolved["note"], resolved["disposition"]) == ("known", "false-positive")
+    assert firm.attempt("sam", resolve, {"note": "again", "disposition": "duplicate"}) == (409, "conflict")
+    told = firm.get("sam", "monitoring/accuracy", agent="production/ledger")["items"]
+    assert [(one["kind"], one["false_positive"]) for one in told if one["false_positive"]] == [(alerts[0]["kind"], 1)]
     incident = firm.post("cora", f"{about}/incidents", {"severity": 4, "reason": "counted twice"})
     assert [one["id"] for one in firm.get("dana", "incidents", agent="production/ledger")["items"]] == [incident["id"]]
     firm.post("cora", f"incidents/{incident['id']}/close", {"reason": "counted right"})

@@ -386,7 +386,7 @@ def test_agents_are_narrowed_and_flagged_and_that_ends_by_commands(staff: Staff)
     assert staff.ok("dana", "incident", "get", flag["id"])["disposition"] == "a test address"
     assert staff.ok("dana", "incident", "list", "--agent", name)["items"] == []
     assert staff.ok("dana", "incident", "list", "--agent", name, "--state", "all")["items"][0]["id"] == flag["id"]
-    for words in (["alert", "ack", "alt_none"], ["alert", "resolve", "alt_none"],
+    for words in (["alert", "ack", "alt_none"], ["alert", "resolve", "alt_none", "--as", "test"],
                   ["restriction", "lift", "rst_none", "--reason", "r"],
                   ["incident", "close", "inc_none", "--reason", "r"]):  # fmt: skip
         assert staff.run("sam", *words).code == 6, words
@@ -404,7 +404,10 @@ def test_an_alert_is_looked_after_and_ended_by_commands(staff: Staff) -> None:
     assert alert in staff.run("sam", "alert", "list").out
     assert staff.run("lena", "alert", "ack", alert).code == 5
     assert staff.ok("sam", "alert", "ack", alert, "--note", "mine")["state"] == "acknowledged"
-    assert "sam@example.com" in staff.run("sam", "alert", "resolve", alert, "--note", "a typing error").out
+    assert (
+        "sam@example.com"
+        in staff.run("sam", "alert", "resolve", alert, "--as", "false-positive", "--note", "a typing error").out
+    )
     assert alert in [one["id"] for one in staff.ok("sam", "alert", "list", "--state", "resolved")["items"]]
 
 

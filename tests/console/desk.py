@@ -442,7 +442,7 @@ class Desk:
         }:  # fmt: skip
             raise AttributeError(name)
 
-        async def noted(who: Operator, *given: Any) -> None:
+        async def noted(who: Operator, *given: Any, **named: Any) -> None:
             self.done.append((name, who.person, *given))
 
         return noted

@@ -134,7 +134,7 @@ class Premises(Office):
         await as_("ada").post(f"roles/{grant}/revoke", {"reason": "he operates"})
         await as_("mira").vote(known["late"], "admin", vote="reject", comment="not una")
         (alert,) = (one for one in (await as_("sam").get("alerts"))["items"] if one["kind"] == "first-denial")
-        await as_("sam").post(f"alerts/{alert['id']}/resolve", {"note": "a mistake"})
+        await as_("sam").post(f"alerts/{alert['id']}/resolve", {"note": "a mistake", "disposition": "false-positive"})
         changed = fleet.group() | {"spec": {"members": ["lee@example.com"]}}
         (pending,) = await self._applied("ada", changed)
         await self._as("mira").vote(pending["approval"], "admin")

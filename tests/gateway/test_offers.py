@@ -187,7 +187,9 @@ def test_what_is_added_or_called_otherwise_reaches_no_agent_and_is_a_finding(tmp
                 assert not any(name in listed for name in ("search", "page2", "cards", "inquire")), method
             # told once: whoever said that it is over is not told again
             for alert in found.values():
-                await made.at.operator.post(f"alerts/{alert['id']}/resolve", {"note": "known"})
+                await made.at.operator.post(
+                    f"alerts/{alert['id']}/resolve", {"note": "known", "disposition": "expected-change"}
+                )
             made.at.site.clock.advance(301)
             await made.use(token, "tool")
             await _at_rest(made)

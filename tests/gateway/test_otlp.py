@@ -241,7 +241,9 @@ def test_a_collector_makes_agents_visible_that_do_not_pass_the_gateway(tmp_path:
             assert [header["agent"] is None for header, _ in _reported(at)] == [True, True, False]
             # and stands nowhere in clear
             assert not any(b"zq4711qz" in each for each in raw_bytes(tmp_path / "data"))
-            resolved = await at.operator.post(f"alerts/{alert['id']}/resolve", {"note": "told the team"})
+            resolved = await at.operator.post(
+                f"alerts/{alert['id']}/resolve", {"note": "told the team", "disposition": "true-positive"}
+            )
             assert resolved["state"] == "resolved"
 
     asyncio.run(live())

@@ -14,7 +14,7 @@ from accredit.audit.ports import Write
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, UnavailableError
 from accredit.lifecycle.remedies import REMEDY
-from accredit.monitoring.model import Alert, AlertKind, AlertState
+from accredit.monitoring.model import Alert, AlertDisposition, AlertKind, AlertState
 from accredit.policy.model import Outcome
 from accredit.registry import rows
 from accredit.registry.model import AgentState, Restriction, RestrictionKind, Role, Tier
@@ -247,7 +247,7 @@ def test_whoever_resolves_an_alert_again_and_again_leaves_room_for_every_other_r
                 (open_,) = [one for one in told(place) if one.closed_us is None]
                 assert still.alert == open_.id
                 if number < 3:
-                    await place.operations.resolve(DANA, open_.id, "fine")
+                    await place.operations.resolve(DANA, open_.id, "fine", disposition=AlertDisposition.EXPECTED_CHANGE)
                     place.clock.advance(1)
             await no_incident(place)
             await place.operations.watch()
@@ -423,7 +423,7 @@ def test_a_tier_that_rose_stops_the_agent_after_five_days_also_if_its_alert_was_
             assert await risen(place, 4) == 0
             (alert,) = told(place)
             await place.operations.acknowledge(SAM, alert.id, "looking")
-            await place.operations.resolve(SAM, alert.id, "it is nothing")
+            await place.operations.resolve(SAM, alert.id, "it is nothing", disposition=AlertDisposition.FALSE_POSITIVE)
             assert await risen(place, 0) == 0
             assert [one.state for one in told(place)] != [AlertState.RESOLVED], "another one tells of it"
             assert await risen(place, 1) == 1

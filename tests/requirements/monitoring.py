@@ -112,4 +112,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "monitoring:profiles:installed", "issue 7 §1", "an installation keeps up profiles and makes them again"
     ),
+    Requirement(
+        "monitoring:accuracy:counted", "issue 7 §10", "dispositions say how often what raises alerts was right"
+    ),
+    Requirement("monitoring:alert:disposition", "issue 7 §9", "whoever resolves an alert says what it was"),
 )

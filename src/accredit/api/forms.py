@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from accredit.monitoring.model import AlertDisposition
 from accredit.registry.model import Role
 
-__all__ = ["AnyRole", "Form", "Named", "Note", "Nothing", "Reason"]
+__all__ = ["AnyRole", "Form", "Named", "Note", "Nothing", "Reason", "Resolution"]
 
 Named = Annotated[str, Path(max_length=200)]
 """A name or id in a path."""
@@ -32,6 +33,13 @@ class Reason(Form):
     """Why somebody does it; it stands in the log, sealed."""
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Resolution(Form):
+    """What an alert turned out to be."""
+
+    disposition: Annotated[AlertDisposition, Field(strict=False)]
+    note: Annotated[str, Field(max_length=2000)] = ""
 
 
 class Note(Form):

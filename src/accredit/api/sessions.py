@@ -13,10 +13,11 @@ from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.shown import Items, moment
 from accredit.lifecycle.session_operations import ProfilesStanding
+from accredit.monitoring.accuracy import Accuracy
 from accredit.monitoring.profiles.model import Feature, SessionProfile
 from accredit.monitoring.profiles.ports import KeptProfile
 
-__all__ = ["MonitoringShown", "SessionCallRow", "SessionRow", "SessionShown", "sessions"]
+__all__ = ["AccuracyRow", "MonitoringShown", "SessionCallRow", "SessionRow", "SessionShown", "sessions"]
 
 _MOST: int = 500
 
@@ -77,6 +78,32 @@ class MonitoringShown:
     rebuilding: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AccuracyRow:
+    """How often one kind of alert was right, by what people said of its alerts."""
+
+    kind: str
+    agent: str | None
+    """Null: of all agents together."""
+    agent_name: str | None
+    alerts: int
+    true_positive: int
+    expected_change: int
+    false_positive: int
+    test: int
+    duplicate: int
+    unknown: int
+    """Nobody said what they were: they count neither way."""
+    false_share: float | None
+    """Of those that were judged."""
+    false_low: float | None
+    false_high: float | None
+    """Its 95 % interval."""
+    sessions: int | None
+    false_per_1000: float | None
+    """False alarms in 1,000 finished sessions that are kept."""
+
+
 def sessions(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     """Add these routes."""
     kept = plane.room.sessions
@@ -93,6 +120,17 @@ def sessions(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     @app.get("/api/v1/monitoring", response_model=MonitoringShown)
     async def monitoring(who: Who) -> Json:  # noqa: ARG001 - whoever is signed in may see it
         return Json(_standing(kept.standing))
+
+    @app.get("/api/v1/monitoring/accuracy", response_model=Items[AccuracyRow])
+    async def monitoring_accuracy(
+        who: Who,
+        agent: Annotated[str | None, Query(max_length=200)] = None,
+        by_agent: bool = False,  # noqa: FBT001, FBT002 - a query
+    ) -> Json:
+        named = asking.seen(who, agent).id if agent else None
+        own = None if asking.sees_all(who) else {one.id for one in asking.visible(who)}
+        found = await kept.accuracy(named, by_agent=by_agent or named is not None, visible=own)
+        return Json(Items([_accuracy(one, asking) for one in found]))
 
     @app.post("/api/v1/monitoring/rebuild", response_model=MonitoringShown)
     async def monitoring_rebuild(who: Who, form: Nothing) -> Json:  # noqa: ARG001 - it has no fields
@@ -135,6 +173,23 @@ def _shown(kept: KeptProfile) -> SessionShown:
             SessionCallRow(call.tool, call.outcome.value, [f"{value.path}: {value.kind}" for value in call.values])
             for call in one.calls
         ],
+    )
+
+
+def _accuracy(one: Accuracy, asking: Asking) -> AccuracyRow:
+    low, high = one.false_between or (None, None)
+    return AccuracyRow(
+        kind=one.kind.value,
+        agent=one.agent,
+        agent_name=asking.name(one.agent) if one.agent else None,
+        alerts=one.alerts,
+        **{each.value.replace("-", "_"): count for each, count in one.dispositions.items()},
+        unknown=one.unknown,
+        false_share=one.false_share,
+        false_low=low,
+        false_high=high,
+        sessions=one.sessions,
+        false_per_1000=one.false_per_1000,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query
 
 from accredit.api.asking import Asking, Who
-from accredit.api.forms import Named, Note, Reason
+from accredit.api.forms import Named, Note, Reason, Resolution
 from accredit.api.paging import MOST, After, Limit, page, since
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
@@ -48,6 +48,8 @@ class AlertRow:
     remedied: bool
     by: str | None
     note: str
+    disposition: str | None
+    """What it turned out to be, by whoever resolved it."""
     closed: str | None
 
 
@@ -102,8 +104,9 @@ def watching(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return Json(alert_row(await room.operations.acknowledge(who, alert, form.note), asking))
 
     @app.post("/api/v1/alerts/{alert}/resolve", response_model=AlertRow)
-    async def alert_resolve(who: Who, alert: Named, form: Note) -> Json:
-        return Json(alert_row(await room.operations.resolve(who, alert, form.note), asking))
+    async def alert_resolve(who: Who, alert: Named, form: Resolution) -> Json:
+        resolved = await room.operations.resolve(who, alert, form.note, disposition=form.disposition)
+        return Json(alert_row(resolved, asking))
 
     @app.get("/api/v1/restrictions", response_model=Items[RestrictionRow])
     async def restrictions(
@@ -146,6 +149,7 @@ def alert_row(one: Alert, asking: Asking) -> AlertRow:
         remedied=one.remedied,
         by=one.by,
         note=one.note,
+        disposition=one.disposition.value if one.disposition else None,
         closed=optional_moment(one.closed_us),
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from accredit.cli.asking import FIRST, TABLE, Id, Out, Page, act, listed, segment
-from accredit.monitoring.model import AlertState
+from accredit.monitoring.model import AlertDisposition, AlertState
 
 __all__ = ["app"]
 
@@ -42,15 +42,28 @@ def _alert_ack(id_: Id, *, note: str = "", output: Out = TABLE) -> int:
 
 
 @alert.command(name="resolve")
-def _alert_resolve(id_: Id, *, note: str = "", output: Out = TABLE) -> int:
-    """Say that an alert is over."""
-    return act(f"/api/v1/alerts/{segment(id_)}/resolve", output, {"note": note})
+def _alert_resolve(
+    id_: Id, *, as_: Annotated[AlertDisposition, Parameter(name="--as")], note: str = "", output: Out = TABLE
+) -> int:
+    """Say that an alert is over, and what it was: each answer is counted for or against what raised it."""
+    return act(f"/api/v1/alerts/{segment(id_)}/resolve", output, {"disposition": as_.value, "note": note})
 
 
 @monitor.command(name="show")
 def _monitor_show(*, output: Out = TABLE) -> None:
     """Show how far monitoring has read."""
     listed("/api/v1/monitoring", output)
+
+
+@monitor.command(name="accuracy")
+def _monitor_accuracy(*, agent: str | None = None, by_agent: bool = False, output: Out = TABLE) -> None:
+    """Show how often each kind of alert was right, by what people said of its alerts."""
+    each = ["agent_name"] if by_agent or agent else []
+    listed(
+        "/api/v1/monitoring/accuracy", output, *each,
+        "kind", "alerts", "false_positive", "unknown", "false_share", "false_low", "false_high", "false_per_1000",
+        agent=agent, by_agent="true" if by_agent else None,
+    )  # fmt: skip
 
 
 @monitor.command(name="rebuild")

@@ -18,14 +18,14 @@ from accredit.console.live import RecentCall
 from accredit.console.offers import OFFERS, offers
 from accredit.console.pages import Pages
 from accredit.console.ports import ConsoleServices
-from accredit.console.words import ALERTS, STANDS
+from accredit.console.words import ALERTS, STANDS, WAS
 from accredit.identity.model import Operator
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError
 from accredit.kernel.ids import AgentId
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.retirement_plan import RetirementPlan
-from accredit.monitoring.model import AlertState
+from accredit.monitoring.model import AlertDisposition, AlertState
 from accredit.policy.validation import AccessRow
 from accredit.registry.model import Agent, AgentState, Environment
 
@@ -137,6 +137,8 @@ class AgentViews:
             agents={one.agent: catalogue.agent(one.agent) for one in visible if one.agent is not None},
             chosen=chosen,
             states=tuple(AlertState),
+            dispositions=tuple(AlertDisposition),
+            was=WAS,
             name=self._common.namer,
         )
 

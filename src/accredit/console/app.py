@@ -39,6 +39,7 @@ from accredit.lifecycle.discovery.findings import FindingAnswer
 from accredit.lifecycle.reviews.deciding import AskedDecision
 from accredit.lifecycle.reviews.model import ItemVerdict
 from accredit.lifecycle.stored import ReviewVerdict
+from accredit.monitoring.model import AlertDisposition
 from accredit.registry.model import Role, Tier
 
 __all__ = ["console_app"]
@@ -215,11 +216,14 @@ def console_app(services: ConsoleServices) -> ASGIApp:
 
     async def handle(request: Request) -> Response:
         who, form, alert = request.state.visit.operator, request.state.visit.form, request.path_params["alert"]
-        acts = {"acknowledge": operations.acknowledge, "resolve": operations.resolve}
-        chosen = acts.get(form.get("act", ""))
-        if chosen is None:
-            raise InvalidInputError(Code.BODY_MALFORMED, f"choose one of {', '.join(acts)}")
-        await chosen(who, alert, form.get("note", "").strip())
+        note = form.get("note", "").strip()
+        match form.get("act", ""):
+            case "acknowledge":
+                await operations.acknowledge(who, alert, note)
+            case "resolve":
+                await operations.resolve(who, alert, note, disposition=_one_of(AlertDisposition, form, "disposition"))
+            case _:
+                raise InvalidInputError(Code.BODY_MALFORMED, "choose one of acknowledge, resolve")
         return _done("/console/alerts", "handled")
 
     async def answer_finding(request: Request) -> Response:

@@ -43,7 +43,7 @@ from accredit.lifecycle.reviews.report import ReviewReport
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
-from accredit.monitoring.model import Alert, AlertState
+from accredit.monitoring.model import Alert, AlertDisposition, AlertState
 from accredit.registry.model import Agent, Incident, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
 
@@ -231,7 +231,7 @@ class ConsoleOperations(Protocol):
 
     async def acknowledge(self, who: Operator, alert: str, note: str = "") -> Alert: ...
 
-    async def resolve(self, who: Operator, alert: str, note: str = "") -> Alert: ...
+    async def resolve(self, who: Operator, alert: str, note: str = "", *, disposition: AlertDisposition) -> Alert: ...
 
 
 class AccountList(Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from accredit.monitoring.model import AlertKind
+from accredit.monitoring.model import AlertDisposition, AlertKind
 from accredit.registry.model import AgentState
 
-__all__ = ["ALERTS", "STANDS"]
+__all__ = ["ALERTS", "STANDS", "WAS"]
 
 ALERTS: Final[Mapping[AlertKind, str]] = {
     AlertKind.POSTURE_VERSION: "An instance runs another version than the approved one",
@@ -30,6 +30,13 @@ ALERTS: Final[Mapping[AlertKind, str]] = {
     AlertKind.OWNERLESS: "Its owner left and nobody took over",
     AlertKind.REVIEW: "A review of it is overdue, took something away, or wants something put right",
     AlertKind.GHOST: "The credential of a retired agent was used",
+}
+WAS: Final[Mapping[AlertDisposition, str]] = {
+    AlertDisposition.TRUE_POSITIVE: "as it says, and wrong",
+    AlertDisposition.EXPECTED_CHANGE: "as it says, and meant to be",
+    AlertDisposition.FALSE_POSITIVE: "a false alarm",
+    AlertDisposition.TEST: "a test of ours",
+    AlertDisposition.DUPLICATE: "told by another alert too",
 }
 STANDS: Final[Mapping[AgentState, str]] = {
     AgentState.DRAFT: "It is a draft: in production it cannot run before its gate is complete.",

@@ -338,7 +338,9 @@ class Life(Office):
               "not_authorised", "the owner's lifting")  # fmt: skip
         self._world.crm.restore_definition()
         self._clock.advance(31)
-        await self._as("sam").post(f"alerts/{alert['id']}/resolve", {"note": "the vendor took it back"})
+        await self._as("sam").post(
+            f"alerts/{alert['id']}/resolve", {"note": "the vendor took it back", "disposition": "true-positive"}
+        )
         await self._as("sam").post(f"agents/production/{MEDIUM}/lift", {"reason": "as approved again"})
         allowed(await sorter.call("count_tickets", {}, token=await self._fresh(MEDIUM)))
 

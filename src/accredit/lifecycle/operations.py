@@ -54,7 +54,7 @@ from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.remedies import Remedies
 from accredit.lifecycle.retirements import Retirements
 from accredit.lifecycle.service import Lifecycle
-from accredit.monitoring.model import Alert, AlertState, RemediationKind
+from accredit.monitoring.model import Alert, AlertDisposition, AlertState, RemediationKind
 from accredit.monitoring.service import Monitor
 from accredit.policy.config import CONFIG_FILE, with_mode
 from accredit.policy.rehearsal import Rehearsal
@@ -635,10 +635,10 @@ class Operations:
         self._permission.require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
         return await self._monitor.acknowledge(alert, who, note)
 
-    async def resolve(self, who: Operator, alert: str, note: str = "") -> Alert:
-        """Say that an alert is over. Raises as `Monitor.resolve`."""
+    async def resolve(self, who: Operator, alert: str, note: str = "", *, disposition: AlertDisposition) -> Alert:
+        """Say that an alert is over, and what it was. Raises as `Monitor.resolve`."""
         self._permission.require(Act.HANDLE_ALERT, who, agent=self._agent_of_alert(alert))
-        return await self._monitor.resolve(alert, who, note)
+        return await self._monitor.resolve(alert, who, note, disposition=disposition)
 
     # -- what is due without anybody asking
 

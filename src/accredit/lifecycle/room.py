@@ -532,6 +532,7 @@ def furnished(
             ),
             control,
             registry,
+            monitor,
             clock,
         ),
     )

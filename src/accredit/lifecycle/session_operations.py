@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,9 +13,12 @@ from accredit.identity.model import Operator
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import NotFoundError
+from accredit.kernel.ids import AgentId
 from accredit.lifecycle.permission import Permission
+from accredit.monitoring.accuracy import Accuracy, accuracy
 from accredit.monitoring.profiles.following import SessionProfiles
 from accredit.monitoring.profiles.ports import KeptProfile
+from accredit.monitoring.service import Monitor
 from accredit.registry.authority import Act
 from accredit.registry.model import Agent
 from accredit.registry.service import Registry
@@ -39,9 +43,12 @@ class ProfilesStanding:
 class SessionOperations:
     """Reads sessions out of the log in rounds, and answers about them."""
 
-    def __init__(self, profiles: SessionProfiles, control: ControlLog, registry: Registry, clock: Clock) -> None:
+    def __init__(
+        self, profiles: SessionProfiles, control: ControlLog, registry: Registry, monitor: Monitor, clock: Clock
+    ) -> None:
         self.profiles = profiles
         self._control = control
+        self._monitor = monitor
         self._clock = clock
         self._permission = Permission(registry)
         self._wanted = False
@@ -92,6 +99,15 @@ class SessionOperations:
                 hint="a session is finished when it was idle; see `accredit agent sessions`",
             )
         return found
+
+    async def accuracy(
+        self, agent: AgentId | None, *, by_agent: bool, visible: AbstractSet[AgentId] | None = None
+    ) -> tuple[Accuracy, ...]:
+        """How often each kind of alert was right, of one agent or of those `visible` (None: of all)."""
+        alerts = [one for one in self._monitor.alerts(agent=agent) if visible is None or one.agent in visible]
+        many = await asyncio.to_thread(self.profiles.store.counts)
+        all_ = sum(count for each, count in many.items() if visible is None or each in visible)
+        return accuracy(alerts, by_agent=by_agent, sessions_of=lambda each: all_ if each is None else many.get(each, 0))
 
     async def rebuild(self, who: Operator) -> ProfilesStanding:
         """Have all profiles made again from the log, and with them what detectors made of them.

@@ -20,7 +20,7 @@ from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, InvalidInputError, NotFoundError
 from accredit.kernel.ids import AgentId, IdSource
-from accredit.monitoring.model import Alert, AlertKind, AlertState, Deviation, RemediationKind
+from accredit.monitoring.model import Alert, AlertDisposition, AlertKind, AlertState, Deviation, RemediationKind
 from accredit.monitoring.novelty import NOVELTIES
 from accredit.monitoring.remedy import Remedy
 from accredit.monitoring.rows import ALERT, alert_doc, alert_from
@@ -209,15 +209,23 @@ class Alerts:
         return await self._answer("alert.acknowledged", alert_id, operator, note, AlertState.ACKNOWLEDGED)
 
     async def resolve(
-        self, alert_id: str, operator: Operator, note: str = "", *, still_due: Callable[[Alert], bool]
+        self,
+        alert_id: str,
+        operator: Operator,
+        note: str = "",
+        *,
+        disposition: AlertDisposition | None,
+        still_due: Callable[[Alert], bool],
     ) -> Alert:
-        """Say that it is over. If the same is seen again later, another alert opens.
+        """Say that it is over, and what it was. If the same is seen again later, another alert opens.
 
         Raises:
             ConflictError: it is resolved already, or its automatic answer is `still_due`.
             NotFoundError, InvalidInputError, UnavailableError: as `acknowledge`.
         """
-        return await self._answer("alert.resolved", alert_id, operator, note, AlertState.RESOLVED, still_due)
+        return await self._answer(
+            "alert.resolved", alert_id, operator, note, AlertState.RESOLVED, still_due, disposition
+        )
 
     async def mark_remedied(self, alert_id: str, *, actor: Actor) -> None:
         """Note that the automatic answer was carried out, or has nothing left to act on. Once is enough.
@@ -243,6 +251,7 @@ class Alerts:
         note: str,
         state: AlertState,
         still_due: Callable[[Alert], bool] = lambda _: False,
+        disposition: AlertDisposition | None = None,
     ) -> Alert:
         if len(note) > _MAX_NOTE:
             raise InvalidInputError(Code.BODY_OVERSIZED, f"a note has at most {_MAX_NOTE} characters")
@@ -261,9 +270,18 @@ class Alerts:
             closed_us = now_us if state is AlertState.RESOLVED else None
             # what is resolved has nothing due any more: if it is still so, the next alert of it has
             remedied = alert.remedied or state is AlertState.RESOLVED
-            after = replace(alert, state=state, by=operator.person, note=note, closed_us=closed_us, remedied=remedied)
+            after = replace(
+                alert,
+                state=state,
+                by=operator.person,
+                note=note,
+                closed_us=closed_us,
+                remedied=remedied,
+                disposition=disposition,
+            )
             actor = Actor(person=operator.person, credential=operator.credential, basis=operator.basis)
-            return self._change(event, actor, after, {}, note=note)
+            body = {} if disposition is None else {"disposition": disposition.value, "of": alert.kind.value}
+            return self._change(event, actor, after, body, note=note)
 
         await self._control.transact(build)
         return self._found(alert_id)

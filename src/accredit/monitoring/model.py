@@ -13,6 +13,7 @@ from accredit.registry.model import RestrictionKind, Tier
 
 __all__ = [
     "Alert",
+    "AlertDisposition",
     "AlertKind",
     "AlertState",
     "Baseline",
@@ -151,6 +152,21 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"
 
 
+class AlertDisposition(StrEnum):
+    """What an alert turned out to be, by whoever resolved it. Each is counted for or against what raised it."""
+
+    TRUE_POSITIVE = "true-positive"
+    """It was as the alert said, and wrong."""
+    EXPECTED_CHANGE = "expected-change"
+    """It was as the alert said, and meant to be."""
+    FALSE_POSITIVE = "false-positive"
+    """It was not as the alert said."""
+    TEST = "test"
+    """Somebody tried whether it would be raised."""
+    DUPLICATE = "duplicate"
+    """Another alert tells of the same."""
+
+
 class RemediationKind(StrEnum):
     """The automatic answers there are; each is reversible."""
 
@@ -200,6 +216,8 @@ class Alert:
     by: str | None = None
     """Who acknowledged or resolved it."""
     note: str = ""
+    disposition: AlertDisposition | None = None
+    """What it turned out to be; None: it is open, or was over without anybody looking into it."""
     closed_us: int | None = None
     """When it was resolved."""
     position: int = -1

@@ -19,7 +19,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from accredit.kernel.ids import AgentId, ToolId
-from accredit.monitoring.model import Alert, AlertKind, AlertState, Baseline, RemediationKind, Replaced, Severity
+from accredit.monitoring.model import (
+    Alert,
+    AlertDisposition,
+    AlertKind,
+    AlertState,
+    Baseline,
+    RemediationKind,
+    Replaced,
+    Severity,
+)
 from accredit.registry.model import RestrictionKind
 
 __all__ = [
@@ -108,6 +117,7 @@ def alert_doc(alert: Alert, *, salt: str) -> dict[str, Any]:
         "by": alert.by,
         "closed_us": alert.closed_us,
         "count": alert.count,
+        "disposition": alert.disposition.value if alert.disposition else None,
         "evidence": dict(alert.evidence),
         "for_s": alert.for_s,
         "kind": alert.kind.value,
@@ -142,6 +152,7 @@ def alert_from(key: str, doc: Mapping[str, Any]) -> Alert:
         last_us=doc["last_us"],
         by=doc["by"],
         note=doc["note"],
+        disposition=AlertDisposition(doc["disposition"]) if doc.get("disposition") else None,
         closed_us=doc["closed_us"],
         position=doc["position"],
         restriction=RestrictionKind(doc["restriction"]) if doc["restriction"] else None,

@@ -30,6 +30,7 @@ from accredit.monitoring.alerts import Alerts
 from accredit.monitoring.baselines import BaselineKeeper, destination_of
 from accredit.monitoring.model import (
     Alert,
+    AlertDisposition,
     AlertKind,
     AlertState,
     Deviation,
@@ -597,14 +598,16 @@ class Monitor:
         """
         return await self._alerts.acknowledge(alert, operator, note)
 
-    async def resolve(self, alert: str, operator: Operator, note: str = "") -> Alert:
-        """Say that it is over. If it still is so, or is seen again, another alert opens.
+    async def resolve(
+        self, alert: str, operator: Operator, note: str = "", *, disposition: AlertDisposition | None = None
+    ) -> Alert:
+        """Say that it is over, and what it was. If it still is so, or is seen again, another alert opens.
 
         Raises:
             ConflictError: it is resolved already, or its remediation is about to be carried out.
             NotFoundError, InvalidInputError, UnavailableError: as `acknowledge`.
         """
-        return await self._alerts.resolve(alert, operator, note, still_due=self._still_due)
+        return await self._alerts.resolve(alert, operator, note, disposition=disposition, still_due=self._still_due)
 
     def _still_due(self, alert: Alert) -> bool:
         return not alert.remedied and self._stands(alert)

@@ -64,7 +64,7 @@ def test_profiles_come_back_as_they_were_in_their_order(reopened: Reopened) -> N
     assert found is not None
     assert found.profile == kept[1]
     assert store.find(A, "two") is None
-    assert (store.count(A), store.count(B), store.count(AgentId("agt_c"))) == (2, 1, 0)
+    assert store.counts() == {A: 2, B: 1}
 
 
 @pytest.mark.requirement("monitoring:profiles:kept")

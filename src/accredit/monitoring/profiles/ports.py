@@ -60,8 +60,8 @@ class ProfileStore(Protocol):
         """One session of an agent."""
         ...
 
-    def count(self, agent: AgentId) -> int:
-        """How many sessions of an agent are kept."""
+    def counts(self) -> Mapping[AgentId, int]:
+        """How many sessions of each agent are kept."""
         ...
 
     def forget(self, agents: Sequence[AgentId]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -46,8 +47,8 @@ class MemoryProfileStore:
         found = (KeptProfile(at, one) for at, one in self._kept.items() if (one.agent, one.session) == (agent, session))
         return next(found, None)
 
-    def count(self, agent: AgentId) -> int:
-        return sum(one.agent == agent for one in self._kept.values())
+    def counts(self) -> Mapping[AgentId, int]:
+        return Counter(one.agent for one in self._kept.values())
 
     def forget(self, agents: Sequence[AgentId]) -> None:
         self._kept = {at: one for at, one in self._kept.items() if one.agent not in agents}

@@ -123,10 +123,12 @@ class SqliteProfileStore:
     def find(self, agent: AgentId, session: str) -> KeptProfile | None:
         return next(iter(self._found("agent = ? AND session = ?", agent, session)), None)
 
-    def count(self, agent: AgentId) -> int:
+    def counts(self) -> Mapping[AgentId, int]:
         with self._wrapped():
-            (many,) = self._database.execute("SELECT count(*) FROM profiles WHERE agent = ?", (agent,)).fetchone()
-        return int(many)
+            return {
+                AgentId(agent): many
+                for agent, many in self._database.execute("SELECT agent, count(*) FROM profiles GROUP BY agent")
+            }
 
     def forget(self, agents: Sequence[AgentId]) -> None:
         with self._transaction() as database:
