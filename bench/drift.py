@@ -448,25 +448,25 @@ def show(name: str, watched: Sequence[Watched], threshold: float) -> None:
 
 
 def costs(recorded: dict[str, Recorded], updates: int) -> dict[str, float]:
-    """Time of an update; of one with the state read and written, as a fleet of any size takes; the largest state."""
+    """Processor time of an update; of one with the state read and written, as a fleet of any size takes; the largest state."""
     agent = next(one for name, one in recorded.items() if not name.startswith("mcp/"))
     baseline, rest = [profile(one) for one in agent.ok[:60]], [profile(one) for one in agent.ok]
     detector = BehaviourDetector()
     detector.fit(baseline)
     for number in range(2_000):
         detector.update(rest[number % len(rest)])
-    begun = time.perf_counter()
+    begun = time.process_time()
     for number in range(updates):
         detector.update(rest[number % len(rest)])
-    alone = (time.perf_counter() - begun) / updates
+    alone = (time.process_time() - begun) / updates
     state = detector.state()
-    begun = time.perf_counter()
+    begun = time.process_time()
     for number in range(updates):
         one = BehaviourDetector()
         one.restore(state)
         one.update(rest[number % len(rest)])
         state = one.state()
-    whole = (time.perf_counter() - begun) / updates
+    whole = (time.process_time() - begun) / updates
     return {"update_us": 1e6 * alone, "state_kb": len(state) / 1024, "fleet_per_s": 1 / whole}
 
 

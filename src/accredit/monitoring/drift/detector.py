@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +39,7 @@ _SHARE: Final = {
 _SHOWN: Final = 5
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct(">HI")
+_STORED: Final = frozenset({"|u1", "<u2", "<u4", "<u8"})
 _LARGEST: Final = 1_048_576
 """Bytes of a state before it is packed."""
 
@@ -76,10 +77,9 @@ class BehaviourDetector:
         self._begin(views, _rows(views, baseline))
 
     def _begin(self, views: FittedViews, rows: _Rows) -> None:
-        columns = views.columns()
         self._views, self._rows = views, rows
-        self._names = [_name(columns[at], sign) for at, sign in zip(rows.columns, rows.signs, strict=True)]
-        self._scan = ChangeScan(rows.levels, views.room, _weights([columns[at] for at in rows.columns]))
+        kinds = _kinds(views.columns())[rows.columns]
+        self._scan = ChangeScan(rows.levels, views.room, _weights(kinds))
         self._strange = np.log((views.room + 1) / rows.levels)
 
     def update(self, session: SessionProfile) -> Reading:
@@ -94,9 +94,10 @@ class BehaviourDetector:
         return Reading(float((self._strange * exceeds).mean()), evidence.stat, shown, since)
 
     def _shown(self, evidence: Evidence, exceeds: NDArray[np.bool_]) -> tuple[ViewReading, ...]:
+        rows, columns = self._rows, self._views.columns()
         found: dict[str, ViewReading] = {}
         for row in np.argsort(-evidence.rows)[: 4 * _SHOWN].tolist():
-            view = self._names[row]
+            view = _name(columns[rows.columns[row]], rows.signs[row])
             if view not in found and len(found) < _SHOWN and evidence.rows[row] > 0:
                 score = float(self._strange[row]) if exceeds[row] else 0.0
                 found[view] = ViewReading(view, float(evidence.rows[row]), score)
@@ -125,10 +126,10 @@ class BehaviourDetector:
                 "limits": rows.limits.tobytes(),
                 "levels": rows.levels.astype(np.uint32).tobytes(),
                 "sessions": self._scan.sessions,
-                "moments": moments.astype(np.uint32).tobytes(),
-                "stand_for": stand_for.astype(np.uint32).tobytes(),
-                "hits": hits.astype(np.uint32).tobytes(),
-                "begun": steps.astype(np.uint32).tobytes(),
+                "moments": _small(moments),
+                "stand_for": _small(stand_for),
+                "hits": _small(hits),
+                "begun": _small(steps),
             }
         )
         return _HEAD.pack(_VERSION, len(packed)) + zlib.compress(packed, 1)
@@ -157,10 +158,7 @@ class BehaviourDetector:
             self._begin(views, rows)
             self._scan.restore(
                 int(found["sessions"]),
-                [
-                    np.frombuffer(found[name], np.uint32).astype(np.int64)
-                    for name in ("moments", "stand_for", "hits", "begun")
-                ],
+                [_large(found[name]) for name in ("moments", "stand_for", "hits", "begun")],
             )
         except (zlib.error, msgspec.MsgspecError, struct.error, LookupError, TypeError, ValueError) as error:
             raise InvalidInputError(Code.STATE_UNPROVEN, "it is no state of this detector") from error
@@ -188,11 +186,34 @@ def _levels(values: NDArray[np.float64]) -> list[tuple[int, float]]:
     return [(int((found > limit).sum()) + 1, limit) for limit in sorted(limits) if limit > -np.inf]
 
 
-def _weights(columns: Sequence[Column]) -> NDArray[np.float64]:
+_KINDS: Final = tuple(ViewKind)
+_SHARES: Final = np.array([_SHARE[kind] for kind in _KINDS])
+
+
+@lru_cache(maxsize=64)
+def _kinds(columns: tuple[Column, ...]) -> NDArray[np.intp]:
+    return np.array([_KINDS.index(column.kind) for column in columns], np.intp)
+
+
+def _weights(kinds: NDArray[np.intp]) -> NDArray[np.float64]:
     """Each kind of view has its share, whatever number of rows it has; of kinds that are not there, the others."""
-    rows = Counter(column.kind for column in columns)
-    all_ = sum(_SHARE[kind] for kind in rows)
-    return np.array([_SHARE[column.kind] / all_ / rows[column.kind] for column in columns])
+    rows = np.bincount(kinds, minlength=len(_KINDS))
+    shares = _SHARES[kinds] / rows[kinds]
+    all_: np.float64 = _SHARES[rows > 0].sum()
+    return np.asarray(shares / all_ if len(shares) else shares, np.float64)
+
+
+def _small(numbers: NDArray[np.int64]) -> tuple[str, bytes]:
+    """Whole numbers, none below 0, in as few bytes each as the largest takes."""
+    kind = np.min_scalar_type(int(numbers.max(initial=0))).str
+    return kind, numbers.astype(kind).tobytes()
+
+
+def _large(stored: Sequence[Any]) -> NDArray[np.int64]:
+    kind, numbers = stored
+    if kind not in _STORED:
+        raise ValueError("no kind of number that is kept")
+    return np.frombuffer(numbers, kind).astype(np.int64)
 
 
 def _name(column: Column, sign: float) -> str:

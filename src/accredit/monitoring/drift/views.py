@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -141,14 +142,7 @@ class FittedViews:
 
     def columns(self) -> tuple[Column, ...]:
         """What each column is, in the order of the values."""
-        both = (Side.HIGHER, Side.LOWER)
-        return (
-            Column("steps", ViewKind.SURPRISE),
-            Column("values", ViewKind.SURPRISE),
-            *[Column(kind.value, kind) for kind, buckets in _NEW for _ in range(buckets + 1)],
-            *[Column(name, ViewKind.NUMBER, both) for name in self.names],
-            *[Column(f"{self.names[at]} for the rest", ViewKind.DEPARTURE, both) for at in self.sizes],
-        )
+        return _columns(self.names)
 
     def __call__(self, session: SessionProfile) -> Floats:
         """What each column is of a session that is not of the baseline."""
@@ -177,6 +171,18 @@ class FittedViews:
         scale = np.sqrt(np.maximum(1 - lever, _LEAST_ROOM)) if left_out else np.sqrt(1 + np.maximum(lever, 0))
         departures = np.where(np.isnan(sizes), np.nan, seen / own / scale)
         return np.hstack([numbers, departures])
+
+
+@lru_cache(maxsize=64)
+def _columns(names: tuple[str, ...]) -> tuple[Column, ...]:
+    both = (Side.HIGHER, Side.LOWER)
+    return (
+        Column("steps", ViewKind.SURPRISE),
+        Column("values", ViewKind.SURPRISE),
+        *[Column(kind.value, kind) for kind, buckets in _NEW for _ in range(buckets + 1)],
+        *[Column(name, ViewKind.NUMBER, both) for name in names],
+        *[Column(f"{names[at]} for the rest", ViewKind.DEPARTURE, both) for at in _sizes(names)],
+    )
 
 
 def _sizes(names: Sequence[str]) -> NDArray[np.intp]:
