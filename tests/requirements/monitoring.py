@@ -116,4 +116,17 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "monitoring:accuracy:counted", "issue 7 §10", "dispositions say how often what raises alerts was right"
     ),
     Requirement("monitoring:alert:disposition", "issue 7 §9", "whoever resolves an alert says what it was"),
+    Requirement(
+        "monitoring:remediation:table", "issue 7 §9", "a release says what answers alerts, and rehearses it first"
+    ),
+    Requirement(
+        "monitoring:remediation:faults", "issue 7 §9", "a rule that could not be meant is refused with its fix"
+    ),
+    Requirement(
+        "monitoring:remediation:stronger", "issue 7 §9", "rules add to what is built in and take nothing from it"
+    ),
+    Requirement("monitoring:remediation:statistic", "DESIGN §7", "nothing is stopped on a statistic alone"),
+    Requirement(
+        "monitoring:remediation:carried-out", "issue 7 §9", "what a rule says is done, for its time, and rehearsed"
+    ),
 )

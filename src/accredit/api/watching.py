@@ -45,6 +45,8 @@ class AlertRow:
     last: str
     count: int
     remediation: str
+    rehearsed: str
+    """What rules that only rehearse would have done; empty: nothing."""
     remedied: bool
     by: str | None
     note: str
@@ -146,6 +148,7 @@ def alert_row(one: Alert, asking: Asking) -> AlertRow:
         last=moment(one.last_us),
         count=one.count,
         remediation=one.remediation,
+        rehearsed=one.rehearsed,
         remedied=one.remedied,
         by=one.by,
         note=one.note,

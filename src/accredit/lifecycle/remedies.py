@@ -61,6 +61,8 @@ class Remedies:
                     pass
                 case RemediationKind.QUARANTINE:
                     await self._lifecycle.quarantine(remediation.agent, REMEDY, why)
+                case RemediationKind.SUSPEND:
+                    await self._lifecycle.suspend(remediation.agent, REMEDY, why)
                 case RemediationKind.RESTRICT:
                     await self._restrict(remediation, why)
                 case RemediationKind.LIFT:
@@ -84,8 +86,8 @@ class Remedies:
             cause=why[:500],
             until_us=until_us,
             tool=remediation.tool,
-            calls_per_minute=_THROTTLED if kind is RestrictionKind.THROTTLE else None,
-            role=Role.SECURITY if kind is RestrictionKind.HOLD else None,
+            calls_per_minute=(remediation.calls_per_minute or _THROTTLED) if kind is RestrictionKind.THROTTLE else None,
+            role=Role(remediation.role or Role.SECURITY) if kind is RestrictionKind.HOLD else None,
             until_approved=remediation.until_approved,
             alert=remediation.alert,
         )

@@ -372,6 +372,7 @@ def furnished(
         ids=ids,
         tier_of=judging.present,
         said_in=said_in,
+        rules=lambda: releases.current.config.remediations,
     )
     record_operations = RecordOperations(
         legal_holds, erasures, expiries, approvals, registry, clock, backup_days=backup_days

@@ -24,7 +24,7 @@ from accredit.monitoring.model import Alert, AlertDisposition, AlertKind, AlertS
 from accredit.monitoring.novelty import NOVELTIES
 from accredit.monitoring.remedy import Remedy
 from accredit.monitoring.rows import ALERT, alert_doc, alert_from
-from accredit.registry.model import Environment
+from accredit.registry.model import Environment, RestrictionKind
 
 __all__ = ["Alerts"]
 
@@ -123,6 +123,9 @@ class Alerts:
             UnavailableError: it could not be made durable; opening it again opens the same one.
         """
         restricts = remedy.kind is RemediationKind.RESTRICT
+        restriction = remedy.restriction
+        if restriction is RestrictionKind.DROP_TOOL and deviation.tool is None:
+            restriction = RestrictionKind.READ_ONLY  # it is about no one tool: none of those that act is left
         alert = Alert(
             id=self._id_of(deviation),
             agent=deviation.agent,
@@ -136,14 +139,18 @@ class Alerts:
             remedied=remedy.kind is RemediationKind.NONE,
             last_us=deviation.at_us,
             position=-1 if deviation.position is None else deviation.position,
-            restriction=remedy.restriction,
+            restriction=restriction,
             tool=deviation.tool if restricts else None,
             for_s=remedy.for_s,
+            calls_per_minute=remedy.calls_per_minute,
+            role=remedy.role,
+            rehearsed=remedy.rehearsed,
         )
         body = {
             "matter": alert.matter,
             "of": alert.kind.value,
             "record": deviation.position,
+            "rehearsed": alert.rehearsed,
             "remediation": alert.remediation.value,
             "severity": alert.severity.value,
         }

@@ -173,6 +173,7 @@ class RemediationKind(StrEnum):
     NONE = "none"
     RESTRICT = "restrict"
     QUARANTINE = "quarantine"
+    SUSPEND = "suspend"
     LIFT = "lift"
     """What a restriction answered is over: it ends with its alert. Never the answer to an alert that is open."""
 
@@ -188,6 +189,8 @@ class Remediation:
     restriction: RestrictionKind | None = None
     tool: ToolId | None = None
     for_s: int | None = None
+    calls_per_minute: int | None = None
+    role: str | None = None
     until_approved: bool = False
     """Of a restriction: whether a new approval ends it as well."""
 
@@ -228,6 +231,10 @@ class Alert:
     """And which tool; None: all."""
     for_s: int | None = None
     """And for how long."""
+    calls_per_minute: int | None = None
+    role: str | None = None
+    rehearsed: str = ""
+    """What a rule that only rehearses would have done, in plain words; empty: none would."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,21 @@ somebody else's doing: the agent is stopped, and at the lowest tier what changed
 model stops an agent of the highest tier; at the medium tier all it does waits for a person; at the lowest its owner is
 told, and has the days of a finding (`lifecycle/discovery/`).
 
+A release may answer more (`[[remediation]]`, `policy/config.py`), never less: of what is built in and the rules that
+act, the strongest is done; rules that only rehearse are put on record. On a statistic alone nothing stops an agent.
+
 A tier that rose is no change of the agent's but one of ours (a release, an agreement, a tool's facts), so the agent
 goes on, with each call answered for by security, until it is approved anew or what changed is put right.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from accredit.monitoring.model import AlertKind, RemediationKind, Severity
+from accredit.policy.config import Answer, RemediationRule
 from accredit.registry.model import Environment, RestrictionKind, Tier
 
 __all__ = ["POSTURE_KINDS", "Remedy", "remedy_for"]
@@ -42,6 +47,10 @@ class Remedy:
     kind: RemediationKind = RemediationKind.NONE
     restriction: RestrictionKind | None = None
     for_s: int | None = None
+    calls_per_minute: int | None = None
+    role: str | None = None
+    rehearsed: str = ""
+    """What rules that only rehearse would have done, in plain words."""
 
 
 _TOLD: Final = {
@@ -77,10 +86,71 @@ _IN_PRODUCTION: Final = {
 }
 
 
-def remedy_for(kind: AlertKind, environment: Environment, tier: Tier | None) -> Remedy:
+def remedy_for(
+    kind: AlertKind, environment: Environment, tier: Tier | None, rules: Sequence[RemediationRule] = ()
+) -> Remedy:
     """The answer to an alert of that kind on an agent of that environment and tier; None: the tier is not known."""
+    strongest = _built_in(kind, environment, tier)
+    level = (tier or Tier.HIGH).value
+    fitting = [
+        one for one in rules if kind.value in one.on and one.environment == environment.value and level in one.tiers
+    ]
+    for rule in fitting:
+        if rule.acts and _strength_of(rule) > _strength(strongest):
+            strongest = replace(_by(rule), severity=strongest.severity)
+    would = [_words(rule) for rule in fitting if not rule.acts]
+    return replace(strongest, rehearsed="; ".join(would)) if would else strongest
+
+
+def _built_in(kind: AlertKind, environment: Environment, tier: Tier | None) -> Remedy:
     if kind not in POSTURE_KINDS:
         return _TOLD[kind]
     if environment is not Environment.PRODUCTION:
         return Remedy(Severity.WARNING)
     return _IN_PRODUCTION[kind][tier or Tier.HIGH]
+
+
+_ANSWERS: Final = tuple(Answer)
+_RESTRICTS: Final = {
+    Answer.THROTTLE: RestrictionKind.THROTTLE,
+    Answer.HOLD: RestrictionKind.HOLD,
+    Answer.READ_ONLY: RestrictionKind.READ_ONLY,
+    Answer.DROP_TOOL: RestrictionKind.DROP_TOOL,
+}
+_STATES: Final = {Answer.QUARANTINE: RemediationKind.QUARANTINE, Answer.SUSPEND: RemediationKind.SUSPEND}
+
+
+def _strength_of(rule: RemediationRule) -> tuple[int, int]:
+    return _ANSWERS.index(rule.do), rule.for_s
+
+
+def _strength(remedy: Remedy) -> tuple[int, int]:
+    if remedy.kind is RemediationKind.NONE:
+        return -1, 0
+    if remedy.kind is RemediationKind.RESTRICT:
+        done = next(
+            answer for answer, kind in _RESTRICTS.items() if kind is (remedy.restriction or RestrictionKind.READ_ONLY)
+        )
+    else:
+        done = next(answer for answer, kind in _STATES.items() if kind is remedy.kind)
+    return _ANSWERS.index(done), remedy.for_s or 0
+
+
+def _by(rule: RemediationRule) -> Remedy:
+    if rule.do in _STATES:
+        return Remedy(Severity.WARNING, _STATES[rule.do])
+    return Remedy(
+        Severity.WARNING, RemediationKind.RESTRICT, _RESTRICTS[rule.do], rule.for_s, rule.calls_per_minute, rule.role
+    )
+
+
+def _words(rule: RemediationRule) -> str:
+    how = (
+        f" to {rule.calls_per_minute} calls a minute"
+        if rule.calls_per_minute
+        else f" for {rule.role}"
+        if rule.role
+        else ""
+    )
+    time = "" if rule.do in _STATES else f", {rule.for_s} s"
+    return f"{rule.do}{how}{time}"

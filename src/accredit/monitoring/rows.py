@@ -115,6 +115,7 @@ def alert_doc(alert: Alert, *, salt: str) -> dict[str, Any]:
     return {
         "agent": alert.agent,
         "by": alert.by,
+        "calls_per_minute": alert.calls_per_minute,
         "closed_us": alert.closed_us,
         "count": alert.count,
         "disposition": alert.disposition.value if alert.disposition else None,
@@ -127,8 +128,10 @@ def alert_doc(alert: Alert, *, salt: str) -> dict[str, Any]:
         "opened_us": alert.opened_us,
         "position": alert.position,
         "remediation": alert.remediation.value,
+        "rehearsed": alert.rehearsed,
         "remedied": alert.remedied,
         "restriction": alert.restriction.value if alert.restriction else None,
+        "role": alert.role,
         "salt": salt,
         "severity": alert.severity.value,
         "state": alert.state.value,
@@ -158,4 +161,7 @@ def alert_from(key: str, doc: Mapping[str, Any]) -> Alert:
         restriction=RestrictionKind(doc["restriction"]) if doc["restriction"] else None,
         tool=ToolId(doc["tool"]) if doc["tool"] else None,
         for_s=doc["for_s"],
+        calls_per_minute=doc.get("calls_per_minute"),
+        role=doc.get("role"),
+        rehearsed=doc.get("rehearsed", ""),
     )

@@ -12,7 +12,7 @@ import asyncio
 import hmac
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -63,11 +63,12 @@ from accredit.monitoring.posture import (
     posture_from,
     without_baseline,
 )
-from accredit.monitoring.remedy import remedy_for
+from accredit.monitoring.remedy import Remedy, remedy_for
 from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
 from accredit.monitoring.rows import ALERT, BASELINE, CALLERS, CURSOR, MONITORING, OFFER
 from accredit.monitoring.tiers import TierRounds
 from accredit.monitoring.usage import WINDOW_DAYS, YEAR_DAYS, tool_histories, unused_permissions, use_by_tool
+from accredit.policy.config import RemediationRule
 from accredit.registry.catalogue import Catalogue
 from accredit.registry.items import ItemKind
 from accredit.registry.lifecycle import runs
@@ -115,8 +116,11 @@ class Monitor:
         ids: IdSource,
         tier_of: Callable[[Agent], PresentTier],
         said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+        rules: Callable[[], Sequence[RemediationRule]] = tuple,
     ) -> None:
-        """`said_in` opens what the sender of a report said, by the record's position, for whoever looks into a finding.
+        """`rules` are those of the release in force, `[[remediation]]` of its `accredit.toml`.
+
+        `said_in` opens what the sender of a report said, by the record's position, for whoever looks into a finding.
 
         `tier_of` gives what an agent's version in force comes to now; it may raise what keeps that from being known.
 
@@ -132,6 +136,7 @@ class Monitor:
         self._ids = ids
         self._tier_of = tier_of
         self._said_in = said_in
+        self._rules = rules
         self._reported = ReportedUses(control)
         self._alerts = Alerts(control, ids, clock)
         self._tiers = TierRounds(catalogue)
@@ -246,7 +251,7 @@ class Monitor:
             said = await asyncio.to_thread(self._said_in, seen.position)
             deviation = replace(deviation, evidence={**deviation.evidence, "said": dict(said)})
             environment = Environment(seen.environment)
-            await self._alerts.open(deviation, remedy_for(deviation.kind, environment, None), environment)
+            await self._alerts.open(deviation, self._remedy(deviation.kind, environment, None), environment)
         self._reported.count(seen)
 
     async def _look_at_stranger(self, seen: SeenStranger) -> None:
@@ -264,7 +269,7 @@ class Monitor:
             deviation = replace(deviation, matter=MANY)
             if self._alerts.told(deviation):
                 return
-        await self._alerts.open(deviation, remedy_for(deviation.kind, Environment.PRODUCTION, None), None)
+        await self._alerts.open(deviation, self._remedy(deviation.kind, Environment.PRODUCTION, None), None)
 
     async def _salt(self) -> bytes:
         """What keeps addresses of callers from being guessed from what alerts call them."""
@@ -292,7 +297,11 @@ class Monitor:
                 return
             agent = None if deviation.agent is None else self._catalogue().agent(deviation.agent)
             environment = agent.environment if agent is not None else None
-            remedy = remedy_for(deviation.kind, environment or Environment.PRODUCTION, None)
+            remedy = self._remedy(
+                deviation.kind,
+                environment or Environment.PRODUCTION,
+                None if agent is None else self._known_tier(agent),
+            )
             await self._alerts.open(deviation, remedy, environment)
 
     def _deviations(self, seen: SeenCall | SeenRefusal) -> tuple[Deviation, ...]:
@@ -376,7 +385,7 @@ class Monitor:
             deviation = replace(deviation, matter=MANY)
             if self._alerts.told(deviation):
                 return
-        await self._alerts.open(deviation, remedy_for(deviation.kind, environment, None), environment)
+        await self._alerts.open(deviation, self._remedy(deviation.kind, environment, None), environment)
 
     @staticmethod
     def _noting_offer(name: ServerName, known: Mapping[str, Any], _: StateView) -> Change:
@@ -445,8 +454,11 @@ class Monitor:
             deviation = replace(deviation, matter=MANY)
             if self._alerts.told(deviation):
                 return
-        remedy = remedy_for(deviation.kind, agent.environment, self._known_tier(agent))
+        remedy = self._remedy(deviation.kind, agent.environment, self._known_tier(agent))
         await self._alerts.open(deviation, remedy, agent.environment)
+
+    def _remedy(self, kind: AlertKind, environment: Environment, tier: Tier | None) -> Remedy:
+        return remedy_for(kind, environment, tier, self._rules())
 
     def _known_tier(self, agent: Agent) -> Tier | None:
         """None as well if it cannot be computed: that counts as the highest, and keeps no alert from being opened."""
@@ -554,6 +566,8 @@ class Monitor:
                 restriction=alert.restriction,
                 tool=alert.tool,
                 for_s=alert.for_s,
+                calls_per_minute=alert.calls_per_minute,
+                role=alert.role,
                 until_approved=alert.kind is AlertKind.POSTURE_TIER,
             )
             for alert in due

@@ -6,6 +6,11 @@ enforced policies and change nothing, from then on they are enforced.
 `[counters.NAME]` declares a fact that is measured by us and read as `context.session.NAME`: over the calls of `tools`,
 the sum of the argument `sum` (without it, how many), within `window` (such as `"1h"`; without it as long as the session
 lasts), `per` session or task; a task needs a window.
+
+`[[remediation]]` says what answers an alert by itself, beside what is built in (`monitoring/remedy.py`): `on` kinds of
+alert, of agents of some `tiers`, in one `environment`, `do` one of throttle (`calls_per_minute`), hold (`role`),
+drop-tool, read-only, quarantine, suspend, for a time (`for`). What has no `mode = "act"` only puts on record what it
+would have done. What rests on a statistic alone may slow an agent down and ask people, and stop nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +29,19 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import ToolId
 
-__all__ = ["BUILT_IN", "CONFIG_FILE", "Counter", "CounterScope", "PolicyConfig", "read_config", "with_mode"]
+__all__ = [
+    "ANSWERED",
+    "BUILT_IN",
+    "CONFIG_FILE",
+    "STATISTICAL",
+    "Answer",
+    "Counter",
+    "CounterScope",
+    "PolicyConfig",
+    "RemediationRule",
+    "read_config",
+    "with_mode",
+]
 
 CONFIG_FILE = "accredit.toml"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -58,6 +75,67 @@ class Counter:
     per: CounterScope = CounterScope.SESSION
 
 
+STATISTICAL = frozenset({"behaviour-drift"})
+"""Kinds of alert that rest on a statistic alone: no rule may have them stop an agent."""
+ANSWERED = frozenset(
+    {
+        "finding-overdue",
+        "first-denial",
+        "ghost",
+        "new-data-class",
+        "new-destination",
+        "new-tool",
+        "ownerless",
+        "posture-definition",
+        "posture-model",
+        "posture-prompt",
+        "posture-tier",
+        "posture-version",
+        "review",
+        "right-lost",
+        *STATISTICAL,
+    }
+)
+"""Kinds of alert that rules can answer: all that are about an agent of ours and no mere report of somebody's."""
+
+
+class Answer(StrEnum):
+    """What a rule does, the mildest first. Each is reversible and ends by itself, or by whoever resumes the agent."""
+
+    THROTTLE = "throttle"
+    HOLD = "hold"
+    READ_ONLY = "read-only"
+    DROP_TOOL = "drop-tool"
+    QUARANTINE = "quarantine"
+    SUSPEND = "suspend"
+
+
+_STOPS = frozenset({Answer.DROP_TOOL, Answer.QUARANTINE, Answer.SUSPEND})
+_LONGEST_ANSWER_S = 7 * 86_400
+_MAX_RULES = 64
+_ENVIRONMENTS = frozenset({"production", "staging", "development"})
+_TIERS = frozenset({"low", "medium", "high"})
+_ROLES = frozenset({"security", "compliance", "team-lead", "business-owner", "operator"})
+_REMEDIATION_KEYS = frozenset({"on", "tiers", "environment", "do", "calls_per_minute", "role", "for", "mode"})
+
+
+@dataclass(frozen=True, slots=True)
+class RemediationRule:
+    """What answers an alert by itself."""
+
+    on: frozenset[str]
+    do: Answer
+    for_s: int
+    acts: bool
+    """False: it only puts on record what it would have done."""
+    environment: str = "production"
+    tiers: frozenset[str] = _TIERS
+    calls_per_minute: int | None = None
+    """Of a throttle."""
+    role: str | None = None
+    """Of a hold: whose grant a call needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
     """What a policy directory sets beside its policies."""
@@ -66,6 +144,8 @@ class PolicyConfig:
     """Policy ids and paths of policy files that are only observed, and until when (Unix time in µs)."""
     counters: tuple[Counter, ...] = ()
     """By name."""
+    remediations: tuple[RemediationRule, ...] = ()
+    """As they stand there."""
 
 
 def read_config(text: str) -> tuple[PolicyConfig, tuple[tuple[str, str], ...]]:
@@ -75,14 +155,16 @@ def read_config(text: str) -> tuple[PolicyConfig, tuple[tuple[str, str], ...]]:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         return PolicyConfig(), ((f"is not TOML: {str(error)[:200]}", "correct the text where the parser points"),)
     faults: list[tuple[str, str]] = [
-        (f"`{key[:60]}` is not known", "use [observe] and [counters.NAME]") for key in sorted(document.keys() - _TABLES)
+        (f"`{key[:60]}` is not known", "use [observe], [counters.NAME] and [[remediation]]")
+        for key in sorted(document.keys() - _TABLES)
     ]
     observe = dict(_observed(document.get("observe", {}), faults))
     counters = tuple(_counters(document.get("counters", {}), faults))
-    return PolicyConfig(MappingProxyType(observe), counters), tuple(faults)
+    remediations = tuple(_remediations(document.get("remediation", []), faults))
+    return PolicyConfig(MappingProxyType(observe), counters, remediations), tuple(faults)
 
 
-_TABLES = {"observe", "counters"}
+_TABLES = {"observe", "counters", "remediation"}
 _OBSERVE_TABLE = re.compile(
     r"^[ \t]*\[[ \t]*observe[ \t]*\][^\n]*\n(?:[ \t]*(?![ \t\[#])[^\n]*(?:\n|\Z))*", re.MULTILINE
 )
@@ -109,7 +191,8 @@ def with_mode(text: str, name: str, until_us: int | None) -> str:
         f"{rest.rstrip()}\n\n{table}".lstrip() if table and rest.strip() else f"{table}{rest.strip()}".strip() + "\n"
     )
     after, more = read_config(changed)
-    if faults or more or after.counters != before.counters or dict(after.observe) != observe:
+    kept = (after.counters, after.remediations) == (before.counters, before.remediations)
+    if faults or more or not kept or dict(after.observe) != observe:
         raise InvalidInputError(
             Code.POLICY_INVALID,
             f"`{CONFIG_FILE}` cannot be changed by this command as it is written",
@@ -161,8 +244,7 @@ def _counter(name: str, table: Any) -> Counter | tuple[str, str]:
         return "sums no argument", 'write `sum = "amount"`: the name of an argument'
     window_us = None
     if window is not None:
-        match = _WINDOW.fullmatch(window) if type(window) is str else None
-        seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+        seconds = _seconds(window)
         if not 0 < seconds <= _MAX_WINDOW_S:
             return "has no window of at most seven days", 'write `window = "1h"`: a number and s, m, h or d'
         window_us = seconds * 1_000_000
@@ -171,3 +253,68 @@ def _counter(name: str, table: Any) -> Counter | tuple[str, str]:
     if per not in set(CounterScope):
         return "is kept over neither a session nor a task", 'write `per = "session"` or `per = "task"`'
     return Counter(name, frozenset(ToolId(one) for one in tools), summed, window_us, CounterScope(per))
+
+
+def _remediations(tables: Any, faults: list[tuple[str, str]]) -> Iterator[RemediationRule]:
+    if not isinstance(tables, list) or len(tables) > _MAX_RULES:
+        faults.append(
+            (f"[[remediation]] is no list of at most {_MAX_RULES}", "write `[[remediation]]` before each rule")
+        )
+        return
+    for number, table in enumerate(tables, 1):
+        found = _remediation(table)
+        if isinstance(found, RemediationRule):
+            yield found
+        else:
+            faults.append((f"remediation {number} {found[0]}", found[1]))
+
+
+def _remediation(table: Any) -> RemediationRule | tuple[str, str]:
+    if not isinstance(table, dict) or not table.keys() <= _REMEDIATION_KEYS:
+        return "has a key that is not known", f"use {', '.join(sorted(_REMEDIATION_KEYS))}"
+    on = _names(table.get("on"), ANSWERED)
+    if on is None:
+        return (
+            "answers no known kind of alert",
+            f'write `on = ["{min(STATISTICAL)}"]`, or another of {", ".join(sorted(ANSWERED))}',
+        )
+    tiers = _names(table.get("tiers", sorted(_TIERS)), _TIERS)
+    environment, do, mode = table.get("environment", "production"), table.get("do"), table.get("mode", "dry-run")
+    if tiers is None or environment not in _ENVIRONMENTS:
+        return "is for no known tier or environment", 'write `tiers = ["high"]`, `environment = "production"`'
+    if do not in set(Answer) or mode not in {"dry-run", "act"}:
+        return (
+            "does nothing that is known",
+            f'write `do = "hold"`, or another of {", ".join(Answer)}; `mode = "act"` or "dry-run"',
+        )
+    if do in _STOPS and on & STATISTICAL:
+        return "stops an agent on a statistic alone", "use throttle, hold or read-only, and let people stop it"
+    seconds = _seconds(table.get("for", "24h"))
+    if not 0 < seconds <= _LONGEST_ANSWER_S:
+        return "has no end within seven days", 'write `for = "4h"`: a number and s, m, h or d'
+    slowed, role = table.get("calls_per_minute"), table.get("role")
+    if (do == Answer.THROTTLE) is not (slowed is not None) or not (
+        slowed is None or (type(slowed) is int and 0 < slowed <= 60_000)
+    ):
+        return (
+            "has no rate, or one that it does not take",
+            "a throttle, and nothing else, has `calls_per_minute`, a whole number",
+        )
+    if (do == Answer.HOLD) is not (role is not None) or not (role is None or role in _ROLES):
+        return (
+            "has no role, or one that it does not take",
+            f"a hold, and nothing else, has a `role`: {', '.join(sorted(_ROLES))}",
+        )
+    return RemediationRule(on, Answer(do), seconds, mode == "act", environment, tiers, slowed, role)
+
+
+def _names(value: Any, known: frozenset[str]) -> frozenset[str] | None:
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not found or not all(isinstance(one, str) and one in known for one in found):
+        return None
+    return frozenset(found)
+
+
+def _seconds(value: Any) -> int:
+    match = _WINDOW.fullmatch(value) if type(value) is str else None
+    return int(match[1]) * _UNITS[match[2]] if match else 0
