@@ -129,4 +129,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "monitoring:remediation:carried-out", "issue 7 §9", "what a rule says is done, for its time, and rehearsed"
     ),
+    Requirement(
+        "monitoring:drift:fleet", "issue 7 §4", "over a fleet false discoveries are held down, however many agents"
+    ),
 )
