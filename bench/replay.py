@@ -59,8 +59,8 @@ _SCHEMA = {
     "required": ["amount", "customer_id", "reference"],
 }
 _ORG = "org/amounts.cedar"
-_AMOUNT = "forbid (principal, action, resource) when {{ context.input.amount > {} }};"
-_REFERENCE = 'forbid (principal, action, resource) when { context.input.reference like "*-internal" };'
+_AMOUNT = 'forbid (principal, action in Action::"@call_tool", resource) when {{ context.input.amount > {} }};'
+_REFERENCE = 'forbid (principal, action in Action::"@call_tool", resource) when { context.input.reference like "*-internal" };'
 _TEAM = (
     'forbid (principal in Team::"team-{}", action in Action::"@write", resource) when {{ context.input.amount > {} }};'
 )

@@ -60,7 +60,7 @@ def packed(profile: SessionProfile) -> bytes:
         list(names),
         calls,
     )
-    return zlib.compress(_encoder.encode(made), 6)
+    return zlib.compress(_encoder.encode(made), 3)
 
 
 def unpacked(agent: AgentId, stored: bytes) -> SessionProfile:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -53,6 +54,7 @@ class SessionProfiles:
         self._sealer = sealer.derive("session-profiles")
         self._idle_us = idle_us
         self._definition = definition
+        self._hashed = lru_cache(maxsize=8_192)(self._hash)
         self._facts: dict[Digest, tuple[str, Mapping[str, Any]]] = {}
         self._reading = threading.Lock()
         self._begin()
@@ -132,7 +134,7 @@ class SessionProfiles:
         self.store.keep(made, progress)
         return len(made)
 
-    def _hashed(self, text: str) -> str:
+    def _hash(self, text: str) -> str:
         return self._sealer.fingerprint(text.encode(errors="surrogatepass")).rpartition(":")[2][:_SHORT]
 
     def _tool_facts(self, definition: Digest) -> tuple[str, Mapping[str, Any]]:
