@@ -68,6 +68,9 @@ _TOLD: Final = {
     AlertKind.RIGHT_LOST: Remedy(Severity.WARNING),  # what is lost is lost already, exactly
     AlertKind.OWNERLESS: Remedy(Severity.WARNING),  # what is done about it is done already
     AlertKind.REVIEW: Remedy(Severity.WARNING),
+    # a statistic: people look at what moved, and nothing is done on the strength of it alone
+    AlertKind.BEHAVIOUR_DRIFT: Remedy(Severity.WARNING),
+    AlertKind.UNWATCHED: Remedy(Severity.WARNING),
     AlertKind.GHOST: Remedy(Severity.CRITICAL),  # its credential is dead already: there is nothing left to take
 }
 
