@@ -60,7 +60,9 @@ _SCHEMA = {
 }
 _ORG = "org/amounts.cedar"
 _AMOUNT = 'forbid (principal, action in Action::"@call_tool", resource) when {{ context.input.amount > {} }};'
-_REFERENCE = 'forbid (principal, action in Action::"@call_tool", resource) when { context.input.reference like "*-internal" };'
+_REFERENCE = (
+    'forbid (principal, action in Action::"@call_tool", resource) when { context.input.reference like "*-internal" };'
+)
 _TEAM = (
     'forbid (principal in Team::"team-{}", action in Action::"@write", resource) when {{ context.input.amount > {} }};'
 )

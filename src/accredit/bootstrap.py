@@ -94,6 +94,9 @@ from accredit.lifecycle.room import LifecycleRoom, furnished
 from accredit.lifecycle.succession import SuccessionTimes
 from accredit.limits.gcra import Rate
 from accredit.limits.service import AttemptRates, Limits
+from accredit.monitoring.baselines import LearningTerms
+from accredit.monitoring.drift.apart import PluginKind, plugin_kinds
+from accredit.monitoring.drift.builtin import ViewsKind
 from accredit.offline import (
     archiving,
     can_archive,
@@ -122,6 +125,7 @@ from accredit.storage.archive import FileArchive, FolderArchive
 from accredit.storage.datadir import DataDirectory, read_secret_file
 from accredit.storage.memory.counters import MemoryCounterStore
 from accredit.storage.sqlite.deferred import SqliteDeferredCallStore
+from accredit.storage.sqlite.fitted import SqliteFittedStore
 from accredit.storage.sqlite.profiles import SqliteProfileStore
 from accredit.storage.sqlite.records import SqliteRecordReader, SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
@@ -245,6 +249,14 @@ def _prices(settings: Settings, clock: Clock) -> PriceBook:
     return priced_book(clock, data)
 
 
+def _plugins(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[PluginKind, ...]:
+    """The detectors of behaviour that others wrote; their processes end with the server."""
+    kinds = plugin_kinds(settings.detectors)
+    for one in kinds:
+        stack.callback(one.close)
+    return kinds
+
+
 def _detector(settings: Settings, stack: contextlib.AsyncExitStack) -> FindsPersonal:
     locales: Iterable[str] = settings.store_scan_locales or LOCALES
     if not settings.store_scan_presidio:
@@ -318,6 +330,10 @@ async def run(
         stack.push_async_callback(asyncio.to_thread, log.close)
         records = SqliteRecordReader(data.audit_db)
         stack.callback(records.close)
+        profiles = SqliteProfileStore(data.profiles_db)
+        stack.callback(profiles.close)
+        fitted = SqliteFittedStore(data.baselines_db)
+        stack.callback(fitted.close)
         # -- control state, proven by it
         faults: list[Exception] = []
         latest: list[int] = []
@@ -581,6 +597,11 @@ async def run(
             backup_days=settings.backup_days,
             chat_votes=settings.chat_votes,
             schedule=_schedule(settings),
+            profiles=profiles,
+            fitted=fitted,
+            detectors=(ViewsKind(), *_plugins(settings, stack)),
+            detectors_in_memory=settings.detectors_in_memory,
+            learning=LearningTerms(settings.baseline_sessions, settings.baseline_days),
             clock=clock,
             ids=ids,
             rehearse=rehearsals.rehearse,
@@ -594,7 +615,6 @@ async def run(
             steady=watch.steady,
             forget=definitions.forget,
             said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
-            profiles=SqliteProfileStore(data.profiles_db),
             session_idle_us=settings.session_idle_minutes * 60_000_000,
             card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
             certifies=certificate_signer(key),
@@ -920,6 +940,7 @@ def _shown(plane: ControlPlane) -> ConsoleServices:
         chats=room.chats,
         reviews=room.reviews.reviews,
         review_operations=room.reviews,
+        behaviour=room.baseline_operations,
     )
 
 

@@ -75,6 +75,15 @@ class Settings(BaseModel):
     owner_retire_days: Annotated[int, Field(ge=1, le=60)] = 60
     """People are asked to retire it after so many days."""
 
+    baseline_sessions: Annotated[int, Field(ge=20, le=200)] = 60
+    """How many sessions of an agent become the baseline of its behaviour. See docs/baselines.md."""
+    baseline_days: Annotated[int, Field(ge=1, le=365)] = 30
+    """Of an agent whose baseline is learned: after so many days people are told that there are still too few."""
+    detectors: tuple[str, ...] = ()
+    """Plug-ins that compare behaviour beside the built-in detector, by their entry points: code of others is run."""
+    detectors_in_memory: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """For how many agents detectors of behaviour are kept ready; those of others are loaded when a session ends."""
+
     stdio_servers: Literal["auto", "off", "on"] = "auto"
     """Whether tool servers are started here by command; `auto`: by `accredit up`, not by `accredit serve`."""
     stdio_uids: Annotated[str, Field(pattern=r"^[0-9]{1,10}-[0-9]{1,10}$")] = "61184-65519"
@@ -202,7 +211,7 @@ def load_settings(directory: Path | None, environ: Mapping[str, str], **given: A
     }
     if isinstance(values.get("allowed_hosts"), str):
         values["allowed_hosts"] = tuple(host.strip() for host in values["allowed_hosts"].split(","))
-    for name in ("store_directories", "store_scan_locales"):
+    for name in ("detectors", "store_directories", "store_scan_locales"):
         if isinstance(values.get(name), str):
             values[name] = tuple(each.strip() for each in values[name].split(","))
     values |= {name: value for name, value in given.items() if value is not None}

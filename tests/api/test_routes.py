@@ -167,6 +167,9 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                 f"/api/v1/agents/{{name}}/{about}": ["ticket-counter"]
                 for about in (
                     "baseline",
+                    "behaviour",
+                    "behaviour/diff",
+                    "behaviour/sessions",
                     "certificate",
                     "credentials",
                     "limits",
@@ -206,7 +209,8 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
             for value in given[path] if "{" in path else [""]:
                 answer = http.get(re.sub(r"{\w+}", value, path), params=asked.get(path.rpartition("/")[2], {}))
                 absent = (
-                    "/baseline", "/certificate", "/receipt", "{approval}", "{simulation}", "{finding}", "{purge}",
+                    "/baseline", "/behaviour", "/behaviour/diff", "/behaviour/sessions", "/certificate", "/receipt",
+                    "{approval}", "{simulation}", "{finding}", "{purge}",
                     "{review}", "{campaign}", "{session}",
                 )  # fmt: skip
                 there = not path.endswith((*absent, "{incident}", "/namespaces", "/items"))

@@ -137,6 +137,9 @@ _VERBS: dict[tuple[str, str], list[str]] = {
     ("POST", "campaign_start"): ["review", "start", "--tier", "high", *_REASON],
     ("POST", "campaign_close"): ["review", "close", "rvc_x"],
     ("POST", "campaign_accept"): ["review", "accept", "rvc_x", "agt_x", *_REASON],
+    ("POST", "baseline_learn"): ["baseline", "learn", "x", "--from", "recorded", "--since", "30d", "--sessions", "40"],
+    ("POST", "baseline_accept"): ["baseline", "accept", "x", "sha256:" + "0" * 64],
+    ("POST", "baseline_reset"): ["baseline", "reset", "x", *_REASON],
     ("POST", "campaign_include"): ["review", "include", "rvc_x", "production/x"],
 }
 _READS: dict[str, list[str]] = {
@@ -167,6 +170,10 @@ _READS: dict[str, list[str]] = {
     "agent_export": ["agent", "export", "x", "--format", "oasf"],
     "agent_receipt": ["agent", "receipt", "x"],
     "agent_baseline": ["baseline", "show", "x"],
+    "baseline_list": ["baseline", "list"],
+    "agent_behaviour": ["baseline", "show", "x", "--behaviour", "-o", "json"],
+    "agent_behaviour_sessions": ["baseline", "show", "x", "--of", "proposal", "-o", "json"],
+    "agent_behaviour_diff": ["baseline", "diff", "x", "-o", "json"],
     "agent_reported": ["agent", "reported", "x"],
     "agent_unused": ["agent", "unused", "x"],
     "agent_envelope": ["agent", "envelope", "x"],

@@ -44,6 +44,7 @@ from accredit.kernel.codes import Code
 from accredit.kernel.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError
 from accredit.kernel.ids import AgentId, HoldId, PersonId, TeamId, ToolId
 from accredit.kernel.legible import visible
+from accredit.lifecycle.baseline_operations import BaselineDifference, BehaviourShown
 from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.chat_operations import ChatChannel, ChatLink
 from accredit.lifecycle.discovery.findings import (
@@ -190,6 +191,25 @@ class Shelves:
         return made
 
 
+class Behaviours:
+    """How agents are watched, and what is in proposals."""
+
+    def __init__(self) -> None:
+        self.shown: dict[AgentId, BehaviourShown] = {}
+        self.differs: BaselineDifference | None = None
+
+    def show(self, agent: AgentId) -> BehaviourShown:
+        if agent not in self.shown:
+            raise NotFoundError(Code.NOT_FOUND, "it has no baseline")
+        return self.shown[agent]
+
+    def compare(self, agent: AgentId, before: str, after: str) -> BaselineDifference:
+        assert agent in self.shown
+        assert {before, after} <= {"accepted", "proposal"}
+        assert self.differs is not None
+        return self.differs
+
+
 class Desk:
     """The services, with everything done noted."""
 
@@ -221,6 +241,7 @@ class Desk:
         self.basis = "roles"
         self.shelves = Shelves(self.done)
         self.panel = Panel(self.done, NOW_US)
+        self.behaviour = Behaviours()
         self._grants: list[RoleGrant] = []
         self._made = itertools.count(1)
         for name in ("dana", "lee", "sam", "kim", "ada"):
@@ -477,6 +498,7 @@ class Desk:
             chats=_Chats(self),
             reviews=self.panel,
             review_operations=self.panel,
+            behaviour=self.behaviour,
         )
 
     # -- accounts

@@ -60,6 +60,7 @@ from accredit.registry.organisation import RoleGrant
 from accredit.registry.service import Registry
 from accredit.storage.archive import FileArchive
 from accredit.storage.memory.counters import MemoryCounterStore
+from accredit.storage.memory.fitted import MemoryFittedStore
 from accredit.storage.memory.profiles import MemoryProfileStore
 from accredit.storage.sqlite.records import SqliteRecordStore
 from accredit.storage.sqlite.state import SqliteControlStore
@@ -67,6 +68,7 @@ from accredit.storage.stores.opening import OpenedStores
 from accredit.storage.stores.samples import FileSamples
 from tests.audit.building import STREAM, signer
 from tests.identity.world import Gate
+from tests.monitoring.drift.running import Kind
 from tests.state.installation import Installation as Place
 
 NOW_US = 1_795_428_000_000_000  # 2026-11-23T10:00:00Z
@@ -411,6 +413,8 @@ async def house(
         pseudonyms=log.pseudonyms,
         schedule=schedule,
         profiles=MemoryProfileStore(),
+        fitted=MemoryFittedStore(),
+        detectors=(Kind(),),
         session_idle_us=30 * 60_000_000,
         clock=clock,
         ids=ids,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from accredit.monitoring.model import AlertKind, RemediationKind
 from accredit.monitoring.remedy import remedy_for
-from accredit.policy.config import ANSWERED, STATISTICAL, Answer, RemediationRule, read_config
+from accredit.policy.config import ANSWERED, STATISTICAL, AutomaticAnswer, RemediationRule, read_config
 from accredit.registry.model import Environment, RestrictionKind, Tier
 
 RULE = """
@@ -20,7 +20,7 @@ role = "security"
 RULES = st.builds(
     RemediationRule,
     on=st.frozensets(st.sampled_from(sorted(ANSWERED)), min_size=1),
-    do=st.sampled_from(Answer),
+    do=st.sampled_from(AutomaticAnswer),
     for_s=st.integers(60, 7 * 86_400),
     acts=st.booleans(),
     environment=st.sampled_from(["production", "staging"]),
@@ -28,11 +28,13 @@ RULES = st.builds(
 )
 
 
-@pytest.mark.requirement("monitoring:remediation:table")
+@pytest.mark.requirement("monitoring:remediation:rules")
 def test_a_rule_is_read_and_only_rehearses_unless_it_says_that_it_acts() -> None:
     config, faults = read_config(RULE)
     assert faults == ()
-    assert config.remediations == (RemediationRule(STATISTICAL, Answer.HOLD, 86_400, acts=False, role="security"),)
+    assert config.remediations == (
+        RemediationRule(STATISTICAL, AutomaticAnswer.HOLD, 86_400, acts=False, role="security"),
+    )
     (acting,) = read_config(RULE + 'mode = "act"\nfor = "4h"\ntiers = ["high"]')[0].remediations
     assert (acting.acts, acting.for_s, acting.tiers) == (True, 4 * 3600, frozenset({"high"}))
 
@@ -74,7 +76,7 @@ def test_the_list_has_an_end_and_is_a_list() -> None:
     assert read_config('remediation = "x"')[1]
 
 
-@pytest.mark.requirement("monitoring:remediation:table")
+@pytest.mark.requirement("monitoring:remediation:rules")
 def test_every_kind_that_rules_can_answer_is_one_of_monitoring() -> None:
     assert ANSWERED - {kind.value for kind in AlertKind} - STATISTICAL == set()
 
@@ -104,16 +106,20 @@ def test_rules_add_to_what_is_built_in_and_never_take_from_it(
         one for one in rules
         if kind.value in one.on and one.environment == environment.value and (tier or Tier.HIGH).value in one.tiers
     ]  # fmt: skip
-    expected = max([strength(built_in), *[list(Answer).index(one.do) + 1 for one in fitting if one.acts]])
+    expected = max([strength(built_in), *[list(AutomaticAnswer).index(one.do) + 1 for one in fitting if one.acts]])
     assert strength(with_rules) == expected
     assert bool(with_rules.rehearsed) == any(not one.acts for one in fitting)
     assert with_rules.severity == built_in.severity
 
 
 @pytest.mark.requirement("monitoring:remediation:statistic")
-@given(st.text('abcdehnoqrstuv -"[]=\n', max_size=80), st.sampled_from(Answer), st.sampled_from(sorted(STATISTICAL)))
-def test_no_text_of_a_release_has_a_statistic_stop_an_agent(more: str, do: Answer, kind: str) -> None:
+@given(
+    st.text('abcdehnoqrstuv -"[]=\n', max_size=80),
+    st.sampled_from(AutomaticAnswer),
+    st.sampled_from(sorted(STATISTICAL)),
+)
+def test_no_text_of_a_release_has_a_statistic_stop_an_agent(more: str, do: AutomaticAnswer, kind: str) -> None:
     config, _ = read_config(f'[[remediation]]\non = ["{kind}", "new-tool"]\ndo = "{do}"\nmode = "act"\n{more}')
     for rule in config.remediations:
         if rule.on & STATISTICAL:
-            assert rule.do in {Answer.THROTTLE, Answer.HOLD, Answer.READ_ONLY}
+            assert rule.do in {AutomaticAnswer.THROTTLE, AutomaticAnswer.HOLD, AutomaticAnswer.READ_ONLY}

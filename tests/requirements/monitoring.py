@@ -117,7 +117,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     ),
     Requirement("monitoring:alert:disposition", "issue 7 §9", "whoever resolves an alert says what it was"),
     Requirement(
-        "monitoring:remediation:table", "issue 7 §9", "a release says what answers alerts, and rehearses it first"
+        "monitoring:remediation:rules", "issue 7 §9", "a release says what answers alerts, and rehearses it first"
     ),
     Requirement(
         "monitoring:remediation:faults", "issue 7 §9", "a rule that could not be meant is refused with its fix"

@@ -21,6 +21,7 @@ from accredit.api.acts import acts
 from accredit.api.agents import agents
 from accredit.api.approvals import approvals
 from accredit.api.asking import Asking
+from accredit.api.baselines import baselines
 from accredit.api.breaking import breaking
 from accredit.api.chats import chats
 from accredit.api.credentials import credentials
@@ -71,6 +72,7 @@ _SUBJECTS = (
     directories,
     chats,
     reviews,
+    baselines,
 )
 _PROBLEM = {
     "type": "object",

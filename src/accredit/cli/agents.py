@@ -35,9 +35,8 @@ __all__ = ["app"]
 
 app = App()
 agent = App(name="agent", help="Agents, by name, environment/name or id; a name alone is one in development.")
-baseline = App(name="baseline", help="What agents were approved to do.")
 limits = App(name="limits", help="What agents have used of their limits.")
-for group in (agent, baseline, limits):
+for group in (agent, limits):
     app.command(group)
 
 _STEPS: Final[Parts] = {"steps": ("step", "does", "at", "result", "open")}
@@ -211,12 +210,6 @@ def _agent_logs(name: str, *, page: Older = NEWEST, output: Out = TABLE) -> None
     listed(
         "/api/v1/audit/records", output, "seq", "time", "kind", "tool", "decision", "code", page=page, agent=name
     )  # fmt: skip
-
-
-@baseline.command(name="show")
-def _baseline_show(agent: str, *, output: Out = TABLE) -> None:
-    """Show what an agent was approved to do, and what its instances say they are."""
-    listed(_path(agent, "/baseline"), output)
 
 
 @limits.command(name="show")

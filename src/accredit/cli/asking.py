@@ -35,6 +35,7 @@ __all__ = [
     "called",
     "changing",
     "client",
+    "days_of",
     "listed",
     "person_id",
     "read_data",
@@ -53,6 +54,7 @@ Thumbprint = Annotated[str, Parameter(allow_leading_hyphen=True)]
 TABLE = Format.TABLE
 _Limit = Annotated[int | None, Parameter(help="At most so many.")]
 _PENDING: Final = 3
+_LONGEST_DAYS: Final = 3_650
 _PERSON: Final = "psn_"
 
 
@@ -81,6 +83,18 @@ NEWEST: Final = Older()
 def client() -> ApiClient:
     """The server of this user's profile."""
     return ApiClient(load_profile(os.environ))
+
+
+def days_of(since: str) -> int:
+    """How many days a time like `30d` is.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    number, unit = since[:-1], since[-1:]
+    if unit != "d" or not number.isdecimal() or not 0 < int(number) <= _LONGEST_DAYS:
+        raise InvalidInputError(Code.SETTING_INVALID, f"`{since[:20]}` is not a number of days", hint="write `30d`")
+    return int(number)
 
 
 def segment(name: str) -> str:

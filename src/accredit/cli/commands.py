@@ -8,6 +8,7 @@ from accredit import __version__
 from accredit.cli import (
     agents,
     approvals,
+    baselines,
     breaking,
     chats,
     credentials,
@@ -38,6 +39,7 @@ _SUBJECTS = (
     registered,
     people,
     agents,
+    baselines,
     approvals,
     breaking,
     holds,

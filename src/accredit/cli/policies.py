@@ -20,6 +20,7 @@ from accredit.cli.asking import (
     called,
     changing,
     client,
+    days_of,
     listed,
     read_text,
     segment,
@@ -40,7 +41,6 @@ app.command(policy)
 _PUBLICATION = ("number", "digest", "published", "by", "approved_by", "basis", "in_force")
 _CHANGES: Final = 3
 _WOULD_BREAK: Final = 8
-_LONGEST_DAYS: Final = 3650
 _LAYERS = ("org/", "team/", "agent/", "ext/")
 _RULE = ("agent", "tool", "handed_on_to", "handed_on_by", "before", "after", "added", "removed", "observed")
 _FINDING = ("severity", "rule", "path", "policy", "message", "fix")
@@ -178,7 +178,7 @@ def _policy_simulate(
 def _policy_replay(*, since: str = "30d", output: Out = TABLE) -> int:
     """Judge the recorded calls again by what was in force then; exit 1 unless every decision comes out exactly so."""
     with client() as api:
-        begun = api.post("/api/v1/policy/replay", {"days": _days(since)})
+        begun = api.post("/api/v1/policy/replay", {"days": days_of(since)})
         proof = wait_for(api, begun)["proof"]
     counts = {key: value for key, value in proof.items() if key != "differences"}
     show({**counts, "differences": proof["differences"]}, output)
@@ -187,15 +187,8 @@ def _policy_replay(*, since: str = "30d", output: Out = TABLE) -> int:
 
 def simulated(api: ApiClient, files: dict[str, str], since: str, agents: tuple[str, ...]) -> dict[str, Any]:
     """A simulation of these policies, over."""
-    form: dict[str, Any] = {"files": files, "days": _days(since)}
+    form: dict[str, Any] = {"files": files, "days": days_of(since)}
     return wait_for(api, api.post("/api/v1/policy/simulate", form | ({"agents": list(agents)} if agents else {})))
-
-
-def _days(since: str) -> int:
-    number, unit = since[:-1], since[-1:]
-    if unit != "d" or not number.isdecimal() or not 0 < int(number) <= _LONGEST_DAYS:
-        raise InvalidInputError(Code.SETTING_INVALID, f"`{since[:20]}` is not a number of days", hint="write `30d`")
-    return int(number)
 
 
 def wait_for(api: ApiClient, begun: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -83,8 +84,23 @@ class AgentViews:
             holds=self._services.holds.find(agent=agent.id, state=HoldState.OPEN),
             events=dossier.timeline if everything else dossier.timeline[:_SHOWN],
             certificate=self._services.certificates.newest(agent.id),
+            **await asyncio.to_thread(self._behaviour, agent.id),
             promoted=self._services.catalogue().agent(agent.promoted_from) if agent.promoted_from else None,
         )
+
+    def _behaviour(self, agent: AgentId) -> dict[str, Any]:
+        """How its behaviour is watched, and what is in a proposal; what cannot be told is left out."""
+        try:
+            found = self._services.behaviour.show(agent)
+        except AccreditError:
+            return {"behaviour": None, "proposed": None}
+        proposed = None
+        if found.behaviour.proposal is not None and found.behaviour.proposal.digest not in found.unproven:
+            accepted = found.behaviour.accepted
+            before = "accepted" if accepted is not None and accepted.digest not in found.unproven else "proposal"
+            with suppress(AccreditError):
+                proposed = self._services.behaviour.compare(agent, before, "proposal")
+        return {"behaviour": found, "proposed": proposed}
 
     def named(self, name: str, who: Operator) -> Agent:
         """The agent of that id or environment/name, for somebody who may look at it; else there is none."""

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from accredit.console.entry import STATIC, is_fragment
+from accredit.console.plots import bar, line
 from accredit.console.text import datum, moment, nests, remaining, rows_alike, said, short
 
 __all__ = ["Pages", "StaticFiles"]
@@ -55,6 +56,8 @@ class Pages:
         )
         self._environment.filters |= {"datum": datum, "moment": moment, "said": said, "short": short}
         self._environment.globals |= {
+            "bar": bar,
+            "plot": line,
             "static": static.url,
             "nests": nests,
             "remaining": remaining,

@@ -29,6 +29,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, HoldId, PersonId, ToolId
+from accredit.lifecycle.baseline_operations import BaselineDifference, BehaviourShown
 from accredit.lifecycle.certificates import Certificate
 from accredit.lifecycle.chat_operations import ChatChannel, ChatLink
 from accredit.lifecycle.discovery.findings import AgentFinding, FindingAnswer, FindingKind
@@ -50,6 +51,7 @@ from accredit.registry.organisation import Organisation
 __all__ = [
     "AccountList",
     "AlertList",
+    "BehaviourDesk",
     "Calls",
     "CertificateList",
     "Chats",
@@ -422,6 +424,18 @@ class GlassDesk(Protocol):
     async def end(self, who: Operator, id_: str) -> BreakGlass: ...
 
 
+class BehaviourDesk(Protocol):
+    """How behaviour is watched. Reads the stores: to be called from a thread."""
+
+    def show(self, agent: AgentId) -> BehaviourShown:
+        """Raises NotFoundError if the agent has no baseline."""
+        ...
+
+    def compare(self, agent: AgentId, before: str, after: str) -> BaselineDifference:
+        """Raises NotFoundError, and ConflictError if the sessions are not proven."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
     """Everything the pages may touch."""
@@ -453,3 +467,4 @@ class ConsoleServices:
     chats: Chats
     reviews: ReviewLists
     review_operations: ReviewActs
+    behaviour: BehaviourDesk

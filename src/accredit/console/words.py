@@ -29,6 +29,8 @@ ALERTS: Final[Mapping[AlertKind, str]] = {
     AlertKind.RIGHT_LOST: "Its owner lost a right, or moved",
     AlertKind.OWNERLESS: "Its owner left and nobody took over",
     AlertKind.REVIEW: "A review of it is overdue, took something away, or wants something put right",
+    AlertKind.BEHAVIOUR_DRIFT: "Its sessions are not like those of its baseline any more",
+    AlertKind.UNWATCHED: "Its behaviour is not compared with what was accepted",
     AlertKind.GHOST: "The credential of a retired agent was used",
 }
 WAS: Final[Mapping[AlertDisposition, str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName
 from accredit.kernel.sealing import Sealer
 from accredit.lifecycle.absence import Absence
+from accredit.lifecycle.baseline_operations import BaselineOperations
 from accredit.lifecycle.breaking_operations import BreakingOperations
 from accredit.lifecycle.cascading import Cascade
 from accredit.lifecycle.certificates import Certificates
@@ -78,7 +79,9 @@ from accredit.lifecycle.succession import SuccessionTimes
 from accredit.lifecycle.successions import Successions
 from accredit.lifecycle.timeline import Timeline
 from accredit.limits.service import Limits
-from accredit.monitoring.baselines import BaselineKeeper
+from accredit.monitoring.baselines import BaselineKeeper, LearningTerms
+from accredit.monitoring.drift.ports import DetectorKind, FittedStore
+from accredit.monitoring.drift.watching import BehaviourWatch
 from accredit.monitoring.observations import Observations
 from accredit.monitoring.observing import ObservedTraffic
 from accredit.monitoring.profiles.following import SessionProfiles
@@ -131,6 +134,8 @@ class LifecycleRoom:
     reviews: ReviewOperations
     running: RunningVersions
     sessions: SessionOperations
+    behaviour: BehaviourWatch
+    baseline_operations: BaselineOperations
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -180,9 +185,14 @@ class LifecycleRoom:
                 await _tried(each)
 
     async def _following(self) -> None:
+        rounds = 0
         while True:
             await asyncio.sleep(WATCH_S)
+            rounds += 1
             await _tried(self.sessions.round)
+            await _tried(self.behaviour.round)
+            if rounds % TIDY_EVERY == 0:
+                await _tried(self.baseline_operations.round)
 
     async def close(self) -> None:
         """Write what is counted and not written yet; if that fails, it is counted again from the log."""
@@ -191,6 +201,10 @@ class LifecycleRoom:
             await self.monitor.close()
         except AccreditError as error:
             _log.warning("what monitoring counted last is counted again at the next start: %s", error.message)
+        try:
+            await self.behaviour.close()
+        except AccreditError as error:
+            _log.warning("the newest sessions are looked at again at the next start: %s", error.message)
 
 
 async def _tried(once: Callable[[], Awaitable[object]]) -> None:
@@ -241,6 +255,10 @@ def furnished(
     chat_votes: str = "medium",
     schedule: Schedule | None = None,
     profiles: ProfileStore,
+    fitted: FittedStore,
+    detectors: Sequence[DetectorKind] = (),
+    detectors_in_memory: int = 10_000,
+    learning: LearningTerms | None = None,
     session_idle_us: int,
 ) -> LifecycleRoom:
     """The room over those services; `at` is called between any two steps of a procedure, for fault tests."""
@@ -269,7 +287,8 @@ def furnished(
         steady=steady,
         replacing=grounds.replacing,
     )
-    credentials, baselines = AgentCredentials(), BaselineKeeper(control, lambda: registry.catalogue)
+    credentials = AgentCredentials()
+    baselines = BaselineKeeper(control, lambda: registry.catalogue, learning)
     sign_off = VersionSignOff(approvals)
 
     def agents() -> Iterable[Agent]:
@@ -373,6 +392,19 @@ def furnished(
         tier_of=judging.present,
         said_in=said_in,
         rules=lambda: releases.current.config.remediations,
+    )
+
+    behaviour = BehaviourWatch(
+        control,
+        profiles,
+        fitted,
+        baselines,
+        monitor,
+        kinds=detectors,
+        agent=registry.get,
+        sealer=sealer.derive("drift-states"),
+        clock=clock,
+        in_memory=detectors_in_memory,
     )
     record_operations = RecordOperations(
         legal_holds, erasures, expiries, approvals, registry, clock, backup_days=backup_days
@@ -535,5 +567,9 @@ def furnished(
             registry,
             monitor,
             clock,
+        ),
+        behaviour,
+        BaselineOperations(
+            control, baselines, profiles, fitted, behaviour, registry, judging, monitor, timeline, clock
         ),
     )

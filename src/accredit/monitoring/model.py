@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import AgentId, CredentialId, ToolId
+from accredit.monitoring.behaviour import Behaviour
 from accredit.registry.model import RestrictionKind, Tier
 
 __all__ = [
@@ -68,6 +69,8 @@ class Baseline:
     """When the agent retired. A newer version's baseline takes its place."""
     replaced: Replaced | None = None
     """The baseline before this one, while instances change over."""
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    """What its sessions are compared with, as far as that was learned."""
 
     @property
     def open(self) -> bool:
@@ -134,6 +137,10 @@ class AlertKind(StrEnum):
     """Nobody took over an agent whose owner left: it was narrowed, or is to be retired."""
     REVIEW = "review"
     """A review of it was not answered in time, took something away, or wants something put right."""
+    BEHAVIOUR_DRIFT = "behaviour-drift"
+    """Its sessions are not like those of its baseline any more, by a sequential test."""
+    UNWATCHED = "unwatched"
+    """Its behaviour is not compared with what was accepted, or not by all that should: what it lacks."""
 
 
 class Severity(StrEnum):

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from accredit.monitoring.model import AlertKind, RemediationKind, Severity
-from accredit.policy.config import Answer, RemediationRule
+from accredit.policy.config import AutomaticAnswer, RemediationRule
 from accredit.registry.model import Environment, RestrictionKind, Tier
 
 __all__ = ["POSTURE_KINDS", "Remedy", "remedy_for"]
@@ -68,6 +68,9 @@ _TOLD: Final = {
     AlertKind.RIGHT_LOST: Remedy(Severity.WARNING),  # what is lost is lost already, exactly
     AlertKind.OWNERLESS: Remedy(Severity.WARNING),  # what is done about it is done already
     AlertKind.REVIEW: Remedy(Severity.WARNING),
+    # a statistic: people look at what moved, and nothing is done on the strength of it alone
+    AlertKind.BEHAVIOUR_DRIFT: Remedy(Severity.WARNING),
+    AlertKind.UNWATCHED: Remedy(Severity.WARNING),
     AlertKind.GHOST: Remedy(Severity.CRITICAL),  # its credential is dead already: there is nothing left to take
 }
 
@@ -110,14 +113,17 @@ def _built_in(kind: AlertKind, environment: Environment, tier: Tier | None) -> R
     return _IN_PRODUCTION[kind][tier or Tier.HIGH]
 
 
-_ANSWERS: Final = tuple(Answer)
+_ANSWERS: Final = tuple(AutomaticAnswer)
 _RESTRICTS: Final = {
-    Answer.THROTTLE: RestrictionKind.THROTTLE,
-    Answer.HOLD: RestrictionKind.HOLD,
-    Answer.READ_ONLY: RestrictionKind.READ_ONLY,
-    Answer.DROP_TOOL: RestrictionKind.DROP_TOOL,
+    AutomaticAnswer.THROTTLE: RestrictionKind.THROTTLE,
+    AutomaticAnswer.HOLD: RestrictionKind.HOLD,
+    AutomaticAnswer.READ_ONLY: RestrictionKind.READ_ONLY,
+    AutomaticAnswer.DROP_TOOL: RestrictionKind.DROP_TOOL,
 }
-_STATES: Final = {Answer.QUARANTINE: RemediationKind.QUARANTINE, Answer.SUSPEND: RemediationKind.SUSPEND}
+_STATES: Final = {
+    AutomaticAnswer.QUARANTINE: RemediationKind.QUARANTINE,
+    AutomaticAnswer.SUSPEND: RemediationKind.SUSPEND,
+}
 
 
 def _strength_of(rule: RemediationRule) -> tuple[int, int]:

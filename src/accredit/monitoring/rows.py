@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from accredit.kernel.ids import AgentId, ToolId
+from accredit.monitoring.behaviour import Behaviour, FittedBaseline, Learning, LearningSource
 from accredit.monitoring.model import (
     Alert,
     AlertDisposition,
@@ -44,6 +45,7 @@ __all__ = [
     "alert_from",
     "baseline_doc",
     "baseline_from",
+    "fitted_baseline_from",
 ]
 
 ALERT: Final = "alert"
@@ -64,9 +66,87 @@ def _models_from(doc: list[list[str]]) -> frozenset[tuple[str, str]]:
     return frozenset((provider, model) for provider, model in doc)
 
 
+def _learning_doc(learning: Learning | None) -> dict[str, Any] | None:
+    return (
+        None
+        if learning is None
+        else {
+            "by": learning.by,
+            "sessions": learning.sessions,
+            "since_us": learning.since_us,
+            "until_us": learning.until_us,
+        }
+    )
+
+
+def _fitted_doc(fitted: FittedBaseline | None) -> dict[str, Any] | None:
+    return (
+        None
+        if fitted is None
+        else {
+            "accepted_by": fitted.accepted_by,
+            "accepted_us": fitted.accepted_us,
+            "after": fitted.after,
+            "detectors": [list(each) for each in sorted(fitted.detectors.items())],
+            "digest": fitted.digest,
+            "first_us": fitted.first_us,
+            "ids": list(fitted.ids),
+            "last_us": fitted.last_us,
+            "left_out": fitted.left_out,
+            "proposed_by": fitted.proposed_by,
+            "proposed_us": fitted.proposed_us,
+            "source": fitted.source.value,
+            "version": fitted.version,
+            "views": [list(each) for each in sorted(fitted.views.items())],
+        }
+    )
+
+
+def fitted_baseline_from(doc: Mapping[str, Any] | None) -> FittedBaseline | None:
+    return (
+        None
+        if doc is None
+        else FittedBaseline(
+            digest=doc["digest"],
+            ids=tuple(doc["ids"]),
+            first_us=doc["first_us"],
+            last_us=doc["last_us"],
+            views=dict(doc["views"]),
+            source=LearningSource(doc["source"]),
+            version=doc["version"],
+            left_out=doc["left_out"],
+            proposed_us=doc["proposed_us"],
+            proposed_by=doc["proposed_by"],
+            after=doc["after"],
+            accepted_us=doc["accepted_us"],
+            accepted_by=doc["accepted_by"],
+            detectors=dict(doc["detectors"]),
+        )
+    )
+
+
+def _behaviour_from(doc: Mapping[str, Any] | None) -> Behaviour:
+    if doc is None:  # of a release that learned nothing
+        return Behaviour()
+    learning = doc["learning"]
+    return Behaviour(
+        learning=learning
+        and Learning(learning["since_us"], learning["sessions"], learning["until_us"], learning["by"]),
+        proposal=fitted_baseline_from(doc["proposal"]),
+        accepted=fitted_baseline_from(doc["accepted"]),
+        previous=fitted_baseline_from(doc["previous"]),
+    )
+
+
 def baseline_doc(baseline: Baseline) -> dict[str, Any]:
-    before = baseline.replaced
+    before, behaviour = baseline.replaced, baseline.behaviour
     return {
+        "behaviour": {
+            "accepted": _fitted_doc(behaviour.accepted),
+            "learning": _learning_doc(behaviour.learning),
+            "previous": _fitted_doc(behaviour.previous),
+            "proposal": _fitted_doc(behaviour.proposal),
+        },
         "clearance": baseline.clearance,
         "closed_us": baseline.closed_us,
         "data": sorted(baseline.data),
@@ -108,6 +188,7 @@ def baseline_from(key: str, doc: Mapping[str, Any]) -> Baseline:
         closed_us=doc["closed_us"],
         replaced=before
         and Replaced(before["version"], before["prompt"], _models_from(before["models"]), before["until_us"]),
+        behaviour=_behaviour_from(doc.get("behaviour")),
     )
 
 

@@ -304,6 +304,17 @@ class Monitor:
             )
             await self._alerts.open(deviation, remedy, environment)
 
+    async def over(self, agent: AgentId, kind: AlertKind, matter: str) -> None:
+        """Resolve the alert on what another room knows not to be so any more; nothing if there is none.
+
+        Raises:
+            UnavailableError: it could not be made durable; repeating it completes it.
+        """
+        async with self._alone:
+            standing = self._alerts.standing(agent, kind, matter)
+            if standing is not None and standing.closed_us is None:
+                await self._alerts.over(standing.id)
+
     def _deviations(self, seen: SeenCall | SeenRefusal) -> tuple[Deviation, ...]:
         if isinstance(seen, SeenRefusal):
             agent = self._agent_of(seen.credential)

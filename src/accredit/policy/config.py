@@ -34,7 +34,7 @@ __all__ = [
     "BUILT_IN",
     "CONFIG_FILE",
     "STATISTICAL",
-    "Answer",
+    "AutomaticAnswer",
     "Counter",
     "CounterScope",
     "PolicyConfig",
@@ -99,7 +99,7 @@ ANSWERED = frozenset(
 """Kinds of alert that rules can answer: all that are about an agent of ours and no mere report of somebody's."""
 
 
-class Answer(StrEnum):
+class AutomaticAnswer(StrEnum):
     """What a rule does, the mildest first. Each is reversible and ends by itself, or by whoever resumes the agent."""
 
     THROTTLE = "throttle"
@@ -110,7 +110,7 @@ class Answer(StrEnum):
     SUSPEND = "suspend"
 
 
-_STOPS = frozenset({Answer.DROP_TOOL, Answer.QUARANTINE, Answer.SUSPEND})
+_STOPS = frozenset({AutomaticAnswer.DROP_TOOL, AutomaticAnswer.QUARANTINE, AutomaticAnswer.SUSPEND})
 _LONGEST_ANSWER_S = 7 * 86_400
 _MAX_RULES = 64
 _ENVIRONMENTS = frozenset({"production", "staging", "development"})
@@ -124,7 +124,7 @@ class RemediationRule:
     """What answers an alert by itself."""
 
     on: frozenset[str]
-    do: Answer
+    do: AutomaticAnswer
     for_s: int
     acts: bool
     """False: it only puts on record what it would have done."""
@@ -282,10 +282,10 @@ def _remediation(table: Any) -> RemediationRule | tuple[str, str]:
     environment, do, mode = table.get("environment", "production"), table.get("do"), table.get("mode", "dry-run")
     if tiers is None or environment not in _ENVIRONMENTS:
         return "is for no known tier or environment", 'write `tiers = ["high"]`, `environment = "production"`'
-    if do not in set(Answer) or mode not in {"dry-run", "act"}:
+    if do not in set(AutomaticAnswer) or mode not in {"dry-run", "act"}:
         return (
             "does nothing that is known",
-            f'write `do = "hold"`, or another of {", ".join(Answer)}; `mode = "act"` or "dry-run"',
+            f'write `do = "hold"`, or another of {", ".join(AutomaticAnswer)}; `mode = "act"` or "dry-run"',
         )
     if do in _STOPS and on & STATISTICAL:
         return "stops an agent on a statistic alone", "use throttle, hold or read-only, and let people stop it"
@@ -293,19 +293,19 @@ def _remediation(table: Any) -> RemediationRule | tuple[str, str]:
     if not 0 < seconds <= _LONGEST_ANSWER_S:
         return "has no end within seven days", 'write `for = "4h"`: a number and s, m, h or d'
     slowed, role = table.get("calls_per_minute"), table.get("role")
-    if (do == Answer.THROTTLE) is not (slowed is not None) or not (
+    if (do == AutomaticAnswer.THROTTLE) is not (slowed is not None) or not (
         slowed is None or (type(slowed) is int and 0 < slowed <= 60_000)
     ):
         return (
             "has no rate, or one that it does not take",
             "a throttle, and nothing else, has `calls_per_minute`, a whole number",
         )
-    if (do == Answer.HOLD) is not (role is not None) or not (role is None or role in _ROLES):
+    if (do == AutomaticAnswer.HOLD) is not (role is not None) or not (role is None or role in _ROLES):
         return (
             "has no role, or one that it does not take",
             f"a hold, and nothing else, has a `role`: {', '.join(sorted(_ROLES))}",
         )
-    return RemediationRule(on, Answer(do), seconds, mode == "act", environment, tiers, slowed, role)
+    return RemediationRule(on, AutomaticAnswer(do), seconds, mode == "act", environment, tiers, slowed, role)
 
 
 def _names(value: Any, known: frozenset[str]) -> frozenset[str] | None:

@@ -56,6 +56,8 @@ class Act(StrEnum):
     RUN_REVIEWS = "run reviews"
     REVIEW_AGENT = "review agents"
     STATE_NEED = "say whether an agent is still needed"
+    LEARN_BASELINE = "have baselines learned"
+    ACCEPT_BASELINE = "accept baselines"
     READ = "read"
 
 
@@ -101,6 +103,8 @@ _MAY: Mapping[Act, tuple[Role | _As, ...]] = {
     Act.RUN_REVIEWS: (Role.SECURITY, Role.COMPLIANCE),
     Act.REVIEW_AGENT: (*_OWNERS, Role.TEAM_LEAD, Role.SECURITY),
     Act.STATE_NEED: _OWNERS,
+    Act.LEARN_BASELINE: (*_OWNERS, Role.TEAM_LEAD, Role.OPERATOR, Role.SECURITY),
+    Act.ACCEPT_BASELINE: (*_OWNERS, Role.TEAM_LEAD, Role.SECURITY),
 }
 _NOT_BY_OWNERS = frozenset({Act.RESUME, Act.LIFT_QUARANTINE, Act.LIFT_RESTRICTION, Act.CLOSE_INCIDENT})
 

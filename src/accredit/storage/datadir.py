@@ -7,7 +7,8 @@
     control.db          control state
     audit.db            the log
     deferred.db         calls that their clients ask about until they are done
-    profiles.db         finished sessions in numbers, made of the log
+    profiles.db         finished sessions in numbers, made of the log, and what detectors made of them
+    baselines.db        the sessions that people accepted as what agents do, by their digest
     archive/            what is kept of retired agents: one file each, with proofs
 
 Modes and owners are read with stat, never asked of access(2), which answers for another user under sudo.
@@ -43,6 +44,7 @@ _CONTROL: Final = "control.db"
 _AUDIT: Final = "audit.db"
 _DEFERRED: Final = "deferred.db"
 _PROFILES: Final = "profiles.db"
+_BASELINES: Final = "baselines.db"
 _ADDRESS_BYTES = 200
 
 
@@ -119,6 +121,10 @@ class DataDirectory:
     @property
     def profiles_db(self) -> Path:
         return self.path / _PROFILES
+
+    @property
+    def baselines_db(self) -> Path:
+        return self.path / _BASELINES
 
     @property
     def sealer(self) -> Sealer:

@@ -23,10 +23,14 @@ FLEET_RATE: Final = 0.005
 _Key = TypeVar("_Key", bound=Hashable)
 
 
-def confirmed(stats: Mapping[_Key, float], *, rate: float = FLEET_RATE) -> frozenset[_Key]:
-    """The agents whose statistic (a decimal logarithm, as `Reading.stat`) counts among all that are watched."""
+def confirmed(stats: Mapping[_Key, float], *, rate: float = FLEET_RATE, among: int = 0) -> frozenset[_Key]:
+    """The agents whose statistic (a decimal logarithm, as `Reading.stat`) counts among all that are watched.
+
+    Those whose statistic is below 1 / rate count only together with everybody: they may be left out of `stats` and
+    counted in `among`, the number of all agents.
+    """
     ordered = sorted(stats.items(), key=lambda one: -one[1])
-    level = log10(max(len(ordered), 1) / rate)
+    level = log10(max(len(ordered), among, 1) / rate)
     last = 0
     for number, (_, stat) in enumerate(ordered, 1):
         if stat >= level - log10(number):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from accredit.kernel.canonical import Digest
 from accredit.monitoring.profiles.model import SessionProfile
 
-__all__ = ["DriftDetector", "Reading", "ViewReading"]
+__all__ = ["DetectorFaultError", "DetectorKind", "DriftDetector", "FittedStore", "Reading", "ViewReading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +66,64 @@ class DriftDetector(Protocol):
         Raises:
             InvalidInputError: it is none.
         """
+        ...
+
+
+class DetectorFaultError(Exception):
+    """A detector did not do what it promises; the message is in words of ours."""
+
+
+class DetectorKind(Protocol):
+    """One way to detect, of which every agent has a detector of its own."""
+
+    @property
+    def name(self) -> str:
+        """What it is called; states are kept under it."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """A state of another version is not gone on from."""
+        ...
+
+    @property
+    def promise(self) -> str:
+        """What is guaranteed of its alarms, in a sentence for people; empty: nothing."""
+        ...
+
+    @property
+    def e_detector(self) -> bool:
+        """Whether `stat` is the decimal logarithm of an e-detector: then it is weighed among those of all agents."""
+        ...
+
+    @property
+    def stopped(self) -> str | None:
+        """Why no detector of this kind is asked any more in this process; None: all is well."""
+        ...
+
+    def make(self) -> DriftDetector:
+        """A detector that is fitted to nothing yet."""
+        ...
+
+
+class FittedStore(Protocol):
+    """Keeps the sessions of baselines by their digest, which whoever reads them checks. Called from worker threads.
+
+    All of it raises UnavailableError if it cannot be written or read.
+    """
+
+    def put(self, digest: Digest, kept: bytes) -> None:
+        """Keep these durably; under a digest that is there already, in its place."""
+        ...
+
+    def get(self, digest: Digest) -> bytes | None:
+        """What is kept under a digest."""
+        ...
+
+    def keep_only(self, digests: Collection[Digest]) -> int:
+        """Remove all others; how many there were."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store."""
         ...

@@ -34,7 +34,7 @@ class Progress:
 
 
 class ProfileStore(Protocol):
-    """Called from worker threads, one at a time. Whatever cannot be written or read raises `UnavailableError`."""
+    """Called from any thread. Whatever cannot be written or read raises `UnavailableError`."""
 
     @property
     def progress(self) -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,6 +53,7 @@ class SqliteProfileStore:
             UnavailableError: it cannot be used.
         """
         self._path = path
+        self._alone = threading.RLock()
         create_private(path)
         try:
             self._open()
@@ -205,7 +207,8 @@ class SqliteProfileStore:
     @contextmanager
     def _wrapped(self) -> Iterator[None]:
         try:
-            yield
+            with self._alone:
+                yield
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
