@@ -177,6 +177,7 @@ def test_no_answer_to_a_reading_request_carries_a_secret(place: Installation) ->
                     "receipt",
                     "reported",
                     "sessions",
+                    "suggestion",
                     "tier",
                     "timeline",
                     "unused",

@@ -178,6 +178,7 @@ _READS: dict[str, list[str]] = {
     "agent_unused": ["agent", "unused", "x"],
     "agent_envelope": ["agent", "envelope", "x"],
     "agent_usage": ["agent", "usage", "x"],
+    "agent_suggestion": ["agent", "suggest", "x"],
     "agent_sessions": ["agent", "sessions", "x"],
     "agent_session": ["agent", "sessions", "x", "--session", "ses_x"],
     "monitoring": ["monitor", "show"],

@@ -132,4 +132,5 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "monitoring:drift:fleet", "issue 7 §4", "over a fleet false discoveries are held down, however many agents"
     ),
+    Requirement("monitoring:suggestion:manifest", "issue 7 §8", "what an agent could do without, as a ready manifest"),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 
@@ -12,12 +13,22 @@ from accredit.api.forms import Named, Nothing
 from accredit.api.plane import ControlPlane
 from accredit.api.problems import Json
 from accredit.api.shown import Items, moment
+from accredit.lifecycle.review_operations import LeastPrivilege
 from accredit.lifecycle.session_operations import ProfilesStanding
 from accredit.monitoring.accuracy import Accuracy
 from accredit.monitoring.profiles.model import Feature, SessionProfile
 from accredit.monitoring.profiles.ports import KeptProfile
 
-__all__ = ["AccuracyRow", "MonitoringShown", "SessionCallRow", "SessionRow", "SessionShown", "sessions"]
+__all__ = [
+    "AccuracyRow",
+    "LeastPrivilegeShown",
+    "MonitoringShown",
+    "SessionCallRow",
+    "SessionRow",
+    "SessionShown",
+    "SuggestedRemoval",
+    "sessions",
+]
 
 _MOST: int = 500
 
@@ -104,6 +115,33 @@ class AccuracyRow:
     """False alarms in 1,000 finished sessions that are kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class SuggestedRemoval:
+    """A permission that an agent could do without."""
+
+    tool: str
+    reason: str
+    effect: str
+    idle_days: int
+    calls: int
+    """Calls let through in the last 90 days, which would have failed without it."""
+    denies: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeastPrivilegeShown:
+    """What an agent could do without, by its use."""
+
+    permissions: int
+    removals: list[SuggestedRemoval]
+    failing: int
+    """Calls of the last 90 days that would have failed without all of these."""
+    manifest: dict[str, Any]
+    """The agent's manifest without them, to be applied."""
+    unsaid: list[str]
+    """What no manifest can say of it any more."""
+
+
 def sessions(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     """Add these routes."""
     kept = plane.room.sessions
@@ -116,6 +154,10 @@ def sessions(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
     @app.get("/api/v1/agents/{name:agent}/sessions/{session}", response_model=SessionShown)
     async def agent_session(who: Who, name: Named, session: Named) -> Json:
         return Json(_shown(await kept.one(asking.seen(who, name), session)))
+
+    @app.get("/api/v1/agents/{name:agent}/suggestion", response_model=LeastPrivilegeShown)
+    async def agent_suggestion(who: Who, name: Named) -> Json:
+        return Json(_suggestion(await asyncio.to_thread(plane.room.reviews.suggested, asking.seen(who, name))))
 
     @app.get("/api/v1/monitoring", response_model=MonitoringShown)
     async def monitoring(who: Who) -> Json:  # noqa: ARG001 - whoever is signed in may see it
@@ -185,12 +227,36 @@ def _accuracy(one: Accuracy, asking: Asking) -> AccuracyRow:
         alerts=one.alerts,
         **{each.value.replace("-", "_"): count for each, count in one.dispositions.items()},
         unknown=one.unknown,
-        false_share=one.false_share,
-        false_low=low,
-        false_high=high,
+        false_share=_rounded(one.false_share),
+        false_low=_rounded(low),
+        false_high=_rounded(high),
         sessions=one.sessions,
-        false_per_1000=one.false_per_1000,
+        false_per_1000=_rounded(one.false_per_1000),
     )
+
+
+def _suggestion(found: LeastPrivilege) -> LeastPrivilegeShown:
+    return LeastPrivilegeShown(
+        permissions=len(found.permissions),
+        removals=[
+            SuggestedRemoval(
+                one.tool,
+                one.suggestion.reason if one.suggestion else "",
+                one.effect,
+                one.idle_days,
+                one.calls,
+                one.denies,
+            )
+            for one in found.removals
+        ],
+        failing=sum(one.calls for one in found.removals),
+        manifest=dict(found.manifest.document),
+        unsaid=list(found.manifest.unsaid),
+    )
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)
 
 
 def _standing(found: ProfilesStanding) -> MonitoringShown:

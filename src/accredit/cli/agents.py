@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final
 
+import yaml
 from cyclopts import App, Parameter
 
 from accredit.cli.answers import answers, tier_explained
@@ -40,6 +41,7 @@ for group in (agent, limits):
     app.command(group)
 
 _STEPS: Final[Parts] = {"steps": ("step", "does", "at", "result", "open")}
+_REMOVALS: Final[Parts] = {"removals": ("tool", "reason", "effect", "calls", "denies")}
 _SESSION: Final[Parts] = {"sequence": ("tool", "outcome", "values")}
 _DOSSIER: Final[Parts] = {**_STEPS, "observed": ("name", "declared", "observed", "evidence", "records")}
 _ENVELOPE: Final[Parts] = {"uses": ("record", "at", "version", "by", "changes")}
@@ -185,6 +187,22 @@ def _agent_unused(name: str, *, days: int = 90, output: Out = TABLE) -> None:
 def _agent_reported(name: str, *, output: Out = TABLE) -> None:
     """Show what telemetry says the agent used past the gateway: claims, apart from its usage."""
     listed(_path(name, "/reported"), output, "tool", "count", "first", "last")
+
+
+@agent.command(name="suggest")
+def _agent_suggest(name: str, *, file: Path | None = None, output: Out = TABLE) -> None:
+    """Show what an agent could do without, by its use, or write its manifest without it.
+
+    Args:
+        name: The agent.
+        file: Where to write the manifest; `accredit diff -f FILE` shows what applying it would do.
+    """
+    with client() as api:
+        found = api.get(_path(name, "/suggestion"))
+        if file is not None:
+            file.write_text(yaml.safe_dump(found["manifest"], sort_keys=False), encoding="utf-8")
+        brief = {key: value for key, value in found.items() if key != "manifest"}
+        shown(api, brief if output is TABLE else found, output, parts=_REMOVALS)
 
 
 @agent.command(name="sessions")

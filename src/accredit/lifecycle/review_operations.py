@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.permission import Permission
 from accredit.lifecycle.ports import ApprovalDesk
 from accredit.lifecycle.remedies import REMEDY
-from accredit.lifecycle.reviews.cards import card_digest
+from accredit.lifecycle.reviews.cards import PermissionItem, card_digest
 from accredit.lifecycle.reviews.carefulness import carefulness, careless
 from accredit.lifecycle.reviews.carrying_out import RemovalKeeper
 from accredit.lifecycle.reviews.deciding import AskedDecision, Shown, decided, standing, undecided
@@ -62,10 +62,11 @@ from accredit.monitoring.service import Monitor
 from accredit.registry.authority import Act
 from accredit.registry.handover import manifest_without
 from accredit.registry.model import Agent, AgentState, AgentVersion, Environment, ReviewSchedule, Tier
+from accredit.registry.restating import Restated
 from accredit.registry.service import Registry
 from accredit.registry.versions import facets, version_digest
 
-__all__ = ["ReviewOperations"]
+__all__ = ["LeastPrivilege", "ReviewOperations"]
 
 _DAY_US: Final = 86_400_000_000
 _ALIVE: Final = frozenset({AgentState.ACTIVE, AgentState.SUSPENDED, AgentState.QUARANTINED})
@@ -84,6 +85,18 @@ _MAX_REASON: Final = 500
 _MOST_ACCEPTED: Final = 1_000
 _SYSTEM: Final = Actor(basis="system")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LeastPrivilege:
+    """What an agent could do without."""
+
+    permissions: tuple[PermissionItem, ...]
+    """All that it has."""
+    removals: tuple[PermissionItem, ...]
+    """Those whose removal is suggested, each with its reason and the calls that would have failed."""
+    manifest: Restated
+    """Without them, to be applied like any other."""
 
 
 class ReviewOperations:
@@ -179,6 +192,17 @@ class ReviewOperations:
             raise NotFoundError(Code.NOT_FOUND, f"there is no permission `{unknown[0][:200]}` on this card")
         form = manifest_without(plain(card.agent.version.manifest), tools)
         return {"digest": version_digest(form), "facets": facets(form), "manifest": form}
+
+    def suggested(self, agent: Agent) -> LeastPrivilege:
+        """What an agent could do without, by its use, and its manifest without it. Reads roll-ups; from a thread.
+
+        Raises:
+            UnavailableError: the log cannot be read, or contradicts a row this rests on.
+        """
+        items = self._cards.permissions(agent)
+        gone = [one for one in items if one.suggestion is not None and one.suggestion.verdict is ItemVerdict.REMOVE]
+        form = manifest_without(plain(agent.version.manifest), [one.tool for one in gone])
+        return LeastPrivilege(items, tuple(gone), self._registry.stated_form(form))
 
     def report(self, campaign: str) -> ReviewReport:
         """What a campaign came to, and why it is not closed. Reads roll-ups; may be called from a thread.

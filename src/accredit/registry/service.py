@@ -315,7 +315,11 @@ class Registry:
         Raises:
             UnavailableError: the log contradicts a row it takes.
         """
-        return restated_version(version.manifest, Names(self._proven(self._control.view)))
+        return self.stated_form(version.manifest)
+
+    def stated_form(self, form: Mapping[str, Any]) -> Restated:
+        """The same of a canonical manifest that need not be a version. Raises as `stated`."""
+        return restated_version(form, Names(self._proven(self._control.view)))
 
     def restated(self) -> tuple[Restated, ...]:
         """Everything that is registered and still there, as manifests. May be called from a thread.

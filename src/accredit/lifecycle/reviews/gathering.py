@@ -155,8 +155,19 @@ class CardGatherer:
             UnavailableError: the log cannot be read, or contradicts a row they rest on.
         """
         found = [(one, agent) for one in reviews if (agent := self._registry.get(one.agent)) is not None]
+        around = self._around([agent.id for _, agent in found], closely=closely)
+        return [self._card(campaign, review, agent, around) for review, agent in found]
+
+    def permissions(self, agent: Agent) -> tuple[PermissionItem, ...]:
+        """What a card would say of an agent's permissions now, outside of any review. Raises as `cards`."""
+        now_us, around = self._clock.now().wall_us, self._around([agent.id], closely=False)
+        alerts = [one for one in self._monitor.alerts(agent=agent.id) if one.closed_us is None]
+        facts = self._facts(agent, None, around, alerts, present_tier(self._judging, agent), now_us)
+        return permission_items(facts, now_us=now_us)
+
+    def _around(self, agents: Collection[AgentId], *, closely: bool) -> _Around:
         histories: dict[AgentId, dict[ToolId, ToolHistory]] = {}
-        for (agent_id, tool), one in self._monitor.histories([agent.id for _, agent in found]).items():
+        for (agent_id, tool), one in self._monitor.histories(agents).items():
             histories.setdefault(agent_id, {})[tool] = one
         lately_us = self._clock.now().wall_us - _LATELY_US
         broken: dict[AgentId, set[ToolId]] = {}
@@ -167,8 +178,7 @@ class CardGatherer:
         for finding in self._findings.find(open_=True):
             if finding.seen.agent is not None:
                 findings.setdefault(finding.seen.agent, []).append(finding)
-        around = _Around(histories, broken, findings, self._registry.review_schedules, closely)
-        return [self._card(campaign, review, agent, around) for review, agent in found]
+        return _Around(histories, broken, findings, self._registry.review_schedules, closely)
 
     def _card(
         self,
