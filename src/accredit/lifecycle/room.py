@@ -27,6 +27,7 @@ from accredit.identity.broker import SealedBroker
 from accredit.identity.credentials import AgentCredentials
 from accredit.identity.directory_keys import DirectoryKeys
 from accredit.identity.enrolment import Enrolment
+from accredit.identity.model import CredentialState
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
@@ -381,6 +382,10 @@ def furnished(
         found = identity.credential(credential)
         return None if found is None else found.agent
 
+    def taken(credential: CredentialId) -> bool:
+        found = identity.credential(credential)
+        return found is not None and found.state in {CredentialState.LOCKED, CredentialState.REVOKED}
+
     monitor = Monitor(
         control,
         records,
@@ -392,6 +397,7 @@ def furnished(
         tier_of=judging.present,
         said_in=said_in,
         rules=lambda: releases.current.config.remediations,
+        taken=taken,
     )
 
     behaviour = BehaviourWatch(
