@@ -50,6 +50,7 @@ from accredit.lifecycle.discovery.keys import FoundKeys
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
+from accredit.lifecycle.forecasting import SpendForecasts
 from accredit.lifecycle.gitops_operations import GitopsOperations
 from accredit.lifecycle.grounds import PresentGrounds
 from accredit.lifecycle.incident_operations import IncidentOperations
@@ -137,6 +138,7 @@ class LifecycleRoom:
     sessions: SessionOperations
     behaviour: BehaviourWatch
     baseline_operations: BaselineOperations
+    forecasts: SpendForecasts
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -172,6 +174,7 @@ class LifecycleRoom:
     async def _keeping(self) -> None:
         quick = (
             self.running.round,
+            self.forecasts.round,
             self.risen.round,
             self.directories.round,
             self.people.successions.round,
@@ -245,7 +248,7 @@ def furnished(
     steady: Callable[[Instant], bool] = lambda _: True,
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
-    said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+    opened: Callable[[int, str], Mapping[str, Any]] = lambda *_: {},
     card_keys: SigningKeys,
     certifies: NoteSigner,
     checkpoint: Callable[[], Awaitable[bytes]],
@@ -395,7 +398,7 @@ def furnished(
         clock=clock,
         ids=ids,
         tier_of=judging.present,
-        said_in=said_in,
+        opened=opened,
         rules=lambda: releases.current.config.remediations,
         taken=taken,
     )
@@ -578,4 +581,5 @@ def furnished(
         BaselineOperations(
             control, baselines, profiles, fitted, behaviour, registry, judging, monitor, timeline, clock
         ),
+        SpendForecasts(limits, registry, monitor, clock),
     )

@@ -28,6 +28,7 @@ from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName, ToolId
 from accredit.monitoring.alerts import Alerts
 from accredit.monitoring.baselines import BaselineKeeper, destination_of
+from accredit.monitoring.events.requests import FollowedRequests
 from accredit.monitoring.events.watching import ImmediateEvents
 from accredit.monitoring.model import (
     Alert,
@@ -118,13 +119,14 @@ class Monitor:
         clock: Clock,
         ids: IdSource,
         tier_of: Callable[[Agent], PresentTier],
-        said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+        opened: Callable[[int, str], Mapping[str, Any]] = lambda *_: {},
         rules: Callable[[], Sequence[RemediationRule]] = tuple,
         taken: Callable[[CredentialId], bool] = lambda _: False,
     ) -> None:
         """`rules` are those of the release in force, `[[remediation]]` of its `accredit.toml`.
 
-        `said_in` opens what the sender of a report said, by the record's position, for whoever looks into a finding.
+        `opened` gives what a part of a record says, by position and name; nothing, if it is erased. Of reports it is for
+        whoever looks into them, of calls to compare them with what their user asked.
         `taken` says whether a credential was revoked or locked.
 
         `tier_of` gives what an agent's version in force comes to now; it may raise what keeps that from being known.
@@ -140,7 +142,7 @@ class Monitor:
         self._clock = clock
         self._ids = ids
         self._tier_of = tier_of
-        self._said_in = said_in
+        self._opened = opened
         self._rules = rules
         self._taken = taken
         self._reported = ReportedUses(control)
@@ -148,6 +150,7 @@ class Monitor:
         self._events = ImmediateEvents(
             control, lambda agent, since, until: records.usage(since_day=since, until_day=until, agent=agent)
         )
+        self._requests = FollowedRequests(opened, lambda: ids.secret(32))
         self._untold: deque[Deviation] = deque()
         """What the events showed and was not told of yet."""
         self._tiers = TierRounds(catalogue)
@@ -230,6 +233,7 @@ class Monitor:
     async def _read(self) -> None:
         end = self._records.size()
         stop = min(end, self._position + _MAX_READ)
+        self._requests.refill()
         await self._tell_events()
         while self._position < stop:
             until = min(stop, self._position + _BATCH)
@@ -249,7 +253,9 @@ class Monitor:
         found: list[SeenCall | SeenRefusal | SeenReport | SeenStranger] = []
         for row in self._records.rows(start, stop):
             record = stored_record(self._records.stream, row, {})
-            self._untold.extend(self._events.take(record))
+            if record.seq > self._events.position:
+                self._untold.extend(self._requests.take(record))
+                self._untold.extend(self._events.take(record))
             seen = seen_in(record) or report_in(record)
             if seen is not None:
                 found.append(seen)
@@ -272,7 +278,7 @@ class Monitor:
                 deviation = replace(deviation, matter=MANY)
                 if self._alerts.told(deviation):
                     continue
-            said = await asyncio.to_thread(self._said_in, seen.position)
+            said = await asyncio.to_thread(self._opened, seen.position, "request")
             deviation = replace(deviation, evidence={**deviation.evidence, "said": dict(said)})
             environment = Environment(seen.environment)
             await self._alerts.open(deviation, self._remedy(deviation.kind, environment, None), environment)
@@ -280,7 +286,7 @@ class Monitor:
 
     async def _look_at_stranger(self, seen: SeenStranger) -> None:
         """Tell of whoever comes to a door of agents, by where they come from: that stands in no record in clear."""
-        said = await asyncio.to_thread(self._said_in, seen.position)
+        said = await asyncio.to_thread(self._opened, seen.position, "request")
         source, path = said.get("source"), str(said.get("path", ""))
         if not source or not path.startswith(_DOORS):
             return

@@ -97,8 +97,13 @@ class ImmediateEvents:
         for row in control.view.scan(HABITS):
             self._habits[AgentId(row.key)] = habits_from(row.doc)
 
+    @property
+    def position(self) -> int:
+        """Of the newest record that was taken; -1: none was."""
+        return self._position
+
     def take(self, record: StoredRecord) -> tuple[Deviation, ...]:
-        """What one more record shows.
+        """What one more record shows; nothing if it was taken before.
 
         Raises:
             UnavailableError: the log cannot be read; the record was not taken.
