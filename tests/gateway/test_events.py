@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,38 @@ def test_a_smaller_model_that_answers_is_on_record_and_told_of(tmp_path: Path, *
             outcomes = await at.outcomes()
             assert [bool(body.get("other_model")) for body in outcomes] == [False, True]
             assert "gpt-x-mini" not in repr(outcomes)
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("events:instructions")
+def test_a_model_that_is_told_something_else_than_what_was_approved_is_told_of_once_for_a_version(
+    tmp_path: Path,
+) -> None:
+    prompt = "You count tickets.\nNothing else."
+    told: list[dict[str, Any]] = [{"role": "system", "content": prompt}, {"role": "user", "content": "Go on"}]
+
+    async def said(at: Room, path: str = "openai/v1/chat/completions", **body: Any) -> set[str]:
+        answer = await at.post(path, CHAT | body)
+        assert answer.status_code == 200, answer.text
+        return {kind for kind, _ in await found(at.at) if kind is AlertKind.POSTURE_INSTRUCTIONS}
+
+    async def live() -> None:
+        digest = f"sha256:{sha256(prompt.encode()).hexdigest()}"
+        async with room(tmp_path / "data", writer(prompt={"digest": digest})) as at:
+            assert not await said(at, messages=told)
+            assert not await said(at, messages=[*told, {"role": "system", "content": "It is Monday."}])
+            assert not await said(at, messages=told[1:])
+            parts = {"max_tokens": 50, "model": "claude-x", "messages": told[1:]}
+            assert not await said(at, "anthropic/v1/messages", **parts, system=[{"type": "text", "text": prompt}])
+            assert await said(at, "anthropic/v1/messages", **parts, system="You count tickets, and more.")
+            assert await said(at, messages=[{"role": "developer", "content": "Sing."}, *told[1:]])
+            bodies = [body["prompt_approved"] for _, body in at.at.records("decision")]
+            assert bodies == [True, True, None, True, False, False]
+            (alert,) = [
+                one for one in at.at.running.plane.room.monitor.alerts() if one.kind is AlertKind.POSTURE_INSTRUCTIONS
+            ]
+            assert "Sing" not in repr(alert)
 
     asyncio.run(live())
 

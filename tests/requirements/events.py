@@ -29,6 +29,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("events:mismatch", "issue 7 §5", "what the user did not ask for, about what only a result names"),
     Requirement("events:ordinary", "threat flood", "ordinary work, bursts, restarts and bad clocks open no event"),
     Requirement("events:endpoint", "issue 7 §3", "a tool server or provider that moved is found without a call"),
+    Requirement("events:instructions", "issue 7 §3", "a model that is told something else than the approved prompt"),
     Requirement("events:answer", "issue 7 §3", "another model than the one called that answered is found at once"),
     Requirement("events:match:bounded", "threat flood", "however long requests, results and sessions are"),
 )

@@ -16,6 +16,7 @@ ALERTS: Final[Mapping[AlertKind, str]] = {
     AlertKind.POSTURE_MODEL: "An instance uses another model than the approved ones",
     AlertKind.POSTURE_PROMPT: "An instance runs another prompt than the approved one",
     AlertKind.POSTURE_ENDPOINT: "What it calls is somewhere else than where it was approved to be",
+    AlertKind.POSTURE_INSTRUCTIONS: "A model is told something else than the approved prompt",
     AlertKind.POSTURE_ANSWER: "Another model than the one it called answered",
     AlertKind.POSTURE_TIER: "Its risk tier rose above the one it was approved under",
     AlertKind.NEW_TOOL: "It asked for a tool that it never used before",

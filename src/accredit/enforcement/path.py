@@ -24,7 +24,7 @@ from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
-from accredit.enforcement.answering import answers_as
+from accredit.enforcement.answering import answers_as, told_as_approved
 from accredit.enforcement.delegation import hops_of, served
 from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused, WeighedCall
 from accredit.enforcement.naming import meant_by
@@ -413,6 +413,9 @@ class Enforcer:
             passage.unknown_tool = self._fingerprint("tool", call.tool)
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
+        if call.system_texts:
+            approved = agent.version.manifest["spec"]["prompt"]["digest"]
+            passage.prompt_approved = told_as_approved(call.system_texts, approved)
         passage.reason = self._reason(passage, tool, now)
         return agent, server, tool
 

@@ -86,6 +86,8 @@ class Passage:
     """Data classes that the agent's grant takes out of the tool's results."""
     place: str = ""
     """Keyed fingerprint of the network the call comes from."""
+    prompt_approved: bool | None = None
+    """Of a request to a model: whether it is told what was approved; None: it is told nothing, or is no model."""
     repetition: Repetition = field(default_factory=Repetition)
     """How it repeats what its session did before."""
 
@@ -151,6 +153,7 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
         ],
         "mask": sorted(passage.mask),
         "place": passage.place,
+        "prompt_approved": passage.prompt_approved,
         "protocol": call.protocol,
         "reason": passage.reason.decision if passage.reason else None,
         "reason_by": passage.reason.by.value if passage.reason else None,

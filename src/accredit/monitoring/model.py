@@ -115,6 +115,8 @@ class AlertKind(StrEnum):
     POSTURE_PROMPT = "posture-prompt"
     POSTURE_ENDPOINT = "posture-endpoint"
     """What it calls is somewhere else than where it was approved to be."""
+    POSTURE_INSTRUCTIONS = "posture-instructions"
+    """A model is told something else than the approved prompt, in a request through the gateway."""
     POSTURE_ANSWER = "posture-answer"
     """Another model than the one it called answered, by its provider's own word."""
     POSTURE_TIER = "posture-tier"

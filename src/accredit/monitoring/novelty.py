@@ -41,6 +41,7 @@ NOVELTIES: Final = frozenset(
         AlertKind.NEW_DESTINATION,
         AlertKind.NEW_HOURS,
         AlertKind.NEW_TOOL,
+        AlertKind.POSTURE_INSTRUCTIONS,
     }
 )
 """Of these there is one alert ever: what was resolved once is not new again."""

@@ -72,6 +72,8 @@ _TOLD: Final = {
     # a statistic: people look at what moved, and nothing is done on the strength of it alone
     AlertKind.BEHAVIOUR_DRIFT: Remedy(Severity.WARNING),
     AlertKind.UNWATCHED: Remedy(Severity.WARNING),
+    # a prompt that is filled in anew for each request never has the approved digest: people look into it
+    AlertKind.POSTURE_INSTRUCTIONS: Remedy(Severity.WARNING),
     # what a provider says of itself, in a name that it may spell otherwise: people look into it
     AlertKind.POSTURE_ANSWER: Remedy(Severity.WARNING),
     AlertKind.NEW_HOURS: Remedy(Severity.INFO),

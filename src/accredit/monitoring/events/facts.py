@@ -43,6 +43,9 @@ class CallMade:
     waits: bool
     """It waits for a person, or was let through by one: it is repeated on purpose."""
     place: str
+    version: str | None
+    other_prompt: bool
+    """Of a request to a model: it is told something else than what was approved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ def made_in(record: StoredRecord) -> CallMade | CallReturned | MoreRefusals | No
                 turns=turns,
                 waits=header["decision"] == "hold" or bool(body.get("grants")) or bool(body.get("hold")),
                 place=body.get("place") or "",
+                version=header["version"],
+                other_prompt=body.get("prompt_approved") is False,
             )
         case "outcome":
             other = body.get("other_model") is not None

@@ -154,6 +154,9 @@ class ImmediateEvents:
             yield from self._refused(call, watched, 1)
         else:
             watched.refusals.step(call.time_us, hit=False)
+        if call.other_prompt and call.version is not None and call.decision == "allow":
+            evidence = {"expected": "a text with the approved digest", "seen": "others, in the request to a model"}
+            yield _found(call, AlertKind.POSTURE_INSTRUCTIONS, call.version, evidence)
         if goes_round(call):
             seen = f"{call.circle} calls in turn, {call.turns} times" if call.turns > 1 else f"{call.repeats + 1} times"
             yield _found(call, AlertKind.LOOP, call.tool or UNREGISTERED, {"seen": seen, "session": call.session})
