@@ -23,7 +23,7 @@ from accredit.monitoring.events.rises import Rise, rise_over
 from accredit.monitoring.model import AlertKind, AlertState, RemediationKind, Severity
 from accredit.registry.lifecycle import AgentEvent
 from accredit.registry.model import RestrictionKind, Tier
-from tests.monitoring.watch import CREDENTIAL, READ, SEARCH, Watch
+from tests.monitoring.watch import CREDENTIAL, READ, SEARCH, KilledError, Watch
 from tests.registry.fleet import agent_document, changed, elsewhere
 
 _DAY_S = 86_400
@@ -469,7 +469,6 @@ def test_ten_thousand_ordinary_calls_of_fifty_agents_a_burst_and_restarts_open_n
 def test_a_flood_of_events_is_one_alert_with_a_count_and_what_is_read_again_counts_once() -> None:
     watch = known()
     watch.record(*[watch.denied(READ, Code.FORBIDDEN_BY_POLICY) for _ in range(3_000)])
-    watch.control.dies_at = None
     watch.round()
     assert events(watch) == [(AlertKind.DENIAL_BURST, "calls")]
     count = watch.only(AlertKind.DENIAL_BURST).count
@@ -479,3 +478,92 @@ def test_a_flood_of_events_is_one_alert_with_a_count_and_what_is_read_again_coun
     assert events(watch) == [(AlertKind.DENIAL_BURST, "calls")]
     assert watch.only(AlertKind.DENIAL_BURST).state is AlertState.OPEN
     assert watch.only(AlertKind.DENIAL_BURST).count <= count
+
+
+@pytest.mark.requirement("events:killed")
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("at_nth", [1, 2, 3])
+def test_whoever_is_killed_while_telling_tells_of_it_once(at_nth: int, moment: str) -> None:
+    watch = known()
+    watch.clock.advance(12 * 3_600)  # an hour it never worked at, a burst and a loop
+    watch.record(watch.call(said={"repeats": 9}), *[watch.denied(SEARCH, Code.FORBIDDEN_BY_POLICY) for _ in range(9)])
+    watch.control.dies_at = (watch.control.transactions + at_nth, moment)
+    with pytest.raises(KilledError):
+        watch.round()
+    watch.control.dies_at = None
+    watch.restart()
+    watch.round()
+    hour = watch.clock.now().wall_us // _HOUR_US % 24
+    assert events(watch) == [
+        (AlertKind.DENIAL_BURST, "calls"),
+        (AlertKind.LOOP, READ),
+        (AlertKind.NEW_HOURS, f"{hour:02d}:00"),
+    ]
+
+
+@pytest.mark.requirement("events:killed")
+def test_a_round_that_failed_goes_on_with_what_it_had_found() -> None:
+    watch = known()
+    watch.record(*[watch.denied(SEARCH, Code.FORBIDDEN_BY_POLICY) for _ in range(9)])
+    watch.control.dies_at = (watch.control.transactions + 1, "before")
+    with pytest.raises(KilledError):
+        watch.round()
+    watch.control.dies_at = None
+    watch.round()  # the same process
+    assert events(watch) == [(AlertKind.DENIAL_BURST, "calls")]
+    assert watch.only(AlertKind.DENIAL_BURST).count == 1
+
+
+@pytest.mark.requirement("events:forgotten")
+def test_nothing_is_remembered_of_an_agent_that_is_retired() -> None:
+    watch = known()
+    watch.clock.advance(120)
+    watch.round()
+    assert watch.control.view.get("habits", watch.id) is not None
+    watch.retire()
+    watch.round()
+    watch.clock.advance(120)
+    watch.round()
+    assert watch.control.view.get("habits", watch.id) is None
+
+
+@pytest.mark.requirement("events:first-use", "events:endpoint")
+def test_the_approved_use_of_a_model_is_no_new_destination_and_its_provider_elsewhere_is() -> None:
+    watch = Watch()
+    price = {"input": "3 USD", "output": "15 USD", "maxOutput": 1000}
+    spec = {"api": "openai", "url": "https://models.example", "credential": "llm-key", "models": {"gpt-x": price}}
+    head = {"name": "gpt", "environment": "production"}
+    made = watch.fleet.apply({"apiVersion": "accredit/v1", "kind": "ModelProvider", "metadata": head, "spec": spec})
+    for one in made:
+        if one.proposal is not None:
+            watch.fleet.enact(one.proposal)
+    watch.declare(models=[{"provider": "gpt", "model": "gpt-x"}])
+    watch.activate()
+    model = ToolId("gpt/gpt-x")
+    assert watch.baseline.places[model] == "https://models.example:443"
+    watch.record(watch.call(model), watch.call(READ))
+    watch.round()
+    assert watch.alerts() == []
+    watch.fleet.put("server", "gpt", {**watch.fleet.doc("server", "gpt"), "url": "https://other.example"})
+    watch.record(watch.call(model))
+    watch.round()
+    assert watch.alerts() == [
+        (AlertKind.NEW_DESTINATION, "https://other.example:443"),
+        (AlertKind.POSTURE_ENDPOINT, "https://models.example:443"),
+    ]
+
+
+@pytest.mark.requirement("events:first-use")
+def test_a_baseline_from_before_models_had_places_says_nothing_of_where_they_are() -> None:
+    watch = Watch()
+    watch.activate()
+    watch.fleet.put("baseline", watch.id, {**watch.fleet.doc("baseline", watch.id), "places": {}})
+    watch.round()
+    watch.record(watch.call(READ))
+    watch.round()
+    assert watch.alerts() == []
+    row = watch.fleet.doc("baseline", watch.id)
+    del row["places"]
+    watch.fleet.put("baseline", watch.id, row)
+    watch.restart()
+    assert watch.baseline.places == {}

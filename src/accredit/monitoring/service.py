@@ -163,6 +163,7 @@ class Monitor:
         self._unchecked: set[AgentId] = set()
         self._repinned: set[ToolId] = set()
         self._moved: set[ServerName] = set()
+        self._retired: set[AgentId] = set()
         self._said: OrderedDict[tuple[AgentId | None, AlertKind, str], Deviation] = OrderedDict()
         self._postures: OrderedDict[CredentialId, Posture] = OrderedDict()
         self._offers: dict[ServerName, SeenOffer] = {}
@@ -262,6 +263,9 @@ class Monitor:
         return found
 
     async def _tell_events(self) -> None:
+        for agent in self._retired & self._events.known:
+            self._events.forget(agent)
+        self._retired.clear()
         while self._untold:
             await self._tell(self._untold[0])
             self._untold.popleft()
@@ -746,6 +750,8 @@ class Monitor:
             if write.kind in {AGENT, BASELINE}:
                 self._unchecked.add(AgentId(write.key))
                 self._plain.clear()
+                if write.kind == AGENT and write.doc is not None and write.doc["state"] == AgentState.RETIRED:
+                    self._retired.add(AgentId(write.key))
             elif write.kind == TOOL:
                 self._repinned.add(ToolId(write.key))
             elif write.kind == SERVER:

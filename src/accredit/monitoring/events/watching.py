@@ -98,6 +98,11 @@ class ImmediateEvents:
             self._habits[AgentId(row.key)] = habits_from(row.doc)
 
     @property
+    def known(self) -> frozenset[AgentId]:
+        """Agents of which habits are remembered."""
+        return frozenset(self._habits)
+
+    @property
     def position(self) -> int:
         """Of the newest record that was taken; -1: none was."""
         return self._position
@@ -217,11 +222,20 @@ class ImmediateEvents:
         return len(self._waiting())
 
     def writes(self, limit: int) -> tuple[Write, ...]:
-        """Habits that are not written yet."""
-        return tuple(Write(HABITS, one, habits_doc(self._habits[one])) for one in self._waiting()[:limit])
+        """Habits that are not written yet, and the removal of those that are forgotten."""
+        return tuple(
+            Write(HABITS, one, habits_doc(self._habits[one]) if one in self._habits else None)
+            for one in self._waiting()[:limit]
+        )
+
+    def forget(self, agent: AgentId) -> None:
+        """It is retired: nothing of it is remembered any more."""
+        self._agents.pop(agent, None)
+        if self._habits.pop(agent, None) is not None:
+            self._unwritten.add(agent)
 
     def follow(self, change: Change) -> None:
-        """Note what is written, and whose habits are nobody's any more. To be told of every change."""
+        """Note what is written. To be told of every change."""
         for write in change.writes:
             if write.kind == HABITS:
                 self._unwritten.discard(AgentId(write.key))
