@@ -30,6 +30,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("events:first-use", "issue 7 §5", "the approved use of a model is no new destination, elsewhere it is"),
     Requirement("events:forecast", "issue 7 §5", "a budget that will be gone early is told of once for each window"),
     Requirement("events:mismatch", "issue 7 §5", "what the user did not ask for, about what only a result names"),
+    Requirement("events:mismatch:bounded", "threat flood", "how many parts of records a round opens is bounded"),
     Requirement("events:ordinary", "threat flood", "ordinary work, bursts, restarts and bad clocks open no event"),
     Requirement("events:endpoint", "issue 7 §3", "a tool server or provider that moved is found without a call"),
     Requirement("events:instructions", "issue 7 §3", "a model that is told something else than the approved prompt"),

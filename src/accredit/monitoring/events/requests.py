@@ -39,6 +39,8 @@ _MOST_REMEMBERED: Final = 1_000_000
 """Hashes of all results together."""
 _ALLOWANCE: Final = 200_000
 """Characters of results that one round looks at; what is left out taints nothing."""
+_MOST_OPENED: Final = 2_000
+"""Parts of records that one round opens; what is left out says nothing, and ends what it could have changed."""
 _MODEL: Final = "llm/"
 _ASKED: Final = "request"
 
@@ -70,7 +72,7 @@ class FollowedRequests:
     """
 
     def __init__(self, opened: Callable[[int, str], Mapping[str, Any]], secret: Callable[[], bytes]) -> None:
-        self._opened = opened
+        self._open_part = opened
         self._secret = secret
         self._room = RoomLeft(_MOST_REMEMBERED)
         self._sessions: OrderedDict[_Key, _Followed] = OrderedDict()
@@ -79,10 +81,11 @@ class FollowedRequests:
         self._open: OrderedDict[str, tuple[_Key, str]] = OrderedDict()
         """By decision: whose call it is, and of which tool."""
         self._left = _ALLOWANCE
+        self._parts_left = _MOST_OPENED
 
     def refill(self) -> None:
         """Another round begins."""
-        self._left = _ALLOWANCE
+        self._left, self._parts_left = _ALLOWANCE, _MOST_OPENED
 
     def take(self, record: StoredRecord) -> Iterator[Deviation]:
         """What one more record shows."""
@@ -96,6 +99,9 @@ class FollowedRequests:
         body, at_us = body_of(record), header["time"]
         agent, tool = AgentId(header["agent"]), ToolId(header["tool"])
         key: _Key = (agent, str(body.get("credential")), body.get("user"), body.get("task"))
+        if self._parts_left <= 0:
+            self._sessions.pop(key, None)  # it may be asked something else by now
+            return
         if str(body.get("protocol")).startswith(_MODEL):
             text = self._opened(record.seq, "arguments").get("user_text") if header["decision"] == "allow" else None
             if isinstance(text, str) and text:
@@ -139,10 +145,14 @@ class FollowedRequests:
         if len(self._sessions) > _SESSIONS:
             self._sessions.popitem(last=False)
 
+    def _opened(self, position: int, part: str) -> Mapping[str, Any]:
+        self._parts_left -= 1
+        return self._open_part(position, part)
+
     def _ended(self, record: StoredRecord) -> None:
         found = self._open.pop(str(body_of(record).get("decision_id")), None)
         followed = None if found is None else self._sessions.get(found[0])
-        if found is None or followed is None or self._left <= 0:
+        if found is None or followed is None or self._left <= 0 or self._parts_left <= 0:
             return
         result = self._opened(record.seq, "result")
         self._left -= len(repr(result))

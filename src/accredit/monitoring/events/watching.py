@@ -57,6 +57,10 @@ class _Statistic:
         self.value = 0.0
         return True
 
+    def go_on(self, before: _Statistic) -> None:
+        """What another day bounds otherwise is not over."""
+        self.value, self.began_us, self.hits = before.value, before.began_us, before.hits
+
     def evidence(self) -> dict[str, Any]:
         rise = self.rise
         assert rise is not None  # noqa: S101 - it alarmed
@@ -145,8 +149,8 @@ class ImmediateEvents:
             day, _Statistic(rise_over(denies, calls)), _Statistic(rise_over(habits.again, habits.calls)), history=tools
         )
         if found is not None:  # a day goes by: what was going on goes on
-            made.refusals.value, made.refusals.began_us = found.refusals.value, found.refusals.began_us
-            made.again.value, made.again.began_us = found.again.value, found.again.began_us
+            made.refusals.go_on(found.refusals)
+            made.again.go_on(found.again)
             made.visits = found.visits
         self._agents[agent] = made
         self._agents.move_to_end(agent)
