@@ -364,6 +364,7 @@ def test_a_server_that_moved_holds_all_calls_of_the_agent_before_the_first_of_th
         RestrictionKind.HOLD,
         None,
     )
+    assert remediation.until_approved
     alert = watch.only(AlertKind.POSTURE_ENDPOINT)
     assert alert.evidence == {"expected": "http://127.0.0.1:9001", "seen": "https://elsewhere.example:443"}
     watch.restart()

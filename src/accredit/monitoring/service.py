@@ -101,6 +101,8 @@ _DOORS: Final = ("/mcp", "/llm/", "/http/", "/access/", "/otlp/")
 _RENEWED_US: Final = _DAY_US
 """How long before its end an answer that is still needed is given again."""
 
+_UNTIL_APPROVED: Final = frozenset({AlertKind.POSTURE_ENDPOINT, AlertKind.POSTURE_TIER})
+"""Whoever approves the agent anew has seen what changed."""
 _GONE = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _CONTAINED = _GONE | {AgentState.QUARANTINED}
 
@@ -639,7 +641,7 @@ class Monitor:
                 for_s=alert.for_s,
                 calls_per_minute=alert.calls_per_minute,
                 role=alert.role,
-                until_approved=alert.kind is AlertKind.POSTURE_TIER,
+                until_approved=alert.kind in _UNTIL_APPROVED,
             )
             for alert in due
             if alert.agent is not None
