@@ -127,8 +127,8 @@ class Monitor:
     ) -> None:
         """`rules` are those of the release in force, `[[remediation]]` of its `accredit.toml`.
 
-        `opened` gives what a part of a record says, by position and name; nothing, if it is erased. Of reports it is for
-        whoever looks into them, of calls to compare them with what their user asked.
+        `opened` gives what a part of a record says, by position and name; nothing, if it is erased. Of reports it is
+        for whoever looks into them, of calls to compare them with what their user asked.
         `taken` says whether a credential was revoked or locked.
 
         `tier_of` gives what an agent's version in force comes to now; it may raise what keeps that from being known.
