@@ -614,7 +614,7 @@ async def run(
             detector=_detector(settings, stack),
             steady=watch.steady,
             forget=definitions.forget,
-            said_in=functools.partial(_said_in, records, PartKeys(sealer, store.stream)),
+            opened=functools.partial(_opened, records, PartKeys(sealer, store.stream)),
             session_idle_us=settings.session_idle_minutes * 60_000_000,
             card_keys=SigningKeys(control, sealer, clock=clock, ids=ids, use=CARDS),
             certifies=certificate_signer(key),
@@ -775,13 +775,13 @@ def _require_verified(path: Path, signer: CheckpointSigner) -> int:
     return report.latest_us
 
 
-def _said_in(records: SqliteRecordReader, keys: PartKeys, seq: int) -> Mapping[str, Any]:
-    """What the sender of a report said, where that was not erased."""
+def _opened(records: SqliteRecordReader, keys: PartKeys, seq: int, name: str) -> Mapping[str, Any]:
+    """What a part of a record says, where that was not erased."""
     record = next(records.records(seq, seq + 1), None)
     if record is None:
         return {}
     try:
-        return part_values(open_part(record, "request", keys))
+        return part_values(open_part(record, name, keys))
     except InvalidInputError:
         return {}
 

@@ -183,6 +183,14 @@ def test_the_days_of_a_tool_are_what_the_roll_up_tells_of_it(store: RecordStore)
             for key in sorted({(row.agent, row.tool) for row in rows})
         ]
         assert store.tool_days(some, since_day=9, counted_since=30) == due
+    for agent, tool, since, until in (("agt_3", None, 9, 30), ("agt_3", "crm/1", 1, None), ("agt_none", None, 1, 50)):
+        due_days = [
+            row
+            for row in store.usage()
+            if row.agent == agent and row.day >= since and row.day < (until or 99) and row.tool == (tool or row.tool)
+        ]
+        assert store.usage(since_day=since, until_day=until, agent=agent, tool=tool) == due_days
+    assert store.usage(since_day=9, until_day=3, agent="agt_3") == []
 
 
 @pytest.mark.requirement("audit:store:conformance")

@@ -73,12 +73,13 @@ def test_a_server_that_moved_is_a_new_destination_once_a_call_went_there() -> No
     watch = Watch()
     watch.activate()
     watch.fleet.put("server", "crm", {**watch.fleet.doc("server", "crm"), "url": "https://elsewhere.example/mcp"})
+    moved = (AlertKind.POSTURE_ENDPOINT, "http://127.0.0.1:9001")
     watch.record(watch.denied(READ, Code.RATE_LIMITED))
     watch.round()
-    assert watch.alerts() == []
+    assert watch.alerts() == [moved]
     watch.record(watch.call(READ), watch.call(SEARCH))
     watch.round()
-    assert watch.alerts() == [(AlertKind.NEW_DESTINATION, "https://elsewhere.example:443")]
+    assert watch.alerts() == [(AlertKind.NEW_DESTINATION, "https://elsewhere.example:443"), moved]
 
 
 @pytest.mark.requirement("monitoring:novelty:data")

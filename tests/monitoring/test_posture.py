@@ -154,9 +154,11 @@ def test_only_posture_in_production_is_answered_and_never_less_for_a_higher_tier
 ) -> None:
     remedy = remedy_for(kind, environment, tier)
     posture = kind in POSTURE_KINDS and environment is Environment.PRODUCTION
-    told = kind in {AlertKind.POSTURE_MODEL, AlertKind.POSTURE_PROMPT} and tier is Tier.LOW
+    by_facet = {AlertKind.POSTURE_ENDPOINT, AlertKind.POSTURE_MODEL, AlertKind.POSTURE_PROMPT}
+    told = kind in by_facet and tier is Tier.LOW
     assert (remedy.kind is not RemediationKind.NONE) == (posture and not told)
-    assert (remedy.severity is Severity.CRITICAL) == ((posture and not told) or kind is AlertKind.GHOST)
+    urgent = {AlertKind.GHOST, AlertKind.SHARED_KEY}
+    assert (remedy.severity is Severity.CRITICAL) == ((posture and not told) or kind in urgent)
     order = [RemediationKind.NONE, RemediationKind.RESTRICT, RemediationKind.QUARANTINE]
     by_tier = [order.index(remedy_for(kind, environment, one).kind) for one in (Tier.LOW, Tier.MEDIUM, Tier.HIGH)]
     assert by_tier == sorted(by_tier)

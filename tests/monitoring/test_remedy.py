@@ -32,9 +32,8 @@ RULES = st.builds(
 def test_a_rule_is_read_and_only_rehearses_unless_it_says_that_it_acts() -> None:
     config, faults = read_config(RULE)
     assert faults == ()
-    assert config.remediations == (
-        RemediationRule(STATISTICAL, AutomaticAnswer.HOLD, 86_400, acts=False, role="security"),
-    )
+    on = frozenset({"behaviour-drift"})
+    assert config.remediations == (RemediationRule(on, AutomaticAnswer.HOLD, 86_400, acts=False, role="security"),)
     (acting,) = read_config(RULE + 'mode = "act"\nfor = "4h"\ntiers = ["high"]')[0].remediations
     assert (acting.acts, acting.for_s, acting.tiers) == (True, 4 * 3600, frozenset({"high"}))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from accredit.audit.model import Entry, Facts, Receipt, Usage
 from accredit.audit.ports import Change, StateView, Write
+from accredit.enforcement.model import CallEnd
 from accredit.enforcement.records import unauthenticated_entry
 from accredit.identity.model import Operator
 from accredit.kernel.canonical import Digest
@@ -73,6 +74,8 @@ class Watch:
         """What every agent comes to now; one is approved under what it comes to then."""
         self.unknown: set[AgentId] = set()
         """Agents of which nobody can say."""
+        self.taken: set[CredentialId] = set()
+        """Credentials that were revoked or locked."""
         self.keys: dict[CredentialId, AgentId] = {CREDENTIAL: self.id}
         self.restart()
 
@@ -88,6 +91,7 @@ class Watch:
             clock=self.clock,
             ids=SeededIds(3),
             tier_of=self.present,
+            taken=self.taken.__contains__,
         )
         asyncio.run(self.monitor.start())
 
@@ -160,6 +164,7 @@ class Watch:
     ) -> Entry:
         """A decision's record, as far as monitoring reads it; the form of the real one is `test_installed`'s matter."""
         agent: Agent = changes.pop("agent", None) or self.agent
+        said: Mapping[str, Any] = changes.pop("said", {})
         found = None if tool is None else self.fleet.registry.catalogue.tool(tool)
         facts = Facts(
             "decision",
@@ -176,10 +181,21 @@ class Watch:
             "code": known.value,
             "definition": found.definition_digest if found else None,
             "unknown_tool": None if tool else "fp_0123",
+            **said,
         }
         usage = Usage(allows=decision == "allow", denies=decision == "deny", holds=decision == "hold")
         entry = Entry(facts, self.clock.now().wall_us, body, usage=usage)
         return replace(entry, facts=replace(facts, **changes))
+
+    def ended(self, tool: ToolId = READ, end: CallEnd = CallEnd.OK, **said: Any) -> Entry:
+        """An outcome's record, as far as monitoring reads it."""
+        agent = self.agent
+        facts = Facts(
+            "outcome", agent=agent.id, version=agent.version.digest, environment=agent.environment.value, tool=tool,
+            decision="allow", action="enforced",
+        )  # fmt: skip
+        body = {"decision_id": "dec_1", "end": end.value, "undeclared": [], **said}
+        return Entry(facts, self.clock.now().wall_us, body, usage=Usage(errors=end is not CallEnd.OK))
 
     def denied(self, tool: ToolId | None, code: Code = Code.TOOL_NOT_GRANTED, **changes: Any) -> Entry:
         return self.call(tool, "deny", code, **changes)

@@ -53,6 +53,8 @@ class Call:
     """The provider's id of the model's call that this one is, by the agent's word."""
     results: tuple[str, ...] = ()
     """Of a request to a model: the provider's names of the calls whose results it brings, oldest first."""
+    system_texts: tuple[str, ...] = ()
+    """Of a request to a model: what its program tells the model to be and to do."""
     cost: Money | None = None
     """What it can cost at worst, if that depends on the call; None: the price of its tool."""
     item: ItemKind | None = None

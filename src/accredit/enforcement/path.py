@@ -24,9 +24,11 @@ from accredit.approvals.requests import request_digest
 from accredit.audit.floods import RefusalFlood, UnauthenticatedFlood
 from accredit.audit.model import Entry
 from accredit.audit.ports import Change
+from accredit.enforcement.answering import answers_as, told_as_approved
 from accredit.enforcement.delegation import hops_of, served
 from accredit.enforcement.model import Admitted, Advice, AskedCall, Call, CallEnd, CallResult, Refused, WeighedCall
 from accredit.enforcement.naming import meant_by
+from accredit.enforcement.networks import network_of
 from accredit.enforcement.passed import PassedCalls
 from accredit.enforcement.ports import CallMeasures, CallTracer, Controls
 from accredit.enforcement.pseudonyms import Pseudonyms
@@ -78,6 +80,9 @@ _MOST_LOOKED_AT: Final = 32_768
 """Characters of one result that are searched for secrets and personal data: it is done between calls."""
 _MOST_ASKED: Final = 2**20
 """Bytes of the arguments of one call that a model asks for."""
+_MOST_PLACES: Final = 10_000
+_PLACE_DIGITS: Final = len("hmac-sha256:") + 16
+"""Of the fingerprint of a network: enough to tell those of one installation apart."""
 _UNSEEN: Final = Sightings({}, whole=False)
 """What is known of a result that could not be looked at."""
 _log = logging.getLogger("accredit.enforcement")
@@ -135,6 +140,7 @@ class Enforcer:
         self._detector = Detector(most_text=_MOST_LOOKED_AT)
         self._reasons = Reasons(self._fingerprint)
         self._wishes = Wishes()
+        self._places: dict[str, str] = {}
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
         self.passed = PassedCalls()
@@ -304,6 +310,7 @@ class Enforcer:
             control=snapshot.position,
             snapshot=snapshot.digest,
             run=self._fingerprint("run", call.run_label) if call.run_label is not None else None,
+            place=self._place(call.source),
         )
 
     async def _pass(self, passage: Passage, snapshot: Snapshot, now: Instant) -> Admitted | Refused:
@@ -332,7 +339,7 @@ class Enforcer:
             if changed is not None:
                 return await self._refuse(passage, changed)
         # 5 gather
-        turn = self._turn(passage, snapshot, tool, now)
+        turn = self._turn(passage, snapshot, tool, now, made=True)
         try:
             answer = await self._judge(passage, snapshot, agent, server, tool, turn, now)
         except BaseException:
@@ -345,7 +352,10 @@ class Enforcer:
             self.passed.note(call.principal.agent, tool.id, passage.decision_id, call.span)
         return answer
 
-    def _turn(self, passage: Passage, snapshot: Snapshot, tool: Tool, now: Instant) -> SessionTurn:
+    def _turn(
+        self, passage: Passage, snapshot: Snapshot, tool: Tool, now: Instant, *, made: bool = False
+    ) -> SessionTurn:
+        """Its place in its session; `made`: it is a call, and not the question what one would come to."""
         call = passage.call
         turn = self._sessions.begin(
             SessionKey.of(call.principal),
@@ -356,8 +366,11 @@ class Enforcer:
             cost_nanos=price.nanos if (price := call.cost or tool.price) is not None else 0,
             counters=snapshot.policy.release.config.counters,
             arguments=call.arguments,
+            # a request to a model, or the reading of an item, is no act that could be one of a circle
+            repeated=made and tool.rates is None and tool.item is None,
         )
         passage.session = str(turn.session["id"])
+        passage.repetition = turn.repetition
         return turn
 
     def _name_the_served(self, passage: Passage) -> None:
@@ -400,6 +413,9 @@ class Enforcer:
             passage.unknown_tool = self._fingerprint("tool", call.tool)
             return Code.TOOL_NOT_GRANTED
         passage.tool = tool
+        if call.system_texts:
+            approved = agent.version.manifest["spec"]["prompt"]["digest"]
+            passage.prompt_approved = told_as_approved(call.system_texts, approved)
         passage.reason = self._reason(passage, tool, now)
         return agent, server, tool
 
@@ -923,8 +939,16 @@ class Enforcer:
                 seen=seen,
                 undeclared=_undeclared(opened),
                 wanted=opened.wanted,
+                other_model=self._other_model(admitted.tool, result),
             )
         )
+
+    def _other_model(self, tool: Tool, result: CallResult) -> str | None:
+        """Of a request to a model: which one answered, if its provider says that it was another."""
+        answered = result.result.get("model") if tool.rates is not None and result.result is not None else None
+        if not isinstance(answered, str) or not answered or answers_as(tool.name, answered):
+            return None
+        return self._fingerprint("model", answered)
 
     def _seen(self, result: Mapping[str, Any]) -> Sightings:
         """What there is in a result as the agent was told it: without what its grant masks."""
@@ -1058,6 +1082,16 @@ class Enforcer:
         return await self._refuse(
             passage, limited.code, detail=limited.detail, retry_after_s=limited.retry_after_s or None
         )
+
+    def _place(self, source: str) -> str:
+        """Keyed fingerprint of the network a call comes from."""
+        network = network_of(source)
+        found = self._places.get(network)
+        if found is None:
+            if len(self._places) >= _MOST_PLACES:
+                self._places.clear()
+            found = self._places[network] = self._fingerprint("place", network)[:_PLACE_DIGITS]
+        return found
 
     def _fingerprint(self, what: str, text: str) -> str:
         return self._sealer.fingerprint(f"{what}\0{text}".encode("utf-8", "surrogatepass"))

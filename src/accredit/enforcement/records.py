@@ -15,6 +15,7 @@ from typing import Any
 from accredit.audit.model import Entry, Facts, Part, Pseudonym, Usage
 from accredit.enforcement.model import Call, CallEnd, CallResult
 from accredit.enforcement.reasons import FollowedAnswer, WantedCall
+from accredit.enforcement.repetition import Repetition
 from accredit.enforcement.tracing import CallSpan
 from accredit.kernel.codes import Code
 from accredit.kernel.detector import Sensitive, Sightings
@@ -83,6 +84,12 @@ class Passage:
     """How long deciding took."""
     mask: frozenset[str] = frozenset()
     """Data classes that the agent's grant takes out of the tool's results."""
+    place: str = ""
+    """Keyed fingerprint of the network the call comes from."""
+    prompt_approved: bool | None = None
+    """Of a request to a model: whether it is told what was approved; None: it is told nothing, or is no model."""
+    repetition: Repetition = field(default_factory=Repetition)
+    """How it repeats what its session did before."""
 
 
 def _facts(passage: Passage, kind: str, outcome: str, action: str = "enforced") -> Facts:
@@ -131,6 +138,7 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
     return {
         "absent": [[name, code.value] for name, code in passage.absent],
         "actors": list(call.principal.actors),
+        "circle": [passage.repetition.circle, passage.repetition.turns],
         "code": code.value,
         "control": passage.control,
         "credential": call.principal.credential,
@@ -144,9 +152,12 @@ def _body(passage: Passage, code: Code) -> dict[str, Any]:
             for hop in passage.hops
         ],
         "mask": sorted(passage.mask),
+        "place": passage.place,
+        "prompt_approved": passage.prompt_approved,
         "protocol": call.protocol,
         "reason": passage.reason.decision if passage.reason else None,
         "reason_by": passage.reason.by.value if passage.reason else None,
+        "repeats": passage.repetition.repeats,
         "reservation": reservation_fact(reservation) if reservation else None,
         "run": passage.run,
         "session": passage.session,
@@ -250,9 +261,11 @@ def outcome_entry(
     seen: Sightings | None = None,
     undeclared: Sequence[str] = (),
     wanted: Sequence[WantedCall] = (),
+    other_model: str | None = None,
 ) -> Entry:
     """What became of an admitted call; `seen` is what its result had in it, `undeclared` what it should not have.
 
+    `other_model` is a keyed fingerprint of the model that answered, where that is not the one that was called.
     Of a model's answer that asks for calls, `asked` has them, as `enforcement/reasons.py` tells.
     `detected` is null if that is nothing or there was no result, `detected_in_part` says that not all was looked at.
     """
@@ -269,6 +282,8 @@ def outcome_entry(
         "size": result.size,
         "undeclared": list(undeclared),
     }
+    if other_model is not None:
+        body["other_model"] = other_model
     if wanted:
         body["asked"] = [one.fact() for one in wanted]
     return Entry(

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from accredit.enforcement.repetition import Repetition, Tail, same_call
 from accredit.identity.model import Principal
 from accredit.kernel.clock import Instant
 from accredit.kernel.codes import Code
@@ -70,6 +71,8 @@ class SessionTurn:
     """`context.instance`: calls and data classes of this credential, whatever the user and task."""
     elapsed_us: int
     """Since the session's first call: what the run timeout is measured on."""
+    repetition: Repetition = field(default_factory=Repetition)
+    """How it repeats what the session did before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class _Activity:
         "results",
         "spent",
         "sums",
+        "tail",
         "tools",
         "used",
     )
@@ -124,6 +128,7 @@ class _Activity:
         self.sums: dict[Counter, Decimal] = {}
         """Of counters that last as long as the session."""
         self.results: ResultWords | None = None
+        self.tail = Tail()
         self.in_flight: dict[int, int] = {}
         """Turn number -> begun at, oldest first."""
         self.first_us: int | None = None
@@ -332,6 +337,8 @@ class SessionLedger:
         self._instances: _Activities[CredentialId] = _Activities(ids, "ins", idle_us=idle_us, capacity=capacity)
         self._counters = _Counters()
         self._room = RoomLeft()
+        self._key = ids.secret(32)
+        """Of the numbers by which calls are known to be the same: whoever sees one learns nothing."""
         self._tainted: defaultdict[CredentialId, set[str]] = defaultdict(set)
         """Data classes each instance touched and that stand, for good: one entry per credential that made a call."""
         self._inherited: dict[AgentId, frozenset[str]] = {}
@@ -357,10 +364,12 @@ class SessionLedger:
         cost_nanos: int = 0,
         counters: Iterable[Counter] = (),
         arguments: Mapping[str, Any] | None = None,
+        repeated: bool = True,
     ) -> SessionTurn:
         """Count one call that is about to be decided, and tell the facts with it counted.
 
-        `data` are the classes of what its result shows; they are told to later calls, not to this one.
+        `data` are the classes of what its result shows; they are told to later calls, not to this one. What is not to
+        be known again as the same call (`repeated`) is no part of what the session repeats.
 
         Raises:
             UnavailableError: the agent has as many live sessions, or counted calls, as there is room for.
@@ -405,8 +414,16 @@ class SessionLedger:
         except BaseException:
             self._undo(number, tool)
             raise
+        again = same_call(tool, arguments, self._key) if arguments is not None and repeated else None
         return SessionTurn(
-            number, key, credential, tool, facts, {"calls": instance.calls, "data": sorted(held)}, elapsed_us
+            number,
+            key,
+            credential,
+            tool,
+            facts,
+            {"calls": instance.calls, "data": sorted(held)},
+            elapsed_us,
+            session.tail.add(again) if again is not None else Repetition(),
         )
 
     def _count(

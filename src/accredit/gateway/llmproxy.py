@@ -432,6 +432,7 @@ class LlmGateway:
             span=inbound.trace.span if inbound.trace is not None else None,
             sampled=inbound.trace is None or inbound.trace.sampled,
             cost=cost,
+            system_texts=request.system_texts,
             results=tuple(name for name, _ in request.results),
             # what the provider would run itself passes no tool server: nobody was asked whether the agent may
             objection=Code.HOSTED_TOOL if request.hosted else None,

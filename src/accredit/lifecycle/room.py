@@ -27,6 +27,7 @@ from accredit.identity.broker import SealedBroker
 from accredit.identity.credentials import AgentCredentials
 from accredit.identity.directory_keys import DirectoryKeys
 from accredit.identity.enrolment import Enrolment
+from accredit.identity.model import CredentialState
 from accredit.identity.people import People
 from accredit.identity.points import EnforcementPoints
 from accredit.identity.revocation import Revocations
@@ -49,6 +50,7 @@ from accredit.lifecycle.discovery.keys import FoundKeys
 from accredit.lifecycle.discovery.service import Findings
 from accredit.lifecycle.discovery_operations import DiscoveryOperations
 from accredit.lifecycle.dossier import Dossiers
+from accredit.lifecycle.forecasting import SpendForecasts
 from accredit.lifecycle.gitops_operations import GitopsOperations
 from accredit.lifecycle.grounds import PresentGrounds
 from accredit.lifecycle.incident_operations import IncidentOperations
@@ -136,6 +138,7 @@ class LifecycleRoom:
     sessions: SessionOperations
     behaviour: BehaviourWatch
     baseline_operations: BaselineOperations
+    forecasts: SpendForecasts
 
     async def start(self) -> None:
         """Go on where the process before this one was.
@@ -171,6 +174,7 @@ class LifecycleRoom:
     async def _keeping(self) -> None:
         quick = (
             self.running.round,
+            self.forecasts.round,
             self.risen.round,
             self.directories.round,
             self.people.successions.round,
@@ -244,7 +248,7 @@ def furnished(
     steady: Callable[[Instant], bool] = lambda _: True,
     forget: Callable[[ServerName], None] = lambda _: None,
     at: Callable[[str], None] = lambda _: None,
-    said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+    opened: Callable[[int, str], Mapping[str, Any]] = lambda *_: {},
     card_keys: SigningKeys,
     certifies: NoteSigner,
     checkpoint: Callable[[], Awaitable[bytes]],
@@ -381,6 +385,10 @@ def furnished(
         found = identity.credential(credential)
         return None if found is None else found.agent
 
+    def taken(credential: CredentialId) -> bool:
+        found = identity.credential(credential)
+        return found is not None and found.state in {CredentialState.LOCKED, CredentialState.REVOKED}
+
     monitor = Monitor(
         control,
         records,
@@ -390,8 +398,9 @@ def furnished(
         clock=clock,
         ids=ids,
         tier_of=judging.present,
-        said_in=said_in,
+        opened=opened,
         rules=lambda: releases.current.config.remediations,
+        taken=taken,
     )
 
     behaviour = BehaviourWatch(
@@ -572,4 +581,5 @@ def furnished(
         BaselineOperations(
             control, baselines, profiles, fitted, behaviour, registry, judging, monitor, timeline, clock
         ),
+        SpendForecasts(limits, registry, monitor, clock),
     )

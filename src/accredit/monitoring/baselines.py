@@ -120,12 +120,16 @@ class BaselineKeeper:
         return frozenset(found)
 
     def agents(self, *, with_any_of: AbstractSet[ToolId] | None = None) -> list[AgentId]:
-        """The agents with an open baseline, or those of them whose baseline has any of these tools."""
+        """The agents with an open baseline, or those of them whose baseline has any of these tools or models."""
         return [
             AgentId(row.key)
             for row in self._control.view.scan(BASELINE)
             if row.doc["closed_us"] is None
-            and (with_any_of is None or not with_any_of.isdisjoint(row.doc["definitions"]))
+            and (
+                with_any_of is None
+                or not with_any_of.isdisjoint(row.doc["definitions"])
+                or not with_any_of.isdisjoint(row.doc.get("places") or ())
+            )
         ]
 
     def approved(self, agent: Agent, version: AgentVersion, *, at_us: int) -> Baseline:
@@ -173,7 +177,7 @@ class BaselineKeeper:
         self, agent: Agent, version: AgentVersion, clearance: Digest | None, now_us: int, before: Baseline | None
     ) -> Baseline:
         catalogue = self._catalogue()
-        places = ((grant.tool, destination_of(catalogue, grant.tool)) for grant in version.grants)
+        places = ((grant.tool, destination_of(catalogue, grant.tool)) for grant in version.every_grant)
         return approved_behaviour(
             agent,
             version,

@@ -55,7 +55,7 @@ class Baseline:
     """(provider, model)."""
     prompt: Digest
     destinations: frozenset[str]
-    """Origins of the granted tools' servers."""
+    """Origins of the granted tools' servers, and of the providers of its models."""
     data: frozenset[str]
     tools: frozenset[ToolId]
     hours: Mapping[str, Any] | None
@@ -71,6 +71,8 @@ class Baseline:
     """The baseline before this one, while instances change over."""
     behaviour: Behaviour = field(default_factory=Behaviour)
     """What its sessions are compared with, as far as that was learned."""
+    places: Mapping[ToolId, str] = field(default_factory=dict)
+    """Which of the destinations each granted tool and model had; none in a baseline from before they were kept."""
 
     @property
     def open(self) -> bool:
@@ -111,6 +113,12 @@ class AlertKind(StrEnum):
     POSTURE_DEFINITION = "posture-definition"
     POSTURE_MODEL = "posture-model"
     POSTURE_PROMPT = "posture-prompt"
+    POSTURE_ENDPOINT = "posture-endpoint"
+    """What it calls is somewhere else than where it was approved to be."""
+    POSTURE_INSTRUCTIONS = "posture-instructions"
+    """A model is told something else than the approved prompt, in a request through the gateway."""
+    POSTURE_ANSWER = "posture-answer"
+    """Another model than the one it called answered, by its provider's own word."""
     POSTURE_TIER = "posture-tier"
     """More can go wrong with it than was approved: its risk tier rose under it."""
     NEW_TOOL = "new-tool"
@@ -119,6 +127,24 @@ class AlertKind(StrEnum):
     NEW_OFFER = "new-offer"
     """A tool server lists something that it did not list before, or another name for what is registered."""
     FIRST_DENIAL = "first-denial"
+    NEW_HOURS = "new-hours"
+    """It was at work at an hour of the day at which it never was."""
+    DENIAL_BURST = "denial-burst"
+    """A larger share of its calls is refused than ever."""
+    ERROR_RISE = "error-rise"
+    """A larger share of its calls of a tool fails than did."""
+    RETRY_RISE = "retry-rise"
+    """It makes more of its calls again than it did."""
+    LOOP = "loop"
+    """It makes the same calls over and over in one session."""
+    SHARED_KEY = "shared-key"
+    """One key is used in two places at once."""
+    SPEND_FORECAST = "spend-forecast"
+    """As it spends, its budget is gone before the window ends."""
+    TASK_MISMATCH = "task-mismatch"
+    """A call with an effect that its user did not ask for, about what only a result names."""
+    REVOKED_USE = "revoked-use"
+    """A credential that was revoked, or is of an agent that was stopped, is still in use."""
     GHOST = "ghost"
     """A retired agent's credential was used."""
     REPORTED_AGENT = "reported-agent"

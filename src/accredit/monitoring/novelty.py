@@ -17,6 +17,7 @@ from accredit.kernel.ids import AgentId, CredentialId, ToolId
 from accredit.monitoring.model import AlertKind, Deviation
 
 __all__ = [
+    "FOLDED",
     "MANY",
     "NOVELTIES",
     "UNREGISTERED",
@@ -27,11 +28,21 @@ __all__ = [
     "ghost",
     "ghost_call",
     "novelties",
+    "says_of_agent",
     "seen_in",
+    "stopped_call",
+    "used_after",
 ]
 
 NOVELTIES: Final = frozenset(
-    {AlertKind.FIRST_DENIAL, AlertKind.NEW_DATA_CLASS, AlertKind.NEW_DESTINATION, AlertKind.NEW_TOOL}
+    {
+        AlertKind.FIRST_DENIAL,
+        AlertKind.NEW_DATA_CLASS,
+        AlertKind.NEW_DESTINATION,
+        AlertKind.NEW_HOURS,
+        AlertKind.NEW_TOOL,
+        AlertKind.POSTURE_INSTRUCTIONS,
+    }
 )
 """Of these there is one alert ever: what was resolved once is not new again."""
 
@@ -41,7 +52,17 @@ UNREGISTERED: Final = "unregistered"
 MANY: Final = "many"
 """The matter of the alert that stands for all further ones of its kind on an agent that has very many."""
 
+FOLDED: Final = NOVELTIES | {
+    AlertKind.ERROR_RISE,
+    AlertKind.LOOP,
+    AlertKind.REVOKED_USE,
+    AlertKind.SHARED_KEY,
+    AlertKind.TASK_MISMATCH,
+}
+"""Of these an agent has so many alerts at most, and one for all further ones (`MANY`)."""
+
 _SHOWN: Final = 100
+_NOTICED_US: Final = 300_000_000
 
 _NOT_BEHAVIOUR: Final = {
     code.value
@@ -133,6 +154,11 @@ class KnownBehaviour:
     """The origin of the tool's server; None if it has none any more."""
 
 
+def says_of_agent(code: str) -> bool:
+    """Whether a denial for that reason says what the agent did, and not how this installation was."""
+    return code not in _NOT_BEHAVIOUR
+
+
 def seen_in(record: StoredRecord) -> SeenCall | SeenRefusal | SeenStranger | None:
     """What a record tells this room, if anything."""
     header = header_of(record)
@@ -217,7 +243,7 @@ def novelties(call: SeenCall, known: KnownBehaviour) -> tuple[Deviation, ...]:
             find(AlertKind.NEW_DATA_CLASS, name, known.data)
     if not denied and known.destination is not None and known.destination not in known.destinations:
         find(AlertKind.NEW_DESTINATION, known.destination, known.destinations)
-    if denied and call.code not in _NOT_BEHAVIOUR:
+    if denied and says_of_agent(call.code):
         find(AlertKind.FIRST_DENIAL, call.tool or (UNREGISTERED if call.unregistered else call.code))
     return tuple(found)
 
@@ -226,6 +252,20 @@ def ghost(refusal: SeenRefusal, agent: AgentId) -> Deviation:
     """A retired agent's credential is still in use."""
     evidence = {"code": refusal.code, "record": refusal.position}
     return Deviation(agent, AlertKind.GHOST, refusal.credential, evidence, refusal.time_us, refusal.position)
+
+
+def used_after(refusal: SeenRefusal, agent: AgentId, why: str) -> Deviation:
+    """What was taken from an agent that is still there is in use: its credential is revoked or locked."""
+    evidence = {"code": refusal.code, "record": refusal.position, "why": why}
+    return Deviation(agent, AlertKind.REVOKED_USE, refusal.credential, evidence, refusal.time_us, refusal.position)
+
+
+def stopped_call(call: SeenCall, since_us: int) -> Deviation | None:
+    """An agent that was stopped goes on calling, longer than it takes to notice that everything is refused."""
+    if call.code != Code.AGENT_NOT_ACTIVE.value or call.time_us < since_us + _NOTICED_US:
+        return None
+    evidence = {"code": call.code, "record": call.position, "since_us": since_us}
+    return Deviation(call.agent, AlertKind.REVOKED_USE, "call", evidence, call.time_us, call.position, call.tool)
 
 
 def ghost_call(call: SeenCall) -> Deviation:

@@ -1,7 +1,8 @@
 """Whether what runs is what was approved: digest against digest, so the first difference is certain. Pure.
 
-Three things can differ from the baseline: what is enforced (the version in force), what the agent's tools are pinned
-to, and what an instance says of itself, signed with its own key. A fourth is not the agent's: how much can go wrong
+Four things can differ from the baseline: what is enforced (the version in force), what the agent's tools are pinned
+to, where its tools and models are, and what an instance says of itself, signed with its own key. A fifth is not the
+agent's: how much can go wrong
 with it by everything registered and enforced now, against what it was approved under.
 """
 
@@ -48,7 +49,7 @@ def approved_behaviour(
     made_us: int,
     before: Baseline | None = None,
 ) -> Baseline:
-    """The baseline of a version; `destinations` are the origins of its tools' servers.
+    """The baseline of a version; `destinations` are the origins of its tools' servers and its models' providers.
 
     The definitions are those the manifest was approved with, whatever the tools are pinned to by now.
     """
@@ -62,7 +63,7 @@ def approved_behaviour(
         definitions={ToolId(entry["tool"]): Digest(entry["definition"]) for entry in spec["tools"]},
         models=frozenset((form["provider"], form["model"]) for form in spec["models"]),
         prompt=spec["prompt"]["digest"],
-        destinations=frozenset(destinations[grant.tool] for grant in version.grants if grant.tool in destinations),
+        destinations=frozenset(destinations.values()),
         data=version.data,
         tools=frozenset(grant.tool for grant in version.grants),
         hours=spec["hours"],
@@ -70,6 +71,7 @@ def approved_behaviour(
         clearance=clearance,
         made_us=made_us,
         replaced=replaced,
+        places=destinations,
     )
 
 
@@ -80,9 +82,12 @@ def without_baseline(agent: Agent, at_us: int) -> Deviation:
 
 
 def drift_in_force(
-    baseline: Baseline, agent: Agent, pinned: Mapping[ToolId, Digest], at_us: int
+    baseline: Baseline, agent: Agent, pinned: Mapping[ToolId, Digest], placed: Mapping[ToolId, str], at_us: int
 ) -> tuple[Deviation, ...]:
-    """What of the version in force and of its tools' pins is not as approved. A tool that is gone is no drift."""
+    """What of the version in force, of its tools' pins and of where they are is not as approved.
+
+    A tool that is gone is no drift. A server that moved is one deviation, however many tools it offers.
+    """
     found = []
     if agent.version.digest != baseline.version:
         evidence = {"expected": baseline.version, "seen": agent.version.digest}
@@ -92,6 +97,14 @@ def drift_in_force(
         if now != approved:
             evidence = {"expected": approved, "seen": now}
             found.append(Deviation(agent.id, AlertKind.POSTURE_DEFINITION, tool, evidence, at_us, tool=tool))
+    moved: dict[str, str] = {}
+    for tool, approved_place in sorted(baseline.places.items()):
+        present = placed.get(tool, approved_place)
+        if present != approved_place:
+            moved.setdefault(approved_place, present)
+    for approved_place, present in moved.items():
+        places = {"expected": approved_place, "seen": present}
+        found.append(Deviation(agent.id, AlertKind.POSTURE_ENDPOINT, approved_place, places, at_us))
     return tuple(found)
 
 

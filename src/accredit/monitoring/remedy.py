@@ -30,6 +30,7 @@ __all__ = ["POSTURE_KINDS", "Remedy", "remedy_for"]
 POSTURE_KINDS: Final = frozenset(
     {
         AlertKind.POSTURE_DEFINITION,
+        AlertKind.POSTURE_ENDPOINT,
         AlertKind.POSTURE_MODEL,
         AlertKind.POSTURE_PROMPT,
         AlertKind.POSTURE_TIER,
@@ -71,6 +72,20 @@ _TOLD: Final = {
     # a statistic: people look at what moved, and nothing is done on the strength of it alone
     AlertKind.BEHAVIOUR_DRIFT: Remedy(Severity.WARNING),
     AlertKind.UNWATCHED: Remedy(Severity.WARNING),
+    # a prompt that is filled in anew for each request never has the approved digest: people look into it
+    AlertKind.POSTURE_INSTRUCTIONS: Remedy(Severity.WARNING),
+    # what a provider says of itself, in a name that it may spell otherwise: people look into it
+    AlertKind.POSTURE_ANSWER: Remedy(Severity.WARNING),
+    AlertKind.NEW_HOURS: Remedy(Severity.INFO),
+    # what is rare by a test, or by a count: a statistic alone stops nobody
+    AlertKind.DENIAL_BURST: Remedy(Severity.WARNING),
+    AlertKind.ERROR_RISE: Remedy(Severity.WARNING),
+    AlertKind.RETRY_RISE: Remedy(Severity.INFO),
+    AlertKind.LOOP: Remedy(Severity.WARNING),
+    AlertKind.SPEND_FORECAST: Remedy(Severity.INFO),
+    AlertKind.TASK_MISMATCH: Remedy(Severity.WARNING),
+    AlertKind.SHARED_KEY: Remedy(Severity.CRITICAL),  # exits of one network can look so: a person locks the key
+    AlertKind.REVOKED_USE: Remedy(Severity.WARNING),  # refused already
     AlertKind.GHOST: Remedy(Severity.CRITICAL),  # its credential is dead already: there is nothing left to take
 }
 
@@ -85,6 +100,8 @@ _IN_PRODUCTION: Final = {
     AlertKind.POSTURE_DEFINITION: {Tier.HIGH: _STOPPED, Tier.MEDIUM: _STOPPED, Tier.LOW: _WAITS},
     AlertKind.POSTURE_MODEL: _BY_TIER,
     AlertKind.POSTURE_PROMPT: _BY_TIER,
+    # whoever moved the server may: what runs is what was approved, and a person looks at where it goes now
+    AlertKind.POSTURE_ENDPOINT: {Tier.HIGH: _WAITS, Tier.MEDIUM: _WAITS, Tier.LOW: _FOUND},
     AlertKind.POSTURE_TIER: dict.fromkeys(Tier, _WAITS),
 }
 

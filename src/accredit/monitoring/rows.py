@@ -3,6 +3,7 @@
 kind         key        document
 baseline     agent id   the newest baseline of the agent, open or closed
 alert        alert id   an alert, whatever became of it; never removed: it is also the memory of what was seen before
+habits       agent id   when it was at work and how often it makes a call again (`events/habits.py`)
 observed     agent id   what was observed of it and counts for its tier, and the work it does with others
 reported_use agent id   how often what was reported of the agent, and the newest record counted
 offer        server     by kind (`tool`, `resource`, …) the fingerprints of all that was ever seen to be listed; none of
@@ -37,6 +38,7 @@ __all__ = [
     "BASELINE",
     "CALLERS",
     "CURSOR",
+    "HABITS",
     "MONITORING",
     "OBSERVED",
     "OFFER",
@@ -53,6 +55,7 @@ BASELINE: Final = "baseline"
 MONITORING: Final = "monitoring"
 CALLERS: Final = "callers"
 CURSOR: Final = "cursor"
+HABITS: Final = "habits"
 OBSERVED: Final = "observed"
 OFFER: Final = "offer"
 REPORTED_USE: Final = "reported_use"
@@ -156,6 +159,7 @@ def baseline_doc(baseline: Baseline) -> dict[str, Any]:
         "limits": dict(baseline.limits),
         "made_us": baseline.made_us,
         "models": _models_doc(baseline.models),
+        "places": dict(baseline.places),
         "prompt": baseline.prompt,
         "replaced": None
         if before is None
@@ -189,6 +193,7 @@ def baseline_from(key: str, doc: Mapping[str, Any]) -> Baseline:
         replaced=before
         and Replaced(before["version"], before["prompt"], _models_from(before["models"]), before["until_us"]),
         behaviour=_behaviour_from(doc.get("behaviour")),
+        places=doc.get("places") or {},
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,6 +28,8 @@ from accredit.kernel.errors import AccreditError
 from accredit.kernel.ids import AgentId, CredentialId, IdSource, ServerName, ToolId
 from accredit.monitoring.alerts import Alerts
 from accredit.monitoring.baselines import BaselineKeeper, destination_of
+from accredit.monitoring.events.requests import FollowedRequests
+from accredit.monitoring.events.watching import ImmediateEvents
 from accredit.monitoring.model import (
     Alert,
     AlertDisposition,
@@ -44,8 +46,8 @@ from accredit.monitoring.model import (
     UnusedPermission,
 )
 from accredit.monitoring.novelty import (
+    FOLDED,
     MANY,
-    NOVELTIES,
     KnownBehaviour,
     SeenCall,
     SeenRefusal,
@@ -54,6 +56,8 @@ from accredit.monitoring.novelty import (
     ghost_call,
     novelties,
     seen_in,
+    stopped_call,
+    used_after,
 )
 from accredit.monitoring.offers import SeenOffer, findings_of_offer, known_after, seen_offer
 from accredit.monitoring.posture import (
@@ -97,6 +101,8 @@ _DOORS: Final = ("/mcp", "/llm/", "/http/", "/access/", "/otlp/")
 _RENEWED_US: Final = _DAY_US
 """How long before its end an answer that is still needed is given again."""
 
+_UNTIL_APPROVED: Final = frozenset({AlertKind.POSTURE_ENDPOINT, AlertKind.POSTURE_TIER})
+"""Whoever approves the agent anew has seen what changed."""
 _GONE = frozenset({AgentState.RETIRING, AgentState.RETIRED})
 _CONTAINED = _GONE | {AgentState.QUARANTINED}
 
@@ -115,12 +121,15 @@ class Monitor:
         clock: Clock,
         ids: IdSource,
         tier_of: Callable[[Agent], PresentTier],
-        said_in: Callable[[int], Mapping[str, Any]] = lambda _: {},
+        opened: Callable[[int, str], Mapping[str, Any]] = lambda *_: {},
         rules: Callable[[], Sequence[RemediationRule]] = tuple,
+        taken: Callable[[CredentialId], bool] = lambda _: False,
     ) -> None:
         """`rules` are those of the release in force, `[[remediation]]` of its `accredit.toml`.
 
-        `said_in` opens what the sender of a report said, by the record's position, for whoever looks into a finding.
+        `opened` gives what a part of a record says, by position and name; nothing, if it is erased. Of reports it is
+        for whoever looks into them, of calls to compare them with what their user asked.
+        `taken` says whether a credential was revoked or locked.
 
         `tier_of` gives what an agent's version in force comes to now; it may raise what keeps that from being known.
 
@@ -135,10 +144,17 @@ class Monitor:
         self._clock = clock
         self._ids = ids
         self._tier_of = tier_of
-        self._said_in = said_in
+        self._opened = opened
         self._rules = rules
+        self._taken = taken
         self._reported = ReportedUses(control)
         self._alerts = Alerts(control, ids, clock)
+        self._events = ImmediateEvents(
+            control, lambda agent, since, until: records.usage(since_day=since, until_day=until, agent=agent)
+        )
+        self._requests = FollowedRequests(opened, lambda: ids.secret(32))
+        self._untold: deque[Deviation] = deque()
+        """What the events showed and was not told of yet."""
         self._tiers = TierRounds(catalogue)
         self._tiers_unknown = False
         self._alone = asyncio.Lock()
@@ -148,6 +164,8 @@ class Monitor:
         self._began_us = 0
         self._unchecked: set[AgentId] = set()
         self._repinned: set[ToolId] = set()
+        self._moved: set[ServerName] = set()
+        self._retired: set[AgentId] = set()
         self._said: OrderedDict[tuple[AgentId | None, AlertKind, str], Deviation] = OrderedDict()
         self._postures: OrderedDict[CredentialId, Posture] = OrderedDict()
         self._offers: dict[ServerName, SeenOffer] = {}
@@ -187,7 +205,7 @@ class Monitor:
 
     @property
     def _uncounted(self) -> int:
-        return self._alerts.uncounted + self._reported.uncounted
+        return self._alerts.uncounted + self._reported.uncounted + self._events.unwritten
 
     # -- the round
 
@@ -218,6 +236,8 @@ class Monitor:
     async def _read(self) -> None:
         end = self._records.size()
         stop = min(end, self._position + _MAX_READ)
+        self._requests.refill()
+        await self._tell_events()
         while self._position < stop:
             until = min(stop, self._position + _BATCH)
             for seen in await asyncio.to_thread(self._seen, self._position, until):
@@ -229,12 +249,28 @@ class Monitor:
                     for deviation in self._deviations(seen):
                         await self._tell(deviation)
                 self._position = seen.position + 1
+            await self._tell_events()
             self._position = until
 
     def _seen(self, start: int, stop: int) -> list[SeenCall | SeenRefusal | SeenReport | SeenStranger]:
-        records = (stored_record(self._records.stream, row, {}) for row in self._records.rows(start, stop))
-        found = (seen_in(record) or report_in(record) for record in records)
-        return [seen for seen in found if seen is not None]
+        found: list[SeenCall | SeenRefusal | SeenReport | SeenStranger] = []
+        for row in self._records.rows(start, stop):
+            record = stored_record(self._records.stream, row, {})
+            if record.seq > self._events.position:
+                self._untold.extend(self._requests.take(record))
+                self._untold.extend(self._events.take(record))
+            seen = seen_in(record) or report_in(record)
+            if seen is not None:
+                found.append(seen)
+        return found
+
+    async def _tell_events(self) -> None:
+        for agent in self._retired & self._events.known:
+            self._events.forget(agent)
+        self._retired.clear()
+        while self._untold:
+            await self._tell(self._untold[0])
+            self._untold.popleft()
 
     async def _look_at_report(self, seen: SeenReport) -> None:
         agent = self._catalogue().agent(seen.agent) if seen.agent is not None else None
@@ -248,7 +284,7 @@ class Monitor:
                 deviation = replace(deviation, matter=MANY)
                 if self._alerts.told(deviation):
                     continue
-            said = await asyncio.to_thread(self._said_in, seen.position)
+            said = await asyncio.to_thread(self._opened, seen.position, "request")
             deviation = replace(deviation, evidence={**deviation.evidence, "said": dict(said)})
             environment = Environment(seen.environment)
             await self._alerts.open(deviation, self._remedy(deviation.kind, environment, None), environment)
@@ -256,7 +292,7 @@ class Monitor:
 
     async def _look_at_stranger(self, seen: SeenStranger) -> None:
         """Tell of whoever comes to a door of agents, by where they come from: that stands in no record in clear."""
-        said = await asyncio.to_thread(self._said_in, seen.position)
+        said = await asyncio.to_thread(self._opened, seen.position, "request")
         source, path = said.get("source"), str(said.get("path", ""))
         if not source or not path.startswith(_DOORS):
             return
@@ -319,11 +355,17 @@ class Monitor:
         if isinstance(seen, SeenRefusal):
             agent = self._agent_of(seen.credential)
             found = None if agent is None else self._catalogue().agent(agent)
-            return (ghost(seen, found.id),) if found is not None and found.state in _GONE else ()
+            if found is None:
+                return ()
+            if found.state in _GONE:
+                return (ghost(seen, found.id),)
+            return (used_after(seen, found.id, "revoked or locked"),) if self._taken(seen.credential) else ()
         gone = self._catalogue().agent(seen.agent)
         late = gone is not None and gone.state in _GONE and seen.time_us > gone.since_us
         if late and seen.decision == "allow" and not seen.detected:
             return (ghost_call(seen),)
+        if gone is not None and (stopped := stopped_call(seen, gone.since_us)) is not None:
+            return (stopped,)
         key = (seen.agent, seen.version, seen.tool, seen.data, seen.detected)
         if seen.decision != "deny" and key in self._plain:
             return ()
@@ -349,7 +391,10 @@ class Monitor:
             data,
             masked,
             baseline.destinations if baseline else frozenset(),
-            destination_of(self._catalogue(), call.tool) if baseline and call.tool else None,
+            # a baseline from before models had places tells nothing of where one is
+            destination_of(self._catalogue(), call.tool)
+            if baseline and call.tool and (baseline.places or call.tool in baseline.definitions)
+            else None,
         )
 
     def _version(self, call: SeenCall) -> AgentVersion | None:
@@ -403,6 +448,10 @@ class Monitor:
         return Change(Facts("server.offer.seen"), (Write(OFFER, name, {"known": known}),), Actor(), {"server": name})
 
     async def _check(self) -> None:
+        for name in list(self._moved):
+            if (server := self._catalogue().server(name)) is not None:
+                self._repinned.update(tool.id for tool in server.tools.values())
+            self._moved.discard(name)
         if self._repinned:
             touched, self._repinned = self._repinned, set()
             self._unchecked.update(self._baselines.agents(with_any_of=touched))
@@ -461,7 +510,9 @@ class Monitor:
         agent = None if deviation.agent is None else self._catalogue().agent(deviation.agent)
         if agent is None or self._alerts.told(deviation) or await self._before_our_time(deviation):
             return
-        if deviation.kind in NOVELTIES and self._alerts.many(deviation.agent, deviation.kind):
+        if deviation.kind is AlertKind.SHARED_KEY and self._same_places(deviation):
+            return
+        if deviation.kind in FOLDED and self._alerts.many(deviation.agent, deviation.kind):
             deviation = replace(deviation, matter=MANY)
             if self._alerts.told(deviation):
                 return
@@ -470,6 +521,11 @@ class Monitor:
 
     def _remedy(self, kind: AlertKind, environment: Environment, tier: Tier | None) -> Remedy:
         return remedy_for(kind, environment, tier, self._rules())
+
+    def _same_places(self, deviation: Deviation) -> bool:
+        """Whether the alert on this key that somebody resolved was on these networks: they belong together."""
+        before = self._alerts.standing(deviation.agent, deviation.kind, deviation.matter)
+        return before is not None and set(deviation.evidence["places"]) <= set(before.evidence.get("places", ()))
 
     def _known_tier(self, agent: Agent) -> Tier | None:
         """None as well if it cannot be computed: that counts as the highest, and keeps no alert from being opened."""
@@ -492,7 +548,8 @@ class Monitor:
         """Write the cursor with every count up to it, at once: what is read again counts nothing twice."""
         while True:
             # as long as some counts wait, the records they come from must be read again
-            last = self._alerts.uncounted <= _MAX_WRITES and self._reported.uncounted <= _MAX_WRITES
+            waiting = (self._alerts.uncounted, self._reported.uncounted, self._events.unwritten)
+            last = max(waiting) <= _MAX_WRITES
             reached = self._position if last else self._saved
             await self._control.transact(partial(self._saving, reached))
             if last:
@@ -500,7 +557,11 @@ class Monitor:
         self._saved, self._saved_boot_us = reached, self._clock.now().boot_us
 
     def _saving(self, reached: int, _: StateView) -> Change:
-        writes = (*self._alerts.writes_of_counts(_MAX_WRITES), *self._reported.writes(_MAX_WRITES))
+        writes = (
+            *self._alerts.writes_of_counts(_MAX_WRITES),
+            *self._reported.writes(_MAX_WRITES),
+            *self._events.writes(_MAX_WRITES),
+        )
         if (MONITORING, CURSOR) not in self._control.unproven:
             writes = (*writes, Write(MONITORING, CURSOR, {"began_us": self._began_us, "position": reached}))
         return Change(Facts("monitoring.saved"), writes, Actor(), {"position": reached})
@@ -520,7 +581,8 @@ class Monitor:
         baseline = self._baselines.of(agent_id)
         if baseline is None or not baseline.open:
             return (without_baseline(agent, at_us),) if _needs_baseline(agent) else ()
-        return drift_in_force(baseline, agent, self._pinned(baseline.definitions), at_us)
+        placed = {tool: place for tool in baseline.places if (place := destination_of(self._catalogue(), tool))}
+        return drift_in_force(baseline, agent, self._pinned(baseline.definitions), placed, at_us)
 
     def note_posture(self, agent_id: AgentId, credential: CredentialId, said: Mapping[str, Any]) -> None:
         """Look at what an authenticated instance says of itself (`version`, `prompt`, `models`), for the next round.
@@ -579,7 +641,7 @@ class Monitor:
                 for_s=alert.for_s,
                 calls_per_minute=alert.calls_per_minute,
                 role=alert.role,
-                until_approved=alert.kind is AlertKind.POSTURE_TIER,
+                until_approved=alert.kind in _UNTIL_APPROVED,
             )
             for alert in due
             if alert.agent is not None
@@ -685,14 +747,18 @@ class Monitor:
     def _follow(self, change: Change) -> None:
         self._tiers.follow(change)
         self._reported.follow(change)
+        self._events.follow(change)
         for write in change.writes:
             if write.kind in {AGENT, BASELINE}:
                 self._unchecked.add(AgentId(write.key))
                 self._plain.clear()
+                if write.kind == AGENT and write.doc is not None and write.doc["state"] == AgentState.RETIRED:
+                    self._retired.add(AgentId(write.key))
             elif write.kind == TOOL:
                 self._repinned.add(ToolId(write.key))
             elif write.kind == SERVER:
                 self._plain.clear()
+                self._moved.add(ServerName(write.key))
             elif (
                 write.kind == ALERT
                 and write.doc is not None

@@ -75,24 +75,33 @@ class Counter:
     per: CounterScope = CounterScope.SESSION
 
 
-STATISTICAL = frozenset({"behaviour-drift"})
-"""Kinds of alert that rest on a statistic alone: no rule may have them stop an agent."""
+STATISTICAL = frozenset(
+    {"behaviour-drift", "denial-burst", "error-rise", "retry-rise", "spend-forecast", "task-mismatch"}
+)
+"""Kinds of alert that rest on a statistic or an estimate alone: no rule may have them stop an agent."""
 ANSWERED = frozenset(
     {
         "finding-overdue",
         "first-denial",
         "ghost",
+        "loop",
         "new-data-class",
         "new-destination",
+        "new-hours",
         "new-tool",
         "ownerless",
+        "posture-answer",
         "posture-definition",
+        "posture-endpoint",
+        "posture-instructions",
         "posture-model",
         "posture-prompt",
         "posture-tier",
         "posture-version",
         "review",
+        "revoked-use",
         "right-lost",
+        "shared-key",
         *STATISTICAL,
     }
 )

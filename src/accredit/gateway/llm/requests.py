@@ -42,6 +42,10 @@ _READ: Final = frozenset(
 )
 """Every member that is read."""
 
+_SYSTEM: Final = frozenset({"developer", "system"})
+"""Roles in which the program speaks, and not its user."""
+_MOST_SYSTEM: Final = 16
+
 
 @dataclass(frozen=True, slots=True)
 class LlmRequest:
@@ -65,6 +69,8 @@ class LlmRequest:
     tools name."""
     stored: bool
     """The provider keeps the answer, or the request builds on something it kept."""
+    system_texts: tuple[str, ...]
+    """What the program tells the model to be and to do, in order; the first ones."""
     user_text: str
     """The newest text of the user's, at most MOST_USER_CHARACTERS."""
     results: tuple[tuple[str, str], ...]
@@ -95,6 +101,7 @@ def read_llm_request(shape: LlmShape, body: Mapping[str, Any]) -> LlmRequest:
         hosted=tuple(reading.hosted),
         other_models=tuple(reading.models),
         stored=reading.stored,
+        system_texts=tuple(text for text in reading.system if text)[:_MOST_SYSTEM],
         user_text=reading.user_text[:MOST_USER_CHARACTERS],
         results=_newest(reading.results),
         input_bytes=_bytes(body),
@@ -111,6 +118,7 @@ class _Reading:
     hosted: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     stored: bool = False
+    system: list[str] = field(default_factory=list)
     user_text: str = ""
     results: list[tuple[str, str]] = field(default_factory=list)
 
@@ -240,6 +248,8 @@ def _chat(reading: _Reading) -> None:
         text = _content(message, "content", path)
         if role == "user":
             reading.user_text = text or reading.user_text
+        elif role in _SYSTEM:
+            reading.system.append(text)
         elif role == "tool":
             reading.results.append((_name(message, "tool_call_id", path), text))
         elif role == "function":
@@ -259,7 +269,7 @@ def _responses(reading: _Reading) -> None:
     kept = _flag(body, "background") or _text(body, "previous_response_id") or kept
     _flag(body, "store")
     reading.stored = body.get("store") is not False or bool(kept)  # this API stores unless it is told not to
-    _text(body, "instructions")
+    reading.system.append(_text(body, "instructions"))
     given = body.get("input")
     if isinstance(given, str):
         reading.user_text = given
@@ -271,6 +281,8 @@ def _responses(reading: _Reading) -> None:
             text = _content(item, "content", path)
             if role == "user":
                 reading.user_text = text or reading.user_text
+            elif role in _SYSTEM:
+                reading.system.append(text)
         elif kind.endswith("_call_output"):
             name = _text(item, "call_id", path) or _name(item, "id", path)
             reading.results.append((name, _deep(item.get("output"))))
@@ -331,7 +343,7 @@ def _messages(reading: _Reading) -> None:
         for place, fallback in enumerate(fallbacks):
             if isinstance(fallback, Mapping):
                 reading.most = max(reading.most, _number(fallback, "max_tokens", f"fallbacks[{place}].") or 0)
-    _content(body, "system", "")
+    reading.system.append(_content(body, "system", ""))
     if not isinstance(body.get("messages"), list):
         _refuse("messages", "a list")
     for path, message in _items(body, "messages"):

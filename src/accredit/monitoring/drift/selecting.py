@@ -23,12 +23,16 @@ Period = tuple[int, int | None]
 _NO_SUSPICION: Final = frozenset(
     {
         AlertKind.BEHAVIOUR_DRIFT,  # against what was accepted: another is learned because that may not fit any more
+        AlertKind.ERROR_RISE,
         AlertKind.FINDING_OVERDUE,
         AlertKind.FIRST_DENIAL,
+        AlertKind.NEW_HOURS,
         AlertKind.NEW_OFFER,
         AlertKind.OWNERLESS,
+        AlertKind.RETRY_RISE,
         AlertKind.REVIEW,
         AlertKind.RIGHT_LOST,
+        AlertKind.SPEND_FORECAST,
         AlertKind.UNWATCHED,
     }
 )

@@ -89,6 +89,12 @@ def _text(raw: bytes) -> str:
 
 
 _AGENTS_AT_ONCE = 50
+_AGENT_DAYS = (
+    # of one agent, day by day in the primary key: a range of days would be read of all agents
+    "SELECT u.day, u.agent, u.tool, u.allows, u.denies, u.holds, u.errors, u.cost_nanos, u.last_us"
+    " FROM json_each(?1) AS d CROSS JOIN usage_daily AS u"
+    " WHERE u.day = d.value AND u.agent = ?2 AND (?3 IS NULL OR u.tool = ?3) ORDER BY u.day, u.agent, u.tool"
+)
 _TOOL_DAYS = (
     # each pair of agent and day is looked up in the primary key: as fast for few agents as for all, in parts
     "SELECT a.key, u.tool, group_concat(CASE WHEN u.allows > 0 THEN u.day END),"
@@ -207,12 +213,18 @@ class SqliteRecordReader:
     def usage(
         self, *, since_day: int = 0, until_day: int | None = None, agent: str | None = None, tool: str | None = None
     ) -> list[UsageDay]:
-        rows = self._read(
-            "SELECT day, agent, tool, allows, denies, holds, errors, cost_nanos, last_us FROM usage_daily"
-            " WHERE day >= ? AND day < ? AND (?3 IS NULL OR agent = ?3) AND (?4 IS NULL OR tool = ?4)"
-            " ORDER BY day, agent, tool",
-            (since_day, 2**62 if until_day is None else until_day, agent, tool),
-        )
+        if agent is not None and since_day > 0:  # some days of one agent among very many: each is looked up
+            ((newest,),) = self._read("SELECT max(day) FROM usage_daily", ())
+            end = (newest or 0) + 1
+            days = orjson.dumps(list(range(since_day, end if until_day is None else min(until_day, end)))).decode()
+            rows = self._read(_AGENT_DAYS, (days, agent, tool))
+        else:
+            rows = self._read(
+                "SELECT day, agent, tool, allows, denies, holds, errors, cost_nanos, last_us FROM usage_daily"
+                " WHERE day >= ? AND day < ? AND (?3 IS NULL OR agent = ?3) AND (?4 IS NULL OR tool = ?4)"
+                " ORDER BY day, agent, tool",
+                (since_day, 2**62 if until_day is None else until_day, agent, tool),
+            )
         return [UsageDay(day, who, what, Usage(*counts), last) for day, who, what, *counts, last in rows]
 
     def tool_days(self, agents: Collection[str], *, since_day: int, counted_since: int) -> list[ToolDays]:
