@@ -55,7 +55,7 @@ from accredit.gateway.definitions import UpstreamDefinitions, WatchedDefinitions
 from accredit.gateway.httpapi import HttpGateway
 from accredit.gateway.llmproxy import LlmGateway
 from accredit.gateway.mcp import McpGateway
-from accredit.gateway.notices import HoldNotices, NoticePost, SlackPost, WebhookPost
+from accredit.gateway.notices import NoticePost, Notices, PagerDutyPost, SlackPost, WebhookPost
 from accredit.gateway.opa import OpaServer
 from accredit.gateway.programs import ProgramRules, Programs
 from accredit.gateway.sessionhttp import SessionHttp
@@ -97,6 +97,7 @@ from accredit.limits.service import AttemptRates, Limits
 from accredit.monitoring.baselines import LearningTerms
 from accredit.monitoring.drift.apart import PluginKind, plugin_kinds
 from accredit.monitoring.drift.builtin import ViewsKind
+from accredit.monitoring.notices import alert_notices
 from accredit.offline import (
     archiving,
     can_archive,
@@ -677,9 +678,9 @@ async def run(
             max_body_bytes=settings.max_body_bytes,
         )
         if posts := _posts(settings, public_url):
-            notices = HoldNotices(posts, clock)
+            notices = Notices(posts, clock)
             stack.push_async_callback(notices.aclose)
-            _tell_of_holds(
+            _tell_people(
                 notices, control, holds, lambda agent: _called(keeper, agent), functools.partial(_votable, room)
             )
         stack.push_async_callback(gateway.aclose)
@@ -811,7 +812,7 @@ async def _housekeeping(
 
 
 def _posts(settings: Settings, public_url: str) -> tuple[NoticePost, ...]:
-    """Where people are told of holds.
+    """Where people are told of holds, requests and alerts.
 
     Raises:
         InvalidInputError: a file with a secret is not safe, or has none.
@@ -826,6 +827,9 @@ def _posts(settings: Settings, public_url: str) -> tuple[NoticePost, ...]:
             posts.append(SlackPost(sound_notice_url(url, "notice_chat_url_file"), public_url))
         except ValueError as error:
             raise InvalidInputError(Code.SETTING_INVALID, str(error)) from error
+    if settings.notice_pagerduty_key_file:
+        routing = read_secret_file(Path(settings.notice_pagerduty_key_file), at_least=16, at_most=128)
+        posts.append(PagerDutyPost(settings.notice_pagerduty_url, routing, public_url))
     return tuple(posts)
 
 
@@ -844,8 +848,8 @@ def _votable(room: LifecycleRoom, request: ApprovalRequest) -> str | None:
         return None  # there is nothing to be voted on, or it cannot be told now
 
 
-def _tell_of_holds(
-    notices: HoldNotices,
+def _tell_people(
+    notices: Notices,
     control: ControlLog,
     holds: Holds,
     name: Callable[[str], str],
@@ -856,7 +860,7 @@ def _tell_of_holds(
             notices.tell(notice)
 
     def follow(change: Change) -> None:
-        for notice in notices_of(change, name, votable):
+        for notice in (*notices_of(change, name, votable), *alert_notices(change, name)):
             notices.tell(notice)
 
     control.subscribe(follow)

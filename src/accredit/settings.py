@@ -114,11 +114,15 @@ class Settings(BaseModel):
     opa_timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
     """A call that it does not answer for in this time is refused."""
     notice_webhook_url: str = ""
-    """Where a signed webhook is sent when a hold opens and when it is over; needs `notice_webhook_key_file`."""
+    """Where a signed webhook is sent of holds, requests and alerts; needs `notice_webhook_key_file`."""
     notice_webhook_key_file: str = ""
     """A file, readable by its owner alone, with the webhook's key: at least 24 characters, as they are."""
     chat_votes: Literal["never", "low", "medium", "high"] = "medium"
     """The highest tier of agents' versions that is approved from a chat; with `high` so is everything else."""
+    notice_pagerduty_url: str = "https://events.pagerduty.com/v2/enqueue"
+    """Where alerts are sent as events of PagerDuty's Events API v2, if `notice_pagerduty_key_file` is set."""
+    notice_pagerduty_key_file: str = ""
+    """A file, readable by its owner alone, with the routing key of a PagerDuty service."""
     notice_chat_url_file: str = ""
     """A file, readable by its owner alone, with the address of a chat's incoming webhook (Slack or alike), a secret."""
 
@@ -144,6 +148,7 @@ class Settings(BaseModel):
             raise ValueError("`notice_webhook_url` and `notice_webhook_key_file` belong together")
         if self.notice_webhook_url:
             sound_notice_url(self.notice_webhook_url, "notice_webhook_url")
+        sound_notice_url(self.notice_pagerduty_url, "notice_pagerduty_url")
         if any(not each.startswith("/") or each.rstrip("/") == "" for each in self.store_directories):
             raise ValueError("`store_directories` are absolute paths, and not the root")
         first, last = self.stdio_user_ids

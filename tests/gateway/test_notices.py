@@ -9,15 +9,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from accredit.approvals.model import Hold, HoldState
-from accredit.approvals.notices import opened_notice, slack_message
-from accredit.gateway.notices import HoldNotices, SlackPost
+from accredit.approvals.notices import RequestNotice, opened_notice, slack_message
+from accredit.audit.model import Facts
+from accredit.audit.ports import Actor, Change, Write
+from accredit.gateway.notices import Notices, PagerDutyPost, SlackPost, WebhookPost
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.errors import InvalidInputError
+from accredit.kernel.ids import AgentId
+from accredit.monitoring.model import Alert, AlertDisposition, AlertKind, AlertState, RemediationKind, Severity
+from accredit.monitoring.notices import alert_notices
+from accredit.monitoring.rows import ALERT, alert_doc
 from accredit.settings import load_settings
 from tests.approvals.desk import OWNER, SECURITY, Desk, call
 from tests.enforcement.place import WORKER, Place, site
@@ -126,7 +133,7 @@ def test_a_delivery_that_fails_is_tried_again_until_the_hold_is_over(caplog: pyt
         clock = ScriptedClock(hold.opened_us)
         receiver = Receiver(failures=2)
         async with _listening(receiver) as url:
-            notices = HoldNotices((SlackPost(f"{url}/secret-of-the-chat", "http://here"),), clock, pauses_s=(0.01,))
+            notices = Notices((SlackPost(f"{url}/secret-of-the-chat", "http://here"),), clock, pauses_s=(0.01,))
             notice = opened_notice(hold, lambda _: "copilot")
             assert notice is not None
             notices.tell(notice)
@@ -189,3 +196,59 @@ def test_a_key_that_others_can_read_or_that_is_none_does_not_start(tmp_path: Pat
                     pass
 
     asyncio.run(live())
+
+
+def _alert(**changes: Any) -> Alert:
+    made = Alert(
+        "alr_1", AgentId("agt_1"), AlertKind.POSTURE_MODEL, "sha256:ab", Severity.CRITICAL, AlertState.OPEN,
+        {"seen": [["evil", "<script>"]]}, 1_700_000_000_000_000, RemediationKind.QUARANTINE, remedied=False,
+        last_us=1_700_000_000_000_000,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def _change(kind: str, alert: Alert) -> Change:
+    return Change(Facts(kind, agent=alert.agent), (Write(ALERT, alert.id, alert_doc(alert, salt="s")),), Actor(), {})
+
+
+@pytest.mark.requirement("notices:alerts", "notices:no-agent-text")
+def test_alerts_are_told_by_webhook_chat_and_pagerduty_once_opened_taken_up_and_over() -> None:
+    async def live() -> None:
+        webhook, chat, pager = Receiver(), Receiver(), Receiver(failures=1)
+        async with _listening(webhook) as one, _listening(chat) as two, _listening(pager) as three:
+            posts = (
+                WebhookPost(one, _KEY.encode(), "https://a.example"), SlackPost(two, "https://a.example"),
+                PagerDutyPost(three, "routing-key", "https://a.example"),
+            )  # fmt: skip
+            notices = Notices(posts, ScriptedClock(1_700_000_000_000_000), pauses_s=(0.01,))
+            over = _alert(state=AlertState.RESOLVED, closed_us=1_700_000_060_000_000,
+                          disposition=AlertDisposition.FALSE_POSITIVE)  # fmt: skip
+            for change in (_change("alert.opened", _alert()), _change("alert.resolved", over)):
+                (notice,) = alert_notices(change, lambda _: "pay<b>desk")
+                notices.tell(notice)
+            told = await webhook.until(2)
+            messages = await chat.until(2)
+            events = await pager.until(3)
+            await notices.aclose()
+        assert all(_signed(seen) for seen in told)
+        bodies = {orjson.loads(seen.body)["type"]: orjson.loads(seen.body)["data"] for seen in told}
+        assert bodies["alert.opened"]["answered_by_itself"] == "quarantine"
+        assert bodies["alert.resolved"]["disposition"] == "false-positive"
+        texts = "".join(orjson.loads(seen.body)["text"] for seen in messages)
+        assert "pay&lt;b&gt;desk" in texts
+        assert "script" not in texts
+        sent = [orjson.loads(seen.body) for seen in events]
+        assert {one["dedup_key"] for one in sent} == {"alr_1"}
+        assert {"trigger", "resolve"} == {one["event_action"] for one in sent}
+        trigger = next(one for one in sent if one["event_action"] == "trigger")
+        assert (trigger["payload"]["severity"], trigger["routing_key"]) == ("critical", "routing-key")
+
+    asyncio.run(asyncio.wait_for(live(), 60))
+
+
+@pytest.mark.requirement("notices:alerts")
+def test_what_is_mere_information_is_told_to_nobody_and_other_changes_are_no_alerts() -> None:
+    assert alert_notices(_change("alert.opened", _alert(severity=Severity.INFO)), str) == ()
+    assert alert_notices(_change("alert.remedied", _alert()), str) == ()
+    hold = RequestNotice("ntc_1", "approval.reminded", None, "x", "reminded", 1)  # type: ignore[arg-type]
+    assert PagerDutyPost("https://p.example", "k" * 20, "https://a.example")(hold, 1) is None

@@ -27,6 +27,8 @@ __all__ = [
     "HoldNotice",
     "Notice",
     "RequestNotice",
+    "notice_moment",
+    "notice_text",
     "notices_of",
     "opened_notice",
     "slack_message",
@@ -200,7 +202,7 @@ def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
         request = notice.request
         return {
             "type": notice.kind,
-            "timestamp": _moment(request.opened_us),
+            "timestamp": notice_moment(request.opened_us),
             "data": {
                 "request": request.id,
                 "kind": request.subject.kind,
@@ -210,7 +212,7 @@ def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
                 "roles": sorted({need.role.value for need in request.missing}),
                 "urgency": notice.urgency,
                 "to": list(request.told),
-                "expires_at": _moment(request.expires_us),
+                "expires_at": notice_moment(request.expires_us),
                 "url": f"{public_url}/console/approvals/{request.id}",
             },
         }
@@ -218,7 +220,7 @@ def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
         glass = notice.glass
         return {
             "type": notice.kind,
-            "timestamp": _moment(glass.opened_us),
+            "timestamp": notice_moment(glass.opened_us),
             "data": {
                 "break_glass": glass.id,
                 "agent": notice.agent,
@@ -226,19 +228,19 @@ def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
                 "by": glass.by,
                 "tools": list(glass.tools),
                 "policies": list(glass.policies),
-                "until": _moment(glass.until_us),
+                "until": notice_moment(glass.until_us),
                 "url": f"{public_url}/console/approvals/{glass.request}",
             },
         }
     if isinstance(notice, DeadlineNotice):
         return {
             "type": notice.kind,
-            "timestamp": _moment(notice.until_us),
+            "timestamp": notice_moment(notice.until_us),
             "data": {
                 "agent": notice.agent,
                 "agent_id": notice.agent_id,
                 "stage": notice.stage,
-                "suspended_at": _moment(notice.until_us),
+                "suspended_at": notice_moment(notice.until_us),
                 "to": list(notice.to),
                 "url": f"{public_url}/console/agents/{notice.agent_id}",
             },
@@ -246,7 +248,7 @@ def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
     hold = notice.hold
     return {
         "type": notice.kind,
-        "timestamp": _moment(hold.closed_us or hold.opened_us),
+        "timestamp": notice_moment(hold.closed_us or hold.opened_us),
         "data": {
             "hold": hold.id,
             "agent": notice.agent,
@@ -254,7 +256,7 @@ def webhook_event(notice: Notice, public_url: str) -> dict[str, Any]:
             "environment": hold.environment.value,
             "tool": hold.tool,
             "needs": [{"policy": need.policy, "role": need.role} for need in hold.missing],
-            "expires_at": _moment(hold.expires_us),
+            "expires_at": notice_moment(hold.expires_us),
             "url": f"{public_url}/console/holds/{hold.id}",
         },
     }
@@ -266,32 +268,35 @@ def slack_message(notice: Notice, public_url: str) -> dict[str, Any]:
         request = notice.request
         roles = " and ".join(sorted({need.role.value for need in request.missing}))
         link = f"<{public_url}/console/approvals/{request.id}|{request.id}>"
-        pressing = "" if notice.urgency == "reminded" else f" ({_plain(notice.urgency)}: hardly any time is left)"
-        lapses = f"{link} lapses at {_moment(request.expires_us)}{pressing}"
-        text = f"{_plain(notice.name)} waits for {_plain(roles)}: {lapses}."
+        pressing = "" if notice.urgency == "reminded" else f" ({notice_text(notice.urgency)}: hardly any time is left)"
+        lapses = f"{link} lapses at {notice_moment(request.expires_us)}{pressing}"
+        text = f"{notice_text(notice.name)} waits for {notice_text(roles)}: {lapses}."
         return {"text": text, **_buttons(notice, text)}
     if isinstance(notice, GlassNotice):
         glass, link = notice.glass, f"<{public_url}/console/approvals/{notice.glass.request}|the review>"
-        tools = ", ".join(_plain(one) for one in glass.tools)
+        tools = ", ".join(notice_text(one) for one in glass.tools)
         if notice.kind == "break-glass.opened":
-            until = _moment(glass.until_us)
-            text = (
-                f"Glass is broken for {_plain(notice.agent)}: {tools} waits for nobody until {until}; {link} is open."
-            )
+            until = notice_moment(glass.until_us)
+            whom = notice_text(notice.agent)
+            text = f"Glass is broken for {whom}: {tools} waits for nobody until {until}; {link} is open."
         else:
-            text = f"Nobody looked in time at the glass that was broken for {_plain(notice.agent)} ({tools}): {link}."
+            text = (
+                f"Nobody looked in time at the glass that was broken for {notice_text(notice.agent)} ({tools}): {link}."
+            )
         return {"text": text}
     if isinstance(notice, DeadlineNotice):
-        link = f"<{public_url}/console/agents/{notice.agent_id}|{_plain(notice.agent)}>"
+        link = f"<{public_url}/console/agents/{notice.agent_id}|{notice_text(notice.agent)}>"
         why = "does or touches more than it was approved for: every call waits for security"
-        return {"text": f"{link} {why}, and it is suspended at {_moment(notice.until_us)} unless that is put right."}
+        return {
+            "text": f"{link} {why}, and it is suspended at {notice_moment(notice.until_us)} unless that is put right."
+        }
     hold = notice.hold
-    about = f"{_plain(notice.agent)} ({hold.environment.value}) wants to use {_plain(hold.tool)}"
+    about = f"{notice_text(notice.agent)} ({hold.environment.value}) wants to use {notice_text(hold.tool)}"
     link = f"<{public_url}/console/holds/{hold.id}|{hold.id}>"
     match hold.state:
         case HoldState.OPEN:
             roles = " and ".join(sorted({need.role for need in hold.missing}))
-            text = f"{about}: {_plain(roles)} must approve {link} before {_moment(hold.expires_us)}."
+            text = f"{about}: {notice_text(roles)} must approve {link} before {notice_moment(hold.expires_us)}."
         case _:
             text = f"{about}: {link} was {hold.state.value}."
     return {"text": text}
@@ -326,11 +331,12 @@ def _buttons(notice: RequestNotice, text: str) -> dict[str, Any]:
     return {"blocks": blocks}
 
 
-def _moment(at_us: int) -> str:
+def notice_moment(at_us: int) -> str:
+    """A time as notices have it."""
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _plain(text: str) -> str:
+def notice_text(text: str) -> str:
     """A name in which nothing is markup."""
     escaped = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"&#{ord(one)};" if one in "*_~`" else one for one in escaped)

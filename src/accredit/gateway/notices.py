@@ -1,6 +1,6 @@
-"""Telling people about holds and requests that wait: a signed webhook, and a message for a chat.
+"""Telling people about holds and requests that wait, and about alerts: a signed webhook, a chat, PagerDuty.
 
-Both addresses are an operator's own. Deliveries are tried again until the hold they are about is over, in memory: what
+All addresses are an operator's own. Deliveries are tried again until the hold they are about is over, in memory: what
 is open at a start is told once more, under the same id. That a delivery fails holds nothing up: holds stand in the
 console whether anybody was told or not.
 """
@@ -20,8 +20,9 @@ import orjson
 from accredit.approvals.notices import Notice, slack_message, webhook_event
 from accredit.kernel.clock import Clock
 from accredit.kernel.tls import machine_trust
+from accredit.monitoring.notices import AlertNotice, alert_event, alert_message, pagerduty_event
 
-__all__ = ["HoldNotices", "NoticePost", "SlackPost", "WebhookPost"]
+__all__ = ["NoticePost", "Notices", "PagerDutyPost", "SlackPost", "Told", "WebhookPost"]
 
 _log = logging.getLogger("accredit.gateway")
 
@@ -30,6 +31,10 @@ _AT_ONCE: Final = 4
 _TIMEOUT_S: Final = 5.0
 _PAUSES_S: Final = (1.0, 5.0, 15.0, 60.0)
 _USER_AGENT: Final = "accredit-notices"
+
+
+Told = Notice | AlertNotice
+"""Whatever people are told."""
 
 
 class NoticePost(Protocol):
@@ -41,8 +46,8 @@ class NoticePost(Protocol):
     @property
     def url(self) -> str: ...
 
-    def __call__(self, notice: Notice, now_s: int, /) -> tuple[bytes, Mapping[str, str]]:
-        """Body and headers."""
+    def __call__(self, notice: Told, now_s: int, /) -> tuple[bytes, Mapping[str, str]] | None:
+        """Body and headers; None: this one does not tell of such."""
         ...
 
 
@@ -55,9 +60,10 @@ class WebhookPost:
     public_url: str
     name: str = "webhook"
 
-    def __call__(self, notice: Notice, now_s: int) -> tuple[bytes, Mapping[str, str]]:
+    def __call__(self, notice: Told, now_s: int) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers."""
-        body = orjson.dumps(webhook_event(notice, self.public_url))
+        made = alert_event if isinstance(notice, AlertNotice) else webhook_event
+        body = orjson.dumps(made(notice, self.public_url))  # type: ignore[arg-type]
         signed = b"%b.%d.%b" % (notice.id.encode(), now_s, body)
         signature = base64.b64encode(hmac.digest(self.key, signed, "sha256")).decode()
         return body, {
@@ -75,12 +81,29 @@ class SlackPost:
     public_url: str
     name: str = "chat"
 
-    def __call__(self, notice: Notice, now_s: int) -> tuple[bytes, Mapping[str, str]]:  # noqa: ARG002 - the port's
+    def __call__(self, notice: Told, now_s: int) -> tuple[bytes, Mapping[str, str]]:  # noqa: ARG002 - the port's
         """Body and headers."""
-        return orjson.dumps(slack_message(notice, self.public_url)), {}
+        made = alert_message if isinstance(notice, AlertNotice) else slack_message
+        return orjson.dumps(made(notice, self.public_url)), {}  # type: ignore[arg-type]
 
 
-class HoldNotices:
+@dataclass(frozen=True, slots=True)
+class PagerDutyPost:
+    """PagerDuty's Events API v2: alerts trigger, acknowledge and resolve an incident each. Its key is a secret."""
+
+    url: str
+    key: str
+    public_url: str
+    name: str = "pagerduty"
+
+    def __call__(self, notice: Told, now_s: int) -> tuple[bytes, Mapping[str, str]] | None:  # noqa: ARG002 - the port's
+        """Body and headers; of holds and requests there is none."""
+        if not isinstance(notice, AlertNotice):
+            return None
+        return orjson.dumps(pagerduty_event(notice, self.public_url, self.key)), {}
+
+
+class Notices:
     """Delivers notices in the background, to every post."""
 
     def __init__(self, posts: tuple[NoticePost, ...], clock: Clock, *, pauses_s: tuple[float, ...] = _PAUSES_S) -> None:
@@ -91,7 +114,7 @@ class HoldNotices:
         self._waiting: set[asyncio.Task[None]] = set()
         self._client: Any = None
 
-    def tell(self, notice: Notice) -> None:
+    def tell(self, notice: Told) -> None:
         """Deliver a notice soon. Does not block, and never raises."""
         for post in self._posts:
             if len(self._waiting) >= _MOST_WAITING:
@@ -101,7 +124,7 @@ class HoldNotices:
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
-    async def _deliver(self, post: NoticePost, notice: Notice) -> None:
+    async def _deliver(self, post: NoticePost, notice: Told) -> None:
         for attempt in range(10_000):
             async with self._room:
                 failed = await self._attempt(post, notice)
@@ -115,15 +138,18 @@ class HoldNotices:
             await asyncio.sleep(pause_s)
         _log.error("%s: notice %s of %s was not delivered", post.name, notice.id, notice.about)
 
-    async def _attempt(self, post: NoticePost, notice: Notice) -> str | None:
+    async def _attempt(self, post: NoticePost, notice: Told) -> str | None:
         """Why it was not delivered; None if it was. The address stays out of it: it may be a secret."""
+        made = post(notice, self._clock.now().wall_s)
+        if made is None:
+            return None
         import httpx2  # noqa: PLC0415 - 90 ms that a start without notices does not pay
 
         if self._client is None:
             self._client = httpx2.AsyncClient(
                 follow_redirects=False, timeout=_TIMEOUT_S, trust_env=False, verify=machine_trust()
             )
-        body, headers = post(notice, self._clock.now().wall_s)
+        body, headers = made
         sent = {"content-type": "application/json", "user-agent": _USER_AGENT, **headers}
         try:
             async with self._client.stream("POST", post.url, content=body, headers=sent) as answer:
