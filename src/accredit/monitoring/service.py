@@ -67,7 +67,7 @@ from accredit.monitoring.posture import (
     posture_from,
     without_baseline,
 )
-from accredit.monitoring.remedy import Remedy, remedy_for
+from accredit.monitoring.remedy import POSTURE_KINDS, Remedy, remedy_for
 from accredit.monitoring.reported import ReportedUses, SeenReport, findings, report_in
 from accredit.monitoring.rows import ALERT, BASELINE, CALLERS, CURSOR, MONITORING, OFFER
 from accredit.monitoring.tiers import TierRounds
@@ -333,11 +333,9 @@ class Monitor:
                 return
             agent = None if deviation.agent is None else self._catalogue().agent(deviation.agent)
             environment = agent.environment if agent is not None else None
-            remedy = self._remedy(
-                deviation.kind,
-                environment or Environment.PRODUCTION,
-                None if agent is None else self._known_tier(agent),
-            )
+            # of an agent whose rows are not what they should be, what they make of its tier is worth nothing
+            tier = None if agent is None or deviation.kind in POSTURE_KINDS else self._known_tier(agent)
+            remedy = self._remedy(deviation.kind, environment or Environment.PRODUCTION, tier)
             await self._alerts.open(deviation, remedy, environment)
 
     async def over(self, agent: AgentId, kind: AlertKind, matter: str) -> None:
