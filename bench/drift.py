@@ -40,7 +40,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _report import report
 from _traces import ACTS, read_lines
 from accredit.kernel.ids import AgentId
-from accredit.monitoring.drift.detector import DEFAULT_THRESHOLD, BehaviourDetector
+from accredit.monitoring.drift.detector import BehaviourDetector
+from accredit.monitoring.drift.fleet import DEFAULT_THRESHOLD
 from accredit.monitoring.drift.ports import Reading
 from accredit.monitoring.drift.views import FittedViews, ViewKind
 from accredit.monitoring.profiles.matching import RequestMatch

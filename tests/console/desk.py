@@ -61,6 +61,7 @@ from accredit.lifecycle.retirement_plan import RetirementPlan, signed_off_by_oth
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Item, Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
+from accredit.monitoring.behaviour import BaselinePart
 from accredit.monitoring.model import Alert, AlertState, Severity
 from accredit.policy.model import HoldNeed
 from accredit.registry.model import (
@@ -203,7 +204,7 @@ class Behaviours:
             raise NotFoundError(Code.NOT_FOUND, "it has no baseline")
         return self.shown[agent]
 
-    def compare(self, agent: AgentId, before: str, after: str) -> BaselineDifference:
+    def compare(self, agent: AgentId, before: BaselinePart, after: BaselinePart) -> BaselineDifference:
         assert agent in self.shown
         assert {before, after} <= {"accepted", "proposal"}
         assert self.differs is not None

@@ -15,7 +15,7 @@ from accredit.kernel.canonical import Digest
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from accredit.lifecycle.baseline_operations import BaselineOperations
-from accredit.monitoring.behaviour import Behaviour, BehaviourState, LearningSource
+from accredit.monitoring.behaviour import BaselinePart, Behaviour, BehaviourState, LearningSource
 from accredit.monitoring.drift.watching import DriftMatter
 from accredit.monitoring.model import AlertKind, Deviation
 from accredit.monitoring.profiles.model import CallOutcome, Feature, ProfiledCall, SessionProfile
@@ -101,7 +101,7 @@ def test_a_version_is_learned_from_its_activation_on_and_proposed_once_there_are
             assert proposal is not None
             assert (proposal.sessions, proposal.source, proposal.version) == (60, "trial", found.version.digest)
             assert proposal.views == {"calls": 60, "hour": 60}
-            seen = acts(place).compare(found.id, "proposal", "proposal")
+            seen = acts(place).compare(found.id, BaselinePart.PROPOSAL, BaselinePart.PROPOSAL)
             assert (seen.before.tools, seen.before.hours[10], seen.words) == ({"crm/read": 1.0}, 60, ())
             assert place.room.behaviour.standings(found.id) == (), "nothing is compared with what nobody accepted"
 
@@ -288,7 +288,10 @@ def test_any_other_change_has_it_learned_anew_beside_what_was_accepted(tmp_path:
             assert held(AlertKind.BEHAVIOUR_DRIFT, place) == [DriftMatter.SESSIONS], "against the version before"
             now = behaviour(place)
             assert now.proposal is not None
-            assert acts(place).compare(after.id, "accepted", "proposal").words[0] == "calls per session: median 4 -> 40"
+            assert (
+                acts(place).compare(after.id, BaselinePart.ACCEPTED, BaselinePart.PROPOSAL).words[0]
+                == "calls per session: median 4 -> 40"
+            )
             await acts(place).accept(DANA, after.id, now.proposal.digest)
             now = behaviour(place)
             assert (now.previous and now.previous.digest, now.state) == (digest, BehaviourState.ACCEPTED)

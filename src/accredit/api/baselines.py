@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Query
@@ -18,7 +17,7 @@ from accredit.api.problems import Json
 from accredit.api.shown import Items, moment, optional_moment
 from accredit.kernel.canonical import Digest
 from accredit.lifecycle.baseline_operations import BehaviourShown
-from accredit.monitoring.behaviour import FittedBaseline, LearningSource
+from accredit.monitoring.behaviour import BaselinePart, FittedBaseline, LearningSource
 from accredit.monitoring.drift.describing import SessionsDescribed
 from accredit.monitoring.drift.watching import DetectorStanding
 from accredit.monitoring.model import Baseline
@@ -37,14 +36,6 @@ __all__ = [
 
 
 _DAY_US: Final = 86_400_000_000
-
-
-class _Part(StrEnum):
-    ACCEPTED = "accepted"
-    PROPOSAL = "proposal"
-    PREVIOUS = "previous"
-    RECENT = "recent"
-    """The sessions after those that were accepted, the newest 200."""
 
 
 class _Learn(Form):
@@ -205,19 +196,21 @@ def baselines(app: FastAPI, plane: ControlPlane, asking: Asking) -> None:
         return await standing(asking.seen(who, name))
 
     @app.get("/api/v1/agents/{name:agent}/behaviour/sessions", response_model=DescribedShown)
-    async def agent_behaviour_sessions(who: Who, name: Named, of: Annotated[_Part, Query()] = _Part.ACCEPTED) -> Json:
+    async def agent_behaviour_sessions(
+        who: Who, name: Named, of: Annotated[BaselinePart, Query()] = BaselinePart.ACCEPTED
+    ) -> Json:
         agent = asking.seen(who, name)
-        return Json(_described(await asyncio.to_thread(operations.describe, agent.id, of.value)))
+        return Json(_described(await asyncio.to_thread(operations.describe, agent.id, of)))
 
     @app.get("/api/v1/agents/{name:agent}/behaviour/diff", response_model=BehaviourDifference)
     async def agent_behaviour_diff(
         who: Who,
         name: Named,
-        before: Annotated[_Part, Query()] = _Part.ACCEPTED,
-        after: Annotated[_Part, Query()] = _Part.RECENT,
+        before: Annotated[BaselinePart, Query()] = BaselinePart.ACCEPTED,
+        after: Annotated[BaselinePart, Query()] = BaselinePart.RECENT,
     ) -> Json:
         agent = asking.seen(who, name)
-        found = await asyncio.to_thread(operations.compare, agent.id, before.value, after.value)
+        found = await asyncio.to_thread(operations.compare, agent.id, before, after)
         return Json(BehaviourDifference(_described(found.before), _described(found.after), list(found.words)))
 
     @app.post("/api/v1/agents/{name:agent}/baseline/learn", response_model=BehaviourStanding)

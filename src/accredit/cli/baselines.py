@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from accredit.cli.asking import FIRST, TABLE, Out, Page, act, client, days_of, listed, segment, shown
 from accredit.cli.output import Parts
-from accredit.monitoring.behaviour import LearningSource
+from accredit.monitoring.behaviour import BaselinePart, LearningSource
 from accredit.monitoring.drift.describing import sparkline
 
 __all__ = ["app"]
@@ -43,7 +43,7 @@ def _list(*, page: Page = FIRST, output: Out = TABLE) -> None:
 
 
 @baseline.command(name="show")
-def _show(agent: str, *, behaviour: bool = False, of: str | None = None, output: Out = TABLE) -> None:
+def _show(agent: str, *, behaviour: bool = False, of: BaselinePart | None = None, output: Out = TABLE) -> None:
     """Show what an agent was approved to do, and what its instances say they are.
 
     Args:
@@ -63,7 +63,13 @@ def _show(agent: str, *, behaviour: bool = False, of: str | None = None, output:
 
 
 @baseline.command(name="diff")
-def _diff(agent: str, *, before: str = "accepted", after: str = "recent", output: Out = TABLE) -> None:
+def _diff(
+    agent: str,
+    *,
+    before: BaselinePart = BaselinePart.ACCEPTED,
+    after: BaselinePart = BaselinePart.RECENT,
+    output: Out = TABLE,
+) -> None:
     """Show in words how an agent's sessions differ from others of it.
 
     Args:

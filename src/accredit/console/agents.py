@@ -26,6 +26,7 @@ from accredit.kernel.errors import AccreditError, ConflictError, NotFoundError
 from accredit.kernel.ids import AgentId
 from accredit.lifecycle.dossier import Dossier
 from accredit.lifecycle.retirement_plan import RetirementPlan
+from accredit.monitoring.behaviour import BaselinePart
 from accredit.monitoring.model import AlertDisposition, AlertState
 from accredit.policy.validation import AccessRow
 from accredit.registry.model import Agent, AgentState, Environment
@@ -97,9 +98,10 @@ class AgentViews:
         proposed = None
         if found.behaviour.proposal is not None and found.behaviour.proposal.digest not in found.unproven:
             accepted = found.behaviour.accepted
-            before = "accepted" if accepted is not None and accepted.digest not in found.unproven else "proposal"
+            proven = accepted is not None and accepted.digest not in found.unproven
+            before = BaselinePart.ACCEPTED if proven else BaselinePart.PROPOSAL
             with suppress(AccreditError):
-                proposed = self._services.behaviour.compare(agent, before, "proposal")
+                proposed = self._services.behaviour.compare(agent, before, BaselinePart.PROPOSAL)
         return {"behaviour": found, "proposed": proposed}
 
     def named(self, name: str, who: Operator) -> Agent:

@@ -44,6 +44,7 @@ from accredit.lifecycle.reviews.report import ReviewReport
 from accredit.lifecycle.store_reviews import ReviewedItem
 from accredit.lifecycle.stored import Kept, Review, ReviewVerdict
 from accredit.lifecycle.succession import Succession
+from accredit.monitoring.behaviour import BaselinePart
 from accredit.monitoring.model import Alert, AlertDisposition, AlertState
 from accredit.registry.model import Agent, Incident, Person, Role, Team, Tier
 from accredit.registry.organisation import Organisation
@@ -431,7 +432,7 @@ class BehaviourDesk(Protocol):
         """Raises NotFoundError if the agent has no baseline."""
         ...
 
-    def compare(self, agent: AgentId, before: str, after: str) -> BaselineDifference:
+    def compare(self, agent: AgentId, before: BaselinePart, after: BaselinePart) -> BaselineDifference:
         """Raises NotFoundError, and ConflictError if the sessions are not proven."""
         ...
 

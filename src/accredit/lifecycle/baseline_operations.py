@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, assert_never
 
 from accredit.approvals.duties import Barred, Eligible, duty
 from accredit.approvals.model import Parties
@@ -28,7 +28,7 @@ from accredit.lifecycle.judging import Judging
 from accredit.lifecycle.permission import Permission
 from accredit.lifecycle.timeline import Timeline, TimelineEvent
 from accredit.monitoring.baselines import BaselineKeeper, behaves_alike, learns
-from accredit.monitoring.behaviour import Behaviour, FittedBaseline, LearningSource
+from accredit.monitoring.behaviour import BaselinePart, Behaviour, FittedBaseline, LearningSource
 from accredit.monitoring.drift.describing import SessionsDescribed, described, differences
 from accredit.monitoring.drift.fitted import MOST_SESSIONS, fitted_bytes, measured_views, trimmed
 from accredit.monitoring.drift.ports import FittedStore
@@ -44,7 +44,7 @@ from accredit.registry.lifecycle import runs
 from accredit.registry.model import Agent, Role, Tier
 from accredit.registry.service import Registry
 
-__all__ = ["FEWEST_SESSIONS", "BaselineDifference", "BaselineOperations", "BaselinePart", "BehaviourShown"]
+__all__ = ["FEWEST_SESSIONS", "BaselineDifference", "BaselineOperations", "BehaviourShown"]
 
 FEWEST_SESSIONS: Final = 20
 _MOST_READ: Final = 2_000
@@ -55,12 +55,7 @@ _MOST_AT_ONCE: Final = 50
 _LOOK_AGAIN_US: Final = 10 * 60_000_000
 _KEPT_AGAIN_US: Final = 3_600_000_000
 _ACCEPTS: Final = {Tier.MEDIUM: (Role.TEAM_LEAD, Role.SECURITY), Tier.HIGH: (Role.SECURITY,)}
-_RECENT: Final = "recent"
 _log = logging.getLogger(__name__)
-
-
-BaselinePart = str
-"""`accepted`, `proposal`, `previous`, or `recent`: the sessions after the accepted ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +158,22 @@ class BaselineOperations:
         """Sessions by what they are to the agent's baseline. Blocks, and raises, as `compare`."""
         baseline = self._baseline(agent)
         behaviour = baseline.behaviour
-        if name == _RECENT:
-            after = 0 if behaviour.accepted is None else behaviour.accepted.after
-            newest = self._profiles.newest(agent, MOST_SESSIONS)
-            return tuple(one.profile for one in reversed(newest) if one.number > after)
-        parts = {"accepted": behaviour.accepted, "previous": behaviour.previous, "proposal": behaviour.proposal}
-        found = parts.get(name)
+        match name:
+            case BaselinePart.RECENT:
+                after = 0 if behaviour.accepted is None else behaviour.accepted.after
+                newest = self._profiles.newest(agent, MOST_SESSIONS)
+                return tuple(one.profile for one in reversed(newest) if one.number > after)
+            case BaselinePart.ACCEPTED:
+                found = behaviour.accepted
+            case BaselinePart.PROPOSAL:
+                found = behaviour.proposal
+            case BaselinePart.PREVIOUS:
+                found = behaviour.previous
+            case _:
+                assert_never(name)
         if found is None:
             raise NotFoundError(
-                Code.NOT_FOUND, f"it has no {name[:40]} baseline", hint=f"its behaviour is {behaviour.state}"
+                Code.NOT_FOUND, f"it has no {name} baseline", hint=f"its behaviour is {behaviour.state}"
             )
         sessions = self._sessions(agent, found)
         if sessions is None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from accredit.kernel.canonical import Digest
 from accredit.kernel.ids import PersonId
 
-__all__ = ["Behaviour", "BehaviourState", "FittedBaseline", "Learning", "LearningSource"]
+__all__ = ["BaselinePart", "Behaviour", "BehaviourState", "FittedBaseline", "Learning", "LearningSource"]
 
 
 class LearningSource(StrEnum):
@@ -25,6 +25,16 @@ class LearningSource(StrEnum):
     """Sessions that were on record already."""
     PREVIOUS = "previous"
     """The baseline of the version before, as it was."""
+
+
+class BaselinePart(StrEnum):
+    """Sessions of an agent by what they are to its baseline."""
+
+    ACCEPTED = "accepted"
+    PROPOSAL = "proposal"
+    PREVIOUS = "previous"
+    RECENT = "recent"
+    """The newest of those after the accepted ones."""
 
 
 class BehaviourState(StrEnum):

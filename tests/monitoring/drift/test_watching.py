@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accredit.kernel.ids import AgentId
+from accredit.monitoring.drift.builtin import ViewsKind
 from accredit.monitoring.drift.detector import BehaviourDetector
 from accredit.monitoring.drift.ports import Reading
 from accredit.monitoring.drift.watching import DriftMatter, detector_matter
 from accredit.monitoring.model import AlertKind, AlertState, RemediationKind, Severity
-from accredit.monitoring.profiles.model import SessionProfile
+from accredit.monitoring.profiles.model import Feature, SessionProfile
 from tests.monitoring.drift.running import Drift, Kind, Summing, profile
+from tests.monitoring.drift.sessions import life
 from tests.monitoring.watch import KilledError
 
 
@@ -41,8 +44,7 @@ def test_a_change_opens_one_alert_that_says_what_moved_and_since_when() -> None:
         drift.shelf.kept[4].began_us,
     )
     assert told["words"] == ["calls per session: median 4 -> 12"]
-    assert told["numbers"]["baseline"]["median"] == "4"
-    assert told["numbers"]["since"]["median"] == "12"
+    assert {side: one["median"] for side, one in told["numbers"]["calls"].items()} == {"baseline": "4", "since": "12"}
     assert float(told["seen"]) >= 20
     assert told["expected"] == "below 20"
     assert told["promise"] == "none, it is a test's"
@@ -58,6 +60,7 @@ def test_while_an_alert_stands_there_is_no_second_and_after_it_is_resolved_compa
     drift.sessions(*[12] * 6)
     drift.round()
     (first,) = drift.alerts()
+    assert first.count == 1, "told of once, not at every session"
     drift.watch.resolve(first, "as it should be")
     drift.sessions(4, 4)
     drift.round()
@@ -133,6 +136,7 @@ def test_a_process_that_dies_while_it_keeps_states_loses_nothing(write: int) -> 
     others = _fleet(drift, 450)
     for _ in range(2):
         drift.finish(*(profile(agent, len(drift.shelf.kept) + at, 6) for at, agent in enumerate(others)))
+    drift.finish(*(profile(agent, 10_000 + at, 5) for at in range(80) for agent in others[:1]))
     drift.in_memory = 1_000
     drift.restart()
     drift.round()
@@ -144,7 +148,7 @@ def test_a_process_that_dies_while_it_keeps_states_loses_nothing(write: int) -> 
     drift.restart()
     drift.round()
     assert {agent: drift.stats(agent) for agent in others} == before
-    assert set(before.values()) == {(1.0, 2.0)}
+    assert set(before.values()) == {(1.0, 2.0), (2.0,) * 32}
 
 
 @pytest.mark.requirement("drift:running:bad-input")
@@ -195,13 +199,25 @@ def test_baselines_of_one_session_or_without_any_variance_flood_nobody(sessions:
     assert drift.alerts() == drift.alerts(AlertKind.UNWATCHED) == []
 
 
-def test_the_built_in_detector_runs_and_finds_a_change() -> None:
-    drift = Drift(Kind(BehaviourDetector, "views"), baseline=60)
-    drift.sessions(*[4] * 10, *[40] * 30)
+@pytest.mark.requirement("drift:running:alarm")
+def test_the_built_in_detector_finds_what_moved_with_its_numbers_on_both_sides() -> None:
+    drift = Drift(ViewsKind())
+    made = [replace(one, agent=drift.watch.id) for one in islice(life(3), 100)]
+    drift.accept(drift.watch.id, made[:60])
+    drift.finish(*made[60:80])
+    drift.round()
+    assert drift.alerts() == []
+    tokens = Feature.TOKENS.value
+    drift.finish(*(replace(one, features={**one.features, tokens: one.features[tokens] * 6}) for one in made[80:]))
     drift.round()
     (alert,) = drift.alerts()
-    assert alert.evidence["since_us"] >= drift.shelf.kept[8].began_us
-    assert alert.evidence["words"]
+    told = alert.evidence
+    assert told["detector"] == "views"
+    tokens_told = told["numbers"][tokens]
+    assert float(tokens_told["since"]["median"]) > 3 * float(tokens_told["baseline"]["median"])
+    assert any(one.startswith("tokens per session: median") for one in told["words"])
+    assert told["promise"].startswith("200 sessions at least on average")
+    assert "ses_76" <= told["since_session"] <= "ses_88"
 
 
 class _Broken(Summing):

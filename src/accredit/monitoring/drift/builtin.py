@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accredit.monitoring.drift.detector import DEFAULT_THRESHOLD, BehaviourDetector
+from accredit.monitoring.drift.fleet import DEFAULT_THRESHOLD
 from accredit.monitoring.drift.ports import DriftDetector
 
 __all__ = ["ViewsKind"]
@@ -30,4 +30,7 @@ class ViewsKind:
 
     def make(self) -> DriftDetector:
         """One that is fitted to nothing yet."""
+        # numpy: whoever compares nobody yet does without, and others load it beside the loop
+        from accredit.monitoring.drift.detector import BehaviourDetector  # noqa: PLC0415
+
         return BehaviourDetector(self.threshold)

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
+from accredit.monitoring.drift.fleet import DEFAULT_THRESHOLD
 from accredit.monitoring.drift.ports import Reading, ViewReading
 from accredit.monitoring.drift.scanning import ChangeScan, Evidence
 from accredit.monitoring.drift.views import Column, FittedViews, Side, ViewKind
 from accredit.monitoring.profiles.model import SessionProfile
 
-__all__ = ["DEFAULT_THRESHOLD", "BehaviourDetector"]
+__all__ = ["BehaviourDetector"]
 
-DEFAULT_THRESHOLD: Final = 2.3
-"""200 sessions at least between false alarms by what is proven; on recorded agents less than one in 1,000 sessions."""
 _LEVELS: Final = (0.02, 0.1, 0.3)
 """The values that these shares of the baseline reach."""
 _SHARE: Final = {

@@ -66,6 +66,8 @@ _RECENT: Final = 64
 _TRAIL: Final = 32
 """Statistics kept to be shown."""
 _VIEWS: Final = 16
+_SHOWN: Final = 5
+"""Views of which an alert tells."""
 _EXAMPLES: Final = 3
 _TOLD_EACH: Final = 25
 """Agents of whose detector it is told that it was stopped; of more, it is told once for all."""
@@ -574,12 +576,16 @@ class BehaviourWatch:
         changed = changed[-(ago + 1) :] or [profile]
         before = sessions_of(agent, accepted, self._fitted, self._profiles) or ()
         was, now = described(before), described(changed)
-        view = reading.views[0].view[:_MOST_NAME] if reading.views else ""
-        old, new = was.spreads.get(view), now.spreads.get(view)
+        views = [(one.view[:_MOST_NAME], one.stat) for one in reading.views[:_SHOWN]]
+        about = dict.fromkeys(_number_of(view, {*was.spreads, *now.spreads}) for view, _ in views)
         numbers = {
-            name: _texts(spread.document())
-            for name, spread in (("baseline", old), ("since", new))
-            if spread is not None
+            number: {
+                side: _texts(found.spreads[number].document())
+                for side, found in (("baseline", was), ("since", now))
+                if number in found.spreads
+            }
+            for number in about
+            if number
         }
         return {
             "baseline": accepted.digest,
@@ -594,8 +600,8 @@ class BehaviourWatch:
             "since_session": changed[0].session,
             "since_sessions": ago,
             "since_us": changed[0].began_us,
-            "view": view,
-            "views": [[one.view[:_MOST_NAME], f"{one.stat:.4g}"] for one in reading.views[:5]],
+            "view": views[0][0] if views else "",
+            "views": [[view, f"{stat:.4g}"] for view, stat in views],
             "words": list(differences(was, now))[:6],
         }
 
@@ -688,6 +694,13 @@ def _fitted(kind: DetectorKind, baseline: Sequence[SessionProfile], run: _Run) -
     else:
         detector.fit(baseline)
     return detector
+
+
+def _number_of(view: str, numbers: Iterable[str]) -> str:
+    """The number of a session that a view is about, by its name; empty: it is about what was called."""
+    # `calls higher`, `calls for the rest`, `hour-east lower`
+    found = (one for one in numbers if view == one or view.startswith((f"{one} ", f"{one}-")))
+    return max(found, key=len, default="")
 
 
 def _require_numbers(reading: Any, threshold: Any) -> None:
