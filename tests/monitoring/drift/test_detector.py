@@ -113,6 +113,8 @@ def test_a_baseline_without_variance_raises_nothing_while_nothing_varies_and_fin
     detector.fit([one] * 40)
     assert _alarm(detector, [one] * 500) is None
     assert _alarm(detector, [_dearer(one)] * 30) is not None
+    detector.fit([one] * 60)  # and what was never otherwise is so from the first session on
+    assert _alarm(detector, [_dearer(one)] * 60) is not None
 
 
 @pytest.mark.requirement("monitoring:drift:bad-input")

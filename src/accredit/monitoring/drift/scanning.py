@@ -3,14 +3,14 @@
 A row is a level: the J-th largest of n values of a baseline. If baseline and later sessions are exchangeable, how often
 later ones exceed it follows the Beta-binomial law of parameters J and n + 1 - J exactly, however few sessions the
 baseline has (order statistics; ties make it less). So for each row, each moment k at which something may have begun,
-and each factor by which the odds of exceeding may have grown, the ratio
+and each of two odds that exceeding may have grown to, the ratio
 
     likelihood of the exceedings since k at those odds
     --------------------------------------------------------------------
     their Beta-binomial probability, given the baseline and all before k
 
 has mean at most 1 at any time, and what is not known of the baseline is in it instead of being taken for known. The
-statistic is the weighted mean over rows of the sum over moments of the mean over factors (Shiryaev and Roberts;
+statistic is the weighted mean over rows of the sum over moments of the mean over odds (Shiryaev and Roberts;
 e-detectors: Shin, Ramdas and Rinaldo, arXiv 2203.03532, definition 2.2). While nothing changes its mean after t
 sessions is at most t, so with an alarm at c the mean number of sessions until a false one is at least c, over baseline
 and sessions alike.
@@ -31,7 +31,11 @@ from numpy.typing import NDArray
 
 __all__ = ["ChangeScan", "Evidence"]
 
-_ODDS: Final = (3.0, 10.0)
+_MORE: Final = 3.0
+_MUCH_MORE: Final = 10.0
+"""Factors of the odds that are looked for; the larger one, or every other session if that is more: a baseline that
+never varies says that anything else is rare, and what is then so all the time must not be taken for a little more."""
+_ALTERNATIVES: Final = 2
 _ALL_AGES: Final = 12
 """Moments up to so many sessions ago are all kept."""
 _RATIO: Final = 1.2
@@ -66,7 +70,8 @@ class ChangeScan:
         self._levels = levels
         self._others = room + 1 - levels
         self._weights = weights
-        odds = levels / self._others * np.array(_ODDS)[:, None]
+        usual = levels / self._others
+        odds = np.array([_MORE * usual, np.maximum(_MUCH_MORE * usual, 1.0)])
         self._loss = (-np.log1p(odds)).astype(np.float32)[:, :, None]
         self._gain = np.log(odds).astype(np.float32)[:, :, None]
         """By how much more a session counts that exceeds than one that does not."""
@@ -93,7 +98,7 @@ class ChangeScan:
         found += null
         most = float(found.max(initial=0.0))
         found -= np.float32(most)
-        ratios = np.exp(found, out=found).sum(axis=0) / len(_ODDS)
+        ratios = np.exp(found, out=found).sum(axis=0) / _ALTERNATIVES
         tiny = np.finfo(np.float64).tiny
         by_row = np.maximum(ratios @ self._stand_for, tiny)
         return Evidence(
