@@ -403,6 +403,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "issue 5 §1",
         "A server that says its lists changed is looked at soon, and once however often it says so.",
     ),
+    Requirement(
+        "gateway:definition:told",
+        "issue 5 §1",
+        "A tool server without sessions is asked once to tell when its lists change; what it tells is looked at soon.",
+    ),
     Requirement("gateway:definition:changed", "issue 2 §1", "A tool that is not offered exactly as pinned is refused."),
     Requirement(
         "gateway:definition:unverified", "DESIGN §3.10", "A server that cannot be asked makes its tools unverified."

@@ -610,6 +610,9 @@ class StdioServers:
             return ListeningWatch(uri, exchange(listen_to(uri)))
         return SubscribedWatch(uri, bells, exchange)
 
+    def listen(self, server: ToolServer, *, credential: Mapping[str, str]) -> None:
+        """Nothing to do: a program is heard for as long as it runs."""
+
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""
         if server.revision != LATEST_REVISION:
