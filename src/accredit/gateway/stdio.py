@@ -183,6 +183,7 @@ class _Conversation:
                 self._at_once = True
                 self._ended_badly(fault.error)
             elif self.failure is None:
+                await self.program.fell_silent()
                 self._ended_badly(self.program.failure())
         except asyncio.CancelledError:
             self.fail(UnavailableError(Code.UPSTREAM_UNREACHABLE, "the tool server is not registered so any more"))
