@@ -232,8 +232,8 @@ class AuthzenGateway:
     async def _evaluation(self, inbound: _Inbound) -> _Answer:
         return _json(await self._decided(inbound, _question(inbound.body)))
 
-    async def _decided(self, inbound: _Inbound, question: Question) -> dict[str, Any]:
-        advice = await self._adviser.evaluate(inbound.asker, question, source=inbound.source)  # 6
+    async def _decided(self, inbound: _Inbound, question: Question, *, counted: bool = False) -> dict[str, Any]:
+        advice = await self._adviser.evaluate(inbound.asker, question, source=inbound.source, counted=counted)  # 6
         return self._decision(inbound.asker, question, advice)  # 7
 
     async def _evaluations(self, inbound: _Inbound) -> _Answer:
@@ -255,7 +255,12 @@ class AuthzenGateway:
         defaults = {name: body[name] for name in ("subject", "action", "resource", "context") if name in body}
         whole = [{**defaults, **item} for item in items]
         if semantic == "execute_all":
-            judged = await asyncio.gather(*(self._one_of(inbound, each) for each in whole))
+            self._adviser.count(inbound.asker, len(whole), source=inbound.source)  # or some would go on, unanswered
+            judging = [self._one_of(inbound, each, counted=True) for each in whole]
+            judged = await asyncio.gather(*judging, return_exceptions=True)
+            for one in judged:
+                if isinstance(one, BaseException):
+                    raise one
             return _json({"evaluations": judged})
         answers: list[dict[str, Any]] = []
         for each in whole:
@@ -264,10 +269,10 @@ class AuthzenGateway:
                 break
         return _json({"evaluations": answers})
 
-    async def _one_of(self, inbound: _Inbound, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _one_of(self, inbound: _Inbound, body: Mapping[str, Any], *, counted: bool = False) -> dict[str, Any]:
         """One of several: what is wrong with it alone denies it alone."""
         try:
-            return await self._decided(inbound, _question(body))
+            return await self._decided(inbound, _question(body), counted=counted)
         except (InvalidInputError, ForbiddenError) as error:
             said = {"status": error.status, "message": error.message}
             return {"decision": False, "context": {"reason": error.code.value, "error": said}}
