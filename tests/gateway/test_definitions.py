@@ -398,7 +398,7 @@ def test_a_definition_changed_at_a_server_without_sessions_is_found_when_it_says
         async with serving(app, lifespan="on") as origin:
             rules = ProgramRules(allowed=False, hidden=(), first_uid=1, last_uid=1, memory_bytes=1, cpu_s=1)
             servers = ToolServers(
-                stateless=StatelessHttp(upstream, list_noticed=lambda name: watch.noticed(name)),
+                stateless=StatelessHttp(upstream, list_noticed=lambda name: watch.noticed(name)),  # noqa: PLW0108 - bound below
                 sessions=SessionHttp(upstream),
                 stdio=StdioServers(Programs(rules)),
             )
@@ -409,7 +409,9 @@ def test_a_definition_changed_at_a_server_without_sessions_is_found_when_it_says
                 UpstreamDefinitions(upstream, servers, _Broker()).look,
                 server=lambda _: target,
                 digest=lambda definition: digest_value("tool-definition", definition),
-                clock=ScriptedClock(START_US),  # no time passes: nothing but word from the server has it looked at again
+                clock=ScriptedClock(
+                    START_US
+                ),  # no time passes: nothing but word from the server has it looked at again
             )
             try:
                 assert await watch.refusal(CRM, tool) is None
@@ -447,9 +449,7 @@ def test_a_server_is_asked_once_for_word_of_its_lists_with_the_gateways_own_cred
             await _until(lambda: len(peer.heard) == 2)
             assert peer.heard == ["crm", "crm"]
             assert peer.credentials == [SECRET]
-            assert peer.asked == [
-                {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
-            ]
+            assert peer.asked == [{"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}]
 
     asyncio.run(play())
 

@@ -273,6 +273,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "A client that listens is told of each change of the tools it may use, once.",
     ),
     Requirement(
+        "gateway:subscriptions:shared",
+        "issue 5 §1",
+        "What streams tell of is looked at once for all that see the same, and for each user apart.",
+    ),
+    Requirement(
         "gateway:subscriptions:asked-alone",
         "issue 5 §1, MCP 2026-07-28 subscriptions",
         "Nobody is told what was not asked for.",

@@ -29,7 +29,7 @@ from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import Era, era_of, read_head
 from accredit.gateway.sessions import ClientSession, SealedSessions
-from accredit.gateway.subscriptions import ClientStream, Lists, Subscriptions, Wanted
+from accredit.gateway.subscriptions import ClientStream, Lists, SharedLooks, Subscriptions, Wanted
 from accredit.gateway.toolservers import ToolServerProtocol
 from accredit.gateway.uploads import Uploads
 from accredit.identity.metadata import challenge
@@ -85,6 +85,7 @@ class McpGateway:
         self._addresses = HostAllowList(public_url, allowed_hosts)
         self._sessions = SealedSessions(sealer, clock, ids)
         self._subscriptions = Subscriptions(ids)
+        self._looks = SharedLooks(clock)
         self._items = ItemRequests(enforcement)
         self._calls = McpCalls(enforcement, tool_servers, deferred=deferred, sealer=sealer, clock=clock, ids=ids)
         self._watch = watch
@@ -100,12 +101,14 @@ class McpGateway:
 
     def changed(self, _: object = None) -> None:
         """Told when agents, tools, policies or credentials changed: open streams look whether that is news to them."""
+        self._looks.changed()
         self._subscriptions.changed()
         self._calls.changed()
 
     def revoked(self, revocation: Revocation) -> None:
         """Told of what was just revoked: its deferred calls are let go of, and open streams look again."""
         self._calls.revoked(revocation)
+        self._looks.changed()
         self._subscriptions.changed()
 
     async def tick(self) -> None:
@@ -468,13 +471,20 @@ class McpGateway:
     def _lists(self, inbound: McpRequest) -> Lists:
         """What the agent's lists hold, for as long as it is let in."""
         principal = inbound.principal
+        server = inbound.server.name if inbound.server is not None else None
+        # whoever acts for nobody else sees what every instance of the agent sees
+        alone = principal.user is None and principal.task is None and not principal.delegators
+        seen_as = server, principal.agent, "" if alone else principal.token_digest
+
+        def look() -> Mapping[str, object]:
+            here = list(self._here(inbound))
+            return {asked: self._told_apart(principal, here, kinds) for asked, kinds in _LISTED.items()}
 
         def lists() -> Mapping[str, object] | None:
             if self._enforcement.still_valid(principal) is not None:
                 return None
             try:
-                here = list(self._here(inbound))
-                return {asked: self._told_apart(principal, here, kinds) for asked, kinds in _LISTED.items()}
+                return self._looks.of(seen_as, look)
             except AccreditError:
                 return None
 

@@ -75,9 +75,7 @@ class StatelessHttp:
         self._upstream = upstream
         self._ids = itertools.count(1)
         self._lists = ListWatches(
-            lambda server, request, credential: self.exchange(
-                server, request, credential=credential, recheck=always
-            ),
+            lambda server, request, credential: self.exchange(server, request, credential=credential, recheck=always),
             list_noticed,
             first_wait_s=first_wait_s,
         )
