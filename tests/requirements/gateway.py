@@ -328,6 +328,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "A task holds its place among the agent's calls until it ends; a revocation lets go of what was kept of it.",
     ),
     Requirement(
+        "gateway:tasks:taken-up",
+        "issue 5 §1",
+        "After a restart a tool server is asked about its task again, once that was decided; no call is made again.",
+    ),
+    Requirement(
         "gateway:tasks:kept",
         "issue 5 §1 and §7, DESIGN §11",
         "A task outlives the process: what waits goes on, what ended is told, and what was in flight has no known end.",

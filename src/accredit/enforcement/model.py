@@ -62,6 +62,9 @@ class Call:
     """The argument of an item for which its server is asked what could stand there."""
     watches: bool = False
     """Whether it does not read its item, but wants to be told when that changes."""
+    resumes: DecisionId | None = None
+    """The decision on a call whose end an earlier process did not see: it is not made again, its server is only asked
+    how it ended."""
     span: tuple[bytes, bytes] | None = None
     """Trace and span id that the caller said it is in (W3C `traceparent`): only to know its own telemetry again."""
     sampled: bool = True

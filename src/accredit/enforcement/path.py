@@ -432,8 +432,9 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         held = _held(call, agent, tool, passage.hops, snapshot)
-        # what is only completed, or told of, is not read yet: nobody is asked about it, and no approval is used up
-        asks = call.completes is None and not call.watches
+        # what is only completed, or told of, is not read yet: nobody is asked about it, and no approval is used up;
+        # nor for what was done already
+        asks = call.completes is None and not call.watches and call.resumes is None
         request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
@@ -455,7 +456,9 @@ class Enforcer:
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 if not asks:
-                    return await self._refuse(passage, Code.HELD, detail="what is no read yet waits for nobody")
+                    return await self._refuse(
+                        passage, Code.HELD, detail="what is no call or read of its own waits for nobody"
+                    )
                 # 7 hold
                 return await self._hold(passage, decision, held, request)
             case Outcome.ALLOW:

@@ -166,6 +166,8 @@ def _parts(passage: Passage) -> tuple[Part, ...]:
         request["completes"] = call.completes
     if call.watches:
         request["watches"] = True
+    if call.resumes is not None:
+        request["resumes"] = call.resumes
     if call.run_label is not None:
         request["run"] = call.run_label
     if decision and decision.faults:
