@@ -243,6 +243,24 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "Whether a client may hear of a resource is decided like a read; it hears of that alone, while it is granted.",
     ),
     Requirement(
+        "gateway:answers:taken-up",
+        "issue 5 §1",
+        "An answer on the stream of a session's call is taken up again with the id of the last event, and goes on.",
+    ),
+    Requirement(
+        "gateway:answers:own",
+        "issue 5 §1",
+        "An answer is told to the session, credential, user and task that asked, and to nobody else.",
+    ),
+    Requirement(
+        "gateway:answers:given-up",
+        "issue 5 §1",
+        "A call whose client does not come back for the answer, or ends its session, is cancelled.",
+    ),
+    Requirement(
+        "gateway:answers:bounded", "DESIGN §11", "What is kept of answers is bounded in room, number and time."
+    ),
+    Requirement(
         "gateway:server-streams:heard",
         "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
         "What a server with sessions says unasked is heard on one stream, which is taken up after it broke off.",

@@ -18,6 +18,7 @@ from typing import Any
 from accredit.enforcement.model import Refused
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.aggregate import AggregatedNames, aggregated_name
+from accredit.gateway.answers import KeptAnswers
 from accredit.gateway.elicitation import declared_modes
 from accredit.gateway.flight import Flight
 from accredit.gateway.items import ITEM_LISTS, ITEM_READS, TOOL_KEY, ItemRequests, RpcCall, tell_refusal, uri_of
@@ -86,6 +87,7 @@ class McpGateway:
         self._sessions = SealedSessions(sealer, clock, ids)
         self._subscriptions = Subscriptions(ids)
         self._looks = SharedLooks(clock)
+        self._answers = KeptAnswers(ids)
         self._items = ItemRequests(enforcement)
         self._calls = McpCalls(enforcement, tool_servers, deferred=deferred, sealer=sealer, clock=clock, ids=ids)
         self._watch = watch
@@ -96,6 +98,7 @@ class McpGateway:
     async def aclose(self) -> None:
         """Close the connections to tool servers."""
         self._subscriptions.close()
+        self._answers.close()
         await self._calls.aclose()
         await self._tool_servers.aclose()
 
@@ -172,6 +175,7 @@ class McpGateway:
             session = self._sessions.open(head.get("mcp-session-id", ""), principal, name)
             self._sessions.end(session)
             self._subscriptions.forget(session)
+            self._answers.forget(session)
             await reply.bare(204, b"", NO_STORE)
             return
         if method == "GET":
@@ -227,7 +231,8 @@ class McpGateway:
                 case "tools/list", False:
                     await self._list(inbound, reply)
                 case "tools/call", False:
-                    await self._call(replace(inbound, session=session), reply)
+                    with self._answers.kept(session, inbound.principal, reply):
+                        await self._call(replace(inbound, session=session), reply)
                 case "resources/subscribe", False:
                     await self._subscribe(replace(inbound, session=session), session, reply)
                 case "resources/unsubscribe", False:
@@ -235,7 +240,8 @@ class McpGateway:
                     stream.unwant(uri_of(inbound.message))
                     await reply.result({})
                 case _:
-                    await self._item(replace(inbound, session=session), reply)
+                    with self._answers.kept(session, inbound.principal, reply):
+                        await self._item(replace(inbound, session=session), reply)
             return
         match method, notification:
             case (("notifications/initialized" | "notifications/cancelled"), True):
@@ -405,6 +411,9 @@ class McpGateway:
         inbound = McpRequest(principal, server, head, message, Era.SESSIONS, source, receive)
         session = self._session(inbound)
         last = head.get("last-event-id")
+        if last is not None and (found := self._answers.find(session, principal, last)) is not None:
+            await self._answers.follow(*found, reply, Flight(receive))
+            return
         await self._subscriptions.follow(session, principal, last, self._lists(inbound), reply, Flight(receive))
 
     async def _subscribe(self, inbound: McpRequest, session: ClientSession, reply: Reply) -> None:

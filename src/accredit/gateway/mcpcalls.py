@@ -255,7 +255,7 @@ class McpCalls:
             await tell(reply, Refused(Code.HOLD_EXPIRED, "the call that this goes on with is over", _ANEW))
             return
         call = replace(call, answers=carried.answers, hold=carried.hold)
-        flight, session = Flight(inbound.receive), inbound.session
+        flight, session = Flight(reply.waiting_for(inbound.receive)), inbound.session
         key = None if session is None or message.id is None else (session.nonce, message.id)
         if key is not None:
             self._cancellable[key] = flight
