@@ -77,6 +77,8 @@ class Question:
     context: Mapping[str, Any] = field(default_factory=dict)
     approval: HoldId | None = None
     """The approval that the asker means to use up by this."""
+    signature: str | None = None
+    """What the function takes that the asker would run, as it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,5 +461,6 @@ def _calling(asker: Asker, agent: Agent, tool: Tool, question: Question, source:
         protocol="authzen/1.0",
         source=source,
         declared={name: dict(value) for name, value in claims.items() if value},
+        signature=question.signature,
         asked_by=asker.name if isinstance(asker, AskingPoint) else None,
     )

@@ -45,6 +45,8 @@ class Call:
     """The advice that a person had to approve this, which the agent now asks for."""
     asked_by: str | None = None
     """The enforcement point that asks whether this call would be allowed; None: the agent itself speaks."""
+    signature: str | None = None
+    """What the function takes that the agent's own program would run, by its word (`kernel.signatures`)."""
     objection: Code | None = None
     """Why the protocol it came in by does not let it through, whatever policies say."""
     reason: DecisionId | None = None

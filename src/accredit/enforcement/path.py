@@ -58,6 +58,7 @@ from accredit.kernel.errors import (
 )
 from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName, ToolId
 from accredit.kernel.sealing import Sealer
+from accredit.kernel.signatures import signature
 from accredit.kernel.strictjson import parse_strict
 from accredit.limits.model import LimitRefusal, Share, Spend
 from accredit.policy.context import now_facts
@@ -78,6 +79,7 @@ _MOST_LOOKED_AT: Final = 32_768
 """Characters of one result that are searched for secrets and personal data: it is done between calls."""
 _MOST_ASKED: Final = 2**20
 """Bytes of the arguments of one call that a model asks for."""
+_MOST_SIGNATURES: Final = 4_096
 _UNSEEN: Final = Sightings({}, whole=False)
 """What is known of a result that could not be looked at."""
 _log = logging.getLogger("accredit.enforcement")
@@ -137,6 +139,7 @@ class Enforcer:
         self._wishes = Wishes()
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
+        self._signatures: dict[Digest, tuple[Digest | None]] = {}
         self.passed = PassedCalls()
         self.cancelled = 0
         """How many calls in flight revocations have cancelled."""
@@ -707,6 +710,10 @@ class Enforcer:
             passage.mask = grant.mask
             if call.objection is not None:
                 return Advice(passage.decision_id, Outcome.DENY, call.objection)
+            pinned = self._signature(tool) if call.signature is not None else None
+            passage.differs = pinned is not None and call.signature != pinned
+            if passage.differs and agent.tier is not Tier.LOW:  # of the lowest tier it is a finding
+                return Advice(passage.decision_id, Outcome.DENY, Code.DEFINITION_CHANGED)
             if (fault := self._controls.validate(tool, call.arguments)) is not None:
                 return Advice(passage.decision_id, Outcome.DENY, fault.code)
         held = _held(call, agent, tool, passage.hops, snapshot)
@@ -734,6 +741,15 @@ class Enforcer:
         elif decision.outcome is Outcome.DENY and call.principal.task_out and _wants_task(decision):
             return replace(advice, code=call.principal.task_out)
         return advice
+
+    def _signature(self, tool: Tool) -> Digest | None:
+        """What a tool takes, by its pinned definition."""
+        known = self._signatures.get(tool.definition_digest)
+        if known is None:
+            if len(self._signatures) >= _MOST_SIGNATURES:
+                self._signatures.clear()
+            known = self._signatures[tool.definition_digest] = (signature(tool.definition.get("inputSchema")),)
+        return known[0]
 
     def _origins(self, passage: Passage, tool: Tool, turn: SessionTurn) -> tuple[dict[str, str], dict[str, list[str]]]:
         call = passage.call

@@ -73,6 +73,7 @@ _REQUESTABLE_US: Final = 600 * 1_000_000
 _KEPT_KEYS: Final = 10_000
 _REQUEST_ID: Final = re.compile(rb"[\x20-\x7e]{1,256}")
 _IDEMPOTENCY: Final = re.compile(r"[\x21-\x7e]{1,256}")
+_SIGNATURE: Final = "dev.accredit/signature"
 _SEMANTICS: Final = frozenset({"execute_all", "deny_on_first_deny", "permit_on_first_permit"})
 _POLL_S: Final = 5
 _CAPABILITY: Final = "urn:openid:authzen:capability:access-request"
@@ -466,7 +467,10 @@ def _question(body: Mapping[str, Any], *, looking_for: Search | None = None) -> 
         raise _malformed("`context` is not an object")
     approval = context.get("approval")
     named = approval.get("id") if isinstance(approval, dict) else None
-    kept = {key: value for key, value in context.items() if key != "approval"}
+    told = context.get(_SIGNATURE)
+    if told is not None and (not isinstance(told, str) or not 0 < len(told) <= _MAX_TYPE):
+        raise _malformed(f"`context[{_SIGNATURE}]` is no short text")
+    kept = {key: value for key, value in context.items() if key not in {"approval", _SIGNATURE}}
     if kept and len(orjson.dumps(kept)) > _MAX_PROPERTIES:
         raise _malformed(f"`context` is longer than {_MAX_PROPERTIES} bytes")
     return Question(
@@ -476,6 +480,7 @@ def _question(body: Mapping[str, Any], *, looking_for: Search | None = None) -> 
         arguments=_properties(action, "action"),
         context=kept,
         approval=HoldId(named) if isinstance(named, str) and 0 < len(named) <= _MAX_TYPE else None,
+        signature=told,
     )
 
 
