@@ -431,7 +431,7 @@ async def run(
             definitions.noticed(name)  # bound below, called later
 
         tool_servers = ToolServers(
-            stateless=StatelessHttp(upstream),
+            stateless=StatelessHttp(upstream, list_noticed=list_noticed),
             sessions=SessionHttp(upstream, list_noticed=list_noticed),
             stdio=StdioServers(
                 Programs(program_rules(settings, directory, scaled=scaled)),

@@ -36,6 +36,8 @@ class Bench:
     ran: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     """What the model was handed as the tool's answer."""
+    signature: str | None = None
+    """What the framework's tool takes, as the newest question said."""
     released: threading.Event = field(default_factory=threading.Event)
 
     def reset(self) -> None:
@@ -75,6 +77,7 @@ class Bench:
         question = json.loads(request.content or b"{}")
         if path == "evaluation":
             self.asked.append((question["resource"]["id"], question["action"]["properties"]))
+            self.signature = question.get("context", {}).get("dev.accredit/signature")
             return self._reply(self._evaluated(question))
         assert path == "requests", path
         assert question["denial"] == {"binding_token": "t"}
@@ -117,13 +120,13 @@ class _Breaking(GuardedTools):
         )
         self._bench = bench
 
-    def check(self, name: str, arguments: Mapping[str, Any] | str) -> ToolDecision:
+    def check(self, *asked: Any) -> ToolDecision:
         self._break()
-        return super().check(name, arguments)
+        return super().check(*asked)
 
-    async def check_async(self, name: str, arguments: Mapping[str, Any] | str) -> ToolDecision:
+    async def check_async(self, *asked: Any) -> ToolDecision:
         self._break()
-        return await super().check_async(name, arguments)
+        return await super().check_async(*asked)
 
     def _break(self) -> None:
         if self._bench.says == "break":

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pytest
 
+from accredit.kernel.signatures import signature
 from accredit.sdk import adapters
 from accredit.sdk.adapters.importing import govern_on_import
 from tests.adapters.bench import HOLD, TIMEOUT_S, bench, tools
@@ -68,6 +69,16 @@ def test_allow(play: Play) -> None:
     assert bench.asked == [_ASKED]
     assert bench.ran == ["c-1"]
     assert "Kim" in bench.told[0]
+
+
+_READ: Final = {"type": "object", "properties": {"customer_id": {"type": "string"}}, "required": ["customer_id"]}
+
+
+@pytest.mark.requirement("sdk:local:signature")
+def test_what_the_tool_takes_is_told_where_the_framework_says_so(play: Play, request: pytest.FixtureRequest) -> None:
+    play()
+    told = request.node.callspec.params["play"] in {"langchain", "openai_agents", "pydantic_ai"}
+    assert bench.signature == (signature(_READ) if told else None)
 
 
 @pytest.mark.requirement("sdk:adapters:checked")

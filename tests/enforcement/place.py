@@ -106,10 +106,16 @@ class ToolBox:
         """What a call is answered with."""
         self.listing: Script | None = None
         """What a question for tools is answered with, if not the truth."""
+        self.tasks: Script = answer_ok
+        """What a question about one of its tasks is answered with."""
         self.arrived = asyncio.Event()
 
     async def __call__(self, writer: asyncio.StreamWriter, seen: Seen) -> None:
         message = seen.message
+        if message["method"].startswith("tasks/"):
+            assert seen.headers["authorization"] == SECRET
+            await self.tasks(writer, seen)
+            return
         if message["method"] == "tools/call":
             assert seen.headers["authorization"] == SECRET
             self.calls.append(message["params"])

@@ -76,7 +76,7 @@ def make_principal(name: str = "one", user: str | None = None) -> Principal:
         credential=CredentialId(f"crd_{name}"),
         epoch=1,
         expires_us=START_US + 300_000_000,
-        token_digest=f"digest-of-{name}",
+        token_digest=f"digest-of-{name}-for-{user}",
         user=VerifiedUser("https://issuer.example", user, frozenset(), {}) if user else None,
     )
 

@@ -574,8 +574,10 @@ def test_a_page_of_another_form_is_refused(pdp: Asking, page: Any) -> None:
 def test_a_point_that_asks_too_often_is_told_when_to_come_back(pdp: Asking) -> None:
     key = pdp.run(pdp.point("busy", calls={"perMinute": 1}))
     batch = {**STAFF, "evaluations": [{}] * 100}
+    before = len(pdp.advice())
     answer = pdp.asked("evaluations", batch, key)
     answer.problem(429, "attempts_limited")
+    assert len(pdp.advice()) == before, "none of them is judged if all of them are too many"
     assert pdp.asked("evaluation", STAFF).decision
     pdp.at.site.clock.advance(int(answer.headers["retry-after"]))
     assert pdp.asked("evaluation", STAFF, key).decision

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from accredit.kernel.ids import AgentId
+from accredit.kernel.signatures import signature
+from accredit.registry.catalogue import Catalogue
+from accredit.registry.model import Agent, Tier
 from accredit.sdk.guard import AsyncGuard
 from tests.enforcement.place import Told, agent, document, place
 from tests.gateway.stage import modern
@@ -66,6 +71,49 @@ def test_a_function_of_a_program_is_asked_about_by_its_schema_and_grant_and_is_n
             call = {"name": "refund", "arguments": {"order": "o-1", "cents": 100}}
             refused = await at.post(await at.token("worker", server="app"), *modern("tools/call", call), server="app")
             assert (refused.status_code, "server_local" in refused.text) == (404, True)
+
+    asyncio.run(live())
+
+
+_WRITTEN_OTHERWISE = {
+    "title": "refund", "type": "object", "additionalProperties": False, "$defs": {"Order": {"type": "string"}},
+    "properties": {"cents": {"type": "integer", "title": "Cents", "default": 1},
+                   "order": {"anyOf": [{"$ref": "#/$defs/Order"}, {"type": "null"}]}},
+}  # fmt: skip
+_ANOTHER = {"type": "object", "properties": {"order": {"type": "string"}, "euros": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize("tier", [None, Tier.HIGH, Tier.MEDIUM, Tier.LOW])
+@pytest.mark.requirement("sdk:local:signature")
+def test_a_function_that_takes_something_else_than_what_was_registered_is_refused_or_found(
+    tmp_path: Path, tier: Tier | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Catalogue.agent
+
+    def tiered(catalogue: Catalogue, named: AgentId) -> Agent | None:  # of production, which takes approvals
+        found = known(catalogue, named)
+        return replace(found, tier=tier) if found is not None else None
+
+    async def live() -> None:
+        async with place(tmp_path / "data") as at:
+            await at.apply(_app())
+            await at.apply(agent("worker", [{"server": "app", "allow": ["refund"]}], data=["internal"]))
+            await at.enrol("worker")
+            order = {"order": "o-1", "cents": 100}
+            same, other = signature(_WRITTEN_OTHERWISE), signature(_ANOTHER)
+            assert same == signature(_REFUND["inputSchema"]) != other
+            guard = AsyncGuard(at.site.identities["worker"], at.url)
+            monkeypatch.setattr(Catalogue, "agent", tiered)
+            assert await guard.check("app/refund", order, signature=same)
+            assert await guard.check("app/refund", order), "nothing is said of it"
+            await at.running.plane.room.monitor.round()
+            assert (await at.operator.get("alerts?kind=posture-definition"))["items"] == []
+            said = (await guard.check("app/refund", order, signature=other)).code
+            assert said == ("allowed" if tier is Tier.LOW else "definition_changed")
+            assert at.records("advice")[-1][1]["signature"] == "other"
+            await at.running.plane.room.monitor.round()
+            (alert,) = (await at.operator.get("alerts?kind=posture-definition"))["items"]
+            assert (alert["matter"], "own program" in str(alert)) == ("app/refund", True)
 
     asyncio.run(live())
 

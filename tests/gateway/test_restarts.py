@@ -120,28 +120,101 @@ def test_what_was_cancelled_or_denied_before_a_restart_stays_so(tmp_path: Path) 
     asyncio.run(live())
 
 
-@pytest.mark.requirement("gateway:tasks:kept")
-def test_of_a_call_that_its_server_went_on_with_nobody_knows_the_end_after_a_restart(tmp_path: Path) -> None:
+class _Theirs:
+    """The task `theirs` of a tool server, as it tells of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.state: dict[str, Any] = {"status": "working"}
+
+    async def __call__(self, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        message = seen.message
+        self.asked.append((message["method"], message["params"]["taskId"]))
+        result = {"resultType": "complete", "taskId": "theirs", "ttlMs": None, **self.state}
+        writer.write(http_json({"jsonrpc": "2.0", "id": message["id"], "result": result}))
+
+
+@asynccontextmanager
+async def _left_behind(here: Site) -> AsyncIterator[tuple[str, str, _Theirs]]:
+    """A token, a task, and the tool server's own, which it went on with for a process that is gone."""
+    theirs = here.box.tasks = _Theirs()
+    here.box.answer = _goes_on
+    async with here.started() as at:
+        await here.register(at, WORKER)
+        token = await at.token("worker")
+        task = (await _begin(at, token, _READ))["taskId"]
+    yield token, task, theirs
+
+
+@pytest.mark.requirement("gateway:tasks:taken-up", "gateway:tasks:kept")
+def test_a_tool_servers_task_is_asked_about_again_after_a_restart_and_its_call_is_made_once(tmp_path: Path) -> None:
     async def live() -> None:
-        async with site(tmp_path / "data") as here:
-            here.box.answer = _goes_on
+        async with site(tmp_path / "data") as here, _left_behind(here) as (token, task, theirs):
             async with here.started() as at:
-                await here.register(at, WORKER)
-                token = await at.token("worker")
-                task = (await _begin(at, token, _READ))["taskId"]
+                assert (await _ask(at, token, task))["status"] == "working"
+                assert await _code(at, await at.token("worker", user="kim"), task) == "mcp_task_unknown"
+            theirs.state = {"status": "completed", "result": tool_result("done at last")}
             async with here.started() as at:
+                told = await _ask(at, token, task)
+                assert (told["status"], told["result"]["content"][0]["text"]) == ("completed", "done at last")
+                await at.settled()
+                first, *again = [body for _, body in at.records("decision")]
+                ends = {body["decision_id"]: body["code"] for _, body in at.records("outcome")}
+                assert [ends[each["decision_id"]] for each in (first, *again)] == [
+                    "outcome_unknown", "outcome_unknown", None
+                ]  # fmt: skip
+                assert [each["reservation"]["cost"] for each in again] == [0, 0], "it was paid for when it was made"
+                assert await at.limits("worker")
+            async with here.started() as at:
+                assert await _ask(at, token, task) == told
+            assert len(here.box.calls) == 1
+            assert theirs.asked == [("tasks/get", "theirs")] * 2
+            here.verified()
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("gateway:tasks:taken-up")
+def test_a_tool_servers_task_can_be_cancelled_after_a_restart(tmp_path: Path) -> None:
+    async def live() -> None:
+        async with site(tmp_path / "data") as here, _left_behind(here) as (token, task, theirs):
+            async with here.started() as at:
+                await _ask(at, token, task, "tasks/cancel")
+                assert (await _ask(at, token, task))["status"] == "cancelled"
+                async with asyncio.timeout(10):
+                    while ("tasks/cancel", "theirs") not in theirs.asked:
+                        await asyncio.sleep(0.01)
+            async with here.started() as at:
+                assert (await _ask(at, token, task))["status"] == "cancelled"
+
+    asyncio.run(live())
+
+
+@pytest.mark.requirement("gateway:tasks:taken-up", "gateway:tasks:kept")
+@pytest.mark.parametrize("what", ["granted no more", "elsewhere", "held by now"])
+def test_what_may_not_be_heard_of_any_more_is_unknown_and_its_server_is_not_asked(tmp_path: Path, what: str) -> None:
+    async def live() -> None:
+        async with site(tmp_path / "data") as here, _left_behind(here) as (token, task, theirs):
+            theirs.state = {"status": "completed", "result": tool_result("done at last")}
+            async with here.started() as at:
+                if what == "granted no more":
+                    await at.apply(agent("worker", [{"allow": ["refund"]}]))
+                elif what == "elsewhere":
+                    moved = here.crm()
+                    moved["spec"]["url"] += "/other"
+                    await at.apply(moved)
+                else:
+                    held = '@hold("business-owner") forbid (principal, action in Action::"@read", resource);'
+                    await at.operator.post("policy/publish", {"files": with_cases({"org/guardrails.cedar": held})})
                 for _ in range(2):
                     told = await _ask(at, token, task)
-                    assert told["status"] == "failed"
-                    assert told["error"]["data"]["code"] == "outcome_unknown"
+                    assert (told["status"], told["error"]["data"]["code"]) == ("failed", "outcome_unknown")
                     assert told["error"]["data"]["hint"]
-                (decision,) = [body for _, body in at.records("decision")]
-                assert told["error"]["data"]["decision_id"] == decision["decision_id"]
-                (outcome,) = [body for _, body in at.records("outcome")]
-                assert (outcome["decision_id"], outcome["code"]) == (decision["decision_id"], "outcome_unknown")
-                await _ask(at, token, task, "tasks/cancel")
-                assert (await _ask(at, token, task))["status"] == "failed"
-                assert len(here.box.calls) == 1
+                first = at.records("decision")[0][1]
+                assert told["error"]["data"]["decision_id"] == first["decision_id"]
+                assert theirs.asked == []
+                assert (await at.operator.get("holds"))["items"] == [], "nobody is asked about what was done already"
+            assert len(here.box.calls) == 1
 
     asyncio.run(live())
 

@@ -15,7 +15,7 @@ import pytest
 from mcp.server.lowlevel import Server
 
 from accredit.enforcement.model import CallEnd, Refused
-from accredit.gateway import opencalls
+from accredit.gateway import answers, opencalls
 from accredit.gateway.toolservers import ToolRequest, always
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
@@ -467,7 +467,11 @@ def test_a_revocation_ends_a_call_that_waits_for_an_answer(era: str) -> None:
 
 
 @pytest.mark.requirement("gateway:questions:bounded")
-def test_who_leaves_while_being_asked_has_the_call_cancelled() -> None:
+def test_who_leaves_while_being_asked_and_does_not_come_back_has_the_call_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers, "_KEPT_S", 0.1)
+
     async def play() -> None:
         async with _asking("form") as (at, asker):
             peer, task, _ = await _asked_on_stream(at, await _session(at))

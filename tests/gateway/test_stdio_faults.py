@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from accredit.gateway.programs import Programs
 from accredit.gateway.stdio import LineReader, ProgramFault, StdioServers
 from accredit.gateway.toolservers import ToolRequest, always
+from accredit.identity.scrubbing import without_credential
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 from accredit.registry.model import ToolServer
@@ -407,6 +409,36 @@ def test_what_a_program_says_of_itself_is_in_the_log_and_can_imitate_nothing(
     assert all(len(words) < 3000 and words.isprintable() for words in said)
     assert SECRET_VALUE not in caplog.text
     assert "\\x1b[2J line" in said[0]
+
+
+@pytest.mark.requirement("gateway:stdio:words")
+def test_a_flood_of_words_is_counted_and_not_looked_at_line_by_line(
+    script: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "accredit.gateway")
+    looked_at: list[bytes] = []
+
+    def look(credential: Any, line: bytes) -> bytes:
+        looked_at.append(line)
+        return without_credential(credential, line)
+
+    monkeypatch.setattr("accredit.gateway.programs.without_credential", look)
+    shout = "import sys; sys.stderr.write('x\\n' * 300_000 + 'the end\\n')"
+
+    async def play() -> None:
+        server = program(script, LATEST)
+        assert server.launch is not None
+        launch = dataclasses.replace(server.launch, args=("-c", shout))
+        async with stdio() as protocol:
+            await refused(protocol, dataclasses.replace(server, launch=launch), Code.UPSTREAM_UNREACHABLE)
+
+    asyncio.run(play())
+    told = [record.getMessage() for record in caplog.records]
+    said = sum("says:" in words for words in told)
+    more = sum(int(found[1]) for words in told if (found := re.search(r"said (\d+) lines more", words)))
+    assert said + more == 300_001, "none is forgotten"
+    assert len(looked_at) < 1_000
+    assert any("its last words: x | x" in words and words.endswith("the end") for words in told)
 
 
 @pytest.mark.requirement("gateway:stdio:supervised")

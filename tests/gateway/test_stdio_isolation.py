@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -303,7 +305,62 @@ def test_without_a_network_it_reaches_no_loopback_but_its_own(mode: str, open_fo
     with listening() as (port, name):
         code = _REACH.replace("PORT", str(port)).replace("NAME", name)
         assert tried(open_folder, mode, code) == ["ECONNREFUSED", "ECONNREFUSED", "ENETUNREACH", "True"]
-        assert tried(open_folder, mode, code, network="host")[:2] == ["True", "True"]
+        reached = tried(open_folder, mode, code, network="host")
+        assert reached[0] == "True"
+        # a socket without a file is no network, and is not signed off with it, where the kernel can tell
+        assert reached[1] == ("EPERM" if "sockets scoped" in isolation() else "True")
+
+
+@modes
+@pytest.mark.skipif("calls filtered" not in isolation(), reason="this kernel, or architecture, has no filter of calls")
+@pytest.mark.requirement("gateway:stdio:filtered")
+def test_calls_that_reach_into_the_kernel_are_refused_and_programs_work_all_the_same(
+    mode: str, open_folder: Path
+) -> None:
+    which = 0 if os.uname().machine == "x86_64" else 1
+    numbers = {name: both[which] for name, both in launcher._REFUSED.items()}
+    code = (
+        _ATTEMPT
+        + f"""
+import subprocess, threading
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *given):
+    return libc.syscall(number, *given), ctypes.get_errno()
+refused = {{name: call(number, 0, 0, 0, 0, 0) for name, number in {numbers!r}.items()}}
+mounted = libc.mount(b"none", b"/tmp", b"tmpfs", 0, None), ctypes.get_errno()
+traced = libc.ptrace(0, 0, 0, 0), ctypes.get_errno()
+user = call({launcher._CLONE[which]}, 0x10000000 | signal.SIGCHLD, 0, 0, 0, 0)
+newer = call({launcher._CLONE3}, 0, 0)
+families = {{name: attempt(lambda: socket.socket(getattr(socket, name), socket.SOCK_DGRAM).close())
+            for name in ("AF_UNIX", "AF_INET", "AF_INET6", "AF_VSOCK", "AF_PACKET")}}
+done = []
+thread = threading.Thread(target=lambda: done.append("thread"))
+thread.start()
+thread.join()
+done.append(subprocess.run([sys.executable, "-I", "-S", "-c", "print('child')"], capture_output=True).stdout.decode())
+print(json.dumps([refused, mounted, traced, user, newer, families, done]))
+"""
+    )
+    refused, mounted, traced, user, newer, families, done = tried(open_folder, mode, code, reads=reads_of(PYTHON))
+    assert refused == {name: [-1, errno.EPERM] for name in numbers}
+    assert mounted == traced == [-1, errno.EPERM]
+    assert user == [-1, errno.EPERM], "a namespace by a clone"
+    assert newer == [-1, errno.ENOSYS], "libraries use the older one then"
+    none = "EAFNOSUPPORT"
+    assert families == {"AF_UNIX": "None", "AF_INET": "None", "AF_INET6": "None", "AF_VSOCK": none, "AF_PACKET": none}
+    assert done == ["thread", "child\n"]
+
+
+@pytest.mark.requirement("gateway:stdio:filtered")
+def test_an_architecture_without_a_filter_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def machine(name: str) -> bytes | None:
+        monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=name))
+        return launcher._filter()
+
+    assert machine("riscv64") is None
+    filters = {name: machine(name) for name in launcher._ARCHITECTURES}
+    assert all(each is not None and len(each) % 8 == 0 for each in filters.values())
+    assert len(set(filters.values())) == 2
 
 
 @modes
@@ -414,5 +471,5 @@ asyncio.run(play())
     assert code == "stdio_unisolated", ran
     assert "cannot be kept apart here" in message
     assert probed == f"not isolated: {message.partition(': ')[2]}", "why"
-    assert isolation() == "namespaces and a user of its own"
+    assert isolation().startswith("namespaces and a user of its own, ")
     assert "docs/tool-servers.md" in hint

@@ -14,9 +14,11 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from accredit.gateway import subscriptions
+from accredit.identity.model import Principal
 from accredit.kernel.codes import Code
+from accredit.registry.model import Tool
 from tests.enforcement.place import WORKER, Place, agent, place
-from tests.gateway.stage import Peer, Stage, make_server, make_tool, modern, stage
+from tests.gateway.stage import TOKEN, Peer, Stage, make_server, make_tool, modern, stage
 
 _TOOLS: dict[str, Any] = {"notifications": {"toolsListChanged": True, "resourcesListChanged": False}}
 _ID = "io.modelcontextprotocol/subscriptionId"
@@ -53,6 +55,39 @@ def test_a_stream_says_what_it_will_tell_and_then_each_change_of_the_tools_once(
             peer.left.set()
             await task
             assert len(peer.reply.events) == 2
+
+    asyncio.run(play())
+
+
+@pytest.mark.requirement("gateway:subscriptions:shared")
+def test_streams_that_see_the_same_are_looked_at_together_and_a_users_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str | None] = []
+
+    async def play() -> None:
+        async with stage() as at:
+            seen = at.point.visible
+
+            def visible(principal: Principal, *what: Any) -> tuple[Tool, ...]:
+                looks.append(principal.user.subject if principal.user else None)
+                return seen(principal, *what)
+
+            monkeypatch.setattr(at.point, "visible", visible)
+            body, headers = modern("subscriptions/listen", _TOOLS)
+            peers = [at.peer() for _ in range(12)]
+            whose = [{}, {"authorization": f"{TOKEN} for ada"}, {"authorization": f"{TOKEN} for alan"}]
+            tasks = [asyncio.create_task(peer.exchange(body, headers | whose[at % 3])) for at, peer in enumerate(peers)]
+            for peer in peers:
+                await _events(peer, 1)
+            once = looks.count(None)
+            assert [looks.count(name) for name in (None, "ada", "alan")] == [once] * 3
+            at.point.target = make_server(at.server.url)
+            at.gateway.changed()
+            for peer in peers:
+                await _events(peer, 2)
+            assert len(looks) == 2 * 3 * once, "each once more, of twelve streams"
+            for peer in peers:
+                peer.left.set()
+            await asyncio.gather(*tasks)
 
     asyncio.run(play())
 

@@ -243,6 +243,24 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "Whether a client may hear of a resource is decided like a read; it hears of that alone, while it is granted.",
     ),
     Requirement(
+        "gateway:answers:taken-up",
+        "issue 5 §1",
+        "An answer on the stream of a session's call is taken up again with the id of the last event, and goes on.",
+    ),
+    Requirement(
+        "gateway:answers:own",
+        "issue 5 §1",
+        "An answer is told to the session, credential, user and task that asked, and to nobody else.",
+    ),
+    Requirement(
+        "gateway:answers:given-up",
+        "issue 5 §1",
+        "A call whose client does not come back for the answer, or ends its session, is cancelled.",
+    ),
+    Requirement(
+        "gateway:answers:bounded", "DESIGN §11", "What is kept of answers is bounded in room, number and time."
+    ),
+    Requirement(
         "gateway:server-streams:heard",
         "issue 5 §1, MCP 2025-11-25 Streamable HTTP",
         "What a server with sessions says unasked is heard on one stream, which is taken up after it broke off.",
@@ -271,6 +289,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "gateway:subscriptions:tools",
         "issue 5 §1, MCP 2026-07-28 subscriptions",
         "A client that listens is told of each change of the tools it may use, once.",
+    ),
+    Requirement(
+        "gateway:subscriptions:shared",
+        "issue 5 §1",
+        "What streams tell of is looked at once for all that see the same, and for each user apart.",
     ),
     Requirement(
         "gateway:subscriptions:asked-alone",
@@ -321,6 +344,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "gateway:tasks:revoked",
         "issue 5 §1 and §7, MCP SEP-2663",
         "A task holds its place among the agent's calls until it ends; a revocation lets go of what was kept of it.",
+    ),
+    Requirement(
+        "gateway:tasks:taken-up",
+        "issue 5 §1",
+        "After a restart a tool server is asked about its task again, once that was decided; no call is made again.",
     ),
     Requirement(
         "gateway:tasks:kept",
@@ -402,6 +430,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "gateway:definition:noticed",
         "issue 5 §1",
         "A server that says its lists changed is looked at soon, and once however often it says so.",
+    ),
+    Requirement(
+        "gateway:definition:told",
+        "issue 5 §1",
+        "A tool server without sessions is asked once to tell when its lists change; what it tells is looked at soon.",
     ),
     Requirement("gateway:definition:changed", "issue 2 §1", "A tool that is not offered exactly as pinned is refused."),
     Requirement(

@@ -9,6 +9,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement(
         "sdk:local:never-called", "DESIGN §3.1", "No route of the gateway calls or lists a program's function."
     ),
+    Requirement(
+        "sdk:local:signature",
+        "issue 5 §1 and §10",
+        "A function that takes something else than the registered tool is refused, or found, by tier.",
+    ),
     Requirement("sdk:local:pinned", "issue 5 §1", "Their definitions are pinned, looked at, and changed by applying."),
     Requirement(
         "sdk:guard:answer",

@@ -90,6 +90,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "ADR 16",
         "A program sees no process and no memory but its own, writes nowhere else, and reaches the data by no way.",
     ),
+    Requirement(
+        "gateway:stdio:filtered",
+        "issue 5 §1",
+        "Where the kernel can, a program is refused calls that reach deep into it, and sockets of unusual families.",
+    ),
     Requirement("gateway:stdio:network", "ADR 16", "A program has no network, or that of the machine as signed off."),
     Requirement(
         "gateway:stdio:unisolated", "ADR 16", "Where a program cannot be kept apart it is not run, and it is told why."

@@ -77,6 +77,8 @@ class Question:
     context: Mapping[str, Any] = field(default_factory=dict)
     approval: HoldId | None = None
     """The approval that the asker means to use up by this."""
+    signature: str | None = None
+    """What the function takes that the asker would run, as it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,16 @@ class Adviser:
             return self._enforcer.still_valid(asker) is None
         return self._points.still_valid(asker)
 
+    def count(self, asker: Asker, times: int, *, source: str) -> None:
+        """Count so many questions that are about to be asked together: if they are too many, none of them is judged.
+
+        Raises:
+            AttemptsLimitedError: it asks too often.
+            UnavailableError: it cannot be counted.
+        """
+        for _ in range(times):
+            self._count(asker, source)
+
     def _count(self, asker: Asker, source: str) -> None:
         limited = self._attempt(asker.credential, source) if isinstance(asker, Principal) else self._asked(asker)
         if limited is not None and limited.code is Code.ATTEMPTS_LIMITED:
@@ -158,15 +170,16 @@ class Adviser:
 
     # -- one question
 
-    async def evaluate(self, asker: Asker, question: Question, *, source: str) -> Advice:
-        """Judge one question; the answer is on record.
+    async def evaluate(self, asker: Asker, question: Question, *, source: str, counted: bool = False) -> Advice:
+        """Judge one question; the answer is on record. `counted` says that `count` has counted it.
 
         Raises:
             ForbiddenError: it is about somebody or something that the asker may not ask about.
             AttemptsLimitedError: it asks too often.
             UnavailableError: the answer could not be put on record.
         """
-        self._count(asker, source)
+        if not counted:
+            self._count(asker, source)
         with self._noted(asker, question, source):
             call = self._call(asker, question, source)
             if isinstance(call, Call):
@@ -448,5 +461,6 @@ def _calling(asker: Asker, agent: Agent, tool: Tool, question: Question, source:
         protocol="authzen/1.0",
         source=source,
         declared={name: dict(value) for name, value in claims.items() if value},
+        signature=question.signature,
         asked_by=asker.name if isinstance(asker, AskingPoint) else None,
     )

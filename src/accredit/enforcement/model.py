@@ -45,6 +45,8 @@ class Call:
     """The advice that a person had to approve this, which the agent now asks for."""
     asked_by: str | None = None
     """The enforcement point that asks whether this call would be allowed; None: the agent itself speaks."""
+    signature: str | None = None
+    """What the function takes that the agent's own program would run, by its word (`kernel.signatures`)."""
     objection: Code | None = None
     """Why the protocol it came in by does not let it through, whatever policies say."""
     reason: DecisionId | None = None
@@ -64,6 +66,9 @@ class Call:
     """The argument of an item for which its server is asked what could stand there."""
     watches: bool = False
     """Whether it does not read its item, but wants to be told when that changes."""
+    resumes: DecisionId | None = None
+    """The decision on a call whose end an earlier process did not see: it is not made again, its server is only asked
+    how it ended."""
     span: tuple[bytes, bytes] | None = None
     """Trace and span id that the caller said it is in (W3C `traceparent`): only to know its own telemetry again."""
     sampled: bool = True

@@ -60,6 +60,7 @@ from accredit.kernel.errors import (
 )
 from accredit.kernel.ids import AgentId, DecisionId, HoldId, IdSource, ServerName, ToolId
 from accredit.kernel.sealing import Sealer
+from accredit.kernel.signatures import signature
 from accredit.kernel.strictjson import parse_strict
 from accredit.limits.model import LimitRefusal, Share, Spend
 from accredit.policy.context import now_facts
@@ -83,6 +84,7 @@ _MOST_ASKED: Final = 2**20
 _MOST_PLACES: Final = 10_000
 _PLACE_DIGITS: Final = len("hmac-sha256:") + 16
 """Of the fingerprint of a network: enough to tell those of one installation apart."""
+_MOST_SIGNATURES: Final = 4_096
 _UNSEEN: Final = Sightings({}, whole=False)
 """What is known of a result that could not be looked at."""
 _log = logging.getLogger("accredit.enforcement")
@@ -143,6 +145,7 @@ class Enforcer:
         self._places: dict[str, str] = {}
         self._open: dict[DecisionId, _Open] = {}
         self._unawaited: set[asyncio.Future[Any]] = set()
+        self._signatures: dict[Digest, tuple[Digest | None]] = {}
         self.passed = PassedCalls()
         self.cancelled = 0
         """How many calls in flight revocations have cancelled."""
@@ -448,8 +451,9 @@ class Enforcer:
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
         held = _held(call, agent, tool, passage.hops, snapshot)
-        # what is only completed, or told of, is not read yet: nobody is asked about it, and no approval is used up
-        asks = call.completes is None and not call.watches
+        # what is only completed, or told of, is not read yet: nobody is asked about it, and no approval is used up;
+        # nor for what was done already
+        asks = call.completes is None and not call.watches and call.resumes is None
         request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
         known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
@@ -471,7 +475,9 @@ class Enforcer:
                 return await self._refuse(passage, lapsed or decision.code, detail=detail)
             case Outcome.HOLD:
                 if not asks:
-                    return await self._refuse(passage, Code.HELD, detail="what is no read yet waits for nobody")
+                    return await self._refuse(
+                        passage, Code.HELD, detail="what is no call or read of its own waits for nobody"
+                    )
                 # 7 hold
                 return await self._hold(passage, decision, held, request)
             case Outcome.ALLOW:
@@ -720,6 +726,10 @@ class Enforcer:
             passage.mask = grant.mask
             if call.objection is not None:
                 return Advice(passage.decision_id, Outcome.DENY, call.objection)
+            pinned = self._signature(tool) if call.signature is not None else None
+            passage.differs = pinned is not None and call.signature != pinned
+            if passage.differs and agent.tier is not Tier.LOW:  # of the lowest tier it is a finding
+                return Advice(passage.decision_id, Outcome.DENY, Code.DEFINITION_CHANGED)
             if (fault := self._controls.validate(tool, call.arguments)) is not None:
                 return Advice(passage.decision_id, Outcome.DENY, fault.code)
         held = _held(call, agent, tool, passage.hops, snapshot)
@@ -747,6 +757,15 @@ class Enforcer:
         elif decision.outcome is Outcome.DENY and call.principal.task_out and _wants_task(decision):
             return replace(advice, code=call.principal.task_out)
         return advice
+
+    def _signature(self, tool: Tool) -> Digest | None:
+        """What a tool takes, by its pinned definition."""
+        known = self._signatures.get(tool.definition_digest)
+        if known is None:
+            if len(self._signatures) >= _MOST_SIGNATURES:
+                self._signatures.clear()
+            known = self._signatures[tool.definition_digest] = (signature(tool.definition.get("inputSchema")),)
+        return known[0]
 
     def _origins(self, passage: Passage, tool: Tool, turn: SessionTurn) -> tuple[dict[str, str], dict[str, list[str]]]:
         call = passage.call

@@ -82,6 +82,8 @@ class Passage:
     """Of our own, if this call is traced."""
     decided_us: int = 0
     """How long deciding took."""
+    differs: bool = False
+    """Whether the function that the agent's own program would run takes something else than the registered tool."""
     mask: frozenset[str] = frozenset()
     """Data classes that the agent's grant takes out of the tool's results."""
     place: str = ""
@@ -126,7 +128,12 @@ def advice_entry(passage: Passage, outcome: str, code: Code) -> Entry:
     return Entry(
         facts=_facts(passage, "advice", outcome, "advice"),
         time_us=passage.time_us,
-        body={**_body(passage, code), "asked_by": passage.call.asked_by, "denied": passage.call.denied},
+        body={
+            **_body(passage, code),
+            "asked_by": passage.call.asked_by,
+            "denied": passage.call.denied,
+            **({"signature": "other"} if passage.differs else {}),
+        },
         parts=_parts(passage),
         refused=outcome != "allow",
         pseudonyms=passage.pseudonyms,
@@ -177,6 +184,8 @@ def _parts(passage: Passage) -> tuple[Part, ...]:
         request["completes"] = call.completes
     if call.watches:
         request["watches"] = True
+    if call.resumes is not None:
+        request["resumes"] = call.resumes
     if call.run_label is not None:
         request["run"] = call.run_label
     if decision and decision.faults:

@@ -73,6 +73,7 @@ _REQUESTABLE_US: Final = 600 * 1_000_000
 _KEPT_KEYS: Final = 10_000
 _REQUEST_ID: Final = re.compile(rb"[\x20-\x7e]{1,256}")
 _IDEMPOTENCY: Final = re.compile(r"[\x21-\x7e]{1,256}")
+_SIGNATURE: Final = "dev.accredit/signature"
 _SEMANTICS: Final = frozenset({"execute_all", "deny_on_first_deny", "permit_on_first_permit"})
 _POLL_S: Final = 5
 _CAPABILITY: Final = "urn:openid:authzen:capability:access-request"
@@ -232,8 +233,8 @@ class AuthzenGateway:
     async def _evaluation(self, inbound: _Inbound) -> _Answer:
         return _json(await self._decided(inbound, _question(inbound.body)))
 
-    async def _decided(self, inbound: _Inbound, question: Question) -> dict[str, Any]:
-        advice = await self._adviser.evaluate(inbound.asker, question, source=inbound.source)  # 6
+    async def _decided(self, inbound: _Inbound, question: Question, *, counted: bool = False) -> dict[str, Any]:
+        advice = await self._adviser.evaluate(inbound.asker, question, source=inbound.source, counted=counted)  # 6
         return self._decision(inbound.asker, question, advice)  # 7
 
     async def _evaluations(self, inbound: _Inbound) -> _Answer:
@@ -255,7 +256,12 @@ class AuthzenGateway:
         defaults = {name: body[name] for name in ("subject", "action", "resource", "context") if name in body}
         whole = [{**defaults, **item} for item in items]
         if semantic == "execute_all":
-            judged = await asyncio.gather(*(self._one_of(inbound, each) for each in whole))
+            self._adviser.count(inbound.asker, len(whole), source=inbound.source)  # or some would go on, unanswered
+            judging = [self._one_of(inbound, each, counted=True) for each in whole]
+            judged = await asyncio.gather(*judging, return_exceptions=True)
+            for one in judged:
+                if isinstance(one, BaseException):
+                    raise one
             return _json({"evaluations": judged})
         answers: list[dict[str, Any]] = []
         for each in whole:
@@ -264,10 +270,10 @@ class AuthzenGateway:
                 break
         return _json({"evaluations": answers})
 
-    async def _one_of(self, inbound: _Inbound, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _one_of(self, inbound: _Inbound, body: Mapping[str, Any], *, counted: bool = False) -> dict[str, Any]:
         """One of several: what is wrong with it alone denies it alone."""
         try:
-            return await self._decided(inbound, _question(body))
+            return await self._decided(inbound, _question(body), counted=counted)
         except (InvalidInputError, ForbiddenError) as error:
             said = {"status": error.status, "message": error.message}
             return {"decision": False, "context": {"reason": error.code.value, "error": said}}
@@ -461,7 +467,10 @@ def _question(body: Mapping[str, Any], *, looking_for: Search | None = None) -> 
         raise _malformed("`context` is not an object")
     approval = context.get("approval")
     named = approval.get("id") if isinstance(approval, dict) else None
-    kept = {key: value for key, value in context.items() if key != "approval"}
+    told = context.get(_SIGNATURE)
+    if told is not None and (not isinstance(told, str) or not 0 < len(told) <= _MAX_TYPE):
+        raise _malformed(f"`context[{_SIGNATURE}]` is no short text")
+    kept = {key: value for key, value in context.items() if key not in {"approval", _SIGNATURE}}
     if kept and len(orjson.dumps(kept)) > _MAX_PROPERTIES:
         raise _malformed(f"`context` is longer than {_MAX_PROPERTIES} bytes")
     return Question(
@@ -471,6 +480,7 @@ def _question(body: Mapping[str, Any], *, looking_for: Search | None = None) -> 
         arguments=_properties(action, "action"),
         context=kept,
         approval=HoldId(named) if isinstance(named, str) and 0 < len(named) <= _MAX_TYPE else None,
+        signature=told,
     )
 
 

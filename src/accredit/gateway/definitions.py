@@ -88,7 +88,7 @@ _SILENT: Final = frozenset({"llm", "local"})
 """Nobody says what they offer: a provider nothing of its models; a program's functions stand in a manifest."""
 _WHOLE_US = 300_000_000
 _AGAIN_US = 1_000_000
-_NOTICED_S = 1.0
+_NOTICED_S = 0.5
 """A server that says so again and again is looked at no more often."""
 
 
@@ -129,13 +129,16 @@ class UpstreamDefinitions:
         return await _bounded(work, _begin_s(server))
 
     async def look(self, server: ToolServer) -> ServerDefinitions:
-        """Every definition the server offers, of a server whose version is known.
+        """Every definition the server offers, of a server whose version is known. From then on it is listened to.
 
         Raises:
             UnavailableError: unreachable, too slow, or its lists break a bound.
         """
-        work = self._pages(server) if server.openapi is None else self._operations(server)
-        return await _bounded(work, _begin_s(server))
+        if server.openapi is not None:
+            return await _bounded(self._operations(server), _begin_s(server))
+        found = await _bounded(self._pages(server), _begin_s(server))
+        self._tool_servers.listen(server, credential=await self._broker.headers(server, None))
+        return found
 
     async def whole(self, server: ToolServer) -> ServerOffer:
         """Everything the server lists now. A list of items that it has not, or that cannot be read, is left out.

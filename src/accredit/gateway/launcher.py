@@ -9,6 +9,9 @@ Isolated there are three processes. The first stays outside: it is told SIGTERM 
 (end all at once), and ends as the program did. The second is the first of a namespace of processes and adopts orphans;
 with it ends everything in there, which the kernel sees to, and it ends with the first. The third becomes the program.
 
+What is left to it is filtered where the kernel can do so: calls that reach deep into the kernel and that no tool server
+needs are refused, sockets are of the four usual families, and abstract ones outside of it are out of its reach.
+
 Root gives the program a user of its own. Anybody else gives it a namespace of users in which it has no user but the one
 that accredit runs as, and no capability once it is executed (user_namespaces(7)).
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -34,6 +38,7 @@ UNISOLATED = 79
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
     0x20000,
@@ -50,6 +55,67 @@ _SYS_MOUNT_SETATTR = 442
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID = 1, 2
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+_SECCOMP_MODE_FILTER = 2
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_SCOPES_SINCE = 6
+"""The version of its interface that has scopes; Linux 6.12."""
+_SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2
+
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+"""As the kernel names them to a filter (AUDIT_ARCH_*)."""
+_REFUSED = {
+    # by name: x86_64, aarch64
+    "acct": (163, 89),
+    "add_key": (248, 217),
+    "bpf": (321, 280),
+    "chroot": (161, 51),
+    "clock_settime": (227, 112),
+    "delete_module": (176, 106),
+    "finit_module": (313, 273),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fsopen": (430, 430),
+    "fspick": (433, 433),
+    "init_module": (175, 105),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "io_uring_setup": (425, 425),
+    "kcmp": (312, 272),
+    "kexec_file_load": (320, 294),
+    "kexec_load": (246, 104),
+    "keyctl": (250, 219),
+    "mount": (165, 40),
+    "mount_setattr": (442, 442),
+    "move_mount": (429, 429),
+    "open_by_handle_at": (304, 265),
+    "open_tree": (428, 428),
+    "open_tree_attr": (467, 467),
+    "perf_event_open": (298, 241),
+    "pidfd_getfd": (438, 438),
+    "pivot_root": (155, 41),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "ptrace": (101, 117),
+    "quotactl": (179, 60),
+    "reboot": (169, 142),
+    "request_key": (249, 218),
+    "setns": (308, 268),
+    "settimeofday": (164, 170),
+    "swapoff": (168, 225),
+    "swapon": (167, 224),
+    "syslog": (103, 116),
+    "umount2": (166, 39),
+    "unshare": (272, 97),
+    "userfaultfd": (323, 282),
+}
+_CLONE, _SOCKET = (56, 220), (41, 198)
+_CLONE3 = 435
+_X32 = 0x40000000
+"""Numbers from here on are calls of another kind on x86_64, which no filter by number knows."""
+_NEW_NAMESPACES = 0x7E020000
+_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 
 _PRIVATE = ("/tmp", "/var/tmp", "/run", "/home", "/root", "/sys", "/dev")
 """What of the system a program does not see: an empty place of its own stands there."""
@@ -246,6 +312,66 @@ def _raise_loopback() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | _IFF_UP))
 
 
+# -- what is left of the kernel
+
+
+def _filter() -> bytes | None:
+    """The program that the kernel runs at each call (seccomp(2)); None: this architecture has none here.
+
+    `clone3` keeps its flags where a filter cannot see them, so it is not there: libraries then use `clone`.
+    """
+    machine = os.uname().machine
+    if machine not in _ARCHITECTURES or sys.byteorder != "little" or sys.maxsize < 2**32:
+        return None
+    load, equal, at_least, any_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
+    number, architecture, first_argument = 0, 4, 16  # offsets in struct seccomp_data
+    allowed, ended = 0x7FFF0000, 0x80000000
+
+    def refused(error: int) -> tuple[int, int, int, int]:
+        return answer, 0, 0, 0x00050000 | error
+
+    which = list(_ARCHITECTURES).index(machine)
+    steps = [(load, 0, 0, architecture), (equal, 1, 0, _ARCHITECTURES[machine]), (answer, 0, 0, ended)]
+    steps.append((load, 0, 0, number))
+    if machine == "x86_64":
+        steps += [(at_least, 0, 1, _X32), refused(errno.ENOSYS)]
+    for numbers in _REFUSED.values():
+        steps += [(equal, 0, 1, numbers[which]), refused(errno.EPERM)]
+    steps += [(equal, 0, 1, _CLONE3), refused(errno.ENOSYS)]
+    steps += [(equal, 0, 4, _CLONE[which]), (load, 0, 0, first_argument), (any_bit, 0, 1, _NEW_NAMESPACES)]
+    steps += [refused(errno.EPERM), (answer, 0, 0, allowed)]
+    steps += [(equal, 0, 2 + len(_FAMILIES), _SOCKET[which]), (load, 0, 0, first_argument)]
+    steps += [(equal, len(_FAMILIES) - at, 0, int(family)) for at, family in enumerate(_FAMILIES)]
+    steps += [refused(errno.EAFNOSUPPORT), (answer, 0, 0, allowed)]
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+
+
+def _filter_calls() -> bool:
+    """Have the kernel refuse what no tool server needs, of us and all that we execute; False: it cannot."""
+    steps = _filter()
+    if steps is None:
+        return False
+    held = ctypes.create_string_buffer(steps, len(steps))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(steps) // 8, ctypes.addressof(held)))
+    return bool(_libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)
+
+
+def _scope() -> bool:
+    """Reach no abstract socket and no process from before (landlock(7)); False: the kernel cannot, or does not."""
+    call = _libc().syscall
+    version = call(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_LANDLOCK_CREATE_RULESET_VERSION))
+    if version < _LANDLOCK_SCOPES_SINCE:
+        return False
+    attributes = struct.pack("=QQQ", 0, 0, _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL)
+    rules = call(_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0))
+    if rules < 0:
+        return False
+    try:
+        return bool(call(_LANDLOCK_RESTRICT_SELF, rules, ctypes.c_uint(0)) == 0)
+    finally:
+        os.close(rules)
+
+
 # -- the three processes
 
 
@@ -330,7 +456,11 @@ def _execute(plan: dict[str, Any]) -> NoReturn:
     for path in plan["hidden"]:
         if any(os.access(path, way) for way in (os.R_OK, os.W_OK, os.X_OK)):
             _stop(EXPOSED, "the data directory is not hidden from the program")
+    more = []
+    if plan["isolated"]:
+        more += [words for words, do in (("sockets scoped", _scope), ("calls filtered", _filter_calls)) if do()]
     if plan["probe"]:
+        os.write(1, ", ".join(more).encode())
         os._exit(0)
     try:
         os.chdir(plan["directory"] or _OWN)

@@ -18,6 +18,7 @@ from typing import Any
 from accredit.enforcement.model import Refused
 from accredit.gateway.addresses import HostAllowList
 from accredit.gateway.aggregate import AggregatedNames, aggregated_name
+from accredit.gateway.answers import KeptAnswers
 from accredit.gateway.elicitation import declared_modes
 from accredit.gateway.flight import Flight
 from accredit.gateway.items import ITEM_LISTS, ITEM_READS, TOOL_KEY, ItemRequests, RpcCall, tell_refusal, uri_of
@@ -29,7 +30,7 @@ from accredit.gateway.relay import ABOUT_US
 from accredit.gateway.replies import NO_STORE, PRIVATE, Reply, Send
 from accredit.gateway.routing import Era, era_of, read_head
 from accredit.gateway.sessions import ClientSession, SealedSessions
-from accredit.gateway.subscriptions import ClientStream, Lists, Subscriptions, Wanted
+from accredit.gateway.subscriptions import ClientStream, Lists, SharedLooks, Subscriptions, Wanted
 from accredit.gateway.toolservers import ToolServerProtocol
 from accredit.gateway.uploads import Uploads
 from accredit.identity.metadata import challenge
@@ -85,6 +86,8 @@ class McpGateway:
         self._addresses = HostAllowList(public_url, allowed_hosts)
         self._sessions = SealedSessions(sealer, clock, ids)
         self._subscriptions = Subscriptions(ids)
+        self._looks = SharedLooks(clock)
+        self._answers = KeptAnswers(ids)
         self._items = ItemRequests(enforcement)
         self._calls = McpCalls(enforcement, tool_servers, deferred=deferred, sealer=sealer, clock=clock, ids=ids)
         self._watch = watch
@@ -95,17 +98,20 @@ class McpGateway:
     async def aclose(self) -> None:
         """Close the connections to tool servers."""
         self._subscriptions.close()
+        self._answers.close()
         await self._calls.aclose()
         await self._tool_servers.aclose()
 
     def changed(self, _: object = None) -> None:
         """Told when agents, tools, policies or credentials changed: open streams look whether that is news to them."""
+        self._looks.changed()
         self._subscriptions.changed()
         self._calls.changed()
 
     def revoked(self, revocation: Revocation) -> None:
         """Told of what was just revoked: its deferred calls are let go of, and open streams look again."""
         self._calls.revoked(revocation)
+        self._looks.changed()
         self._subscriptions.changed()
 
     async def tick(self) -> None:
@@ -169,6 +175,7 @@ class McpGateway:
             session = self._sessions.open(head.get("mcp-session-id", ""), principal, name)
             self._sessions.end(session)
             self._subscriptions.forget(session)
+            self._answers.forget(session)
             await reply.bare(204, b"", NO_STORE)
             return
         if method == "GET":
@@ -224,7 +231,8 @@ class McpGateway:
                 case "tools/list", False:
                     await self._list(inbound, reply)
                 case "tools/call", False:
-                    await self._call(replace(inbound, session=session), reply)
+                    with self._answers.kept(session, inbound.principal, reply):
+                        await self._call(replace(inbound, session=session), reply)
                 case "resources/subscribe", False:
                     await self._subscribe(replace(inbound, session=session), session, reply)
                 case "resources/unsubscribe", False:
@@ -232,7 +240,8 @@ class McpGateway:
                     stream.unwant(uri_of(inbound.message))
                     await reply.result({})
                 case _:
-                    await self._item(replace(inbound, session=session), reply)
+                    with self._answers.kept(session, inbound.principal, reply):
+                        await self._item(replace(inbound, session=session), reply)
             return
         match method, notification:
             case (("notifications/initialized" | "notifications/cancelled"), True):
@@ -402,6 +411,9 @@ class McpGateway:
         inbound = McpRequest(principal, server, head, message, Era.SESSIONS, source, receive)
         session = self._session(inbound)
         last = head.get("last-event-id")
+        if last is not None and (found := self._answers.find(session, principal, last)) is not None:
+            await self._answers.follow(*found, reply, Flight(receive))
+            return
         await self._subscriptions.follow(session, principal, last, self._lists(inbound), reply, Flight(receive))
 
     async def _subscribe(self, inbound: McpRequest, session: ClientSession, reply: Reply) -> None:
@@ -468,13 +480,20 @@ class McpGateway:
     def _lists(self, inbound: McpRequest) -> Lists:
         """What the agent's lists hold, for as long as it is let in."""
         principal = inbound.principal
+        server = inbound.server.name if inbound.server is not None else None
+        # whoever acts for nobody else sees what every instance of the agent sees
+        alone = principal.user is None and principal.task is None and not principal.delegators
+        seen_as = server, principal.agent, "" if alone else principal.token_digest
+
+        def look() -> Mapping[str, object]:
+            here = list(self._here(inbound))
+            return {asked: self._told_apart(principal, here, kinds) for asked, kinds in _LISTED.items()}
 
         def lists() -> Mapping[str, object] | None:
             if self._enforcement.still_valid(principal) is not None:
                 return None
             try:
-                here = list(self._here(inbound))
-                return {asked: self._told_apart(principal, here, kinds) for asked, kinds in _LISTED.items()}
+                return self._looks.of(seen_as, look)
             except AccreditError:
                 return None
 

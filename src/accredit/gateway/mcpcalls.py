@@ -67,11 +67,12 @@ from accredit.gateway.sse import KEEP_ALIVE, event_frame
 from accredit.gateway.toolservers import ServerExchange, ToolRequest, ToolServerProtocol
 from accredit.gateway.tracing import TRACEPARENT, TraceParent, trace_parent
 from accredit.identity.model import Principal, Revocation
-from accredit.kernel.canonical import Digest, digest
+from accredit.kernel.canonical import Digest, digest, digest_value
 from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError, InvalidInputError, UnavailableError
 from accredit.kernel.ids import HoldId, IdSource, ServerName
+from accredit.kernel.money import Money
 from accredit.kernel.sealing import Sealer
 from accredit.registry.model import Tool, ToolServer
 
@@ -254,7 +255,7 @@ class McpCalls:
             await tell(reply, Refused(Code.HOLD_EXPIRED, "the call that this goes on with is over", _ANEW))
             return
         call = replace(call, answers=carried.answers, hold=carried.hold)
-        flight, session = Flight(inbound.receive), inbound.session
+        flight, session = Flight(reply.waiting_for(inbound.receive)), inbound.session
         key = None if session is None or message.id is None else (session.nonce, message.id)
         if key is not None:
             self._cancellable[key] = flight
@@ -650,6 +651,7 @@ class McpCalls:
                 expired=lambda overdue: self._end_deferred(overdue, Code.CALL_TIMEOUT),
                 admitted=admitted,
                 task=task,
+                place=_place_of(admitted.server),
             )
         except BaseException as error:
             code = error.code if isinstance(error, AccreditError) else Code.CANCELLED
@@ -663,6 +665,40 @@ class McpCalls:
         if stopped is not None:
             self._end_deferred(deferred, stopped)
         return deferred
+
+    async def _take_up(self, deferred: DeferredCall, inbound: McpRequest) -> None:
+        """Have it decided whether the agent may hear how a call ended that was let through before this process.
+
+        It was recorded as unknown, at its price; asking is a call of its own, at none. Where that is refused, or the
+        server is another now, it stays unknown.
+
+        Raises:
+            UnavailableError: the agent has no room for it right now.
+        """
+        if deferred.call is None:
+            return
+        again = replace(
+            deferred.call,
+            principal=inbound.principal,
+            source=inbound.source,
+            hold=None,
+            cost=Money(0),
+            resumes=deferred.decision,
+        )
+        outcome = await self._enforcement.admit(again)
+        if isinstance(outcome, Refused):
+            if outcome.retry_after_s is not None:
+                raise UnavailableError(outcome.code, outcome.message, hint=outcome.hint)
+            deferred.nobody_knows()
+            return
+        same = _place_of(outcome.server) == deferred.place
+        if not same or not self._deferred.take_up(
+            deferred, outcome, lambda overdue: self._end_deferred(overdue, Code.CALL_TIMEOUT)
+        ):
+            self._enforcement.settle(outcome, CallResult(CallEnd.CANCELLED, Code.CANCELLED, sent=False))
+            deferred.nobody_knows()
+            return
+        outcome.cancel = lambda code: self._end_deferred(deferred, code)
 
     def _end_deferred(self, deferred: DeferredCall, code: Code, error: AccreditError | None = None) -> None:
         """A call that its tool server works on is stopped, for us at any rate."""
@@ -721,16 +757,22 @@ class McpCalls:
                 extra={"requiredCapabilities": {"extensions": {TASKS: {}}}},
             )
         deferred = await self._deferred.find(message.params.get("taskId"), principal, inbound.endpoint, message.id)
+        if deferred.left_behind and message.method != "tasks/update" and deferred.id not in self._asked_about:
+            self._asked_about.add(deferred.id)
+            try:
+                await self._take_up(deferred, inbound)
+            finally:
+                self._asked_about.discard(deferred.id)
         if message.method == "tasks/cancel":
             if deferred.admitted is not None:
                 self._end_deferred(deferred, Code.CANCELLED)
-            elif deferred.running is None and deferred.ended is None:
+            elif deferred.running is None and deferred.ended is None and not deferred.left_behind:
                 self._deferred.end(deferred, status="cancelled")
             await self._deferred.kept(deferred)
         if message.method != "tasks/get":  # nothing was asked of a client that could be answered by an update
             await reply.result({})
             return
-        if deferred.ended is None and deferred.id not in self._asked_about:
+        if deferred.ended is None and deferred.id not in self._asked_about and not deferred.left_behind:
             self._asked_about.add(deferred.id)
             try:
                 await (
@@ -810,6 +852,13 @@ class McpCalls:
         heard = HeardReply()
         await self._forward(admitted, asked, heard, Flight(forever), tell=tell_refusal(asked, Era.STATELESS))
         self._deferred.end(deferred, **heard.ended())
+
+
+def _place_of(server: ToolServer) -> str:
+    """Tells one place of a tool server from another; empty for a program, which ends with this process."""
+    if server.launch is not None:
+        return ""
+    return digest_value("task-place", [server.url, server.credential, server.revision, sorted(server.elicitation)])
 
 
 def _call(asked: RpcCall, inbound: McpRequest) -> tuple[Call, TraceParent | None]:

@@ -2,8 +2,8 @@
 
 Two kinds: a call that waits for a person, and one that its tool server works on. Each is known under a name of ours
 to the agent, user and task that made it, at the endpoint where it was made. They outlive this process: what waits goes
-on waiting, what has ended is told, and of what was in flight it is told that nobody knows how it ended. No call is
-sent twice, whenever the process dies: see `DeferredCalls`.
+on waiting, what has ended is told, what a tool server went on with is asked about again, and of all else that was in
+flight it is told that nobody knows how it ended. No call is sent twice, whenever the process dies: see `DeferredCalls`.
 """
 
 from __future__ import annotations
@@ -151,6 +151,8 @@ class DeferredCall:
     admitted: Admitted | None = None
     """Set: its tool server works on it, under the name `upstream`, and it is not settled."""
     upstream: str = ""
+    place: str = ""
+    """Where that server was: what is somewhere else does not know the name. Empty: it ended with the process."""
     poll_ms: int = POLL_MS
     words: str | None = None
     updated_us: int = 0
@@ -169,6 +171,15 @@ class DeferredCall:
     def expires_us(self) -> int:
         """By the wall clock."""
         return self.created_us + self.ttl_ms * 1_000
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether a tool server went on with it for a process that is gone, and can be asked again."""
+        return self.standing is DeferredStanding.BEGUN and self.admitted is None and self.place != ""
+
+    def nobody_knows(self) -> None:
+        """Whoever asks now is told so; that it may have ended well can still be found out."""
+        self.ended = _nobody_knows(self.decision)
 
     def state(self) -> dict[str, Any]:
         """As clients are told of it."""
@@ -242,11 +253,13 @@ class DeferredCalls:
         expired: Callable[[DeferredCall], None] = lambda _: None,
         admitted: Admitted | None = None,
         task: UpstreamTask | None = None,
+        place: str = "",
         words: str | None = None,
     ) -> DeferredCall:
         """Defer a call for as long as it may take: until a person approves it or, `admitted`, its server is done.
 
-        `expired` is told when a call that is in flight took longer.
+        `place` is where that server is, if it can be asked after this process; `expired` is told when a call that is in
+        flight took longer.
 
         Raises:
             InvalidInputError: the call has no JSON form.
@@ -267,6 +280,7 @@ class DeferredCalls:
             decision=admitted.decision_id if admitted is not None else None,
             admitted=admitted,
             upstream=task.id if task is not None else "",
+            place=place,
             poll_ms=task.poll_ms if task is not None else POLL_MS,
             words=words,
             updated_us=now_us,
@@ -285,6 +299,14 @@ class DeferredCalls:
             self._let_go(made.id)
             raise
         return made
+
+    def take_up(self, deferred: DeferredCall, admitted: Admitted, expired: Callable[[DeferredCall], None]) -> bool:
+        """Go on here with what was left behind; False if it is over meanwhile."""
+        if deferred.id not in self._sizes or deferred.id in self._live:
+            return False
+        deferred.admitted = admitted
+        self._goes_on_here(deferred, expired)
+        return True
 
     async def find(self, named: Any, principal: Principal, endpoint: ServerName | None, rpc_id: RpcId) -> DeferredCall:
         """The call of that name.
@@ -474,7 +496,7 @@ class DeferredCalls:
     # -- sealing
 
     def _sealed(self, deferred: DeferredCall, standing: DeferredStanding | None = None) -> KeptCall:
-        """As it is kept: what is to be sent only as long as it waits.
+        """As it is kept: the call itself as long as it waits, or its server may be asked about it.
 
         Raises:
             InvalidInputError: it has no JSON form.
@@ -493,8 +515,11 @@ class DeferredCalls:
             "user": user,
             "words": deferred.words,
         }
-        if standing is DeferredStanding.WAITS and deferred.call is not None and deferred.asked is not None:
+        goes_on = standing is DeferredStanding.BEGUN and deferred.place != ""
+        if (standing is DeferredStanding.WAITS or goes_on) and deferred.call is not None and deferred.asked is not None:
             told["call"] = _call_doc(deferred.call, deferred.asked)
+        if goes_on:
+            told |= {"place": deferred.place, "upstream": deferred.upstream}
         if standing is DeferredStanding.ENDED:
             told["ended"] = dict(deferred.ended or {})
         content = _text(told)
@@ -503,7 +528,7 @@ class DeferredCalls:
         return KeptCall(deferred.id, agent, standing, deferred.expires_us, deferred.bound, sealed)
 
     def _opened(self, kept: KeptCall, principal: Principal) -> DeferredCall | None:
-        """What is kept; if it waits, as whoever asks about it would make the call. None if that was not kept by us."""
+        """What is kept; the call in it as whoever asks about it would make it. None if that was not kept by us."""
         belonging = _belonging(kept.id, kept.agent, kept.standing, kept.expires_us, kept.bound)
         try:
             told = orjson.loads(self._sealer.open(kept.sealed, belongs_to=belonging))
@@ -525,10 +550,11 @@ class DeferredCalls:
             updated_us=told["updated_us"],
             ended=told.get("ended"),
         )
-        if kept.standing is DeferredStanding.BEGUN:
-            found.ended = _nobody_knows(found.decision)
-        elif kept.standing is DeferredStanding.WAITS:
+        if "call" in told:
             found.call, found.asked = _read_call(told["call"], principal)
+            found.upstream, found.place = told.get("upstream", ""), told.get("place", "")
+        elif kept.standing is DeferredStanding.BEGUN:
+            found.nobody_knows()
         return found
 
     # -- the store's own thread

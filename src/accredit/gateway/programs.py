@@ -43,6 +43,8 @@ _MAX_WORDS: Final = 500
 _KEPT_WORDS: Final = 10
 _WORDS_PER_S: Final = 20.0
 _WORDS_AT_ONCE: Final = 100
+_FLOOD_PAUSE_S: Final = 0.02
+_LAST_WORDS_S: Final = 0.2
 _OWN_TIME_S: Final = 1.0
 _REAP_S: Final = 5.0
 _PROBE_S: Final = 10.0
@@ -124,7 +126,7 @@ class Program:
         self._scratch = scratch
         """Its directory, where it is not isolated: there that is gone with its namespace."""
         self._closed = closed
-        self._words: deque[str] = deque(maxlen=_KEPT_WORDS)
+        self._words: deque[bytes] = deque(maxlen=_KEPT_WORDS)
         self._listening = asyncio.get_running_loop().create_task(self._listen())
         self._ending: asyncio.Task[None] | None = None
 
@@ -136,18 +138,23 @@ class Program:
     @property
     def last_words(self) -> str:
         """The newest of what it wrote to its error output, for the log."""
-        return " | ".join(self._words)
+        return " | ".join(map(self._escaped, self._words))
 
     async def over(self) -> None:
         """Wait until it has ended by itself."""
         await self._gone.wait()
+
+    async def fell_silent(self) -> None:
+        """Wait until all that it said is read, once it has ended; not for long, for a child may go on talking."""
+        await asyncio.wait({self._listening}, timeout=_LAST_WORDS_S)
 
     def failure(self) -> UnavailableError:
         """Why it does not answer, once it has ended."""
         if self.status == launcher.EXPOSED:
             return UnavailableError(Code.STDIO_EXPOSED, Code.STDIO_EXPOSED.meaning, hint=Code.STDIO_EXPOSED.remedy)
         if self.status == launcher.UNISOLATED:
-            return _unisolated(next((words for words in self._words if words.startswith("not isolated: ")), ""))
+            said = map(self._escaped, self._words)
+            return _unisolated(next((words for words in said if words.startswith("not isolated: ")), ""))
         return UnavailableError(
             Code.UPSTREAM_UNREACHABLE,
             "the tool server's program ended",
@@ -156,23 +163,39 @@ class Program:
         )
 
     async def _listen(self) -> None:
-        """Its error output goes to the log: bounded lines, at a bounded rate, as text that can imitate nothing."""
+        """Its error output goes to the log: bounded lines, at a bounded rate, as text that can imitate nothing.
+
+        What is too much is counted and left out, and whoever writes so much waits until more is read.
+        """
         loop = asyncio.get_running_loop()
-        tokens, then, rest = float(_WORDS_AT_ONCE), loop.time(), b""
+        tokens, then, rest, left_out = float(_WORDS_AT_ONCE), loop.time(), b"", 0
         while piece := await self._errors.read(_PIECE):
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > _PIECE:
                 lines, rest = [*lines, rest], b""
             now = loop.time()
             tokens, then = min(_WORDS_AT_ONCE, tokens + (now - then) * _WORDS_PER_S), now
-            for line in lines:
-                # before it is cut: half a secret would not be found
-                text = without_credential(self._credential, line)[:_MAX_WORDS].decode("latin-1")
-                words = text.strip().encode("unicode_escape").decode("ascii")
-                self._words.append(words)
-                if tokens >= 1:
-                    tokens -= 1
-                    _log.info("tool server %s says: %s", self.name, words)
+            self._words.extend(lines[-_KEPT_WORDS:])
+            told = lines[: int(tokens)]
+            if told and left_out:
+                self._tell_left_out(left_out)
+                left_out = 0
+            for line in told:
+                _log.info("tool server %s says: %s", self.name, self._escaped(line))
+            tokens -= len(told)
+            left_out += len(lines) - len(told)
+            if left_out:
+                await self._gone_within(_FLOOD_PAUSE_S)
+        if left_out:
+            self._tell_left_out(left_out)
+
+    def _tell_left_out(self, count: int) -> None:
+        _log.info("tool server %s said %d lines more, which are left out", self.name, count)
+
+    def _escaped(self, line: bytes) -> str:
+        # before it is cut: half a secret would not be found
+        text = without_credential(self._credential, line)[:_MAX_WORDS].decode("latin-1")
+        return text.strip().encode("unicode_escape").decode("ascii")
 
     async def end(self, *, at_once: bool = False) -> None:
         """End it and all that it started. It is given a moment to end by itself, unless `at_once`."""
@@ -333,7 +356,8 @@ def isolation() -> str:
         os.close(given)
     if ran.returncode != 0:
         return ran.stderr.decode(errors="replace").strip()[:200] or f"not isolated: status {ran.returncode}"
-    return "namespaces and a user of its own" if uid is not None else "namespaces"
+    besides = ran.stdout.decode(errors="replace").strip()[:200]
+    return ", ".join(["namespaces and a user of its own" if uid is not None else "namespaces", besides or "no filter"])
 
 
 def _command(descriptor: int) -> tuple[str, ...]:

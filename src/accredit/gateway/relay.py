@@ -44,7 +44,8 @@ _MAX_URI = 1024
 _MOST_URIS = 64
 RESOURCE_UPDATED = "notifications/resources/updated"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
-LIST_NOTICES = frozenset(f"notifications/{kind}/list_changed" for kind in ("prompts", "resources", "tools"))
+_LISTED = ("prompts", "resources", "tools")
+LIST_NOTICES = frozenset(f"notifications/{kind}/list_changed" for kind in _LISTED)
 _NOTICES = LIST_NOTICES | {ACKNOWLEDGED, RESOURCE_UPDATED}
 _META: Mapping[str, Any] = {
     ERA_KEY: Era.STATELESS.value,
@@ -75,6 +76,8 @@ class ServerNotice:
 
     method: str
     uris: tuple[str, ...] = ()
+    lists: bool = False
+    """Whether it says that it will tell of changed lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +259,8 @@ def _unasked(message: dict[str, Any], rpc_id: int, *, sessions: bool) -> Answer:
         if _same(params.get("progressToken"), rpc_id) and "progress" in kept:
             return Answer(progress=kept)
     if isinstance(method, str) and method in _NOTICES:
-        return Answer(notice=ServerNotice(method, _uris(params if isinstance(params, dict) else {})))
+        given = params if isinstance(params, dict) else {}
+        return Answer(notice=ServerNotice(method, _uris(given), _lists(given)))
     return Answer()
 
 
@@ -266,3 +270,8 @@ def _uris(params: Mapping[str, Any]) -> tuple[str, ...]:
     named = told.get("resourceSubscriptions") if isinstance(told, dict) else None
     given = named if isinstance(named, list) else [params.get("uri")]
     return tuple(uri for uri in given[:_MOST_URIS] if isinstance(uri, str) and len(uri) <= _MAX_URI)
+
+
+def _lists(params: Mapping[str, Any]) -> bool:
+    told = params.get("notifications")
+    return isinstance(told, dict) and any(told.get(f"{kind}ListChanged") is True for kind in _LISTED)

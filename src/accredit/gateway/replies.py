@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from accredit.gateway.jsonrpc import RpcError, RpcId, RpcNumber
 from accredit.gateway.relay import encode_message
 from accredit.gateway.routing import Era
-from accredit.gateway.sse import event_frame
+from accredit.gateway.sse import KEEP_ALIVE, event_frame
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import AccreditError
 
-__all__ = ["NO_STORE", "PRIVATE", "Reply", "Send"]
+__all__ = ["NO_STORE", "PRIVATE", "Keeping", "Reply", "Send"]
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store")
@@ -27,10 +28,27 @@ _EVENTS = (
 _STATUS_OF = {Code.RATE_LIMITED: 429, Code.ATTEMPTS_LIMITED: 429}
 
 
+class Keeping(Protocol):
+    """Keeps the events of a stream, so that it can be taken up again."""
+
+    @property
+    def turn(self) -> int:
+        """Not 0 once another connection reads on."""
+        ...
+
+    def frame(self, event: bytes) -> bytes:
+        """Keep an event; the event with an id."""
+        ...
+
+    async def given_up(self) -> None:
+        """Wait until it is clear that a client which left does not come back."""
+        ...
+
+
 class Reply:
     """The one answer to a request: JSON, or a stream of events once there is something to say before the end."""
 
-    __slots__ = ("_send", "_streaming", "done", "era", "rpc_id", "started")
+    __slots__ = ("_send", "_streaming", "done", "era", "keep", "kept", "rpc_id", "started")
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -39,6 +57,9 @@ class Reply:
         self.done = False
         self.era = Era.STATELESS
         self.rpc_id: RpcId | None = None
+        self.keep: Callable[[], Keeping | None] = _not_kept
+        """Asked once the answer is a stream."""
+        self.kept: Keeping | None = None
 
     async def bare(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
@@ -60,7 +81,7 @@ class Reply:
         if not self._streaming:
             await self.bare(status, body, _JSON, *(headers or (NO_STORE,)))
             return
-        await self._send({"type": "http.response.body", "body": event_frame(body)})
+        await self._event(event_frame(body), more=False)
         self.done = True
 
     async def end(self) -> None:
@@ -102,7 +123,29 @@ class Reply:
         if not self._streaming:
             await self._send({"type": "http.response.start", "status": 200, "headers": list(_EVENTS)})
             self.started = self._streaming = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            self.kept = self.keep()
+        await self._event(body, more=True)
+
+    async def _event(self, event: bytes, *, more: bool) -> None:
+        if self.kept is not None and event != KEEP_ALIVE:
+            event = self.kept.frame(event)
+        if self.kept is None or self.kept.turn == 0:
+            await self._send({"type": "http.response.body", "body": event, "more_body": more})
+
+    def waiting_for(self, receive: Receive) -> Receive:
+        """What the client sends; that it left only once it is clear that it does not come back for this answer."""
+
+        async def received() -> MutableMapping[str, Any]:
+            message = await receive()
+            if message["type"] == "http.disconnect" and self.kept is not None:
+                await self.kept.given_up()
+            return message
+
+        return received
+
+
+def _not_kept() -> None:
+    """A stream that cannot be taken up again."""
 
 
 def _for_sessions(result: Mapping[str, Any]) -> dict[str, Any]:

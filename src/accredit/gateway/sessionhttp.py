@@ -147,6 +147,9 @@ class SessionHttp:
 
         return SubscribedWatch(uri, bells, exchange)
 
+    def listen(self, server: ToolServer, *, credential: Mapping[str, str]) -> None:
+        """Nothing to do: whoever calls in a session hears what is told in it."""
+
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""
         return (await self.session(server, dict(credential))).revision

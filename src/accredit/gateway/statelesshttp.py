@@ -1,4 +1,4 @@
-"""MCP 2026-07-28 over HTTP: one POST for each request, nothing kept but connections."""
+"""MCP 2026-07-28 over HTTP: one POST for each request, nothing kept but connections and the word of changed lists."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from accredit.gateway.listwatch import ListWatches
 from accredit.gateway.relay import ALIVE, Answer, ServerAsk, read_answer, upstream_request
 from accredit.gateway.resourcewatch import ListeningWatch, listen_to
-from accredit.gateway.toolservers import DISCOVER, ResourceWatch, ServerExchange, ToolRequest, always, discovered
+from accredit.gateway.toolservers import (
+    DISCOVER,
+    ListNoticed,
+    ResourceWatch,
+    ServerExchange,
+    ToolRequest,
+    always,
+    discovered,
+    nobody_listens,
+)
 from accredit.gateway.upstream import Exchange, Upstream
 from accredit.kernel.ids import ServerName
 from accredit.registry.model import ToolServer
@@ -58,9 +68,17 @@ class _Exchange:
 class StatelessHttp:
     """Implements `ToolServerProtocol`."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(
+        self, upstream: Upstream, *, list_noticed: ListNoticed = nobody_listens, first_wait_s: float = 1.0
+    ) -> None:
+        """`first_wait_s` is how long a server that ended its word of changed lists is left alone."""
         self._upstream = upstream
         self._ids = itertools.count(1)
+        self._lists = ListWatches(
+            lambda server, request, credential: self.exchange(server, request, credential=credential, recheck=always),
+            list_noticed,
+            first_wait_s=first_wait_s,
+        )
 
     def exchange(
         self,
@@ -91,13 +109,19 @@ class StatelessHttp:
         """As of the port."""
         return ListeningWatch(uri, self.exchange(server, listen_to(uri), credential=credential, recheck=recheck))
 
+    def listen(self, server: ToolServer, *, credential: Mapping[str, str]) -> None:
+        """As of the port."""
+        self._lists.listen(server, credential)
+
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""
         return await discovered(self.exchange(server, DISCOVER, credential=credential, recheck=always))
 
     def forget(self, server: ServerName, *, unless: tuple[object, ...] | None = None) -> None:
-        """Nothing is kept of a server."""
+        """As of the port."""
+        self._lists.forget(server, unless=unless)
 
     async def aclose(self) -> None:
         """Close the client's connections; it opens new ones for whoever still asks."""
+        await self._lists.aclose()
         await self._upstream.aclose()

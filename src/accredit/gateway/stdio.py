@@ -183,6 +183,7 @@ class _Conversation:
                 self._at_once = True
                 self._ended_badly(fault.error)
             elif self.failure is None:
+                await self.program.fell_silent()
                 self._ended_badly(self.program.failure())
         except asyncio.CancelledError:
             self.fail(UnavailableError(Code.UPSTREAM_UNREACHABLE, "the tool server is not registered so any more"))
@@ -609,6 +610,9 @@ class StdioServers:
         if server.revision == LATEST_REVISION:
             return ListeningWatch(uri, exchange(listen_to(uri)))
         return SubscribedWatch(uri, bells, exchange)
+
+    def listen(self, server: ToolServer, *, credential: Mapping[str, str]) -> None:
+        """Nothing to do: a program is heard for as long as it runs."""
 
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,10 +24,11 @@ from accredit.gateway.routing import SUBSCRIPTION_KEY
 from accredit.gateway.sessions import ClientSession
 from accredit.gateway.sse import KEEP_ALIVE, event_frame, id_frame
 from accredit.identity.model import Principal
+from accredit.kernel.clock import Clock
 from accredit.kernel.codes import Code
 from accredit.kernel.ids import AgentId, IdSource
 
-__all__ = ["ClientStream", "Lists", "SessionStream", "Subscriptions", "Wanted"]
+__all__ = ["ClientStream", "Lists", "SessionStream", "SharedLooks", "Subscriptions", "Wanted"]
 
 _LONGEST_S: Final = 24 * 3600.0
 _ALIVE_S: Final = 15.0
@@ -36,6 +37,7 @@ _KEPT_S: Final = 300.0
 _MOST: Final = 8_192
 _MOST_OF_ONE: Final = 256
 _MOST_WANTED: Final = 64
+_SHARED_US: Final = 1_000_000
 _MOST_REPLAYED: Final = 64
 _MOST_REPLAYED_BYTES: Final = 32 * 1024
 _NOTICES: Final[Mapping[str, str]] = {
@@ -157,6 +159,31 @@ class SessionStream(ClientStream):
         if int(number) + 1 < oldest:
             return None
         return [framed for at, framed in self._sent if at > int(number)]
+
+
+class SharedLooks:
+    """What the lists hold, looked at once for all streams that see the same: until something changes, or for a second.
+
+    That a restriction runs out is no change; streams look for that every 15 s.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[Hashable, tuple[int, Mapping[str, object]]] = {}
+
+    def changed(self) -> None:
+        """Whatever was seen may be another now."""
+        self._known.clear()
+
+    def of(self, seen_as: Hashable, look: Callable[[], Mapping[str, object]]) -> Mapping[str, object]:
+        """What there is for whoever sees it as that; `look` says what."""
+        now_us = self._clock.now().boot_us
+        known = self._known.get(seen_as)
+        if known is None or now_us - known[0] > _SHARED_US:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            known = self._known[seen_as] = now_us, look()
+        return known[1]
 
 
 _Notice = tuple[str, Mapping[str, Any]]

@@ -170,6 +170,13 @@ class ToolServerProtocol(Protocol):
         """
         ...
 
+    def listen(self, server: ToolServer, *, credential: Mapping[str, str]) -> None:
+        """Hear from now on when the server says that a list of its changed, as far as it tells; again, it does nothing.
+
+        `credential` is the gateway's own.
+        """
+        ...
+
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """The revision that is spoken to it: of the era of `server.revision`, and nothing older.
 
@@ -392,6 +399,10 @@ class ToolServers:
     ) -> ResourceWatch:
         """As of the port."""
         return self._of(server).watch(server, uri, credential=credential, recheck=recheck)
+
+    def listen(self, server: ToolServer, *, credential: Mapping[str, str]) -> None:
+        """As of the port."""
+        self._of(server).listen(server, credential=credential)
 
     async def revision(self, server: ToolServer, *, credential: Mapping[str, str]) -> str:
         """As of the port."""

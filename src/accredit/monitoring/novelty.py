@@ -118,6 +118,8 @@ class SeenCall:
     """Of a denial: the digest the tool was pinned to."""
     unregistered: bool = False
     """Of a denial: whether no registered tool has the name that was called."""
+    in_program: bool = False
+    """What is defined otherwise is the function in the agent's own program, which it asked about."""
     detected: bool = False
     """The data classes are what was found in the result, and nothing of the tool or the agent accounts for."""
 
@@ -178,6 +180,22 @@ def seen_in(record: StoredRecord) -> SeenCall | SeenRefusal | SeenStranger | Non
                 definition=body["definition"] if denied else None,
                 unregistered=denied and body["unknown_tool"] is not None,
             )
+        case "advice":
+            body = body_of(record)
+            if body.get("signature") != "other" or not header["tool"]:
+                return None
+            return SeenCall(
+                position=record.seq,
+                time_us=header["time"],
+                agent=AgentId(header["agent"]),
+                version=header["version"],
+                tool=ToolId(header["tool"]),
+                data=(),
+                decision="deny",  # whether it was let through or not: it is no use of a tool
+                code=Code.DEFINITION_CHANGED.value,
+                definition=body["definition"],
+                in_program=True,
+            )
         case "outcome":
             undeclared = body_of(record).get("undeclared")
             if not undeclared:
@@ -222,7 +240,8 @@ def novelties(call: SeenCall, known: KnownBehaviour) -> tuple[Deviation, ...]:
             find(AlertKind.NEW_DATA_CLASS, name, known.data)
         return tuple(found)
     if call.tool is not None and call.code == Code.DEFINITION_CHANGED.value:
-        evidence = {"expected": call.definition, "record": call.position, "seen": "another one at the tool server"}
+        where = "in the agent's own program" if call.in_program else "at the tool server"
+        evidence = {"expected": call.definition, "record": call.position, "seen": f"another one {where}"}
         found.append(
             Deviation(
                 call.agent,

@@ -27,6 +27,7 @@ from accredit.sdk.wire import WireAnswer, WireRequest, checked_url
 __all__ = ["AsyncGuard", "AsyncTokens", "Guard", "Tokens", "ToolDecision", "ToolRefusedError"]
 
 _ROUTE: Final = "/access/v1"
+_SIGNATURE: Final = "dev.accredit/signature"
 _UNAVAILABLE: Final = "unavailable"
 _EVERY_S: Final = 5.0
 _MAX_ANSWER: Final = 1_048_576
@@ -117,7 +118,7 @@ _Steps = Generator[WireRequest | float, WireAnswer | None, ToolDecision]
 
 def _asking(
     base_url: str, agent: str, token: str, tool: str, arguments: Mapping[str, Any], declared: Mapping[str, Any],
-    wait_s: float, now: Callable[[], float],
+    signature: str | None, wait_s: float, now: Callable[[], float],
 ) -> _Steps:  # fmt: skip
     began = now()
     question: dict[str, Any] = {
@@ -125,8 +126,8 @@ def _asking(
         "action": {"name": "tools/call", "properties": dict(arguments)},
         "resource": {"type": "Tool", "id": tool},
     }
-    if declared:
-        question["context"] = dict(declared)
+    if declared or signature is not None:
+        question["context"] = {**declared, **({_SIGNATURE: signature} if signature is not None else {})}
     decided = _read((yield _post(base_url, "evaluation", question, token)))
     denial = decided.pop("access_request", None)
     if decided["code"] != "approval_required" or not isinstance(denial, dict) or wait_s <= 0:
@@ -214,14 +215,17 @@ class Guard:
         arguments: Mapping[str, Any],
         *,
         declared: Mapping[str, Any] | None = None,
+        signature: str | None = None,
         subject_token: str | None = None,
         task_token: str | None = None,
         wait_s: float = 0,
     ) -> ToolDecision:
         """Whether the agent may call `server/tool` with these arguments now. Never raises.
 
-        For a user and a task, if their tokens are given. `wait_s`: how long to wait for a person, if one has to
-        approve. Above 0, the person is asked; what was approved meanwhile is found by the same check made again.
+        For a user and a task, if their tokens are given. `signature` tells what the function takes that would run
+        (`accredit.kernel.signatures`): one that is not the registered tool's is a finding, or refused. `wait_s`: how
+        long to wait for a person, if one has to approve. Above 0, the person is asked; what was approved meanwhile is
+        found by the same check made again.
         """
         try:
             route = f"{self._base_url}{_ROUTE}"
@@ -230,8 +234,9 @@ class Guard:
             else:
                 token = self._identity.exchange(route, subject_token=subject_token, task_token=task_token)
             steps = _asking(
-                self._base_url, self._identity.agent, token, tool, arguments, declared or {}, wait_s, time.monotonic
-            )
+                self._base_url, self._identity.agent, token, tool, arguments, declared or {}, signature, wait_s,
+                time.monotonic,
+            )  # fmt: skip
             answer: WireAnswer | None = None
             while True:
                 try:
@@ -274,6 +279,7 @@ class AsyncGuard:
         arguments: Mapping[str, Any],
         *,
         declared: Mapping[str, Any] | None = None,
+        signature: str | None = None,
         subject_token: str | None = None,
         task_token: str | None = None,
         wait_s: float = 0,
@@ -286,8 +292,9 @@ class AsyncGuard:
             else:
                 token = await self._identity.exchange(route, subject_token=subject_token, task_token=task_token)
             steps = _asking(
-                self._base_url, self._identity.agent, token, tool, arguments, declared or {}, wait_s, time.monotonic
-            )
+                self._base_url, self._identity.agent, token, tool, arguments, declared or {}, signature, wait_s,
+                time.monotonic,
+            )  # fmt: skip
             answer: WireAnswer | None = None
             while True:
                 try:

@@ -12,7 +12,7 @@ import json
 import queue
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,12 +21,21 @@ from urllib.parse import quote
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import InvalidInputError
 from accredit.kernel.ids import AgentId
+from accredit.kernel.signatures import signature
 from accredit.kernel.strictjson import parse_strict
 from accredit.sdk.guard import AsyncGuard, Guard, ToolDecision
 from accredit.sdk.identity import AgentIdentity, AgentKey, AsyncAgentIdentity, AsyncAgentKey
 from accredit.sdk.keyring import Keyring
 
-__all__ = ["CatalogueNames", "GuardedTools"]
+__all__ = ["CatalogueNames", "GuardedTools", "Schema"]
+
+Schema = Callable[[], object]
+"""Gives the JSON Schema of what a framework's tool takes; None if it has none."""
+
+
+def _unknown() -> None:
+    """A framework that does not say what its tool takes."""
+
 
 _TIMEOUT_S: Final = 30.0
 _ASKED_S: Final = 0.001
@@ -128,22 +137,27 @@ class GuardedTools:
             raise InvalidInputError(Code.SETTING_INVALID, "ACCREDIT_AGENT does not say whose key it is")
         return cls(Guard(AgentKey(agent, key), url), AsyncGuard(AsyncAgentKey(agent, key), url), names)
 
-    def check(self, name: str, arguments: Mapping[str, Any] | str) -> ToolDecision:
-        """Whether a framework's tool may run with these arguments, or their JSON, now."""
+    def check(self, name: str, arguments: Mapping[str, Any] | str, schema: Schema = _unknown) -> ToolDecision:
+        """Whether a framework's tool may run with these arguments, or their JSON, now.
+
+        `schema` gives the framework's own schema of them, if it has one: it is compared with what was registered.
+        """
         try:
             asked = self._asked(name, arguments)
-            return asked if isinstance(asked, ToolDecision) else self._in_time(*asked)
+            return asked if isinstance(asked, ToolDecision) else self._in_time(*asked, _signature(schema))
         except Exception:  # noqa: BLE001 - whatever it is: a call that was not allowed is refused
             return _FAILED
 
-    async def check_async(self, name: str, arguments: Mapping[str, Any] | str) -> ToolDecision:
+    async def check_async(
+        self, name: str, arguments: Mapping[str, Any] | str, schema: Schema = _unknown
+    ) -> ToolDecision:
         """As `check`."""
         try:
             asked = self._asked(name, arguments)
             if isinstance(asked, ToolDecision):
                 return asked
             async with asyncio.timeout(self._timeout_s):
-                return await self._async_guard.check(*asked, wait_s=_ASKED_S)
+                return await self._async_guard.check(*asked, signature=_signature(schema), wait_s=_ASKED_S)
         except TimeoutError:
             return _LATE
         except Exception:  # noqa: BLE001 - whatever it is: a call that was not allowed is refused
@@ -162,18 +176,25 @@ class GuardedTools:
             return _UNREADABLE
         return (tool, arguments) if isinstance(arguments, Mapping) else _UNREADABLE
 
-    def _in_time(self, tool: str, arguments: Mapping[str, Any]) -> ToolDecision:
+    def _in_time(self, tool: str, arguments: Mapping[str, Any], known: str | None) -> ToolDecision:
         """Asked in a thread of its own: what blocks there blocks nobody for longer than the time."""
         answer: queue.SimpleQueue[ToolDecision] = queue.SimpleQueue()
 
         def asks() -> None:
-            answer.put(self._guard.check(tool, arguments, wait_s=_ASKED_S))
+            answer.put(self._guard.check(tool, arguments, signature=known, wait_s=_ASKED_S))
 
         threading.Thread(target=asks, name="accredit-check", daemon=True).start()
         try:
             return answer.get(timeout=self._timeout_s)
         except queue.Empty:
             return _LATE
+
+
+def _signature(schema: Schema) -> str | None:
+    try:
+        return signature(schema())
+    except Exception:  # noqa: BLE001 - a framework's own code: what it cannot tell is not compared
+        return None
 
 
 def _words(text: str) -> list[str]:

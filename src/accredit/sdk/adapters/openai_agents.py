@@ -66,7 +66,7 @@ class _Checked:
         return _Checked(invoker, tool, self._tools)
 
     async def __call__(self, context: Any, arguments: str) -> Any:
-        decision = await self._tools.check_async(self._tool.name, arguments)
+        decision = await self._tools.check_async(self._tool.name, arguments, lambda: self._tool.params_json_schema)
         if decision.allowed is not True:
             return decision.refusal()
         return await self._invoker(context, arguments)

@@ -8,7 +8,7 @@ from pydantic_ai.tool_manager import ToolManager
 
 from accredit.sdk.adapters.wrapping import check_every
 from accredit.sdk.guard import ToolDecision
-from accredit.sdk.guarded import GuardedTools
+from accredit.sdk.guarded import GuardedTools, Schema
 
 __all__ = ["install"]
 
@@ -18,8 +18,12 @@ def install(tools: GuardedTools) -> None:
     check_every(ToolManager, "_raw_execute", tools, _named, _refused)
 
 
-def _named(_: Any, validated: Any, **__: Any) -> tuple[str, dict[str, Any]]:
-    return validated.call.tool_name, validated.validated_args
+def _named(_: Any, validated: Any, **__: Any) -> tuple[str, dict[str, Any], Schema]:
+    return (
+        validated.call.tool_name,
+        validated.validated_args,
+        lambda: validated.tool.tool_def.parameters_json_schema,
+    )
 
 
 def _refused(decision: ToolDecision, *_: Any, **__: Any) -> str:

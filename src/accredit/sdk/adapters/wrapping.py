@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from accredit.sdk.guard import ToolDecision
-from accredit.sdk.guarded import GuardedTools
+from accredit.sdk.guarded import GuardedTools, Schema
 
 __all__ = ["Named", "Refused", "check_every", "positional"]
 
-Named = Callable[..., tuple[str, Mapping[str, Any] | str]]
-"""From what the method is called with, the tool's name and its arguments."""
+Named = Callable[..., tuple[str, Mapping[str, Any] | str] | tuple[str, Mapping[str, Any] | str, Schema]]
+"""From what the method is called with, the tool's name and its arguments, and their schema if the framework has it."""
 Refused = Callable[..., Any]
 """From the decision and what the method is called with, what it answers instead; or it raises."""
 
