@@ -182,6 +182,7 @@ _READS: dict[str, list[str]] = {
     "agent_sessions": ["agent", "sessions", "x"],
     "agent_session": ["agent", "sessions", "x", "--session", "ses_x"],
     "monitoring": ["monitor", "show"],
+    "costs": ["cost", "show"],
     "monitoring_accuracy": ["monitor", "accuracy"],
     "agent_limits": ["limits", "show", "x"],
     "credentials": ["credential", "list"],

@@ -133,4 +133,8 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         "monitoring:drift:fleet", "issue 7 §4", "over a fleet false discoveries are held down, however many agents"
     ),
     Requirement("monitoring:suggestion:manifest", "issue 7 §8", "what an agent could do without, as a ready manifest"),
+    Requirement("monitoring:costs:reconciled", "issue 7 §7", "costs added up by anything are all that the log has"),
+    Requirement("monitoring:costs:forecast", "issue 7 §7", "what a month will come to, with an interval"),
+    Requirement("monitoring:costs:unusual", "issue 7 §7", "days on which far more was spent than before"),
+    Requirement("monitoring:costs:exported", "issue 7 §7", "costs are exported, and no cell is a formula"),
 )

@@ -24,6 +24,7 @@ from accredit.api.asking import Asking
 from accredit.api.baselines import baselines
 from accredit.api.breaking import breaking
 from accredit.api.chats import chats
+from accredit.api.costs import costs
 from accredit.api.credentials import credentials
 from accredit.api.directories import directories
 from accredit.api.discovering import discovering
@@ -58,6 +59,7 @@ _SUBJECTS = (
     credentials,
     approvals,
     policies,
+    costs,
     sessions,
     watching,
     incidents,
