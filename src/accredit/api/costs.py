@@ -101,11 +101,10 @@ def _shown(
     plane: ControlPlane, asking: Asking, found: list[UsageDay], month: str, by: CostBy, today: int
 ) -> CostsShown:
     days, catalogue = month_days(month), plane.snapshots.current.catalogue
-    teams: dict[str, str] = {team.id: team.name for team in catalogue.teams()}
 
     def team_of(agent: str) -> str:
         known = catalogue.agent(AgentId(agent))
-        return teams.get(known.team or "", "") if known is not None else ""
+        return known.team.name if known is not None else ""
 
     inside = [one for one in found if days[0] <= one.day < days[1]]
     daily: defaultdict[int, int] = defaultdict(int)
