@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mcp.server.lowlevel import Server
 
 from accredit.enforcement.model import CallEnd, Refused
+from accredit.gateway import answers as kept_answers
 from accredit.gateway.elicitation import read_answers, read_asked
 from accredit.kernel.clock import ScriptedClock
 from accredit.kernel.codes import Code
@@ -199,7 +200,11 @@ def test_what_a_session_did_not_ask_is_no_answer() -> None:
 
 
 @pytest.mark.requirement("gateway:elicitation:sessions")
-def test_who_leaves_while_being_asked_ends_the_call_and_a_late_answer_is_none() -> None:
+def test_who_leaves_while_being_asked_and_stays_away_ends_the_call_and_a_late_answer_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept_answers, "_KEPT_S", 0.1)
+
     async def play() -> None:
         async with stage(_asks_first) as at:
             _asked(at, "form")

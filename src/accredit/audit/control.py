@@ -129,7 +129,9 @@ class ProvenControlLog:
 
     @property
     def recorded(self) -> int | None:
-        return None if any(waiting.in_force for waiting in self._waiting) else self._position
+        if self._waiting and any(waiting.in_force for waiting in self._waiting):
+            return None
+        return self._position
 
     @property
     def waiting(self) -> int:

@@ -450,11 +450,13 @@ class Enforcer:
         now: Instant,
     ) -> Admitted | Refused:
         call, holds = passage.call, self._controls.holds
-        held = _held(call, agent, tool, passage.hops, snapshot)
         # what is only completed, or told of, is not read yet: nobody is asked about it, and no approval is used up;
         # nor for what was done already
         asks = call.completes is None and not call.watches and call.resumes is None
-        request = request_digest(held) if asks and (holds.any_granted(agent.id) or call.hold is not None) else None
+        held, request = None, None
+        if asks and (holds.any_granted(agent.id) or call.hold is not None):
+            held = _held(call, agent, tool, passage.hops, snapshot)
+            request = request_digest(held)
         known = {one.id: snapshot.restrictions.get(one.id) for one in (agent, *(hop.caller for hop in passage.hops))}
         # 6 decide
         broken = self._broken(passage, snapshot, agent, tool, now)
@@ -479,6 +481,7 @@ class Enforcer:
                         passage, Code.HELD, detail="what is no call or read of its own waits for nobody"
                     )
                 # 7 hold
+                held = held or _held(call, agent, tool, passage.hops, snapshot)
                 return await self._hold(passage, decision, held, request)
             case Outcome.ALLOW:
                 if turn.elapsed_us >= agent.version.limits.run_timeout_s * 1_000_000:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -63,12 +63,11 @@ class RpcMessage:
     id: RpcId | None
     method: str
     params: Mapping[str, Any]
+    meta: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    """`_meta` of the parameters, empty if absent; `read_message` has checked that it is an object."""
 
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """`_meta`, empty if absent; `read_message` has checked that it is an object."""
-        meta: Mapping[str, Any] = self.params.get("_meta", _EMPTY)
-        return meta
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "meta", self.params.get("_meta", _EMPTY))
 
 
 @dataclass(frozen=True, slots=True)

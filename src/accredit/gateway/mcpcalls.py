@@ -254,7 +254,8 @@ class McpCalls:
         if carried.open is not None and opened is None:
             await tell(reply, Refused(Code.HOLD_EXPIRED, "the call that this goes on with is over", _ANEW))
             return
-        call = replace(call, answers=carried.answers, hold=carried.hold)
+        if carried.answers or carried.hold is not None:
+            call = replace(call, answers=carried.answers, hold=carried.hold)
         flight, session = Flight(reply.waiting_for(inbound.receive)), inbound.session
         key = None if session is None or message.id is None else (session.nonce, message.id)
         if key is not None:

@@ -172,7 +172,8 @@ class Detector:
         different = {(one.kind, _bare(text.original[one.start : one.end])) for one in found}
         counted = Counter(kind for kind, _ in different)
         return Sightings(
-            {kind: counted[kind] for kind in Sensitive if kind in counted}, whole and len(found) < self._most_findings
+            {kind: counted[kind] for kind in sorted(counted, key=_PLACES.__getitem__)},
+            whole and len(found) < self._most_findings,
         )
 
 
@@ -193,23 +194,24 @@ def _lines(value: Any, left: int, values: int) -> tuple[list[str], bool]:
             above.pop()
             continue
         key = name or inherited
-        if isinstance(item, Mapping):
+        text = item if isinstance(item, str) else None  # most are, and it is the cheapest to find out
+        if text is not None and len(text) >= _LONG and _ENCODED.fullmatch(text[:left]):
+            whole, line, text = False, name, None  # a picture would take the room of what can be read
+        elif text is not None:
+            line = f"{key}: {text[:left]}" if key and key not in _BLOCK else text[:left]
+            line = _HEAD + line if "\n" in line else line
+        elif isinstance(item, dict) or isinstance(item, Mapping):  # noqa: SIM101 - the second asks far more
             above.append(("", ((str(inner), below) for inner, below in item.items())))
             line = name
         elif isinstance(item, list | tuple):
             above.append((key, (("", below) for below in item)))
             line = name
-        elif isinstance(item, str) and len(item) >= _LONG and _ENCODED.fullmatch(item[:left]):
-            whole, line, item = False, name, None  # a picture would take the room of what can be read
-        elif isinstance(item, str):
-            line = f"{key}: {item[:left]}" if key and key not in _BLOCK else item[:left]
-            line = _HEAD + line if "\n" in line else line
         elif isinstance(item, int) and not isinstance(item, bool) and abs(item) < _LARGEST:
             line = f"{key}: {item}"
         else:
             line = name
         values -= 1
-        if values < 0 or len(line) > left or (isinstance(item, str) and len(item) > left):
+        if values < 0 or len(line) > left or (text is not None and len(text) > left):
             return [*lines, line[:left]], False
         if line:
             left -= len(line) + 1
@@ -217,6 +219,7 @@ def _lines(value: Any, left: int, values: int) -> tuple[list[str], bool]:
     return lines, whole
 
 
+_PLACES: Final = {kind: place for place, kind in enumerate(Sensitive)}
 _LONG: Final = 1_024
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/_=-]++")
 _LARGEST: Final = 10**40
