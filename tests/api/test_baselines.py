@@ -62,7 +62,7 @@ def test_a_baseline_from_learning_to_what_is_compared_with_it(firm: Company) -> 
     finished(firm, {"id": found["id"], "version": version}, 100, 5, 9)
     standing = firm.get("sam", f"{about}/behaviour")
     (detector,) = standing["detectors"]
-    assert (detector["detector"], detector["sessions"], detector["alarmed"]) == ("views", 5, False)
+    assert (detector["detector"], detector["sessions"], detector["alarmed"]) == ("views", 5, True)
     assert len(detector["stats"]) == 5
     differs = firm.get("sam", f"{about}/behaviour/diff")
     assert differs["words"] == ["calls per session: median 4 -> 9"]
@@ -71,4 +71,4 @@ def test_a_baseline_from_learning_to_what_is_compared_with_it(firm: Company) -> 
     again = firm.post("sam", f"{about}/baseline/reset", {"reason": "it does more by now"})
     assert (again["state"], again["accepted"]["digest"]) == ("learning", digest)
     kinds = [one["kind"] for one in firm.get("una", f"{about}/timeline")["items"]]
-    assert kinds[:3] == ["baseline.reset", "baseline.accepted", "baseline.proposed"]
+    assert kinds[:4] == ["baseline.reset", "alert.opened", "baseline.accepted", "baseline.proposed"]

@@ -239,10 +239,10 @@ def test_a_stock_agent_is_allowed_denied_and_held_without_a_change(desk: Desk) -
 @pytest.mark.requirement("sdk:run:frameworks")
 def test_tools_are_named_on_the_command_line_and_what_is_not_named_is_refused(desk: Desk) -> None:
     unchecked = {"ACCREDIT_UNCHECKED_TOOLS": "refund"}
-    with _at_work(desk, server=(), options=("--tool", "count=crm/read"), **unchecked) as call:
-        assert "ran count" in call("count")
+    with _at_work(desk, server=(), options=("--tool", "read=crm/read"), **unchecked) as call:
+        assert "ran read" in call("read", customer_id="c-1")
         assert "ran refund" in call("refund", cents=1)
-        assert _refusal(call("read", customer_id="c-1"))["code"] == "action_unknown"
+        assert _refusal(call("count"))["code"] == "action_unknown"
 
 
 _GRAPH: Final = """

@@ -40,6 +40,7 @@ _RIDGE: Final = 5.0
 _FARTHEST: Final = 8.0
 """Standard deviations beyond which a number is no more unusual: one wild session must not bend all departures."""
 _LEAST_ROOM: Final = 0.05
+_DIGITS: Final = 6
 _MOST_ITEMS: Final = 2_000
 """Different items of a baseline that are kept; values beyond, the rarest, are new whenever they come."""
 
@@ -169,7 +170,8 @@ class FittedViews:
         # leverage of each number's regression on the others, by the inverse of a partitioned matrix
         lever = around - 2 * scaled * seen + scaled**2 * own - (seen - scaled * own) ** 2 / own + 1 / self.room
         scale = np.sqrt(np.maximum(1 - lever, _LEAST_ROOM)) if left_out else np.sqrt(1 + np.maximum(lever, 0))
-        departures = np.where(np.isnan(sizes), np.nan, seen / own / scale)
+        # where nothing varies a departure is what rounding leaves, which must not be above or below anything
+        departures = np.where(np.isnan(sizes), np.nan, np.round(seen / own / scale, _DIGITS))
         return np.hstack([numbers, departures])
 
 
