@@ -45,7 +45,7 @@ async def _serve_gateway(upstream: str, data: Path) -> None:
     from accredit.kernel.clock import SystemClock
     from accredit.kernel.ids import RandomIds
     from accredit.sdk.identity import AsyncAgentIdentity
-    from accredit.serving import bound, served
+    from accredit.serving import bound, keep_what_is_loaded, served
     from accredit.settings import Settings
 
     clock, ids = SystemClock(), RandomIds()
@@ -58,6 +58,7 @@ async def _serve_gateway(upstream: str, data: Path) -> None:
         desk_url = await stack.enter_async_context(served(desk, bound("127.0.0.1", 0)))
         running = await stack.enter_async_context(run(data, settings, port=port))
         url = await stack.enter_async_context(served(running.app, listener))
+        keep_what_is_loaded()  # as `accredit up` does
         http = await stack.enter_async_context(aiohttp.ClientSession(base_url=url))
 
         async def operate(method: str, path: str, body: Any) -> Any:

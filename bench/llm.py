@@ -93,7 +93,7 @@ async def _serve_gateway(upstream: str, data: Path) -> None:
     """One installation with one agent; answers each line of standard input with a fresh token."""
     from accredit.bootstrap import run
     from accredit.sdk.identity import AsyncAgentIdentity
-    from accredit.serving import bound, served
+    from accredit.serving import bound, keep_what_is_loaded, served
     from accredit.settings import Settings
 
     listener = bound("127.0.0.1", 0)
@@ -102,6 +102,7 @@ async def _serve_gateway(upstream: str, data: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         running = await stack.enter_async_context(run(data, settings, port=port))
         url = await stack.enter_async_context(served(running.app, listener))
+        keep_what_is_loaded()  # as `accredit up` does
         http = await stack.enter_async_context(aiohttp.ClientSession(base_url=url))
 
         async def operate(method: str, path: str, body: Any) -> Any:

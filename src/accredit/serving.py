@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -17,10 +18,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from accredit.kernel.codes import Code
 from accredit.kernel.errors import UnavailableError
 
-__all__ = ["bound", "served"]
+__all__ = ["bound", "keep_what_is_loaded", "served"]
 
 _HEAD_BYTES = 64 * 1024
 _HEAD_S = 10.0
+
+
+def keep_what_is_loaded() -> None:
+    """Tell the garbage collector that all there is by now stays. To be called once all that serves is loaded.
+
+    Looking through it again would stop every call, at 10,000 agents for 0.5 s.
+    """
+    gc.collect()
+    gc.enable()
+    gc.freeze()
 
 
 class _BoundedHead(HttpToolsProtocol):

@@ -44,7 +44,7 @@ GRANTED: Mapping[str, Any] = {"resources": [SHELF, CARD], "prompts": [LETTER]}
 class Library:
     """The place, what the server lists, and what arrived there."""
 
-    at: Place
+    at: Place = field(init=False)
     url: str = ""
     name: str = "library"
     arrived: list[tuple[str, Any]] = field(default_factory=list)
@@ -189,12 +189,12 @@ async def library(
     data: Path, *agents: Mapping[str, Any], others: Sequence[str] = (), **spec: Any
 ) -> AsyncIterator[Library]:
     """A place whose tool server `library` is that one, and its agents, enrolled; `others` are servers just like it."""
-    async with place(data) as at:
-        made = Library(at)
-        async with served(_app(made), bound("127.0.0.1", 0)) as origin:
-            made.url = f"{origin}/mcp"
-            await at.apply(server(made.url, **spec), *(server(made.url, name) for name in others))
-            await at.apply(*(agents or (reader(),)))
-            for each in agents or (reader(),):
-                await at.enrol(each["metadata"]["name"])
-            yield made
+    made = Library()
+    # the place ends first: a server that ends waits for whoever still listens to it
+    async with served(_app(made), bound("127.0.0.1", 0)) as origin, place(data) as made.at:
+        made.url = f"{origin}/mcp"
+        await made.at.apply(server(made.url, **spec), *(server(made.url, name) for name in others))
+        await made.at.apply(*(agents or (reader(),)))
+        for each in agents or (reader(),):
+            await made.at.enrol(each["metadata"]["name"])
+        yield made
